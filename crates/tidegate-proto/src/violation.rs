@@ -21,6 +21,12 @@ impl Violation {
         Self { code, rule, detail: detail.into() }
     }
 
+    /// HS-11: a handshake that does not end. The driver keeps that deadline, for it has the clock.
+    #[must_use]
+    pub fn new_timeout(detail: impl Into<String>) -> Self {
+        Self::new(Code::TooSlow, "HS-11", detail)
+    }
+
     /// FR-4: not a `Frame`.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(Code::Malformed, "FR-4", detail)

@@ -1,1 +1,58 @@
-//! Placeholder.
+//! PUSH/PULL with real credit: pullers say how much they can take, pushers hand messages round-robin to pullers that
+//! have credit left, and an ack gives the credit back. No broker, everything bounded, nothing lost when a puller, a
+//! connection or a puller's machine dies.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tidegate::{Pull, Push};
+//!
+//! let push = Push::builder().bind("tcp://127.0.0.1:0").build().await?;
+//! let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await?;
+//!
+//! push.send("resize 17.png").await?;
+//! let receipt = push.send_tracked("resize 18.png").await?;
+//!
+//! for _ in 0..2 {
+//!     let delivery = pull.recv().await?.expect("the pusher has not ended");
+//!     println!("{:?}, attempt {}", delivery.payload(), delivery.attempt());
+//!     delivery.ack(); // dropped without an outcome: nacked, and sent again
+//! }
+//! receipt.await?; // acked: processed, not merely arrived
+//! push.finish(Duration::from_secs(10)).await?; // everything settled, then the end of the stream
+//! assert!(pull.recv().await?.is_none());
+//! # Ok(()) }
+//! ```
+//!
+//! # Where messages live
+//!
+//! What a [`Push`] has accepted and not seen acked lives in its process's memory, and dies with it. What a puller
+//! holds un-acked lives in the pusher too: it goes to another puller when the first one is lost.
+//!
+//! # Runtimes
+//!
+//! Any tokio runtime with time and I/O. A single-threaded one is the fastest for this work; a task that computes for
+//! long without yielding delays the links that share its thread.
+
+mod endpoint;
+mod error;
+mod events;
+mod link;
+mod pull;
+mod push;
+mod setup;
+mod shared;
+mod transport;
+
+pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
+pub use error::{
+    BuildError, ConnectedError, LeaveError, ReceiptError, RecvError, Refusal, ReserveError, SendError,
+    TrySendError, Unfinished,
+};
+pub use events::{End, Event, Events, PeerInfo};
+pub use pull::{Delivery, Pull, PullBuilder, PullStream};
+pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections};
+pub use tidegate_proto::{
+    Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,
+    PushLinkStats, PushStats, SettingError, Undelivered, Window,
+};

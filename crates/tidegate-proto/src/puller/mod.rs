@@ -22,9 +22,11 @@ pub use self::{
     stats::{PullLinkStats, PullStats},
 };
 use crate::{
+    close::LinkEnd,
     links::{LinkId, Links},
     message::{InstanceId, Message, MessageId},
-    violation::SettingError,
+    time::Time,
+    violation::{Code, SettingError},
 };
 
 /// A delivery for the application. It must be settled with exactly one [`Puller::settle`].
@@ -251,6 +253,23 @@ impl Puller {
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id) {
                 link.leaving = Leaving::Due;
+                wake(&mut self.wakes, id, link);
+            }
+        }
+    }
+
+    /// Whether [`Self::leave`] has been called.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Closes every link at once: what is un-acked goes back to its pusher (RD-1).
+    pub fn abandon(&mut self, now: Time) {
+        self.leave();
+        for id in self.links.ids() {
+            if let Some(link) = self.links.get_mut(id) {
+                link.session.close(now, LinkEnd::own(Code::Aborted, "the puller stops"));
                 wake(&mut self.wakes, id, link);
             }
         }

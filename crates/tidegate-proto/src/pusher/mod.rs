@@ -360,6 +360,12 @@ impl Pusher {
         Some(rejected)
     }
 
+    /// Whether [`Self::take_rejected`] would give something.
+    #[must_use]
+    pub fn has_rejected(&self) -> bool {
+        !self.rejected.is_empty()
+    }
+
     /// What has happened since the last call.
     pub fn poll_event(&mut self) -> Option<PusherEvent> {
         self.events.pop_front()

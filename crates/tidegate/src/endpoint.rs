@@ -1,0 +1,173 @@
+//! Where a socket binds or connects to.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// The port of `tcp://` endpoints that name none.
+pub const DEFAULT_PORT: u16 = 8433;
+
+/// An address and a pipeline: `tcp://host:port/pipeline`, `unix:///path#pipeline` or `mem://name#pipeline`.
+///
+/// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets. Without a
+/// pipeline the default one, with the empty name, is meant.
+///
+/// ```
+/// let endpoint: tidegate::Endpoint = "tcp://[::1]:9000/thumbnails".parse().unwrap();
+/// assert_eq!(endpoint.pipeline(), "thumbnails");
+/// assert_eq!("tcp://example.org".parse::<tidegate::Endpoint>().unwrap().to_string(), "tcp://example.org:8433");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub(crate) address: Address,
+    pub(crate) pipeline: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Address {
+    Tcp { host: String, port: u16 },
+    Unix { path: PathBuf },
+    Mem { name: String },
+}
+
+/// What is wrong with an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("endpoint {endpoint:?}: {problem}")]
+pub struct EndpointError {
+    endpoint: String,
+    problem: &'static str,
+}
+
+impl Endpoint {
+    /// The pipeline; empty for the default one.
+    #[must_use]
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    pub(crate) fn at(&self, address: Address) -> Self {
+        Self { address, pipeline: self.pipeline.clone() }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let wrong = |problem| EndpointError { endpoint: text.to_owned(), problem };
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("it has no scheme; write tcp://host:port, unix:///path or mem://name"))?;
+        let (address, pipeline) = match scheme {
+            "tcp" => {
+                let (place, pipeline) = rest.split_once('/').unwrap_or((rest, ""));
+                (tcp(place).map_err(wrong)?, pipeline)
+            }
+            "unix" => {
+                let (path, pipeline) = rest.split_once('#').unwrap_or((rest, ""));
+                if path.is_empty() {
+                    return Err(wrong("it has no path; write unix:///run/work.sock"));
+                }
+                (Address::Unix { path: path.into() }, pipeline)
+            }
+            "mem" => {
+                let (name, pipeline) = rest.split_once('#').unwrap_or((rest, ""));
+                if name.is_empty() {
+                    return Err(wrong("it has no name; write mem://name"));
+                }
+                (Address::Mem { name: name.to_owned() }, pipeline)
+            }
+            _ => return Err(wrong("the scheme is unknown; tcp, unix and mem are possible")),
+        };
+        if pipeline.len() > 256 {
+            return Err(wrong("the pipeline has more than 256 octets"));
+        }
+        Ok(Self { address, pipeline: pipeline.to_owned() })
+    }
+}
+
+fn tcp(place: &str) -> Result<Address, &'static str> {
+    let (host, port) = if let Some(v6) = place.strip_prefix('[') {
+        let (host, rest) = v6.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
+        (
+            host,
+            rest.strip_prefix(':')
+                .or(rest.is_empty().then_some(""))
+                .ok_or("after ] comes :port or nothing")?,
+        )
+    } else {
+        match place.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err("an IPv6 address needs brackets: tcp://[::1]:8433");
+            }
+            Some((_, "")) => return Err("the port is missing after the colon"),
+            Some((host, port)) => (host, port),
+            None => (place, ""),
+        }
+    };
+    if host.is_empty() {
+        return Err("the host is missing; to bind on all interfaces, write 0.0.0.0 or [::]");
+    }
+    let port = if port.is_empty() {
+        DEFAULT_PORT
+    } else {
+        port.parse().map_err(|_| "the port is not 0 to 65535")?
+    };
+    Ok(Address::Tcp { host: host.to_owned(), port })
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Unix { path } => write!(f, "unix://{}", path.display()),
+            Self::Mem { name } => write!(f, "mem://{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if matches!(self.address, Address::Tcp { .. }) { '/' } else { '#' };
+        self.address.fmt(f)?;
+        if self.pipeline.is_empty() { Ok(()) } else { write!(f, "{mark}{}", self.pipeline) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_read_as_they_are_written() {
+        for (text, shown) in [
+            ("tcp://h", "tcp://h:8433"),
+            ("tcp://h:1/p/q", "tcp://h:1/p/q"),
+            ("tcp://[::1]", "tcp://[::1]:8433"),
+            ("tcp://[::1]:0/p", "tcp://[::1]:0/p"),
+            ("unix:///run/x.sock", "unix:///run/x.sock"),
+            ("unix:///run/x.sock#p", "unix:///run/x.sock#p"),
+            ("mem://a#p", "mem://a#p"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_wrong_endpoint_is_told_what_would_be_right() {
+        for (text, hint) in [
+            ("localhost:8433", "no scheme"),
+            ("http://h", "unknown"),
+            ("tcp://", "host is missing"),
+            ("tcp://h:", "port is missing"),
+            ("tcp://h:70000", "0 to 65535"),
+            ("tcp://::1", "brackets"),
+            ("tcp://[::1", "not closed"),
+            ("tcp://[::1]x", "after ]"),
+            ("unix://", "no path"),
+            ("mem://", "no name"),
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(hint) && error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What can go wrong, by operation. Errors that mean a message was not taken hand it back.
+
+use std::io;
+
+use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError};
+
+use crate::endpoint::{Endpoint, EndpointError};
+
+/// A socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An endpoint cannot be read.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// A setting is outside its range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// No endpoint was given.
+    #[error("no endpoint: bind or connect to at least one")]
+    NoEndpoint,
+    /// There is no tokio runtime here.
+    #[error("no tokio runtime: build() must be called within one, with time and I/O enabled")]
+    NoRuntime,
+    /// An endpoint could not be bound.
+    #[error("cannot bind to {endpoint}: {source}")]
+    Bind {
+        /// Which.
+        endpoint: Endpoint,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no random octets for the instance id (HS-8).
+    #[error("the system gives no random octets: {0}")]
+    Random(String),
+}
+
+/// An endpoint that refused us for good (RD-7).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{endpoint} refused the connection with {code}: {}", reason.escape_debug())]
+#[non_exhaustive]
+pub struct Refusal {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Why, for programs.
+    pub code: Code,
+    /// Why, for people. A stranger's text.
+    pub reason: String,
+}
+
+/// A message was not taken: it is certainly not processed, and comes back with [`SendError::into_message`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The pusher is draining, finished or aborted.
+    #[error("the pusher takes no new messages: it drains, or has ended")]
+    Closed(Message),
+    /// The message itself is outside the limits.
+    #[error("{source}")]
+    Invalid {
+        /// The message.
+        message: Message,
+        /// The limit.
+        source: MessageError,
+    },
+    /// Every endpoint has refused us for good, so that it would wait for ever.
+    #[error("{refusal}")]
+    Refused {
+        /// The message.
+        message: Message,
+        /// The last refusal.
+        refusal: Box<Refusal>,
+    },
+}
+
+impl SendError {
+    /// The message that was not taken.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Closed(message) | Self::Invalid { message, .. } | Self::Refused { message, .. } => message,
+        }
+    }
+}
+
+/// A message was not taken at once.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room now.
+    #[error("no room: the high-water mark is reached")]
+    Full(Message),
+    /// It will not be taken later either.
+    #[error(transparent)]
+    Failed(#[from] SendError),
+}
+
+impl TrySendError {
+    /// The message that was not taken.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message) => message,
+            Self::Failed(error) => error.into_message(),
+        }
+    }
+}
+
+/// Room could not be reserved.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReserveError {
+    /// The pusher is draining, finished or aborted.
+    #[error("the pusher takes no new messages: it drains, or has ended")]
+    Closed,
+    /// Every endpoint has refused us for good.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+}
+
+/// A tracked message was accepted, but not acked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// A puller, or the limit on attempts, has rejected it for good.
+    #[error("rejected after {attempts} attempts: {}", reason.escape_debug())]
+    Rejected {
+        /// The puller's reason. A stranger's text.
+        reason: String,
+        /// How often it was attempted.
+        attempts: u32,
+    },
+    /// The pusher was aborted before it was sent: certainly not processed.
+    #[error("not sent: the pusher was aborted first")]
+    NotSent,
+    /// The pusher is gone, and no outcome came: it may have been processed or not.
+    #[error("unknown: the pusher is gone, and no outcome had come")]
+    Unknown,
+}
+
+/// A drain did not reach its end in its linger time, or was aborted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{} messages were not sent and {} have no outcome {}",
+    leftover.unsent.len(),
+    leftover.unacked.len(),
+    if *aborted { "at the abort" } else { "at the end of the linger time" }
+)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// The messages, and the counts.
+    pub leftover: Box<Leftover>,
+    /// Somebody else called `abort`, which has the messages then.
+    pub aborted: bool,
+}
+
+/// Waiting for links is pointless.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectedError {
+    /// The socket is closing, or closed.
+    #[error("the socket is closed")]
+    Closed,
+    /// An endpoint has refused us for good.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+}
+
+/// No delivery, and not because of an orderly end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// An endpoint has refused us for good. Told once for each; further calls go on with the others.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+}
+
+/// Deliveries were still held at the end of the linger time: their pushers will send them again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{held} deliveries had no outcome at the end of the linger time")]
+#[non_exhaustive]
+pub struct LeaveError {
+    /// How many.
+    pub held: u64,
+}

@@ -1,0 +1,221 @@
+//! Drives one open link: reads, writes and keeps time, as the contract of `tidegate-proto` says. One task a link; the
+//! lock is taken once a round, not once a frame.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use tidegate_proto::{LinkEnd, LinkId, Time, wire::FrameReader};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::{Instant, Sleep},
+};
+use tokio_util::io::poll_read_buf;
+
+use crate::{
+    shared::{Role, Shared},
+    transport::BoxStream,
+};
+
+/// Pieces given to one vectored write.
+const PIECES: usize = 64;
+
+struct Driver<M: Role> {
+    shared: Arc<Shared<M>>,
+    link: LinkId,
+    stream: BoxStream,
+    reader: FrameReader,
+    out: VecDeque<Bytes>,
+    sleep: Pin<Box<Sleep>>,
+    sleep_until: Instant,
+    /// What the last round of I/O brought, for the machine.
+    news: News,
+}
+
+#[derive(Default)]
+struct News {
+    written: usize,
+    read: bool,
+    empty: bool,
+    due: bool,
+    write_error: Option<io::Error>,
+    write_dead: bool,
+}
+
+/// What the machine wants of the next round.
+struct Step {
+    wants_read: bool,
+    finished: bool,
+    deadline: Option<Time>,
+}
+
+/// Drives the link until it ends, and removes it from the machine. Also tells whether something had been settled over it
+/// (RD-6), and whether the peer has ended its stream (ST-6).
+pub(super) async fn drive<M: Role>(
+    shared: Arc<Shared<M>>,
+    link: LinkId,
+    stream: BoxStream,
+    mut reader: FrameReader,
+) -> (Option<LinkEnd>, bool, bool) {
+    reader.open(shared.with(|inner| inner.machine.frame_limit()));
+    let sleep_until = Instant::now();
+    let mut driver = Driver {
+        link,
+        stream,
+        reader,
+        out: VecDeque::new(),
+        sleep: Box::pin(tokio::time::sleep_until(sleep_until)),
+        sleep_until,
+        // There may be frames that came with the Hello.
+        news: News { read: true, ..News::default() },
+        shared,
+    };
+    let reason = poll_fn(|cx| driver.poll(cx)).await;
+    let Driver { shared, mut stream, .. } = driver;
+    let result = shared.with(|inner| {
+        inner.forget_waker(link);
+        let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
+        (inner.machine.lost(shared.now(), link, &reason), proven, ended)
+    });
+    shared.signals.changed();
+    // The peer has said Close, or does not answer: nothing is lost by not waiting any longer.
+    let _ = stream.shutdown().await;
+    result
+}
+
+impl<M: Role> Driver<M> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        loop {
+            let step = self.consult(cx);
+            if step.finished {
+                return Poll::Ready("no answer to Close".to_owned());
+            }
+            let mut again = self.write(cx);
+            if step.wants_read {
+                let buffer = self.reader.buffer();
+                match poll_read_buf(Pin::new(&mut self.stream), cx, buffer) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready("the stream ended without Close".to_owned()),
+                    Poll::Ready(Ok(count)) => {
+                        self.reader.filled(count);
+                        self.news.read = true;
+                        again = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(error.to_string()),
+                    Poll::Pending => self.news.empty = true,
+                }
+            }
+            if let Some(deadline) = step.deadline {
+                again |= self.wait_until(cx, self.shared.instant(deadline));
+            }
+            if !again {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// One visit to the machine: tells it what has happened, and asks what to do.
+    fn consult(&mut self, cx: &Context<'_>) -> Step {
+        let Self { shared, link, reader, out, news, .. } = self;
+        let link = *link;
+        let news = std::mem::replace(news, News { write_dead: news.write_dead, ..News::default() });
+        shared.with_link(Some(link), |inner| {
+            let now = shared.now();
+            inner.set_waker(link, cx.waker());
+            let machine = &mut inner.machine;
+            if news.read {
+                machine.heard(link);
+                loop {
+                    match reader.next_frame() {
+                        Ok(Some(frame)) => machine.receive(now, link, frame),
+                        Ok(None) => break,
+                        Err(violation) => {
+                            machine.unreadable(now, link, violation);
+                            break;
+                        }
+                    }
+                }
+            }
+            if news.empty {
+                machine.found_empty(link);
+            }
+            if news.written > 0 {
+                machine.written(now, link, news.written);
+            }
+            if let Some(error) = &news.write_error {
+                machine.write_failed(now, link, &error.to_string());
+            }
+            if news.due {
+                machine.advance(now, link, reader.progress());
+            }
+            if out.is_empty() {
+                machine.transmit(now, link, out);
+            }
+            Step {
+                finished: machine.is_finished(now, link),
+                wants_read: machine.wants_read(now, link),
+                deadline: machine.deadline(link),
+            }
+        })
+    }
+
+    /// Writes as much as the socket takes. True if the machine should hear of it.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.news.written;
+        while !self.out.is_empty() && !self.news.write_dead {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (piece, octets) in pieces.iter_mut().zip(&self.out) {
+                *piece = IoSlice::new(octets);
+                count += 1;
+            }
+            let written = match Pin::new(&mut self.stream).poll_write_vectored(cx, &pieces[..count]) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(result) => result,
+            };
+            match written {
+                Ok(count) => self.advance(count),
+                Err(error) => {
+                    self.out.clear();
+                    self.news.write_dead = true;
+                    self.news.write_error = Some(error);
+                    return true;
+                }
+            }
+        }
+        if self.out.is_empty() && before == self.news.written {
+            return false;
+        }
+        // TLS and the like keep octets back until they are flushed; a failure shows at the next write.
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        self.news.written > before
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.news.written += count;
+        while let Some(front) = self.out.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.out.pop_front();
+        }
+    }
+
+    /// True if the time has come.
+    fn wait_until(&mut self, cx: &mut Context<'_>, until: Instant) -> bool {
+        if until != self.sleep_until {
+            self.sleep_until = until;
+            self.sleep.as_mut().reset(until);
+        }
+        self.news.due = self.sleep.as_mut().poll(cx).is_ready();
+        self.news.due
+    }
+}

@@ -1,0 +1,88 @@
+//! The handshake's I/O, for both sides. A stranger's octets are read into one small buffer, until a deadline.
+
+use std::{io, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use tidegate_proto::{
+    Code, Violation, handshake,
+    wire::{self, FrameReader, v1},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_util::io::poll_read_buf;
+
+use crate::transport::BoxStream;
+
+/// Octets of a refused stranger that are read and thrown away, so that it gets to see our Close (ST-4).
+const DISCARD: usize = 1 << 20;
+
+/// Why there was no first frame.
+pub(super) enum NoHello {
+    Violation(Violation),
+    Io(io::Error),
+    /// The peer went without a word.
+    Gone,
+}
+
+/// Reads the first frame of the peer, for at most `wait` (HS-11).
+pub(super) async fn first_frame(
+    stream: &mut BoxStream,
+    reader: &mut FrameReader,
+    wait: Duration,
+) -> Result<Bytes, NoHello> {
+    let read = async {
+        loop {
+            if let Some(frame) = reader.next_frame().map_err(NoHello::Violation)? {
+                return Ok(frame);
+            }
+            let buffer = reader.buffer();
+            let count = std::future::poll_fn(|cx| poll_read_buf(Pin::new(&mut *stream), cx, buffer))
+                .await
+                .map_err(NoHello::Io)?;
+            if count == 0 {
+                return Err(NoHello::Gone);
+            }
+        }
+    };
+    timeout(wait, read).await.unwrap_or_else(|_| {
+        let detail = format!("no whole Hello within {wait:?}");
+        Err(NoHello::Violation(Violation::new_timeout(detail)))
+    })
+}
+
+/// Sends a refusal and lets the peer read it: an acceptor's, with the preface, or a connector's.
+pub(super) async fn refuse(
+    mut stream: BoxStream,
+    violation: &Violation,
+    retry_after: Duration,
+    with_preface: bool,
+    wait: Duration,
+) {
+    let octets = if with_preface {
+        handshake::refusal(violation, retry_after)
+    } else {
+        wire::encode(v1::frame::Body::Close(handshake::close(violation, retry_after)))
+    };
+    let say_goodbye = async {
+        stream.write_all(&octets).await?;
+        stream.shutdown().await?;
+        let mut discarded = [0; 4_096];
+        let mut total = 0;
+        loop {
+            let count = stream.read(&mut discarded).await?;
+            total += count;
+            if count == 0 || total > DISCARD {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    // Whether it hears us or not, it is refused.
+    let _ = timeout(wait, say_goodbye).await;
+}
+
+/// Advice for a stranger that is refused: come back later only if there is no room (HS-12).
+pub(super) fn retry_after(code: Code) -> Duration {
+    if code == Code::Busy { Duration::from_secs(1) } else { Duration::ZERO }
+}

@@ -1,0 +1,266 @@
+//! Listens at an address, greets whoever comes, and hands each to the socket that serves its pipeline. One listener
+//! serves all sockets of the process that are bound to the same address.
+
+use std::{
+    collections::HashMap,
+    io,
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tidegate_proto::{
+    Code, Peer, Violation,
+    handshake::{self, Local},
+    wire::FrameReader,
+};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    dial::closed,
+    driver::drive,
+    greet::{NoHello, first_frame, refuse, retry_after},
+};
+use crate::{
+    endpoint::{Address, Endpoint},
+    events::Event,
+    shared::{Role, Shared},
+    transport::{BoxStream, Listener},
+};
+
+/// What a listener does after `accept` failed, for example because there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket, as a listener sees it.
+trait Serve: Send + Sync {
+    fn local(&self) -> &Local;
+    fn handshake_time(&self) -> Duration;
+    fn close_wait(&self) -> Duration;
+    fn is_stopped(&self) -> bool;
+    /// Takes a stranger that has passed; or gives the stream back with the reason why not.
+    fn adopt(
+        self: Arc<Self>,
+        peer: Peer,
+        stream: BoxStream,
+        reader: FrameReader,
+        answer: Bytes,
+    ) -> Result<(), (BoxStream, Violation)>;
+    fn report(&self, event: Event);
+}
+
+/// A socket and the pipeline that it serves at this address.
+struct Route<M: Role> {
+    shared: Arc<Shared<M>>,
+    local: Local,
+}
+
+impl<M: Role> Serve for Route<M> {
+    fn local(&self) -> &Local {
+        &self.local
+    }
+
+    fn handshake_time(&self) -> Duration {
+        self.shared.times.handshake
+    }
+
+    fn close_wait(&self) -> Duration {
+        self.shared.times.close_wait
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.stop.is_cancelled()
+    }
+
+    fn adopt(
+        self: Arc<Self>,
+        peer: Peer,
+        mut stream: BoxStream,
+        reader: FrameReader,
+        answer: Bytes,
+    ) -> Result<(), (BoxStream, Violation)> {
+        let shared = self.shared.clone();
+        let link = match shared.with(|inner| inner.machine.open(shared.now(), peer.clone())) {
+            Ok(link) => link,
+            Err(violation) => return Err((stream, violation)),
+        };
+        shared.runtime.clone().spawn(async move {
+            // Our Hello goes first, and a peer that does not read it has no link.
+            let sent = timeout(shared.times.handshake, stream.write_all(&answer)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                shared.with(|inner| inner.machine.lost(shared.now(), link, "the Hello could not be sent"));
+                return;
+            }
+            shared.opened(link, &peer);
+            let (end, _, _) = drive(shared.clone(), link, stream, reader).await;
+            closed(&shared, link.as_u64(), &peer, end);
+        });
+        Ok(())
+    }
+
+    fn report(&self, event: Event) {
+        self.shared.report(event);
+    }
+}
+
+/// A listening address of this process.
+struct Port {
+    address: Address,
+    routes: Mutex<Vec<Arc<dyn Serve>>>,
+    handshakes: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+static PORTS: LazyLock<Mutex<HashMap<Address, Weak<Port>>>> = LazyLock::new(Mutex::default);
+
+/// Binds a socket to an endpoint, and returns it with a port of 0 resolved. The socket is served until it stops.
+pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) -> io::Result<Endpoint> {
+    let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
+    let route = Arc::new(Route { shared: shared.clone(), local });
+    if let Some(port) = existing(&endpoint.address) {
+        port.add(route)?;
+        return Ok(endpoint.clone());
+    }
+    let (listener, address) = Listener::bind(&endpoint.address).await?;
+    let port = Arc::new(Port {
+        address: address.clone(),
+        routes: Mutex::default(),
+        handshakes: Arc::new(Semaphore::new(shared.max_handshakes)),
+        stop: CancellationToken::new(),
+    });
+    port.add(route)?;
+    ports().insert(address.clone(), Arc::downgrade(&port));
+    shared.runtime.spawn(port.run(listener));
+    Ok(endpoint.at(address))
+}
+
+fn ports() -> std::sync::MutexGuard<'static, HashMap<Address, Weak<Port>>> {
+    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn existing(address: &Address) -> Option<Arc<Port>> {
+    let mut ports = ports();
+    ports.retain(|_, port| port.strong_count() > 0);
+    ports.get(address)?.upgrade().filter(|port| !port.stop.is_cancelled())
+}
+
+impl Port {
+    fn add<M: Role>(self: &Arc<Self>, route: Arc<Route<M>>) -> io::Result<()> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |other: &Arc<dyn Serve>| {
+            other.local().pipeline == route.local.pipeline && other.local().role == route.local.role
+        };
+        if routes.iter().any(same) {
+            let message = "this process serves the same pipeline there already";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        let (port, stop) = (Arc::downgrade(self), route.shared.stop.clone());
+        route.shared.runtime.spawn(async move {
+            stop.cancelled().await;
+            if let Some(port) = port.upgrade() {
+                port.prune();
+            }
+        });
+        routes.push(route);
+        Ok(())
+    }
+
+    /// Forgets sockets that have stopped; without any, the address is given up.
+    fn prune(&self) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|route| !route.is_stopped());
+        if routes.is_empty() {
+            ports().remove(&self.address);
+            self.stop.cancel();
+        }
+    }
+
+    fn routes(&self) -> Vec<Arc<dyn Serve>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn run(self: Arc<Self>, mut listener: Listener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, address)) => self.clone().greet(stream, address),
+                Err(error) => {
+                    tracing::warn!("cannot accept at {}: {error}", self.address);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Greets a stranger in a task of its own, if there is room for one more (HS-12).
+    fn greet(self: Arc<Self>, stream: BoxStream, address: String) {
+        let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
+            tracing::warn!("refused {address}: too many unfinished handshakes at {}", self.address);
+            return say_busy(stream);
+        };
+        tokio::spawn(async move {
+            self.handshake(stream, address).await;
+            drop(permit);
+        });
+    }
+
+    async fn handshake(&self, mut stream: BoxStream, address: String) {
+        let routes = self.routes();
+        let Some(first) = routes.first() else { return };
+        let mut reader = FrameReader::new();
+        let frame = match first_frame(&mut stream, &mut reader, first.handshake_time()).await {
+            Ok(frame) => frame,
+            Err(NoHello::Violation(violation)) => {
+                return self.refuse(first, stream, address, &violation).await;
+            }
+            Err(NoHello::Io(error)) => {
+                return tracing::debug!("{address} left during the handshake: {error}");
+            }
+            Err(NoHello::Gone) => return tracing::debug!("{address} left without a Hello"),
+        };
+        let locals: Vec<_> = routes.iter().map(|route| route.local().clone()).collect();
+        let (index, mut peer, answer) = match handshake::accept(frame, &locals) {
+            Ok(accepted) => accepted,
+            Err(violation) => return self.refuse(first, stream, address, &violation).await,
+        };
+        peer.address.clone_from(&address);
+        let Some(route) = routes.get(index) else { return };
+        if let Err((stream, violation)) = route.clone().adopt(peer, stream, reader, answer) {
+            self.refuse(route, stream, address, &violation).await;
+        }
+    }
+
+    async fn refuse(
+        &self,
+        route: &Arc<dyn Serve>,
+        stream: BoxStream,
+        address: String,
+        violation: &Violation,
+    ) {
+        // A stale try is the connector's own business; the others are news.
+        if violation.code != Code::Stale {
+            let (code, reason) = (violation.code, violation.to_string());
+            route.report(Event::RefusedPeer { address, code, reason });
+        }
+        refuse(stream, violation, retry_after(violation.code), true, route.close_wait()).await;
+    }
+}
+
+/// Tells a stranger to come back later, as far as the socket takes it at once: a task for the answer would be what
+/// the bound is there to prevent (HS-12).
+fn say_busy(mut stream: BoxStream) {
+    let busy =
+        Violation { code: Code::Busy, rule: "HS-12", detail: "too many unfinished handshakes".to_owned() };
+    let octets = handshake::refusal(&busy, retry_after(busy.code));
+    let mut cx = Context::from_waker(Waker::noop());
+    let _ = Pin::new(&mut stream).poll_write(&mut cx, &octets);
+}

@@ -1,0 +1,80 @@
+//! How a puller is made.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tidegate_proto::{Puller, PullerSettings, Role, Window};
+
+use super::{Pull, state::PullState};
+use crate::{
+    error::BuildError,
+    setup::{Parts, Setup, common_settings, random_instance},
+};
+
+/// The settings of a [`Pull`]. Every bound has a default; each is checked by [`PullBuilder::build`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct PullBuilder {
+    settings: PullerSettings,
+    setup: Setup,
+    expect: Option<usize>,
+    keep: bool,
+}
+
+impl PullBuilder {
+    common_settings!();
+
+    /// How many un-acked messages and octets are wanted on each link. Default: 1,000 messages, 8 MiB.
+    pub fn window(mut self, window: Window) -> Self {
+        self.settings.window = window;
+        self
+    }
+
+    /// Messages and octets, granted and un-acked, on all links together: what many pushers at once can make this process
+    /// hold. Default: 100,000 messages, 64 MiB.
+    pub fn budget(mut self, messages: u64, octets: u64) -> Self {
+        (self.settings.budget, self.settings.budget_bytes) = (messages, octets);
+        self
+    }
+
+    /// Octets read ahead of the application on a link; the rest stays with TCP. Default: 256 KiB.
+    pub fn read_ahead(mut self, octets: u64) -> Self {
+        self.settings.read_ahead = octets;
+        self
+    }
+
+    /// The longest time for which an ack waits for others to go with. Default: 1 ms.
+    pub fn ack_delay(mut self, time: Duration) -> Self {
+        self.settings.ack_delay = time;
+        self
+    }
+
+    /// `recv` ends when so many pushers have ended their streams. Without it, a puller that is bound never ends, for
+    /// more pushers may come; one that only connects ends when all those have.
+    pub fn expect(mut self, pushers: usize) -> Self {
+        self.expect = Some(pushers);
+        self
+    }
+
+    /// `recv` never ends, whatever pushers say. Default: false.
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// Binds, and begins to connect; does not wait for pushers ([`Pull::connected`] does).
+    ///
+    /// # Errors
+    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime.
+    pub async fn build(self) -> Result<Pull, BuildError> {
+        let settings = self.settings;
+        let (max_message, heartbeat, close_wait) =
+            (settings.max_message, settings.heartbeat, settings.close_wait);
+        let machine = Puller::new(settings)?;
+        let instance = random_instance()?;
+        let state = PullState::new(self.expect, self.keep);
+        let role = Role::Puller;
+        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        Ok(Pull::new(Arc::clone(&self.setup.start(parts).await?)))
+    }
+}

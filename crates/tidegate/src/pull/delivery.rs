@@ -1,0 +1,124 @@
+//! A message in the hands of the application.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tidegate_proto::{Headers, Message, MessageId, Puller, Received, Verdict};
+
+use crate::shared::Shared;
+
+/// A delivery: exactly one attempt to have a message processed. Give it an outcome with [`ack`](Self::ack),
+/// [`nack`](Self::nack), [`reject`](Self::reject) or [`release`](Self::release), in any order and from any task.
+/// Dropped without one, also by a panic, it is nacked.
+///
+/// The payload is a slice of what was read from the connection: held for long, it keeps up to 256 KiB alive. Copy a small
+/// payload that is to outlive its delivery.
+pub struct Delivery {
+    shared: Arc<Shared<Puller>>,
+    received: Received,
+    settled: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(shared: Arc<Shared<Puller>>, received: Received) -> Self {
+        Self { shared, received, settled: false }
+    }
+
+    /// What was sent.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        self.received.message.payload()
+    }
+
+    /// The headers that were sent with it.
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        self.received.message.headers()
+    }
+
+    /// Payload and headers.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.received.message
+    }
+
+    /// Names the message: the same at every attempt, so that repeats can be recognised.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.received.id
+    }
+
+    /// 1 for the first attempt; more if earlier ones were nacked, or lost with their link.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.received.attempt
+    }
+
+    /// Processed.
+    pub fn ack(mut self) {
+        self.settle(&Verdict::Ack);
+    }
+
+    /// Failed: try again, when the pusher's backoff says so.
+    pub fn nack(self) {
+        self.nack_with(None, "");
+    }
+
+    /// Failed: try again, no sooner than after `delay` (in milliseconds on the wire; the pusher bounds it).
+    pub fn nack_after(self, delay: Duration) {
+        self.nack_with(Some(delay), "");
+    }
+
+    /// Failed, with a reason for people (cut to 256 octets).
+    pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
+        let delay = delay.unwrap_or_default().as_millis();
+        let delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
+        self.settle(&Verdict::Nack { delay_ms, reason: reason.to_owned() });
+    }
+
+    /// Failed for good: never try again. The reason is for people (cut to 256 octets).
+    pub fn reject(mut self, reason: &str) {
+        self.settle(&Verdict::Reject { reason: reason.to_owned() });
+    }
+
+    /// Not started: somebody else shall have it. The attempt does not count.
+    pub fn release(mut self) {
+        self.settle(&Verdict::Release);
+    }
+
+    /// Whether its link is gone: an outcome would reach nobody, and the message goes, or has gone, to another puller.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        !self.shared.with(|inner| inner.machine.is_open(self.received.link))
+    }
+
+    /// Waits until its link is gone. Cancel safe.
+    pub async fn orphaned(&self) {
+        let link = self.received.link;
+        self.shared.until(|inner| (!inner.machine.is_open(link)).then_some(())).await;
+    }
+
+    fn settle(&mut self, verdict: &Verdict) {
+        self.settled = true;
+        let Received { link, delivery, size, tracked, .. } = self.received;
+        self.shared.with(|inner| inner.machine.settle(link, delivery, size, tracked, verdict));
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settle(&Verdict::Nack { delay_ms: 0, reason: "dropped without an outcome".to_owned() });
+        }
+    }
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.id())
+            .field("attempt", &self.attempt())
+            .field("payload", self.payload())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,205 @@
+//! The puller's handle.
+
+mod builder;
+mod delivery;
+mod state;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_proto::{Machine, PullLinkStats, PullStats, Puller};
+use tokio::time::timeout;
+
+use self::state::is_over;
+pub use self::{builder::PullBuilder, delivery::Delivery, stream::PullStream};
+use crate::{
+    endpoint::Endpoint,
+    error::{ConnectedError, LeaveError, RecvError},
+    events::Events,
+    push::connected,
+    shared::{Inner, Shared},
+};
+
+/// A puller: grants credit to every pusher that it is linked to, and receives what they send.
+///
+/// A cheap clone; clones are the same puller and compete for messages. When the last one is dropped, the puller leaves:
+/// what was not handed out goes back to the pushers, and deliveries that are still held keep their links until they
+/// are settled.
+#[derive(Clone)]
+pub struct Pull {
+    handle: Arc<Handle>,
+}
+
+/// What clones share; links and deliveries hold `shared` only.
+struct Handle {
+    shared: Arc<Shared<Puller>>,
+}
+
+impl Pull {
+    /// Settings for a new puller.
+    pub fn builder() -> PullBuilder {
+        PullBuilder::default()
+    }
+
+    fn new(shared: Arc<Shared<Puller>>) -> Self {
+        Self { handle: Arc::new(Handle { shared }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared<Puller>> {
+        &self.handle.shared
+    }
+
+    /// The next delivery. `None` when every expected pusher has ended its stream ([`PullBuilder::expect`],
+    /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
+    ///
+    /// # Errors
+    /// An endpoint has refused for good: told once for each. Further calls go on with the others.
+    ///
+    /// # Cancel safety
+    /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
+    pub async fn recv(&self) -> Result<Option<Delivery>, RecvError> {
+        let shared = self.shared();
+        if let Some(result) = shared.with(|inner| self.next(inner)) {
+            return result;
+        }
+        let _waiting = Waiting::new(shared);
+        loop {
+            let arrived = shared.signals.ready.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if let Some(result) = shared.with(|inner| self.next(inner)) {
+                return result;
+            }
+            arrived.await;
+        }
+    }
+
+    /// The next delivery, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
+        self.shared().with(|inner| self.next(inner)).unwrap_or(Ok(None))
+    }
+
+    #[inline]
+    fn next(&self, inner: &mut Inner<Puller>) -> Option<Result<Option<Delivery>, RecvError>> {
+        if let Some(received) = inner.machine.recv() {
+            return Some(Ok(Some(Delivery::new(self.shared().clone(), received))));
+        }
+        if let Some(refusal) = inner.places.refused.pop() {
+            return Some(Err(RecvError::Refused(Box::new(refusal))));
+        }
+        if !inner.state.closed && is_over(inner) {
+            inner.state.closed = true;
+            inner.machine.leave(); // nobody is expected any more, and who comes is told so
+            self.shared().stop.cancel();
+        }
+        inner.state.closed.then_some(Ok(None))
+    }
+
+    /// Leaves: hands nothing more out, gives back what was not, waits up to `linger` for the outcomes of the deliveries that are
+    /// held, and closes. Closes all clones; `recv` gives `None`.
+    ///
+    /// # Errors
+    /// The linger time is over: links are closed with deliveries un-acked, which their pushers will send again.
+    ///
+    /// # Cancel safety
+    /// Cancelled: leaving goes on, without a time limit; call again to wait for it.
+    pub async fn leave(&self, linger: Duration) -> Result<PullStats, LeaveError> {
+        let shared = self.shared();
+        leave(shared);
+        let closed = shared.until(|inner| (inner.machine.links() == 0).then_some(()));
+        if timeout(linger, closed).await.is_ok() {
+            return Ok(self.stats());
+        }
+        let held = shared.with(|inner| {
+            inner.machine.abandon(shared.now());
+            inner.machine.stats().in_flight
+        });
+        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        Err(LeaveError { held })
+    }
+
+    /// Waits until at least `n` links are open at once. Cancel safe.
+    ///
+    /// # Errors
+    /// The puller has left, or an endpoint has refused for good.
+    pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
+        self.shared().until(|inner| connected(inner, n, |machine| !machine.is_leaving())).await
+    }
+
+    /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.
+    #[must_use]
+    pub fn local_endpoints(&self) -> Vec<Endpoint> {
+        self.shared().with(|inner| inner.places.bound.clone())
+    }
+
+    /// Counts, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> PullStats {
+        self.shared().with(|inner| inner.machine.stats())
+    }
+
+    /// Every open link.
+    #[must_use]
+    pub fn link_stats(&self) -> Vec<PullLinkStats> {
+        self.shared().with(|inner| inner.machine.link_stats())
+    }
+
+    /// The events of links and endpoints from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.shared().subscribe())
+    }
+
+    /// A `Stream` of deliveries; it is fused.
+    #[must_use]
+    pub fn stream(&self) -> PullStream {
+        PullStream::new(self.clone())
+    }
+}
+
+impl std::fmt::Debug for Pull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pull").finish_non_exhaustive()
+    }
+}
+
+fn leave(shared: &Arc<Shared<Puller>>) {
+    shared.with(|inner| {
+        inner.machine.leave();
+        inner.state.closed = true;
+    });
+    shared.stop.cancel();
+    shared.signals.changed();
+    shared.signals.ready.notify_waiters();
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        leave(&self.shared);
+    }
+}
+
+/// Tells the machine that a `recv` waits, for as long as it does: then every link has credit (CR-6).
+struct Waiting<'a>(&'a Shared<Puller>);
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared<Puller>) -> Self {
+        shared.with(|inner| {
+            inner.state.waiting += 1;
+            inner.machine.start_waiting();
+        });
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.with(|inner| {
+            inner.state.waiting -= 1;
+            inner.machine.stop_waiting();
+        });
+    }
+}

@@ -1,0 +1,53 @@
+//! What a puller's handles keep beside the machine, under the same lock.
+
+use tidegate_proto::{LinkId, Puller, PullerEvent};
+
+use crate::shared::{Inner, Role, Signals};
+
+pub(crate) struct PullState {
+    expect: Option<usize>,
+    keep: bool,
+    /// How many `recv` wait.
+    pub(super) waiting: usize,
+    /// `leave` has been called, or the streams are over: `recv` gives nothing more.
+    pub(super) closed: bool,
+}
+
+impl PullState {
+    pub(super) fn new(expect: Option<usize>, keep: bool) -> Self {
+        Self { expect, keep, waiting: 0, closed: false }
+    }
+}
+
+/// Whether every expected pusher has ended its stream (ST-6).
+pub(super) fn is_over(inner: &Inner<Puller>) -> bool {
+    let (state, places) = (&inner.state, &inner.places);
+    let connected_done = places.dialing == 0;
+    let bound_done = match state.expect {
+        Some(expected) => inner.machine.pushers_ended() >= expected,
+        None => places.bound.is_empty(),
+    };
+    !state.keep && connected_done && bound_done && !inner.machine.has_queued()
+}
+
+impl Role for Puller {
+    type State = PullState;
+
+    fn after(machine: &mut Self, state: &mut PullState, signals: &Signals) {
+        while let Some(PullerEvent::Ended(_)) = machine.poll_event() {
+            signals.changed();
+            signals.ready.notify_waiters();
+        }
+        if state.waiting > 0 && machine.has_queued() {
+            signals.ready.notify_one();
+        }
+    }
+
+    fn is_proven(&self, link: LinkId) -> bool {
+        self.is_proven(link)
+    }
+
+    fn has_ended(&self, link: LinkId) -> bool {
+        self.has_ended(link)
+    }
+}

@@ -1,0 +1,103 @@
+//! How a pusher is made.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::{Pusher, PusherSettings, Role};
+
+use super::{Push, state::PushState};
+use crate::{
+    error::BuildError,
+    setup::{Parts, Setup, common_settings, random_instance, random_seed},
+};
+
+/// The settings of a [`Push`]. Every bound has a default; each is checked by [`PushBuilder::build`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct PushBuilder {
+    settings: PusherSettings,
+    setup: Setup,
+}
+
+impl PushBuilder {
+    common_settings!();
+
+    /// Messages accepted and not yet given to a puller, beyond which sends wait. 0 is a rendezvous: a send completes when a puller has
+    /// room. Default: 1,000.
+    pub fn high_water_mark(mut self, messages: usize) -> Self {
+        self.settings.high_water_mark = messages;
+        self
+    }
+
+    /// The same in octets; any room left admits one whole message. Default: 64 MiB.
+    pub fn high_water_mark_bytes(mut self, octets: u64) -> Self {
+        self.settings.high_water_mark_bytes = octets;
+        self
+    }
+
+    /// Everything held: queued, in flight, to be retried, rejected and not fetched. Sends wait beyond it. Default:
+    /// 1,000,000 messages, 256 MiB.
+    pub fn max_held(mut self, messages: usize, octets: u64) -> Self {
+        (self.settings.max_held, self.settings.max_held_bytes) = (messages, octets);
+        self
+    }
+
+    /// Un-acked on one link, whatever its puller grants. Default: 100,000 messages, 64 MiB.
+    pub fn max_in_flight(mut self, messages: usize, octets: u64) -> Self {
+        (self.settings.max_in_flight, self.settings.max_in_flight_bytes) = (messages, octets);
+        self
+    }
+
+    /// Octets that may wait to be written on one link. Default: 1 MiB.
+    pub fn max_unwritten(mut self, octets: usize) -> Self {
+        self.settings.max_unwritten = octets;
+        self
+    }
+
+    /// Failed attempts (nacks; lost links do not count) after which a message is rejected. Default: no limit.
+    pub fn max_attempts(mut self, attempts: Option<u32>) -> Self {
+        self.settings.max_attempts = attempts;
+        self
+    }
+
+    /// The waits before another attempt after a nack without a delay of its own: the first, doubling up to the longest,
+    /// each with up to 25 % more at random. Default: 100 ms and 30 s.
+    pub fn retry_backoff(mut self, first: Duration, longest: Duration) -> Self {
+        (self.settings.retry_first, self.settings.retry_longest) = (first, longest);
+        self
+    }
+
+    /// The longest delay that a puller may ask for with a nack. Default: 5 min.
+    pub fn max_nack_delay(mut self, delay: Duration) -> Self {
+        self.settings.max_nack_delay = delay;
+        self
+    }
+
+    /// Without progress in writing for so long, a link gets no more messages until there is some. Default: 1 s.
+    pub fn write_stall(mut self, time: Duration) -> Self {
+        self.settings.write_stall = time;
+        self
+    }
+
+    /// How long the last handle, when it is dropped without `finish` or `drain`, goes on settling in the background. Default: 10 s.
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.setup.linger = time;
+        self
+    }
+
+    /// Binds, and begins to connect; does not wait for pullers ([`Push::connected`] does).
+    ///
+    /// # Errors
+    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime.
+    pub async fn build(self) -> Result<Push, BuildError> {
+        let instance = random_instance()?;
+        let (settings, linger) = (self.settings, self.setup.linger);
+        let (max_message, heartbeat, close_wait) =
+            (settings.max_message, settings.heartbeat, settings.close_wait);
+        let machine = Pusher::new(settings, instance, random_seed()?)?;
+        let state = PushState::default();
+        let role = Role::Pusher;
+        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        Ok(Push::new(self.setup.start(parts).await?, instance, linger))
+    }
+}

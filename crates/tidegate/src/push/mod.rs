@@ -1,0 +1,338 @@
+//! The pusher's handle.
+
+mod builder;
+mod permit;
+mod receipt;
+mod rejections;
+mod sink;
+mod state;
+mod stop;
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_proto::{Blocked, InstanceId, Message, MessageId, PushLinkStats, PushStats, Pusher, Refused};
+use tokio::sync::oneshot;
+
+use self::state::YIELD_EVERY;
+pub use self::{
+    builder::PushBuilder,
+    permit::Permit,
+    receipt::Receipt,
+    rejections::{Rejected, Rejections},
+    sink::PushSink,
+};
+use crate::{
+    endpoint::Endpoint,
+    error::{ConnectedError, Refusal, ReserveError, SendError, TrySendError},
+    events::Events,
+    shared::{Inner, Shared},
+};
+
+/// A pusher: sends messages to whichever puller is next and has credit, and keeps each until it is settled.
+///
+/// A cheap clone; clones are the same pusher. When the last one is dropped without [`finish`](Self::finish),
+/// [`drain`](Self::drain) or [`abort`](Self::abort), the pusher drains in the background for its linger time, without ending the stream, and
+/// warns if something is left.
+#[derive(Clone)]
+pub struct Push {
+    handle: Arc<Handle>,
+}
+
+/// What clones share; the links hold `shared` only.
+struct Handle {
+    shared: Arc<Shared<Pusher>>,
+    instance: InstanceId,
+    linger: Duration,
+}
+
+impl Push {
+    /// Settings for a new pusher.
+    pub fn builder() -> PushBuilder {
+        PushBuilder::default()
+    }
+
+    fn new(shared: Arc<Shared<Pusher>>, instance: InstanceId, linger: Duration) -> Self {
+        Self { handle: Arc::new(Handle { shared, instance, linger }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared<Pusher>> {
+        &self.handle.shared
+    }
+
+    /// Accepts a message, waiting for room if the high-water mark is reached.
+    ///
+    /// Waiting sends get room in the order in which they began to wait. After about every 64 KiB it yields to the
+    /// links once, so that data leaves while a busy sender on the same thread goes on.
+    ///
+    /// # Errors
+    /// The pusher is closed, the message is outside its limits, or every endpoint has refused for good. The message
+    /// comes back in the error.
+    ///
+    /// # Cancel safety
+    /// Cancelled: the message is certainly not sent, and dropped. [`Self::reserve`] keeps it.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send_any(message.into(), None).await.map(|_| ())
+    }
+
+    /// As [`Self::send`], and gives a future of the outcome. Pullers send the ack of such a message without delay.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
+        let (sender, outcome) = oneshot::channel();
+        let id = self.send_any(message.into(), Some(sender)).await?;
+        Ok(Receipt { id, outcome })
+    }
+
+    /// Accepts a message if there is room at once.
+    ///
+    /// # Errors
+    /// There is none, or as [`Self::send`]; the message comes back.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
+        match self.shared().with(|inner| accept(inner, message, &mut None)) {
+            Ok(_) => Ok(()),
+            Err(Refused { message, reason: Blocked::Full }) => match self.refusal() {
+                Some(refusal) => Err(SendError::Refused { message, refusal: Box::new(refusal) }.into()),
+                None => Err(TrySendError::Full(message)),
+            },
+            Err(Refused { message, reason }) => Err(failed(message, reason).into()),
+        }
+    }
+
+    async fn send_any(
+        &self,
+        mut message: Message,
+        mut receipt: Option<oneshot::Sender<Result<(), crate::ReceiptError>>>,
+    ) -> Result<MessageId, SendError> {
+        let shared = self.shared();
+        let mut yielded = false;
+        loop {
+            let result = shared.with(|inner| {
+                if inner.state.since_yield >= YIELD_EVERY && !yielded {
+                    inner.state.since_yield = 0;
+                    return Err((message.clone(), None));
+                }
+                // Those who wait already come first.
+                if inner.state.waiting > 0 && inner.machine.is_open() && !yielded {
+                    return Err((message.clone(), Some(Blocked::Full)));
+                }
+                let message = std::mem::take(&mut message);
+                accept(inner, message, &mut receipt)
+                    .map_err(|refused| (refused.message, Some(refused.reason)))
+            });
+            match result {
+                Ok(number) => return Ok(MessageId { instance: self.handle.instance, number }),
+                Err((back, None)) => {
+                    // Before the message is accepted, so that a send that is cancelled here has not happened.
+                    message = back;
+                    tokio::task::yield_now().await;
+                }
+                Err((back, Some(Blocked::Full))) => {
+                    message = back;
+                    if let Err(error) = self.wait_for_room().await {
+                        return Err(match error {
+                            ReserveError::Closed => SendError::Closed(message),
+                            ReserveError::Refused(refusal) => SendError::Refused { message, refusal },
+                        });
+                    }
+                    yielded = true; // it is our turn
+                    continue;
+                }
+                Err((back, Some(reason))) => return Err(failed(back, reason)),
+            }
+        }
+    }
+
+    /// Waits in line until there is room for one message. Cancel safe: a turn that is not taken goes to the next.
+    async fn wait_for_room(&self) -> Result<(), ReserveError> {
+        let shared = self.shared();
+        let turn = shared.signals.ready.notified();
+        tokio::pin!(turn);
+        turn.as_mut().enable();
+        let _waiting = Waiting::new(shared);
+        loop {
+            let room = shared.with(|inner| (inner.machine.room(), inner.state.waiting));
+            match room {
+                (Ok(()), 1) => return Ok(()), // nobody else is in line
+                (Err(Blocked::Closed), _) => return Err(ReserveError::Closed),
+                _ => {}
+            }
+            if let Some(refusal) = self.refusal() {
+                return Err(ReserveError::Refused(Box::new(refusal)));
+            }
+            turn.as_mut().await;
+            if shared.with(|inner| inner.machine.room()).is_ok() {
+                return Ok(());
+            }
+            turn.set(shared.signals.ready.notified());
+            turn.as_mut().enable();
+        }
+    }
+
+    /// The refusal that makes sending pointless: no endpoint is left that could bring a puller.
+    fn refusal(&self) -> Option<Refusal> {
+        self.shared().with(|inner| {
+            let places = &mut inner.places;
+            if let Some(refusal) = places.refused.pop() {
+                inner.state.refused = Some(refusal);
+            }
+            let hope = places.dialing > 0
+                || !places.bound.is_empty()
+                || tidegate_proto::Machine::links(&inner.machine) > 0;
+            if hope { None } else { inner.state.refused.clone() }
+        })
+    }
+
+    /// Reserves room for one message, waiting for it. The permit then sends without waiting; with a high-water mark of 0 it may
+    /// be the only one at a time.
+    ///
+    /// # Errors
+    /// The pusher is closed, or every endpoint has refused for good.
+    ///
+    /// # Cancel safety
+    /// Cancelled: nothing is reserved.
+    pub async fn reserve(&self) -> Result<Permit, ReserveError> {
+        loop {
+            match self.shared().with(|inner| inner.machine.reserve()) {
+                Ok(()) => return Ok(Permit::new(self.clone())),
+                Err(Blocked::Full) => self.wait_for_room().await?,
+                Err(_) => return Err(ReserveError::Closed),
+            }
+        }
+    }
+
+    /// Waits until everything that was given to links has been written to their connections. What waits for credit is not
+    /// waited for. Cancel safe.
+    pub async fn flush(&self) {
+        let shared = self.shared();
+        shared.with(|inner| inner.state.flushing += 1);
+        let _flushing = scopeguard(|| shared.with(|inner| inner.state.flushing -= 1));
+        shared.until(|inner| inner.machine.is_flushed().then_some(())).await;
+    }
+
+    /// Waits until at least `n` links are open at once. Cancel safe.
+    ///
+    /// # Errors
+    /// The pusher is closed, or an endpoint has refused for good.
+    pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
+        self.shared().until(|inner| connected(inner, n, Pusher::is_open)).await
+    }
+
+    /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.
+    #[must_use]
+    pub fn local_endpoints(&self) -> Vec<Endpoint> {
+        self.shared().with(|inner| inner.places.bound.clone())
+    }
+
+    /// Counts, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> PushStats {
+        self.shared().with(|inner| {
+            let mut stats = inner.machine.stats();
+            stats.blocked = inner.state.blocked();
+            stats
+        })
+    }
+
+    /// Every open link.
+    #[must_use]
+    pub fn link_stats(&self) -> Vec<PushLinkStats> {
+        self.shared().with(|inner| inner.machine.link_stats())
+    }
+
+    /// The events of links and endpoints from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.shared().subscribe())
+    }
+
+    /// Messages that will never be sent again, with their reasons. From the first call on they are kept until they are fetched,
+    /// and count as held: who does not fetch them comes to a stop instead of losing them. Several handles share them.
+    #[must_use]
+    pub fn rejections(&self) -> Rejections {
+        self.shared().with(|inner| inner.machine.keep_rejected());
+        Rejections::new(self.shared().clone(), self.handle.instance)
+    }
+
+    /// A `Sink`: ready means room, flush means written, close means [`Self::finish`] with this linger time.
+    #[must_use]
+    pub fn sink(&self, linger: Duration) -> PushSink {
+        PushSink::new(self.clone(), linger)
+    }
+}
+
+impl std::fmt::Debug for Push {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push").field("instance", &self.handle.instance).finish_non_exhaustive()
+    }
+}
+
+type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;
+
+/// Accepts under the lock, and enters the receipt before any outcome can come.
+fn accept(
+    inner: &mut Inner<Pusher>,
+    message: Message,
+    receipt: &mut Option<ReceiptSender>,
+) -> Result<u64, Refused> {
+    let accepted = inner.machine.send(message, receipt.is_some())?;
+    inner.state.since_yield += accepted.size + 16;
+    if let Some(sender) = receipt.take() {
+        inner.state.receipts.insert(accepted.number, sender);
+    }
+    Ok(accepted.number)
+}
+
+fn failed(message: Message, reason: Blocked) -> SendError {
+    match reason {
+        Blocked::Invalid(source) => SendError::Invalid { message, source },
+        _ => SendError::Closed(message),
+    }
+}
+
+/// The condition of `connected`, for both roles.
+pub(crate) fn connected<M: crate::shared::Role>(
+    inner: &mut Inner<M>,
+    n: usize,
+    is_open: impl Fn(&M) -> bool,
+) -> Option<Result<(), ConnectedError>> {
+    if inner.machine.links() >= n {
+        return Some(Ok(()));
+    }
+    if !is_open(&inner.machine) {
+        return Some(Err(ConnectedError::Closed));
+    }
+    let refusal = inner.places.refused.first().cloned()?;
+    Some(Err(ConnectedError::Refused(Box::new(refusal))))
+}
+
+/// Counts a waiting send for as long as it waits.
+struct Waiting<'a>(&'a Shared<Pusher>);
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared<Pusher>) -> Self {
+        shared.with(|inner| inner.state.start_waiting());
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.with(|inner| inner.state.stop_waiting());
+    }
+}
+
+/// Runs `f` when dropped, also when the future that holds it is cancelled.
+fn scopeguard(f: impl FnMut()) -> impl Drop {
+    struct Guard<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Guard(f)
+}

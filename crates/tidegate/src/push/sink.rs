@@ -1,0 +1,91 @@
+//! A pusher as a `Sink`.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_sink::Sink;
+use tidegate_proto::Message;
+use tokio_util::sync::ReusableBoxFuture;
+
+use super::{Permit, Push};
+use crate::error::{ReserveError, SendError, Unfinished};
+
+/// What a [`PushSink`] can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// There will be no room.
+    #[error(transparent)]
+    Reserve(#[from] ReserveError),
+    /// The message was not taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// `start_send` was called before `poll_ready` had said that there is room.
+    #[error("start_send without poll_ready")]
+    NotReady,
+    /// Closing did not settle everything in its linger time.
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
+}
+
+/// A pusher as a `Sink` of messages, from [`Push::sink`]: ready means room, flush means written, close means finished.
+#[derive(Debug)]
+pub struct PushSink {
+    push: Push,
+    linger: Duration,
+    permit: Option<Permit>,
+    reserving: Option<ReusableBoxFuture<'static, Result<Permit, ReserveError>>>,
+    flushing: Option<ReusableBoxFuture<'static, ()>>,
+    closing: Option<ReusableBoxFuture<'static, Result<(), Unfinished>>>,
+}
+
+impl PushSink {
+    pub(super) fn new(push: Push, linger: Duration) -> Self {
+        Self { push, linger, permit: None, reserving: None, flushing: None, closing: None }
+    }
+}
+
+impl<T: Into<Message>> Sink<T> for PushSink {
+    type Error = SinkError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        if self.permit.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let push = self.push.clone();
+        let reserving =
+            self.reserving.get_or_insert_with(|| ReusableBoxFuture::new(async move { push.reserve().await }));
+        let result = ready!(reserving.poll(cx));
+        self.reserving = None;
+        self.permit = Some(result?);
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: T) -> Result<(), SinkError> {
+        let permit = self.permit.take().ok_or(SinkError::NotReady)?;
+        Ok(permit.send(message)?)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        let push = self.push.clone();
+        let flushing =
+            self.flushing.get_or_insert_with(|| ReusableBoxFuture::new(async move { push.flush().await }));
+        ready!(flushing.poll(cx));
+        self.flushing = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        self.permit = None;
+        let (push, linger) = (self.push.clone(), self.linger);
+        let closing = self.closing.get_or_insert_with(|| {
+            ReusableBoxFuture::new(async move { push.finish(linger).await.map(|_| ()) })
+        });
+        let result = ready!(closing.poll(cx));
+        self.closing = None;
+        Poll::Ready(Ok(result?))
+    }
+}

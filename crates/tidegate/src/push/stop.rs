@@ -1,0 +1,140 @@
+//! How a pusher stops: finish, drain, abort, and what dropping the last handle does.
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
+use tokio::time::timeout;
+
+use super::{Handle, Push};
+use crate::{
+    error::{ReceiptError, Unfinished},
+    shared::Shared,
+};
+
+/// How long a finished pusher waits for pullers that it has lost, to tell them the end (ST-3).
+const END_GRACE: Duration = Duration::from_secs(1);
+
+impl Push {
+    /// Takes no new messages, waits until all held ones are settled, and ends the stream: pullers are told that it is
+    /// over for good. `Duration::MAX` lingers for ever. Closes all clones.
+    ///
+    /// # Errors
+    /// The linger time is over: the pusher is aborted, and the messages that are left come back.
+    ///
+    /// # Cancel safety
+    /// Cancelled: the pusher goes on draining, without a time limit; call again to wait for it.
+    pub async fn finish(&self, linger: Duration) -> Result<PushStats, Unfinished> {
+        self.stop(linger, true).await
+    }
+
+    /// As [`Self::finish`], but without the end of the stream: pullers wait for this pusher to come back, as for a restart.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::finish`].
+    pub async fn drain(&self, linger: Duration) -> Result<PushStats, Unfinished> {
+        self.stop(linger, false).await
+    }
+
+    async fn stop(&self, linger: Duration, end: bool) -> Result<PushStats, Unfinished> {
+        let shared = self.shared();
+        settle(shared, linger, end).await?;
+        let deadline = shared.instant(shared.now() + END_GRACE);
+        loop {
+            // The Close handshakes are bounded by themselves.
+            shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+            let back = shared.until(|inner| {
+                (inner.places.missing.is_empty() || inner.machine.links() > 0)
+                    .then_some(inner.machine.links())
+            });
+            match tokio::time::timeout_at(deadline, back).await {
+                Ok(links) if end && links > 0 => {}
+                Err(_) | Ok(_) => break,
+            }
+            if !end {
+                break;
+            }
+        }
+        shared.stop.cancel();
+        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        Ok(self.stats())
+    }
+
+    /// Stops now. Returns what was certainly not processed, and what may have been. Closes all clones; receipts of what is left
+    /// fail accordingly.
+    pub async fn abort(&self) -> Leftover {
+        let shared = self.shared();
+        let leftover = abort(shared);
+        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        leftover
+    }
+}
+
+/// Waits for everything to be settled; aborts at the end of the linger time.
+async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Result<(), Unfinished> {
+    shared.with(|inner| {
+        inner.machine.drain(shared.now(), end);
+    });
+    // Who waits for room will not get it.
+    shared.signals.ready.notify_waiters();
+    let over =
+        shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(inner.state.aborted));
+    match timeout(linger, over).await {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let stats = shared.with(|inner| inner.machine.stats());
+            let mut leftover = Leftover::default();
+            leftover.stats = stats;
+            Err(Unfinished { leftover: Box::new(leftover), aborted: true })
+        }
+        Err(_) => {
+            let leftover = Box::new(abort(shared));
+            shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+            Err(Unfinished { leftover, aborted: false })
+        }
+    }
+}
+
+fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
+    let leftover = shared.with(|inner| {
+        let leftover = inner.machine.abort(shared.now());
+        inner.state.aborted = true;
+        for unsent in &leftover.unsent {
+            if let Some(receipt) = inner.state.receipts.remove(&unsent.id.number) {
+                let _ = receipt.send(Err(ReceiptError::NotSent));
+            }
+        }
+        inner.state.receipts.clear(); // the others learn that nobody knows
+        leftover
+    });
+    shared.stop.cancel();
+    shared.signals.changed();
+    shared.signals.ready.notify_waiters();
+    leftover
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let shared = self.shared.clone();
+        let linger = self.linger;
+        let held = shared.with(|inner| inner.machine.is_open().then(|| inner.machine.stats()));
+        let Some(stats) = held else {
+            shared.stop.cancel();
+            return;
+        };
+        let left = stats.queued + stats.in_flight;
+        if left > 0 {
+            tracing::warn!(
+                "the last handle of a pusher was dropped with {left} messages un-acked; draining for up to {linger:?}"
+            );
+        }
+        self.shared.runtime.spawn(async move {
+            if let Err(unfinished) = settle(&shared, linger, false).await {
+                tracing::warn!("a dropped pusher has lost messages: {unfinished}");
+            }
+            shared.stop.cancel();
+        });
+    }
+}

@@ -1,0 +1,269 @@
+//! What the handles of a socket and its links share: the machine behind one lock, and the means to wake who waits.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::Duration,
+};
+
+use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    endpoint::Endpoint,
+    error::Refusal,
+    events::{Event, PeerInfo},
+};
+
+/// Events that a slow listener may be behind before it misses some.
+const EVENTS: usize = 1_024;
+/// Pullers whose return is hoped for at the end of a stream (ST-3); more are not worth waiting for.
+const MISSING: usize = 1_024;
+
+/// A role: its machine, and what the library keeps beside it under the same lock.
+pub(crate) trait Role: Machine + Send + Sized + 'static {
+    type State: Send;
+
+    /// Runs after every use of the machine, still under the lock: passes on what has happened.
+    fn after(machine: &mut Self, state: &mut Self::State, signals: &Signals);
+
+    /// Whether something has been settled over the link (RD-6).
+    fn is_proven(&self, link: LinkId) -> bool;
+
+    /// Whether the peer has ended its stream over this link (ST-6).
+    fn has_ended(&self, link: LinkId) -> bool;
+}
+
+/// Who waits for what.
+pub(crate) struct Signals {
+    /// Room for a send, or a delivery for a recv: one at a time, first come first served.
+    pub(crate) ready: Notify,
+    /// Something rare has changed: links, ends, refusals, a drain. All look again.
+    changed: watch::Sender<()>,
+    /// The deadline of the socket may have become earlier.
+    timer: Notify,
+}
+
+impl Signals {
+    pub(crate) fn changed(&self) {
+        self.changed.send_replace(());
+    }
+}
+
+/// What is known of the endpoints that the socket binds and connects to.
+#[derive(Default)]
+pub(crate) struct Places {
+    pub(crate) bound: Vec<Endpoint>,
+    /// Endpoints that are connected to, or tried.
+    pub(crate) dialing: usize,
+    /// Endpoints whose pusher has ended its stream.
+    pub(crate) ended: usize,
+    /// Endpoints that refused for good, and were not reported yet.
+    pub(crate) refused: Vec<Refusal>,
+    /// Peers that were lost without a Close, and have not come back.
+    pub(crate) missing: Vec<InstanceId>,
+}
+
+impl Places {
+    pub(crate) fn lost(&mut self, peer: InstanceId) {
+        if self.missing.len() < MISSING && !self.missing.contains(&peer) {
+            self.missing.push(peer);
+        }
+    }
+
+    pub(crate) fn found(&mut self, peer: InstanceId) {
+        self.missing.retain(|other| *other != peer);
+    }
+}
+
+pub(crate) struct Inner<M: Role> {
+    pub(crate) machine: M,
+    pub(crate) state: M::State,
+    pub(crate) places: Places,
+    wakers: HashMap<LinkId, Waker>,
+    wakes: Vec<LinkId>,
+    timer: Option<Time>,
+}
+
+/// The times of a socket's own, beside those of its machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) handshake: Duration,
+    pub(crate) reconnect_first: Duration,
+    pub(crate) reconnect_longest: Duration,
+    pub(crate) close_wait: Duration,
+}
+
+pub(crate) struct Shared<M: Role> {
+    inner: Mutex<Inner<M>>,
+    pub(crate) signals: Signals,
+    /// What this side says in handshakes; the pipeline is that of the endpoint.
+    pub(crate) local: Local,
+    pub(crate) times: Times,
+    pub(crate) max_handshakes: usize,
+    pub(crate) runtime: Handle,
+    /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
+    pub(crate) stop: CancellationToken,
+    origin: Instant,
+    events: broadcast::Sender<Event>,
+}
+
+impl<M: Role> Shared<M> {
+    pub(crate) fn new(
+        machine: M,
+        state: M::State,
+        local: Local,
+        times: Times,
+        max_handshakes: usize,
+        runtime: Handle,
+    ) -> Self {
+        let inner = Inner {
+            machine,
+            state,
+            places: Places::default(),
+            wakers: HashMap::new(),
+            wakes: Vec::new(),
+            timer: None,
+        };
+        let signals = Signals { ready: Notify::new(), changed: watch::Sender::new(()), timer: Notify::new() };
+        Self {
+            inner: Mutex::new(inner),
+            signals,
+            local,
+            times,
+            max_handshakes,
+            runtime,
+            stop: CancellationToken::new(),
+            origin: Instant::now(),
+            events: broadcast::Sender::new(EVENTS),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        // Far enough for a timer that is reset whenever something happens, and within what a timer can hold.
+        const FAR: u64 = 3_600_000_000;
+        let now = self.now();
+        self.origin + Duration::from_micros(time.0.min(now.0.saturating_add(FAR)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<M>> {
+        // A panic under the lock is a bug of ours; the machine is still the best account of what is held.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses the machine, then wakes the drivers that have something to do.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
+        self.with_link(None, f)
+    }
+
+    /// As [`Self::with`], for a driver: its own link needs no wake-up.
+    #[inline]
+    pub(crate) fn with_link<R>(&self, own: Option<LinkId>, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let result = f(inner);
+        M::after(&mut inner.machine, &mut inner.state, &self.signals);
+        let deadline = inner.machine.socket_deadline();
+        if deadline.is_some() && (inner.timer.is_none() || deadline < inner.timer) {
+            inner.timer = deadline;
+            self.signals.timer.notify_one();
+        }
+        inner.machine.take_wakes(&mut inner.wakes);
+        if inner.wakes.is_empty() {
+            return result;
+        }
+        let Inner { wakes, wakers, .. } = inner;
+        let wakers: Vec<_> =
+            wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned()).collect();
+        drop(guard);
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// Waits until `done` gives something, looking again whenever something rare changes. Cancel safe.
+    pub(crate) async fn until<R>(&self, mut done: impl FnMut(&mut Inner<M>) -> Option<R>) -> R {
+        let mut changed = self.signals.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(result) = self.with(&mut done) {
+                return result;
+            }
+            // The sender lives as long as `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn report(&self, event: Event) {
+        match &event {
+            Event::Refused { .. } | Event::RefusedPeer { .. } => tracing::warn!("{event}"),
+            Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
+            _ => tracing::debug!("{event}"),
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn opened(&self, link: LinkId, peer: &tidegate_proto::Peer) {
+        self.with(|inner| inner.places.found(peer.instance));
+        self.signals.changed();
+        self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });
+    }
+
+    /// Runs the timer of the socket for as long as it exists: retries that are due.
+    pub(crate) fn spawn_timer(self: &std::sync::Arc<Self>) {
+        let shared = std::sync::Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            loop {
+                let Some(strong) = shared.upgrade() else { return };
+                let deadline = strong.with(|inner| {
+                    inner.timer = inner.machine.socket_deadline();
+                    inner.timer
+                });
+                let sleep = deadline.map(|at| tokio::time::sleep_until(strong.instant(at)));
+                let earlier = strong.signals.timer.notified();
+                let idle = tokio::time::sleep(Duration::from_secs(1));
+                tokio::select! {
+                    () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
+                        strong.with(|inner| {
+                            let now = strong.now();
+                            inner.machine.advance_socket(now);
+                        });
+                    }
+                    () = earlier => {}
+                    // Nothing to do: let go of the socket now and then, so that it can end.
+                    () = idle => {}
+                }
+            }
+        });
+    }
+}
+
+impl<M: Role> Inner<M> {
+    pub(crate) fn set_waker(&mut self, link: LinkId, waker: &Waker) {
+        match self.wakers.get_mut(&link) {
+            Some(old) => old.clone_from(waker),
+            None => {
+                self.wakers.insert(link, waker.clone());
+            }
+        }
+    }
+
+    pub(crate) fn forget_waker(&mut self, link: LinkId) {
+        self.wakers.remove(&link);
+    }
+}

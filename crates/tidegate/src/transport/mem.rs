@@ -1,0 +1,57 @@
+//! `mem://`: within the process, for tests and for programs that are one process today and several tomorrow.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use tokio::{io::DuplexStream, sync::mpsc};
+
+use super::BoxStream;
+
+/// Octets that a direction holds, like a socket's buffer.
+const BUFFER: usize = 256 * 1_024;
+/// Connections that wait to be accepted, like a socket's backlog.
+const BACKLOG: usize = 128;
+
+static NAMES: LazyLock<Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>> = LazyLock::new(Mutex::default);
+
+pub(crate) async fn connect(name: &str) -> io::Result<(BoxStream, String)> {
+    let refused =
+        || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody is bound to mem://{name}"));
+    let sender =
+        NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().ok_or_else(refused)?;
+    let (here, there) = tokio::io::duplex(BUFFER);
+    sender.send(there).await.map_err(|_| refused())?;
+    Ok((Box::new(here), format!("mem:{name}")))
+}
+
+pub(crate) struct Listener {
+    name: String,
+    incoming: mpsc::Receiver<DuplexStream>,
+}
+
+impl Listener {
+    pub(super) fn bind(name: &str) -> io::Result<Self> {
+        let (sender, incoming) = mpsc::channel(BACKLOG);
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains_key(name) {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("mem://{name} is bound already")));
+        }
+        names.insert(name.to_owned(), sender);
+        Ok(Self { name: name.to_owned(), incoming })
+    }
+
+    pub(super) async fn accept(&mut self) -> io::Result<(BoxStream, String)> {
+        // The sender lives in the table for as long as this listener does.
+        let stream = self.incoming.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok((Box::new(stream), format!("mem:{}", self.name)))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        NAMES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}

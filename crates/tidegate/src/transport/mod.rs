@@ -1,0 +1,57 @@
+//! What carries a link: anything that reads and writes octets in order. One file a kind.
+
+mod mem;
+mod tcp;
+mod unix;
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::endpoint::Address;
+
+/// A connection, whatever carries it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+pub(crate) type BoxStream = Box<dyn Stream>;
+
+/// Connects once. The name is resolved anew each time. Returns the stream and the peer's address for people.
+pub(crate) async fn connect(address: &Address) -> io::Result<(BoxStream, String)> {
+    match address {
+        Address::Tcp { host, port } => tcp::connect(host, *port).await,
+        Address::Unix { path } => unix::connect(path).await,
+        Address::Mem { name } => mem::connect(name).await,
+    }
+}
+
+/// Something that listens.
+pub(crate) enum Listener {
+    Tcp(tcp::Listener),
+    Unix(unix::Listener),
+    Mem(mem::Listener),
+}
+
+impl Listener {
+    /// Binds, and returns the address with a port of 0 resolved.
+    pub(crate) async fn bind(address: &Address) -> io::Result<(Self, Address)> {
+        Ok(match address {
+            Address::Tcp { host, port } => {
+                let (listener, address) = tcp::Listener::bind(host, *port).await?;
+                (Self::Tcp(listener), address)
+            }
+            Address::Unix { path } => (Self::Unix(unix::Listener::bind(path).await?), address.clone()),
+            Address::Mem { name } => (Self::Mem(mem::Listener::bind(name)?), address.clone()),
+        })
+    }
+
+    /// The next connection, and the peer's address for people. Cancel safe.
+    pub(crate) async fn accept(&mut self) -> io::Result<(BoxStream, String)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await,
+            Self::Unix(listener) => listener.accept().await,
+            Self::Mem(listener) => listener.accept().await,
+        }
+    }
+}
