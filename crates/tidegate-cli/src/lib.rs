@@ -1,7 +1,7 @@
 //! The `tidegate` command: push and pull daemons, benchmarks and a demonstration.
 //!
 //! One file for each subcommand and each concern. Data goes to stdout, everything said to people to stderr; the
-//! exit codes are in [`exit`]. Every daemon runs on a runtime of one thread, which is the fastest for this work.
+//! exit codes are in `exit.rs`. Every daemon runs on a runtime of one thread, which is the fastest for this work.
 
 mod args;
 mod bench;

@@ -9,6 +9,13 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Writes one line to stderr, unless the user wants to hear of errors only.
+pub(crate) fn note(quiet: bool, line: fmt::Arguments<'_>) {
+    if !quiet {
+        say(line);
+    }
+}
+
 /// `text` with control characters escaped: reasons and names come from strangers, and a terminal obeys such characters.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -30,9 +30,9 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  A list of work, and as many workers as there are terminals (each runs the command once for a message):
-    ls *.png | tidegate push --bind tcp://127.0.0.1:8433
-    tidegate pull --connect tcp://127.0.0.1:8433 --exec 'read -r file; convert \"$file\" \"${file%.png}.jpg\"'
+  A list of work, and in as many other terminals as you like a worker for it:
+    ls *.log | tidegate push --bind tcp://127.0.0.1:8433
+    tidegate pull --connect tcp://127.0.0.1:8433 --exec 'read -r f; gzip -- \"$f\"'
 
   See a whole pipeline lose a worker and no message:
     tidegate demo
@@ -47,10 +47,10 @@ Examples:
 pub(crate) struct Verbosity {
     /// Logs more: once for links that come and go, twice for details, three times for everything; the variable
     /// TIDEGATE_LOG (such as `tidegate=debug`) comes before it.
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 900)]
     pub(crate) verbose: u8,
     /// Says nothing on stderr but errors: no warnings, no `listening on`, no one-line summary.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     pub(crate) quiet: bool,
 }
 

@@ -67,7 +67,7 @@ Examples:
     tidegate pull --connect tcp://127.0.0.1:8433
 
   Four commands at a time; a failing one is tried again, here or elsewhere:
-    tidegate pull --connect tcp://127.0.0.1:8433 --jobs 4 --exec 'xargs -d \"\\n\" gzip --'
+    tidegate pull --connect tcp://127.0.0.1:8433 --jobs 4 --exec 'read -r f; gzip -- \"$f\"'
 
   Two workers that stay, each answering `ok`, `retry` or `reject why` to every line:
     tidegate pull --connect tcp://127.0.0.1:8433 --jobs 2 --worker ./resize.py
@@ -77,18 +77,27 @@ Examples:
 
 const COMMANDS: &str = "\
 Commands (--exec):
-  Exit status 0 acks the message; 65 (EX_DATAERR) rejects it for good; 75 (EX_TEMPFAIL) and any other failure gives it back
-  to be tried again, after a growing delay. 126 and 127, a command that cannot be started, stop the daemon, so that no
-  message is burnt on it. TIDEGATE_MESSAGE_ID and TIDEGATE_ATTEMPT tell which message it is. With --jobs above 1 what a command prints
-  is kept in unnamed temporary files (in TMPDIR, one each for stdout and stderr) and written whole when it has ended.
+  Exit status 0 acks the message; 65 (EX_DATAERR) rejects it for good; 75
+  (EX_TEMPFAIL) and any other failure gives it back to be tried again, after a
+  growing delay. 126 and 127, a command that cannot be started, stop the
+  daemon, so that no message is burnt on it. TIDEGATE_MESSAGE_ID and
+  TIDEGATE_ATTEMPT tell which message it is. With --jobs above 1, what a
+  command prints is kept in unnamed temporary files (in TMPDIR, one each for
+  stdout and stderr), and written whole when it has ended.
 
 Workers (--worker):
-  Each message is one line on stdin (or a record, with --null or --length-prefixed); the answer is one line on stdout of at most 4096
-  bytes: `ok`, `retry`, `retry SECONDS`, or `reject REASON`. A worker that dies, or answers anything else, is restarted, and
-  its message is tried again; after 5 failures in a row without a good answer, or exit status 126 or 127, the
-  daemon stops. A payload that the framing cannot carry is rejected. At the end a worker's stdin is closed, and it should exit.
+  Each message is one line on stdin (or a record, with --null or
+  --length-prefixed); the answer is one line on stdout, of at most 4096 bytes:
+  `ok`, `retry`, `retry SECONDS` or `reject REASON`. A worker that dies, or
+  answers anything else, is restarted, and its message is tried again; after
+  5 failures in a row without a good answer, and after exit status 126 or 127,
+  the daemon stops. A payload that the framing cannot carry is rejected. At
+  the end a worker's stdin is closed, and it should exit.
 
-Commands and workers run in process groups of their own, so Ctrl-C reaches only the daemon.";
+  Commands and workers run in process groups of their own, so Ctrl-C reaches
+  only the daemon.
+
+When the daemon itself has rejected a message, it exits with 3.";
 
 impl PullArgs {
     /// How many commands or workers may run at once.

@@ -65,7 +65,8 @@ Examples:
     find . -type f -print0 | tidegate push --null --expect 3 --bind tcp://127.0.0.1:8433
 
   To two pullers that listen, at most 5 attempts each; what fails is kept:
-    tidegate push jobs.txt --connect tcp://a:8433 --connect tcp://b:8433 --max-attempts 5 --dead-letter failed.txt
+    tidegate push jobs.txt --connect tcp://a:8433 --connect tcp://b:8433 \\
+      --max-attempts 5 --dead-letter failed.txt
 
   A service that may be stopped: give up after 10 s, and send the rest next time:
     tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt";

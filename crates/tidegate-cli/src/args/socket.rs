@@ -11,13 +11,13 @@ use crate::records::Framing;
 
 /// Where to listen and connect, and as whom.
 #[derive(Args, Debug)]
-#[group(required = false)]
+#[command(group = clap::ArgGroup::new("endpoints").args(["bind", "connect"]).required(true).multiple(true))]
 pub(crate) struct SocketArgs {
     /// Listens there, such as tcp://0.0.0.0:8433/pipeline; port 0 takes a free one, which stderr tells (repeatable)
-    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint, required_unless_present = "connect")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) bind: Vec<Endpoint>,
     /// Connects there, and again whenever the connection is lost (repeatable; the other side need not be up yet)
-    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint, required_unless_present = "bind")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
     /// The name that the other side sees in its logs [default: chosen by the library]
     #[arg(long, value_name = "NAME")]

@@ -33,9 +33,9 @@ const JOBS_BUDGET: u64 = 64 << 20;
 /// Runs the daemon to its end.
 ///
 /// # Errors
-/// Everything that exits with 1.
+/// When it cannot start. What fails later is reported at once, and exits with 1 all the same.
 pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
-    let mut stopper = Stopper::new(args.linger)?;
+    let mut stopper = Stopper::new(args.linger, quiet)?;
     let rendering = Rendering { json: args.json, framing: args.framing.framing() };
     let mut jobs = jobs(&args, rendering)?;
     let output = match &jobs {
@@ -52,23 +52,23 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         (None, Some(output)) => sink::run(output, rendering, &mut source, &mut stopper, args.count).await,
         (None, None) => Ok(None),
     };
-    let (given_up, mut error) = match stopped {
-        Ok(given_up) => (given_up, None),
-        Err(error) => (None, Some(error)),
+    let (given_up, mut failed) = match stopped {
+        Ok(given_up) => (given_up, false),
+        Err(error) => {
+            // At once, because the rest may take a while.
+            report(&error);
+            (None, true)
+        }
     };
-    if let Some(error) = &error {
-        // At once, because the rest may take a while.
-        text::say(format_args!("error: {}; leaving", text::visible(&format!("{error:#}"))));
-    }
     let mut exit = match given_up {
         Some(exit) => exit,
-        None => match jobs::wind_up(&pull, &mut stopper, jobs.as_mut()).await {
-            Ok(exit) => exit,
-            Err(second) => {
-                error.get_or_insert(second);
-                Exit::Error
+        None => jobs::wind_up(&pull, &mut stopper, jobs.as_mut()).await.unwrap_or_else(|error| {
+            if !failed {
+                report(&error);
             }
-        },
+            failed = true;
+            Exit::Error
+        }),
     };
     if let Some(jobs) = &mut jobs {
         jobs.kill().await;
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     if exit == Exit::Success && stats.rejected > 0 {
         exit = Exit::Rejected;
     }
-    if error.is_some() {
+    if failed {
         exit = Exit::Error;
     }
     PullSummary {
@@ -93,7 +93,11 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         exit: exit.code(),
     }
     .say(args.json, quiet);
-    error.map_or(Ok(exit), Err)
+    Ok(exit)
+}
+
+fn report(error: &anyhow::Error) {
+    text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
 }
 
 fn jobs(args: &PullArgs, rendering: Rendering) -> anyhow::Result<Option<Jobs>> {

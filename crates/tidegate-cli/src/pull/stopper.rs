@@ -12,6 +12,7 @@ use crate::text;
 pub(crate) struct Stopper {
     signals: Signals,
     linger: Duration,
+    quiet: bool,
     /// Whether the first signal has come.
     signalled: bool,
     /// Whether the linger time runs.
@@ -25,8 +26,8 @@ impl Stopper {
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub(crate) fn new(linger: Duration) -> anyhow::Result<Self> {
-        Ok(Self { signals: Signals::new()?, linger, signalled: false, ending: false, deadline: None })
+    pub(crate) fn new(linger: Duration, quiet: bool) -> anyhow::Result<Self> {
+        Ok(Self { signals: Signals::new()?, linger, quiet, signalled: false, ending: false, deadline: None })
     }
 
     /// Waits for the first signal and starts the linger time. Cancel safe.
@@ -34,7 +35,10 @@ impl Stopper {
         let name = self.signals.next().await;
         self.signalled = true;
         self.begin();
-        text::say(format_args!("{name}: finishing what has been started (once more stops at once)"));
+        text::note(
+            self.quiet,
+            format_args!("{name}: finishing what has been started (once more stops at once)"),
+        );
     }
 
     /// Starts the linger time, if it does not run yet.
@@ -63,7 +67,7 @@ impl Stopper {
                         return Exit::Aborted;
                     }
                     self.signalled = true;
-                    text::say(format_args!("{name}: already ending (once more stops at once)"));
+                    text::note(self.quiet, format_args!("{name}: already ending (once more stops at once)"));
                 }
                 () = super::source::at(self.deadline) => return Exit::Lingered,
             }

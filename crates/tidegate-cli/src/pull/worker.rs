@@ -124,7 +124,7 @@ impl Worker {
         if slot.failures >= MAX_FAILURES {
             let failures = slot.failures;
             return Outcome::Fatal(anyhow!(
-                "--worker {}: {what}, after {failures} failures in a row without a good answer",
+                "--worker {}: {failures} failures in a row without a good answer; the last: {what}",
                 self.command
             ));
         }

@@ -51,8 +51,7 @@ impl Appended {
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
-        written
-            .with_context(|| format!("{}: cannot write it; messages that belong there are lost", self.name))
+        written.with_context(|| format!("{}: cannot write it", self.name))
     }
 }
 

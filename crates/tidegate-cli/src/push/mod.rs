@@ -82,19 +82,24 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
     let after_signal = args.linger.unwrap_or(LINGER_AFTER_SIGNAL);
     let ending = match &stop {
-        Stop::EndOfInput => Ending { finish: true, linger: args.linger, after_signal, signalled: false },
+        Stop::EndOfInput => {
+            Ending { finish: true, linger: args.linger, after_signal, signalled: false, quiet }
+        }
         Stop::Signal(name) => {
-            text::say(format_args!(
-                "{name}: the input is read no further; waiting up to {} for what has been sent (once more stops at once)",
-                linger_text(after_signal)
-            ));
-            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: true }
+            text::note(
+                quiet,
+                format_args!(
+                    "{name}: the input is read no further; waiting up to {} for what has been sent (once more stops at once)",
+                    linger_text(after_signal)
+                ),
+            );
+            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: true, quiet }
         }
         Stop::Input(_) => {
-            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: false }
+            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: false, quiet }
         }
         Stop::Trouble(_) => {
-            Ending { finish: false, linger: Some(Duration::ZERO), after_signal, signalled: false }
+            Ending { finish: false, linger: Some(Duration::ZERO), after_signal, signalled: false, quiet }
         }
     };
     let messages = pending.into_iter().map(|payload| message(&args, payload)).collect();
@@ -216,6 +221,12 @@ async fn watch_refusals(
 /// Writes what is left to the `--unsent` file, in the order in which it was read.
 fn save(file: Option<Appended>, left: settle::Left, unsaved: Vec<Bytes>) -> anyhow::Result<()> {
     let Some(mut file) = file else {
+        if !unsaved.is_empty() {
+            let n = text::count(unsaved.len() as u64, "rejected message");
+            text::say(format_args!(
+                "error: {n} could not be written to --dead-letter, and there is no --unsent: dropped"
+            ));
+        }
         return Ok(());
     };
     let mut numbered = left.not_acked;

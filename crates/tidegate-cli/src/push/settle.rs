@@ -23,6 +23,8 @@ pub(crate) struct Ending {
     pub(crate) after_signal: Duration,
     /// Whether the first signal has come already.
     pub(crate) signalled: bool,
+    /// Whether to say nothing about signals.
+    pub(crate) quiet: bool,
 }
 
 /// Payloads that nobody has acked, with their numbers if they were accepted.
@@ -105,7 +107,7 @@ impl Ending {
                     }
                     self.signalled = true;
                     deadline = Instant::now().checked_add(self.after_signal);
-                    text::say(format_args!(
+                    text::note(self.quiet, format_args!(
                         "{name}: waiting up to {} for what has been sent (once more stops at once)",
                         linger_text(self.after_signal)
                     ));
