@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The `tidegate` command: push and pull daemons, benchmarks and a demonstration.
+//!
+//! One file for each subcommand and each concern. Data goes to stdout, everything said to people to stderr; the
+//! exit codes are in `exit.rs`. Every daemon runs on a runtime of one thread, which is the fastest for this work.
+
+mod args;
+mod bench;
+mod completions;
+mod demo;
+mod exit;
+mod internal;
+mod log;
+mod man;
+mod own;
+mod pull;
+mod push;
+mod records;
+mod signals;
+mod socket;
+mod summary;
+mod text;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+
+/// Runs the command line of this process and gives its exit code.
+///
+/// A program that calls this as its `main` is a complete `tidegate`: the subcommands that start further processes
+/// of it start the running program itself.
+#[must_use]
+pub fn main() -> ExitCode {
+    if internal::is_asked_for() {
+        return internal::main();
+    }
+    let cli = Cli::parse();
+    if let Err(wrong) = cli.check() {
+        Cli::command().error(ErrorKind::ValueValidation, wrong).exit();
+    }
+    if let Err(error) = log::start(cli.verbosity) {
+        return failed(&error);
+    }
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let quiet = cli.verbosity.quiet;
+    match cli.command {
+        Command::Push(args) => block_on(push::run(*args, quiet)),
+        Command::Pull(args) => block_on(pull::run(*args, quiet)),
+        Command::Bench(args) => block_on(bench::run(args)),
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// Runs a future on a runtime of one thread.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    // A thread that is stuck in a read or a write must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+    Exit::Error.into()
+}

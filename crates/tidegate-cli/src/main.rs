@@ -1,2 +1,4 @@
 //! The `tidegate` command.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tidegate_cli::main()
+}

@@ -1,2 +1,4 @@
-//! The `tidegate` command.
-fn main() {}
+//! The `tidegate` command, built here because a binary is at hand only to the tests of its own package.
+fn main() -> std::process::ExitCode {
+    tidegate_cli::main()
+}

@@ -1,0 +1,155 @@
+//! `tidegate pull`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{FramingArgs, SocketArgs, values};
+use crate::exit;
+
+/// Receives messages and writes them out, or runs a command for each; acks what has been processed.
+///
+/// Without --exec and --worker each payload is written to stdout as a line, and acked when the write has
+/// succeeded. It ends when every pusher that it connects to has ended its stream; a pusher that was stopped or restarted is
+/// waited for. The first SIGINT or SIGTERM gives back what has not been started and finishes what has; the second one stops at once.
+#[derive(Args, Debug)]
+#[command(after_help = format!("{EXAMPLES}\n\n{COMMANDS}\n\n{}", exit::HELP))]
+#[command(group = clap::ArgGroup::new("command").args(["exec", "worker"]))]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) framing: FramingArgs,
+    /// Gives each message as one JSON object instead of its bare payload: id, attempt, headers (a list of pairs), and
+    /// payload, or payload_base64 if it is not UTF-8; the summary on stderr becomes an object too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Appends to this file instead of writing to stdout
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "worker"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Runs this with `sh -c` once for each message, payload on its stdin; its exit status is the outcome
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["worker", "null", "length_prefixed"])]
+    pub(crate) exec: Option<String>,
+    /// Keeps this running with `sh -c`: it gets one record at a time on stdin and answers each with one line
+    #[arg(long, value_name = "CMD")]
+    pub(crate) worker: Option<String>,
+    /// How many commands or workers run at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "command")]
+    pub(crate) jobs: Option<u32>,
+    /// How many un-acked messages each pusher may have here; 0 asks for one only when one is wanted [default: 1000; with
+    /// --exec and --worker as many as --jobs, for all pushers together but one each at least]
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<u64>,
+    /// Stays when all pushers have ended, and waits for more
+    #[arg(long, conflicts_with = "expect")]
+    pub(crate) keep: bool,
+    /// With --bind: ends when this many pushers have ended their streams [default: stays]
+    #[arg(long, value_name = "N", requires = "bind", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) expect: Option<u32>,
+    /// Ends, with 0, once this many messages have been acked
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Ends, with 0, when no message has come and no command has run for this long
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) idle_exit: Option<Duration>,
+    /// Ends, with 1, if no pusher has connected after this long
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// How long to wait at the end for running commands and the last acks, or `forever`
+    #[arg(long, value_name = "DURATION", value_parser = values::linger, default_value = "25s")]
+    pub(crate) linger: Duration,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Payloads to stdout, until the pusher's input has ended:
+    tidegate pull --connect tcp://127.0.0.1:8433
+
+  Four commands at a time; a failing one is tried again, here or elsewhere:
+    tidegate pull --connect tcp://127.0.0.1:8433 --jobs 4 --exec 'read -r f; gzip -- \"$f\"'
+
+  Two workers that stay, each answering `ok`, `retry` or `reject why` to every line:
+    tidegate pull --connect tcp://127.0.0.1:8433 --jobs 2 --worker ./resize.py
+
+  A collector that listens and never ends, with ids and attempts:
+    tidegate pull --bind tcp://0.0.0.0:8433 --json --output results.jsonl";
+
+const COMMANDS: &str = "\
+Commands (--exec):
+  Exit status 0 acks the message; 65 (EX_DATAERR) rejects it for good; 75
+  (EX_TEMPFAIL) and any other failure gives it back to be tried again, after a
+  growing delay. 126 and 127, a command that cannot be started, stop the
+  daemon, so that no message is burnt on it. TIDEGATE_MESSAGE_ID and
+  TIDEGATE_ATTEMPT tell which message it is. With --jobs above 1, what a
+  command prints is kept in unnamed temporary files (in TMPDIR, one each for
+  stdout and stderr), and written whole when it has ended.
+
+Workers (--worker):
+  Each message is one line on stdin (or a record, with --null or
+  --length-prefixed); the answer is one line on stdout, of at most 4096 bytes:
+  `ok`, `retry`, `retry SECONDS` or `reject REASON`. A worker that dies, or
+  answers anything else, is restarted, and its message is tried again; after
+  5 failures in a row without a good answer, and after exit status 126 or 127,
+  the daemon stops. A payload that the framing cannot carry is rejected. At
+  the end a worker's stdin is closed, and it should exit.
+
+  Commands and workers run in process groups of their own, so Ctrl-C reaches
+  only the daemon.
+
+When the daemon itself has rejected a message, it exits with 3.";
+
+impl PullArgs {
+    /// How many commands or workers may run at once.
+    pub(crate) fn jobs(&self) -> u32 {
+        self.jobs.unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, tests::parse};
+    use super::*;
+
+    fn pull(line: &[&str]) -> Box<PullArgs> {
+        let whole: Vec<&str> =
+            ["pull", "--connect", "tcp://127.0.0.1:1"].iter().chain(line).copied().collect();
+        match parse(&whole).unwrap().command {
+            Command::Pull(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_arrive() {
+        let args = pull(&[
+            "--worker",
+            "cat",
+            "--jobs",
+            "3",
+            "--window",
+            "0",
+            "--count",
+            "7",
+            "--idle-exit",
+            "2s",
+            "--connect-timeout",
+            "500ms",
+            "--length-prefixed",
+            "--json",
+        ]);
+        assert_eq!(
+            (args.worker.as_deref(), args.jobs(), args.window, args.count),
+            (Some("cat"), 3, Some(0), Some(7))
+        );
+        assert_eq!(args.idle_exit, Some(Duration::from_secs(2)));
+        assert_eq!(args.connect_timeout, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn the_linger_time_is_25_seconds_unless_given() {
+        assert_eq!(pull(&[]).linger, Duration::from_secs(25));
+        assert_eq!(pull(&["--linger", "1s"]).linger, Duration::from_secs(1));
+        assert_eq!(pull(&[]).jobs(), 1);
+    }
+}

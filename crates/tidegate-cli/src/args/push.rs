@@ -1,0 +1,146 @@
+//! `tidegate push`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{self, Header};
+use super::{FramingArgs, SocketArgs};
+use crate::exit;
+
+/// Sends each line of the input as a message, and ends when all of them have been processed.
+///
+/// Messages go in turn to the pullers that have credit left, and what a puller loses goes to another one. At the end of the input
+/// the stream is over: pullers that connect here end too. The first SIGINT or SIGTERM stops reading and waits for
+/// what has been sent (the pullers then wait for this pusher to come back); the second one stops at once.
+#[derive(Args, Debug)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub(crate) struct PushArgs {
+    /// Reads these files one after another; `-` is stdin [default: stdin]
+    #[arg(value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) socket: SocketArgs,
+    #[command(flatten)]
+    pub(crate) framing: FramingArgs,
+    /// Adds a header to every message (repeatable, at most 64)
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
+    pub(crate) headers: Vec<Header>,
+    /// Waits until this many pullers are connected before the first message [default: 0, which does not wait]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) expect: usize,
+    /// How many messages may wait here for a puller with credit; then the input is not read further; 0 hands each
+    /// message straight to a puller [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) high_water_mark: Option<usize>,
+    /// How many bytes may wait here, likewise [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_zero)]
+    pub(crate) high_water_mark_bytes: Option<usize>,
+    /// Rejects a message after this many failed attempts; lost connections do not count [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_attempts: Option<u32>,
+    /// How long to wait at the end for the pullers to process what is left, or `forever` [default: forever at the
+    /// end of the input, 25s after a signal]
+    #[arg(long, value_name = "DURATION", value_parser = values::linger)]
+    pub(crate) linger: Option<Duration>,
+    /// Appends rejected messages to this file, in the framing of the input (headers are not kept)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dead_letter: Option<PathBuf>,
+    /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
+    /// messages that nobody has acked, some of which may have been processed (headers are not kept)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unsent: Option<PathBuf>,
+    /// Prints the summary as a JSON object, on stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One message for each line, for whoever connects:
+    seq 1000 | tidegate push --bind tcp://0.0.0.0:8433
+
+  File names of any kind, held back until three workers are there:
+    find . -type f -print0 | tidegate push --null --expect 3 --bind tcp://127.0.0.1:8433
+
+  To two pullers that listen, at most 5 attempts each; what fails is kept:
+    tidegate push jobs.txt --connect tcp://a:8433 --connect tcp://b:8433 \\
+      --max-attempts 5 --dead-letter failed.txt
+
+  A service that may be stopped: give up after 10 s, and send the rest next time:
+    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt";
+
+impl PushArgs {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.headers.len() > values::MAX_HEADERS {
+            return Err(format!(
+                "--header was given {} times; at most {} would be right",
+                self.headers.len(),
+                values::MAX_HEADERS
+            ));
+        }
+        Ok(())
+    }
+
+    /// The octets that the headers add to the size of every message.
+    pub(crate) fn header_bytes(&self) -> usize {
+        self.headers.iter().map(|h| h.name.len() + h.value.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, tests::parse};
+    use super::*;
+    use crate::records::Framing;
+
+    fn push(line: &[&str]) -> Box<PushArgs> {
+        let whole: Vec<&str> = ["push", "--bind", "tcp://127.0.0.1:0"].iter().chain(line).copied().collect();
+        match parse(&whole).unwrap().command {
+            Command::Push(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_arrive() {
+        let args = push(&[
+            "a.txt",
+            "-",
+            "-0",
+            "-H",
+            "k: v",
+            "-H",
+            "k: w",
+            "--expect",
+            "3",
+            "--high-water-mark",
+            "0",
+            "--linger",
+            "forever",
+            "--max-attempts",
+            "2",
+        ]);
+        assert_eq!(args.inputs, [PathBuf::from("a.txt"), PathBuf::from("-")]);
+        assert_eq!(args.framing.framing(), Framing::Null);
+        assert_eq!(args.header_bytes(), 4);
+        assert_eq!((args.expect, args.high_water_mark, args.max_attempts), (3, Some(0), Some(2)));
+        assert_eq!(args.linger, Some(values::FOR_EVER));
+    }
+
+    #[test]
+    fn nothing_is_set_unless_asked_for() {
+        let args = push(&[]);
+        assert_eq!(args.framing.framing(), Framing::Newline);
+        assert_eq!((args.expect, args.linger, args.max_attempts), (0, None, None));
+        assert!(args.inputs.is_empty() && !args.json);
+    }
+
+    #[test]
+    fn too_many_headers_are_named() {
+        let line: Vec<&str> = std::iter::repeat_n(["-H", "a: b"], 65).flatten().collect();
+        assert!(push(&line).check().unwrap_err().contains("--header was given 65 times"));
+        assert_eq!(push(&line[2..]).check(), Ok(()));
+    }
+}

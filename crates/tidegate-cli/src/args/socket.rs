@@ -1,0 +1,57 @@
+//! Options that push and pull share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tidegate::Endpoint;
+
+use super::values;
+use crate::records::Framing;
+
+/// Where to listen and connect, and as whom.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("endpoints").args(["bind", "connect"]).required(true).multiple(true))]
+pub(crate) struct SocketArgs {
+    /// Listens there, such as tcp://0.0.0.0:8433/pipeline; port 0 takes a free one, which stderr tells (repeatable)
+    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
+    pub(crate) bind: Vec<Endpoint>,
+    /// Connects there, and again whenever the connection is lost (repeatable; the other side need not be up yet)
+    #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
+    pub(crate) connect: Vec<Endpoint>,
+    /// The name that the other side sees in its logs [default: chosen by the library]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Reads the token that both sides must share from this file, less the newline at its end; without the option
+    /// the variable TIDEGATE_TOKEN has it [default: no token]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The largest message, payload and headers, in bytes or with a unit; a puller's must not be below its pushers' [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) max_message: Option<usize>,
+    /// How often this side promises to be heard; the other side takes it for dead after three times as long [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+/// How records are told apart.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct FramingArgs {
+    /// Ends each record with a NUL byte instead of a newline
+    #[arg(short = '0', long, conflicts_with = "length_prefixed")]
+    null: bool,
+    /// Begins each record with its length as 4 bytes, big-endian, so that it may hold any bytes
+    #[arg(long)]
+    length_prefixed: bool,
+}
+
+impl FramingArgs {
+    /// The framing that was asked for.
+    pub(crate) fn framing(self) -> Framing {
+        match (self.null, self.length_prefixed) {
+            (true, _) => Framing::Null,
+            (_, true) => Framing::LengthPrefixed,
+            _ => Framing::Newline,
+        }
+    }
+}

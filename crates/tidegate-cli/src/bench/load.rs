@@ -1,0 +1,116 @@
+//! The payloads of a measurement: distinct memory for each message, and content that can be checked without a copy.
+
+use bytes::Bytes;
+
+/// The memory that payloads are taken from in turn: more than caches hold.
+const RING: usize = 64 << 20;
+/// Content is made and checked by words of 8 bytes.
+const WORD: usize = 8;
+
+/// Which content the messages have, one after another.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    size: usize,
+    /// The distance between payloads: the size, rounded up to whole words.
+    stride: usize,
+    /// How many payloads there are before they come round again.
+    slots: usize,
+    next: usize,
+}
+
+impl Pattern {
+    /// Messages of `size` bytes, at least 1.
+    pub(crate) fn new(size: usize) -> Self {
+        Self::within(size, RING)
+    }
+
+    fn within(size: usize, memory: usize) -> Self {
+        let stride = size.max(1).next_multiple_of(WORD);
+        Self { size, stride, slots: (memory / stride).max(1), next: 0 }
+    }
+
+    /// Where the next payload begins.
+    fn advance(&mut self) -> usize {
+        let at = self.next * self.stride;
+        self.next = if self.next + 1 == self.slots { 0 } else { self.next + 1 };
+        at
+    }
+
+    /// Whether `payload` is that of the next message, by its length, its first word and its last whole one.
+    pub(crate) fn check(&mut self, payload: &[u8]) -> bool {
+        let at = self.advance();
+        let last = (self.size / WORD).saturating_sub(1) * WORD;
+        let holds = |from: usize| {
+            let word = word((at + from) / WORD);
+            payload.get(from..).is_some_and(|rest| rest.iter().zip(word).take(WORD).all(|(a, b)| *a == b))
+        };
+        payload.len() == self.size && holds(0) && holds(last)
+    }
+}
+
+/// The payloads themselves.
+pub(crate) struct Ring {
+    bytes: Bytes,
+    pattern: Pattern,
+}
+
+impl Ring {
+    /// Payloads of `size` bytes.
+    pub(crate) fn new(size: usize) -> Self {
+        Self::of(Pattern::new(size))
+    }
+
+    fn of(pattern: Pattern) -> Self {
+        let words = pattern.slots * pattern.stride / WORD;
+        let bytes: Vec<u8> = (0..words).flat_map(word).collect();
+        Self { bytes: bytes.into(), pattern }
+    }
+
+    /// The next payload.
+    pub(crate) fn payload(&mut self) -> Bytes {
+        let at = self.pattern.advance();
+        self.bytes.slice(at..at + self.pattern.size)
+    }
+
+    /// All of the memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The content at word `n`: no two words of the ring are alike.
+fn word(n: usize) -> [u8; WORD] {
+    (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_payload_passes_its_check_also_after_a_round() {
+        const MEMORY: usize = 1 << 16;
+        for size in [1, 7, 8, 9, 64, 1000, MEMORY / 2, MEMORY - 3, MEMORY + 3] {
+            let mut pattern = Pattern::within(size, MEMORY);
+            let mut ring = Ring::of(pattern.clone());
+            for _ in 0..ring.pattern.slots + 2 {
+                let payload = ring.payload();
+                assert_eq!(payload.len(), size);
+                assert!(pattern.check(&payload), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_payload_does_not_pass() {
+        let mut ring = Ring::of(Pattern::within(64, 1 << 10));
+        let (first, second) = (ring.payload(), ring.payload());
+        assert_ne!(first.as_ptr(), second.as_ptr());
+        assert!(!Pattern::new(64).check(&second));
+        assert!(!Pattern::new(64).check(&first[..63]));
+        let mut changed = first.to_vec();
+        changed[60] ^= 1;
+        assert!(!Pattern::new(64).check(&changed));
+        assert!(Pattern::new(64).check(&first));
+    }
+}

@@ -1,0 +1,213 @@
+//! What hashing a file gives, and how it travels as a message.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+use tidegate::{Headers, Message};
+
+/// How much is read at a time, between chances for others to run.
+const CHUNK: usize = 256 * 1024;
+
+/// What became of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its SHA-256, in hexadecimal.
+    Hash(String),
+    /// It has vanished, or must not be read: a result like any other.
+    Unreadable,
+}
+
+impl Outcome {
+    /// Hashes a file.
+    pub(crate) async fn of(path: &Path) -> Self {
+        match hash(path).await {
+            Ok(hash) => Outcome::Hash(hash),
+            Err(_) => Outcome::Unreadable,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Outcome::Hash(hash) => hash,
+            Outcome::Unreadable => "unreadable",
+        }
+    }
+}
+
+async fn hash(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut digest = Sha256::new();
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hex(&digest.finalize()));
+        }
+        digest.update(buffer.get(..n).unwrap_or_default());
+        tokio::task::yield_now().await;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A result on its way to the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) path: PathBuf,
+    pub(crate) worker: String,
+    /// The attempt in which the worker got the path.
+    pub(crate) attempt: u32,
+    pub(crate) outcome: Outcome,
+}
+
+impl Report {
+    /// The message: the path, with the rest in headers.
+    pub(crate) fn to_message(&self) -> Message {
+        let message = Message::new(self.path.as_os_str().as_bytes().to_vec())
+            .with_header("worker", self.worker.clone())
+            .with_header("attempt", self.attempt.to_string());
+        match &self.outcome {
+            Outcome::Hash(hash) => message.with_header("sha256", hash.clone()),
+            Outcome::Unreadable => message.with_header("unreadable", ""),
+        }
+    }
+
+    /// What [`Report::to_message`] has made.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub(crate) fn read(payload: &[u8], headers: &Headers) -> anyhow::Result<Self> {
+        let text = |name: &str| -> anyhow::Result<String> {
+            let value = headers.get(name).with_context(|| format!("a result without the header {name}"))?;
+            Ok(String::from_utf8(value.to_vec())?)
+        };
+        let outcome = match (headers.get("sha256"), headers.get("unreadable")) {
+            (Some(_), None) => Outcome::Hash(text("sha256")?),
+            (None, Some(_)) => Outcome::Unreadable,
+            _ => bail!("a result that is neither a hash nor an error"),
+        };
+        Ok(Self {
+            path: PathBuf::from(OsStr::from_bytes(payload)),
+            worker: text("worker")?,
+            attempt: text("attempt")?.parse().context("a result without a number of its attempt")?,
+            outcome,
+        })
+    }
+}
+
+/// What became of each file, once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcomes(BTreeMap<PathBuf, Outcome>);
+
+impl Outcomes {
+    /// Notes the outcome of a file, unless there is one: that is given back then.
+    pub(crate) fn insert(&mut self, path: &Path, outcome: Outcome) -> Option<&Outcome> {
+        if self.0.contains_key(path) {
+            return self.0.get(path);
+        }
+        self.0.insert(path.to_owned(), outcome);
+        None
+    }
+
+    /// How many files have one.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether this file has one.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// One digest over all of them, in order of the paths.
+    pub(crate) fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for (path, outcome) in &self.0 {
+            // No path holds a NUL, so no two lists give the same bytes.
+            digest.update(path.as_os_str().as_bytes());
+            digest.update([0]);
+            digest.update(outcome.text());
+            digest.update([0]);
+        }
+        hex(&digest.finalize())
+    }
+
+    /// Names a few files whose outcomes differ.
+    pub(crate) fn differences(&self, other: &Self) -> String {
+        let differing = self.0.iter().filter(|(path, outcome)| other.0.get(*path) != Some(*outcome));
+        let named: Vec<String> = differing.map(|(path, _)| path.display().to_string()).take(3).collect();
+        named.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &Path) -> Outcome {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Outcome::of(path))
+    }
+
+    #[test]
+    fn a_file_gives_its_sha_256_and_a_missing_one_a_result_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("abc");
+        std::fs::write(&file, "abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(of(&file), Outcome::Hash(expected.into()));
+        assert_eq!(of(&dir.path().join("gone")), Outcome::Unreadable);
+        assert_eq!(of(dir.path()), Outcome::Unreadable);
+    }
+
+    #[test]
+    fn a_report_survives_the_message() {
+        for outcome in [Outcome::Hash("ab".into()), Outcome::Unreadable] {
+            let path = PathBuf::from(OsStr::from_bytes(b"/not/\xffutf8\n"));
+            let report = Report { path, worker: "worker-2".into(), attempt: 3, outcome };
+            let message = report.to_message();
+            assert_eq!(Report::read(message.payload(), message.headers()).unwrap(), report);
+        }
+        let message = Message::new("/path").with_header("worker", "w").with_header("attempt", "1");
+        assert!(Report::read(message.payload(), message.headers()).is_err());
+    }
+
+    #[test]
+    fn the_digest_depends_on_every_path_and_outcome_and_not_on_the_order() {
+        let hash = |text: &str| Outcome::Hash(text.into());
+        let build = |list: &[(&str, Outcome)]| {
+            let mut outcomes = Outcomes::default();
+            for (path, outcome) in list {
+                assert!(outcomes.insert(Path::new(path), outcome.clone()).is_none());
+            }
+            outcomes
+        };
+        let base = build(&[("a", hash("1")), ("b", hash("2"))]);
+        assert_eq!(base.digest(), build(&[("b", hash("2")), ("a", hash("1"))]).digest());
+        for other in [
+            build(&[("a", hash("1"))]),
+            build(&[("a", hash("1")), ("b", hash("3"))]),
+            build(&[("a", hash("1")), ("c", hash("2"))]),
+            build(&[("a", hash("1")), ("b", Outcome::Unreadable)]),
+        ] {
+            assert_ne!(base.digest(), other.digest());
+            assert!(!base.differences(&other).is_empty());
+        }
+        assert_eq!(base.differences(&base), "");
+    }
+
+    #[test]
+    fn the_first_outcome_of_a_file_stays() {
+        let mut outcomes = Outcomes::default();
+        assert_eq!(outcomes.insert(Path::new("a"), Outcome::Hash("1".into())), None);
+        assert_eq!(outcomes.insert(Path::new("a"), Outcome::Unreadable), Some(&Outcome::Hash("1".into())));
+        assert_eq!(outcomes.len(), 1);
+    }
+}

@@ -1,0 +1,141 @@
+//! The sink's books: which file was done by whom, and how often.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use tidegate::Delivery;
+
+use super::outcome::{Outcomes, Report};
+use super::processes::WORKERS;
+
+/// What has come back.
+pub(crate) struct Tally {
+    expected: BTreeSet<PathBuf>,
+    outcomes: Outcomes,
+    rows: Vec<Row>,
+}
+
+/// One worker's part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) speed: u32,
+    /// Files that count as this worker's.
+    pub(crate) files: u64,
+    /// Results for paths that the worker got in a second or later attempt.
+    pub(crate) redeliveries: u64,
+    /// Results for files that had one already: dropped.
+    pub(crate) repeats: u64,
+    pub(crate) killed: bool,
+}
+
+impl Tally {
+    /// Expects every file once.
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
+        let rows =
+            WORKERS.iter().map(|(name, speed)| Row { name: (*name).into(), speed: *speed, ..Row::default() });
+        Self {
+            expected: files.iter().cloned().collect(),
+            outcomes: Outcomes::default(),
+            rows: rows.collect(),
+        }
+    }
+
+    /// Counts a result.
+    ///
+    /// # Errors
+    /// When it is none, or contradicts an earlier one.
+    pub(crate) fn add(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
+        self.count(Report::read(delivery.payload(), delivery.headers())?)
+    }
+
+    fn count(&mut self, report: Report) -> anyhow::Result<()> {
+        let Some(row) = self.rows.iter_mut().find(|row| row.name == report.worker) else {
+            bail!("a result from a worker that does not exist: {}", report.worker);
+        };
+        if !self.expected.contains(&report.path) {
+            bail!("a result for a file that nobody asked about: {}", report.path.display());
+        }
+        row.redeliveries += u64::from(report.attempt > 1);
+        match self.outcomes.insert(&report.path, report.outcome.clone()) {
+            None => row.files += 1,
+            Some(first) if *first == report.outcome => row.repeats += 1,
+            Some(_) => {
+                bail!("two different results for {} (was it changed meanwhile?)", report.path.display())
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a worker was killed.
+    pub(crate) fn killed(&mut self, name: &str) {
+        self.rows.iter_mut().filter(|row| row.name == name).for_each(|row| row.killed = true);
+    }
+
+    /// Checks that no file is missing.
+    ///
+    /// # Errors
+    /// When one is.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let lost: Vec<_> = self.expected.iter().filter(|path| !self.outcomes.has(path)).collect();
+        match lost.first() {
+            None => Ok(()),
+            Some(first) => bail!(
+                "{} of {} results were lost, such as that of {}",
+                lost.len(),
+                self.expected.len(),
+                first.display()
+            ),
+        }
+    }
+
+    /// What became of each file.
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Each worker's part.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::Outcome;
+    use super::*;
+
+    fn report(path: &str, worker: &str, attempt: u32, hash: &str) -> Report {
+        Report { path: path.into(), worker: worker.into(), attempt, outcome: Outcome::Hash(hash.into()) }
+    }
+
+    fn tally() -> Tally {
+        Tally::new(&["/a".into(), "/b".into()])
+    }
+
+    #[test]
+    fn each_file_counts_once_and_repeats_are_seen() {
+        let mut tally = tally();
+        tally.count(report("/a", "worker-1", 1, "1")).unwrap();
+        assert!(tally.check().unwrap_err().to_string().contains("/b"));
+        tally.count(report("/a", "worker-4", 2, "1")).unwrap();
+        tally.count(report("/b", "worker-4", 1, "2")).unwrap();
+        tally.check().unwrap();
+        tally.killed("worker-1");
+        let of = |name: &str| tally.rows().iter().find(|row| row.name == name).unwrap().clone();
+        assert_eq!((of("worker-1").files, of("worker-1").killed), (1, true));
+        let last = of("worker-4");
+        assert_eq!((last.files, last.redeliveries, last.repeats, last.killed), (1, 1, 1, false));
+        assert_eq!(of("worker-2").files, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error() {
+        let mut tally = tally();
+        assert!(tally.count(report("/c", "worker-1", 1, "1")).is_err());
+        assert!(tally.count(report("/a", "stranger", 1, "1")).is_err());
+        tally.count(report("/a", "worker-1", 1, "1")).unwrap();
+        assert!(tally.count(report("/a", "worker-1", 2, "other")).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! The exit codes of all subcommands.
+
+use std::process::ExitCode;
+
+/// How a subcommand ended. Usage errors (2) are found and reported by the argument parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// Everything was acked.
+    Success = 0,
+    /// Something failed; stderr says what.
+    Error = 1,
+    /// Everything was settled, and some messages were rejected.
+    Rejected = 3,
+    /// The linger time expired with messages left.
+    Lingered = 4,
+    /// A second signal stopped the process at once.
+    Aborted = 5,
+}
+
+impl Exit {
+    /// The number that the process exits with.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// The exit codes, for the help of every subcommand that moves messages.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  everything was acked
+  1  error; stderr says what failed
+  2  the command line is wrong
+  3  everything was settled, and some messages were rejected
+  4  the linger time expired with messages left
+  5  aborted by a second signal";

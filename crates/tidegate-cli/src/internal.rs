@@ -1,0 +1,54 @@
+//! Subcommands that only this program starts: the processes of the benchmarks and of the demonstration.
+//!
+//! They have a parser of their own, so that neither help nor completions show them. Each ends when its stdin does.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::args::Verbosity;
+use crate::bench::{tcp, throughput};
+use crate::demo::worker;
+use crate::exit::Exit;
+use crate::{block_on, failed, log, own};
+
+#[derive(Debug, Parser)]
+#[command(name = "tidegate internal")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    BenchPush(throughput::PushSide),
+    BenchPull(throughput::PullSide),
+    TcpSend(tcp::SendSide),
+    TcpReceive(tcp::ReceiveSide),
+    DemoWorker(worker::WorkerSide),
+}
+
+/// Whether this process was started to run one of them.
+pub(crate) fn is_asked_for() -> bool {
+    std::env::args_os().nth(1).is_some_and(|first| first == own::INTERNAL)
+}
+
+/// Runs the one that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse_from(std::env::args_os().skip(1));
+    if let Err(error) = log::start(Verbosity { quiet: false, verbose: 0 }) {
+        return failed(&error);
+    }
+    own::end_with_parent();
+    let result = match cli.command {
+        Command::BenchPush(side) => block_on(side.run()),
+        Command::BenchPull(side) => block_on(side.run()),
+        Command::TcpSend(side) => side.run(),
+        Command::TcpReceive(side) => side.run(),
+        Command::DemoWorker(side) => block_on(side.run()),
+    };
+    match result {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => failed(&error),
+    }
+}

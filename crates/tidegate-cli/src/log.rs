@@ -1,0 +1,55 @@
+//! The log: stderr, warnings unless told otherwise.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tracing_subscriber::filter::EnvFilter;
+
+use crate::args::Verbosity;
+
+/// The variable with a filter such as `tidegate=debug`; it comes before `-v` and `-q`.
+const VARIABLE: &str = "TIDEGATE_LOG";
+
+/// Starts logging to stderr, in colours only when that is a terminal.
+///
+/// # Errors
+/// When the filter in `TIDEGATE_LOG` cannot be read.
+pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
+    let filter = match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| {
+            format!("{VARIABLE}={text}: a filter such as `info` or `tidegate=debug` would be right")
+        })?,
+        _ => EnvFilter::new(level(verbosity)),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter)
+        .init();
+    Ok(())
+}
+
+fn level(verbosity: Verbosity) -> &'static str {
+    match (verbosity.quiet, verbosity.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_follows_the_flags() {
+        let of = |quiet, verbose| level(Verbosity { quiet, verbose });
+        assert_eq!(of(false, 0), "warn");
+        assert_eq!(of(false, 1), "info");
+        assert_eq!(of(false, 2), "debug");
+        assert_eq!(of(false, 9), "trace");
+        assert_eq!(of(true, 0), "error");
+    }
+}

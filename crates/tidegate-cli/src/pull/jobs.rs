@@ -1,0 +1,159 @@
+//! Commands and workers side by side: who is free, who is busy, and how it ends.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tidegate::{Delivery, Pull};
+use tokio::task::JoinSet;
+
+use super::exec::Exec;
+use super::source::{Next, Source};
+use super::stopper::Stopper;
+use super::worker::{Slot, Worker};
+use crate::exit::Exit;
+
+/// What became of a message.
+pub(crate) enum Outcome {
+    Acked,
+    /// It has another outcome.
+    Settled,
+    /// Going on is useless; the message has been given back.
+    Fatal(anyhow::Error),
+}
+
+/// What runs for a message.
+enum Kind {
+    Exec(Arc<Exec>),
+    Worker(Arc<Worker>),
+}
+
+/// A fixed number of places, each with at most one message.
+pub(crate) struct Jobs {
+    kind: Kind,
+    /// Places without a message. A worker's process stays in its place.
+    free: Vec<Slot>,
+    running: JoinSet<(Slot, Outcome)>,
+    acked: u64,
+}
+
+impl Jobs {
+    /// Runs a new process for each message.
+    pub(crate) fn exec(exec: Arc<Exec>, jobs: u32) -> Self {
+        Self::new(Kind::Exec(exec), jobs)
+    }
+
+    /// Runs a process in each place, for message after message.
+    pub(crate) fn worker(worker: Arc<Worker>, jobs: u32) -> Self {
+        Self::new(Kind::Worker(worker), jobs)
+    }
+
+    fn new(kind: Kind, jobs: u32) -> Self {
+        Self { kind, free: (0..jobs).map(|_| Slot::default()).collect(), running: JoinSet::new(), acked: 0 }
+    }
+
+    /// Works until there is a reason to leave. Always `None`: what runs has to be waited for, see [`wind_up`].
+    ///
+    /// # Errors
+    /// When a command cannot be started, and when the source fails.
+    pub(crate) async fn run(
+        &mut self,
+        source: &mut Source,
+        stopper: &mut Stopper,
+        count: Option<u64>,
+    ) -> anyhow::Result<Option<Exit>> {
+        let count = count.unwrap_or(u64::MAX);
+        while self.acked < count {
+            // Not more at once than may still be acked: a message too many would be processed and not counted.
+            let wanted = self.acked + (self.running.len() as u64) < count;
+            let busy = !self.running.is_empty();
+            tokio::select! {
+                biased;
+                () = stopper.requested() => return Ok(None),
+                Some(done) = self.running.join_next() => {
+                    self.done(done)?;
+                    source.touch();
+                }
+                next = source.next(busy), if wanted && !self.free.is_empty() => match next? {
+                    Next::Message(delivery) => self.start(delivery),
+                    Next::Ended | Next::Idle => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, delivery: Delivery) {
+        let mut slot = self.free.pop().unwrap_or_default();
+        match &self.kind {
+            Kind::Exec(exec) => {
+                let exec = Arc::clone(exec);
+                self.running.spawn(async move { (slot, exec.run(delivery).await) });
+            }
+            Kind::Worker(worker) => {
+                let worker = Arc::clone(worker);
+                self.running.spawn(async move {
+                    let outcome = worker.run(&mut slot, delivery).await;
+                    (slot, outcome)
+                });
+            }
+        }
+    }
+
+    fn done(&mut self, done: Result<(Slot, Outcome), tokio::task::JoinError>) -> anyhow::Result<()> {
+        let (slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
+        self.free.push(slot);
+        match outcome {
+            Outcome::Acked => self.acked += 1,
+            Outcome::Settled => {}
+            Outcome::Fatal(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Waits for what runs, then for the workers, whose stdin is closed. Cancel safe: nothing is forgotten.
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        let mut failed = None;
+        while let Some(done) = self.running.join_next().await {
+            if let Err(error) = self.done(done) {
+                failed.get_or_insert(error);
+            }
+        }
+        for slot in &mut self.free {
+            slot.finish().await;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Kills whatever is left.
+    pub(crate) async fn kill(&mut self) {
+        self.running.shutdown().await;
+        self.free.clear();
+    }
+}
+
+/// Leaves: gives back what has not been started, waits for what has, within the linger time, and gives the exit code.
+///
+/// # Errors
+/// When a job that was waited for found that going on is useless.
+pub(crate) async fn wind_up(
+    pull: &Pull,
+    stopper: &mut Stopper,
+    jobs: Option<&mut Jobs>,
+) -> anyhow::Result<Exit> {
+    stopper.begin();
+    let work = async {
+        match jobs {
+            Some(jobs) => jobs.finish().await,
+            None => Ok(()),
+        }
+    };
+    tokio::select! {
+        biased;
+        // The linger time is the stopper's, and it has begun before.
+        (worked, left) = async { tokio::join!(work, pull.leave(std::time::Duration::MAX)) } => {
+            worked?;
+            Ok(if left.is_ok() { Exit::Success } else { Exit::Lingered })
+        }
+        exit = stopper.patience() => Ok(exit),
+    }
+}

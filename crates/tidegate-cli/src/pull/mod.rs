@@ -1,0 +1,143 @@
+//! `tidegate pull`: messages to stdout, to commands or to workers.
+
+mod child;
+mod envelope;
+mod exec;
+mod jobs;
+mod output;
+mod sink;
+mod source;
+mod stopper;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate::{Pull, Window};
+
+use crate::args::PullArgs;
+use crate::exit::Exit;
+use crate::summary::PullSummary;
+use crate::{socket, text};
+use envelope::Rendering;
+use exec::Exec;
+use jobs::Jobs;
+use output::Output;
+use source::Source;
+use stopper::Stopper;
+use worker::Worker;
+
+/// The bytes that all commands or workers together may have waiting, beside the bound by their number.
+const JOBS_BUDGET: u64 = 64 << 20;
+
+/// Runs the daemon to its end.
+///
+/// # Errors
+/// When it cannot start. What fails later is reported at once, and exits with 1 all the same.
+pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
+    let mut stopper = Stopper::new(args.linger, quiet)?;
+    let rendering = Rendering { json: args.json, framing: args.framing.framing() };
+    let mut jobs = jobs(&args, rendering)?;
+    let output = match &jobs {
+        Some(_) => None,
+        None => Some(Output::open(args.output.as_deref())?),
+    };
+
+    let pull = build(&args).await?;
+    socket::announce(&pull.local_endpoints(), quiet);
+    let started = Instant::now();
+    let mut source = Source::new(&pull, &args);
+    let stopped = match (&mut jobs, &output) {
+        (Some(jobs), _) => jobs.run(&mut source, &mut stopper, args.count).await,
+        (None, Some(output)) => sink::run(output, rendering, &mut source, &mut stopper, args.count).await,
+        (None, None) => Ok(None),
+    };
+    let (given_up, mut failed) = match stopped {
+        Ok(given_up) => (given_up, false),
+        Err(error) => {
+            // At once, because the rest may take a while.
+            report(&error);
+            (None, true)
+        }
+    };
+    let mut exit = match given_up {
+        Some(exit) => exit,
+        None => jobs::wind_up(&pull, &mut stopper, jobs.as_mut()).await.unwrap_or_else(|error| {
+            if !failed {
+                report(&error);
+            }
+            failed = true;
+            Exit::Error
+        }),
+    };
+    if let Some(jobs) = &mut jobs {
+        jobs.kill().await;
+    }
+
+    let stats = pull.stats();
+    if exit == Exit::Success && stats.rejected > 0 {
+        exit = Exit::Rejected;
+    }
+    if failed {
+        exit = Exit::Error;
+    }
+    PullSummary {
+        received: stats.received,
+        acked: stats.acked,
+        nacked: stats.nacked,
+        rejected: stats.rejected,
+        released: stats.released,
+        dropped: stats.dropped,
+        redelivered: stats.redelivered,
+        seconds: started.elapsed().as_secs_f64(),
+        exit: exit.code(),
+    }
+    .say(args.json, quiet);
+    Ok(exit)
+}
+
+fn report(error: &anyhow::Error) {
+    text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+}
+
+fn jobs(args: &PullArgs, rendering: Rendering) -> anyhow::Result<Option<Jobs>> {
+    let jobs = args.jobs();
+    if let Some(command) = &args.exec {
+        return Ok(Some(Jobs::exec(Arc::new(Exec::new(command, rendering, jobs)?), jobs)));
+    }
+    Ok(args.worker.as_ref().map(|command| Jobs::worker(Arc::new(Worker::new(command, rendering)), jobs)))
+}
+
+async fn build(args: &PullArgs) -> anyhow::Result<Pull> {
+    let common = &args.socket;
+    let mut builder = Pull::builder().keep(args.keep);
+    for endpoint in &common.bind {
+        builder = builder.bind(endpoint.to_string());
+    }
+    for endpoint in &common.connect {
+        builder = builder.connect(endpoint.to_string());
+    }
+    if let Some(name) = &common.name {
+        builder = builder.name(name);
+    }
+    if let Some(token) = socket::token(common.token_file.as_deref())? {
+        builder = builder.token(token);
+    }
+    if let Some(size) = common.max_message {
+        builder = builder.max_message(size);
+    }
+    if let Some(interval) = common.heartbeat {
+        builder = builder.heartbeat(interval);
+    }
+    if let Some(n) = args.expect {
+        builder = builder.expect(n as usize);
+    }
+    if let Some(messages) = args.window {
+        builder = builder.window(Window::messages(messages));
+    } else if args.exec.is_some() || args.worker.is_some() {
+        // No more credit than the jobs can use: what waits here is kept from others.
+        let jobs = u64::from(args.jobs());
+        builder = builder.window(Window::messages(jobs)).budget(jobs, JOBS_BUDGET);
+    }
+    Ok(builder.build().await?)
+}

@@ -1,0 +1,155 @@
+//! Writing on a thread of its own: a slow reader of stdout must not stop the daemon from being heard by its pushers.
+
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::sync::mpsc as blocking;
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::oneshot;
+
+/// A place that takes whole writes, one after another.
+pub(crate) struct Output {
+    tasks: blocking::Sender<Task>,
+    /// What it is, for errors.
+    name: String,
+}
+
+/// One thing to write, and who wants to know.
+enum Task {
+    /// Bytes; the memory comes back.
+    Bytes(Vec<u8>, oneshot::Sender<(Vec<u8>, io::Result<()>)>),
+    /// A whole file, from its beginning.
+    Copy(File, oneshot::Sender<io::Result<()>>),
+}
+
+impl Output {
+    /// Opens `path` for appending, so that a daemon that is started again destroys nothing; without a path, or
+    /// with `-`, takes stdout.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        match path.filter(|path| *path != Path::new("-")) {
+            None => Self::stdout(),
+            Some(path) => {
+                let name = format!("--output {}", path.display());
+                let file = File::options()
+                    .append(true)
+                    .create(true)
+                    .open(path)
+                    .with_context(|| format!("{name}: cannot open it"))?;
+                Self::start(file, name)
+            }
+        }
+    }
+
+    /// Takes stdout.
+    ///
+    /// # Errors
+    /// When it is closed, or no thread can be started.
+    pub(crate) fn stdout() -> anyhow::Result<Self> {
+        Self::start(duplicate(io::stdout().as_fd()).context("stdout")?, "stdout".to_owned())
+    }
+
+    /// Takes stderr.
+    ///
+    /// # Errors
+    /// When it is closed, or no thread can be started.
+    pub(crate) fn stderr() -> anyhow::Result<Self> {
+        Self::start(duplicate(io::stderr().as_fd()).context("stderr")?, "stderr".to_owned())
+    }
+
+    fn start(mut target: File, name: String) -> anyhow::Result<Self> {
+        let (tasks, todo) = blocking::channel();
+        std::thread::Builder::new()
+            .name("output".into())
+            .spawn(move || {
+                while let Ok(task) = todo.recv() {
+                    // Whoever asked may have given up by then.
+                    match task {
+                        Task::Bytes(bytes, done) => {
+                            let written = target.write_all(&bytes);
+                            let _ = done.send((bytes, written));
+                        }
+                        Task::Copy(mut from, done) => {
+                            let copied = from.rewind().and_then(|()| io::copy(&mut from, &mut target));
+                            let _ = done.send(copied.map(|_| ()));
+                        }
+                    }
+                }
+            })
+            .with_context(|| format!("cannot start the thread that writes to {name}"))?;
+        Ok(Self { tasks, name })
+    }
+
+    /// Writes all of `bytes` and gives the memory back, empty.
+    ///
+    /// # Errors
+    /// When the write fails; some of the bytes may have been written.
+    pub(crate) async fn write(&self, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        let (done, result) = oneshot::channel();
+        let _ = self.tasks.send(Task::Bytes(bytes, done));
+        let (mut bytes, written) = result.await.map_err(|_| self.gone())?;
+        written.with_context(|| format!("cannot write to {}", self.name))?;
+        bytes.clear();
+        Ok(bytes)
+    }
+
+    /// Writes all of a file.
+    ///
+    /// # Errors
+    /// When reading or writing fails; some of it may have been written.
+    pub(crate) async fn copy(&self, from: File) -> anyhow::Result<()> {
+        let (done, result) = oneshot::channel();
+        let _ = self.tasks.send(Task::Copy(from, done));
+        result.await.map_err(|_| self.gone())?.with_context(|| format!("cannot write to {}", self.name))
+    }
+
+    fn gone(&self) -> anyhow::Error {
+        anyhow!("the thread that writes to {} has ended", self.name)
+    }
+}
+
+/// The same open file without the line buffer that the standard library puts before it.
+fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(File::from(fd.try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn what_is_written_is_appended_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        std::fs::write(&path, "before\n").unwrap();
+        let output = Output::open(Some(&path)).unwrap();
+        let mut captured = tempfile::tempfile().unwrap();
+        captured.write_all(b"copied\n").unwrap();
+        on_runtime(async {
+            let memory = output.write(b"one\n".to_vec()).await.unwrap();
+            assert!(memory.is_empty() && memory.capacity() >= 4);
+            output.copy(captured).await.unwrap();
+            output.write(b"two\n".to_vec()).await.unwrap();
+        });
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\none\ncopied\ntwo\n");
+    }
+
+    #[test]
+    fn a_failed_write_names_what_failed() {
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            return;
+        }
+        let output = Output::open(Some(full)).unwrap();
+        let error = on_runtime(output.write(b"x".to_vec())).unwrap_err();
+        assert!(error.to_string().contains("--output /dev/full"), "{error}");
+    }
+}

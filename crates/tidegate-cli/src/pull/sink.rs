@@ -1,0 +1,98 @@
+//! Messages to stdout or a file: acked once they have been written.
+
+use tidegate::Delivery;
+
+use super::envelope::Rendering;
+use super::output::Output;
+use super::source::{Next, Source};
+use super::stopper::Stopper;
+use crate::exit::Exit;
+
+/// A batch is written when it has as many bytes, or when no message is waiting.
+const BATCH: usize = 256 * 1024;
+/// The most messages in a batch, so that acks of small ones keep flowing.
+const BATCH_MESSAGES: u64 = 4096;
+
+/// Writes messages until there is a reason to leave: `None`, or the exit code if there was no patience left to leave.
+///
+/// # Errors
+/// When a write fails, and when the source does. What was not written is given back to be tried again.
+pub(crate) async fn run(
+    output: &Output,
+    rendering: Rendering,
+    source: &mut Source,
+    stopper: &mut Stopper,
+    count: Option<u64>,
+) -> anyhow::Result<Option<Exit>> {
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut buffer = Vec::with_capacity(BATCH);
+    let mut batch = Batch::default();
+    while left > 0 {
+        let first = tokio::select! {
+            biased;
+            () = stopper.requested() => return Ok(None),
+            next = source.next(false) => match next? {
+                Next::Message(delivery) => delivery,
+                Next::Ended | Next::Idle => return Ok(None),
+            },
+        };
+        batch.add(first, rendering, &mut buffer)?;
+        while buffer.len() < BATCH && batch.len() < left.min(BATCH_MESSAGES) {
+            match source.try_next()? {
+                Some(delivery) => batch.add(delivery, rendering, &mut buffer)?,
+                None => break,
+            }
+        }
+        let mut stopping = false;
+        let writing = output.write(std::mem::take(&mut buffer));
+        tokio::pin!(writing);
+        buffer = loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => break written?,
+                given_up = stopper.step() => match given_up {
+                    None => stopping = true,
+                    some => return Ok(some),
+                },
+            }
+        };
+        left -= batch.len();
+        batch.ack();
+        source.touch();
+        if stopping {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Deliveries whose records are about to be written. Dropped before they are acked, they are nacked: some of them may
+/// have been written, and whoever reads a message again should see that from its attempt.
+#[derive(Default)]
+struct Batch {
+    deliveries: Vec<Delivery>,
+}
+
+impl Batch {
+    fn add(&mut self, delivery: Delivery, rendering: Rendering, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        rendering.put(buffer, &delivery)?;
+        self.deliveries.push(delivery);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.deliveries.len() as u64
+    }
+
+    fn ack(&mut self) {
+        self.deliveries.drain(..).for_each(Delivery::ack);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for delivery in self.deliveries.drain(..) {
+            delivery.nack_with(None, "the write failed");
+        }
+    }
+}

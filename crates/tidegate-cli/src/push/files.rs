@@ -1,0 +1,82 @@
+//! Files that keep messages: `--dead-letter` and `--unsent`.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::records::Framing;
+
+/// Collected bytes are written when there are as many.
+const BUFFER: usize = 64 * 1024;
+
+/// A file to which records are appended. Appended, so that a daemon that is started again destroys nothing.
+pub(crate) struct Appended {
+    file: File,
+    /// The flag and the path, for errors.
+    name: String,
+    framing: Framing,
+    buffer: Vec<u8>,
+}
+
+impl Appended {
+    /// Opens the file, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When that is not possible; the error names `flag`.
+    pub(crate) fn open(flag: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
+        let name = format!("{flag} {}", path.display());
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(|| format!("{name}: cannot open it"))?;
+        Ok(Self { file, name, framing, buffer: Vec::new() })
+    }
+
+    /// Adds a record, which may stay in memory until [`Appended::finish`].
+    ///
+    /// # Errors
+    /// When a write fails.
+    pub(crate) fn append(&mut self, record: &[u8]) -> anyhow::Result<()> {
+        self.framing.put(&mut self.buffer, record).with_context(|| self.name.clone())?;
+        if self.buffer.len() >= BUFFER { self.finish() } else { Ok(()) }
+    }
+
+    /// Writes what is still in memory.
+    ///
+    /// # Errors
+    /// When that fails; it is forgotten then.
+    pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
+        let written = self.file.write_all(&self.buffer);
+        self.buffer.clear();
+        written.with_context(|| format!("{}: cannot write it", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_appended_to_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kept");
+        for round in ["one", "two"] {
+            let mut file = Appended::open("--unsent", &path, Framing::Newline).unwrap();
+            file.append(round.as_bytes()).unwrap();
+            file.append(b"").unwrap();
+            file.finish().unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n\ntwo\n\n");
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_opened_is_named_with_its_flag() {
+        let dir = tempfile::tempdir().unwrap();
+        let error =
+            Appended::open("--dead-letter", &dir.path().join("no/such"), Framing::Null).err().unwrap();
+        assert!(error.to_string().starts_with("--dead-letter "));
+    }
+}

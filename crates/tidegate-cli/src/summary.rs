@@ -1,0 +1,184 @@
+//! The summary of a daemon: one line on stderr, or one JSON object.
+
+use serde::Serialize;
+
+use crate::text::{self, count, thousands};
+
+/// What a pusher did.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct PushSummary {
+    /// Messages taken from the input.
+    pub(crate) accepted: u64,
+    pub(crate) acked: u64,
+    pub(crate) rejected: u64,
+    /// Failed attempts.
+    pub(crate) nacked: u64,
+    /// Deliveries beyond the first of a message.
+    pub(crate) redelivered: u64,
+    /// Messages left that were certainly not processed, with those read and not accepted.
+    pub(crate) not_sent: u64,
+    /// Messages left that were delivered and perhaps processed.
+    pub(crate) not_acked: u64,
+    /// Whether the input was read to its end.
+    pub(crate) input_complete: bool,
+    pub(crate) seconds: f64,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+/// What a puller did.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct PullSummary {
+    pub(crate) received: u64,
+    pub(crate) acked: u64,
+    pub(crate) nacked: u64,
+    pub(crate) rejected: u64,
+    /// Given back without having been started.
+    pub(crate) released: u64,
+    /// Received, and lost with their link.
+    pub(crate) dropped: u64,
+    /// Received with an attempt above 1.
+    pub(crate) redelivered: u64,
+    pub(crate) seconds: f64,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+impl PushSummary {
+    /// Prints it on stderr: as an object if that was asked for, else as a line, unless nothing is to be said.
+    pub(crate) fn say(&self, json: bool, quiet: bool) {
+        say(self, || self.line(), json, quiet);
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!(
+            "pushed {} in {}: {} acked, {} rejected",
+            count(self.accepted, "message"),
+            seconds(self.seconds),
+            thousands(self.acked),
+            thousands(self.rejected)
+        );
+        for (n, what) in [
+            (self.nacked, "failed attempts"),
+            (self.redelivered, "redelivered"),
+            (self.not_sent, "left that nobody has processed"),
+            (self.not_acked, "left that may have been processed"),
+        ] {
+            if n > 0 {
+                line += &format!(", {} {what}", thousands(n));
+            }
+        }
+        if !self.input_complete {
+            line += "; the input was not read to its end";
+        }
+        line
+    }
+}
+
+impl PullSummary {
+    /// Prints it on stderr: as an object if that was asked for, else as a line, unless nothing is to be said.
+    pub(crate) fn say(&self, json: bool, quiet: bool) {
+        say(self, || self.line(), json, quiet);
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!(
+            "pulled {} in {}: {} acked",
+            count(self.received, "message"),
+            seconds(self.seconds),
+            thousands(self.acked)
+        );
+        for (n, what) in [
+            (self.nacked, "to be tried again"),
+            (self.rejected, "rejected"),
+            (self.released, "given back"),
+            (self.dropped, "lost with their link"),
+            (self.redelivered, "received again"),
+        ] {
+            if n > 0 {
+                line += &format!(", {} {what}", thousands(n));
+            }
+        }
+        line
+    }
+}
+
+fn say(summary: &impl Serialize, line: impl FnOnce() -> String, json: bool, quiet: bool) {
+    if json {
+        match serde_json::to_string(summary) {
+            Ok(object) => text::say(format_args!("{object}")),
+            Err(error) => tracing::error!(%error, "the summary cannot be written as JSON"),
+        }
+    } else if !quiet {
+        text::say(format_args!("{}", line()));
+    }
+}
+
+/// Seconds with as many digits as mean something.
+pub(crate) fn seconds(s: f64) -> String {
+    if s < 10.0 { format!("{s:.2} s") } else { format!("{s:.0} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clean_end_is_short() {
+        let summary = PushSummary {
+            accepted: 1000,
+            acked: 1000,
+            input_complete: true,
+            seconds: 0.5,
+            ..PushSummary::default()
+        };
+        assert_eq!(summary.line(), "pushed 1,000 messages in 0.50 s: 1,000 acked, 0 rejected");
+        let summary = PullSummary { received: 1, acked: 1, seconds: 12.4, ..PullSummary::default() };
+        assert_eq!(summary.line(), "pulled 1 message in 12 s: 1 acked");
+    }
+
+    #[test]
+    fn what_went_wrong_is_said() {
+        let summary = PushSummary {
+            accepted: 9,
+            acked: 4,
+            rejected: 1,
+            nacked: 3,
+            redelivered: 3,
+            not_sent: 2,
+            not_acked: 2,
+            seconds: 1.0,
+            ..PushSummary::default()
+        };
+        assert_eq!(
+            summary.line(),
+            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, \
+             2 left that nobody has processed, 2 left that may have been processed; the input was not read to its end"
+        );
+        let summary = PullSummary {
+            received: 9,
+            acked: 4,
+            nacked: 1,
+            rejected: 1,
+            released: 2,
+            dropped: 1,
+            redelivered: 1,
+            seconds: 1.0,
+            ..PullSummary::default()
+        };
+        assert_eq!(
+            summary.line(),
+            "pulled 9 messages in 1.00 s: 4 acked, 1 to be tried again, 1 rejected, 2 given back, 1 lost with their link, \
+             1 received again"
+        );
+    }
+
+    #[test]
+    fn the_object_has_every_figure() {
+        let object =
+            serde_json::to_value(PushSummary { exit: 4, not_acked: 2, ..PushSummary::default() }).unwrap();
+        assert_eq!(object["exit"], 4);
+        assert_eq!(object["not_acked"], 2);
+        assert_eq!(object.as_object().unwrap().len(), 10);
+    }
+}
