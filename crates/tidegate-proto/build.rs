@@ -13,9 +13,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = protox::compile([FILE], [ROOT])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     fs::write(out.join("tidegate.binpb"), protox::prost::Message::encode_to_vec(&set))?;
-    Config::new()
-        .bytes(["."])
-        .type_attribute(".", "#[derive(::core::hash::Hash)]")
-        .compile_fds(set)?;
+    Config::new().bytes(["."]).compile_fds(set)?;
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! How a link ends.
+
+use std::fmt;
+
+use crate::violation::{Code, Violation};
+
+/// Why a link ended, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LinkEnd {
+    /// The code of the `Close`; `None` if the stream ended without one (RD-1).
+    pub code: Option<Code>,
+    /// For people.
+    pub reason: String,
+    /// Whether the peer's `Close` came first.
+    pub by_peer: bool,
+    /// The peer's advice when to come back, in milliseconds; 0: none.
+    pub retry_after_ms: u32,
+}
+
+impl LinkEnd {
+    pub(crate) fn own(code: Code, reason: impl Into<String>) -> Self {
+        Self { code: Some(code), reason: reason.into(), by_peer: false, retry_after_ms: 0 }
+    }
+
+    pub(crate) fn broken(reason: impl Into<String>) -> Self {
+        Self { code: None, reason: reason.into(), by_peer: false, retry_after_ms: 0 }
+    }
+}
+
+impl From<Violation> for LinkEnd {
+    fn from(violation: Violation) -> Self {
+        Self::own(violation.code, violation.to_string())
+    }
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.by_peer) {
+            (None, _) => write!(f, "broken: {}", self.reason),
+            (Some(code), true) => write!(f, "closed by the peer with {code}: {}", self.reason.escape_debug()),
+            (Some(code), false) => write!(f, "closed with {code}: {}", self.reason),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The credit of one link, from both ends: absolute limits, and what has been used of them.
+//!
+//! Nothing here is a counter of credit left: that is always a difference, so that it cannot drift (CR-1).
+//!
+//! ```
+//! use tidegate_proto::credit::{Granting, Spending};
+//! # fn main() -> Result<(), tidegate_proto::Violation> {
+//! // The worked example of SPEC.md: a window of 4 messages and 1,000 octets, messages of 300 octets.
+//! let (mut puller, mut pusher) = (Granting::default(), Spending::default());
+//! assert!(!pusher.may_send());
+//! puller.raise(4, 1_000);
+//! pusher.raise(4, 1_000);
+//! for id in 0..4 {
+//!     assert!(pusher.may_send()); // also id 3: 900 octets are fewer than 1,000
+//!     assert_eq!(pusher.spend(300), id);
+//! }
+//! assert!(!pusher.may_send());
+//! puller.accept(0, 4, 1_200, 300)?;
+//! puller.settle(2, 600);
+//! assert_eq!(puller.wanted(4, 1_000), (6, 1_600));
+//! puller.raise(6, 1_600);
+//! pusher.raise(6, 1_600);
+//! assert_eq!(pusher.spend(300), 4);
+//! puller.accept(4, 1, 300, 300)?;
+//! // A recall: one id and 100 octets are given up.
+//! assert_eq!(pusher.skip(), (6, 100));
+//! puller.skip(6, 100)?;
+//! puller.settle(3, 900);
+//! assert_eq!(puller.wanted(4, 1_000), (10, 2_600));
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::violation::{Code, Violation};
+
+/// A pusher's end: what it may still send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Spending {
+    message_limit: u64,
+    byte_limit: u64,
+    next_id: u64,
+    bytes: u64,
+}
+
+impl Spending {
+    /// Whether the next delivery may go (CR-2).
+    #[inline]
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.next_id < self.message_limit && self.bytes < self.byte_limit
+    }
+
+    /// Uses credit for one message of `size` octets, and returns its delivery id (DL-1).
+    #[inline]
+    pub fn spend(&mut self, size: u64) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        id
+    }
+
+    /// Applies a grant; a lower limit than before is ignored (CR-1).
+    pub fn raise(&mut self, message_limit: u64, byte_limit: u64) {
+        self.message_limit = self.message_limit.max(message_limit);
+        self.byte_limit = self.byte_limit.max(byte_limit);
+    }
+
+    /// Gives all unused credit up, and returns the two numbers of `Skip` (RC-1).
+    pub fn skip(&mut self) -> (u64, u64) {
+        let bytes = self.byte_limit.saturating_sub(self.bytes);
+        self.next_id = self.next_id.max(self.message_limit);
+        self.bytes += bytes;
+        (self.next_id, bytes)
+    }
+
+    /// The id of the next delivery.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// The limit on delivery ids.
+    #[must_use]
+    pub fn message_limit(&self) -> u64 {
+        self.message_limit
+    }
+
+    /// Messages and octets that may still be sent.
+    #[must_use]
+    pub fn left(&self) -> (u64, u64) {
+        (
+            self.message_limit - self.next_id.min(self.message_limit),
+            self.byte_limit.saturating_sub(self.bytes),
+        )
+    }
+}
+
+/// A puller's end: what it has granted, and what has come of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Granting {
+    message_limit: u64,
+    byte_limit: u64,
+    /// The next delivery id: received + skipped.
+    next_id: u64,
+    /// Octets received and skipped.
+    bytes: u64,
+    /// Ids that are settled or skipped.
+    done: u64,
+    /// Ids that are skipped.
+    skipped: u64,
+    /// Octets that are settled or skipped.
+    done_bytes: u64,
+}
+
+impl Granting {
+    /// Checks a batch against the limits and counts it (CR-3, DL-1).
+    ///
+    /// # Errors
+    /// Nothing has been counted then.
+    pub fn accept(&mut self, first_id: u64, count: u64, size: u64, last_size: u64) -> Result<(), Violation> {
+        if first_id != self.next_id {
+            let detail = format!("first_id is {first_id}, but the next delivery id is {}", self.next_id);
+            return Err(Violation::new(Code::Malformed, "DL-1", detail));
+        }
+        let end = first_id.saturating_add(count);
+        if end > self.message_limit {
+            let detail = format!("delivery {} is not below message_limit {}", end - 1, self.message_limit);
+            return Err(Violation::new(Code::Credit, "CR-3", detail));
+        }
+        // Limits do not grow within a batch, so that the last message decides.
+        let before_last = self.bytes.saturating_add(size - last_size);
+        if before_last >= self.byte_limit {
+            let limit = self.byte_limit;
+            let detail =
+                format!("delivery {} is sent after {before_last} octets, but byte_limit is {limit}", end - 1);
+            return Err(Violation::new(Code::Credit, "CR-3", detail));
+        }
+        self.next_id = end;
+        self.bytes = self.bytes.saturating_add(size);
+        Ok(())
+    }
+
+    /// Counts `count` deliveries of `bytes` octets together as settled.
+    #[inline]
+    pub fn settle(&mut self, count: u64, bytes: u64) {
+        self.done += count;
+        self.done_bytes = self.done_bytes.saturating_add(bytes);
+    }
+
+    /// Applies a `Skip` (RC-3).
+    ///
+    /// # Errors
+    /// It gives up more than was granted, or goes back.
+    pub fn skip(&mut self, next_id: u64, bytes: u64) -> Result<(), Violation> {
+        let (unused, unused_bytes) = self.unused();
+        if next_id < self.next_id || next_id - self.next_id > unused || bytes > unused_bytes {
+            let detail = format!(
+                "skips to id {next_id} and {bytes} octets, but from id {} on {unused} messages and {unused_bytes} octets are unused",
+                self.next_id
+            );
+            return Err(Violation::new(Code::Credit, "RC-3", detail));
+        }
+        self.settle(next_id - self.next_id, bytes);
+        self.skipped += next_id - self.next_id;
+        self.next_id = next_id;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The limits that a window asks for (CR-5).
+    #[must_use]
+    pub fn wanted(&self, messages: u64, bytes: u64) -> (u64, u64) {
+        (self.done.saturating_add(messages), self.done_bytes.saturating_add(bytes))
+    }
+
+    /// The limits that admit one message more than has come (CR-6).
+    #[must_use]
+    pub fn floor(&self) -> (u64, u64) {
+        (self.next_id.saturating_add(1), self.bytes.saturating_add(1))
+    }
+
+    /// Raises the limits; never lowers one (CR-1). Whether anything changed.
+    pub fn raise(&mut self, message_limit: u64, byte_limit: u64) -> bool {
+        let before = self.limits();
+        self.message_limit = self.message_limit.max(message_limit);
+        self.byte_limit = self.byte_limit.max(byte_limit);
+        self.limits() != before
+    }
+
+    /// The limits, as `Ack` carries them.
+    #[must_use]
+    pub fn limits(&self) -> (u64, u64) {
+        (self.message_limit, self.byte_limit)
+    }
+
+    /// Messages and octets that the peer may still send.
+    #[must_use]
+    pub fn unused(&self) -> (u64, u64) {
+        (self.message_limit - self.next_id, self.byte_limit.saturating_sub(self.bytes))
+    }
+
+    /// Messages and octets granted and not done: unused credit and un-acked deliveries (CR-9).
+    #[inline]
+    #[must_use]
+    pub fn outstanding(&self) -> (u64, u64) {
+        (self.message_limit - self.done, self.byte_limit.max(self.bytes).saturating_sub(self.done_bytes))
+    }
+
+    /// Deliveries that have an outcome.
+    #[must_use]
+    pub fn settled_deliveries(&self) -> u64 {
+        self.done - self.skipped
+    }
+
+    /// Deliveries that have no outcome.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.next_id - self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cr_1_limits_never_go_back_and_repeats_are_harmless() {
+        // CR-1
+        let mut spending = Spending::default();
+        spending.raise(5, 100);
+        spending.raise(3, 200);
+        spending.raise(5, 100);
+        assert_eq!(spending.left(), (5, 200));
+    }
+
+    #[test]
+    fn cr_2_any_positive_byte_credit_admits_one_whole_message() {
+        // CR-2
+        let mut spending = Spending::default();
+        spending.raise(10, 1);
+        assert!(spending.may_send());
+        spending.spend(1_000_000);
+        assert!(!spending.may_send());
+        spending.raise(10, 1_000_000);
+        assert!(!spending.may_send(), "as many octets as the limit have been sent");
+        spending.raise(10, 1_000_001);
+        assert!(spending.may_send());
+    }
+
+    #[test]
+    fn cr_3_more_than_granted_is_refused_and_not_counted() {
+        // CR-3
+        let mut granting = Granting::default();
+        granting.raise(2, 10);
+        let clean = granting.clone();
+        assert_eq!(granting.accept(0, 3, 3, 1).unwrap_err().code, Code::Credit);
+        assert_eq!(granting.accept(0, 2, 11, 1).unwrap_err().code, Code::Credit, "10 before the last one");
+        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1");
+        assert_eq!(granting, clean);
+        assert_eq!(granting.accept(0, 2, 1_009, 1_000), Ok(()));
+    }
+
+    #[test]
+    fn rc_3_a_skip_cannot_give_up_more_than_was_granted() {
+        // RC-3
+        let mut granting = Granting::default();
+        granting.raise(4, 100);
+        granting.accept(0, 1, 30, 30).unwrap();
+        for (id, bytes) in [(0, 0), (5, 0), (4, 71)] {
+            assert_eq!(granting.skip(id, bytes).unwrap_err().code, Code::Credit);
+        }
+        granting.skip(4, 70).unwrap();
+        assert_eq!((granting.unused(), granting.outstanding(), granting.unsettled()), ((0, 0), (1, 30), 1));
+    }
+
+    #[test]
+    fn cr_8_a_grant_of_2_to_the_60_costs_nothing_and_can_be_given_up() {
+        // CR-8
+        let mut spending = Spending::default();
+        spending.raise(1 << 60, u64::MAX);
+        assert_eq!(spending.spend(5), 0);
+        assert_eq!(spending.skip(), (1 << 60, u64::MAX - 5));
+        assert!(!spending.may_send());
+    }
+}

@@ -1,0 +1,374 @@
+//! The handshake: three functions without state, so that a stranger costs nothing (HS-2).
+//!
+//! ```text
+//! connector: greet ──────► acceptor: accept ──────► connector: confirm
+//! ```
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    message::InstanceId,
+    peer::Peer,
+    violation::{Code, Violation},
+    wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
+};
+
+/// The version of the protocol that this crate speaks (HS-3).
+pub const VERSION: u32 = 1;
+/// The longest token, in octets (HS-10).
+pub const MAX_TOKEN: usize = 4_096;
+/// The most features in a list, and the longest name of one (HS-10).
+pub const MAX_FEATURES: (usize, usize) = (32, 64);
+/// The range of the heartbeat interval (LV-1).
+pub const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// What one side says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Its role.
+    pub role: Role,
+    /// Its socket.
+    pub instance: InstanceId,
+    /// For people.
+    pub name: String,
+    /// The pipeline that it serves or asks for.
+    pub pipeline: String,
+    /// The connector's token, or the one that an acceptor asks for.
+    pub token: Option<Bytes>,
+    /// See HS-7.
+    pub max_message: u64,
+    /// It promises to be heard this often.
+    pub heartbeat: Duration,
+    /// Features that it can use.
+    pub offered: Vec<String>,
+    /// Features that it cannot do without.
+    pub required: Vec<String>,
+}
+
+impl Local {
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            role: self.role.into(),
+            instance: Bytes::copy_from_slice(&self.instance.0),
+            name: cut_reason(&self.name).to_owned(),
+            pipeline: self.pipeline.clone(),
+            token: Bytes::new(),
+            slot: 0,
+            generation: 0,
+            max_message: self.max_message,
+            heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            offered: self.offered.clone(),
+            required: self.required.clone(),
+        }
+    }
+}
+
+fn with_preface(body: v1::frame::Body) -> Bytes {
+    let frame = wire::encode(body);
+    let mut octets = BytesMut::with_capacity(PREFACE.len() + frame.len());
+    octets.put_slice(&PREFACE);
+    octets.put_slice(&frame);
+    octets.freeze()
+}
+
+/// What a connector sends first: preface and `Hello` (HS-1).
+#[must_use]
+pub fn greet(local: &Local, slot: u64, generation: u64) -> Bytes {
+    let token = local.token.clone().unwrap_or_default(); // HS-4: this way only
+    with_preface(v1::frame::Body::Hello(v1::Hello { token, slot, generation, ..local.hello() }))
+}
+
+/// What an acceptor sends to a stranger that it refuses: preface and `Close` (HS-2).
+#[must_use]
+pub fn refusal(violation: &Violation, retry_after: Duration) -> Bytes {
+    with_preface(v1::frame::Body::Close(close(violation, retry_after)))
+}
+
+/// A `Close` that tells a violation.
+#[must_use]
+pub fn close(violation: &Violation, retry_after: Duration) -> v1::Close {
+    v1::Close {
+        code: violation.code.into(),
+        reason: cut_reason(&violation.to_string()).to_owned(),
+        retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+/// An acceptor's decision: which of `locals` the connector gets, who it is, and the answer to send.
+///
+/// # Errors
+/// The first check that fails, in the order of HS-2.
+pub fn accept(frame: Bytes, locals: &[Local]) -> Result<(usize, Peer, Bytes), Violation> {
+    let hello = read(frame)?;
+    let (low, high) = (hello.version_min, hello.version_max);
+    if low > VERSION || high < VERSION || low > high {
+        let detail = format!("the peer speaks versions {low} to {high}, this side {VERSION} to {VERSION}");
+        return Err(Violation::new(Code::Version, "HS-3", detail));
+    }
+    let serving = |local: &&Local| local.pipeline == hello.pipeline;
+    // The token of the pipeline asked for; for one that is not there, any token of this port: who holds none
+    // of them shall not learn which pipelines there are.
+    let mut known = locals.iter().filter(serving).peekable();
+    let trusted = if known.peek().is_some() {
+        known.any(|local| token_matches(local, &hello.token))
+    } else {
+        locals.iter().any(|local| token_matches(local, &hello.token))
+    };
+    if !trusted {
+        let detail = if hello.token.is_empty() { "a token is required" } else { "the token is wrong" };
+        return Err(Violation::new(Code::Unauthorized, "HS-4", detail));
+    }
+    let mut serving = locals.iter().enumerate().filter(|(_, local)| serving(local)).peekable();
+    if serving.peek().is_none() {
+        return Err(Violation::new(Code::NoPipeline, "HS-5", "no such pipeline, or not for you"));
+    }
+    let role = hello.role;
+    let Some((index, local)) = serving.find(|(_, local)| complements(local.role, role)) else {
+        return Err(wrong_role(role));
+    };
+    let peer = judge(hello, local, true)?;
+    Ok((index, peer, with_preface(v1::frame::Body::Hello(local.hello()))))
+}
+
+/// A connector's reading of the acceptor's answer.
+///
+/// # Errors
+/// The acceptor's refusal is `Err(Ok(close))`; what is wrong with its answer is `Err(Err(violation))`.
+pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Violation>> {
+    if let Ok(Body::Close(close)) = wire::decode(frame.clone(), 0) {
+        return Err(Ok(close));
+    }
+    let hello = read(frame).map_err(Err)?;
+    let (low, high) = (hello.version_min, hello.version_max);
+    if low != high || low != VERSION {
+        let detail = format!("the acceptor chose version {low} to {high}, but this side speaks {VERSION}");
+        return Err(Err(Violation::new(Code::Version, "HS-3", detail)));
+    }
+    if hello.pipeline != local.pipeline {
+        let detail = "the acceptor answers for another pipeline";
+        return Err(Err(Violation::new(Code::NoPipeline, "HS-5", detail)));
+    }
+    if !complements(local.role, hello.role) {
+        return Err(Err(wrong_role(hello.role)));
+    }
+    judge(hello, local, false).map_err(Err)
+}
+
+fn complements(own: Role, peer: i32) -> bool {
+    matches!((own, Role::try_from(peer)), (Role::Pusher, Ok(Role::Puller)) | (Role::Puller, Ok(Role::Pusher)))
+}
+
+fn wrong_role(peer: i32) -> Violation {
+    let detail = match Role::try_from(peer) {
+        Ok(Role::Pusher) => "both sides are pushers; a pusher needs a puller",
+        Ok(Role::Puller) => "both sides are pullers; a puller needs a pusher",
+        _ => "a role must be pusher or puller",
+    };
+    Violation::new(Code::Role, "HS-6", detail)
+}
+
+/// Compares in a time that does not depend on where the two differ (HS-4).
+fn token_matches(local: &Local, given: &[u8]) -> bool {
+    let Some(wanted) = &local.token else { return true };
+    let differs = wanted.iter().zip(given).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+    wanted.len() == given.len() && differs == 0
+}
+
+fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
+    let hello = match wire::decode(frame, 0) {
+        Ok(Body::Hello(hello)) => hello,
+        Ok(_) => return Err(Violation::unexpected("the first frame is not a Hello")),
+        Err(violation) => return Err(Violation { rule: "FR-4", code: Code::Malformed, ..violation }),
+    };
+    let (most, longest) = MAX_FEATURES;
+    for (what, length, limit) in [
+        ("name", hello.name.len(), MAX_TEXT),
+        ("pipeline", hello.pipeline.len(), MAX_TEXT),
+        ("token", hello.token.len(), MAX_TOKEN),
+        ("list of offered features", hello.offered.len(), most),
+        ("list of required features", hello.required.len(), most),
+    ] {
+        if length > limit {
+            let detail = format!("the {what} has {length}, but at most {limit} are allowed");
+            return Err(Violation::new(Code::Malformed, "HS-10", detail));
+        }
+    }
+    if hello.offered.iter().chain(&hello.required).any(|feature| feature.len() > longest) {
+        let detail = format!("a feature's name is longer than {longest}");
+        return Err(Violation::new(Code::Malformed, "HS-10", detail));
+    }
+    Ok(hello)
+}
+
+/// The checks that follow on role: sizes, features, and the fields' own rules.
+fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
+    let Ok(instance) = <[u8; 16]>::try_from(&hello.instance[..]) else {
+        let detail = format!("instance has {} octets, not 16", hello.instance.len());
+        return Err(Violation::new(Code::Malformed, "HS-8", detail));
+    };
+    let role = if local.role == Role::Pusher { Role::Puller } else { Role::Pusher };
+    let theirs = hello.max_message;
+    if !(1..=MAX_MAX_MESSAGE).contains(&theirs) {
+        let detail = format!("max_message is {theirs}, not 1 to {MAX_MAX_MESSAGE}");
+        return Err(Violation::new(Code::Malformed, "HS-7", detail));
+    }
+    let (pusher, puller) =
+        if role == Role::Pusher { (theirs, local.max_message) } else { (local.max_message, theirs) };
+    if pusher > puller {
+        let detail = format!(
+            "the pusher may send messages of {pusher} octets, but the puller takes at most {puller}: max_message must fit"
+        );
+        return Err(Violation::new(Code::MessageSize, "HS-7", detail));
+    }
+    let heartbeat = Duration::from_millis(hello.heartbeat_ms.into());
+    if heartbeat < HEARTBEAT.0 || heartbeat > HEARTBEAT.1 {
+        let detail = format!("heartbeat_ms is {}, not 100 to 60000", hello.heartbeat_ms);
+        return Err(Violation::new(Code::Malformed, "LV-1", detail));
+    }
+    let missing =
+        |wanted: &[String], offered: &[String]| wanted.iter().find(|f| !offered.contains(f)).cloned();
+    if let Some(feature) =
+        missing(&hello.required, &local.offered).or_else(|| missing(&local.required, &hello.offered))
+    {
+        let detail = format!("feature {} is required and not offered", feature.escape_debug());
+        return Err(Violation::new(Code::Feature, "HS-10", detail));
+    }
+    if from_connector && hello.generation == 0 {
+        return Err(Violation::new(Code::Malformed, "HS-9", "generation is 0, but begins at 1"));
+    }
+    if !from_connector && !hello.token.is_empty() {
+        return Err(Violation::new(Code::Malformed, "HS-4", "an acceptor's Hello holds a token"));
+    }
+    Ok(Peer {
+        role,
+        instance: InstanceId(instance),
+        name: hello.name,
+        address: String::new(),
+        pipeline: hello.pipeline,
+        max_message: theirs,
+        heartbeat,
+        slot: from_connector.then_some((hello.slot, hello.generation)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(role: Role) -> Local {
+        Local {
+            role,
+            instance: InstanceId([role as u8; 16]),
+            name: "test".into(),
+            pipeline: "p".into(),
+            token: None,
+            max_message: 1_000,
+            heartbeat: Duration::from_secs(2),
+            offered: Vec::new(),
+            required: Vec::new(),
+        }
+    }
+
+    /// The connector's Hello, changed by `change`, as the acceptor `to` answers it.
+    fn ask(to: &[Local], change: impl FnOnce(&mut v1::Hello)) -> Result<(usize, Peer, Bytes), Violation> {
+        let mut hello = v1::Hello { slot: 3, generation: 1, ..local(Role::Puller).hello() };
+        change(&mut hello);
+        accept(wire::encode(v1::frame::Body::Hello(hello)).slice(4..), to)
+    }
+
+    fn code(to: &Local, change: impl FnOnce(&mut v1::Hello)) -> Code {
+        ask(std::slice::from_ref(to), change).unwrap_err().code
+    }
+
+    #[test]
+    fn hs_1_a_good_hello_is_answered_and_both_sides_know_each_other() {
+        // HS-1, HS-9
+        let (pusher, puller) = (local(Role::Pusher), local(Role::Puller));
+        let greeting = greet(&puller, 3, 7);
+        assert!(greeting.starts_with(&PREFACE));
+        let (index, peer, answer) = accept(greeting.slice(12..), std::slice::from_ref(&pusher)).unwrap();
+        assert_eq!((index, peer.role, peer.slot), (0, Role::Puller, Some((3, 7))));
+        let peer = confirm(answer.slice(12..), &puller).unwrap();
+        assert_eq!((peer.role, peer.instance, peer.slot), (Role::Pusher, pusher.instance, None));
+    }
+
+    #[test]
+    fn hs_2_checks_go_in_order_version_token_pipeline_role_size() {
+        // HS-2, HS-3, HS-4, HS-5, HS-6, HS-7: each fault hides the ones after it.
+        let pusher = Local { token: Some("t".into()), max_message: 2_000, ..local(Role::Pusher) };
+        let version = |h: &mut v1::Hello| (h.version_min, h.version_max) = (2, 3);
+        let pipeline = |h: &mut v1::Hello| h.pipeline = "q".into();
+        let role = |h: &mut v1::Hello| h.role = Role::Pusher.into();
+        let token = |h: &mut v1::Hello| h.token = "t".into();
+        assert_eq!(code(&pusher, |h| (version(h), pipeline(h), role(h)).0), Code::Version);
+        assert_eq!(code(&pusher, |h| (pipeline(h), role(h)).0), Code::Unauthorized);
+        assert_eq!(code(&pusher, |h| (token(h), pipeline(h), role(h)).0), Code::NoPipeline);
+        assert_eq!(code(&pusher, |h| (token(h), role(h)).0), Code::Role);
+        let violation = ask(&[pusher], token).unwrap_err();
+        assert_eq!(violation.code, Code::MessageSize);
+        assert!(violation.detail.contains("2000") && violation.detail.contains("1000"), "{violation}");
+    }
+
+    #[test]
+    fn hs_4_the_token_travels_to_the_acceptor_only() {
+        // HS-4
+        let secret = Local { token: Some("secret".into()), ..local(Role::Pusher) };
+        for wrong in ["", "secre", "secretx", "Secret"] {
+            assert_eq!(code(&secret, |h| h.token = wrong.into()), Code::Unauthorized);
+        }
+        let (_, _, answer) = ask(std::slice::from_ref(&secret), |h| h.token = "secret".into()).unwrap();
+        assert!(!answer.windows(6).any(|w| w == b"secret"));
+        let leaked = v1::Hello { token: "x".into(), ..secret.hello() };
+        let frame = wire::encode(v1::frame::Body::Hello(leaked)).slice(4..);
+        assert_eq!(confirm(frame, &local(Role::Puller)).unwrap_err().unwrap_err().rule, "HS-4");
+    }
+
+    #[test]
+    fn hs_5_a_stranger_cannot_tell_unknown_pipelines_from_forbidden_ones() {
+        // HS-5: "p" asks for a token that the stranger does not have; "q" does not exist.
+        let secret = Local { token: Some("secret".into()), ..local(Role::Pusher) };
+        let forbidden = ask(std::slice::from_ref(&secret), |h| h.token = "no".into()).unwrap_err();
+        let unknown = |h: &mut v1::Hello| (h.token, h.pipeline) = ("no".into(), "q".into());
+        assert_eq!(ask(&[secret], unknown).unwrap_err(), forbidden);
+    }
+
+    #[test]
+    fn hs_8_fields_outside_their_rules_are_malformed() {
+        // HS-7, HS-8, HS-9, HS-10, LV-1
+        let pusher = local(Role::Pusher);
+        let malformed = |change: fn(&mut v1::Hello)| assert_eq!(code(&pusher, change), Code::Malformed);
+        malformed(|h| h.instance = Bytes::from_static(b"short"));
+        malformed(|h| h.generation = 0);
+        malformed(|h| h.max_message = 0);
+        malformed(|h| h.max_message = u64::MAX);
+        malformed(|h| h.heartbeat_ms = 99);
+        malformed(|h| h.heartbeat_ms = 60_001);
+        malformed(|h| h.name = "n".repeat(257));
+        malformed(|h| h.pipeline = "n".repeat(257));
+        malformed(|h| h.token = vec![0; 4_097].into());
+        malformed(|h| h.offered = vec![String::new(); 33]);
+        malformed(|h| h.required = vec!["f".repeat(65)]);
+    }
+
+    #[test]
+    fn hs_10_a_required_feature_must_be_offered_by_the_other_side() {
+        // HS-10
+        assert_eq!(code(&local(Role::Pusher), |h| h.required = vec!["zip".into()]), Code::Feature);
+        let wants = Local { required: vec!["zip".into()], ..local(Role::Pusher) };
+        assert_eq!(code(&wants, |_| ()), Code::Feature);
+        let has = Local { offered: vec!["zip".into()], ..wants };
+        let both = |h: &mut v1::Hello| (h.offered, h.required) = (vec!["zip".into()], vec!["zip".into()]);
+        assert!(ask(&[has], both).is_ok());
+    }
+
+    #[test]
+    fn fr_5_the_first_frame_must_be_hello() {
+        // FR-5
+        let ping = wire::encode(v1::frame::Body::Ping(v1::Ping { data: 1 })).slice(4..);
+        assert_eq!(accept(ping, &[local(Role::Pusher)]).unwrap_err().code, Code::Unexpected);
+    }
+}

@@ -1,0 +1,207 @@
+//! What an application sends, and how it is named.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
+
+/// Payload octets and optional headers.
+///
+/// Cloning is cheap: the payload is shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Message {
+    payload: Bytes,
+    headers: Headers,
+}
+
+impl Message {
+    /// A message without headers.
+    #[must_use]
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self { payload: payload.into(), headers: Headers::default() }
+    }
+
+    /// Adds a header. Names may repeat; order is kept. The limits (DL-5) are checked when the message is sent.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers.push(name.into(), value.into());
+        self
+    }
+
+    pub(crate) fn from_parts(payload: Bytes, headers: Headers) -> Self {
+        Self { payload, headers }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The payload, without the headers.
+    #[must_use]
+    pub fn into_payload(self) -> Bytes {
+        self.payload
+    }
+
+    /// Octets that byte credit counts: payload plus header names and values (CR-4).
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.headers.size()
+    }
+
+    /// Checks the limits that every message must keep (DL-4, DL-5).
+    ///
+    /// # Errors
+    /// The limit that does not hold.
+    pub fn check(&self, max_message: u64) -> Result<(), MessageError> {
+        let size = self.size() as u64;
+        if size > max_message {
+            return Err(MessageError::TooLarge { size, max_message });
+        }
+        if self.headers.len() > MAX_HEADERS {
+            return Err(MessageError::TooManyHeaders { count: self.headers.len() });
+        }
+        match self.headers.iter().find(|(name, _)| name.is_empty() || name.len() > MAX_HEADER_NAME) {
+            Some((name, _)) => Err(MessageError::HeaderName { length: name.len() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Message {
+    fn from(payload: T) -> Self {
+        Self::new(payload)
+    }
+}
+
+/// Why a message cannot be sent as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Larger than the socket's `max_message` (DL-4).
+    #[error("the message has {size} octets, but max_message is {max_message}")]
+    TooLarge {
+        /// Its size: payload and headers.
+        size: u64,
+        /// The setting.
+        max_message: u64,
+    },
+    /// More than 64 headers (DL-5).
+    #[error("the message has {count} headers, but at most {MAX_HEADERS} are allowed")]
+    TooManyHeaders {
+        /// How many it has.
+        count: usize,
+    },
+    /// A name that is empty or longer than 256 octets (DL-5).
+    #[error("a header name has {length} octets, but must have 1 to {MAX_HEADER_NAME}")]
+    HeaderName {
+        /// The length of that name.
+        length: usize,
+    },
+}
+
+/// Name and value pairs, in the order in which they were added. Names may repeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Headers(Vec<(String, Bytes)>);
+
+impl Headers {
+    pub(crate) fn push(&mut self, name: String, value: Bytes) {
+        self.0.push((name, value));
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The first value with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// 128 random bits that name one socket of one process (HS-8).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub [u8; 16]);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Names a message at every attempt (DL-2). Displayed as `<instance>-<number>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// The pusher that accepted the message.
+    pub instance: InstanceId,
+    /// Counts that pusher's messages from 0.
+    pub number: u64,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.instance, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cr_4_size_counts_payload_and_header_octets_only() {
+        // CR-4
+        let message = Message::from("12345").with_header("ab", "c").with_header("d", "");
+        assert_eq!(message.size(), 5 + 3 + 1);
+    }
+
+    #[test]
+    fn dl_5_a_message_outside_its_limits_is_refused_with_the_numbers() {
+        // DL-5
+        assert_eq!(Message::from("123").check(3), Ok(()));
+        assert_eq!(
+            Message::from("1234").check(3).unwrap_err().to_string(),
+            "the message has 4 octets, but max_message is 3"
+        );
+        let many = (0..65).fold(Message::from(""), |m, i| m.with_header(format!("h{i}"), ""));
+        assert_eq!(many.check(10_000), Err(MessageError::TooManyHeaders { count: 65 }));
+        assert_eq!(
+            Message::from("").with_header("", "v").check(9),
+            Err(MessageError::HeaderName { length: 0 })
+        );
+        let long = Message::from("").with_header("n".repeat(257), "");
+        assert_eq!(long.check(9_999), Err(MessageError::HeaderName { length: 257 }));
+    }
+}

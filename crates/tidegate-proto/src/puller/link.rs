@@ -1,0 +1,162 @@
+//! One link of a puller: what it was granted, what has arrived, and the outcomes that wait to be sent.
+
+use std::collections::VecDeque;
+
+use super::{
+    outcomes::{Outcomes, Verdict},
+    stats::PullLinkStats,
+};
+use crate::{credit::Granting, links::LinkId, session::Session, time::Time, wire::Batch};
+
+/// Where a recall is (RC-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Recall {
+    No,
+    Due,
+    /// Sent: limits rest until the Skip comes.
+    Sent,
+}
+
+/// Where leaving is (ST-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Leaving {
+    No,
+    Due,
+    Sent,
+    /// The Skip has come: nothing more will be delivered.
+    Skipped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PullLink {
+    pub(super) session: Session,
+    pub(super) grant: Granting,
+    pub(super) inbox: VecDeque<Batch>,
+    /// Messages and octets in the inbox.
+    pub(super) queued: u64,
+    pub(super) queued_bytes: u64,
+    pub(super) outcomes: Outcomes,
+    /// An outcome is due whatever else (OC-5: tracked).
+    pub(super) hurry: bool,
+    /// The limits may have to rise although no outcome is due.
+    pub(super) grant_due: bool,
+    pub(super) recall: Recall,
+    pub(super) leaving: Leaving,
+    pub(super) ended: bool,
+    /// Among the links whose messages are handed out in turn.
+    pub(super) in_turn: bool,
+    /// Has outcomes and is in the list of such links.
+    pub(super) in_pending: bool,
+    /// Got credit beyond its window because the application waited (CR-6).
+    pub(super) floored: bool,
+    pub(super) ack_at: Option<Time>,
+    pub(super) recall_at: Option<Time>,
+    pub(super) paused_until: Option<Time>,
+    received: u64,
+    received_bytes: u64,
+}
+
+impl PullLink {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            grant: Granting::default(),
+            inbox: VecDeque::new(),
+            queued: 0,
+            queued_bytes: 0,
+            outcomes: Outcomes::default(),
+            hurry: false,
+            grant_due: true,
+            recall: Recall::No,
+            leaving: Leaving::No,
+            ended: false,
+            in_turn: false,
+            in_pending: false,
+            floored: false,
+            ack_at: None,
+            recall_at: None,
+            paused_until: None,
+            received: 0,
+            received_bytes: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, batch: Batch) {
+        self.queued += batch.len();
+        self.queued_bytes += batch.size();
+        self.received += batch.len();
+        self.received_bytes += batch.size();
+        self.inbox.push_back(batch);
+    }
+
+    /// Whether outcomes must go out now (OC-5).
+    pub(super) fn outcomes_due(&self, now: Time, base: (u64, u64), nothing_queued: bool) -> bool {
+        let held = &self.outcomes;
+        !held.is_empty()
+            && (self.hurry
+                || nothing_queued
+                || held.messages * 2 >= base.0
+                || held.bytes * 2 >= base.1
+                || self.ack_at.is_some_and(|at| at <= now))
+    }
+
+    /// Whether it holds more than its window, and could give some of it back.
+    pub(super) fn has_surplus(&self, base: u64, may_keep: u64) -> bool {
+        let unused = self.grant.unused().0;
+        self.recall == Recall::No
+            && self.leaving == Leaving::No
+            && self.session.is_open()
+            && self.grant.outstanding().0 > base
+            && (unused > 0 || self.queued > may_keep)
+    }
+
+    /// Gives the youngest `count` messages of the inbox back (RC-4), and returns how many there were.
+    pub(super) fn release(&mut self, mut count: u64) -> u64 {
+        let before = self.queued;
+        while count > 0 {
+            let Some(batch) = self.inbox.back_mut() else { break };
+            let part = count.min(batch.len());
+            let first = batch.next_id() + batch.len() - part;
+            let bytes = batch.truncate(part);
+            if batch.is_empty() {
+                self.inbox.pop_back();
+            }
+            self.outcomes.push(first, part, bytes, &Verdict::Release);
+            self.grant.settle(part, bytes);
+            self.queued -= part;
+            self.queued_bytes -= bytes;
+            count -= part;
+        }
+        before - self.queued
+    }
+
+    /// Drops what has not been handed out (RD-5), and returns how many there were.
+    pub(super) fn drop_inbox(&mut self) -> u64 {
+        self.inbox.clear();
+        self.queued_bytes = 0;
+        std::mem::take(&mut self.queued)
+    }
+
+    pub(super) fn stats(&self, id: LinkId, base: (u64, u64)) -> PullLinkStats {
+        let peer = &self.session.peer;
+        let (credit_messages, credit_bytes) = self.grant.unused();
+        PullLinkStats {
+            link: id.as_u64(),
+            peer_name: peer.name.clone(),
+            peer: peer.address.clone(),
+            peer_instance: peer.instance.to_string(),
+            pipeline: peer.pipeline.clone(),
+            window: base.0,
+            window_bytes: base.1,
+            message_limit: self.grant.limits().0,
+            credit_messages,
+            credit_bytes,
+            received: self.received,
+            received_bytes: self.received_bytes,
+            queued: self.queued,
+            unsettled: self.grant.unsettled(),
+            leaving: self.leaving != Leaving::No,
+            round_trip: self.session.round_trip(),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The puller: grants credit, checks what arrives, hands deliveries to the application, and sends outcomes.
+//!
+//! ```text
+//! driver ──► link: inbox ──► recv ──► application ──► settle ──► link: outcomes ──► driver
+//!              ▲                                                   │
+//!              └──────────── limits = settled + skipped + window ──┘
+//! ```
+
+mod granting;
+mod link;
+mod outcomes;
+mod receive;
+mod settings;
+mod stats;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use self::link::{Leaving, PullLink};
+pub use self::{
+    outcomes::Verdict,
+    settings::{PullerSettings, Window},
+    stats::{PullLinkStats, PullStats},
+};
+use crate::{
+    links::{LinkId, Links},
+    message::{InstanceId, Message, MessageId},
+    violation::SettingError,
+};
+
+/// A delivery for the application. It must be settled with exactly one [`Puller::settle`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Received {
+    /// The link that it came over.
+    pub link: LinkId,
+    /// Its delivery id on that link.
+    pub delivery: u64,
+    /// Names the message at every attempt.
+    pub id: MessageId,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// The sender waits for the outcome.
+    pub tracked: bool,
+    /// Its size, for [`Puller::settle`].
+    pub size: u64,
+    /// Payload and headers.
+    pub message: Message,
+}
+
+/// What happens inside a puller that its owner may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PullerEvent {
+    /// A pusher has ended its stream over this link.
+    Ended(LinkId),
+}
+
+/// The machine of the puller role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Puller {
+    settings: PullerSettings,
+    links: Links<PullLink>,
+    /// Slots of links that the peer connected (HS-9).
+    slots: BTreeMap<(InstanceId, u64), LinkId>,
+    /// Links with messages for the application, in turn.
+    turn: VecDeque<LinkId>,
+    /// What is in the inboxes of all links.
+    queued: u64,
+    /// Handed out and not settled.
+    in_flight: u64,
+    /// How many `recv` wait.
+    waiting: usize,
+    /// Each link's part: the window, or its share of the budget if that is less.
+    base: (u64, u64),
+    /// Granted and not settled, on all links (CR-9).
+    committed: (u64, u64),
+    /// Links without unused credit: the ones to look at when a `recv` begins to wait (CR-6).
+    dry: BTreeSet<LinkId>,
+    /// Links that did not get their part because the budget was spent.
+    hungry: BTreeSet<LinkId>,
+    /// How many links got credit beyond their window (CR-6).
+    floored: usize,
+    /// Links with outcomes that are held back.
+    pending: Vec<LinkId>,
+    leaving: bool,
+    ended: BTreeSet<InstanceId>,
+    events: VecDeque<PullerEvent>,
+    wakes: Vec<LinkId>,
+    stats: PullStats,
+}
+
+impl Puller {
+    /// A puller without links.
+    ///
+    /// # Errors
+    /// The first setting outside its range (LM-1).
+    pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
+        settings.check()?;
+        let base = settings.window.targets();
+        Ok(Self {
+            settings,
+            links: Links::default(),
+            slots: BTreeMap::new(),
+            turn: VecDeque::new(),
+            queued: 0,
+            in_flight: 0,
+            waiting: 0,
+            base,
+            committed: (0, 0),
+            dry: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            floored: 0,
+            pending: Vec::new(),
+            leaving: false,
+            ended: BTreeSet::new(),
+            events: VecDeque::new(),
+            wakes: Vec::new(),
+            stats: PullStats::default(),
+        })
+    }
+
+    /// The next delivery for the application: links take turns, a batch each; within a link in the order of ids (DL-7).
+    pub fn recv(&mut self) -> Option<Received> {
+        if self.leaving {
+            return None;
+        }
+        loop {
+            let id = *self.turn.front()?;
+            let Some(link) = self.links.get_mut(id) else {
+                self.turn.pop_front();
+                continue;
+            };
+            let Some(batch) = link.inbox.front_mut() else {
+                link.in_turn = false;
+                self.turn.pop_front();
+                continue;
+            };
+            let item = batch.next();
+            if batch.is_empty() {
+                link.inbox.pop_front();
+                self.turn.rotate_left(1);
+            }
+            let Some(item) = item else { continue };
+            let size = item.message.size() as u64;
+            link.queued -= 1;
+            link.queued_bytes -= size;
+            self.queued -= 1;
+            self.in_flight += 1;
+            self.stats.redelivered += u64::from(item.attempt > 1);
+            if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
+                wake(&mut self.wakes, id, link);
+            }
+            return Some(Received {
+                link: id,
+                delivery: item.id,
+                id: MessageId { instance: link.session.peer.instance, number: item.number },
+                attempt: item.attempt,
+                tracked: item.tracked,
+                size,
+                message: item.message,
+            });
+        }
+    }
+
+    /// Whether a delivery waits for the application.
+    #[must_use]
+    pub fn has_queued(&self) -> bool {
+        self.queued > 0 && !self.leaving
+    }
+
+    /// A `recv` begins to wait: links without credit get some (CR-6), and outcomes that are held back go out (OC-5).
+    pub fn start_waiting(&mut self) {
+        self.waiting += 1;
+        if self.queued > 0 {
+            return;
+        }
+        for id in std::mem::take(&mut self.pending) {
+            if let Some(link) = self.links.get_mut(id) {
+                link.in_pending = false;
+                wake(&mut self.wakes, id, link);
+            }
+        }
+        self.feed_dry();
+    }
+
+    /// It waits no longer: what it was granted beyond the window is taken back (CR-7).
+    pub fn stop_waiting(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 && self.floored > 0 {
+            self.wake_floored();
+        }
+    }
+
+    /// Gives a delivery its outcome (OC-1). False if its link is gone: then the outcome reaches nobody (RD-5).
+    pub fn settle(
+        &mut self,
+        link: LinkId,
+        delivery: u64,
+        size: u64,
+        tracked: bool,
+        verdict: &Verdict,
+    ) -> bool {
+        self.in_flight -= 1;
+        let id = link;
+        let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else {
+            self.stats.dropped += 1;
+            return false;
+        };
+        match verdict {
+            Verdict::Ack => self.stats.acked += 1,
+            Verdict::Nack { .. } => self.stats.nacked += 1,
+            Verdict::Reject { .. } => self.stats.rejected += 1,
+            Verdict::Release => self.stats.released += 1,
+        }
+        let before = link.grant.outstanding();
+        link.grant.settle(1, size);
+        let after = link.grant.outstanding();
+        self.committed.0 -= before.0 - after.0;
+        self.committed.1 -= before.1 - after.1;
+        link.outcomes.push(delivery, 1, size, verdict);
+        link.hurry |= tracked;
+        let held = &link.outcomes;
+        // The first one wakes the driver too, so that its timer is set (OC-5).
+        let due = tracked
+            || self.queued == 0
+            || held.messages == 1
+            || held.messages * 2 >= self.base.0
+            || held.bytes * 2 >= self.base.1;
+        if !link.in_pending {
+            link.in_pending = true;
+            self.pending.push(id);
+        }
+        if due {
+            wake(&mut self.wakes, id, link);
+        }
+        true
+    }
+
+    /// Whether an outcome given now would reach the pusher.
+    #[must_use]
+    pub fn is_open(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.session.is_open())
+    }
+
+    /// Leaves: hands nothing more out, gives back what was not, and closes each link when what the application holds of
+    /// it is settled (ST-1).
+    pub fn leave(&mut self) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        for id in self.links.ids() {
+            if let Some(link) = self.links.get_mut(id) {
+                link.leaving = Leaving::Due;
+                wake(&mut self.wakes, id, link);
+            }
+        }
+    }
+
+    /// How many pushers have ended their streams, each counted once (ST-6).
+    #[must_use]
+    pub fn pushers_ended(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// Whether the pusher at the other end of this link has ended its stream.
+    #[must_use]
+    pub fn has_ended(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.ended)
+    }
+
+    /// Whether something has been settled over this link (RD-6).
+    #[must_use]
+    pub fn is_proven(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.grant.settled_deliveries() > 0)
+    }
+
+    /// What has happened since the last call.
+    pub fn poll_event(&mut self) -> Option<PullerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Counts and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> PullStats {
+        PullStats {
+            queued: self.queued,
+            in_flight: self.in_flight,
+            links: self.links.len() as u64,
+            pushers_ended: self.ended.len() as u64,
+            committed: self.committed.0,
+            committed_bytes: self.committed.1,
+            ..self.stats.clone()
+        }
+    }
+
+    /// Every open link.
+    #[must_use]
+    pub fn link_stats(&self) -> Vec<PullLinkStats> {
+        self.links.iter().map(|(id, link)| link.stats(id, self.base)).collect()
+    }
+}
+
+/// Names a link to the driver as having something to do, once.
+fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink) {
+    if !link.session.woken {
+        link.session.woken = true;
+        wakes.push(id);
+    }
+}

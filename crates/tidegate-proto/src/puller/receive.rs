@@ -1,0 +1,361 @@
+//! What a puller does with what its links bring: the driving contract, and the Ack frames.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Puller, PullerEvent,
+    link::{Leaving, PullLink, Recall},
+    wake,
+};
+use crate::{
+    close::LinkEnd,
+    links::LinkId,
+    machine::Machine,
+    peer::Peer,
+    session::{Session, check_generation},
+    time::Time,
+    violation::{Code, Violation},
+    wire::{self, Batch, Body, Progress, deliver_limit, v1, v1::Role},
+};
+
+/// The longest pause of reading (LV-5).
+const PAUSE: Duration = Duration::from_millis(100);
+/// Octets of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
+const ACK_OCTETS: usize = 48 * 1_024;
+
+impl Puller {
+    fn handle_deliver(&mut self, id: LinkId, batch: Batch) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        if link.ended || link.leaving == Leaving::Skipped {
+            return Err(Violation::unexpected("Deliver after End or after the Skip of a leaving puller"));
+        }
+        let before = link.grant.outstanding();
+        link.grant.accept(batch.next_id(), batch.len(), batch.size(), batch.last_size())?;
+        self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
+        self.stats.received += batch.len();
+        self.stats.received_bytes += batch.size();
+        self.queued += batch.len();
+        link.push(batch);
+        if !link.in_turn {
+            link.in_turn = true;
+            self.turn.push_back(id);
+        }
+        if link.grant.unused().0 == 0 || link.grant.unused().1 == 0 {
+            self.dry.insert(id);
+        }
+        Ok(())
+    }
+
+    fn handle_skip(&mut self, id: LinkId, skip: v1::Skip) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        if (link.recall != Recall::Sent && link.leaving != Leaving::Sent) || link.ended {
+            return Err(Violation::new(Code::Unexpected, "RC-3", "a Skip without a recall"));
+        }
+        let before = link.grant.outstanding();
+        link.grant.skip(skip.next_id, skip.bytes)?;
+        let after = link.grant.outstanding();
+        self.committed.0 -= before.0 - after.0;
+        self.committed.1 -= before.1 - after.1;
+        link.recall = Recall::No;
+        if link.leaving == Leaving::Sent {
+            link.leaving = Leaving::Skipped;
+        }
+        self.release_surplus(id);
+        self.dry.insert(id);
+        if self.waiting > 0 && self.queued == 0 {
+            self.feed_dry();
+        }
+        self.want_grant(id);
+        self.feed_hungry();
+        Ok(())
+    }
+
+    fn handle_end(&mut self, id: LinkId) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        if link.grant.unsettled() > 0 || link.ended {
+            let detail = format!("End while {} deliveries are un-acked", link.grant.unsettled());
+            return Err(Violation::new(Code::Unexpected, "ST-7", detail));
+        }
+        link.ended = true;
+        // ST-6; bounded like the links that it comes from.
+        if self.ended.len() < self.settings.max_links {
+            self.ended.insert(link.session.peer.instance);
+        }
+        self.events.push_back(PullerEvent::Ended(id));
+        Ok(())
+    }
+
+    /// No outcome can reach the pusher any more: it will send these again (RD-5).
+    fn drop_inbox(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            let dropped = link.drop_inbox();
+            self.queued -= dropped;
+            self.stats.dropped += dropped;
+        }
+    }
+
+    fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.drop_inbox(id);
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.close(now, violation.into());
+            wake(&mut self.wakes, id, link);
+        }
+    }
+
+    /// Sends an Ack if one is due; otherwise sees to it that one will be.
+    fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+        let nothing_queued = self.queued == 0;
+        let base = self.base;
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.leaving == Leaving::Due && link.recall != Recall::Sent {
+            // One Skip answers both (RC-1).
+            link.recall = Recall::No;
+        }
+        let leave = link.leaving == Leaving::Due && link.recall == Recall::No;
+        let recall = link.recall == Recall::Due;
+        if !link.outcomes_due(now, base, nothing_queued) && !link.grant_due && !leave && !recall {
+            if !link.outcomes.is_empty() {
+                link.ack_at.get_or_insert(now + self.settings.ack_delay);
+            }
+            return;
+        }
+        let before = link.grant.limits();
+        self.raise(id);
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.grant_due = false;
+        let news = !link.outcomes.is_empty() || link.grant.limits() != before;
+        // What raising found out may have made a recall due.
+        let recall = recall || (link.recall == Recall::Due && !leave);
+        if news || recall || leave {
+            self.send_ack(now, id, out, recall, leave);
+        }
+        self.feed_hungry();
+    }
+
+    fn send_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>, recall: bool, leaving: bool) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        (link.ack_at, link.hurry) = (None, false);
+        let (message_limit, byte_limit) = link.grant.limits();
+        let mut outcomes = link.outcomes.take().into_iter().peekable();
+        loop {
+            let mut part = Vec::new();
+            let mut octets = 0;
+            while let Some(outcome) = outcomes.next_if(|o| octets + 40 + o.reason.len() <= ACK_OCTETS) {
+                octets += 40 + outcome.reason.len();
+                part.push(outcome);
+            }
+            // The flags go with the last: outcomes first, then limits, then flags (OC-4).
+            let last = outcomes.peek().is_none();
+            let (recall, leaving) = (recall && last, leaving && last);
+            let ack = v1::Ack { outcomes: part, message_limit, byte_limit, recall, leaving };
+            link.session.put(now, out, wire::encode(v1::frame::Body::Ack(ack)));
+            if last {
+                break;
+            }
+        }
+        if recall {
+            link.recall = Recall::Sent;
+            self.stats.recalls += 1;
+        }
+        if leaving {
+            link.leaving = Leaving::Sent;
+        }
+    }
+}
+
+impl Machine for Puller {
+    fn role(&self) -> Role {
+        Role::Puller
+    }
+
+    fn frame_limit(&self) -> usize {
+        deliver_limit(self.settings.max_message)
+    }
+
+    fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
+        if self.leaving {
+            return Err(Violation::new(Code::GoingAway, "ST-1", "the puller leaves"));
+        }
+        let key = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let old = key.and_then(|key| self.slots.get(&key).copied());
+        // A link that is replaced is still here until its driver has closed it.
+        if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
+            let detail = format!("this side has {} links, as many as it may", self.links.len());
+            return Err(Violation::new(Code::Busy, "HS-12", detail));
+        }
+        if let Some(old) = old
+            && let Some(link) = self.links.get_mut(old)
+        {
+            check_generation(&link.session.peer, &peer)?;
+            link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
+            wake(&mut self.wakes, old, link);
+            self.drop_inbox(old);
+        }
+        let id = self.links.insert(PullLink::new(Session::new(now, peer, self.settings.timing())));
+        self.stats.links_opened += 1;
+        if let Some(key) = key {
+            self.slots.insert(key, id);
+        }
+        self.share_out();
+        self.want_grant(id);
+        Ok(id)
+    }
+
+    fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let result = match wire::decode(frame, link.session.peer.max_message) {
+            Err(violation) => Err(violation),
+            Ok(body) => match link.session.receive(now, body) {
+                None => {
+                    if link.session.peer_has_closed() {
+                        self.drop_inbox(id);
+                    }
+                    Ok(())
+                }
+                Some(_) if link.session.is_ending() => Ok(()), // ST-4
+                Some(Body::Deliver(batch)) => self.handle_deliver(id, batch),
+                Some(Body::Skip(skip)) => self.handle_skip(id, skip),
+                Some(Body::End) => self.handle_end(id),
+                Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
+                Some(_) => Err(Violation::unexpected("Ack from a pusher")),
+            },
+        };
+        if let Err(violation) = result {
+            self.violated(now, id, violation);
+        } else if let Some(link) = self.links.get_mut(id)
+            && (link.session.has_signs() || link.session.close_is_due())
+        {
+            wake(&mut self.wakes, id, link);
+        }
+    }
+
+    fn heard(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.heard();
+        }
+    }
+
+    fn found_empty(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.found_empty();
+        }
+    }
+
+    fn unreadable(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.violated(now, id, violation);
+    }
+
+    fn wants_read(&mut self, now: Time, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return false };
+        if link.queued_bytes < self.settings.read_ahead || link.session.is_ending() {
+            link.paused_until = None;
+            return true;
+        }
+        match link.paused_until {
+            Some(until) if now < until => {
+                link.session.paused();
+                false
+            }
+            // LV-5: a pause is over; one read, and then the next pause.
+            Some(_) => {
+                link.paused_until = Some(now + PAUSE);
+                true
+            }
+            None => {
+                link.session.paused();
+                link.paused_until = Some(now + PAUSE);
+                false
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+        self.reconsider_floor(now, id);
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.session.woken = false;
+        link.session.transmit_signs(now, out);
+        if link.session.is_open() {
+            self.transmit_ack(now, id, out);
+        } else if link.session.close_is_due() && !link.session.peer_has_closed() && !link.outcomes.is_empty()
+        {
+            self.send_ack(now, id, out, false, false); // what was done shall not be done again
+        }
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.leaving == Leaving::Skipped && link.grant.unsettled() == 0 && link.outcomes.is_empty() {
+            link.session.close(now, LinkEnd::own(Code::Normal, "the puller has left")); // ST-1
+        }
+        link.session.transmit_close(now, out);
+    }
+
+    fn written(&mut self, now: Time, id: LinkId, octets: usize) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.written(now, octets);
+        }
+    }
+
+    fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
+        self.drop_inbox(id);
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.write_failed(now, reason);
+        }
+    }
+
+    fn deadline(&self, id: LinkId) -> Option<Time> {
+        let link = self.links.get(id)?;
+        let mut deadline = link.session.deadline();
+        for at in [link.ack_at, link.recall_at, link.paused_until].into_iter().flatten() {
+            deadline = deadline.min(at);
+        }
+        Some(deadline)
+    }
+
+    fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        match link.session.advance(now, progress) {
+            Ok(()) => wake(&mut self.wakes, id, link),
+            Err(violation) => self.violated(now, id, violation),
+        }
+    }
+
+    fn is_finished(&self, now: Time, id: LinkId) -> bool {
+        self.links.get(id).is_none_or(|link| link.session.is_finished(now))
+    }
+
+    fn lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+        self.drop_inbox(id);
+        let link = self.links.remove(id)?;
+        let (messages, bytes) = link.grant.outstanding();
+        self.committed.0 -= messages;
+        self.committed.1 -= bytes;
+        self.floored -= usize::from(link.floored);
+        self.dry.remove(&id);
+        self.hungry.remove(&id);
+        if let Some((slot, _)) = link.session.peer.slot {
+            let key = (link.session.peer.instance, slot);
+            if self.slots.get(&key) == Some(&id) {
+                self.slots.remove(&key);
+            }
+        }
+        let end = link.session.into_end(reason);
+        self.stats.links_broken += u64::from(end.code.is_none());
+        self.share_out();
+        self.feed_hungry();
+        Some(end)
+    }
+
+    fn socket_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn advance_socket(&mut self, _: Time) {}
+
+    fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
+        wakes.append(&mut self.wakes);
+    }
+
+    fn links(&self) -> usize {
+        self.links.len()
+    }
+}

@@ -1,0 +1,125 @@
+//! The settings of a puller: every bound, with its reason.
+
+use std::time::Duration;
+
+use crate::{pusher::check_times, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
+
+/// How many un-acked messages and octets a puller wants on a link (CR-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Window {
+    /// The same for every link, whatever happens.
+    Fixed {
+        /// Messages. 0: credit exists only while the application waits for a message (CR-7).
+        messages: u64,
+        /// Octets; any that are left admit one whole message (CR-2).
+        bytes: u64,
+    },
+}
+
+impl Window {
+    /// So many messages, and 8 MiB.
+    #[must_use]
+    pub fn messages(messages: u64) -> Self {
+        Self::fixed(messages, 8 << 20)
+    }
+
+    /// So many messages and octets.
+    #[must_use]
+    pub fn fixed(messages: u64, bytes: u64) -> Self {
+        Self::Fixed { messages, bytes }
+    }
+
+    pub(super) fn targets(self) -> (u64, u64) {
+        match self {
+            Self::Fixed { messages: 0, .. } => (0, 0),
+            Self::Fixed { messages, bytes } => (messages, bytes),
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::messages(1_000)
+    }
+}
+
+/// Bounds and times of a [`crate::Puller`]. `Default` gives the values of SPEC.md §12.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PullerSettings {
+    /// What is wanted un-acked on each link.
+    pub window: Window,
+    /// Messages, granted and un-acked, on all links together (CR-9).
+    pub budget: u64,
+    /// The same in octets: what many pushers together can make this side hold.
+    pub budget_bytes: u64,
+    /// The largest message taken, in octets as CR-4 counts them (HS-7).
+    pub max_message: u64,
+    /// Octets of messages that are read ahead of the application on a link, before reading pauses (LV-5). More makes
+    /// nothing faster: the octets go cold in the cache, and TCP keeps the rest.
+    pub read_ahead: u64,
+    /// The longest time for which an outcome is held back (OC-5).
+    pub ack_delay: Duration,
+    /// Links open at once (HS-12).
+    pub max_links: usize,
+    /// We are heard from at least this often (LV-1). 100 ms to 60 s.
+    pub heartbeat: Duration,
+    /// How long to wait for the answer to Close (ST-4).
+    pub close_wait: Duration,
+}
+
+impl Default for PullerSettings {
+    fn default() -> Self {
+        Self {
+            window: Window::default(),
+            budget: 100_000,
+            budget_bytes: 64 << 20,
+            max_message: 16 << 20,
+            read_ahead: 256 << 10,
+            ack_delay: Duration::from_millis(1),
+            max_links: 10_000,
+            heartbeat: Duration::from_secs(2),
+            close_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+impl PullerSettings {
+    /// Checks every setting (LM-1).
+    ///
+    /// # Errors
+    /// The first one outside its range.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let ok = SettingError::unless;
+        let Window::Fixed { bytes, .. } = self.window;
+        ok(bytes > 0, "window", &self.window, "at least 1 octet, or nothing could ever be sent")?;
+        ok(self.budget > 0, "budget", &self.budget, "at least 1 message")?;
+        ok(self.budget_bytes > 0, "budget_bytes", &self.budget_bytes, "at least 1")?;
+        let fits = (1..=MAX_MAX_MESSAGE).contains(&self.max_message);
+        ok(fits, "max_message", &self.max_message, "1 to 2147418112 octets")?;
+        ok(self.read_ahead > 0, "read_ahead", &self.read_ahead, "at least 1 octet")?;
+        ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
+        check_times(self.heartbeat, self.close_wait)
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        // A puller writes little, and never waits for it: a stall has no meaning for it.
+        Timing { heartbeat: self.heartbeat, close_wait: self.close_wait, write_stall: Duration::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lm_1_a_pullers_settings_are_checked_too() {
+        // LM-1
+        assert_eq!(PullerSettings::default().check(), Ok(()));
+        let wrong = PullerSettings { window: Window::fixed(10, 0), ..Default::default() };
+        assert_eq!(wrong.check().unwrap_err().setting, "window");
+        let wrong = PullerSettings { budget: 0, ..Default::default() };
+        assert_eq!(wrong.check().unwrap_err().to_string(), "budget is 0, but must be at least 1 message");
+    }
+}

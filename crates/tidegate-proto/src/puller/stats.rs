@@ -1,0 +1,83 @@
+//! What a puller can tell about itself.
+
+use std::time::Duration;
+
+/// Counts of a puller since it was made, and what it holds now.
+///
+/// `received == acked + nacked + rejected + released + dropped + in_flight + queued` at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PullStats {
+    /// Deliveries that have arrived.
+    pub received: u64,
+    /// Octets of those (size, CR-4).
+    pub received_bytes: u64,
+    /// Of those, with an attempt above 1.
+    pub redelivered: u64,
+    /// Outcomes given.
+    pub acked: u64,
+    /// Outcomes given.
+    pub nacked: u64,
+    /// Outcomes given.
+    pub rejected: u64,
+    /// Given back un-started.
+    pub released: u64,
+    /// On a link that was lost: not handed out, or the outcome reached nobody (RD-5).
+    pub dropped: u64,
+    /// Arrived and not yet handed out.
+    pub queued: u64,
+    /// Handed out, no outcome yet.
+    pub in_flight: u64,
+    /// Links that have been opened.
+    pub links_opened: u64,
+    /// Links that ended without Close.
+    pub links_broken: u64,
+    /// Links open now.
+    pub links: u64,
+    /// Pushers that have ended their stream, each counted once (ST-6).
+    pub pushers_ended: u64,
+    /// Messages granted and un-acked, on all links (CR-9).
+    pub committed: u64,
+    /// The same in octets.
+    pub committed_bytes: u64,
+    /// Recalls sent (RC-1).
+    pub recalls: u64,
+}
+
+/// One link of a puller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PullLinkStats {
+    /// Names the link in logs and events.
+    pub link: u64,
+    /// The pusher's name.
+    pub peer_name: String,
+    /// Its address.
+    pub peer: String,
+    /// Its instance.
+    pub peer_instance: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The target number of un-acked messages.
+    pub window: u64,
+    /// The target number of un-acked octets.
+    pub window_bytes: u64,
+    /// Credit granted: delivery ids below this may come.
+    pub message_limit: u64,
+    /// Credit granted and not used, in messages.
+    pub credit_messages: u64,
+    /// Credit granted and not used, in octets.
+    pub credit_bytes: u64,
+    /// Deliveries that have arrived.
+    pub received: u64,
+    /// Octets of those.
+    pub received_bytes: u64,
+    /// Arrived and not yet handed out.
+    pub queued: u64,
+    /// Arrived, no outcome yet: queued or handed out.
+    pub unsettled: u64,
+    /// The puller is leaving (ST-1).
+    pub leaving: bool,
+    /// The least round trip seen.
+    pub round_trip: Option<Duration>,
+}

@@ -1,0 +1,262 @@
+//! What is un-acked on one link. The frames that were written are the retained copies of their messages, so that
+//! keeping them costs no second copy, and acking a whole frame costs nothing per message.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+
+use super::Pending;
+use crate::{
+    violation::{Code, Violation},
+    wire::{Sealed, message_span, read_message},
+};
+
+/// Ranges of skipped ids that are remembered to refuse outcomes for them (OC-2); older ones are forgotten.
+const SKIPS: usize = 64;
+/// Frames smaller than this are not worth copying survivors out of.
+const SMALL: usize = 4 * 1_024;
+
+/// The un-acked messages of one link, by delivery id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Flight {
+    frames: VecDeque<Frame>,
+    /// Frames in `frames` with nothing left in them: dropped when they are at the front, or are many.
+    empty: usize,
+    /// What few messages have.
+    extras: BTreeMap<u64, Extra>,
+    skipped: VecDeque<(u64, u64)>,
+    messages: usize,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Frame {
+    first_id: u64,
+    entries: Vec<Entry>,
+    /// Entries that are not settled, and their size.
+    live: usize,
+    live_bytes: u64,
+    /// Whether some of its messages have an [`Extra`].
+    special: bool,
+    room: Bytes,
+    tail: Option<Bytes>,
+    /// Where it ends among the octets given to the driver; `None` until then.
+    ends_at: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    number: u64,
+    /// Where in the frame's buffer it is.
+    at: u32,
+    size: u32,
+}
+
+/// Sizes are below 2^31 (HS-7), so that the highest bit is free.
+const SETTLED: u32 = 1 << 31;
+
+impl Entry {
+    fn is_live(&self) -> bool {
+        self.size & SETTLED == 0
+    }
+}
+
+/// What only few messages have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Extra {
+    /// Lost links on which the message was in flight (RD-4).
+    pub(super) losses: u32,
+    /// Somebody waits for its outcome.
+    pub(super) tracked: bool,
+}
+
+/// What a settling took out of flight.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// Tracked messages that were acked, by number.
+    pub(super) tracked: Vec<u64>,
+    /// The messages themselves, if asked for.
+    pub(super) pending: Vec<Pending>,
+}
+
+impl Flight {
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a message; `new_frame` if it begins a batch.
+    #[inline]
+    pub(super) fn push(&mut self, id: u64, number: u64, at: u32, size: u64, extra: Extra, new_frame: bool) {
+        if new_frame || self.frames.is_empty() {
+            self.frames.push_back(Frame { first_id: id, ..Frame::default() });
+        }
+        self.messages += 1;
+        self.bytes += size;
+        let Some(frame) = self.frames.back_mut() else { return };
+        frame.entries.push(Entry { number, at, size: size as u32 });
+        frame.live += 1;
+        frame.live_bytes += size;
+        if extra != Extra::default() {
+            frame.special = true;
+            self.extras.insert(id, extra);
+        }
+    }
+
+    /// The last frame is whole.
+    pub(super) fn seal(&mut self, sealed: &Sealed) {
+        if let Some(frame) = self.frames.back_mut() {
+            frame.room = sealed.room.clone();
+            frame.tail.clone_from(&sealed.tail);
+        }
+    }
+
+    /// The frame that begins with `first_id` has been given to the driver and ends at this octet.
+    pub(super) fn handed_over(&mut self, first_id: u64, ends_at: u64) {
+        let index = self.frames.partition_point(|frame| frame.first_id < first_id);
+        if let Some(frame) = self.frames.get_mut(index)
+            && frame.first_id == first_id
+        {
+            frame.ends_at = Some(ends_at);
+        }
+    }
+
+    /// Remembers ids that will never be sent (OC-2).
+    pub(super) fn skip(&mut self, from: u64, to: u64) {
+        if from < to {
+            self.skipped.push_back((from, to));
+            if self.skipped.len() > SKIPS {
+                self.skipped.pop_front();
+            }
+        }
+    }
+
+    /// Whether outcomes for these ids are possible (OC-2, OC-10). `next_id` is the first id that the driver has not
+    /// been given: so only frames that are sealed are ever settled.
+    pub(super) fn check(&self, first: u64, count: u64, next_id: u64) -> Result<(), Violation> {
+        let Some(end) = first.checked_add(count).filter(|_| count > 0) else {
+            let detail = format!("an outcome for {count} deliveries from {first} on");
+            return Err(Violation::new(Code::Malformed, "OC-10", detail));
+        };
+        let skipped = self.skipped.iter().find(|(from, to)| first < *to && *from < end);
+        if end > next_id || skipped.is_some() {
+            let detail = match skipped {
+                Some((from, _)) => format!("an outcome for delivery {}, which was skipped", first.max(*from)),
+                None => format!("an outcome for delivery {}, but {next_id} is the next to be sent", end - 1),
+            };
+            return Err(Violation::new(Code::UnknownDelivery, "OC-2", detail));
+        }
+        Ok(())
+    }
+
+    /// Settles a range. Ids that are settled already are passed over (OC-3). With `keep` the messages are given
+    /// back, for another attempt or to be reported.
+    pub(super) fn settle(&mut self, first: u64, count: u64, keep: bool, taken: &mut Taken) {
+        let end = first + count;
+        let mut index = self.frames.partition_point(|f| f.first_id + f.entries.len() as u64 <= first);
+        while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
+            index += 1;
+            if frame.live == 0 {
+                continue;
+            }
+            let from = first.saturating_sub(frame.first_id) as usize;
+            let to = (end - frame.first_id).min(frame.entries.len() as u64) as usize;
+            let (messages, bytes) = (frame.live, frame.live_bytes);
+            if !keep && !frame.special && from == 0 && to == frame.entries.len() {
+                (frame.live, frame.live_bytes) = (0, 0);
+            } else {
+                frame.settle_each(from..to, keep, &mut self.extras, taken);
+            }
+            taken.messages += (messages - frame.live) as u64;
+            taken.bytes += bytes - frame.live_bytes;
+            self.messages -= messages - frame.live;
+            self.bytes -= bytes - frame.live_bytes;
+            if frame.live == 0 {
+                (frame.room, frame.tail) = (Bytes::new(), None);
+                self.empty += 1;
+            } else {
+                frame.copy_survivors();
+            }
+        }
+        self.drop_empty();
+    }
+
+    fn drop_empty(&mut self) {
+        while self.frames.front().is_some_and(|frame| frame.live == 0) {
+            self.frames.pop_front();
+            self.empty = self.empty.saturating_sub(1);
+        }
+        if self.empty * 2 > self.frames.len() + 16 {
+            self.frames.retain(|frame| frame.live > 0);
+            self.empty = 0;
+        }
+    }
+
+    /// Takes everything out, in the order of delivery ids. `written` is how many octets the driver has written: a
+    /// message whose frame is among them may have been seen (RD-3).
+    pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
+        let mut all = Vec::with_capacity(self.messages);
+        for mut frame in std::mem::take(self).frames {
+            let seen = frame.ends_at.is_some_and(|end| end <= written);
+            let mut taken = Taken::default();
+            frame.settle_each(0..frame.entries.len(), true, &mut self.extras, &mut taken);
+            all.extend(taken.pending.into_iter().map(|pending| (pending, seen)));
+        }
+        all
+    }
+}
+
+impl Frame {
+    fn settle_each(
+        &mut self,
+        range: std::ops::Range<usize>,
+        keep: bool,
+        extras: &mut BTreeMap<u64, Extra>,
+        taken: &mut Taken,
+    ) {
+        let (room, tail, first_id, special) = (&self.room, self.tail.as_ref(), self.first_id, self.special);
+        for index in range {
+            let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.is_live()) else { continue };
+            let size = entry.size;
+            entry.size |= SETTLED;
+            self.live -= 1;
+            self.live_bytes -= u64::from(size);
+            let id = first_id + index as u64;
+            let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
+            if !keep {
+                if extra.tracked {
+                    taken.tracked.push(entry.number);
+                }
+            } else if let Some((message, attempt)) = read_message(room, tail, entry.at) {
+                let Extra { losses, tracked } = extra;
+                taken.pending.push(Pending { number: entry.number, attempt, losses, tracked, message });
+            }
+        }
+    }
+
+    /// One un-acked message must not keep a large buffer for long.
+    fn copy_survivors(&mut self) {
+        if self.room.len() < SMALL || self.live_bytes * 4 > self.room.len() as u64 {
+            return;
+        }
+        let live = self.entries.iter().filter(|entry| entry.is_live());
+        let spans: Option<Vec<_>> =
+            live.map(|entry| message_span(&self.room, self.tail.as_ref(), entry.at)).collect();
+        let Some(spans) = spans else { return };
+        let length: usize = spans.iter().map(ExactSizeIterator::len).sum();
+        if length * 2 > self.room.len() {
+            return;
+        }
+        let mut small = BytesMut::with_capacity(length);
+        for (entry, span) in self.entries.iter_mut().filter(|entry| entry.is_live()).zip(spans) {
+            entry.at = small.len() as u32;
+            small.extend_from_slice(&self.room[span]);
+        }
+        self.room = small.freeze();
+    }
+}

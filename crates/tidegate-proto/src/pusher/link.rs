@@ -1,0 +1,211 @@
+//! One link of a pusher: its credit, its outgoing frames, and what is un-acked on it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{
+    PusherSettings,
+    backlog::Pending,
+    flight::{Extra, Flight},
+    stats::PushLinkStats,
+};
+use crate::{
+    credit::Spending,
+    links::LinkId,
+    message::Message,
+    session::Session,
+    time::Time,
+    wire::{self, OpenBatch, Sealed, v1},
+};
+
+/// Whether a link is out of the round-robin for a message that must go alone (RD-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Alone {
+    No,
+    /// It gets nothing new, so that it becomes empty.
+    Kept,
+    /// Such a message is in flight on it.
+    Used,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PushLink {
+    pub(super) session: Session,
+    pub(super) credit: Spending,
+    pub(super) flight: Flight,
+    batch: OpenBatch,
+    /// First id and frame, whole and not yet given to the driver.
+    ready: VecDeque<(u64, Sealed)>,
+    ready_octets: usize,
+    batch_first_id: u64,
+    /// Ids below this have been given to the driver: outcomes are possible for them.
+    handed: u64,
+    pub(super) skip: Option<v1::Skip>,
+    pub(super) leaving: bool,
+    pub(super) end_due: bool,
+    pub(super) in_ring: bool,
+    pub(super) alone: Alone,
+    /// An outcome has come: a reconnect may be quick again (RD-6).
+    pub(super) proven: bool,
+    pub(super) stats: PushLinkStats,
+}
+
+impl PushLink {
+    pub(super) fn new(session: Session) -> Self {
+        let peer = &session.peer;
+        let stats = PushLinkStats {
+            peer_name: peer.name.clone(),
+            peer: peer.address.clone(),
+            peer_instance: peer.instance.to_string(),
+            pipeline: peer.pipeline.clone(),
+            ..PushLinkStats::default()
+        };
+        Self {
+            session,
+            credit: Spending::default(),
+            flight: Flight::default(),
+            batch: OpenBatch::default(),
+            ready: VecDeque::new(),
+            ready_octets: 0,
+            batch_first_id: 0,
+            handed: 0,
+            skip: None,
+            leaving: false,
+            end_due: false,
+            in_ring: false,
+            alone: Alone::No,
+            proven: false,
+            stats,
+        }
+    }
+
+    fn unwritten(&self) -> usize {
+        let on_its_way = self.session.taken_octets() - self.session.written_octets();
+        self.batch.len() + self.ready_octets + on_its_way as usize
+    }
+
+    /// Whether it could take a message (RR-1).
+    #[inline]
+    pub(super) fn is_able(&self, settings: &PusherSettings) -> bool {
+        self.credit.may_send()
+            && self.flight.messages() < settings.max_in_flight // CR-8
+            && self.flight.bytes() < settings.max_in_flight_bytes
+            && self.unwritten() < settings.max_unwritten
+            && self.session.is_open()
+            && !self.session.is_stalled() // LV-6
+            && !self.leaving
+            && self.skip.is_none() // a Skip must go out before what comes after it
+    }
+
+    pub(super) fn is_eligible(&self, settings: &PusherSettings) -> bool {
+        self.alone == Alone::No && self.is_able(settings)
+    }
+
+    /// Spends credit on a message and encodes it into the open batch.
+    #[inline]
+    pub(super) fn put(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) {
+        if self.batch.is_full_for(message) {
+            self.seal();
+        }
+        let size = message.size() as u64;
+        let id = self.credit.spend(size);
+        let new_frame = self.batch.is_empty();
+        if new_frame {
+            self.batch_first_id = id;
+        }
+        let at = self.batch.push(id, number, attempt, extra.tracked, message);
+        self.flight.push(id, number, at, size, extra, new_frame);
+        self.stats.sent += 1;
+        self.stats.sent_bytes += size;
+    }
+
+    fn seal(&mut self) {
+        if !self.batch.is_empty() {
+            let sealed = self.batch.seal();
+            self.flight.seal(&sealed);
+            self.ready_octets += sealed.len();
+            self.ready.push_back((self.batch_first_id, sealed));
+        }
+    }
+
+    /// Ids below this may have outcomes (OC-2).
+    pub(super) fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        let data = !self.batch.is_empty() || !self.ready.is_empty() || self.skip.is_some() || self.end_due;
+        (data && self.session.is_open()) || self.session.has_signs() || self.session.close_is_due()
+    }
+
+    pub(super) fn transmit(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        self.session.transmit_signs(now, out);
+        if self.session.is_open() {
+            self.transmit_data(now, out);
+        }
+        // End belongs to an orderly stop, in which Close has been asked for already.
+        if std::mem::take(&mut self.end_due) {
+            self.session.put(now, out, wire::encode(v1::frame::Body::End(v1::End {})));
+        }
+        self.session.transmit_close(now, out);
+    }
+
+    fn transmit_data(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        self.seal();
+        self.ready_octets = 0;
+        for (first_id, sealed) in self.ready.drain(..) {
+            self.session.put(now, out, sealed.room.slice(sealed.start..));
+            if let Some(tail) = sealed.tail {
+                self.session.put(now, out, tail);
+            }
+            self.flight.handed_over(first_id, self.session.taken_octets());
+        }
+        self.handed = self.credit.next_id();
+        if let Some(skip) = self.skip.take() {
+            self.session.put(now, out, wire::encode(v1::frame::Body::Skip(skip)));
+        }
+        if self.flight.messages() == 0 {
+            self.batch.shrink();
+        }
+    }
+
+    /// Gives unused credit up, once the driver has what comes before (RC-1).
+    pub(super) fn recall(&mut self) {
+        let from = self.credit.next_id();
+        let (next_id, bytes) = self.credit.skip();
+        self.flight.skip(from, next_id);
+        // A second recall before the first Skip is out: the puller breaks RC-2; one Skip answers both (LM-2).
+        let bytes = self.skip.take().map_or(0, |skip| skip.bytes).saturating_add(bytes);
+        self.skip = Some(v1::Skip { next_id, bytes });
+    }
+
+    /// Takes back what is un-acked: the message with the history that the loss gives it, and whether it may have been seen (RD-3).
+    pub(super) fn take_back(&mut self) -> Vec<(Pending, bool)> {
+        self.seal();
+        (self.ready, self.ready_octets) = (VecDeque::new(), 0);
+        let mut all = self.flight.take_all(self.session.written_octets());
+        for (pending, _) in all.iter_mut().filter(|(_, seen)| *seen) {
+            pending.attempt = pending.attempt.saturating_add(1);
+            pending.losses = pending.losses.saturating_add(1);
+        }
+        all
+    }
+
+    pub(super) fn stats(&self, id: LinkId) -> PushLinkStats {
+        let (credit_messages, credit_bytes) = self.credit.left();
+        PushLinkStats {
+            link: id.as_u64(),
+            message_limit: self.credit.message_limit(),
+            credit_messages,
+            credit_bytes,
+            in_flight: self.flight.messages() as u64,
+            in_flight_bytes: self.flight.bytes(),
+            unwritten: self.unwritten() as u64,
+            stalled: self.session.is_stalled(),
+            leaving: self.leaving,
+            round_trip: self.session.round_trip(),
+            ..self.stats.clone()
+        }
+    }
+}

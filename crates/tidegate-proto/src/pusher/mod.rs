@@ -1,0 +1,399 @@
+//! The pusher: accepts messages, hands them round-robin to links with credit, and keeps each until it is settled.
+//!
+//! ```text
+//! send ──► backlog (fresh) ──► link: batch ──► driver
+//!            ▲ returned, delayed, suspects │
+//!            └──────── nack, release, loss ┘──► acked / rejected
+//! ```
+//! With credit at hand and nothing in the backlog, a message goes from `send` straight into a link's batch.
+
+mod backlog;
+mod ending;
+mod flight;
+mod link;
+mod receive;
+mod settings;
+mod stats;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use self::{
+    backlog::{Backlog, Pending},
+    ending::Phase,
+    flight::Extra,
+    link::{Alone, PushLink},
+};
+pub use self::{
+    ending::{Leftover, Undelivered},
+    settings::PusherSettings,
+    stats::{PushLinkStats, PushStats},
+};
+use crate::{
+    links::{LinkId, Links},
+    message::{InstanceId, Message, MessageError},
+    random::Random,
+    violation::SettingError,
+};
+pub(crate) use settings::check_times;
+
+/// A message has been accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Accepted {
+    /// Its number: with the pusher's instance, its id (DL-2).
+    pub number: u64,
+    /// Octets that it takes on its way.
+    pub size: usize,
+}
+
+/// A message has not been accepted, and comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The message as it was given.
+    pub message: Message,
+    /// Why.
+    pub reason: Blocked,
+}
+
+/// Why a message is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// The high-water mark is reached, or as much is held as may be: try again later.
+    #[error("no room: the high-water mark or the bound on held messages is reached")]
+    Full,
+    /// The pusher is draining, finished or aborted.
+    #[error("the pusher takes no new messages")]
+    Closed,
+    /// The message itself is outside the limits.
+    #[error(transparent)]
+    Invalid(MessageError),
+}
+
+/// A message that will never be sent again (OC-9, OC-11).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// Its number.
+    pub number: u64,
+    /// The message.
+    pub message: Message,
+    /// How often it was attempted.
+    pub attempts: u32,
+    /// The puller's reason, cut to 256 octets. A stranger's text.
+    pub reason: String,
+}
+
+/// The outcome of a tracked message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Settled {
+    /// Processed.
+    Acked,
+    /// Rejected, with the puller's reason and the number of attempts.
+    Rejected {
+        /// The puller's reason.
+        reason: String,
+        /// How often it was attempted.
+        attempts: u32,
+    },
+}
+
+/// What happens inside a pusher that its owner may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PusherEvent {
+    /// A tracked message has its outcome.
+    Settled(u64, Settled),
+    /// A drain is complete: nothing is held any more, and every link is being closed.
+    Drained,
+}
+
+/// The machine of the pusher role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pusher {
+    settings: PusherSettings,
+    instance: InstanceId,
+    random: Random,
+    links: Links<PushLink>,
+    /// Slots of links that the peer connected (HS-9).
+    slots: BTreeMap<(InstanceId, u64), LinkId>,
+    /// Links that take part in the round-robin, in turn (RR-1).
+    ring: VecDeque<LinkId>,
+    backlog: Backlog,
+    /// Rooms in the backlog that are promised to permits.
+    reserved: usize,
+    next_number: u64,
+    phase: Phase,
+    rejected: VecDeque<Rejected>,
+    keep_rejected: bool,
+    events: VecDeque<PusherEvent>,
+    wakes: Vec<LinkId>,
+    stats: PushStats,
+}
+
+impl Pusher {
+    /// A pusher without links. `seed` makes its jitter.
+    ///
+    /// # Errors
+    /// The first setting outside its range (LM-1).
+    pub fn new(settings: PusherSettings, instance: InstanceId, seed: u64) -> Result<Self, SettingError> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            instance,
+            random: Random::new(seed),
+            links: Links::default(),
+            slots: BTreeMap::new(),
+            ring: VecDeque::new(),
+            backlog: Backlog::default(),
+            reserved: 0,
+            next_number: 0,
+            phase: Phase::Open,
+            rejected: VecDeque::new(),
+            keep_rejected: false,
+            events: VecDeque::new(),
+            wakes: Vec::new(),
+            stats: PushStats::default(),
+        })
+    }
+
+    /// The instance that names this pusher's messages.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Accepts a message: gives it to the next link with credit, or queues it.
+    ///
+    /// # Errors
+    /// Gives the message back, with the reason.
+    pub fn send(&mut self, message: Message, tracked: bool) -> Result<Accepted, Refused> {
+        if let Err(reason) = self.may_accept(&message, false) {
+            return Err(Refused { message, reason });
+        }
+        Ok(self.accept(message, tracked))
+    }
+
+    /// Promises room for one message to a later [`Self::send_reserved`].
+    ///
+    /// # Errors
+    /// There is no room, or the pusher takes no new messages.
+    pub fn reserve(&mut self) -> Result<(), Blocked> {
+        self.room()?;
+        self.reserved += 1;
+        Ok(())
+    }
+
+    /// Gives a promise back.
+    pub fn unreserve(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Accepts a message for which room was promised. The promise is used up, whatever comes of it.
+    ///
+    /// # Errors
+    /// The message is invalid, or the pusher takes no new messages; never that there is no room.
+    pub fn send_reserved(&mut self, message: Message, tracked: bool) -> Result<Accepted, Refused> {
+        self.unreserve();
+        if let Err(reason) = self.may_accept(&message, true) {
+            return Err(Refused { message, reason });
+        }
+        Ok(self.accept(message, tracked))
+    }
+
+    fn may_accept(&self, message: &Message, promised: bool) -> Result<(), Blocked> {
+        message.check(self.settings.max_message).map_err(Blocked::Invalid)?;
+        if promised { self.phase.accepts() } else { self.room() }
+    }
+
+    /// Whether one more message can be accepted.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn room(&self) -> Result<(), Blocked> {
+        self.phase.accepts()?;
+        let held = self.held() + self.reserved;
+        if held >= self.settings.max_held || self.stats.held_bytes >= self.settings.max_held_bytes {
+            return Err(Blocked::Full);
+        }
+        let (fresh, bytes) = self.backlog.fresh();
+        let queue_has_room = fresh + self.reserved < self.settings.high_water_mark
+            && bytes < self.settings.high_water_mark_bytes;
+        // With a link at hand the queue is passed by; a promise might need that link.
+        let direct = self.reserved == 0 && self.backlog.is_empty() && !self.ring.is_empty();
+        if queue_has_room || direct { Ok(()) } else { Err(Blocked::Full) }
+    }
+
+    /// Messages held, whatever their state.
+    fn held(&self) -> usize {
+        (self.stats.accepted - self.stats.acked - self.stats.rejected) as usize + self.rejected.len()
+    }
+
+    /// Messages that have no final outcome.
+    fn unsettled(&self) -> u64 {
+        self.stats.accepted - self.stats.acked - self.stats.rejected
+    }
+
+    fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
+        let size = message.size();
+        let number = self.next_number;
+        self.next_number += 1;
+        self.stats.accepted += 1;
+        self.stats.accepted_bytes += size as u64;
+        self.stats.held_bytes += size as u64;
+        let target = if self.backlog.is_empty() { self.next_in_ring() } else { None };
+        match target {
+            Some(link) => self.assign(link, number, 1, Extra { losses: 0, tracked }, &message),
+            None => {
+                self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked, message });
+            }
+        }
+        Accepted { number, size }
+    }
+
+    /// The link whose turn it is; it has left the ring, and comes back with [`Self::assign`].
+    fn next_in_ring(&mut self) -> Option<LinkId> {
+        while let Some(id) = self.ring.pop_front() {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.in_ring = false;
+            if link.is_eligible(&self.settings) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn assign(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.put(number, attempt, extra, message);
+        self.stats.sent += 1;
+        self.stats.redelivered += u64::from(attempt > 1);
+        if link.is_eligible(&self.settings) {
+            link.in_ring = true;
+            self.ring.push_back(id);
+        }
+        if !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+    }
+
+    /// Puts a link into the ring if it can take messages and is not there (RR-2).
+    fn refresh(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !link.in_ring && link.is_eligible(&self.settings) {
+            link.in_ring = true;
+            self.ring.push_back(id);
+        }
+        if link.has_output() && !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+    }
+
+    /// Hands out what waits, as far as credit goes.
+    fn pump(&mut self) {
+        if self.backlog.has_suspects() {
+            self.place_suspect();
+        }
+        while !self.backlog.is_empty() {
+            let Some(id) = self.next_in_ring() else { return };
+            let Some(pending) = self.backlog.pop() else { return };
+            self.assign_pending(id, &pending);
+        }
+    }
+
+    fn assign_pending(&mut self, id: LinkId, pending: &Pending) {
+        let Pending { number, attempt, losses, tracked, ref message } = *pending;
+        self.assign(id, number, attempt, Extra { losses, tracked }, message);
+    }
+
+    /// RD-4: a message that was in flight on two lost links gets a link of its own. If none is empty, the one with
+    /// the least in flight is kept from new messages until it is.
+    fn place_suspect(&mut self) {
+        let settings = &self.settings;
+        let able = self.links.iter().filter(|(_, link)| link.is_able(settings) && link.alone != Alone::Used);
+        let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.flight.messages() == 0 {
+            if let Some(suspect) = self.backlog.pop_suspect() {
+                link.alone = Alone::Used;
+                self.assign_pending(id, &suspect);
+            }
+        } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
+            && let Some(link) = self.links.get_mut(id)
+        {
+            link.alone = Alone::Kept;
+        }
+    }
+
+    /// A link on which nothing is in flight takes part again.
+    fn release_alone(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.flight.messages() == 0
+        {
+            link.alone = Alone::No;
+        }
+    }
+
+    /// The wait before the next attempt of a message (OC-6).
+    fn retry_delay(&mut self, failures: u32, asked: Duration) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let grown = self.settings.retry_first.saturating_mul(1 << doublings).min(self.settings.retry_longest);
+        let asked = asked.min(self.settings.max_nack_delay);
+        self.random.stretch(if asked.is_zero() { grown } else { asked.max(grown) })
+    }
+
+    /// From now on rejected messages are kept until [`Self::take_rejected`] fetches them. They count as held, so that
+    /// who does not fetch them comes to a stop instead of losing them.
+    pub fn keep_rejected(&mut self) {
+        self.keep_rejected = true;
+    }
+
+    /// The oldest rejected message that has not been fetched.
+    pub fn take_rejected(&mut self) -> Option<Rejected> {
+        let rejected = self.rejected.pop_front()?;
+        self.stats.held_bytes -= rejected.message.size() as u64;
+        Some(rejected)
+    }
+
+    /// What has happened since the last call.
+    pub fn poll_event(&mut self) -> Option<PusherEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether a link can be told apart from one that never did anything: an outcome has come over it (RD-6).
+    #[must_use]
+    pub fn is_proven(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.proven)
+    }
+
+    /// Whether everything that was given to links has been handed to their drivers and written.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.links.iter().all(|(id, link)| !link.session.is_open() || link.stats(id).unwritten == 0)
+    }
+
+    /// Counts and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> PushStats {
+        let queued = self.backlog.len() as u64;
+        PushStats {
+            queued,
+            delayed: self.backlog.delayed() as u64,
+            in_flight: self.unsettled() - queued,
+            links: self.links.len() as u64,
+            rejected_waiting: self.rejected.len() as u64,
+            ..self.stats.clone()
+        }
+    }
+
+    /// Every open link.
+    #[must_use]
+    pub fn link_stats(&self) -> Vec<PushLinkStats> {
+        self.links.iter().map(|(id, link)| link.stats(id)).collect()
+    }
+}

@@ -1,0 +1,311 @@
+//! What a pusher does with what its links bring: the driving contract, and the outcomes.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Pending, Pusher, PusherEvent, Rejected, Settled,
+    flight::Taken,
+    link::{Alone, PushLink},
+};
+use crate::{
+    close::LinkEnd,
+    links::LinkId,
+    machine::Machine,
+    peer::Peer,
+    session::Session,
+    time::Time,
+    violation::{Code, Violation},
+    wire::{self, Body, MAX_CONTROL_FRAME, Progress, cut_reason, v1, v1::Role, v1::Verdict},
+};
+
+impl Pusher {
+    fn handle_ack(&mut self, now: Time, id: LinkId, ack: &v1::Ack) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        // FR-4: the whole frame is checked before any of it takes effect.
+        for outcome in &ack.outcomes {
+            if !matches!(Verdict::try_from(outcome.verdict), Ok(verdict) if verdict != Verdict::Unspecified) {
+                let detail = format!("verdict {} is none of the four", outcome.verdict);
+                return Err(Violation::new(Code::Malformed, "OC-10", detail));
+            }
+            link.flight.check(outcome.first, outcome.count, link.handed())?;
+        }
+        link.proven |= !ack.outcomes.is_empty();
+        for outcome in &ack.outcomes {
+            self.settle(now, id, outcome);
+        }
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        if !link.session.is_ending() {
+            // OC-4: limits after outcomes, flags after limits.
+            link.credit.raise(ack.message_limit, ack.byte_limit);
+            if ack.recall || ack.leaving {
+                link.recall();
+            }
+            link.leaving |= ack.leaving; // ST-1
+        }
+        self.release_alone(id);
+        self.refresh(id);
+        self.pump();
+        self.check_drained(now);
+        Ok(())
+    }
+
+    fn settle(&mut self, now: Time, id: LinkId, outcome: &v1::Outcome) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
+        let mut taken = Taken::default();
+        link.flight.settle(outcome.first, outcome.count, verdict != Verdict::Ack, &mut taken);
+        let counts = (&mut link.stats, &mut self.stats);
+        match verdict {
+            Verdict::Ack | Verdict::Unspecified => {
+                counts.0.acked += taken.messages;
+                counts.1.acked += taken.messages;
+                counts.1.acked_bytes += taken.bytes;
+                counts.1.held_bytes -= taken.bytes;
+                let settled = taken.tracked.into_iter().map(|n| PusherEvent::Settled(n, Settled::Acked));
+                self.events.extend(settled);
+            }
+            Verdict::Nack => {
+                counts.0.nacked += taken.messages;
+                counts.1.nacked += taken.messages;
+                for pending in taken.pending {
+                    self.failed(now, pending, outcome);
+                }
+            }
+            Verdict::Reject => {
+                counts.0.rejected += taken.messages;
+                for pending in taken.pending {
+                    let attempts = pending.attempt;
+                    self.reject(pending, attempts, cut_reason(&outcome.reason));
+                }
+            }
+            Verdict::Release => {
+                counts.0.released += taken.messages;
+                counts.1.released += taken.messages;
+                // OC-8: at once, to the front, and the attempt does not count.
+                taken.pending.into_iter().for_each(|pending| self.backlog.push_returned(pending));
+            }
+        }
+    }
+
+    /// OC-6, OC-11.
+    fn failed(&mut self, now: Time, mut pending: Pending, outcome: &v1::Outcome) {
+        let failures = pending.failures();
+        let attempts = pending.attempt;
+        if self.settings.max_attempts.is_some_and(|most| failures >= most) {
+            let reason = cut_reason(&outcome.reason);
+            let reason = format!("attempt {failures} of {failures} failed: {reason}");
+            return self.reject(pending, attempts, cut_reason(&reason));
+        }
+        pending.attempt = pending.attempt.saturating_add(1);
+        let delay = self.retry_delay(failures, Duration::from_millis(outcome.delay_ms.into()));
+        self.backlog.push_delayed(now + delay, pending);
+    }
+
+    fn reject(&mut self, pending: Pending, attempts: u32, reason: &str) {
+        let Pending { number, tracked, message, .. } = pending;
+        self.stats.rejected += 1;
+        if tracked {
+            let settled = Settled::Rejected { reason: reason.to_owned(), attempts };
+            self.events.push_back(PusherEvent::Settled(number, settled));
+        }
+        if self.keep_rejected {
+            self.rejected.push_back(Rejected { number, message, attempts, reason: reason.to_owned() });
+        } else {
+            self.stats.held_bytes -= message.size() as u64;
+        }
+    }
+
+    /// RD-3, RD-4: what was un-acked on a link goes back.
+    fn take_back(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let all = link.take_back();
+        link.alone = Alone::No;
+        self.stats.returned += all.len() as u64;
+        for (pending, seen) in all {
+            if seen && pending.is_suspect() {
+                let delay = self.retry_delay(pending.losses - 1, Duration::ZERO);
+                self.backlog.push_delayed(now + delay, pending);
+            } else {
+                self.backlog.push_returned(pending);
+            }
+        }
+        self.pump();
+    }
+
+    fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.close(now, violation.into());
+        }
+        self.refresh(id);
+    }
+}
+
+impl Machine for Pusher {
+    fn role(&self) -> Role {
+        Role::Pusher
+    }
+
+    fn frame_limit(&self) -> usize {
+        MAX_CONTROL_FRAME
+    }
+
+    fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
+        if self.farewell() == Some(false) {
+            return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher stops"));
+        }
+        let key = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let old = key.and_then(|key| self.slots.get(&key).copied());
+        // A link that is replaced is still here until its driver has closed it.
+        if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
+            let detail = format!("this side has {} links, as many as it may", self.links.len());
+            return Err(Violation::new(Code::Busy, "HS-12", detail));
+        }
+        if let Some(old) = old {
+            self.replace(now, old, &peer)?;
+        }
+        let id = self.links.insert(PushLink::new(Session::new(now, peer, self.settings.timing())));
+        self.stats.links_opened += 1;
+        if let Some(key) = key {
+            self.slots.insert(key, id);
+        }
+        if let Some(end) = self.farewell() {
+            self.say_goodbye(now, id, end); // ST-3
+        }
+        Ok(id)
+    }
+
+    fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let result = match wire::decode(frame, 0) {
+            Err(violation) => Err(violation),
+            Ok(body) => match link.session.receive(now, body) {
+                None => {
+                    if link.session.peer_has_closed() {
+                        self.take_back(now, id); // RD-1: no outcome will come any more
+                    }
+                    Ok(())
+                }
+                Some(Body::Ack(ack)) => self.handle_ack(now, id, &ack),
+                Some(other) if !link.session.is_ending() => {
+                    let name = match other {
+                        Body::Hello(_) => "a second Hello",
+                        Body::Deliver(_) => "Deliver from a puller",
+                        Body::Skip(_) => "Skip from a puller",
+                        _ => "End from a puller",
+                    };
+                    Err(Violation::unexpected(name))
+                }
+                Some(_) => Ok(()), // ST-4
+            },
+        };
+        match result {
+            Ok(()) => self.refresh(id),
+            Err(violation) => self.violated(now, id, violation),
+        }
+    }
+
+    fn heard(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.heard();
+        }
+    }
+
+    fn found_empty(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.found_empty();
+        }
+    }
+
+    fn unreadable(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.violated(now, id, violation);
+    }
+
+    fn wants_read(&mut self, _: Time, _: LinkId) -> bool {
+        true // LV-5: what comes back is small, and gives credit
+    }
+
+    fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.woken = false;
+            link.transmit(now, out);
+            self.refresh(id);
+        }
+    }
+
+    fn written(&mut self, now: Time, id: LinkId, octets: usize) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.written(now, octets);
+            self.refresh(id);
+            self.pump();
+        }
+    }
+
+    fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.session.write_failed(now, reason); // RD-2: outcomes may still come
+        }
+    }
+
+    fn deadline(&self, id: LinkId) -> Option<Time> {
+        self.links.get(id).map(|link| link.session.deadline())
+    }
+
+    fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if let Err(violation) = link.session.advance(now, progress) {
+            self.violated(now, id, violation);
+        }
+        self.refresh(id);
+    }
+
+    fn is_finished(&self, now: Time, id: LinkId) -> bool {
+        self.links.get(id).is_none_or(|link| link.session.is_finished(now))
+    }
+
+    fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+        self.take_back(now, id);
+        let link = self.links.remove(id)?;
+        if let Some((slot, _)) = link.session.peer.slot {
+            let key = (link.session.peer.instance, slot);
+            if self.slots.get(&key) == Some(&id) {
+                self.slots.remove(&key);
+            }
+        }
+        let end = link.session.into_end(reason);
+        self.stats.links_broken += u64::from(end.code.is_none());
+        self.pump();
+        self.check_drained(now);
+        Some(end)
+    }
+
+    fn socket_deadline(&self) -> Option<Time> {
+        self.backlog.next_delayed()
+    }
+
+    fn advance_socket(&mut self, now: Time) {
+        self.backlog.wake_delayed(now);
+        self.pump();
+    }
+
+    fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
+        wakes.append(&mut self.wakes);
+    }
+
+    fn links(&self) -> usize {
+        self.links.len()
+    }
+}
+
+impl Pusher {
+    /// HS-9: a higher generation takes over at once; anything else is stale.
+    fn replace(&mut self, now: Time, old: LinkId, peer: &Peer) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(old) else { return Ok(()) };
+        crate::session::check_generation(&link.session.peer, peer)?;
+        link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
+        self.take_back(now, old);
+        self.refresh(old);
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! What a pusher can tell about itself.
+
+use std::time::Duration;
+
+/// Counts of a pusher since it was made, and what it holds now.
+///
+/// `accepted == acked + rejected + in_flight + queued` at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PushStats {
+    /// Messages taken from the application.
+    pub accepted: u64,
+    /// Their octets (size, CR-4).
+    pub accepted_bytes: u64,
+    /// Processed by a puller.
+    pub acked: u64,
+    /// Octets of those.
+    pub acked_bytes: u64,
+    /// Never to be sent again (OC-9, OC-11).
+    pub rejected: u64,
+    /// Attempts that failed and are, or were, to be retried.
+    pub nacked: u64,
+    /// Deliveries given back un-started.
+    pub released: u64,
+    /// Deliveries with an attempt above 1.
+    pub redelivered: u64,
+    /// Messages that were un-acked on a link when it was lost.
+    pub returned: u64,
+    /// Deliveries made, repeats included.
+    pub sent: u64,
+    /// Links that have been opened, and those that were lost without a Close.
+    pub links_opened: u64,
+    /// Links that ended without Close.
+    pub links_broken: u64,
+    /// Links open now.
+    pub links: u64,
+    /// Held and given to no puller: new, returned and delayed.
+    pub queued: u64,
+    /// Of those, waiting to be retried.
+    pub delayed: u64,
+    /// Delivered, no outcome yet.
+    pub in_flight: u64,
+    /// Octets of all messages held.
+    pub held_bytes: u64,
+    /// Rejected messages that wait to be fetched.
+    pub rejected_waiting: u64,
+    /// How long at least one send has waited for room.
+    pub blocked: Duration,
+}
+
+/// One link of a pusher.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PushLinkStats {
+    /// Names the link in logs and events.
+    pub link: u64,
+    /// The puller's name.
+    pub peer_name: String,
+    /// Its address.
+    pub peer: String,
+    /// Its instance.
+    pub peer_instance: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// Credit granted: delivery ids below this may be sent.
+    pub message_limit: u64,
+    /// Credit left, in messages.
+    pub credit_messages: u64,
+    /// Credit left, in octets.
+    pub credit_bytes: u64,
+    /// Delivered, no outcome yet.
+    pub in_flight: u64,
+    /// Octets of those.
+    pub in_flight_bytes: u64,
+    /// Octets of frames that have not been written.
+    pub unwritten: u64,
+    /// Deliveries made.
+    pub sent: u64,
+    /// Octets of those.
+    pub sent_bytes: u64,
+    /// Outcomes.
+    pub acked: u64,
+    /// Outcomes.
+    pub nacked: u64,
+    /// Outcomes.
+    pub rejected: u64,
+    /// Outcomes.
+    pub released: u64,
+    /// Writing makes no progress (LV-6).
+    pub stalled: bool,
+    /// The puller is leaving (ST-1).
+    pub leaving: bool,
+    /// The least round trip seen.
+    pub round_trip: Option<Duration>,
+}

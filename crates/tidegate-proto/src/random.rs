@@ -1,0 +1,41 @@
+//! Jitter, from a seed that the driver gives: a machine with the same seed and inputs does the same again.
+
+use std::time::Duration;
+
+/// `SplitMix64`: small, seedable, and good enough to keep retries apart. Not for secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// `wait` plus up to a quarter of it (OC-6).
+    pub(crate) fn stretch(&mut self, wait: Duration) -> Duration {
+        let parts = u32::try_from(self.next() % 1_025).unwrap_or(0);
+        wait.saturating_add((wait / 4).saturating_mul(parts) / 1_024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_adds_at_most_a_quarter_and_never_shortens() {
+        let mut random = Random::new(7);
+        let wait = Duration::from_secs(1);
+        let all: Vec<_> = (0..1_000).map(|_| random.stretch(wait)).collect();
+        assert!(all.iter().all(|w| *w >= wait && *w <= wait + wait / 4));
+        assert!(all.iter().max() > all.iter().min());
+    }
+}

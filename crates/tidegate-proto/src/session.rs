@@ -1,0 +1,257 @@
+//! What both roles do alike on one open link: life signs, the Close handshake, and the account of what was written.
+//!
+//! ```text
+//!        close()                  Close sent and received, written; or time is up
+//! open ──────────► closing ───────────────────────────────────────────────────► finished
+//!   │ peer's Close ──► closing (heard) ─────────────────────────────────────────►
+//! ```
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    close::LinkEnd,
+    liveness::Liveness,
+    peer::Peer,
+    time::Time,
+    violation::{Code, Violation},
+    wire::{self, Body, Progress, cut_reason, v1},
+};
+
+/// The settings of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat: Duration,
+    pub(crate) close_wait: Duration,
+    pub(crate) write_stall: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Session {
+    pub(crate) peer: Peer,
+    alive: Liveness,
+    timing: Timing,
+    end: Option<Ending>,
+    pong: Option<u64>,
+    ping: Option<u64>,
+    /// Octets given to the driver, and octets that it has written.
+    taken: u64,
+    written: u64,
+    progress_at: Time,
+    stalled: bool,
+    write_failed: bool,
+    /// Already named to the driver as having something to do.
+    pub(crate) woken: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ending {
+    end: LinkEnd,
+    sent: bool,
+    heard: bool,
+    until: Time,
+}
+
+impl Session {
+    pub(crate) fn new(now: Time, peer: Peer, timing: Timing) -> Self {
+        let alive = Liveness::new(now, timing.heartbeat, peer.heartbeat);
+        Self {
+            peer,
+            alive,
+            timing,
+            end: None,
+            pong: None,
+            ping: None,
+            taken: 0,
+            written: 0,
+            progress_at: now,
+            stalled: false,
+            write_failed: false,
+            woken: false,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.end.is_none() && !self.write_failed
+    }
+
+    /// Starts the Close handshake (ST-4); a second reason changes nothing.
+    pub(crate) fn close(&mut self, now: Time, end: LinkEnd) {
+        let until = now + self.timing.close_wait;
+        self.end.get_or_insert(Ending { end, sent: false, heard: false, until });
+    }
+
+    /// Handles what both roles treat alike, and returns the rest.
+    pub(crate) fn receive(&mut self, now: Time, body: Body) -> Option<Body> {
+        match body {
+            Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
+            Body::Pong(pong) => self.alive.pong(now, pong.data),
+            Body::Close(close) => self.peer_closed(now, &close),
+            Body::Unknown => {} // GR-1
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn peer_closed(&mut self, now: Time, close: &v1::Close) {
+        let until = now + self.timing.close_wait;
+        let ending = self.end.get_or_insert_with(|| {
+            let end = LinkEnd {
+                code: Some(Code::from_wire(close.code)),
+                reason: cut_reason(&close.reason).to_owned(),
+                by_peer: true,
+                retry_after_ms: close.retry_after_ms,
+            };
+            Ending { end, sent: false, heard: false, until }
+        });
+        ending.heard = true;
+    }
+
+    pub(crate) fn heard(&mut self) {
+        self.alive.heard();
+    }
+
+    pub(crate) fn found_empty(&mut self) {
+        self.alive.found_empty();
+    }
+
+    pub(crate) fn paused(&mut self) {
+        self.alive.paused();
+    }
+
+    /// Appends Pong and Ping, which may overtake data (FR-6, LV-4). Call it first.
+    pub(crate) fn transmit_signs(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        if !self.is_open() {
+            return;
+        }
+        if let Some(data) = self.pong.take() {
+            self.put(now, out, wire::encode(v1::frame::Body::Pong(v1::Pong { data })));
+        }
+        if let Some(data) = self.ping.take() {
+            self.put(now, out, wire::encode(v1::frame::Body::Ping(v1::Ping { data })));
+        }
+    }
+
+    /// Appends Close, if it is due and the role has nothing more to say. Call it last.
+    pub(crate) fn transmit_close(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        if self.write_failed {
+            return;
+        }
+        let Some(ending) = self.end.as_mut().filter(|ending| !ending.sent) else { return };
+        ending.sent = true;
+        let answer = ending.end.by_peer;
+        let code = if answer { Code::Normal } else { ending.end.code.unwrap_or(Code::Internal) };
+        let reason = if answer { String::new() } else { cut_reason(&ending.end.reason).to_owned() };
+        let close = v1::Close { code: code.into(), reason, retry_after_ms: ending.end.retry_after_ms };
+        self.put(now, out, wire::encode(v1::frame::Body::Close(close)));
+    }
+
+    /// Gives octets to the driver.
+    pub(crate) fn put(&mut self, now: Time, out: &mut VecDeque<Bytes>, octets: Bytes) {
+        if self.taken == self.written {
+            self.progress_at = now;
+        }
+        self.taken += octets.len() as u64;
+        self.alive.sent(now);
+        out.push_back(octets);
+    }
+
+    pub(crate) fn has_signs(&self) -> bool {
+        self.is_open() && (self.pong.is_some() || self.ping.is_some())
+    }
+
+    pub(crate) fn close_is_due(&self) -> bool {
+        !self.write_failed && self.end.as_ref().is_some_and(|ending| !ending.sent)
+    }
+
+    /// Whether the peer has closed, or we have: the role sends no more data.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(crate) fn peer_has_closed(&self) -> bool {
+        self.end.as_ref().is_some_and(|ending| ending.heard)
+    }
+
+    pub(crate) fn written(&mut self, now: Time, octets: usize) {
+        self.written += octets as u64;
+        self.progress_at = now;
+        self.stalled = false;
+    }
+
+    /// Octets handed out in all: where the next frame begins.
+    pub(crate) fn taken_octets(&self) -> u64 {
+        self.taken
+    }
+
+    pub(crate) fn written_octets(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    pub(crate) fn write_failed(&mut self, now: Time, reason: &str) {
+        self.write_failed = true;
+        let until = now + self.timing.close_wait;
+        let ending =
+            self.end.get_or_insert(Ending { end: LinkEnd::broken(reason), sent: true, heard: false, until });
+        ending.sent = true;
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.alive.round_trip()
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        let mut deadline = match &self.end {
+            Some(ending) => ending.until,
+            None => self.alive.deadline(self.ping.is_some()),
+        };
+        if self.taken > self.written && !self.stalled && self.end.is_none() {
+            deadline = deadline.min(self.progress_at + self.timing.write_stall);
+        }
+        deadline
+    }
+
+    /// Timers: life signs (LV-1, LV-3, LV-7) and the write stall (LV-6).
+    pub(crate) fn advance(&mut self, now: Time, progress: Progress) -> Result<(), Violation> {
+        if self.end.is_some() {
+            return Ok(());
+        }
+        self.alive.advance(now, progress)?;
+        if let Some(data) = self.alive.ping_due(now) {
+            self.ping = Some(data);
+        }
+        if self.taken > self.written && now >= self.progress_at + self.timing.write_stall {
+            self.stalled = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the link can be dropped: both sides have said Close and ours is out, or waiting is over (ST-4).
+    pub(crate) fn is_finished(&self, now: Time) -> bool {
+        self.end.as_ref().is_some_and(|ending| {
+            let out = self.write_failed || (ending.sent && self.taken == self.written);
+            (ending.heard && out) || now >= ending.until
+        })
+    }
+
+    /// Why it ended; `broken` if nobody said so.
+    pub(crate) fn into_end(self, broken: &str) -> LinkEnd {
+        self.end.map_or_else(|| LinkEnd::broken(broken), |ending| ending.end)
+    }
+}
+
+/// HS-9: whether `new`, of the same instance and slot, may replace `old`.
+pub(crate) fn check_generation(old: &Peer, new: &Peer) -> Result<(), Violation> {
+    match (old.slot, new.slot) {
+        (Some((slot, here)), Some((_, came))) if came <= here => {
+            let detail = format!("slot {slot} is at generation {here}, this try is {came}");
+            Err(Violation::new(Code::Stale, "HS-9", detail))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+//! What can be wrong with what a peer does, and with what a user sets.
+
+use std::fmt;
+
+pub use crate::wire::v1::Code;
+
+/// A peer broke a rule, or is refused by one. Its display form is the reason given in `Close` (ER-1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{rule}: {detail}")]
+pub struct Violation {
+    /// What the peer is told.
+    pub code: Code,
+    /// The rule of SPEC.md that it comes from.
+    pub rule: &'static str,
+    /// What was seen, and what would have been right.
+    pub detail: String,
+}
+
+impl Violation {
+    pub(crate) fn new(code: Code, rule: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, rule, detail: detail.into() }
+    }
+
+    /// FR-4: not a `Frame`.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(Code::Malformed, "FR-4", detail)
+    }
+
+    /// FR-5: a frame that its sender may not send, or not now.
+    pub(crate) fn unexpected(detail: impl Into<String>) -> Self {
+        Self::new(Code::Unexpected, "FR-5", detail)
+    }
+}
+
+impl Code {
+    /// Whether a connector that is refused with this code should not try again by itself (RD-7).
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::NotTidegate
+                | Self::MessageSize
+                | Self::Version
+                | Self::Unauthorized
+                | Self::NoPipeline
+                | Self::Role
+                | Self::Feature
+        )
+    }
+
+    /// Reads a code from the wire; an unknown one is `Internal` (ER-2).
+    #[must_use]
+    pub fn from_wire(code: i32) -> Self {
+        match Self::try_from(code) {
+            Ok(Self::Unspecified) | Err(_) => Self::Internal,
+            Ok(code) => code,
+        }
+    }
+
+    /// The name used in SPEC.md, such as `NOT_TIDEGATE`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.as_str_name().trim_start_matches("CODE_")
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A setting outside its range (LM-1).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, but must be {valid}")]
+pub struct SettingError {
+    /// The name of the setting, as in the builder.
+    pub setting: &'static str,
+    /// The value that was given.
+    pub value: String,
+    /// What would be valid.
+    pub valid: &'static str,
+}
+
+impl SettingError {
+    /// Fails with the three parts unless `ok`.
+    ///
+    /// # Errors
+    /// The error made of the three parts, if not `ok`.
+    pub fn unless(
+        ok: bool,
+        setting: &'static str,
+        value: &dyn fmt::Debug,
+        valid: &'static str,
+    ) -> Result<(), Self> {
+        if ok { Ok(()) } else { Err(Self { setting, value: format!("{value:?}"), valid }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn er_2_an_unknown_code_is_read_as_internal() {
+        // ER-2
+        assert_eq!(Code::from_wire(0), Code::Internal);
+        assert_eq!(Code::from_wire(9_999), Code::Internal);
+        assert_eq!(Code::from_wire(14), Code::Credit);
+    }
+
+    #[test]
+    fn rd_7_only_refusals_that_will_not_change_by_themselves_are_final() {
+        // RD-7
+        let last: Vec<_> = (0..40).map(Code::from_wire).filter(|c| c.is_final()).collect();
+        assert_eq!(
+            last,
+            [
+                Code::NotTidegate,
+                Code::MessageSize,
+                Code::Version,
+                Code::Unauthorized,
+                Code::NoPipeline,
+                Code::Role,
+                Code::Feature
+            ]
+        );
+    }
+}

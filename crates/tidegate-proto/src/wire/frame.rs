@@ -1,0 +1,124 @@
+//! One frame: encoded with its length, decoded without it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+
+use super::{MAX_TEXT, deliver::Batch, v1};
+use crate::violation::Violation;
+
+/// A frame as a machine sees it. `Deliver` is not the generated type: it is read where it lies (DESIGN: the
+/// puller hands out slices of what it read).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Handshake.
+    Hello(v1::Hello),
+    /// Messages, checked and ready to be taken one by one.
+    Deliver(Batch),
+    /// Outcomes and limits.
+    Ack(v1::Ack),
+    /// Answer to a recall.
+    Skip(v1::Skip),
+    /// Asks for a sign of life.
+    Ping(v1::Ping),
+    /// The answer.
+    Pong(v1::Pong),
+    /// The stream is over.
+    End,
+    /// The last frame.
+    Close(v1::Close),
+    /// A frame of a later version: no effect (GR-1).
+    Unknown,
+}
+
+/// Decodes the octets of one frame, without its length. `max_message` is the limit of DL-4.
+///
+/// # Errors
+/// FR-4 for what is not a frame, and the rules of `Deliver`'s fields.
+pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
+    use v1::frame::Body as Wire;
+    if let Some(deliver) = Batch::inside(&frame) {
+        return Batch::parse(deliver, max_message).map(Body::Deliver);
+    }
+    let decoded = v1::Frame::decode(frame).map_err(|e| Violation::malformed(format!("not a Frame: {e}")))?;
+    Ok(match decoded.body {
+        None => Body::Unknown, // GR-1
+        Some(Wire::Hello(hello)) => Body::Hello(hello),
+        // An unusual but legal encoding, such as fields of the Frame in two parts: the generated code has understood
+        // it, and its own encoding is the usual one.
+        Some(Wire::Deliver(deliver)) => {
+            Batch::parse(deliver.encode_to_vec().into(), max_message).map(Body::Deliver)?
+        }
+        Some(Wire::Ack(ack)) => Body::Ack(ack),
+        Some(Wire::Skip(skip)) => Body::Skip(skip),
+        Some(Wire::Ping(ping)) => Body::Ping(ping),
+        Some(Wire::Pong(pong)) => Body::Pong(pong),
+        Some(Wire::End(_)) => Body::End,
+        Some(Wire::Close(close)) => Body::Close(close),
+    })
+}
+
+/// Encodes a frame of the generated types, with its length in front (FR-2). Not for `Deliver` on the hot path.
+#[must_use]
+pub fn encode(body: v1::frame::Body) -> Bytes {
+    let frame = v1::Frame { body: Some(body) };
+    let length = frame.encoded_len();
+    let mut buf = BytesMut::with_capacity(4 + length);
+    buf.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // A BytesMut grows as needed, so that encoding into it cannot fail.
+    let _ = frame.encode(&mut buf);
+    buf.freeze()
+}
+
+/// Cuts a text for people to what the wire allows, at a character's end (OC-7).
+#[must_use]
+pub fn cut_reason(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::violation::Code;
+
+    #[test]
+    fn fr_2_a_frame_is_its_length_and_its_octets() {
+        // FR-2
+        let ping = encode(v1::frame::Body::Ping(v1::Ping { data: 0x0102 }));
+        assert_eq!(&ping[..], b"\x00\x00\x00\x0b\x2a\x09\x09\x02\x01\0\0\0\0\0\0");
+        assert_eq!(decode(ping.slice(4..), 1), Ok(Body::Ping(v1::Ping { data: 0x0102 })));
+    }
+
+    #[test]
+    fn gr_1_a_frame_of_a_later_version_has_no_effect() {
+        // GR-1: field 100, length-delimited, with "later" in it.
+        let frame = Bytes::from_static(b"\xa2\x06\x05later");
+        assert_eq!(decode(frame, 1), Ok(Body::Unknown));
+        // An unknown field inside a known frame.
+        let frame = Bytes::from_static(b"\x2a\x0b\x09\x02\x01\0\0\0\0\0\0\x78\x01");
+        assert_eq!(decode(frame, 1), Ok(Body::Ping(v1::Ping { data: 0x0102 })));
+    }
+
+    #[test]
+    fn fr_4_what_is_not_a_frame_is_malformed() {
+        // FR-4
+        for bad in
+            [&b"\x2a\xff"[..], b"\x00", b"\x0a\x02\x12", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
+        {
+            assert_eq!(decode(Bytes::copy_from_slice(bad), 1).unwrap_err().code, Code::Malformed);
+        }
+    }
+
+    #[test]
+    fn oc_7_a_reason_is_cut_at_a_characters_end() {
+        // OC-7
+        assert_eq!(cut_reason("short"), "short");
+        let long = "é".repeat(200);
+        assert_eq!(cut_reason(&long).len(), 256);
+        let odd = format!("x{long}");
+        assert_eq!(cut_reason(&odd).len(), 255);
+    }
+}

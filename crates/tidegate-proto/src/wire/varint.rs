@@ -1,0 +1,96 @@
+//! Protobuf's variable-length integers and tags, for the hand-made `Deliver` path.
+
+use bytes::{BufMut, BytesMut};
+
+/// How many octets `value` takes.
+pub(super) const fn length(value: u64) -> usize {
+    // One octet for each started 7 bits; 0 takes one.
+    ((64 - (value | 1).leading_zeros() as usize) * 9 + 64) / 64
+}
+
+/// Appends `value`.
+pub(super) fn put(buf: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        buf.put_u8((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    buf.put_u8(value as u8);
+}
+
+/// Writes `value` so that it ends where `end` says, and returns where it begins. The room must be there.
+pub(super) fn put_before(room: &mut [u8], end: usize, mut value: u64) -> usize {
+    let start = end - length(value);
+    for octet in &mut room[start..end] {
+        *octet = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+    }
+    room[end - 1] &= 0x7f;
+    start
+}
+
+/// Signed to unsigned, small magnitudes first (`sint64`).
+pub(super) const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The way back.
+pub(super) const fn unzigzag(value: u64) -> i64 {
+    ((value >> 1) as i64) ^ -((value & 1) as i64)
+}
+
+/// Reads one integer at `*at` and moves on; `None` if it does not end, or is over 64 bits.
+#[inline]
+pub(super) fn get(octets: &[u8], at: &mut usize) -> Option<u64> {
+    let first = *octets.get(*at)?;
+    *at += 1;
+    if first < 0x80 {
+        return Some(u64::from(first));
+    }
+    let mut value = u64::from(first & 0x7f);
+    let mut shift = 7;
+    loop {
+        let octet = *octets.get(*at)?;
+        *at += 1;
+        if shift == 63 && octet > 1 {
+            return None;
+        }
+        value |= u64::from(octet & 0x7f) << shift;
+        if octet < 0x80 {
+            return Some(value);
+        }
+        shift += 7;
+        if shift > 63 {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_survive_the_round_trip_and_take_the_length_foretold() {
+        let edges = (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([u64::MAX]);
+        for value in edges {
+            let mut buf = BytesMut::new();
+            put(&mut buf, value);
+            assert_eq!(buf.len(), length(value), "{value}");
+            let mut at = 0;
+            assert_eq!(get(&buf, &mut at), Some(value));
+            assert_eq!(at, buf.len());
+            let mut room = [0; 16];
+            let start = put_before(&mut room, 16, value);
+            assert_eq!(&room[start..], &buf[..]);
+            assert_eq!(zigzag(unzigzag(value)), value);
+        }
+    }
+
+    #[test]
+    fn an_integer_that_does_not_end_is_refused() {
+        assert_eq!(get(&[0x80; 9], &mut 0), None);
+        assert_eq!(get(&[0xff; 11], &mut 0), None);
+        assert_eq!(get(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], &mut 0), None);
+        assert_eq!(get(&[], &mut 0), None);
+    }
+}
