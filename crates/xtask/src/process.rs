@@ -26,13 +26,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end; each line of `stream` is passed on, and then given to `on_line`.
+/// Runs a command to its end; each line of `stream` is passed on to `to`, and then given to `on_line`.
 ///
 /// # Errors
 /// As [`run`]; and when its output cannot be passed on, which also kills it.
 pub(crate) fn run_reading(
     command: &mut Command,
     stream: Stream,
+    to: &mut dyn Write,
     mut on_line: impl FnMut(&str),
 ) -> Result<()> {
     match stream {
@@ -41,8 +42,8 @@ pub(crate) fn run_reading(
     };
     let mut child = command.spawn().with_context(|| format!("cannot start {}", shown(command)))?;
     let passed = match (child.stdout.take(), child.stderr.take()) {
-        (Some(output), _) => pass_on(output, io::stdout(), &mut on_line),
-        (None, Some(output)) => pass_on(output, io::stderr(), &mut on_line),
+        (Some(output), _) => pass_on(output, to, &mut on_line),
+        (None, Some(output)) => pass_on(output, to, &mut on_line),
         (None, None) => Ok(()),
     };
     if passed.is_err() {
@@ -57,7 +58,7 @@ pub(crate) fn run_reading(
     Ok(())
 }
 
-fn pass_on(from: impl Read, mut to: impl Write, on_line: &mut impl FnMut(&str)) -> io::Result<()> {
+fn pass_on(from: impl Read, to: &mut dyn Write, on_line: &mut impl FnMut(&str)) -> io::Result<()> {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line)? > 0 {
@@ -88,11 +89,12 @@ mod tests {
     #[test]
     fn lines_are_read_from_the_stream_that_was_named() {
         for (stream, expected) in [(Stream::Stdout, ["a", "b"]), (Stream::Stderr, ["c", "d"])] {
-            let mut lines = Vec::new();
+            let (mut lines, mut passed_on) = (Vec::new(), Vec::new());
             let mut command = shell("echo a; echo c >&2; printf b; printf d >&2");
             command.stdout(Stdio::null()).stderr(Stdio::null());
-            run_reading(&mut command, stream, |line| lines.push(line.to_owned())).unwrap();
+            run_reading(&mut command, stream, &mut passed_on, |line| lines.push(line.to_owned())).unwrap();
             assert_eq!(lines, expected);
+            assert_eq!(passed_on, expected.join("\n").as_bytes());
         }
     }
 
@@ -100,7 +102,9 @@ mod tests {
     fn a_failure_tells_the_command_and_its_status() {
         let error = run(&mut shell("exit 3")).unwrap_err().to_string();
         assert!(error.contains("`sh -c exit 3`") && error.contains('3'), "{error}");
-        let error = run_reading(&mut shell("exit 4"), Stream::Stdout, |_| {}).unwrap_err().to_string();
+        let error = run_reading(&mut shell("exit 4"), Stream::Stdout, &mut io::sink(), |_| {})
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`sh -c exit 4`"), "{error}");
         let error = run(&mut Command::new("/nowhere/at/all")).unwrap_err().to_string();
         assert!(error.contains("cannot start `/nowhere/at/all`"), "{error}");

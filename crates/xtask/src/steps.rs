@@ -135,12 +135,12 @@ impl Runner<'_> {
                 let python = self.python()?;
                 let mut command = workspace.cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
                 command.env(PYTHON_VARIABLE, python);
-                self.counted(&mut command, Stream::Stdout, Counts::read_rust)
+                self.counted(&mut command, Stream::Stdout, &mut io::stdout(), Counts::read_rust)
             }
             Step::Python => {
                 let mut command = python::tests(workspace, &self.python()?);
                 let mut python = PythonCounts::default();
-                self.counted(&mut command, Stream::Stderr, |counts, line| {
+                self.counted(&mut command, Stream::Stderr, &mut io::stderr(), |counts, line| {
                     if let Some(closing) = python.read(line) {
                         counts.add(closing);
                     }
@@ -154,10 +154,11 @@ impl Runner<'_> {
         &mut self,
         command: &mut Command,
         stream: Stream,
+        to: &mut dyn Write,
         mut read: impl FnMut(&mut Counts, &str),
     ) -> Result<()> {
         let mut counts = Counts::default();
-        let mut ended = process::run_reading(command, stream, |line| read(&mut counts, line));
+        let mut ended = process::run_reading(command, stream, to, |line| read(&mut counts, line));
         if ended.is_ok() && counts.passed == 0 {
             ended = Err(anyhow!("no test ran"));
         }
@@ -186,7 +187,7 @@ mod tests {
         let mut runner = Runner { workspace: &workspace, counts: Counts::default(), python: None };
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let ended = runner.counted(&mut command, Stream::Stdout, Counts::read_rust);
+        let ended = runner.counted(&mut command, Stream::Stdout, &mut io::sink(), Counts::read_rust);
         (ended.is_ok(), runner.counts)
     }
 
