@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 
 use crate::{
     counts::{Counts, PythonCounts},
@@ -77,7 +77,7 @@ pub(crate) fn run(workspace: &Workspace, steps: &[Step]) -> Result<ExitCode> {
     }
     writeln!(out, "\n{:.1} s in all", started.elapsed().as_secs_f64())?;
     if runner.counts.skipped > 0 {
-        writeln!(out, "{} tests were skipped", runner.counts.skipped)?;
+        writeln!(out, "skipped or ignored: {}", runner.counts.skipped)?;
     }
     if steps.iter().any(|step| step.counts_tests()) {
         writeln!(out, "{}", runner.counts)?;
@@ -108,9 +108,18 @@ impl Runner<'_> {
     fn timed(&mut self, step: Step) -> Result<()> {
         writeln!(io::stdout(), "\n== {}: {} ==", step.name(), step.title())?;
         let started = Instant::now();
-        self.step(step)?;
+        let ended = self.step(step);
+        self.judge(step, ended)?;
         writeln!(io::stdout(), "{}: {:.1} s", step.name(), started.elapsed().as_secs_f64())?;
         Ok(())
+    }
+
+    /// Tests that did not build, or died without a result, count as one that failed.
+    fn judge(&mut self, step: Step, ended: Result<()>) -> Result<()> {
+        if ended.is_err() && step.counts_tests() {
+            self.counts.failed = self.counts.failed.max(1);
+        }
+        ended
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
@@ -158,16 +167,13 @@ impl Runner<'_> {
         mut read: impl FnMut(&mut Counts, &str),
     ) -> Result<()> {
         let mut counts = Counts::default();
-        let mut ended = process::run_reading(command, stream, to, |line| read(&mut counts, line));
-        if ended.is_ok() && counts.passed == 0 {
-            ended = Err(anyhow!("no test ran"));
-        }
-        if ended.is_err() && counts.failed == 0 {
-            // It did not build, or it died without a result.
-            counts.failed = 1;
-        }
+        let ended = process::run_reading(command, stream, to, |line| read(&mut counts, line));
         self.counts.add(counts);
-        ended
+        ended?;
+        if counts.passed == 0 {
+            bail!("no test ran");
+        }
+        Ok(())
     }
 
     fn python(&mut self) -> Result<PathBuf> {
@@ -180,6 +186,8 @@ impl Runner<'_> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
 
     fn counted(script: &str) -> (bool, Counts) {
@@ -188,6 +196,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let ended = runner.counted(&mut command, Stream::Stdout, &mut io::sink(), Counts::read_rust);
+        let ended = runner.judge(Step::Test, ended);
         (ended.is_ok(), runner.counts)
     }
 
