@@ -1,2 +1,45 @@
-//! The `tidegate` command.
-fn main() {}
+//! The project's own chores: `cargo xtask test` and `cargo xtask descriptor`.
+
+mod args;
+mod counts;
+mod descriptor;
+mod process;
+mod python;
+mod steps;
+mod workspace;
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use crate::{args::Task, workspace::Workspace};
+
+fn main() -> ExitCode {
+    let task = match args::parse(env::args_os().skip(1)) {
+        Ok(task) => task,
+        Err(wrong) => {
+            complain(&format!("{wrong}\n\n{}", args::HELP));
+            return ExitCode::from(2);
+        }
+    };
+    let workspace = Workspace::new();
+    let done = match task {
+        Task::Help => args::help(),
+        Task::Test(steps) => steps::run(&workspace, &steps),
+        Task::Descriptor => descriptor::write(&workspace),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("{error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to stderr. If that fails too, the exit code is all that is left to tell.
+fn complain(text: &str) {
+    let _ = write!(io::stderr(), "xtask: {text}");
+}

@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use crate::steps::Step;
+
+pub(crate) const HELP: &str = "\
+The project's own chores.
+
+Usage:
+  cargo xtask test [--only STEP[,STEP]...]   checks everything, and stops at the first step that fails
+  cargo xtask descriptor                     writes proto/tidegate.binpb from the .proto file
+  cargo xtask --help
+
+Steps, in this order:
+  fmt      formatting: cargo fmt --check
+  clippy   lints of all targets, warnings denied
+  doc      documentation, warnings denied
+  test     every Rust test, documentation examples included
+  python   the tests of the Python peer
+
+`test` and `python` need python3 with its venv module: they make a private environment in target/python
+and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.
+
+Exit codes: 0 everything passed, 1 something failed, 2 usage.
+";
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Help,
+    /// Runs these steps, in the order of [`Step::ALL`].
+    Test(Vec<Step>),
+    Descriptor,
+}
+
+/// Prints what can be asked for.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub(crate) fn help() -> anyhow::Result<ExitCode> {
+    io::stdout().write_all(HELP.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the command line, without the name of the program.
+///
+/// # Errors
+/// A sentence that names the argument and what would be right.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
+    let words = arguments
+        .map(|word| word.into_string().map_err(|word| format!("argument {word:?} is not UTF-8")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.iter().any(|word| matches!(*word, "--help" | "-h" | "help")) {
+        return Ok(Task::Help);
+    }
+    match words.as_slice() {
+        [] => Err("no task was given; it would be `test` or `descriptor`".into()),
+        ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
+        ["test", "--only"] => Err(format!("--only needs steps: {}", names())),
+        ["test", "--only", list] => chosen(list).map(Task::Test),
+        ["test", word] if word.starts_with("--only=") => {
+            chosen(word.trim_start_matches("--only=")).map(Task::Test)
+        }
+        ["test", "--only", _, word, ..] | ["test", word, ..] => {
+            Err(format!("`test` takes only `--only STEP,...`, not `{word}`"))
+        }
+        ["descriptor"] => Ok(Task::Descriptor),
+        ["descriptor", word, ..] => Err(format!("`descriptor` takes no arguments, but got `{word}`")),
+        [word, ..] => Err(format!("there is no task `{word}`; it would be `test` or `descriptor`")),
+    }
+}
+
+/// The steps of a comma-separated list, in the order in which they run.
+fn chosen(list: &str) -> Result<Vec<Step>, String> {
+    let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
+    if let Some(unknown) = wanted.iter().find(|name| Step::ALL.iter().all(|step| step.name() != **name)) {
+        return Err(format!("--only names `{unknown}`, which is no step; it would be some of {}", names()));
+    }
+    Ok(Step::ALL.into_iter().filter(|step| wanted.contains(&step.name())).collect())
+}
+
+fn names() -> String {
+    Step::ALL.map(Step::name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn tasks_are_understood() {
+        assert_eq!(read("test"), Ok(Task::Test(Step::ALL.to_vec())));
+        assert_eq!(read("descriptor"), Ok(Task::Descriptor));
+        assert_eq!(read("--help"), Ok(Task::Help));
+        assert_eq!(read("test --help"), Ok(Task::Help));
+    }
+
+    #[test]
+    fn chosen_steps_run_in_their_own_order() {
+        assert_eq!(read("test --only clippy,fmt"), Ok(Task::Test(vec![Step::Fmt, Step::Clippy])));
+        assert_eq!(read("test --only=python"), Ok(Task::Test(vec![Step::Python])));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, word) in [
+            ("", "no task"),
+            ("tset", "`tset`"),
+            ("test --only", "--only"),
+            ("test --only fmt,lint", "`lint`"),
+            ("test --only=", "``"),
+            ("test fmt", "`fmt`"),
+            ("test --only fmt clippy", "`clippy`"),
+            ("descriptor now", "`now`"),
+        ] {
+            let wrong = read(line).unwrap_err();
+            assert!(wrong.contains(word), "{line}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_step() {
+        for step in Step::ALL {
+            assert!(HELP.contains(&format!("\n  {} ", step.name())), "{}", step.name());
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `cargo xtask test`: the steps, one after another, until one fails.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    counts::{Counts, PythonCounts},
+    process::{self, Stream},
+    python,
+    workspace::Workspace,
+};
+
+/// Names the interpreter of the private environment to the Rust tests that run Python against Rust.
+const PYTHON_VARIABLE: &str = "TIDEGATE_PYTHON";
+
+/// A part of `cargo xtask test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Fmt,
+    Clippy,
+    Doc,
+    Test,
+    Python,
+}
+
+impl Step {
+    /// All steps, in the order in which they run: what fails sooner comes first.
+    pub(crate) const ALL: [Self; 5] = [Self::Fmt, Self::Clippy, Self::Doc, Self::Test, Self::Python];
+
+    /// What `--only` calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Doc => "doc",
+            Self::Test => "test",
+            Self::Python => "python",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Fmt => "formatting",
+            Self::Clippy => "lints",
+            Self::Doc => "documentation",
+            Self::Test => "Rust tests",
+            Self::Python => "Python peer",
+        }
+    }
+
+    const fn counts_tests(self) -> bool {
+        matches!(self, Self::Test | Self::Python)
+    }
+}
+
+/// Runs these steps until one fails. The last line tells how many tests passed and failed, if any were to run.
+///
+/// # Errors
+/// When the output cannot be written; a step that fails is told here, and by the exit code.
+pub(crate) fn run(workspace: &Workspace, steps: &[Step]) -> Result<ExitCode> {
+    let mut runner = Runner { workspace, counts: Counts::default(), python: None };
+    let mut out = io::stdout();
+    let started = Instant::now();
+    let mut code = ExitCode::SUCCESS;
+    for (at, &step) in steps.iter().enumerate() {
+        if let Err(error) = runner.timed(step) {
+            code = ExitCode::FAILURE;
+            crate::complain(&failure(step, &error, steps.get(at + 1..).unwrap_or_default()));
+            break;
+        }
+    }
+    writeln!(out, "\n{:.1} s in all", started.elapsed().as_secs_f64())?;
+    if runner.counts.skipped > 0 {
+        writeln!(out, "skipped or ignored: {}", runner.counts.skipped)?;
+    }
+    if steps.iter().any(|step| step.counts_tests()) {
+        writeln!(out, "{}", runner.counts)?;
+    }
+    Ok(code)
+}
+
+/// What to say about a step that failed.
+fn failure(step: Step, error: &anyhow::Error, rest: &[Step]) -> String {
+    let name = step.name();
+    let mut text = format!("step `{name}` failed: {error:#}\n");
+    if !rest.is_empty() {
+        let rest: Vec<_> = rest.iter().map(|step| step.name()).collect();
+        text += &format!("xtask: not run: {}\n", rest.join(", "));
+    }
+    text + &format!("xtask: to run this step alone: cargo xtask test --only {name}\n")
+}
+
+struct Runner<'a> {
+    workspace: &'a Workspace,
+    counts: Counts,
+    /// The interpreter of the private environment, once a step has needed it.
+    python: Option<PathBuf>,
+}
+
+impl Runner<'_> {
+    /// Runs one step between a header and the time that it took.
+    fn timed(&mut self, step: Step) -> Result<()> {
+        writeln!(io::stdout(), "\n== {}: {} ==", step.name(), step.title())?;
+        let started = Instant::now();
+        let ended = self.step(step);
+        self.judge(step, ended)?;
+        writeln!(io::stdout(), "{}: {:.1} s", step.name(), started.elapsed().as_secs_f64())?;
+        Ok(())
+    }
+
+    /// Tests that did not build, or died without a result, count as one that failed.
+    fn judge(&mut self, step: Step, ended: Result<()>) -> Result<()> {
+        if ended.is_err() && step.counts_tests() {
+            self.counts.failed = self.counts.failed.max(1);
+        }
+        ended
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        let workspace = self.workspace;
+        match step {
+            Step::Fmt => process::run(&mut workspace.cargo(["fmt", "--all", "--check"])),
+            Step::Clippy => process::run(&mut workspace.cargo([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])),
+            Step::Doc => process::run(
+                workspace
+                    .cargo(["doc", "--workspace", "--no-deps", "--locked"])
+                    .env("RUSTDOCFLAGS", "-Dwarnings"),
+            ),
+            Step::Test => {
+                let python = self.python()?;
+                let mut command = workspace.cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
+                command.env(PYTHON_VARIABLE, python);
+                self.counted(&mut command, Stream::Stdout, &mut io::stdout(), Counts::read_rust)
+            }
+            Step::Python => {
+                let mut command = python::tests(workspace, &self.python()?);
+                let mut python = PythonCounts::default();
+                self.counted(&mut command, Stream::Stderr, &mut io::stderr(), |counts, line| {
+                    if let Some(closing) = python.read(line) {
+                        counts.add(closing);
+                    }
+                })
+            }
+        }
+    }
+
+    /// Runs tests, and adds up what their output tells.
+    fn counted(
+        &mut self,
+        command: &mut Command,
+        stream: Stream,
+        to: &mut dyn Write,
+        mut read: impl FnMut(&mut Counts, &str),
+    ) -> Result<()> {
+        let mut counts = Counts::default();
+        let ended = process::run_reading(command, stream, to, |line| read(&mut counts, line));
+        self.counts.add(counts);
+        ended?;
+        if counts.passed == 0 {
+            bail!("no test ran");
+        }
+        Ok(())
+    }
+
+    fn python(&mut self) -> Result<PathBuf> {
+        match &self.python {
+            Some(python) => Ok(python.clone()),
+            None => Ok(self.python.insert(python::environment(self.workspace)?).clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn counted(script: &str) -> (bool, Counts) {
+        let workspace = Workspace::new();
+        let mut runner = Runner { workspace: &workspace, counts: Counts::default(), python: None };
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let ended = runner.counted(&mut command, Stream::Stdout, &mut io::sink(), Counts::read_rust);
+        let ended = runner.judge(Step::Test, ended);
+        (ended.is_ok(), runner.counts)
+    }
+
+    #[test]
+    fn tests_that_do_not_run_are_a_failure() {
+        let counts = |passed, failed| Counts { passed, failed, skipped: 0 };
+        let ok = "echo 'test result: ok. 2 passed; 0 failed'";
+        assert_eq!(counted(ok), (true, counts(2, 0)));
+        assert_eq!(counted("true"), (false, counts(0, 1)));
+        assert_eq!(counted("exit 101"), (false, counts(0, 1)));
+        assert_eq!(counted(&format!("{ok}; exit 101")), (false, counts(2, 1)));
+        assert_eq!(
+            counted("echo 'test result: FAILED. 2 passed; 3 failed'; exit 101"),
+            (false, counts(2, 3))
+        );
+    }
+
+    #[test]
+    fn a_failure_tells_what_was_not_run() {
+        let text = failure(Step::Doc, &anyhow!("it broke"), &[Step::Test, Step::Python]);
+        assert!(text.starts_with("step `doc` failed: it broke\n"), "{text}");
+        assert!(text.contains("not run: test, python\n") && text.contains("--only doc\n"), "{text}");
+        assert!(!failure(Step::Python, &anyhow!("it broke"), &[]).contains("not run"));
+    }
+}
