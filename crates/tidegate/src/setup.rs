@@ -170,8 +170,8 @@ macro_rules! common_settings {
 
         /// The largest message, in octets of payload and headers: a pusher's must not exceed its pullers'. Default:
         /// 16 MiB.
-        pub fn max_message(mut self, octets: u64) -> Self {
-            self.settings.max_message = octets;
+        pub fn max_message(mut self, octets: usize) -> Self {
+            self.settings.max_message = octets as u64;
             self
         }
 

@@ -66,7 +66,7 @@ impl Ending {
         let mut left = Left::default();
         let (exit, error, leftover) = match early {
             None => return Settled { exit: Exit::Success, left, error: None },
-            Some(Early::Gone(unfinished)) => (Exit::Lingered, None, unfinished.leftover),
+            Some(Early::Gone(unfinished)) => (Exit::Lingered, None, *unfinished.leftover),
             Some(Early::Deadline) => (Exit::Lingered, None, push.abort().await),
             Some(Early::Signal) => (Exit::Aborted, None, push.abort().await),
             Some(Early::Trouble(error)) => (Exit::Error, Some(error), push.abort().await),

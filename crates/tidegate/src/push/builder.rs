@@ -30,8 +30,8 @@ impl PushBuilder {
     }
 
     /// The same in octets; any room left admits one whole message. Default: 64 MiB.
-    pub fn high_water_mark_bytes(mut self, octets: u64) -> Self {
-        self.settings.high_water_mark_bytes = octets;
+    pub fn high_water_mark_bytes(mut self, octets: usize) -> Self {
+        self.settings.high_water_mark_bytes = octets as u64;
         self
     }
 
