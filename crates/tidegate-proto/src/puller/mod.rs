@@ -193,7 +193,10 @@ impl Puller {
         }
     }
 
-    /// Gives a delivery its outcome (OC-1). False if its link is gone: then the outcome reaches nobody (RD-5).
+    /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).
+    ///
+    /// True if an Ack is due now although deliveries wait for the application (OC-5): one that shares its thread with the
+    /// driver should let that run, or the pusher waits for credit that is there.
     pub fn settle(
         &mut self,
         link: LinkId,
@@ -223,11 +226,8 @@ impl Puller {
         link.hurry |= tracked;
         let held = &link.outcomes;
         // The first one wakes the driver too, so that its timer is set (OC-5).
-        let due = tracked
-            || self.queued == 0
-            || held.messages == 1
-            || held.messages * 2 >= self.base.0
-            || held.bytes * 2 >= self.base.1;
+        let full = held.messages * 2 >= self.base.0 || held.bytes * 2 >= self.base.1;
+        let due = tracked || full || self.queued == 0 || held.messages == 1;
         if !link.in_pending {
             link.in_pending = true;
             self.pending.push(id);
@@ -235,7 +235,7 @@ impl Puller {
         if due {
             wake(&mut self.wakes, id, link);
         }
-        true
+        full && self.queued > 0
     }
 
     /// Whether an outcome given now would reach the pusher.

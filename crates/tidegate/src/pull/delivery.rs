@@ -101,7 +101,9 @@ impl Delivery {
     fn settle(&mut self, verdict: &Verdict) {
         self.settled = true;
         let Received { link, delivery, size, tracked, .. } = self.received;
-        self.shared.with(|inner| inner.machine.settle(link, delivery, size, tracked, verdict));
+        self.shared.with(|inner| {
+            inner.state.yield_due |= inner.machine.settle(link, delivery, size, tracked, verdict);
+        });
     }
 }
 

@@ -59,7 +59,18 @@ impl Pull {
     /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
     pub async fn recv(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
-        if let Some(result) = shared.with(|inner| self.next(inner)) {
+        let next = shared.with(|inner| {
+            if std::mem::take(&mut inner.state.yield_due) { None } else { Some(self.next(inner)) }
+        });
+        let next = match next {
+            Some(next) => next,
+            None => {
+                // Before a delivery is taken, so that nothing is lost if this is cancelled.
+                tokio::task::yield_now().await;
+                shared.with(|inner| self.next(inner))
+            }
+        };
+        if let Some(result) = next {
             return result;
         }
         let _waiting = Waiting::new(shared);

@@ -9,13 +9,15 @@ pub(crate) struct PullState {
     keep: bool,
     /// How many `recv` wait.
     pub(super) waiting: usize,
+    /// An Ack is due, and a `recv` that goes on without waiting would keep its link from sending it.
+    pub(super) yield_due: bool,
     /// `leave` has been called, or the streams are over: `recv` gives nothing more.
     pub(super) closed: bool,
 }
 
 impl PullState {
     pub(super) fn new(expect: Option<usize>, keep: bool) -> Self {
-        Self { expect, keep, waiting: 0, closed: false }
+        Self { expect, keep, waiting: 0, yield_due: false, closed: false }
     }
 }
 
