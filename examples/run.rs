@@ -1,10 +1,16 @@
 //! Runs the examples as a reader would, and expects them to succeed.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 use std::{
     env,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -14,45 +20,58 @@ use std::{
 const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// An example that runs; killed when the test is over, whatever happened.
-struct Running(Child);
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Running {
+    fn start(example: &str, arguments: &[&str]) -> Self {
+        // Cargo builds the examples next to the directory of this test.
+        let here = env::current_exe().unwrap();
+        let directory: PathBuf = here.ancestors().nth(2).unwrap().join("examples");
+        let mut command = Command::new(directory.join(example));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!("{example}: {error}; `cargo test -p tidegate-examples` builds the examples first")
+        });
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// The next line that it prints; none when it has ended.
+    fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(TOO_LONG) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the example hangs"),
+        }
+    }
+
+    /// What it prints from here on, once it has succeeded.
+    fn end(mut self) -> String {
+        let mut text = String::new();
+        while let Some(line) = self.line() {
+            text += &line;
+            text.push('\n');
+        }
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {text}");
+        text
     }
 }
 
-fn start(example: &str, arguments: &[&str]) -> (Running, BufReader<ChildStdout>) {
-    // Cargo builds the examples next to the directory of this test.
-    let here = env::current_exe().unwrap();
-    let directory: PathBuf = here.ancestors().nth(2).unwrap().join("examples");
-    let mut command = Command::new(directory.join(example));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| {
-        panic!("{example}: {error}; `cargo test -p tidegate-examples` builds the examples first")
-    });
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (Running(child), output)
-}
-
-/// What the example printed from here on, once it has succeeded.
-fn end(mut example: Running, mut output: BufReader<ChildStdout>) -> String {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let read = output.read_to_string(&mut text);
-        let _ = sender.send(read.map(|_| text));
-    });
-    let text = receiver.recv_timeout(TOO_LONG).expect("the example hangs").unwrap();
-    let status = example.0.wait().unwrap();
-    assert!(status.success(), "{status}: {text}");
-    text
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn run(example: &str) -> String {
-    let (running, output) = start(example, &[]);
-    end(running, output)
+    Running::start(example, &[]).end()
 }
 
 #[test]
@@ -79,15 +98,14 @@ fn many_workers_share_the_work() {
 
 #[test]
 fn a_pusher_and_two_workers_do_everything_once() {
-    let (pusher, mut output) = start("pusher", &["tcp://127.0.0.1:0"]);
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    let endpoint = line.trim().strip_prefix("listening on ").expect(&line).to_owned();
-    let workers = ["worker"; 2].map(|example| start(example, &[&endpoint]));
-    let text = end(pusher, output);
+    let pusher = Running::start("pusher", &["tcp://127.0.0.1:0"]);
+    let line = pusher.line().unwrap();
+    let endpoint = line.strip_prefix("listening on ").expect(&line);
+    let workers = ["worker"; 2].map(|example| Running::start(example, &[endpoint]));
+    let text = pusher.end();
     assert!(text.contains("1000 accepted, 1000 acked, 0 rejected"), "{text}");
-    let acked = workers.map(|(worker, output)| {
-        let text = end(worker, output);
+    let acked = workers.map(|worker| {
+        let text = worker.end();
         text.split(' ').next().and_then(|number| number.parse::<u32>().ok()).unwrap_or_default()
     });
     assert_eq!(acked.iter().sum::<u32>(), 1000, "{acked:?}");
