@@ -14,3 +14,8 @@ use std::env;
 pub fn endpoint() -> String {
     env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:8433".to_owned())
 }
+
+/// Compiles the programs in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
