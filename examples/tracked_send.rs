@@ -1,0 +1,54 @@
+//! A sender that waits for the outcome of its messages, as one does before answering a request.
+//!
+//! ```text
+//! cargo run -p tidegate-examples --example tracked_send
+//! ```
+#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+
+use std::{error::Error, time::Duration};
+
+use tidegate::{Pull, Push};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    // Both ends in one process, to have everything in one place; `tcp://` would work the same.
+    let push = Push::builder().bind("mem://orders").build().await?;
+    let pull = Pull::builder().connect("mem://orders").build().await?;
+    let worker = tokio::spawn(work(pull));
+
+    // One after another: a receipt is a future of the outcome.
+    for order in ["3 apples", "-1 pears"] {
+        let receipt = push.send_tracked(order).await?;
+        match receipt.await {
+            Ok(()) => println!("{order}: processed"),
+            Err(error) => println!("{order}: {error}"),
+        }
+    }
+
+    // Or all at once: send first, and wait for the receipts afterwards.
+    let mut receipts = Vec::new();
+    for n in 1..=100 {
+        receipts.push(push.send_tracked(format!("{n} oranges")).await?);
+    }
+    for receipt in receipts {
+        receipt.await?;
+    }
+    println!("100 more: processed");
+
+    push.finish(Duration::from_secs(10)).await?;
+    worker.await?
+}
+
+/// Takes orders of positive numbers.
+async fn work(pull: Pull) -> Result<(), Failure> {
+    while let Some(delivery) = pull.recv().await? {
+        if delivery.payload().starts_with(b"-") {
+            delivery.reject("the number is negative");
+        } else {
+            delivery.ack();
+        }
+    }
+    Ok(())
+}

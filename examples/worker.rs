@@ -1,0 +1,62 @@
+//! A process that does work for a `pusher`. Start several, stop one with Ctrl-C, kill one: no job is lost.
+//!
+//! ```text
+//! cargo run -p tidegate-examples --example worker -- tcp://127.0.0.1:8433
+//! ```
+#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+
+use std::{error::Error, time::Duration};
+
+use tidegate::{Delivery, Pull, Window};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // At most ten jobs are here at once, one at work and nine waiting; the rest go to other workers.
+    let pull = Pull::builder()
+        .connect(tidegate_examples::endpoint())
+        .name("worker")
+        .window(Window::messages(10))
+        .build()
+        .await?;
+
+    loop {
+        tokio::select! {
+            // `recv` is cancel safe: when Ctrl-C comes first, no delivery is lost with it.
+            delivery = pull.recv() => match delivery? {
+                Some(delivery) => work(delivery).await,
+                None => break, // every pusher has ended its stream
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                break;
+            }
+        }
+    }
+
+    // Gives back what was not started; another worker gets it at once.
+    let stats = pull.leave(Duration::from_secs(10)).await?;
+    println!(
+        "{} acked, {} nacked, {} rejected, {} released",
+        stats.acked, stats.nacked, stats.rejected, stats.released
+    );
+    Ok(())
+}
+
+/// Does one job, and says what became of it. A delivery that is dropped without an outcome, by a panic for
+/// example, is nacked.
+async fn work(delivery: Delivery) {
+    let Some(job) = job_number(delivery.payload()) else {
+        // It would fail anywhere and always: never try it again. The pusher learns why.
+        return delivery.reject("not a job");
+    };
+    // What works in the end may fail at first.
+    if job % 100 == 0 && delivery.attempt() == 1 {
+        return delivery.nack_after(Duration::from_millis(50));
+    }
+    tokio::task::yield_now().await; // here the work would be done
+    delivery.ack();
+}
+
+fn job_number(payload: &[u8]) -> Option<u32> {
+    std::str::from_utf8(payload).ok()?.strip_prefix("job ")?.parse().ok()
+}

@@ -1,0 +1,342 @@
+//! Whether every rule of SPEC.md is owned by code and by a test.
+//!
+//! A rule has an id, such as **CR-2**. Code that enforces a rule names its id in a comment or a string, and so does a test that
+//! breaks the rule. Nothing else ties text to program, so [`check`] is strict: there are no exceptions.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A file, or the part of one that counts as one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is, for people: relative to the root, with `/`.
+    pub path: String,
+    /// What it says. Parts that count otherwise are blanked, so that line numbers stay right.
+    pub text: String,
+}
+
+/// Everything that names rules.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The specification.
+    pub spec: String,
+    /// Code that may own rules.
+    pub code: Vec<Source>,
+    /// Tests that may own rules.
+    pub tests: Vec<Source>,
+    /// What may only refer to rules: the .proto file, documents, the specification itself.
+    pub other: Vec<Source>,
+}
+
+/// What is wrong. Displayed with one line for each finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// How many rules the specification has.
+    pub rules: usize,
+    /// Rules that the specification defines more than once.
+    pub duplicates: Vec<String>,
+    /// Rules that no code names.
+    pub without_code: Vec<String>,
+    /// Rules that no test names.
+    pub without_test: Vec<String>,
+    /// Ids that the specification does not define, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
+    pub unknown: Vec<String>,
+}
+
+impl Findings {
+    /// Whether there are rules, and nothing is wrong with them.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.rules > 0
+            && [&self.duplicates, &self.without_code, &self.without_test, &self.unknown]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} rules", self.rules)?;
+        for (list, what) in [
+            (&self.duplicates, "is defined more than once"),
+            (&self.without_code, "is owned by no code"),
+            (&self.without_test, "is owned by no test"),
+            (&self.unknown, "is not defined in SPEC.md"),
+        ] {
+            for id in list {
+                writeln!(f, "{id} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares the rules with who names them.
+#[must_use]
+pub fn check(sources: &Sources) -> Findings {
+    let mut count = BTreeMap::new();
+    for id in defined(&sources.spec) {
+        *count.entry(id).or_insert(0_u32) += 1;
+    }
+    let named = |list: &[Source]| -> BTreeSet<Id> {
+        list.iter().flat_map(|source| mentioned(&source.text)).map(|(_, id)| id).collect()
+    };
+    let (code, tests) = (named(&sources.code), named(&sources.tests));
+    let mut unknown = BTreeMap::new();
+    for source in sources.code.iter().chain(&sources.tests).chain(&sources.other) {
+        for (line, id) in mentioned(&source.text) {
+            if !count.contains_key(&id) {
+                unknown.entry(id).or_insert_with(|| format!("{id} ({}:{line})", source.path));
+            }
+        }
+    }
+    let rules = |wanted: &dyn Fn(&Id, u32) -> bool| -> Vec<String> {
+        count.iter().filter(|(id, n)| wanted(id, **n)).map(|(id, _)| id.to_string()).collect()
+    };
+    Findings {
+        rules: count.len(),
+        duplicates: rules(&|_, n| n > 1),
+        without_code: rules(&|id, _| !code.contains(id)),
+        without_test: rules(&|id, _| !tests.contains(id)),
+        unknown: unknown.into_values().collect(),
+    }
+}
+
+/// The id of a rule: two capital letters, `-`, a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    group: [char; 2],
+    number: u32,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.group;
+        write!(f, "{first}{second}-{}", self.number)
+    }
+}
+
+/// The ids that a specification defines: each is in bold at the start of a list item.
+fn defined(spec: &str) -> Vec<Id> {
+    let items = spec.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
+    items.filter_map(|(bold, _)| whole_id(bold)).collect()
+}
+
+/// The ids that a text mentions, each with its line, from 1. A longer word, such as a name of a character encoding,
+/// is no mention.
+fn mentioned(text: &str) -> Vec<(usize, Id)> {
+    let mut found = Vec::new();
+    for (line, at) in text.lines().zip(1..) {
+        let words = line.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'));
+        found.extend(words.filter_map(|word| Some((at, whole_id(word)?))));
+    }
+    found
+}
+
+fn whole_id(word: &str) -> Option<Id> {
+    let (letters, number) = word.split_once('-')?;
+    let mut letters = letters.chars();
+    let group = [letters.next()?, letters.next()?];
+    let plain = letters.next().is_none()
+        && group.iter().all(char::is_ascii_uppercase)
+        && number.chars().all(|c| c.is_ascii_digit());
+    plain.then(|| number.parse().ok().map(|number| Id { group, number })).flatten()
+}
+
+/// Splits Rust code into what is always compiled and what only tests compile: the items under `#[cfg(test)]`.
+/// Each half keeps its lines where they were.
+#[must_use]
+pub fn split(text: &str) -> (String, String) {
+    let only_tests = test_ranges(text);
+    let half = |tests: bool| {
+        let keep = |at: usize| only_tests.iter().any(|(from, to)| (*from..*to).contains(&at)) == tests;
+        text.char_indices().map(|(at, c)| if c == '\n' || keep(at) { c } else { ' ' }).collect()
+    };
+    (half(false), half(true))
+}
+
+/// The byte ranges of items under `#[cfg(test)]`.
+fn test_ranges(text: &str) -> Vec<(usize, usize)> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let token = token(rest);
+        if token.starts_with("#![cfg(test)]") {
+            return vec![(0, text.len())];
+        }
+        let end = at + token.len();
+        if token == "#[cfg(test)]" {
+            let item = item_length(text.get(end..).unwrap_or_default());
+            ranges.push((at, end + item));
+            at = end + item;
+        } else {
+            at = end;
+        }
+    }
+    ranges
+}
+
+/// How long the item at the start of `text` is, its further attributes included: up to a `;`, or the `}` of its body.
+fn item_length(text: &str) -> usize {
+    let mut depth = 0_i32;
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let token = token(rest);
+        at += token.len();
+        match token {
+            "{" | "(" | "[" => depth += 1,
+            "}" if depth <= 1 => return at,
+            ")" | "]" | "}" => depth -= 1,
+            ";" if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The first token of Rust code (never empty): a comment, a literal, the attribute that matters here, or one
+/// character of anything else. In the first two, braces and attributes mean nothing.
+fn token(text: &str) -> &str {
+    let upto = |length: Option<usize>| text.get(..length.unwrap_or(text.len())).unwrap_or(text);
+    let after = |needle: &str, from: usize| {
+        text.get(from..).and_then(|rest| rest.find(needle)).map(|at| from + at + needle.len())
+    };
+    for attribute in ["#[cfg(test)]", "#![cfg(test)]"] {
+        if text.starts_with(attribute) {
+            return attribute;
+        }
+    }
+    if text.starts_with("//") {
+        return upto(text.find('\n'));
+    }
+    if text.starts_with("/*") {
+        return upto(block_comment(text));
+    }
+    if text.starts_with('"') {
+        return upto(closing_quote(text, '"'));
+    }
+    if let Some(rest) = ["r", "br", "cr"].iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        let unhashed = rest.trim_start_matches('#');
+        if unhashed.starts_with('"') {
+            let close = format!("\"{}", "#".repeat(rest.len() - unhashed.len()));
+            return upto(after(&close, text.len() - unhashed.len() + 1));
+        }
+    }
+    let mut start = text.chars();
+    if start.next() == Some('\'') {
+        // A character in quotes; a quote before a name alone is a lifetime.
+        match (start.next(), start.next()) {
+            (Some('\\'), _) => return upto(closing_quote(text, '\'')),
+            (Some(_), Some('\'')) => return upto(after("'", 1)),
+            _ => {}
+        }
+    }
+    // A name goes in one piece, or an `r` at its end would look like the start of a raw string.
+    let name = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    upto(Some(if name > 0 { name } else { text.chars().next().map_or(0, char::len_utf8) }))
+}
+
+/// Where the literal at the start of `text` ends, which opens with a quote and in which `\` escapes.
+fn closing_quote(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if !escaped && c == quote {
+            return Some(at + c.len_utf8());
+        }
+        escaped = !escaped && c == '\\';
+    }
+    None
+}
+
+/// Where the comment at the start of `text` ends; such comments nest.
+fn block_comment(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0, 0);
+    loop {
+        let rest = text.get(at..)?;
+        if rest.starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if rest.starts_with("*/") {
+            (depth, at) = (depth - 1, at + 2);
+        } else {
+            at += rest.chars().next()?.len_utf8();
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// Reads the tree below `root` and sorts its files by what they may own.
+///
+/// # Errors
+/// When SPEC.md or another file cannot be read.
+pub fn read(root: &Path) -> io::Result<Sources> {
+    let mut sources = Sources { spec: fs::read_to_string(root.join("SPEC.md"))?, ..Sources::default() };
+    let mut paths = Vec::new();
+    walk(root, &mut paths)?;
+    paths.sort();
+    for path in paths {
+        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        let below = path.strip_prefix(root).unwrap_or(&path);
+        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        sources.sort(&parts, text);
+    }
+    Ok(sources)
+}
+
+impl Sources {
+    /// Takes one file in; `parts` is its path below the root.
+    pub fn sort(&mut self, parts: &[&str], text: String) {
+        let path = parts.join("/");
+        match kind(parts) {
+            Kind::Code => {
+                let (code, tests) = split(&text);
+                self.code.push(Source { path: path.clone(), text: code });
+                self.tests.push(Source { path, text: tests });
+            }
+            Kind::Test => self.tests.push(Source { path, text }),
+            Kind::Other => self.other.push(Source { path, text }),
+        }
+    }
+}
+
+enum Kind {
+    Code,
+    Test,
+    Other,
+}
+
+fn kind(parts: &[&str]) -> Kind {
+    let name = parts.last().copied().unwrap_or_default();
+    let rust = name.ends_with(".rs");
+    match parts {
+        ["crates", "tidegate" | "tidegate-proto" | "tidegate-cli", "src", below @ ..] if rust => {
+            if name == "tests.rs" || below.contains(&"tests") { Kind::Test } else { Kind::Code }
+        }
+        ["crates", _, "tests", ..] | ["tests", "tests", ..] if rust => Kind::Test,
+        ["examples", "python", ..] if name.starts_with("test_") && name.ends_with(".py") => Kind::Test,
+        _ => Kind::Other,
+    }
+}
+
+/// The files of the tree that may name rules; what is built, and hidden directories, are left out.
+fn walk(directory: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
+    const TEXT: [&str; 8] = ["rs", "py", "proto", "md", "toml", "txt", "json", "sh"];
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if name != "target" && name != "__pycache__" && !name.starts_with('.') {
+                walk(&path, into)?;
+            }
+        } else if path.extension().and_then(|end| end.to_str()).is_some_and(|end| TEXT.contains(&end)) {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
