@@ -201,10 +201,11 @@ impl Flight {
     /// message whose frame is among them may have been seen (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
         let mut all = Vec::with_capacity(self.messages);
-        for mut frame in std::mem::take(self).frames {
+        let Self { frames, mut extras, .. } = std::mem::take(self);
+        for mut frame in frames {
             let seen = frame.ends_at.is_some_and(|end| end <= written);
             let mut taken = Taken::default();
-            frame.settle_each(0..frame.entries.len(), true, &mut self.extras, &mut taken);
+            frame.settle_each(0..frame.entries.len(), true, &mut extras, &mut taken);
             all.extend(taken.pending.into_iter().map(|pending| (pending, seen)));
         }
         all

@@ -120,8 +120,12 @@ impl Pusher {
     /// RD-3, RD-4: what was un-acked on a link goes back.
     fn take_back(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let all = link.take_back();
         link.alone = Alone::No;
+        let all = link.take_back();
+        self.put_back(now, all);
+    }
+
+    fn put_back(&mut self, now: Time, all: Vec<(Pending, bool)>) {
         self.stats.returned += all.len() as u64;
         for (pending, seen) in all {
             if seen && pending.is_suspect() {
@@ -265,8 +269,10 @@ impl Machine for Pusher {
     }
 
     fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.take_back(now, id);
-        let link = self.links.remove(id)?;
+        // Removed before its messages go back: they must not go to it again.
+        let mut link = self.links.remove(id)?;
+        let all = link.take_back();
+        self.put_back(now, all);
         if let Some((slot, _)) = link.session.peer.slot {
             let key = (link.session.peer.instance, slot);
             if self.slots.get(&key) == Some(&id) {

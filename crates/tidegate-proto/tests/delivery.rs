@@ -1,0 +1,365 @@
+//! Credit, delivery, retries and loss, between machines joined in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use std::time::Duration;
+
+use common::{SECOND, World, puller, pusher, text};
+use tidegate_proto::{Machine, PusherEvent, Settled, Verdict, Window};
+
+fn nack(delay_ms: u32) -> Verdict {
+    Verdict::Nack { delay_ms, reason: String::new() }
+}
+
+#[test]
+fn cr_5_limits_are_settled_plus_skipped_plus_window_and_unprompted() {
+    // CR-5, CR-10
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::fixed(4, 1_000))]);
+    w.join(0, 0);
+    w.settle();
+    let limit = |w: &World| w.pushers[0].link_stats()[0].message_limit;
+    assert_eq!(limit(&w), 4, "granted without being asked");
+    for i in 0..6 {
+        w.send(0, &format!("{i}"));
+    }
+    assert_eq!(w.pushers[0].stats().in_flight, 4);
+    for _ in 0..2 {
+        let received = w.recv(0).unwrap();
+        w.give(0, received, &Verdict::Ack);
+    }
+    assert_eq!(limit(&w), 6, "half of the window is settled");
+    assert_eq!(w.pushers[0].stats().in_flight, 4);
+    assert_eq!(w.ack_all(0).len(), 4);
+}
+
+#[test]
+fn cr_6_an_idle_pusher_cannot_hold_the_only_credit_of_a_worker() {
+    // CR-6, CR-9, RC-1, RC-4
+    let window = |s: &mut tidegate_proto::PullerSettings| (s.window, s.budget) = (Window::messages(1), 1);
+    let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![puller(window)]);
+    w.join(0, 0);
+    w.join(1, 0);
+    w.settle();
+    for i in 0..5 {
+        w.send(1, &format!("{i}"));
+    }
+    for i in 0..5 {
+        w.pullers[0].start_waiting();
+        w.settle();
+        let received = w.recv(0).unwrap();
+        w.pullers[0].stop_waiting();
+        w.pass(SECOND / 10);
+        assert_eq!(text(&received), format!("{i}"));
+        assert!(w.pullers[0].stats().committed <= 1, "nothing beyond the budget while the worker is busy");
+        w.give(0, received, &Verdict::Ack);
+    }
+    assert_eq!(w.pushers[1].stats().acked, 5);
+}
+
+#[test]
+fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
+    // CR-7, RC-2, RC-4
+    let mut w =
+        World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
+    w.join(0, 0);
+    w.join(1, 0);
+    w.settle();
+    assert_eq!(w.pullers[0].stats().committed, 0);
+    w.pullers[0].start_waiting();
+    w.settle();
+    w.pushers[0].send("a".into(), false).unwrap();
+    w.pushers[1].send("b".into(), false).unwrap();
+    w.pullers[0].stop_waiting(); // cancelled while both are on their way
+    w.pass(SECOND / 10);
+    assert_eq!(w.pullers[0].stats().queued, 1);
+    assert_eq!(w.pushers[0].stats().queued + w.pushers[1].stats().queued, 1, "the other one was released");
+    let first = w.recv(0).unwrap();
+    w.give(0, first, &Verdict::Ack);
+    w.pullers[0].start_waiting();
+    w.settle();
+    let second = w.recv(0).unwrap();
+    assert_eq!(second.attempt, 1, "a release does not count (OC-8)");
+    w.give(0, second, &Verdict::Ack);
+    assert_eq!(w.pullers[0].stats().acked, 2);
+}
+
+#[test]
+fn cr_8_a_peer_that_grants_2_to_the_60_meets_the_pushers_own_bounds() {
+    // CR-8
+    let mut w = World::new(
+        vec![pusher(|s| s.max_in_flight = 10)],
+        vec![puller(|s| {
+            (s.window, s.budget, s.budget_bytes) = (Window::fixed(1 << 60, 1 << 60), 1 << 60, 1 << 60);
+        })],
+    );
+    w.join(0, 0);
+    w.settle();
+    for i in 0..50 {
+        w.send(0, &format!("{i}"));
+    }
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.in_flight, stats.queued), (10, 40));
+    assert_eq!(w.ack_all(0).len(), 50);
+}
+
+#[test]
+fn dl_7_one_link_delivers_in_the_order_of_its_ids() {
+    // DL-7, DL-1
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    w.join(0, 0);
+    for i in 0..100 {
+        w.send(0, &format!("{i}"));
+    }
+    let order: Vec<_> = w.ack_all(0).into_iter().map(|(text, _)| text).collect();
+    assert_eq!(order, (0..100).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn oc_6_retries_wait_at_least_as_asked_grow_and_are_bounded() {
+    // OC-6
+    let mut w = World::new(vec![pusher(|s| s.max_nack_delay = SECOND)], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.send(0, "m");
+    let mut waits = Vec::new();
+    for asked in [0, 0, 0, 900, 4_000_000_000] {
+        let received = w.recv(0).unwrap();
+        w.give(0, received, &nack(asked));
+        let from = w.now;
+        w.settle();
+        let due = w.pushers[0].socket_deadline().unwrap();
+        waits.push(due.since(from).as_millis() as u64);
+        w.pass(due.since(from));
+    }
+    for (wait, least) in waits.iter().zip([100, 200, 400, 900, 1_600]) {
+        assert!((least..=least * 5 / 4).contains(wait), "{waits:?}");
+    }
+    assert_eq!(w.ack_all(0), [("m".to_owned(), 6)]);
+}
+
+#[test]
+fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
+    // OC-11, OC-9
+    let mut w = World::new(vec![pusher(|s| s.max_attempts = Some(2))], vec![puller(|_| ())]);
+    w.pushers[0].keep_rejected();
+    let first = w.join(0, 0);
+    w.settle();
+    w.pushers[0].send("m".into(), true).unwrap();
+    w.settle();
+    w.cut(first);
+    w.join(0, 0);
+    w.settle();
+    for attempt in [2, 3] {
+        let received = w.recv(0).unwrap();
+        assert_eq!(received.attempt, attempt);
+        w.give(0, received, &nack(0));
+        w.pass(SECOND);
+    }
+    let rejected = w.pushers[0].take_rejected().unwrap();
+    assert_eq!((rejected.attempts, rejected.number), (3, 0));
+    assert!(matches!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(0, Settled::Rejected { .. }))));
+    w.check();
+    assert!(w.recv(0).is_none());
+}
+
+#[test]
+fn rejected_messages_that_nobody_fetches_stop_the_sender_instead_of_filling_memory() {
+    // OC-9, LM-2
+    let mut w = World::new(vec![pusher(|s| s.max_held = 3)], vec![puller(|_| ())]);
+    w.pushers[0].keep_rejected();
+    w.join(0, 0);
+    for i in 0..3 {
+        w.send(0, &format!("{i}"));
+        let received = w.recv(0).unwrap();
+        w.give(0, received, &Verdict::Reject { reason: "no".into() });
+    }
+    assert!(w.pushers[0].send("x".into(), false).is_err());
+    assert!(w.pushers[0].take_rejected().is_some());
+    assert!(w.pushers[0].send("x".into(), false).is_ok());
+}
+
+#[test]
+fn rd_3_a_lost_link_returns_its_messages_to_the_front_in_the_order_of_numbers() {
+    // RD-1, RD-3, RD-5, RR-3
+    let mut w =
+        World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(3)), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    for i in 0..6 {
+        w.send(0, &format!("{i}"));
+    }
+    let held = w.recv(0).unwrap();
+    w.cut(wire);
+    assert_eq!(w.pullers[0].stats().dropped, 2, "what was not handed out");
+    w.give(0, held, &Verdict::Ack);
+    assert_eq!(w.pullers[0].stats().dropped, 3, "its outcome reaches nobody");
+    w.join(0, 1);
+    w.settle();
+    let all = w.ack_all(1);
+    let expected = [("0", 2), ("1", 2), ("2", 2), ("3", 1), ("4", 1), ("5", 1)];
+    assert_eq!(all, expected.map(|(text, attempt)| (text.to_owned(), attempt)));
+}
+
+#[test]
+fn rd_3_what_was_not_fully_written_keeps_its_attempt() {
+    // RD-3, LV-6
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.wires[wire].stuck = true;
+    w.send(0, "m");
+    assert_eq!(w.pushers[0].stats().in_flight, 1);
+    w.cut(wire);
+    w.join(0, 1);
+    w.settle();
+    assert_eq!(w.ack_all(1), [("m".to_owned(), 1)]);
+}
+
+#[test]
+fn lv_6_a_stalled_link_gets_nothing_more_and_is_not_closed_for_it() {
+    // LV-6
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.join(0, 1);
+    w.settle();
+    w.wires[wire].stuck = true;
+    w.send(0, "a");
+    w.send(0, "b");
+    w.pass(SECOND * 3 / 2);
+    for i in 0..10 {
+        w.send(0, &format!("{i}"));
+    }
+    let link = w.push_link(wire).as_u64();
+    let stats = w.pushers[0].link_stats().into_iter().find(|s| s.link == link).unwrap();
+    assert!(stats.stalled);
+    assert_eq!(stats.in_flight, 1, "all others went to the other link");
+    w.wires[wire].stuck = false;
+    w.pass(SECOND / 2);
+    assert!(!w.pushers[0].link_stats().iter().any(|s| s.stalled));
+    assert_eq!(w.ack_all(0).len() + w.ack_all(1).len(), 12);
+}
+
+#[test]
+fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
+    // RD-4
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    for _ in 0..2 {
+        let wire = w.join(0, 0);
+        w.settle();
+        if w.pushers[0].stats().accepted == 0 {
+            w.send(0, "killer");
+        }
+        w.cut(wire);
+    }
+    assert_eq!(w.pushers[0].stats().delayed, 1, "it waits");
+    let wire = w.join(0, 0);
+    w.settle();
+    w.send(0, "before");
+    w.pass(SECOND);
+    w.send(0, "after");
+    assert_eq!(w.pushers[0].link_stats()[0].in_flight, 1, "the link is kept for it");
+    let before = w.recv(0).unwrap();
+    w.give(0, before, &Verdict::Ack);
+    let killer = w.recv(0).unwrap();
+    assert_eq!((text(&killer).as_str(), killer.attempt), ("killer", 3));
+    assert!(w.recv(0).is_none(), "it is alone");
+    w.join(0, 1);
+    w.settle();
+    assert_eq!(w.ack_all(1), [("after".to_owned(), 1)], "its neighbour goes elsewhere");
+    w.cut(wire);
+    w.pass(SECOND);
+    assert_eq!(w.ack_all(1), [("killer".to_owned(), 4)]);
+}
+
+#[test]
+fn rd_2_outcomes_that_were_on_their_way_are_read_after_a_failed_write() {
+    // RD-2
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    let received = w.recv(0).unwrap();
+    let link = w.push_link(wire);
+    w.pushers[0].write_failed(w.now, link, "reset");
+    assert_eq!(w.pushers[0].stats().in_flight, 1, "not taken back yet");
+    w.give(0, received, &Verdict::Ack);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.acked, stats.queued), (1, 0));
+}
+
+#[test]
+fn lv_3_a_stopped_puller_is_given_up_and_its_messages_go_elsewhere() {
+    // LV-3, RD-1
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    // Only the pusher's side is driven from now on: its peer is silent.
+    let link = w.push_link(wire);
+    w.wires[wire].hung = true;
+    for _ in 0..40 {
+        w.now = w.now + SECOND / 4;
+        w.pushers[0].found_empty(link);
+        w.pushers[0].advance(w.now, link, Default::default());
+        let mut out = Default::default();
+        w.pushers[0].transmit(w.now, link, &mut out);
+        let octets = out.iter().map(bytes::Bytes::len).sum();
+        w.pushers[0].written(w.now, link, octets);
+    }
+    assert!(w.pushers[0].is_finished(w.now, link));
+    let end = w.pushers[0].lost(w.now, link, "").unwrap();
+    assert_eq!(end.code, Some(tidegate_proto::Code::Silent));
+    w.wires[wire].open = false;
+    w.join(0, 1);
+    w.settle();
+    assert_eq!(w.ack_all(1), [("m".to_owned(), 2)]);
+}
+
+#[test]
+fn lv_1_idle_links_keep_each_other_alive() {
+    // LV-1, LV-4
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.pass(60 * SECOND);
+    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (1, 1));
+    assert!(w.pushers[0].link_stats()[0].round_trip.is_some());
+}
+
+#[test]
+fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
+    // LV-5
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.read_ahead = 100)]);
+    w.join(0, 0);
+    w.settle();
+    for _ in 0..50 {
+        w.send(0, &"x".repeat(50));
+    }
+    let queued = w.pullers[0].stats().queued;
+    assert!(queued < 50, "it does not read on: {queued}");
+    w.pass(20 * SECOND);
+    assert_eq!(w.pullers[0].links(), 1);
+    assert_eq!(w.pullers[0].stats().queued, 50, "in the end it reads up to what it granted");
+    assert_eq!(w.ack_all(0).len(), 50);
+}
+
+#[test]
+fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
+    // OC-5
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.settle();
+    for tracked in [false, true, false] {
+        w.pushers[0].send("m".into(), tracked).unwrap();
+    }
+    w.settle();
+    let (a, b) = (w.recv(0).unwrap(), w.recv(0).unwrap());
+    w.give(0, a, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 0, "held back: one of 1,000, and another delivery waits");
+    w.pass(Duration::from_millis(1));
+    assert_eq!(w.pushers[0].stats().acked, 1);
+    w.give(0, b, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 2, "somebody waits for it");
+    assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(1, Settled::Acked)));
+    w.ack_all(0);
+}

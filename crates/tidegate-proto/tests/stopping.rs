@@ -1,0 +1,151 @@
+//! How links and streams end, between machines joined in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use common::{SECOND, World, puller, pusher};
+use tidegate_proto::{Code, Machine, PullerEvent, PusherEvent, Verdict, Window};
+
+#[test]
+fn st_2_the_end_waits_for_a_message_that_is_to_be_retried() {
+    // ST-2
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    w.join(0, 0);
+    w.join(0, 1);
+    w.settle();
+    w.send(0, "m");
+    w.pushers[0].drain(w.now, true);
+    w.settle();
+    let received = w.recv(0).unwrap();
+    w.give(0, received, &Verdict::Nack { delay_ms: 500, reason: String::new() });
+    w.pass(SECOND / 10);
+    assert!(!w.pushers[0].is_done());
+    assert_eq!((w.pullers[0].poll_event(), w.pullers[1].poll_event()), (None, None), "no End yet");
+    w.pass(SECOND);
+    let (a, b) = (w.ack_all(0), w.ack_all(1));
+    assert_eq!([a, b].concat(), [("m".to_owned(), 2)]);
+    assert!(w.pushers[0].is_done());
+    for puller in &mut w.pullers {
+        assert!(matches!(puller.poll_event(), Some(PullerEvent::Ended(_))));
+    }
+    assert_eq!((w.pushers[0].links(), w.pullers[0].links(), w.pullers[1].links()), (0, 0, 0));
+    assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Drained));
+}
+
+#[test]
+fn st_3_a_newcomer_after_the_end_is_told_the_end() {
+    // ST-3, ST-6
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    w.pushers[0].drain(w.now, true);
+    for _ in 0..2 {
+        w.join(0, 0);
+        w.settle();
+        assert!(matches!(w.pullers[0].poll_event(), Some(PullerEvent::Ended(_))));
+        assert_eq!(w.pullers[0].pushers_ended(), 1, "each pusher counts once");
+        assert_eq!(w.pushers[0].links(), 0);
+    }
+}
+
+#[test]
+fn st_5_a_drain_closes_without_end_and_refuses_newcomers() {
+    // ST-5, ST-4
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    w.pushers[0].drain(w.now, false);
+    assert!(w.pushers[0].send("late".into(), false).is_err());
+    assert_eq!(w.ack_all(0).len(), 1);
+    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (0, 0), "Close was answered by Close");
+    assert_eq!(w.pullers[0].pushers_ended(), 0);
+    let violation = w.join_as(0, 0, (99, 1)).unwrap_err();
+    assert_eq!(violation.code, Code::GoingAway);
+}
+
+#[test]
+fn st_1_a_leaving_puller_settles_what_it_holds_and_releases_the_rest() {
+    // ST-1, RC-4, RR-2
+    let mut w =
+        World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(5)), puller(|_| ())]);
+    w.join(0, 0);
+    w.settle();
+    for i in 0..5 {
+        w.send(0, &format!("{i}"));
+    }
+    let held = w.recv(0).unwrap();
+    w.join(0, 1);
+    w.pullers[0].leave();
+    w.settle();
+    assert_eq!(w.pullers[0].links(), 1, "it still holds one");
+    assert_eq!(w.ack_all(1).iter().map(|(_, attempt)| attempt).sum::<u32>(), 4, "four first attempts");
+    w.give(0, held, &Verdict::Ack);
+    assert_eq!(w.pullers[0].links(), 0);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.acked, stats.released, stats.returned, stats.links), (5, 4, 0, 1));
+}
+
+#[test]
+fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
+    // ST-8
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(2))]);
+    w.join(0, 0);
+    w.settle();
+    for i in 0..5 {
+        w.send(0, &format!("{i}"));
+    }
+    let leftover = w.pushers[0].abort(w.now);
+    w.settle();
+    let numbers = |all: &[tidegate_proto::Undelivered]| all.iter().map(|m| m.id.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&leftover.unacked), [0, 1]);
+    assert_eq!(numbers(&leftover.unsent), [2, 3, 4]);
+    assert_eq!(w.pushers[0].stats().accepted, 0);
+    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (0, 0));
+    assert_eq!(w.pullers[0].stats().dropped, 2);
+}
+
+#[test]
+fn hs_9_a_higher_generation_replaces_a_link_that_still_looks_alive() {
+    // HS-9, ER-1
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    w.join(0, 1);
+    let old = w.join_as(0, 0, (50, 3)).unwrap();
+    w.settle();
+    w.send(0, "a");
+    w.send(0, "b");
+    w.wires[old].hung = true; // the network has forgotten it, and nobody has noticed
+    assert_eq!(w.join_as(0, 0, (50, 3)).unwrap_err().code, Code::Stale);
+    assert_eq!(w.join_as(0, 0, (50, 2)).unwrap_err().code, Code::Stale);
+    w.join_as(0, 0, (50, 4)).unwrap();
+    w.settle();
+    let all = [w.ack_all(0), w.ack_all(1)].concat();
+    assert!(all.contains(&("a".to_owned(), 1)) || all.contains(&("b".to_owned(), 1)), "{all:?}");
+    assert_eq!(w.pushers[0].stats().acked, 2, "no time-out was needed");
+}
+
+#[test]
+fn hs_12_links_are_bounded() {
+    // HS-12
+    let mut w = World::new(vec![pusher(|s| s.max_links = 1)], vec![puller(|_| ())]);
+    w.join(0, 0);
+    let violation = w.join_as(0, 0, (99, 1)).unwrap_err();
+    assert_eq!(violation.code, Code::Busy);
+    assert!(violation.detail.contains("has 1 links"));
+}
+
+#[test]
+fn st_4_a_close_without_an_answer_ends_after_a_second() {
+    // ST-4
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.wires[wire].hung = true;
+    w.pushers[0].drain(w.now, true);
+    let link = w.push_link(wire);
+    let mut out = Default::default();
+    w.pushers[0].transmit(w.now, link, &mut out);
+    assert!(!w.pushers[0].is_finished(w.now, link));
+    let deadline = w.pushers[0].deadline(link).unwrap();
+    assert_eq!(deadline.since(w.now), SECOND);
+    assert!(w.pushers[0].is_finished(deadline, link));
+}
