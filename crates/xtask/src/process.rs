@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -70,9 +71,11 @@ fn pass_on(from: impl Read, to: &mut dyn Write, on_line: &mut impl FnMut(&str)) 
     Ok(())
 }
 
-/// The command as one would type it.
+/// The command as one would type it: the directory of the program is left out.
 fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = command.get_program();
+    let program = Path::new(program).file_name().unwrap_or(program);
+    let words = std::iter::once(program).chain(command.get_args());
     format!("`{}`", words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
 }
 
@@ -107,6 +110,6 @@ mod tests {
             .to_string();
         assert!(error.contains("`sh -c exit 4`"), "{error}");
         let error = run(&mut Command::new("/nowhere/at/all")).unwrap_err().to_string();
-        assert!(error.contains("cannot start `/nowhere/at/all`"), "{error}");
+        assert!(error.contains("cannot start `all`"), "{error}");
     }
 }
