@@ -59,7 +59,9 @@ impl Puller {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
-            return; // RC-2
+            // RC-2. It is not fed before the Skip, which asks for a grant of its own.
+            self.hungry.remove(&id);
+            return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
         let (want, want_bytes) = link.grant.wanted(self.base.0, self.base.1);

@@ -177,7 +177,8 @@ impl Flight {
             self.messages -= messages - frame.live;
             self.bytes -= bytes - frame.live_bytes;
             if frame.live == 0 {
-                (frame.room, frame.tail) = (Bytes::new(), None);
+                // Its place in the order is all that is left of it.
+                (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
                 self.empty += 1;
             } else {
                 frame.copy_survivors();

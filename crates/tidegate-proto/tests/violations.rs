@@ -1,0 +1,297 @@
+//! What a peer can do wrong, with hand-made frames: each is answered as SPEC.md says, and nothing is lost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use bytes::Bytes;
+use common::{ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
+use tidegate_proto::{
+    Code, LinkId, Machine, Puller, Pusher, Role, Time, Verdict, Window,
+    wire::{Body, v1, v1::Verdict as Wire},
+};
+
+const NOW: Time = Time(1_000_000);
+
+fn pusher_with_link() -> (Pusher, LinkId) {
+    let mut pusher = pusher(|_| ());
+    let link = pusher.open(NOW, peer(Role::Puller, 1, Some((0, 1)))).unwrap();
+    (pusher, link)
+}
+
+fn puller_with_link() -> (Puller, LinkId) {
+    let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
+    let link = puller.open(NOW, peer(Role::Pusher, 1, None)).unwrap();
+    sent(&mut puller, NOW, link);
+    (puller, link)
+}
+
+/// A pusher that has sent three messages of one octet.
+fn pusher_with_three() -> (Pusher, LinkId) {
+    let (mut pusher, link) = pusher_with_link();
+    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    for payload in ["a", "b", "c"] {
+        pusher.send(payload.into(), false).unwrap();
+    }
+    sent(&mut pusher, NOW, link);
+    (pusher, link)
+}
+
+fn violated<M: Machine>(machine: &mut M, link: LinkId, octets: Bytes) -> (Code, String) {
+    machine.receive(NOW, link, octets);
+    let close = close_of(machine, NOW, link).expect("a Close");
+    (Code::from_wire(close.code), close.reason)
+}
+
+#[test]
+fn oc_2_an_outcome_for_a_delivery_never_sent_or_skipped_closes_the_link() {
+    // OC-2, ER-1
+    let (mut pusher, link) = pusher_with_three();
+    let (code, reason) = violated(&mut pusher, link, ack(vec![outcome(2, 2, Wire::Ack)], 10, 1_000));
+    assert_eq!(code, Code::UnknownDelivery);
+    assert_eq!(reason, "OC-2: an outcome for delivery 3, but 3 is the next to be sent");
+    let (mut pusher, link) = pusher_with_three();
+    let recall = v1::Ack { message_limit: 10, byte_limit: 1_000, recall: true, ..Default::default() };
+    pusher.receive(NOW, link, frame(v1::frame::Body::Ack(recall)));
+    assert_eq!(sent(&mut pusher, NOW, link), [Body::Skip(v1::Skip { next_id: 10, bytes: 997 })], "RC-1");
+    let (code, reason) = violated(&mut pusher, link, ack(vec![outcome(5, 1, Wire::Ack)], 20, 2_000));
+    assert_eq!(code, Code::UnknownDelivery);
+    assert!(reason.contains("skipped"), "{reason}");
+}
+
+#[test]
+fn oc_2_a_message_that_is_not_written_yet_cannot_have_an_outcome() {
+    // OC-2
+    let (mut pusher, link) = pusher_with_link();
+    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    pusher.send("a".into(), false).unwrap();
+    let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Nack)], 10, 1_000));
+    assert_eq!(code, Code::UnknownDelivery);
+    pusher.lost(NOW, link, "");
+    assert_eq!(pusher.stats().queued, 1, "it is not lost");
+}
+
+#[test]
+fn oc_3_a_repeated_outcome_is_ignored() {
+    // OC-3
+    let (mut pusher, link) = pusher_with_three();
+    for verdict in [Wire::Ack, Wire::Ack, Wire::Nack, Wire::Reject, Wire::Release] {
+        pusher.receive(NOW, link, ack(vec![outcome(0, 2, verdict)], 10, 1_000));
+    }
+    let stats = pusher.stats();
+    assert_eq!((stats.acked, stats.nacked, stats.rejected, stats.released, stats.in_flight), (2, 0, 0, 0, 1));
+    assert!(sent(&mut pusher, NOW, link).is_empty());
+}
+
+#[test]
+fn oc_4_outcomes_apply_before_limits_and_flags_last() {
+    // OC-4, FR-6
+    let (mut pusher, link) = pusher_with_three();
+    let all = v1::Ack {
+        outcomes: vec![outcome(0, 3, Wire::Release)],
+        message_limit: 12,
+        byte_limit: 2_000,
+        recall: true,
+        leaving: false,
+    };
+    pusher.receive(NOW, link, frame(v1::frame::Body::Ack(all)));
+    let bodies = sent(&mut pusher, NOW, link);
+    assert_eq!(bodies, [Body::Skip(v1::Skip { next_id: 12, bytes: 1_997 })], "the new limits were given up");
+    assert_eq!(pusher.stats().queued, 3, "released messages do not come straight back");
+}
+
+#[test]
+fn oc_10_an_impossible_range_or_verdict_is_malformed_and_nothing_of_its_frame_counts() {
+    // OC-10, FR-4
+    for bad in [outcome(0, 0, Wire::Ack), outcome(u64::MAX, 2, Wire::Ack), outcome(0, 1, Wire::Unspecified)] {
+        let (mut pusher, link) = pusher_with_three();
+        let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Ack), bad], 99, 9_999));
+        assert_eq!(code, Code::Malformed);
+        assert_eq!(pusher.stats().acked, 0, "the good outcome before it has no effect");
+    }
+}
+
+#[test]
+fn fr_5_frames_that_a_role_may_not_send_are_refused() {
+    // FR-5
+    let (mut pusher, link) = pusher_with_three();
+    assert_eq!(violated(&mut pusher, link, deliver(0, &["x"])).0, Code::Unexpected);
+    for body in [v1::frame::Body::Skip(v1::Skip::default()), v1::frame::Body::End(v1::End {})] {
+        let (mut pusher, link) = pusher_with_three();
+        assert_eq!(violated(&mut pusher, link, frame(body)).0, Code::Unexpected);
+        pusher.lost(NOW, link, "");
+        assert_eq!(pusher.stats().queued, 3);
+    }
+    let (mut puller, link) = puller_with_link();
+    assert_eq!(violated(&mut puller, link, ack(Vec::new(), 1, 1)).0, Code::Unexpected);
+    let (mut puller, link) = puller_with_link();
+    let hello = frame(v1::frame::Body::Hello(v1::Hello::default()));
+    assert_eq!(violated(&mut puller, link, hello).0, Code::Unexpected);
+}
+
+#[test]
+fn cr_3_more_than_granted_closes_and_none_of_it_counts() {
+    // CR-3, DL-1
+    let (mut puller, link) = puller_with_link();
+    assert_eq!(violated(&mut puller, link, deliver(0, &["a", "b", "c", "d", "e"])).0, Code::Credit);
+    assert_eq!(puller.stats().received, 0);
+    let (mut puller, link) = puller_with_link();
+    let long = "x".repeat(1_000);
+    assert_eq!(violated(&mut puller, link, deliver(0, &[&long, "y"])).0, Code::Credit);
+    let (mut puller, link) = puller_with_link();
+    assert_eq!(violated(&mut puller, link, deliver(1, &["a"])).0, Code::Malformed);
+}
+
+#[test]
+fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
+    // DL-2, DL-4, DL-5, DL-6
+    let refuse = |messages: Vec<v1::Message>, first_number| {
+        let mut puller = puller(|_| ());
+        let small = tidegate_proto::Peer { max_message: 10, ..peer(Role::Pusher, 1, None) };
+        let link = puller.open(NOW, small).unwrap();
+        sent(&mut puller, NOW, link);
+        let deliver = v1::Deliver { first_id: 0, first_number, messages };
+        violated(&mut puller, link, frame(v1::frame::Body::Deliver(deliver)))
+    };
+    let message = |payload: &'static str| v1::Message { payload: payload.into(), ..Default::default() };
+    assert_eq!(refuse(Vec::new(), 0).0, Code::Malformed);
+    let (code, reason) = refuse(vec![message("12345678901")], 0);
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::MessageSize, "DL-4: a message has 11 octets, but max_message is 10")
+    );
+    assert_eq!(refuse(vec![message("1")], 1 << 63).0, Code::Malformed);
+    let back = v1::Message { gap: -2, ..message("2") };
+    assert_eq!(refuse(vec![message("1"), back], 0).0, Code::Malformed);
+    let first = v1::Message { gap: 1, ..message("1") };
+    assert_eq!(refuse(vec![first], 0).0, Code::Malformed);
+    let nameless = v1::Message { headers: vec![v1::Header::default()], ..message("") };
+    assert_eq!(refuse(vec![nameless], 0).0, Code::Malformed);
+}
+
+#[test]
+fn rc_3_a_skip_that_nobody_asked_for_is_refused() {
+    // RC-3, RC-2
+    let (mut puller, link) = puller_with_link();
+    let skip = frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1 }));
+    assert_eq!(violated(&mut puller, link, skip).0, Code::Unexpected);
+}
+
+#[test]
+fn st_7_an_end_while_something_is_un_acked_is_refused() {
+    // ST-7
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, deliver(0, &["a"]));
+    let end = frame(v1::frame::Body::End(v1::End {}));
+    let (code, reason) = violated(&mut puller, link, end.clone());
+    assert_eq!((code, reason.as_str()), (Code::Unexpected, "ST-7: End while 1 deliveries are un-acked"));
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, end);
+    assert_eq!(puller.pushers_ended(), 1);
+    assert_eq!(
+        violated(&mut puller, link, deliver(0, &["a"])).0,
+        Code::Unexpected,
+        "nothing comes after End"
+    );
+}
+
+#[test]
+fn lm_2_a_flood_of_pings_gives_one_pong() {
+    // LM-2, LV-4
+    let (mut pusher, link) = pusher_with_link();
+    for data in 0..1_000 {
+        pusher.receive(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data })));
+    }
+    assert_eq!(sent(&mut pusher, NOW, link), [Body::Pong(v1::Pong { data: 999 })]);
+}
+
+#[test]
+fn fr_6_signs_of_life_overtake_data_that_waits() {
+    // FR-6
+    let (mut pusher, link) = pusher_with_link();
+    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    pusher.send("a".into(), false).unwrap();
+    pusher.receive(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data: 5 })));
+    let bodies = sent(&mut pusher, NOW, link);
+    assert!(matches!(&bodies[..], [Body::Pong(_), Body::Deliver(_)]), "{bodies:?}");
+}
+
+#[test]
+fn gr_2_gr_1_what_is_unknown_changes_nothing() {
+    // GR-1, GR-2
+    let (mut pusher, link) = pusher_with_three();
+    let before = pusher.stats();
+    pusher.receive(NOW, link, Bytes::from_static(b"\xa2\x06\x05later"));
+    // An Ack with an unknown field 15 = 1.
+    let mut odd = ack(vec![outcome(0, 1, Wire::Ack)], 10, 1_000).to_vec();
+    odd[1] += 2;
+    odd.extend_from_slice(b"\x78\x01");
+    assert_eq!(pusher.stats(), before);
+    pusher.receive(NOW, link, odd.into());
+    assert_eq!(pusher.stats().acked, 1);
+    assert!(sent(&mut pusher, NOW, link).is_empty());
+}
+
+#[test]
+fn er_1_a_violation_on_one_link_does_not_disturb_another_and_loses_nothing() {
+    // ER-1, RD-1
+    let (mut pusher, bad) = pusher_with_three();
+    let good = pusher.open(NOW, peer(Role::Puller, 2, Some((0, 1)))).unwrap();
+    pusher.receive(NOW, good, ack(Vec::new(), 10, 1_000));
+    violated(&mut pusher, bad, Bytes::from_static(b"\xff\xff"));
+    pusher.receive(NOW, bad, ack(vec![outcome(0, 1, Wire::Ack)], 0, 0));
+    assert_eq!(pusher.stats().acked, 1, "ST-4: outcomes count until the end");
+    pusher.lost(NOW, bad, "");
+    assert_eq!(pusher.link_stats()[0].in_flight, 2, "the others are on the good link");
+    pusher.receive(NOW, good, ack(vec![outcome(0, 2, Wire::Ack)], 20, 2_000));
+    assert_eq!(pusher.stats().acked, 3);
+}
+
+#[test]
+fn rd_1_a_close_that_leaves_deliveries_un_acked_returns_them_at_once() {
+    // RD-1, ST-4
+    let (mut pusher, link) = pusher_with_three();
+    let close = v1::Close { code: Code::Normal.into(), ..Default::default() };
+    pusher.receive(NOW, link, frame(v1::frame::Body::Close(close)));
+    assert_eq!(pusher.stats().queued, 3);
+    assert!(close_of(&mut pusher, NOW, link).is_some(), "it is answered");
+    assert!(pusher.is_finished(NOW, link));
+}
+
+#[test]
+fn an_outcome_given_before_a_violation_reaches_the_pusher_before_the_close() {
+    // ST-4
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, deliver(0, &["a", "b"]));
+    let received = puller.recv().unwrap();
+    puller.settle(received.link, received.delivery, received.size, received.tracked, &Verdict::Ack);
+    puller.receive(NOW, link, deliver(7, &["c"]));
+    let bodies = sent(&mut puller, NOW, link);
+    assert!(matches!(&bodies[..], [Body::Ack(_), Body::Close(_)]), "{bodies:?}");
+    assert_eq!(puller.stats().dropped, 1);
+}
+
+#[test]
+fn gr_3_field_numbers_and_codes_are_what_they_were() {
+    // GR-3: whoever changes one of these breaks every peer there is.
+    let descriptor = tidegate_proto::DESCRIPTOR_SET;
+    for name in ["Hello", "Deliver", "Ack", "Skip", "Ping", "Pong", "End", "Close"] {
+        assert!(descriptor.windows(name.len()).any(|w| w == name.as_bytes()), "{name}");
+    }
+    let kinds = [
+        (v1::frame::Body::Hello(Default::default()), 0x0a),
+        (v1::frame::Body::Deliver(Default::default()), 0x12),
+        (v1::frame::Body::Ack(Default::default()), 0x1a),
+        (v1::frame::Body::Skip(Default::default()), 0x22),
+        (v1::frame::Body::Ping(Default::default()), 0x2a),
+        (v1::frame::Body::Pong(Default::default()), 0x32),
+        (v1::frame::Body::End(Default::default()), 0x3a),
+        (v1::frame::Body::Close(Default::default()), 0x42),
+    ];
+    for (body, key) in kinds {
+        assert_eq!(frame(body)[0], key);
+    }
+    let codes = [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26, 30];
+    let known: Vec<_> = (1..100).filter(|c| Code::try_from(*c).is_ok()).collect();
+    assert_eq!(known, codes);
+}
