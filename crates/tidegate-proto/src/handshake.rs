@@ -41,7 +41,7 @@ pub struct Local {
     pub max_message: u64,
     /// It promises to be heard this often.
     pub heartbeat: Duration,
-    /// Features that it can use.
+    /// Features that it can use. What would change the meaning of a frame needs one (GR-2); there are none yet.
     pub offered: Vec<String>,
     /// Features that it cannot do without.
     pub required: Vec<String>,

@@ -54,7 +54,8 @@ impl Puller {
         }
     }
 
-    /// Raises the limits of a link as far as window, budget and a waiting `recv` allow (CR-5, CR-6, CR-9).
+    /// Raises the limits of a link as far as window, budget and a waiting `recv` allow (CR-5, CR-6, CR-9), without
+    /// being asked (CR-10).
     pub(super) fn raise(&mut self, id: LinkId) {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let Some(link) = self.links.get_mut(id) else { return };

@@ -6,7 +6,7 @@ mod preface;
 mod reader;
 mod varint;
 
-/// The types that the build generates from `proto/tidegate/v1/tidegate.proto`.
+/// The types that the build generates from `proto/tidegate/v1/tidegate.proto`. Their numbers are for ever (GR-3).
 #[allow(missing_docs, clippy::all, unused_qualifications)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/tidegate.v1.rs"));

@@ -1,0 +1,103 @@
+//! Strangers at a bound port: raw connections that are not what they should be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::time::Duration;
+
+use tidegate::{Code, Event, Events, Pull, Push};
+use tidegate_proto::wire::{self, Body, PREFACE};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.expect("took too long")
+}
+
+async fn stranger(push: &Push) -> TcpStream {
+    let at = push.local_endpoints()[0].to_string();
+    TcpStream::connect(at.strip_prefix("tcp://").unwrap()).await.unwrap()
+}
+
+/// Everything that comes until the end of the stream: the acceptor's preface and its Close.
+async fn refusal(stream: &mut TcpStream) -> (Code, String) {
+    let mut octets = Vec::new();
+    within(stream.read_to_end(&mut octets)).await.unwrap();
+    assert!(octets.starts_with(&PREFACE), "HS-2: preface first");
+    let frame = octets.split_off(12);
+    let Ok(Body::Close(close)) = wire::decode(frame.into(), 0) else { panic!("not a Close") };
+    (Code::from_wire(close.code), close.reason)
+}
+
+async fn refused_peer(events: &mut Events) -> (Code, String) {
+    loop {
+        if let Event::RefusedPeer { code, reason, .. } = within(events.recv()).await.unwrap() {
+            return (code, reason);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_http_request_is_refused_and_named_while_others_go_on() {
+    // FR-1, HS-2, ER-1
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await.unwrap();
+    let mut events = push.events();
+    let mut stranger = stranger(&push).await;
+    stranger.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n").await.unwrap();
+    let (code, reason) = refusal(&mut stranger).await;
+    assert_eq!(code, Code::NotTidegate);
+    assert!(reason.contains("an HTTP request"), "{reason}");
+    assert_eq!(refused_peer(&mut events).await, (code, reason));
+    push.send("m").await.unwrap();
+    within(pull.recv()).await.unwrap().unwrap().ack();
+    within(push.finish(LONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_ended() {
+    // HS-11: silence, and an octet now and then, which does not extend the deadline.
+    let push = Push::builder()
+        .bind("tcp://127.0.0.1:0")
+        .handshake_timeout(Duration::from_millis(200))
+        .build()
+        .await
+        .unwrap();
+    let mut silent = stranger(&push).await;
+    assert_eq!(refusal(&mut silent).await.0, Code::TooSlow);
+    let mut slow = stranger(&push).await;
+    slow.write_all(&PREFACE[..5]).await.unwrap();
+    let (code, reason) = refusal(&mut slow).await;
+    assert_eq!(code, Code::TooSlow);
+    assert!(reason.contains("HS-11"), "{reason}");
+}
+
+#[tokio::test]
+async fn unfinished_handshakes_are_bounded_and_the_next_one_is_told_to_come_back() {
+    // HS-12
+    let push = Push::builder().bind("tcp://127.0.0.1:0").max_handshakes(1).build().await.unwrap();
+    let mut first = stranger(&push).await;
+    first.write_all(&PREFACE).await.unwrap();
+    // The first one is being greeted when the second is refused; connections are accepted in order.
+    let mut second = stranger(&push).await;
+    let (code, _) = refusal(&mut second).await;
+    assert_eq!(code, Code::Busy);
+    drop(first);
+    let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await.unwrap();
+    within(pull.connected(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_that_claims_4_gib_is_refused_before_it_arrives() {
+    // FR-3
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let mut stranger = stranger(&push).await;
+    stranger.write_all(&PREFACE).await.unwrap();
+    stranger.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
+    let (code, reason) = refusal(&mut stranger).await;
+    assert_eq!(code, Code::TooLarge);
+    assert!(reason.contains("4294967295"), "{reason}");
+}
