@@ -1,0 +1,38 @@
+"""Pulls messages and prints one per line: pull.py --connect tcp://127.0.0.1:8433"""
+
+import argparse
+import asyncio
+import json
+import sys
+
+import tidegate
+
+
+async def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--bind", action="append", default=[])
+    args.add_argument("--connect", action="append", default=[])
+    args.add_argument("--expect", type=int, help="bound: end after so many pushers have ended")
+    args.add_argument("--window", type=int, default=1000)
+    args.add_argument("--token", default="")
+    args.add_argument("--nack-every", type=int, default=0, help="nack every Nth message at its first attempt")
+    args.add_argument("--json", action="store_true", help="print id, attempt and payload")
+    args = args.parse_args()
+    pull = tidegate.Pull(bind=args.bind, connect=args.connect, token=args.token.encode(),
+                         window=args.window, expect=args.expect)
+    async with pull:
+        for port in pull.ports:
+            print(f"listening on tcp://127.0.0.1:{port}", file=sys.stderr, flush=True)
+        async for delivery in pull:
+            if args.nack_every and delivery.attempt == 1 and delivery.number % args.nack_every == 0:
+                delivery.nack(0.001, "asked to")
+                continue
+            text = delivery.payload.decode(errors="replace")
+            if args.json:
+                text = json.dumps({"id": delivery.id, "attempt": delivery.attempt, "payload": text})
+            sys.stdout.write(text + "\n")
+            delivery.ack()
+        sys.stdout.flush()
+
+
+asyncio.run(main())

@@ -1,0 +1,34 @@
+"""Pushes one message per line: push.py --bind tcp://127.0.0.1:8433 < jobs.txt"""
+
+import argparse
+import asyncio
+import json
+import sys
+
+import tidegate
+
+
+async def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--bind", action="append", default=[])
+    args.add_argument("--connect", action="append", default=[])
+    args.add_argument("--expect", type=int, default=0, help="wait for so many pullers first")
+    args.add_argument("--high-water-mark", type=int, default=1000)
+    args.add_argument("--token", default="")
+    args.add_argument("file", nargs="?", default="-")
+    args = args.parse_args()
+    push = tidegate.Push(bind=args.bind, connect=args.connect, token=args.token.encode(),
+                         high_water_mark=args.high_water_mark)
+    async with push:
+        for port in push.ports:
+            print(f"listening on tcp://127.0.0.1:{port}", file=sys.stderr, flush=True)
+        await push.until(lambda: len(push.links) >= args.expect)
+        lines = sys.stdin.buffer if args.file == "-" else open(args.file, "rb")
+        for line in lines:
+            await push.send(line.rstrip(b"\n"))
+        stats = await push.finish()
+    print(json.dumps(stats))
+    return 3 if stats["rejected"] else 0
+
+
+sys.exit(asyncio.run(main()))

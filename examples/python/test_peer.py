@@ -1,0 +1,97 @@
+"""The Python peer against itself."""
+
+import asyncio
+import struct
+import unittest
+
+import tidegate
+from tidegate import Pull, Push
+
+
+def run(work):
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+class Peers(unittest.TestCase):
+    def test_every_message_is_processed_with_nacks_and_a_small_window(self):
+        async def work():
+            async with Push(bind=["tcp://127.0.0.1:0"], retry=(0.001, 0.01)) as push:
+                async with Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}"], window=20) as pull:
+                    async def produce():
+                        for i in range(20_000):
+                            await push.send(str(i).encode(), [("n", b"v")])
+                        return await push.finish()
+                    producing = asyncio.ensure_future(produce())
+                    seen = []
+                    async for delivery in pull:
+                        if delivery.attempt == 1 and delivery.number % 100 == 0:
+                            delivery.nack(0.001)
+                        else:
+                            seen.append(int(delivery.payload))
+                            delivery.ack()
+                    stats = await producing
+                    self.assertEqual(sorted(seen), list(range(20_000)))
+                    self.assertEqual((stats["acked"], stats["nacked"], stats["redelivered"]), (20_000, 200, 200))
+        run(work())
+
+    def test_a_puller_that_dies_loses_nothing(self):
+        async def work():
+            async with Push(bind=["tcp://127.0.0.1:0"]) as push:
+                at = [f"tcp://127.0.0.1:{push.ports[0]}"]
+                dying, living = Pull(connect=at, window=50), Pull(connect=at, window=50)
+                async with living:
+                    await dying.__aenter__()
+                    await push.until(lambda: len(push.links) == 2)
+                    for i in range(90):
+                        await push.send(str(i).encode())
+                    seen = set()
+                    async for delivery in dying:
+                        seen.add(int(delivery.payload))
+                        delivery.ack()
+                        if len(seen) == 10:
+                            break
+                    dying.stopping = True
+                    for link in list(dying.links):
+                        link.writer.transport.abort()
+                    await dying.__aexit__()
+                    finishing = asyncio.ensure_future(push.finish())
+                    again = 0
+                    async for delivery in living:
+                        seen.add(int(delivery.payload))
+                        again += delivery.attempt > 1
+                        delivery.ack()
+                    await finishing
+                    self.assertEqual(seen, set(range(90)))
+                    self.assertGreater(again, 0)
+        run(work())
+
+    def test_strangers_are_refused_with_the_right_code(self):
+        async def ask(port, octets):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(octets)
+            answer = await reader.read()
+            writer.close()
+            self.assertEqual(answer[:8], tidegate.PREFACE)
+            length = struct.unpack(">I", answer[8:12])[0]
+            return tidegate.NAMES[tidegate.Frame.FromString(answer[12:12 + length]).close.code]
+
+        async def work():
+            async with Push(bind=["tcp://127.0.0.1:0/p"], token=b"t") as push:
+                good = Pull(token=b"t").hello("p", token=b"t", slot=1, generation=1)
+
+                async def hello(**change):
+                    body = tidegate.Frame(hello={**good, **change}).SerializeToString()
+                    return await ask(push.ports[0], tidegate.PREFACE + struct.pack(">I", len(body)) + body)
+                self.assertEqual(await ask(push.ports[0], b"GET / HTTP/1.1\r\n\r\n"), "NOT_TIDEGATE")
+                self.assertEqual(await hello(version_min=2, version_max=3), "VERSION")
+                self.assertEqual(await hello(token=b"x"), "UNAUTHORIZED")
+                self.assertEqual(await hello(pipeline="q"), "NO_PIPELINE")
+                self.assertEqual(await hello(role=tidegate.PUSHER), "ROLE")
+                self.assertEqual(await hello(max_message=1), "MESSAGE_SIZE")
+                frame = tidegate.PREFACE + struct.pack(">I", 1 << 31)
+                self.assertEqual(await ask(push.ports[0], frame), "TOO_LARGE")
+        run(work())
+
+
+if __name__ == "__main__":
+    unittest.main()
