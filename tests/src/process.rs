@@ -1,0 +1,155 @@
+//! Real processes of the `tidegate` command and of the Python peer, killed when a test is over.
+
+use std::{
+    ffi::OsStr,
+    io::{self, BufRead, BufReader, Read, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A safety net: no test waits longer for anything.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A running process, with its standard error read line by line.
+pub struct Process {
+    child: Child,
+    errors: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Process {
+    /// Starts a program with standard input and output as given.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(program: impl AsRef<OsStr>, args: &[&str], stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        let mut child = command.args(args).stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
+        let (sender, errors) = mpsc::channel();
+        if let Some(stderr) = child.stderr.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { child, errors, seen: Vec::new() })
+    }
+
+    /// Writes to its standard input in the background, and then closes it.
+    pub fn feed(&mut self, octets: Vec<u8>) {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            thread::spawn(move || {
+                let _ = stdin.write_all(&octets); // it may have gone, which is for the test to notice
+            });
+        }
+    }
+
+    /// Writes one line to its standard input, which stays open.
+    pub fn write_line(&mut self, line: &str) {
+        if let Some(stdin) = &mut self.child.stdin {
+            let _ = stdin.write_all(format!("{line}\n").as_bytes());
+            let _ = stdin.flush();
+        }
+    }
+
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// Forgets the lines seen so far, so that the next wait is for a new one.
+    pub fn forget_lines(&mut self) {
+        self.seen.clear();
+    }
+
+    /// Waits for a line on standard error that holds `text`, and returns it.
+    ///
+    /// # Errors
+    /// It did not come in time.
+    pub fn line_with(&mut self, text: &str) -> Result<String, String> {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return Ok(line.clone());
+        }
+        let until = Instant::now() + LONG;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.errors.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return Ok(line);
+                    }
+                }
+                Err(_) => return Err(format!("no {text:?} on standard error, only {:?}", self.seen)),
+            }
+        }
+    }
+
+    /// The endpoint that it says it listens on.
+    ///
+    /// # Errors
+    /// It does not say so in time.
+    pub fn endpoint(&mut self) -> Result<String, String> {
+        let line = self.line_with("listening on ")?;
+        Ok(line.rsplit(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// Everything that it writes to standard output until it closes it.
+    ///
+    /// # Errors
+    /// It cannot be read, or was not piped.
+    pub fn output(&mut self) -> io::Result<String> {
+        let mut text = String::new();
+        self.child.stdout.take().ok_or(io::ErrorKind::NotFound)?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Its standard output, to be read line by line.
+    pub fn stdout(&mut self) -> Option<impl BufRead + use<>> {
+        self.child.stdout.take().map(BufReader::new)
+    }
+
+    /// Waits for its exit.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn exit(&mut self) -> Result<ExitStatus, String> {
+        let until = Instant::now() + LONG;
+        while Instant::now() < until {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Ok(status);
+            }
+            // The system has no wait with a time limit; this one only polls for the exit itself.
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        Err(format!("it does not end; standard error: {:?}", self.errors.try_iter().collect::<Vec<_>>()))
+    }
+
+    /// Sends a signal by its name, such as `KILL`.
+    ///
+    /// # Errors
+    /// `kill` cannot be run.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().map(|_| ())
+    }
+
+    /// Peak memory so far, in KiB.
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
