@@ -139,7 +139,7 @@ pub fn accept(frame: Bytes, locals: &[Local]) -> Result<(usize, Peer, Bytes), Vi
 /// # Errors
 /// The acceptor's refusal is `Err(Ok(close))`; what is wrong with its answer is `Err(Err(violation))`.
 pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Violation>> {
-    if let Ok(Body::Close(close)) = wire::decode(frame.clone(), 0) {
+    if let Ok(Body::Close(close)) = wire::decode(frame.clone(), u64::MAX) {
         return Err(Ok(close));
     }
     let hello = read(frame).map_err(Err)?;
@@ -179,7 +179,7 @@ fn token_matches(local: &Local, given: &[u8]) -> bool {
 }
 
 fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
-    let hello = match wire::decode(frame, 0) {
+    let hello = match wire::decode(frame, u64::MAX) {
         Ok(Body::Hello(hello)) => hello,
         Ok(_) => return Err(Violation::unexpected("the first frame is not a Hello")),
         Err(violation) => return Err(Violation { rule: "FR-4", code: Code::Malformed, ..violation }),

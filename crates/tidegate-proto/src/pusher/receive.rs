@@ -182,7 +182,7 @@ impl Machine for Pusher {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let result = match wire::decode(frame, 0) {
+        let result = match wire::decode(frame, u64::MAX) {
             Err(violation) => Err(violation),
             Ok(body) => match link.session.receive(now, body) {
                 None => {
