@@ -14,6 +14,8 @@ const MOST: u64 = 1 << 30;
 
 /// Message number, attempt, tracked, message.
 type Sent = (u64, u32, bool, Message);
+/// First id, messages with their places in the frame, frame.
+type Made = (u64, Vec<(Sent, u32)>, Sealed);
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     let length = prop_oneof![
@@ -60,8 +62,8 @@ fn octets(sealed: &Sealed) -> Bytes {
     all.freeze()
 }
 
-/// Batches as the hot path makes them: first id, messages with their places, frame.
-fn sealed(first_id: u64, all: &[Sent]) -> Vec<(u64, Vec<(Sent, u32)>, Sealed)> {
+/// Batches as the hot path makes them.
+fn sealed(first_id: u64, all: &[Sent]) -> Vec<Made> {
     let mut open = OpenBatch::default();
     let (mut batches, mut part, mut id) = (Vec::new(), Vec::new(), first_id);
     for one in all {
