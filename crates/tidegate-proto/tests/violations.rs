@@ -243,6 +243,7 @@ fn er_1_a_violation_on_one_link_does_not_disturb_another_and_loses_nothing() {
     assert_eq!(pusher.stats().acked, 1, "ST-4: outcomes count until the end");
     pusher.lost(NOW, bad, "");
     assert_eq!(pusher.link_stats()[0].in_flight, 2, "the others are on the good link");
+    sent(&mut pusher, NOW, good);
     pusher.receive(NOW, good, ack(vec![outcome(0, 2, Wire::Ack)], 20, 2_000));
     assert_eq!(pusher.stats().acked, 3);
 }
