@@ -66,6 +66,9 @@ pub trait Machine {
     /// The time of the socket's deadline has come.
     fn advance_socket(&mut self, now: Time);
 
+    /// Whether [`Self::take_wakes`] would name a link: asked after every single message.
+    fn has_wakes(&self) -> bool;
+
     /// The links that have something to do since the last call.
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>);
 

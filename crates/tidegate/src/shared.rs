@@ -179,10 +179,10 @@ impl<M: Role> Shared<M> {
             inner.timer = deadline;
             self.signals.timer.notify_one();
         }
-        inner.machine.take_wakes(&mut inner.wakes);
-        if inner.wakes.is_empty() {
+        if !inner.machine.has_wakes() {
             return result;
         }
+        inner.machine.take_wakes(&mut inner.wakes);
         let Inner { wakes, wakers, .. } = inner;
         let wakers: Vec<_> =
             wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned()).collect();

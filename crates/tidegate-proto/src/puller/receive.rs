@@ -351,6 +351,11 @@ impl Machine for Puller {
 
     fn advance_socket(&mut self, _: Time) {}
 
+    #[inline]
+    fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
         wakes.append(&mut self.wakes);
     }

@@ -295,6 +295,11 @@ impl Machine for Pusher {
         self.pump();
     }
 
+    #[inline]
+    fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
         wakes.append(&mut self.wakes);
     }
