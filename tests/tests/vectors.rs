@@ -259,7 +259,7 @@ fn answer_open(bad: &Bad, reader: FrameReader) -> (Code, String) {
     } else {
         let mut settings = PullerSettings::default();
         settings.window = Window::fixed(4, 1_000);
-        let mut puller = Puller::new(settings).unwrap();
+        let mut puller: Puller = Puller::new(settings).unwrap();
         let link = puller.open(NOW, Peer { role: Role::Pusher, ..peer }).unwrap();
         let answer = feed(&mut puller, link, reader, &bad.octets);
         assert_eq!(puller.stats().received, 0, "{}: nothing took effect", bad.name);
@@ -318,7 +318,7 @@ fn valid_frames_are_what_they_were_and_are_read() {
         let read = wire::decode(octets.slice(4..), 1_000).unwrap();
         assert!(!matches!(read, Body::Unknown), "{name}");
         if let (Wire::Deliver(deliver), Body::Deliver(batch)) = (body, read) {
-            let payloads: Vec<_> = batch.map(|item| item.message.into_payload()).collect();
+            let payloads: Vec<_> = batch.items().map(|item| item.payload_bytes(&batch.octets)).collect();
             assert_eq!(payloads, deliver.messages.into_iter().map(|m| m.payload).collect::<Vec<_>>());
         }
     }

@@ -53,6 +53,7 @@ impl Message {
 
     /// Octets that byte credit counts: payload plus header names and values (CR-4).
     #[must_use]
+    #[inline]
     pub fn size(&self) -> usize {
         self.payload.len() + self.headers.size()
     }
@@ -110,38 +111,49 @@ pub enum MessageError {
 
 /// Name and value pairs, in the order in which they were added. Names may repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Headers(Vec<(String, Bytes)>);
+pub struct Headers(Option<Box<List>>);
+
+/// Behind a pointer, because few messages have any, and every message is moved about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct List {
+    pairs: Vec<(String, Bytes)>,
+}
 
 impl Headers {
     pub(crate) fn push(&mut self, name: String, value: Bytes) {
-        self.0.push((name, value));
+        self.0.get_or_insert_default().pairs.push((name, value));
+    }
+
+    fn pairs(&self) -> &[(String, Bytes)] {
+        self.0.as_ref().map_or(&[], |list| &list.pairs)
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.pairs().iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// The first value with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+        self.pairs().iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
+    #[inline]
     fn size(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.pairs().iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 }
 

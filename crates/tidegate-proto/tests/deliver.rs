@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use tidegate_proto::{
     Message,
-    wire::{self, Batch, Body, FrameReader, Item, OpenBatch, PREFACE, Sealed, read_message, v1},
+    wire::{self, Batch, Body, FrameReader, OpenBatch, PREFACE, Sealed, read_message, v1},
 };
 
 const MOST: u64 = 1 << 30;
@@ -93,11 +93,16 @@ proptest! {
             prop_assert_eq!(&octets, &generated(first, &plain));
             prop_assert_eq!(octets.len(), frame.len());
             let Body::Deliver(batch) = wire::decode(octets.slice(4..), MOST).unwrap() else { panic!() };
-            prop_assert_eq!(batch.size(), plain.iter().map(|one| one.3.size() as u64).sum::<u64>());
-            prop_assert_eq!(batch.last_size(), plain.last().unwrap().3.size() as u64);
-            for (item, (id, one)) in batch.zip((first..).zip(&plain)) {
+            prop_assert_eq!(batch.cursor.size(), plain.iter().map(|one| one.3.size() as u64).sum::<u64>());
+            prop_assert_eq!(batch.cursor.last_size(), plain.last().unwrap().3.size() as u64);
+            prop_assert_eq!(batch.items().count(), plain.len());
+            for (item, (id, one)) in batch.items().zip((first..).zip(&plain)) {
                 let (number, attempt, tracked, message) = one.clone();
-                prop_assert_eq!(item, Item { id, number, attempt, tracked, message });
+                prop_assert_eq!((item.id, item.number), (id, number));
+                prop_assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked));
+                prop_assert_eq!(item.size as usize, message.size());
+                prop_assert_eq!(item.headers(&batch.octets), message.headers().clone());
+                prop_assert_eq!(item.message(&batch.octets), message);
             }
             for ((_, attempt, _, message), at) in part {
                 prop_assert_eq!(read_message(&frame.room, frame.tail.as_ref(), at), Some((message, attempt)));
@@ -122,7 +127,7 @@ proptest! {
             let Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) = slow else {
                 return Err(TestCaseError::fail("the generated code refuses it"));
             };
-            let payloads: Vec<_> = batch.map(|item| item.message.into_payload()).collect();
+            let payloads: Vec<_> = batch.items().map(|item| item.payload_bytes(&batch.octets)).collect();
             let expected: Vec<_> = deliver.messages.into_iter().map(|m| m.payload).collect();
             prop_assert_eq!(payloads, expected);
         } else if slow.is_err() {
@@ -137,8 +142,8 @@ proptest! {
         let Body::Deliver(mut batch) = wire::decode(frame, MOST).unwrap() else { panic!() };
         let left = (all.len() as u64).saturating_sub(count) as usize;
         let taken: usize = all[left..].iter().map(|one| one.3.size()).sum();
-        prop_assert_eq!(batch.truncate(count), taken as u64);
-        prop_assert_eq!((batch.len(), batch.count()), (left as u64, left));
+        prop_assert_eq!(batch.cursor.truncate(&batch.octets, count), taken as u64);
+        prop_assert_eq!((batch.cursor.len(), batch.items().count()), (left as u64, left));
     }
 
     #[test]
@@ -176,7 +181,7 @@ fn unusual_encodings_are_read_like_the_usual_one() {
     for with_group in [false, true] {
         let end = if with_group { odd.len() } else { odd.len() - 2 };
         let batch = Batch::parse(Bytes::copy_from_slice(&odd[..end]), 10).unwrap();
-        let items: Vec<_> = batch.map(|i| (i.id, i.number, i.message.into_payload())).collect();
+        let items: Vec<_> = batch.items().map(|i| (i.id, i.number, i.payload_bytes(&batch.octets))).collect();
         assert_eq!(items, [(9, 5, "a".into()), (10, 6, "b".into())]);
     }
     // A Frame whose Deliver comes in two parts: they are merged.
@@ -185,7 +190,7 @@ fn unusual_encodings_are_read_like_the_usual_one() {
     let mut both = BytesMut::from(&first[4..]);
     both.extend_from_slice(&second[4..]);
     let Body::Deliver(batch) = wire::decode(both.freeze(), 10).unwrap() else { panic!() };
-    assert_eq!(batch.map(|i| i.message.into_payload()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(batch.items().map(|i| i.payload_bytes(&batch.octets)).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
     w.pullers[0].start_waiting();
     w.settle();
     let second = w.recv(0).unwrap();
-    assert_eq!(second.attempt, 1, "a release does not count (OC-8)");
+    assert_eq!(second.attempt(), 1, "a release does not count (OC-8)");
     w.give(0, second, &Verdict::Ack);
     assert_eq!(w.pullers[0].stats().acked, 2);
 }
@@ -152,7 +152,7 @@ fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
     w.settle();
     for attempt in [2, 3] {
         let received = w.recv(0).unwrap();
-        assert_eq!(received.attempt, attempt);
+        assert_eq!(received.attempt(), attempt);
         w.give(0, received, &nack(0));
         w.pass(SECOND);
     }
@@ -262,7 +262,7 @@ fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
     let before = w.recv(0).unwrap();
     w.give(0, before, &Verdict::Ack);
     let killer = w.recv(0).unwrap();
-    assert_eq!((text(&killer).as_str(), killer.attempt), ("killer", 3));
+    assert_eq!((text(&killer).as_str(), killer.attempt()), ("killer", 3));
     assert!(w.recv(0).is_none(), "it is alone");
     w.join(0, 1);
     w.settle();

@@ -57,10 +57,10 @@ struct Ledger {
 impl Ledger {
     fn received(&mut self, pull: usize, received: Received) {
         let name = text(&received);
-        let before = self.seen.insert(name.clone(), (received.attempt, false));
+        let before = self.seen.insert(name.clone(), (received.attempt(), false));
         if let Some((attempt, _)) = before {
             // Higher, unless it was released or its frame was never fully written.
-            assert!(received.attempt >= attempt, "{name}: attempt {} after {attempt}", received.attempt);
+            assert!(received.attempt() >= attempt, "{name}: attempt {} after {attempt}", received.attempt());
         }
         self.held.push((pull, received));
     }
@@ -71,7 +71,7 @@ impl Ledger {
         }
         let (pull, received) = self.held.swap_remove(which % self.held.len());
         let name = text(&received);
-        let open = world.pullers[pull].is_open(received.link);
+        let open = world.pullers[pull].is_open(received.link());
         let verdict = match how {
             0 => Verdict::Nack { delay_ms: 0, reason: "again".into() },
             1 => Verdict::Release,

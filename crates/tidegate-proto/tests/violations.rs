@@ -265,7 +265,7 @@ fn an_outcome_given_before_a_violation_reaches_the_pusher_before_the_close() {
     let (mut puller, link) = puller_with_link();
     puller.receive(NOW, link, deliver(0, &["a", "b"]));
     let received = puller.recv().unwrap();
-    puller.settle(received.link, received.delivery, received.size, received.tracked, &Verdict::Ack);
+    puller.settle(&received, &Verdict::Ack);
     puller.receive(NOW, link, deliver(7, &["c"]));
     let bodies = sent(&mut puller, NOW, link);
     assert!(matches!(&bodies[..], [Body::Ack(_), Body::Close(_)]), "{bodies:?}");

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
 };
@@ -32,6 +32,9 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 
     /// Runs after every use of the machine, still under the lock: passes on what has happened.
     fn after(machine: &mut Self, state: &mut Self::State, signals: &Signals);
+
+    /// A link has been opened and is about to be driven.
+    fn opened(_inner: &mut Inner<Self>, _link: LinkId, _shared: &Arc<Shared<Self>>) {}
 
     /// Whether something has been settled over the link (RD-6).
     fn is_proven(&self, link: LinkId) -> bool;
@@ -156,6 +159,7 @@ impl<M: Role> Shared<M> {
         self.origin + Duration::from_micros(time.0.min(now.0.saturating_add(FAR)))
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Inner<M>> {
         // A panic under the lock is a bug of ours; the machine is still the best account of what is held.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,15 +183,21 @@ impl<M: Role> Shared<M> {
             inner.timer = deadline;
             self.signals.timer.notify_one();
         }
-        if !inner.machine.has_wakes() {
-            return result;
+        if inner.machine.has_wakes() {
+            wake_links(guard, own);
         }
-        inner.machine.take_wakes(&mut inner.wakes);
-        let Inner { wakes, wakers, .. } = inner;
-        let wakers: Vec<_> =
-            wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned()).collect();
-        drop(guard);
-        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// As [`Self::with`], for what is done with every single message: nothing comes of `f` that [`Role::after`] would
+    /// have to pass on.
+    #[inline]
+    pub(crate) fn with_message<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
+        let mut guard = self.lock();
+        let result = f(&mut guard);
+        if guard.machine.has_wakes() {
+            wake_links(guard, None);
+        }
         result
     }
 
@@ -225,8 +235,8 @@ impl<M: Role> Shared<M> {
     }
 
     /// Runs the timer of the socket for as long as it exists: retries that are due.
-    pub(crate) fn spawn_timer(self: &std::sync::Arc<Self>) {
-        let shared = std::sync::Arc::downgrade(self);
+    pub(crate) fn spawn_timer(self: &Arc<Self>) {
+        let shared = Arc::downgrade(self);
         self.runtime.spawn(async move {
             loop {
                 let Some(strong) = shared.upgrade() else { return };
@@ -251,6 +261,17 @@ impl<M: Role> Shared<M> {
             }
         });
     }
+}
+
+/// Wakes the drivers of the links that have something to do, when the lock is free again.
+fn wake_links<M: Role>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>) {
+    let Inner { machine, wakes, wakers, .. } = &mut *guard;
+    machine.take_wakes(wakes);
+    let mut others = wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned());
+    let first = others.next(); // there is seldom another
+    let rest: Vec<_> = others.collect();
+    drop(guard);
+    first.into_iter().chain(rest).for_each(Waker::wake);
 }
 
 impl<M: Role> Inner<M> {

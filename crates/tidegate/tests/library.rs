@@ -212,7 +212,7 @@ async fn with_window_0_credit_exists_only_while_a_recv_waits() {
     assert_eq!(push.stats().queued, 2);
     for name in ["a", "b"] {
         let delivery = within(pull.recv()).await.unwrap().unwrap();
-        assert_eq!(delivery.payload(), name);
+        assert_eq!(delivery.payload(), name.as_bytes());
         delivery.ack();
     }
     within(push.finish(LONG)).await.unwrap();
@@ -339,7 +339,7 @@ async fn one_listener_serves_several_pipelines_of_several_sockets() {
     for name in ["blue", "red"] {
         let pull = pull().connect(at.replace("/red", &format!("/{name}"))).build().await.unwrap();
         let delivery = within(pull.recv()).await.unwrap().unwrap();
-        assert_eq!(delivery.payload(), name);
+        assert_eq!(delivery.payload(), name.as_bytes());
         delivery.ack();
     }
     within(red.finish(LONG)).await.unwrap();

@@ -47,7 +47,7 @@ impl Tally {
     /// # Errors
     /// When it is none, or contradicts an earlier one.
     pub(crate) fn add(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
-        self.count(Report::read(delivery.payload(), delivery.headers())?)
+        self.count(Report::read(delivery.payload(), &delivery.headers())?)
     }
 
     fn count(&mut self, report: Report) -> anyhow::Result<()> {

@@ -66,7 +66,8 @@ impl Rendering {
         if !self.json {
             return Ok(Cow::Borrowed(delivery.payload()));
         }
-        let headers = delivery.headers().iter().map(|(name, value)| (name, &value[..]));
+        let headers = delivery.headers();
+        let headers = headers.iter().map(|(name, value)| (name, &value[..]));
         let envelope =
             Envelope::new(delivery.id().to_string(), delivery.attempt(), headers, delivery.payload());
         Ok(Cow::Owned(serde_json::to_vec(&envelope)?))

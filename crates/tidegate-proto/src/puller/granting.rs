@@ -13,7 +13,7 @@ use crate::{links::LinkId, time::Time};
 /// waits again at once, and would only pay for the recall. A window of 0 does not wait (CR-7).
 const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
 
-impl Puller {
+impl<H: Clone + Default> Puller<H> {
     /// Each link's part of the budget changes with the number of links (CR-9).
     pub(super) fn share_out(&mut self) {
         let window = self.settings.window.targets();

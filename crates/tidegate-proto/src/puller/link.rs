@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     outcomes::{Outcomes, Verdict},
+    received::Queued,
     stats::PullLinkStats,
 };
 use crate::{credit::Granting, links::LinkId, session::Session, time::Time, wire::Batch};
@@ -28,10 +29,12 @@ pub(super) enum Leaving {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PullLink {
+pub(super) struct PullLink<H> {
     pub(super) session: Session,
     pub(super) grant: Granting,
-    pub(super) inbox: VecDeque<Batch>,
+    pub(super) inbox: VecDeque<Queued<H>>,
+    /// What its deliveries carry.
+    pub(super) home: H,
     /// Messages and octets in the inbox.
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
@@ -56,12 +59,13 @@ pub(super) struct PullLink {
     received_bytes: u64,
 }
 
-impl PullLink {
+impl<H: Clone + Default> PullLink<H> {
     pub(super) fn new(session: Session) -> Self {
         Self {
             session,
             grant: Granting::default(),
             inbox: VecDeque::new(),
+            home: H::default(),
             queued: 0,
             queued_bytes: 0,
             outcomes: Outcomes::default(),
@@ -81,12 +85,13 @@ impl PullLink {
         }
     }
 
-    pub(super) fn push(&mut self, batch: Batch) {
-        self.queued += batch.len();
-        self.queued_bytes += batch.size();
-        self.received += batch.len();
-        self.received_bytes += batch.size();
-        self.inbox.push_back(batch);
+    pub(super) fn push(&mut self, id: LinkId, Batch { octets, cursor }: Batch) {
+        self.queued += cursor.len();
+        self.queued_bytes += cursor.size();
+        self.received += cursor.len();
+        self.received_bytes += cursor.size();
+        let (instance, home) = (self.session.peer.instance, self.home.clone());
+        self.inbox.push_back(Queued::new(octets, cursor, id, instance, home));
     }
 
     /// Whether outcomes must go out now (OC-5).
@@ -115,10 +120,10 @@ impl PullLink {
         let before = self.queued;
         while count > 0 {
             let Some(batch) = self.inbox.back_mut() else { break };
-            let part = count.min(batch.len());
-            let first = batch.next_id() + batch.len() - part;
+            let part = count.min(batch.cursor.len());
+            let first = batch.cursor.next_id() + batch.cursor.len() - part;
             let bytes = batch.truncate(part);
-            if batch.is_empty() {
+            if batch.cursor.is_empty() {
                 self.inbox.pop_back();
             }
             self.outcomes.push(first, part, bytes, &Verdict::Release);

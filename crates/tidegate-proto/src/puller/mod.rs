@@ -10,6 +10,7 @@ mod granting;
 mod link;
 mod outcomes;
 mod receive;
+mod received;
 mod settings;
 mod stats;
 
@@ -18,36 +19,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::link::{Leaving, PullLink};
 pub use self::{
     outcomes::Verdict,
+    received::Received,
     settings::{PullerSettings, Window},
     stats::{PullLinkStats, PullStats},
 };
 use crate::{
     close::LinkEnd,
     links::{LinkId, Links},
-    message::{InstanceId, Message, MessageId},
+    message::InstanceId,
     time::Time,
     violation::{Code, SettingError},
+    wire::Item,
 };
-
-/// A delivery for the application. It must be settled with exactly one [`Puller::settle`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Received {
-    /// The link that it came over.
-    pub link: LinkId,
-    /// Its delivery id on that link.
-    pub delivery: u64,
-    /// Names the message at every attempt.
-    pub id: MessageId,
-    /// 1 for the first.
-    pub attempt: u32,
-    /// The sender waits for the outcome.
-    pub tracked: bool,
-    /// Its size, for [`Puller::settle`].
-    pub size: u64,
-    /// Payload and headers.
-    pub message: Message,
-}
 
 /// What happens inside a puller that its owner may want to know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +40,11 @@ pub enum PullerEvent {
     Ended(LinkId),
 }
 
-/// The machine of the puller role.
+/// The machine of the puller role. `H`: see [`Received`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Puller {
+pub struct Puller<H = ()> {
     settings: PullerSettings,
-    links: Links<PullLink>,
+    links: Links<PullLink<H>>,
     /// Slots of links that the peer connected (HS-9).
     slots: BTreeMap<(InstanceId, u64), LinkId>,
     /// Links with messages for the application, in turn.
@@ -91,7 +74,7 @@ pub struct Puller {
     stats: PullStats,
 }
 
-impl Puller {
+impl<H: Clone + Default> Puller<H> {
     /// A puller without links.
     ///
     /// # Errors
@@ -121,8 +104,16 @@ impl Puller {
         })
     }
 
+    /// What deliveries of this link shall carry from now on; until then they carry the default.
+    pub fn set_home(&mut self, link: LinkId, home: H) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.home = home;
+        }
+    }
+
     /// The next delivery for the application: links take turns, a batch each; within a link in the order of ids (DL-7).
-    pub fn recv(&mut self) -> Option<Received> {
+    #[inline]
+    pub fn recv(&mut self) -> Option<Received<H>> {
         if self.leaving {
             return None;
         }
@@ -137,30 +128,21 @@ impl Puller {
                 self.turn.pop_front();
                 continue;
             };
-            let item = batch.next();
-            if batch.is_empty() {
+            let received = batch.next();
+            if batch.cursor.is_empty() {
                 link.inbox.pop_front();
                 self.turn.rotate_left(1);
             }
-            let Some(item) = item else { continue };
-            let size = item.message.size() as u64;
+            let Some(received) = received else { continue };
             link.queued -= 1;
-            link.queued_bytes -= size;
+            link.queued_bytes -= received.size();
             self.queued -= 1;
             self.in_flight += 1;
-            self.stats.redelivered += u64::from(item.attempt > 1);
+            self.stats.redelivered += u64::from(received.item.attempt > 1);
             if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
                 wake(&mut self.wakes, id, link);
             }
-            return Some(Received {
-                link: id,
-                delivery: item.id,
-                id: MessageId { instance: link.session.peer.instance, number: item.number },
-                attempt: item.attempt,
-                tracked: item.tracked,
-                size,
-                message: item.message,
-            });
+            return Some(received);
         }
     }
 
@@ -197,16 +179,12 @@ impl Puller {
     ///
     /// True if an Ack is due now although deliveries wait for the application (OC-5): one that shares its thread with the
     /// driver should let that run, or the pusher waits for credit that is there.
-    pub fn settle(
-        &mut self,
-        link: LinkId,
-        delivery: u64,
-        size: u64,
-        tracked: bool,
-        verdict: &Verdict,
-    ) -> bool {
+    #[inline]
+    pub fn settle(&mut self, received: &Received<H>, verdict: &Verdict) -> bool {
         self.in_flight -= 1;
-        let id = link;
+        let id = received.link();
+        let Item { id: delivery, size, .. } = received.item;
+        let (size, tracked) = (u64::from(size), received.item.is_tracked());
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else {
             self.stats.dropped += 1;
             return false;
@@ -320,7 +298,8 @@ impl Puller {
 }
 
 /// Names a link to the driver as having something to do, once.
-fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink) {
+#[inline]
+fn wake<H>(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink<H>) {
     if !link.session.woken {
         link.session.woken = true;
         wakes.push(id);

@@ -25,19 +25,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Octets of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
 const ACK_OCTETS: usize = 48 * 1_024;
 
-impl Puller {
+impl<H: Clone + Default> Puller<H> {
     fn handle_deliver(&mut self, id: LinkId, batch: Batch) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if link.ended || link.leaving == Leaving::Skipped {
             return Err(Violation::unexpected("Deliver after End or after the Skip of a leaving puller"));
         }
         let before = link.grant.outstanding();
-        link.grant.accept(batch.next_id(), batch.len(), batch.size(), batch.last_size())?;
+        let new = batch.cursor;
+        link.grant.accept(new.next_id(), new.len(), new.size(), new.last_size())?;
         self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
-        self.stats.received += batch.len();
-        self.stats.received_bytes += batch.size();
-        self.queued += batch.len();
-        link.push(batch);
+        self.stats.received += new.len();
+        self.stats.received_bytes += new.size();
+        self.queued += new.len();
+        link.push(id, batch);
         if !link.in_turn {
             link.in_turn = true;
             self.turn.push_back(id);
@@ -165,7 +166,7 @@ impl Puller {
     }
 }
 
-impl Machine for Puller {
+impl<H: Clone + Default> Machine for Puller<H> {
     fn role(&self) -> Role {
         Role::Puller
     }

@@ -177,6 +177,45 @@ impl Pusher {
         Ok(self.accept(message, tracked))
     }
 
+    /// Accepts a message without headers if it can go straight to a link: the way of nearly all messages while credit
+    /// lasts. `None` if it cannot, for [`Self::send`] to decide.
+    #[inline]
+    pub fn send_direct(&mut self, message: &Message) -> Option<Accepted> {
+        let size = message.payload().len();
+        // A promise might need that link, and what waits comes first.
+        let open = self.phase.accepts().is_ok() && self.reserved == 0 && self.backlog.is_empty();
+        let fits = message.headers().is_empty() && size as u64 <= self.settings.max_message;
+        let room = self.held() < self.settings.max_held
+            && self.stats.held_bytes < self.settings.max_held_bytes;
+        if !(open && fits && room) {
+            return None;
+        }
+        let id = loop {
+            let id = *self.ring.front()?;
+            match self.links.get_mut(id) {
+                Some(link) if link.is_eligible(&self.settings) => break id,
+                Some(link) => link.in_ring = false,
+                None => {}
+            }
+            self.ring.pop_front();
+        };
+        let accepted = self.number(size);
+        let link = self.links.get_mut(id)?;
+        link.put(accepted.number, 1, Extra::default(), message);
+        self.stats.sent += 1;
+        if !link.is_eligible(&self.settings) {
+            link.in_ring = false;
+            self.ring.pop_front();
+        } else if self.ring.len() > 1 {
+            self.ring.rotate_left(1);
+        }
+        if !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+        Some(accepted)
+    }
+
     /// Promises room for one message to a later [`Self::send_reserved`].
     ///
     /// # Errors
@@ -237,13 +276,19 @@ impl Pusher {
         self.stats.accepted - self.stats.acked - self.stats.rejected
     }
 
-    fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
-        let size = message.size();
+    #[inline]
+    fn number(&mut self, size: usize) -> Accepted {
         let number = self.next_number;
         self.next_number += 1;
         self.stats.accepted += 1;
         self.stats.accepted_bytes += size as u64;
         self.stats.held_bytes += size as u64;
+        Accepted { number, size }
+    }
+
+    fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
+        let accepted = self.number(message.size());
+        let number = accepted.number;
         let target = if self.backlog.is_empty() { self.next_in_ring() } else { None };
         match target {
             Some(link) => self.assign(link, number, 1, Extra { losses: 0, tracked }, &message),
@@ -251,7 +296,7 @@ impl Pusher {
                 self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked, message });
             }
         }
-        Accepted { number, size }
+        accepted
     }
 
     /// The link whose turn it is; it has left the ring, and comes back with [`Self::assign`].

@@ -279,8 +279,7 @@ impl World {
     }
 
     pub fn give(&mut self, pull: usize, received: Received, verdict: &Verdict) {
-        let Received { link, delivery, size, tracked, .. } = received;
-        self.pullers[pull].settle(link, delivery, size, tracked, verdict);
+        self.pullers[pull].settle(&received, verdict);
         self.settle();
     }
 
@@ -288,7 +287,7 @@ impl World {
     pub fn ack_all(&mut self, pull: usize) -> Vec<(String, u32)> {
         let mut all = Vec::new();
         while let Some(received) = self.recv(pull) {
-            all.push((text(&received), received.attempt));
+            all.push((text(&received), received.attempt()));
             self.give(pull, received, &Verdict::Ack);
         }
         all
@@ -296,7 +295,7 @@ impl World {
 }
 
 pub fn text(received: &Received) -> String {
-    String::from_utf8_lossy(received.message.payload()).into_owned()
+    String::from_utf8_lossy(received.payload()).into_owned()
 }
 
 fn step<M: Machine>(machine: &mut M, end: &mut End, from: &mut VecDeque<u8>, now: Time, stuck: bool) -> bool {

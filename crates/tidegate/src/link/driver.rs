@@ -63,7 +63,11 @@ pub(super) async fn drive<M: Role>(
     stream: BoxStream,
     mut reader: FrameReader,
 ) -> (Option<LinkEnd>, bool, bool) {
-    reader.open(shared.with(|inner| inner.machine.frame_limit()));
+    reader.open(shared.with(|inner| {
+        M::opened(inner, link, &shared);
+        inner.machine.frame_limit()
+    }));
+    let mut attached = Attached { shared: &shared.clone(), link, done: false };
     let sleep_until = Instant::now();
     let mut driver = Driver {
         link,
@@ -78,6 +82,7 @@ pub(super) async fn drive<M: Role>(
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
     let Driver { shared, mut stream, .. } = driver;
+    attached.done = true;
     let result = shared.with(|inner| {
         inner.forget_waker(link);
         let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
@@ -87,6 +92,22 @@ pub(super) async fn drive<M: Role>(
     // The peer has said Close, or does not answer: nothing is lost by not waiting any longer.
     let _ = stream.shutdown().await;
     result
+}
+
+/// Sees to it that a link does not outlive its driver, also when the runtime is shut down.
+struct Attached<'a, M: Role> {
+    shared: &'a Shared<M>,
+    link: LinkId,
+    done: bool,
+}
+
+impl<M: Role> Drop for Attached<'_, M> {
+    fn drop(&mut self) {
+        if !self.done {
+            let now = self.shared.now();
+            self.shared.with(|inner| inner.machine.lost(now, self.link, "the runtime has been shut down"));
+        }
+    }
 }
 
 impl<M: Role> Driver<M> {

@@ -1,57 +1,67 @@
 //! A message in the hands of the application.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Headers, Message, MessageId, Puller, Received, Verdict};
+use tidegate_proto::{Headers, Message, MessageId, Received, Verdict};
 
+use super::state::{Home, PullMachine};
 use crate::shared::Shared;
 
 /// A delivery: exactly one attempt to have a message processed. Give it an outcome with [`ack`](Self::ack),
 /// [`nack`](Self::nack), [`reject`](Self::reject) or [`release`](Self::release), in any order and from any task.
 /// Dropped without one, also by a panic, it is nacked.
 ///
-/// The payload is a slice of what was read from the connection: held for long, it keeps up to 256 KiB alive. Copy a small
-/// payload that is to outlive its delivery.
+/// The payload lies in what was read from the connection: held for long, a delivery keeps up to 256 KiB alive. Copy a
+/// small payload that is to outlive it.
 pub struct Delivery {
-    shared: Arc<Shared<Puller>>,
-    received: Received,
-    settled: bool,
+    received: Received<Home>,
+    /// 0 until it has its outcome. Of 8 octets, because deliveries are moved about a lot: a copy of odd octets at the
+    /// end of a structure is read back before it is written, and stalls.
+    settled: u64,
 }
 
 impl Delivery {
-    pub(super) fn new(shared: Arc<Shared<Puller>>, received: Received) -> Self {
-        Self { shared, received, settled: false }
+    #[inline]
+    pub(super) fn new(received: Received<Home>) -> Self {
+        Self { received, settled: 0 }
     }
 
     /// What was sent.
+    #[inline]
     #[must_use]
-    pub fn payload(&self) -> &Bytes {
-        self.received.message.payload()
+    pub fn payload(&self) -> &[u8] {
+        self.received.payload()
+    }
+
+    /// What was sent, for keeping beyond the delivery: it shares the memory that was read from the connection.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.received.payload_bytes()
     }
 
     /// The headers that were sent with it.
     #[must_use]
-    pub fn headers(&self) -> &Headers {
-        self.received.message.headers()
+    pub fn headers(&self) -> Headers {
+        self.received.headers()
     }
 
-    /// Payload and headers.
+    /// Payload and headers, for sending them on, for example.
     #[must_use]
-    pub fn message(&self) -> &Message {
-        &self.received.message
+    pub fn message(&self) -> Message {
+        self.received.message()
     }
 
     /// Names the message: the same at every attempt, so that repeats can be recognised.
     #[must_use]
     pub fn id(&self) -> MessageId {
-        self.received.id
+        self.received.id()
     }
 
     /// 1 for the first attempt; more if earlier ones were nacked, or lost with their link.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.received.attempt
+        self.received.attempt()
     }
 
     /// Processed.
@@ -89,27 +99,38 @@ impl Delivery {
     /// Whether its link is gone: an outcome would reach nobody, and the message goes, or has gone, to another puller.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
-        !self.shared.with(|inner| inner.machine.is_open(self.received.link))
+        let link = self.received.link();
+        self.shared().is_none_or(|shared| !shared.with(|inner| inner.machine.is_open(link)))
     }
 
     /// Waits until its link is gone. Cancel safe.
     pub async fn orphaned(&self) {
-        let link = self.received.link;
-        self.shared.until(|inner| (!inner.machine.is_open(link)).then_some(())).await;
+        let link = self.received.link();
+        if let Some(shared) = self.shared() {
+            shared.until(|inner| (!inner.machine.is_open(link)).then_some(())).await;
+        }
     }
 
+    /// Every link that is driven has a home.
+    #[inline]
+    fn shared(&self) -> Option<&Shared<PullMachine>> {
+        self.received.home().0.as_deref()
+    }
+
+    #[inline]
     fn settle(&mut self, verdict: &Verdict) {
-        self.settled = true;
-        let Received { link, delivery, size, tracked, .. } = self.received;
-        self.shared.with(|inner| {
-            inner.state.yield_due |= inner.machine.settle(link, delivery, size, tracked, verdict);
-        });
+        self.settled = 1;
+        if let Some(shared) = self.shared() {
+            shared.with_message(|inner| {
+                inner.state.yield_due |= inner.machine.settle(&self.received, verdict);
+            });
+        }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.settled {
+        if self.settled == 0 {
             self.settle(&Verdict::Nack { delay_ms: 0, reason: "dropped without an outcome".to_owned() });
         }
     }
@@ -120,7 +141,7 @@ impl std::fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("id", &self.id())
             .field("attempt", &self.attempt())
-            .field("payload", self.payload())
+            .field("payload", &self.payload_bytes())
             .finish_non_exhaustive()
     }
 }

@@ -7,10 +7,10 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{Machine, PullLinkStats, PullStats, Puller};
+use tidegate_proto::{Machine, PullLinkStats, PullStats};
 use tokio::time::timeout;
 
-use self::state::is_over;
+use self::state::{PullMachine, is_over};
 pub use self::{builder::PullBuilder, delivery::Delivery, stream::PullStream};
 use crate::{
     endpoint::Endpoint,
@@ -32,7 +32,7 @@ pub struct Pull {
 
 /// What clones share; links and deliveries hold `shared` only.
 struct Handle {
-    shared: Arc<Shared<Puller>>,
+    shared: Arc<Shared<PullMachine>>,
 }
 
 impl Pull {
@@ -41,11 +41,11 @@ impl Pull {
         PullBuilder::default()
     }
 
-    fn new(shared: Arc<Shared<Puller>>) -> Self {
+    fn new(shared: Arc<Shared<PullMachine>>) -> Self {
         Self { handle: Arc::new(Handle { shared }) }
     }
 
-    fn shared(&self) -> &Arc<Shared<Puller>> {
+    fn shared(&self) -> &Arc<Shared<PullMachine>> {
         &self.handle.shared
     }
 
@@ -58,19 +58,20 @@ impl Pull {
     /// # Cancel safety
     /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
     pub async fn recv(&self) -> Result<Option<Delivery>, RecvError> {
+        match self.shared().with_message(take) {
+            Some(delivery) => Ok(Some(delivery)),
+            None => self.wait().await,
+        }
+    }
+
+    /// The way of a `recv` for which nothing was there.
+    async fn wait(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
-        let next = shared.with(|inner| {
-            if std::mem::take(&mut inner.state.yield_due) { None } else { Some(self.next(inner)) }
-        });
-        let next = match next {
-            Some(next) => next,
-            None => {
-                // Before a delivery is taken, so that nothing is lost if this is cancelled.
-                tokio::task::yield_now().await;
-                shared.with(|inner| self.next(inner))
-            }
-        };
-        if let Some(result) = next {
+        if shared.with(|inner| std::mem::take(&mut inner.state.yield_due)) {
+            // Before a delivery is taken, so that nothing is lost if this is cancelled.
+            tokio::task::yield_now().await;
+        }
+        if let Some(result) = shared.with(|inner| self.next(inner)) {
             return result;
         }
         let _waiting = Waiting::new(shared);
@@ -93,10 +94,9 @@ impl Pull {
         self.shared().with(|inner| self.next(inner)).unwrap_or(Ok(None))
     }
 
-    #[inline]
-    fn next(&self, inner: &mut Inner<Puller>) -> Option<Result<Option<Delivery>, RecvError>> {
+    fn next(&self, inner: &mut Inner<PullMachine>) -> Option<Result<Option<Delivery>, RecvError>> {
         if let Some(received) = inner.machine.recv() {
-            return Some(Ok(Some(Delivery::new(self.shared().clone(), received))));
+            return Some(Ok(Some(Delivery::new(received))));
         }
         if let Some(refusal) = inner.places.refused.pop() {
             return Some(Err(RecvError::Refused(Box::new(refusal))));
@@ -177,7 +177,16 @@ impl std::fmt::Debug for Pull {
     }
 }
 
-fn leave(shared: &Arc<Shared<Puller>>) {
+/// The next delivery, unless a link should run first (OC-5) or others wait and have to hear of what is left.
+#[inline]
+fn take(inner: &mut Inner<PullMachine>) -> Option<Delivery> {
+    if inner.state.yield_due || inner.state.waiting > 0 {
+        return None;
+    }
+    inner.machine.recv().map(Delivery::new)
+}
+
+fn leave(shared: &Arc<Shared<PullMachine>>) {
     shared.with(|inner| {
         inner.machine.leave();
         inner.state.closed = true;
@@ -194,10 +203,10 @@ impl Drop for Handle {
 }
 
 /// Tells the machine that a `recv` waits, for as long as it does: then every link has credit (CR-6).
-struct Waiting<'a>(&'a Shared<Puller>);
+struct Waiting<'a>(&'a Shared<PullMachine>);
 
 impl<'a> Waiting<'a> {
-    fn new(shared: &'a Shared<Puller>) -> Self {
+    fn new(shared: &'a Shared<PullMachine>) -> Self {
         shared.with(|inner| {
             inner.state.waiting += 1;
             inner.machine.start_waiting();

@@ -1,8 +1,16 @@
 //! What a puller's handles keep beside the machine, under the same lock.
 
+use std::sync::Arc;
+
 use tidegate_proto::{LinkId, Puller, PullerEvent};
 
-use crate::shared::{Inner, Role, Signals};
+use crate::shared::{Inner, Role, Shared, Signals};
+
+/// Where a delivery is settled. Deliveries share it by batch: one reference for each would cost as much as the lock.
+#[derive(Clone, Default)]
+pub(crate) struct Home(pub(super) Option<Arc<Shared<PullMachine>>>);
+
+pub(crate) type PullMachine = Puller<Home>;
 
 pub(crate) struct PullState {
     expect: Option<usize>,
@@ -22,7 +30,7 @@ impl PullState {
 }
 
 /// Whether every expected pusher has ended its stream (ST-6).
-pub(super) fn is_over(inner: &Inner<Puller>) -> bool {
+pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
     let (state, places) = (&inner.state, &inner.places);
     let connected_done = places.dialing == 0;
     let bound_done = match state.expect {
@@ -32,7 +40,7 @@ pub(super) fn is_over(inner: &Inner<Puller>) -> bool {
     !state.keep && connected_done && bound_done && !inner.machine.has_queued()
 }
 
-impl Role for Puller {
+impl Role for PullMachine {
     type State = PullState;
 
     fn after(machine: &mut Self, state: &mut PullState, signals: &Signals) {
@@ -43,6 +51,10 @@ impl Role for Puller {
         if state.waiting > 0 && machine.has_queued() {
             signals.ready.notify_one();
         }
+    }
+
+    fn opened(inner: &mut Inner<Self>, link: LinkId, shared: &Arc<Shared<Self>>) {
+        inner.machine.set_home(link, Home(Some(shared.clone())));
     }
 
     fn is_proven(&self, link: LinkId) -> bool {

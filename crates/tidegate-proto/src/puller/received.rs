@@ -1,0 +1,119 @@
+//! What the application is handed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    links::LinkId,
+    message::{Headers, InstanceId, Message, MessageId},
+    wire::{Cursor, Item},
+};
+
+/// What the deliveries of one batch have in common: one count of references for all that they need.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Origin<H> {
+    octets: Bytes,
+    link: LinkId,
+    instance: InstanceId,
+    home: H,
+}
+
+/// A batch in an inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Queued<H> {
+    origin: Arc<Origin<H>>,
+    pub(super) cursor: Cursor,
+}
+
+impl<H> Queued<H> {
+    pub(super) fn new(octets: Bytes, cursor: Cursor, link: LinkId, instance: InstanceId, home: H) -> Self {
+        Self { origin: Arc::new(Origin { octets, link, instance, home }), cursor }
+    }
+
+    /// The next delivery.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Received<H>> {
+        let item = self.cursor.next(&self.origin.octets)?;
+        Some(Received { item, origin: self.origin.clone() })
+    }
+
+    /// Takes off the last `count` messages and returns their size.
+    pub(super) fn truncate(&mut self, count: u64) -> u64 {
+        self.cursor.truncate(&self.origin.octets, count)
+    }
+}
+
+/// A delivery for the application. It must be settled with exactly one [`super::Puller::settle`].
+///
+/// `H` is what the owner of the machine gave to [`super::Puller::set_home`], to be found again with every delivery.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Received<H = ()> {
+    pub(super) item: Item,
+    origin: Arc<Origin<H>>,
+}
+
+impl<H> Received<H> {
+    /// The link that it came over.
+    #[inline]
+    #[must_use]
+    pub fn link(&self) -> LinkId {
+        self.origin.link
+    }
+
+    /// Its delivery id on that link.
+    #[must_use]
+    pub fn delivery(&self) -> u64 {
+        self.item.id
+    }
+
+    /// Names the message at every attempt.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        MessageId { instance: self.origin.instance, number: self.item.number }
+    }
+
+    /// 1 for the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.item.attempt
+    }
+
+    /// Octets as byte credit counts them (CR-4).
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.item.size.into()
+    }
+
+    /// The payload.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.item.payload(&self.origin.octets)
+    }
+
+    /// The payload, sharing the memory that was read from the connection.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.item.payload_bytes(&self.origin.octets)
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        self.item.headers(&self.origin.octets)
+    }
+
+    /// Payload and headers.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        self.item.message(&self.origin.octets)
+    }
+
+    /// What was given to [`super::Puller::set_home`].
+    #[inline]
+    #[must_use]
+    pub fn home(&self) -> &H {
+        &self.origin.home
+    }
+}

@@ -1,0 +1,317 @@
+//! A received batch: checked as a whole, then taken message by message, without copying.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::fields::{Fields, Unread, delimited, skip_unknown};
+use crate::{
+    message::{Headers, Message},
+    violation::{Code, Violation},
+    wire::{MAX_NUMBER, v1, varint},
+};
+
+/// The sender waits for the outcome.
+const TRACKED: u32 = 1;
+
+/// A received message: what it says of itself, and where in the octets of its batch it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// Its delivery id (DL-1).
+    pub id: u64,
+    /// Its number (DL-2).
+    pub number: u64,
+    /// 1 or more (DL-3).
+    pub attempt: u32,
+    /// Octets as byte credit counts them (CR-4).
+    pub size: u32,
+    /// [`TRACKED`]. Every field has 4 or 8 octets, because items are moved about a lot: a copy of odd octets at the
+    /// end of a structure is read back before it is written, and stalls.
+    flags: u32,
+    /// Where the fields of the message begin and end, and its payload among them.
+    start: u32,
+    end: u32,
+    payload_start: u32,
+    payload_end: u32,
+}
+
+impl Item {
+    /// Whether the sender waits for the outcome (OC-5).
+    #[inline]
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        self.flags & TRACKED != 0
+    }
+
+    /// The payload; `octets` are those of its batch.
+    #[inline]
+    #[must_use]
+    pub fn payload<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
+        octets.get(self.payload_start as usize..self.payload_end as usize).unwrap_or_default()
+    }
+
+    /// The payload, sharing the memory of its batch.
+    #[must_use]
+    pub fn payload_bytes(&self, octets: &Bytes) -> Bytes {
+        octets.slice_ref(self.payload(octets))
+    }
+
+    /// The headers. Their values share the memory of the batch.
+    #[must_use]
+    pub fn headers(&self, octets: &Bytes) -> Headers {
+        if u64::from(self.size) == u64::from(self.payload_end - self.payload_start) {
+            return Headers::default(); // names have at least one octet (DL-5)
+        }
+        let message = octets.get(self.start as usize..self.end as usize).unwrap_or_default();
+        let message = octets.slice_ref(message);
+        Fields::of(&message).map_or_else(|_| Headers::default(), |fields| fields.headers(&message))
+    }
+
+    /// Payload and headers.
+    #[must_use]
+    pub fn message(&self, octets: &Bytes) -> Message {
+        Message::from_parts(self.payload_bytes(octets), self.headers(octets))
+    }
+}
+
+/// Which messages of a batch have not been taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    at: usize,
+    next_id: u64,
+    next_number: u64,
+    left: u64,
+    size: u64,
+    last_size: u64,
+}
+
+impl Cursor {
+    /// Delivery id of the next message to be taken.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// How many messages are left.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether all have been taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The size (CR-4) of what is left.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The size of the last message.
+    #[must_use]
+    pub fn last_size(&self) -> u64 {
+        self.last_size
+    }
+
+    /// The next message; `octets` are those of the batch.
+    #[inline]
+    pub fn next(&mut self, octets: &[u8]) -> Option<Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut at = self.at;
+        if *octets.get(at)? != 0x1a {
+            at = pass_over(octets, at)?;
+        }
+        at += 1;
+        let length = usize::try_from(varint::get(octets, &mut at)?).ok()?;
+        let end = at + length;
+        let fields = Fields::of(octets.get(at..end)?).ok()?;
+        let number = self.next_number.wrapping_add_signed(fields.gap);
+        let item = Item {
+            id: self.next_id,
+            number,
+            attempt: fields.attempt.max(1),
+            // All of these are below the limit of a frame, 2^31.
+            size: fields.size as u32,
+            flags: if fields.tracked { TRACKED } else { 0 },
+            start: at as u32,
+            end: end as u32,
+            payload_start: (at + fields.payload.start) as u32,
+            payload_end: (at + fields.payload.end) as u32,
+        };
+        self.at = end;
+        self.next_id += 1;
+        self.next_number = number + 1;
+        self.left -= 1;
+        self.size -= fields.size;
+        Some(item)
+    }
+
+    /// Takes off the last `count` messages without handing them out, and returns their size (RC-4).
+    pub fn truncate(&mut self, octets: &[u8], count: u64) -> u64 {
+        let count = count.min(self.left);
+        let mut rest = *self;
+        let (mut kept, mut last) = (0, 0);
+        for _ in 0..self.left - count {
+            last = rest.next(octets).map_or(0, |item| item.size.into());
+            kept += last;
+        }
+        let taken = self.size - kept;
+        (self.left, self.size, self.last_size) = (self.left - count, kept, last);
+        taken
+    }
+}
+
+/// The first message at or after `at`: what stands before it has been read.
+#[cold]
+fn pass_over(octets: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *octets.get(at)? {
+            0x1a => return Some(at),
+            0x08 | 0x10 => {
+                at += 1;
+                varint::get(octets, &mut at)?;
+            }
+            _ => skip_unknown(octets, &mut at, &[]).ok()?,
+        }
+    }
+}
+
+/// A received `Deliver`, checked as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Batch {
+    /// The octets in which its items lie.
+    pub octets: Bytes,
+    /// At its first message.
+    pub cursor: Cursor,
+}
+
+impl Batch {
+    /// The `Deliver` inside a frame, if it is one in the usual encoding.
+    pub(in crate::wire) fn inside(frame: &Bytes) -> Option<Bytes> {
+        let mut at = 1;
+        if frame.first() != Some(&0x12) {
+            return None;
+        }
+        let length = varint::get(frame, &mut at)?;
+        (length == (frame.len() - at) as u64).then(|| frame.slice(at..))
+    }
+
+    /// Checks a `Deliver` message (FR-4, DL-2, DL-4, DL-5, DL-6).
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn parse(deliver: Bytes, max_message: u64) -> Result<Self, Violation> {
+        let odd = match scan(&deliver, max_message) {
+            Ok(cursor) => return Ok(Self { octets: deliver, cursor }),
+            Err(Unread::Wrong(violation)) => return Err(violation),
+            Err(Unread::Odd) => v1::Deliver::decode(deliver),
+        };
+        let plain = odd.map_err(|e| Violation::malformed(format!("not a Deliver: {e}")))?.encode_to_vec();
+        let plain = Bytes::from(plain);
+        match scan(&plain, max_message) {
+            Ok(cursor) => Ok(Self { octets: plain, cursor }),
+            Err(Unread::Wrong(violation)) => Err(violation),
+            Err(Unread::Odd) => Err(Violation::malformed("a group")),
+        }
+    }
+
+    /// Its messages, in order.
+    pub fn items(&self) -> impl Iterator<Item = Item> {
+        let mut cursor = self.cursor;
+        std::iter::from_fn(move || cursor.next(&self.octets))
+    }
+}
+
+/// What a scan has found so far.
+#[derive(Default)]
+struct Found {
+    first_id: u64,
+    first_number: u64,
+    count: u64,
+    size: u64,
+    last_size: u64,
+    /// Numbers relative to `first_number`, which may come after the messages. No frame has 2^31 messages, and a gap
+    /// is below 2^64, so that 2^95 is never reached.
+    offset: i128,
+    lowest: i128,
+    highest: i128,
+}
+
+fn scan(deliver: &[u8], max_message: u64) -> Result<Cursor, Unread> {
+    let mut found = Found::default();
+    let mut at = 0;
+    while at < deliver.len() {
+        match deliver[at] {
+            0x1a => {
+                at += 1;
+                let octets = delimited(deliver, &mut at).ok_or("a message does not end")?;
+                found.message(&Fields::of(octets)?, max_message)?;
+            }
+            0x08 => {
+                at += 1;
+                found.first_id = varint::get(deliver, &mut at).ok_or("first_id does not end")?;
+            }
+            0x10 => {
+                at += 1;
+                found.first_number = varint::get(deliver, &mut at).ok_or("first_number does not end")?;
+            }
+            _ => skip_unknown(deliver, &mut at, &[1, 2, 3])?,
+        }
+    }
+    found.check()
+}
+
+impl Found {
+    #[inline]
+    fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Unread> {
+        if fields.size > max_message {
+            let detail = format!("a message has {} octets, but max_message is {max_message}", fields.size);
+            return Err(Unread::Wrong(Violation::new(Code::MessageSize, "DL-4", detail)));
+        }
+        if fields.gap != 0 {
+            self.jump(fields.gap)?;
+        }
+        self.count += 1;
+        self.last_size = fields.size;
+        self.size += fields.size;
+        Ok(())
+    }
+
+    /// The number of this message does not follow on. `offset` is what gaps add to the count.
+    #[cold]
+    fn jump(&mut self, gap: i64) -> Result<(), Unread> {
+        if self.count == 0 {
+            let detail = "the first message of a batch has a gap";
+            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-2", detail)));
+        }
+        let before = self.offset + i128::from(self.count) - 1;
+        self.offset += i128::from(gap);
+        let after = self.offset + i128::from(self.count);
+        self.highest = self.highest.max(before).max(after);
+        self.lowest = self.lowest.min(after);
+        Ok(())
+    }
+
+    fn check(self) -> Result<Cursor, Unread> {
+        let Self { first_id, first_number, count, size, last_size, .. } = self;
+        if count == 0 {
+            let detail = "a Deliver without messages";
+            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-6", detail)));
+        }
+        let first = i128::from(first_number);
+        let highest = self.highest.max(self.offset + i128::from(count) - 1);
+        if first + self.lowest < 0 || first + highest >= i128::from(MAX_NUMBER) {
+            let detail = "a message number is not within 0 and 2^63 - 1";
+            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-2", detail)));
+        }
+        if first_id.checked_add(count).is_none() {
+            let detail = "delivery ids overflow";
+            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-1", detail)));
+        }
+        Ok(Cursor { at: 0, next_id: first_id, next_number: first_number, left: count, size, last_size })
+    }
+}

@@ -1,0 +1,249 @@
+//! Messages into batches, and back out of what a pusher retains of them.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::fields::Fields;
+use crate::{message::Message, wire::varint};
+
+/// Room for what stands before the messages: length 4, key 1 and length 5, first_id 11, first_number 11.
+const HEAD: usize = 32;
+/// From this size on a payload is not copied into the buffer: it goes out as a piece of its own, in a batch of its
+/// own. Below it a copy is cheaper than one more piece and one more frame.
+const LARGE: usize = 16 * 1_024;
+/// A batch is sealed when it has this many octets, so that the peer can begin while we go on.
+const FULL: usize = 128 * 1_024;
+/// The smallest buffer taken for a batch: an idle link must stay small.
+const SMALLEST: usize = 1_024;
+
+/// A batch that messages are still being added to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OpenBatch {
+    buf: BytesMut,
+    tail: Option<Bytes>,
+    first_id: u64,
+    first_number: u64,
+    next_number: u64,
+    count: u32,
+    /// What the last batch needed: the next one will need about as much.
+    hint: usize,
+}
+
+/// A whole `Deliver` frame with its length: `room[start..]`, then `tail`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sealed {
+    /// The buffer; what is before `start` was not needed.
+    pub room: Bytes,
+    /// Where the frame begins in it.
+    pub start: usize,
+    /// The payload of the only message, if it is large.
+    pub tail: Option<Bytes>,
+}
+
+impl Sealed {
+    /// Octets of the frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.room.len() - self.start + self.tail.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl OpenBatch {
+    /// Whether nothing has been added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Octets so far, about.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buf.len() + self.tail.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether it must be sealed before `message` is added.
+    #[must_use]
+    #[inline]
+    pub fn is_full_for(&self, message: &Message) -> bool {
+        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.payload().len() >= LARGE)
+    }
+
+    /// Adds a message and returns where in the buffer it lies, for [`read_message`].
+    #[inline]
+    pub fn push(&mut self, id: u64, number: u64, attempt: u32, tracked: bool, message: &Message) -> u32 {
+        let payload = message.payload();
+        if self.count == 0 {
+            self.begin(id, number);
+        }
+        let gap = number.wrapping_sub(self.next_number) as i64;
+        self.next_number = number + 1;
+        self.count += 1;
+        let at = self.buf.len();
+        if gap == 0 && attempt <= 1 && !tracked && message.headers().is_empty() && payload.len() < LARGE {
+            self.push_plain(payload);
+        } else {
+            self.push_any(gap, attempt, tracked, message);
+        }
+        at as u32
+    }
+
+    /// The batch as a frame; this one is empty then. An empty batch gives an empty frame.
+    pub fn seal(&mut self) -> Sealed {
+        if self.count == 0 {
+            return Sealed::default();
+        }
+        let mut room = self.buf.split();
+        let tail = self.tail.take();
+        self.hint = room.len();
+        self.count = 0;
+        let mut start = HEAD;
+        if self.first_number > 0 {
+            start = varint::put_before(&mut room, start, self.first_number) - 1;
+            room[start] = 0x10;
+        }
+        if self.first_id > 0 {
+            start = varint::put_before(&mut room, start, self.first_id) - 1;
+            room[start] = 0x08;
+        }
+        let tail_len = tail.as_ref().map_or(0, Bytes::len);
+        start = varint::put_before(&mut room, start, (self.hint - start + tail_len) as u64) - 1;
+        room[start] = 0x12;
+        let length = (self.hint - start + tail_len) as u32;
+        start -= 4;
+        room[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        Sealed { room: room.freeze(), start, tail }
+    }
+
+    /// Gives memory back that an idle link does not need.
+    pub fn shrink(&mut self) {
+        if self.count == 0 {
+            self.buf = BytesMut::new();
+            self.hint = 0;
+        }
+    }
+
+    fn begin(&mut self, id: u64, number: u64) {
+        let want = (self.hint + self.hint / 4).clamp(SMALLEST, FULL + FULL / 4);
+        if self.buf.capacity() < want {
+            self.buf = BytesMut::with_capacity(want);
+        }
+        self.buf.put_bytes(0, HEAD);
+        self.first_id = id;
+        self.first_number = number;
+        self.next_number = number;
+    }
+
+    #[inline]
+    fn push_plain(&mut self, payload: &Bytes) {
+        let length = payload.len();
+        if length == 0 {
+            self.buf.extend_from_slice(&[0x1a, 0]);
+        } else if length < 0x7e {
+            self.buf.reserve(length + 4);
+            let length = length as u32;
+            self.buf.put_u32_le(0x1a | (length + 2) << 8 | 0x2a << 16 | length << 24);
+            self.buf.extend_from_slice(payload);
+        } else {
+            let inner = 1 + varint::length(length as u64) + length;
+            self.buf.reserve(inner + 11);
+            self.buf.put_u8(0x1a);
+            varint::put(&mut self.buf, inner as u64);
+            self.buf.put_u8(0x2a);
+            varint::put(&mut self.buf, length as u64);
+            self.buf.extend_from_slice(payload);
+        }
+    }
+
+    #[cold]
+    fn push_any(&mut self, gap: i64, attempt: u32, tracked: bool, message: &Message) {
+        let payload = message.payload();
+        let header_len = |name: &str, value: &Bytes| {
+            let value = if value.is_empty() { 0 } else { field(value.len()) };
+            field(name.len()) + value
+        };
+        let gap = varint::zigzag(gap);
+        let mut inner = message.headers().iter().map(|(n, v)| field(header_len(n, v))).sum::<usize>();
+        inner += if gap == 0 { 0 } else { 1 + varint::length(gap) };
+        inner += if attempt <= 1 { 0 } else { 1 + varint::length(attempt.into()) };
+        inner += if tracked { 2 } else { 0 };
+        inner += if payload.is_empty() { 0 } else { field(payload.len()) };
+
+        let buf = &mut self.buf;
+        put_key(buf, 0x1a, inner);
+        for (name, value) in message.headers().iter() {
+            put_key(buf, 0x0a, header_len(name, value));
+            put_key(buf, 0x0a, name.len());
+            buf.extend_from_slice(name.as_bytes());
+            if !value.is_empty() {
+                put_key(buf, 0x12, value.len());
+                buf.extend_from_slice(value);
+            }
+        }
+        if gap != 0 {
+            buf.put_u8(0x10);
+            varint::put(buf, gap);
+        }
+        if attempt > 1 {
+            buf.put_u8(0x18);
+            varint::put(buf, attempt.into());
+        }
+        if tracked {
+            buf.extend_from_slice(&[0x20, 1]);
+        }
+        if !payload.is_empty() {
+            put_key(buf, 0x2a, payload.len());
+            if payload.len() < LARGE {
+                buf.extend_from_slice(payload);
+            } else {
+                self.tail = Some(payload.clone());
+            }
+        }
+    }
+}
+
+/// Octets of a length-delimited field with a one-octet key.
+const fn field(length: usize) -> usize {
+    1 + varint::length(length as u64) + length
+}
+
+fn put_key(buf: &mut BytesMut, key: u8, length: usize) {
+    buf.put_u8(key);
+    varint::put(buf, length as u64);
+}
+
+/// Reads a message back from where [`OpenBatch::push`] put it: what a pusher retains is what it sent.
+///
+/// `None` if there is no message at that place, which only a wrong `at` can cause.
+#[must_use]
+pub fn read_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Message, u32)> {
+    let mut at = at as usize + 1;
+    let inner = usize::try_from(varint::get(room, &mut at)?).ok()?;
+    if let Some(tail) = tail {
+        let head = inner.checked_sub(tail.len())?;
+        let head = room.slice(at..at.checked_add(head).filter(|end| *end <= room.len())?);
+        // The payload's own key and length stand at the end of the head.
+        let cut = head.len().checked_sub(1 + varint::length(tail.len() as u64))?;
+        let head = head.slice(..cut);
+        let fields = Fields::of(&head).ok()?;
+        return Some((Message::from_parts(tail.clone(), fields.headers(&head)), fields.attempt.max(1)));
+    }
+    let octets = room.slice(at..at.checked_add(inner).filter(|end| *end <= room.len())?);
+    let fields = Fields::of(&octets).ok()?;
+    let headers = fields.headers(&octets);
+    Some((Message::from_parts(octets.slice(fields.payload), headers), fields.attempt.max(1)))
+}
+
+/// Where the octets of a message lie that [`OpenBatch::push`] put at `at`, without a large payload.
+#[must_use]
+pub fn message_span(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<std::ops::Range<usize>> {
+    let start = at as usize;
+    let mut at = start + 1;
+    let inner = usize::try_from(varint::get(room, &mut at)?).ok()?;
+    let end = (at + inner).checked_sub(tail.map_or(0, Bytes::len))?;
+    (end <= room.len()).then_some(start..end)
+}
