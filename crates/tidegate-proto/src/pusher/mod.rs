@@ -177,43 +177,27 @@ impl Pusher {
         Ok(self.accept(message, tracked))
     }
 
-    /// Accepts a message without headers if it can go straight to a link: the way of nearly all messages while credit
-    /// lasts. `None` if it cannot, for [`Self::send`] to decide.
+    /// As [`Self::send`], untracked and by the short way: `None` if the message was not taken, for [`Self::send`] to decide.
+    /// What was taken has left an empty message behind.
     #[inline]
-    pub fn send_direct(&mut self, message: &Message) -> Option<Accepted> {
+    pub fn send_short(&mut self, message: &mut Message) -> Option<Accepted> {
         let size = message.payload().len();
-        // A promise might need that link, and what waits comes first.
-        let open = self.phase.accepts().is_ok() && self.reserved == 0 && self.backlog.is_empty();
+        let open = self.phase.accepts().is_ok() && self.reserved == 0;
         let fits = message.headers().is_empty() && size as u64 <= self.settings.max_message;
-        let room = self.held() < self.settings.max_held
-            && self.stats.held_bytes < self.settings.max_held_bytes;
+        let room =
+            self.held() < self.settings.max_held && self.stats.held_bytes < self.settings.max_held_bytes;
         if !(open && fits && room) {
             return None;
         }
-        let id = loop {
-            let id = *self.ring.front()?;
-            match self.links.get_mut(id) {
-                Some(link) if link.is_eligible(&self.settings) => break id,
-                Some(link) => link.in_ring = false,
-                None => {}
+        let number = self.next_number;
+        if !(self.backlog.is_empty() && self.place(number, 1, Extra::default(), message)) {
+            if !self.queue_has_room() {
+                return None;
             }
-            self.ring.pop_front();
-        };
-        let accepted = self.number(size);
-        let link = self.links.get_mut(id)?;
-        link.put(accepted.number, 1, Extra::default(), message);
-        self.stats.sent += 1;
-        if !link.is_eligible(&self.settings) {
-            link.in_ring = false;
-            self.ring.pop_front();
-        } else if self.ring.len() > 1 {
-            self.ring.rotate_left(1);
+            let message = std::mem::take(message);
+            self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked: false, message });
         }
-        if !link.session.woken {
-            link.session.woken = true;
-            self.wakes.push(id);
-        }
-        Some(accepted)
+        Some(self.accepted(size))
     }
 
     /// Promises room for one message to a later [`Self::send_reserved`].
@@ -258,12 +242,15 @@ impl Pusher {
         if held >= self.settings.max_held || self.stats.held_bytes >= self.settings.max_held_bytes {
             return Err(Blocked::Full);
         }
-        let (fresh, bytes) = self.backlog.fresh();
-        let queue_has_room = fresh + self.reserved < self.settings.high_water_mark
-            && bytes < self.settings.high_water_mark_bytes;
         // With a link at hand the queue is passed by; a promise might need that link.
         let direct = self.reserved == 0 && self.backlog.is_empty() && !self.ring.is_empty();
-        if queue_has_room || direct { Ok(()) } else { Err(Blocked::Full) }
+        if self.queue_has_room() || direct { Ok(()) } else { Err(Blocked::Full) }
+    }
+
+    #[inline]
+    fn queue_has_room(&self) -> bool {
+        let (fresh, bytes) = self.backlog.fresh();
+        fresh + self.reserved < self.settings.high_water_mark && bytes < self.settings.high_water_mark_bytes
     }
 
     /// Messages held, whatever their state.
@@ -276,8 +263,9 @@ impl Pusher {
         self.stats.accepted - self.stats.acked - self.stats.rejected
     }
 
+    /// Counts a message as accepted.
     #[inline]
-    fn number(&mut self, size: usize) -> Accepted {
+    fn accepted(&mut self, size: usize) -> Accepted {
         let number = self.next_number;
         self.next_number += 1;
         self.stats.accepted += 1;
@@ -287,39 +275,46 @@ impl Pusher {
     }
 
     fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
-        let accepted = self.number(message.size());
-        let number = accepted.number;
-        let target = if self.backlog.is_empty() { self.next_in_ring() } else { None };
-        match target {
-            Some(link) => self.assign(link, number, 1, Extra { losses: 0, tracked }, &message),
-            None => {
-                self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked, message });
-            }
+        let (number, size) = (self.next_number, message.size());
+        let extra = Extra { losses: 0, tracked };
+        if !(self.backlog.is_empty() && self.place(number, 1, extra, &message)) {
+            self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked, message });
         }
-        accepted
+        self.accepted(size)
     }
 
-    /// The link whose turn it is; it has left the ring, and comes back with [`Self::assign`].
-    fn next_in_ring(&mut self) -> Option<LinkId> {
-        while let Some(id) = self.ring.pop_front() {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            link.in_ring = false;
-            if link.is_eligible(&self.settings) {
-                return Some(id);
-            }
+    /// Gives a message to the link whose turn it is (RR-1). False if no link can take one.
+    #[inline]
+    fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
+        let Some(id) = self.turn() else { return false };
+        // Its next turn is after all others.
+        if self.ring.len() > 1 {
+            self.ring.rotate_left(1);
         }
-        None
+        self.put(id, number, attempt, extra, message);
+        true
     }
 
-    fn assign(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
+    /// The link whose turn it is.
+    #[inline]
+    fn turn(&mut self) -> Option<LinkId> {
+        loop {
+            let id = *self.ring.front()?;
+            match self.links.get_mut(id) {
+                Some(link) if link.is_eligible(&self.settings) => return Some(id),
+                Some(link) => link.in_ring = false,
+                None => {}
+            }
+            self.ring.pop_front();
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.put(number, attempt, extra, message);
         self.stats.sent += 1;
         self.stats.redelivered += u64::from(attempt > 1);
-        if link.is_eligible(&self.settings) {
-            link.in_ring = true;
-            self.ring.push_back(id);
-        }
         if !link.session.woken {
             link.session.woken = true;
             self.wakes.push(id);
@@ -344,16 +339,11 @@ impl Pusher {
         if self.backlog.has_suspects() {
             self.place_suspect();
         }
-        while !self.backlog.is_empty() {
-            let Some(id) = self.next_in_ring() else { return };
+        while !self.backlog.is_empty() && self.turn().is_some() {
             let Some(pending) = self.backlog.pop() else { return };
-            self.assign_pending(id, &pending);
+            let Pending { number, attempt, losses, tracked, ref message } = pending;
+            self.place(number, attempt, Extra { losses, tracked }, message);
         }
-    }
-
-    fn assign_pending(&mut self, id: LinkId, pending: &Pending) {
-        let Pending { number, attempt, losses, tracked, ref message } = *pending;
-        self.assign(id, number, attempt, Extra { losses, tracked }, message);
     }
 
     /// RD-4: a message that was in flight on two lost links gets a link of its own. If none is empty, the one with
@@ -366,7 +356,8 @@ impl Pusher {
         if link.flight.messages() == 0 {
             if let Some(suspect) = self.backlog.pop_suspect() {
                 link.alone = Alone::Used;
-                self.assign_pending(id, &suspect);
+                let Pending { number, attempt, losses, tracked, ref message } = suspect;
+                self.put(id, number, attempt, Extra { losses, tracked }, message);
             }
         } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
             && let Some(link) = self.links.get_mut(id)

@@ -71,8 +71,8 @@ impl Push {
     /// # Cancel safety
     /// Cancelled: the message is certainly not sent, and dropped. [`Self::reserve`] keeps it.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        if self.shared().with_message(|inner| send_direct(inner, &message)) {
+        let mut message = message.into();
+        if self.shared().with_message(|inner| send_short(inner, &mut message)) {
             return Ok(());
         }
         self.send_any(message, None).await.map(|_| ())
@@ -275,14 +275,14 @@ impl std::fmt::Debug for Push {
     }
 }
 
-/// The short way: nobody waits in line, no link is kept from writing, and one has credit.
+/// The short way: nobody waits in line, no link is kept from writing, and there is credit or room in the queue.
 #[inline]
-fn send_direct(inner: &mut Inner<Pusher>, message: &Message) -> bool {
+fn send_short(inner: &mut Inner<Pusher>, message: &mut Message) -> bool {
     let state = &mut inner.state;
     if state.since_yield >= YIELD_EVERY || state.waiting > 0 {
         return false;
     }
-    let Some(accepted) = inner.machine.send_direct(message) else { return false };
+    let Some(accepted) = inner.machine.send_short(message) else { return false };
     state.since_yield += accepted.size + 16;
     true
 }
