@@ -204,6 +204,18 @@ async fn a_permit_holds_room_and_gives_it_back_when_dropped() {
 }
 
 #[tokio::test]
+async fn a_message_sent_with_a_permit_can_be_tracked() {
+    let (push, pull) = pair("permit-tracked", Window::messages(1)).await;
+    let receipt = within(push.reserve()).await.unwrap().send_tracked("x").unwrap();
+    let delivery = within(pull.recv()).await.unwrap().unwrap();
+    assert_eq!(delivery.id(), receipt.id());
+    delivery.reject("no");
+    let error = within(receipt).await.unwrap_err();
+    assert_eq!(error, ReceiptError::Rejected { reason: "no".to_owned(), attempts: 1 });
+    assert_conserved(&push, &pull);
+}
+
+#[tokio::test]
 async fn with_window_0_credit_exists_only_while_a_recv_waits() {
     // CR-7
     let (push, pull) = pair("zero", Window::messages(0)).await;

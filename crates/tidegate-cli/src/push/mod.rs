@@ -27,6 +27,9 @@ const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
 /// How long to wait for what has been sent after a signal, unless `--linger` says otherwise.
 const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(25);
 
+/// Reports of trouble that wait to be looked at: there are two reporters, and the first report ends the work.
+const TROUBLES: usize = 2;
+
 /// Why no more of the input is sent.
 enum Stop {
     EndOfInput,
@@ -55,7 +58,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
     let push = build(&args).await?;
     socket::announce(&push.local_endpoints(), quiet);
-    let (report, mut trouble) = mpsc::unbounded_channel();
+    let (report, mut trouble) = mpsc::channel(TROUBLES);
     let keeper = tokio::spawn(rejected::keep(push.rejections(), dead_letter, report.clone()));
     let watcher = tokio::spawn(watch_refusals(
         push.clone(),
@@ -204,14 +207,14 @@ async fn watch_refusals(
     push: Push,
     mut connect: Vec<tidegate::Endpoint>,
     only_connects: bool,
-    report: mpsc::UnboundedSender<anyhow::Error>,
+    report: mpsc::Sender<anyhow::Error>,
 ) {
     let mut events = push.events();
     while let Some(event) = events.recv().await {
         if let Event::Refused { endpoint, reason, .. } = event {
             connect.retain(|other| *other != endpoint);
             if only_connects && connect.is_empty() {
-                let _ = report.send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
+                let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
                 return;
             }
         }

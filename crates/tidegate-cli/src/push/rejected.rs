@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate::Rejections;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::files::Appended;
 use crate::text;
@@ -19,7 +19,7 @@ pub(crate) struct Kept {
 pub(crate) async fn keep(
     mut rejections: Rejections,
     mut file: Option<Appended>,
-    report: UnboundedSender<anyhow::Error>,
+    report: Sender<anyhow::Error>,
 ) -> Kept {
     let mut kept = Kept { unsaved: Vec::new() };
     let mut failed = false;
@@ -44,7 +44,7 @@ pub(crate) async fn keep(
                 Ok(()) => continue,
                 Err(error) => {
                     failed = true;
-                    let _ = report.send(error);
+                    let _ = report.try_send(error);
                 }
             }
         }

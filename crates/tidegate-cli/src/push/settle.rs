@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::{Leftover, Message, Push, Undelivered, Unfinished};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::linger_text;
@@ -60,7 +60,7 @@ impl Ending {
         push: &Push,
         mut pending: VecDeque<Message>,
         signals: &mut Signals,
-        trouble: &mut UnboundedReceiver<anyhow::Error>,
+        trouble: &mut Receiver<anyhow::Error>,
     ) -> Settled {
         let early = self.wait(push, &mut pending, signals, trouble).await;
         let mut left = Left::default();
@@ -81,7 +81,7 @@ impl Ending {
         push: &Push,
         pending: &mut VecDeque<Message>,
         signals: &mut Signals,
-        trouble: &mut UnboundedReceiver<anyhow::Error>,
+        trouble: &mut Receiver<anyhow::Error>,
     ) -> Option<Early> {
         let finish = self.finish;
         // The time is kept here and not by the library, because a signal may shorten it.

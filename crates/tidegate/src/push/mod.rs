@@ -10,7 +10,9 @@ mod stop;
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{Blocked, InstanceId, Message, MessageId, PushLinkStats, PushStats, Pusher, Refused};
+use tidegate_proto::{
+    Accepted, Blocked, InstanceId, Message, MessageId, PushLinkStats, PushStats, Pusher, Refused,
+};
 use tokio::sync::oneshot;
 
 use self::state::YIELD_EVERY;
@@ -110,7 +112,7 @@ impl Push {
     async fn send_any(
         &self,
         mut message: Message,
-        mut receipt: Option<oneshot::Sender<Result<(), crate::ReceiptError>>>,
+        mut receipt: Option<ReceiptSender>,
     ) -> Result<MessageId, SendError> {
         let shared = self.shared();
         let mut yielded = false;
@@ -296,11 +298,16 @@ fn accept(
     receipt: &mut Option<ReceiptSender>,
 ) -> Result<u64, Refused> {
     let accepted = inner.machine.send(message, receipt.is_some())?;
+    Ok(accepted_as(inner, accepted, receipt.take()))
+}
+
+/// Enters the receipt of a message that has just been accepted, and returns its number.
+fn accepted_as(inner: &mut Inner<Pusher>, accepted: Accepted, receipt: Option<ReceiptSender>) -> u64 {
     inner.state.since_yield += accepted.size + 16;
-    if let Some(sender) = receipt.take() {
+    if let Some(sender) = receipt {
         inner.state.receipts.insert(accepted.number, sender);
     }
-    Ok(accepted.number)
+    accepted.number
 }
 
 fn failed(message: Message, reason: Blocked) -> SendError {
