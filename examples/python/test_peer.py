@@ -4,8 +4,7 @@ import asyncio
 import struct
 import unittest
 
-import tidegate
-from tidegate import Pull, Push
+from tidegate import Pull, Push, wire
 
 
 def run(work):
@@ -50,8 +49,7 @@ class Peers(unittest.TestCase):
                         delivery.ack()
                         if len(seen) == 10:
                             break
-                    dying.stopping = True
-                    for link in list(dying.links):
+                    for link in dying.links:
                         link.writer.transport.abort()
                     await dying.__aexit__()
                     finishing = asyncio.ensure_future(push.finish())
@@ -65,30 +63,44 @@ class Peers(unittest.TestCase):
                     self.assertGreater(again, 0)
         run(work())
 
+    def test_while_it_waits_a_puller_has_credit_beyond_its_window(self):
+        async def work():  # CR-6
+            async with Push(bind=["tcp://127.0.0.1:0"]) as push:
+                async with Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}"], window=1) as pull:
+                    for i in range(3):
+                        await push.send(str(i).encode())
+                    held = [await anext(pull) for _ in range(3)]
+                    self.assertEqual([d.payload for d in held], [b"0", b"1", b"2"])
+                    for delivery in held:
+                        delivery.ack()
+                    self.assertEqual((await push.finish())["acked"], 3)
+        run(work())
+
     def test_strangers_are_refused_with_the_right_code(self):
         async def ask(port, octets):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(octets)
-            answer = await reader.read()
-            writer.close()
-            self.assertEqual(answer[:8], tidegate.PREFACE)
-            length = struct.unpack(">I", answer[8:12])[0]
-            return tidegate.NAMES[tidegate.Frame.FromString(answer[12:12 + length]).close.code]
+            self.assertEqual(await reader.readexactly(8), wire.PREFACE)
+            length = struct.unpack(">I", await reader.readexactly(4))[0]
+            answer = wire.Frame.FromString(await reader.readexactly(length))
+            writer.close()  # only now: the peer reads on until it sees this (ST-4)
+            return wire.NAMES[answer.close.code]
 
         async def work():
             async with Push(bind=["tcp://127.0.0.1:0/p"], token=b"t") as push:
                 good = Pull(token=b"t").hello("p", token=b"t", slot=1, generation=1)
 
                 async def hello(**change):
-                    body = tidegate.Frame(hello={**good, **change}).SerializeToString()
-                    return await ask(push.ports[0], tidegate.PREFACE + struct.pack(">I", len(body)) + body)
+                    body = wire.Frame(hello={**good, **change}).SerializeToString()
+                    return await ask(push.ports[0], wire.PREFACE + struct.pack(">I", len(body)) + body)
                 self.assertEqual(await ask(push.ports[0], b"GET / HTTP/1.1\r\n\r\n"), "NOT_TIDEGATE")
                 self.assertEqual(await hello(version_min=2, version_max=3), "VERSION")
                 self.assertEqual(await hello(token=b"x"), "UNAUTHORIZED")
                 self.assertEqual(await hello(pipeline="q"), "NO_PIPELINE")
-                self.assertEqual(await hello(role=tidegate.PUSHER), "ROLE")
+                self.assertEqual(await hello(role=wire.PUSHER), "ROLE")
                 self.assertEqual(await hello(max_message=1), "MESSAGE_SIZE")
-                frame = tidegate.PREFACE + struct.pack(">I", 1 << 31)
+                self.assertEqual(await hello(generation=0), "MALFORMED")
+                frame = wire.PREFACE + struct.pack(">I", 1 << 31)
                 self.assertEqual(await ask(push.ports[0], frame), "TOO_LARGE")
         run(work())
 

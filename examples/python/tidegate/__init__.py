@@ -1,0 +1,20 @@
+"""A tidegate peer for asyncio, both roles, written from SPEC.md and the .proto file. Rule ids name SPEC.md's rules.
+
+    async with Push(bind=["tcp://127.0.0.1:8433"]) as push:
+        await push.send(b"resize 17.png")
+        await push.finish()
+
+    async with Pull(connect=["tcp://127.0.0.1:8433"]) as pull:
+        async for delivery in pull:
+            resize(delivery.payload)
+            delivery.ack()
+
+Left out, to stay short: recall and leaving on the puller's side (RC-2, ST-1: it closes, and its pushers send what was
+un-acked again), a budget shared by links (CR-9), windows of 0 (CR-7), sending suspects alone (RD-4).
+"""
+
+from .pull import Delivery, Pull
+from .push import Push
+from .wire import Closed
+
+__all__ = ["Closed", "Delivery", "Pull", "Push"]

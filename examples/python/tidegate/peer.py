@@ -1,0 +1,195 @@
+"""What both roles have in common: endpoints, handshakes, links, reconnecting."""
+
+import asyncio
+import os
+import random
+
+from . import wire
+from .wire import PREFACE, PULLER, PUSHER, Closed, Link
+
+FINAL = {"NOT_TIDEGATE", "MESSAGE_SIZE", "VERSION", "UNAUTHORIZED", "NO_PIPELINE", "ROLE", "FEATURE"}  # RD-7
+MAX_MESSAGE = 16 << 20
+HANDSHAKE = 5.0
+
+
+def parse(endpoint):
+    """(host, port, pipeline) of tcp://host:port/pipeline."""
+    scheme, _, rest = endpoint.partition("://")
+    place, _, pipeline = rest.partition("/")
+    host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "8433")
+    if scheme != "tcp":
+        raise ValueError(f"endpoint {endpoint!r}: the scheme must be tcp")
+    return host.strip("[]"), int(port), pipeline
+
+
+class Peer:
+    """A socket of either role. A role gives `on_ack` and the like, `opened` and `lost`."""
+
+    role = 0
+    frame_limit = wire.MAX_CONTROL
+
+    def __init__(self, bind=(), connect=(), token=b"", name="python"):
+        self.instance = os.urandom(16)  # HS-8
+        self.token, self.name, self.binds, self.connects = token, name, list(bind), list(connect)
+        self.links, self.servers, self.tasks, self.ports = [], [], set(), []
+        self.changed, self.refused, self.stopping, self.dialing = asyncio.Event(), None, False, 0
+
+    async def __aenter__(self):
+        for endpoint in self.binds:
+            host, port, pipeline = parse(endpoint)
+            accept = lambda reader, writer, p=pipeline: self.spawn(self.accept(reader, writer, p))
+            self.servers.append(await asyncio.start_server(accept, host, port))
+            self.ports.append(self.servers[-1].sockets[0].getsockname()[1])
+        for slot, endpoint in enumerate(self.connects):
+            self.dialing += 1
+            self.spawn(self.dial(endpoint, slot))
+        return self
+
+    async def __aexit__(self, *_):
+        self.stopping = True
+        for server in self.servers:
+            server.close()
+        for link in self.links:
+            link.close("GOING_AWAY", "stopping")
+        await self.unlinked()
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def unlinked(self):
+        """All links are closed; those that do not answer Close are given up (ST-4)."""
+        while self.links:
+            await self.changed.wait()
+
+    def spawn(self, work):
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def notify(self):
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def until(self, condition):
+        while not condition():
+            if self.refused:
+                raise self.refused
+            await self.changed.wait()
+
+    def hello(self, pipeline, **more):
+        return {"version_min": 1, "version_max": 1, "role": self.role, "instance": self.instance, "name": self.name,
+                "pipeline": pipeline, "max_message": MAX_MESSAGE, "heartbeat_ms": int(wire.HEARTBEAT * 1000), **more}
+
+    def check(self, hello, pipeline, acceptor):
+        """HS-2: version, token, pipeline, role, sizes, features, in this order."""
+        valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000 and (hello.generation or not acceptor)
+        sends, takes = (MAX_MESSAGE, hello.max_message)[::1 if self.role == PUSHER else -1]
+        for right, code, reason in (
+                (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side speaks version 1"),
+                (hello.token == self.token or not acceptor, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
+                (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: no such pipeline, or not for you"),
+                (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: a pusher needs a puller"),
+                (valid, "MALFORMED", "HS-8, HS-9, LV-1: instance, generation or heartbeat_ms"),
+                (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher sends up to {sends}, the puller takes {takes}"),
+                (not hello.required, "FEATURE", f"HS-10: {', '.join(hello.required)} is not offered")):
+            if not right:
+                raise Closed(code, reason)
+
+    async def greet(self, link, pipeline, acceptor):
+        """Reads and checks the other side's Hello; refuses it with a Close that arrives."""
+        try:
+            async with asyncio.timeout(HANDSHAKE):  # HS-11
+                if (preface := await link.reader.readexactly(8)) != PREFACE:
+                    raise Closed("NOT_TIDEGATE", f"FR-1: the stream begins with {preface!r}")
+                kind, body = await link.receive(first=True)
+            if kind == "close":
+                raise Closed(wire.NAMES.get(body.code, "INTERNAL"), body.reason, by_peer=True)
+            if kind != "hello":
+                raise Closed("UNEXPECTED", "FR-5: the first frame is not Hello")
+            self.check(body, pipeline, acceptor)
+            if acceptor:
+                self.replace(body)
+            link.hello = body
+        except (Closed, TimeoutError) as error:
+            if acceptor:
+                link.writer.write(PREFACE)
+            if not getattr(error, "by_peer", False):
+                link.close(getattr(error, "code", "TOO_SLOW"), getattr(error, "reason", "HS-11: no Hello in time"))
+            await link.finish(answered=not link.closing)
+            raise
+
+    def replace(self, hello):
+        """HS-9: a higher generation of a slot takes over, any other is stale."""
+        for old in self.links:
+            if old.hello.generation and (old.hello.instance, old.hello.slot) == (hello.instance, hello.slot):
+                if hello.generation <= old.hello.generation:
+                    raise Closed("STALE", f"HS-9: generation {old.hello.generation} is here")
+                old.close("REPLACED", "a newer link of this slot is here")
+
+    async def accept(self, reader, writer, pipeline):
+        link = Link(reader, writer, self.frame_limit)
+        try:
+            await self.greet(link, pipeline, acceptor=True)
+        except (OSError, EOFError, Closed, TimeoutError):
+            return
+        writer.write(PREFACE)
+        link.send(hello=self.hello(pipeline))
+        await self.run(link)
+
+    async def dial(self, endpoint, slot):
+        host, port, pipeline = parse(endpoint)
+        wait, generation = 0.05, 0
+        while not self.stopping:
+            generation += 1
+            try:
+                link = Link(*await asyncio.open_connection(host, port), self.frame_limit)
+                link.writer.write(PREFACE)
+                link.send(hello=self.hello(pipeline, slot=slot, generation=generation, token=self.token))
+                await self.greet(link, pipeline, acceptor=False)
+                await self.run(link)
+                if link.settled:
+                    wait = 0.05  # RD-6: only an outcome resets it
+                if link.ended:
+                    break  # ST-6
+            except Closed as error:
+                if error.code in FINAL:
+                    self.refused = error
+                    break
+            except (OSError, EOFError, TimeoutError):
+                pass
+            await asyncio.sleep(wait * (1 + random.random() / 2))
+            wait = min(wait * 2, 10)
+        self.dialing -= 1
+        self.notify()
+
+    async def run(self, link):
+        """Reads a link until it ends."""
+        self.links.append(link)
+        beat, answered = self.spawn(link.beat()), False
+        try:
+            self.opened(link)
+            self.notify()
+            while True:
+                kind, body = await link.receive()
+                if kind == "ping":
+                    link.send(pong={"data": body.data})
+                elif kind == "close":
+                    answered = True
+                    return link.close("NORMAL")
+                elif kind not in ("pong", None) and (kind == "ack" or not link.closing):
+                    handler = getattr(self, "on_" + kind, None)
+                    if handler is None:
+                        raise Closed("UNEXPECTED", f"FR-5: {kind} from this role")
+                    handler(link, body)
+        except Closed as error:
+            link.close(error.code, error.reason)
+        except (OSError, EOFError):
+            answered = link.closing = True
+        finally:
+            beat.cancel()
+            if link in self.links:
+                self.links.remove(link)
+                self.lost(link)
+            self.notify()
+            await link.finish(answered)

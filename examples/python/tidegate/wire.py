@@ -1,0 +1,93 @@
+"""Frames and links: octets in and out of one connection."""
+
+import asyncio
+import contextlib
+import os
+import struct
+import time
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+_HERE = Path(__file__).parents[3] / "proto/tidegate.binpb"
+_SET = descriptor_pb2.FileDescriptorSet.FromString(Path(os.environ.get("TIDEGATE_DESCRIPTOR", _HERE)).read_bytes())
+_POOL = descriptor_pool.DescriptorPool()
+for _file in _SET.file:
+    _POOL.Add(_file)
+Frame = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("tidegate.v1.Frame"))
+CODES = {v.name.removeprefix("CODE_"): v.number for v in _POOL.FindEnumTypeByName("tidegate.v1.Code").values}
+NAMES = {number: name for name, number in CODES.items()}
+PUSHER, PULLER = 1, 2
+ACK, NACK, REJECT, RELEASE = 1, 2, 3, 4
+PREFACE = b"TIDEGATE"
+MAX_HELLO, MAX_CONTROL, MIN_DELIVER = 16_384, 65_536, 262_144  # FR-3
+HEARTBEAT = 2.0
+CLOSE_WAIT = 1.0
+
+
+class Closed(Exception):
+    """The link is to be closed with this code, or was."""
+
+    def __init__(self, code, reason, by_peer=False):
+        super().__init__(f"{code}: {reason}")
+        self.code, self.reason, self.by_peer = code, reason, by_peer
+
+
+class Link:
+    """One connection: frames in, frames out, signs of life, and an orderly close."""
+
+    def __init__(self, reader, writer, frame_limit):
+        self.reader, self.writer, self.limit = reader, writer, frame_limit
+        self.hello, self.last_sent = None, time.monotonic()
+        self.heard, self.closing, self.ended, self.settled = True, False, False, False
+
+    def send(self, **body):
+        octets = Frame(**body).SerializeToString()
+        self.writer.write(struct.pack(">I", len(octets)) + octets)
+        self.last_sent = time.monotonic()
+
+    def close(self, code, reason=""):
+        """ST-4: says Close; whoever reads goes on until the peer has answered, but not for ever."""
+        if not self.closing:
+            self.closing = True
+            self.send(close={"code": CODES[code], "reason": reason[:250]})
+            asyncio.get_running_loop().call_later(CLOSE_WAIT, self.writer.transport.abort)
+
+    async def receive(self, first=False):
+        """The next frame, as (name, content); the name is None for what a later version may send (GR-1)."""
+        length = struct.unpack(">I", await self.reader.readexactly(4))[0]
+        self.heard = True
+        if length == 0:
+            raise Closed("MALFORMED", "FR-2: a frame of length 0")
+        if length > (MAX_HELLO if first else self.limit):
+            raise Closed("TOO_LARGE", f"FR-3: a frame of {length} octets")
+        octets = await self.reader.readexactly(length)
+        try:
+            frame = Frame.FromString(octets)
+        except DecodeError as error:
+            raise Closed("MALFORMED", f"FR-4: {error}") from error
+        kind = frame.WhichOneof("body")
+        if length > MAX_CONTROL and kind != "deliver":
+            raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} octets")
+        return kind, getattr(frame, kind) if kind else None
+
+    async def finish(self, answered=False):
+        """Closing a socket with unread octets would destroy what is still on its way out (ST-4)."""
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            while not answered and await self.reader.read(MAX_CONTROL):
+                pass
+            await asyncio.wait_for(self.writer.drain(), CLOSE_WAIT)
+        self.writer.close()
+
+    async def beat(self):
+        """Is heard (LV-1), and gives up after three silent intervals (LV-3)."""
+        silent, due = 0, time.monotonic()
+        while not self.closing and silent <= 3:
+            if time.monotonic() >= due:
+                due = time.monotonic() + self.hello.heartbeat_ms / 1000
+                silent, self.heard = 0 if self.heard else silent + 1, False
+            if time.monotonic() - self.last_sent >= HEARTBEAT / 2:
+                self.send(ping={"data": 1})
+            await asyncio.sleep(HEARTBEAT / 2)
+        self.close("SILENT", "nothing heard for three intervals")
