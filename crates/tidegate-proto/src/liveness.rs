@@ -32,10 +32,17 @@ pub(crate) struct Liveness {
     ping: Option<(u64, Time)>,
     pings: u64,
     round_trip: Option<Duration>,
+    /// When the round trip may be measured again, if somebody wants to know it.
+    probe_at: Option<Time>,
 }
 
+/// How often a round trip is measured on a link that is busy and so has no need of a Ping: seldom enough to cost
+/// nothing, often enough to find a moment without queues.
+const PROBE: Duration = Duration::from_secs(1);
+
 impl Liveness {
-    pub(crate) fn new(now: Time, promise: Duration, interval: Duration) -> Self {
+    /// `probing`: whether the round trip is to be measured also when there is something else to send.
+    pub(crate) fn new(now: Time, promise: Duration, interval: Duration, probing: bool) -> Self {
         Self {
             promise,
             interval,
@@ -49,6 +56,7 @@ impl Liveness {
             ping: None,
             pings: 0,
             round_trip: None,
+            probe_at: probing.then_some(now),
         }
     }
 
@@ -88,6 +96,17 @@ impl Liveness {
         if now < self.ping_at() {
             return None;
         }
+        self.ask(now)
+    }
+
+    /// The data of a Ping that goes along with what is being sent anyway, to measure the round trip.
+    pub(crate) fn probe_due(&mut self, now: Time) -> Option<u64> {
+        self.probe_at.filter(|at| *at <= now && self.ping.is_none())?;
+        self.probe_at = Some(now + PROBE);
+        self.ask(now)
+    }
+
+    fn ask(&mut self, now: Time) -> Option<u64> {
         if self.ping.is_none() {
             self.pings += 1;
             self.ping = Some((self.pings, now));
@@ -148,7 +167,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn alive() -> Liveness {
-        Liveness::new(Time(0), SECOND, SECOND)
+        Liveness::new(Time(0), SECOND, SECOND, false)
     }
 
     fn at(seconds: u64) -> Time {

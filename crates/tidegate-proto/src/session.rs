@@ -25,6 +25,8 @@ pub(crate) struct Timing {
     pub(crate) heartbeat: Duration,
     pub(crate) close_wait: Duration,
     pub(crate) write_stall: Duration,
+    /// Whether the round trip is measured on a busy link too.
+    pub(crate) probing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +57,7 @@ struct Ending {
 
 impl Session {
     pub(crate) fn new(now: Time, peer: Peer, timing: Timing) -> Self {
-        let alive = Liveness::new(now, timing.heartbeat, peer.heartbeat);
+        let alive = Liveness::new(now, timing.heartbeat, peer.heartbeat, timing.probing);
         Self {
             peer,
             alive,
@@ -128,7 +130,7 @@ impl Session {
         if let Some(data) = self.pong.take() {
             self.put(now, out, wire::encode(v1::frame::Body::Pong(v1::Pong { data })));
         }
-        if let Some(data) = self.ping.take() {
+        if let Some(data) = self.ping.take().or_else(|| self.alive.probe_due(now)) {
             self.put(now, out, wire::encode(v1::frame::Body::Ping(v1::Ping { data })));
         }
     }

@@ -46,10 +46,10 @@ fn cr_6_an_idle_pusher_cannot_hold_the_only_credit_of_a_worker() {
         w.send(1, &format!("{i}"));
     }
     for i in 0..5 {
-        w.pullers[0].start_waiting();
+        w.pullers[0].start_waiting(w.now);
         w.settle();
         let received = w.recv(0).unwrap();
-        w.pullers[0].stop_waiting();
+        w.pullers[0].stop_waiting(w.now);
         w.pass(SECOND / 10);
         assert_eq!(text(&received), format!("{i}"));
         assert!(w.pullers[0].stats().committed <= 1, "nothing beyond the budget while the worker is busy");
@@ -67,17 +67,17 @@ fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
     w.join(1, 0);
     w.settle();
     assert_eq!(w.pullers[0].stats().committed, 0);
-    w.pullers[0].start_waiting();
+    w.pullers[0].start_waiting(w.now);
     w.settle();
     w.pushers[0].send("a".into(), false).unwrap();
     w.pushers[1].send("b".into(), false).unwrap();
-    w.pullers[0].stop_waiting(); // cancelled while both are on their way
+    w.pullers[0].stop_waiting(w.now); // cancelled while both are on their way
     w.pass(SECOND / 10);
     assert_eq!(w.pullers[0].stats().queued, 1);
     assert_eq!(w.pushers[0].stats().queued + w.pushers[1].stats().queued, 1, "the other one was released");
     let first = w.recv(0).unwrap();
     w.give(0, first, &Verdict::Ack);
-    w.pullers[0].start_waiting();
+    w.pullers[0].start_waiting(w.now);
     w.settle();
     let second = w.recv(0).unwrap();
     assert_eq!(second.attempt(), 1, "a release does not count (OC-8)");
@@ -329,7 +329,7 @@ fn lv_1_idle_links_keep_each_other_alive() {
 #[test]
 fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
     // LV-5
-    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.read_ahead = 100)]);
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| (s.read_ahead, s.window) = (100, Window::messages(50)))]);
     w.join(0, 0);
     w.settle();
     for _ in 0..50 {

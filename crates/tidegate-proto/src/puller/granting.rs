@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Puller,
+    Puller, Window,
+    auto::Counts,
     link::{Leaving, Recall},
     wake,
 };
@@ -14,21 +15,73 @@ use crate::{links::LinkId, time::Time};
 const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
 
 impl<H: Clone + Default> Puller<H> {
-    /// Each link's part of the budget changes with the number of links (CR-9).
+    /// Gives each link its part: of a fixed window and the budget, the same to all (CR-5, CR-9); of a window that sets
+    /// itself, by need.
     pub(super) fn share_out(&mut self) {
-        let window = self.settings.window.targets();
         let links = (self.links.len() as u64).max(1);
-        let messages = window.0.min(self.settings.budget / links);
-        // Octets without messages are of no use, and the other way round.
-        let bytes = window.1.min(self.settings.budget_bytes / links).max(u64::from(messages > 0));
-        let before = std::mem::replace(&mut self.base, if messages > 0 { (messages, bytes) } else { (0, 0) });
-        if self.base.0 > before.0 || self.base.1 > before.1 {
-            for id in self.links.ids() {
-                self.want_grant(id);
+        let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
+        let most = (budget / links, budget_bytes / links);
+        let whole = match self.settings.window {
+            Window::Fixed { messages, bytes } => (messages.min(most.0), bytes.min(most.1)),
+            Window::Auto => self.auto.window(),
+        };
+        let auto = self.settings.window == Window::Auto;
+        let recent: u64 = self.links.iter().map(|(_, link)| link.recent()).sum();
+        for id in self.links.ids() {
+            let keep = self.may_keep(id);
+            let Some(link) = self.links.get_mut(id) else { continue };
+            let part = if auto && links > 1 { need(whole, link.recent(), recent, links) } else { whole };
+            // Octets without messages are of no use, and the other way round.
+            let base = if part.0 > 0 { (part.0, part.1.max(1)) } else { (0, 0) };
+            let before = std::mem::replace(&mut link.base, base);
+            link.begin_recent();
+            if base.0 > before.0 || base.1 > before.1 {
+                // The rest goes with the next outcomes.
+                if !auto || link.grant.unused().0 * 4 < base.0 || link.grant.unused().1 * 4 < base.1 {
+                    self.want_grant(id);
+                }
+            } else if (if auto { link.hoards() } else { base != before }) && link.has_surplus(keep) {
+                link.recall = Recall::Due;
+                wake(&mut self.wakes, id, link);
             }
-        } else if self.base != before {
-            self.recall_surplus();
         }
+    }
+
+    /// Lets the window set itself.
+    pub(super) fn tune(&mut self, now: Time) {
+        if self.settings.window != Window::Auto || now < self.auto.next() {
+            return;
+        }
+        let stats = &self.stats;
+        let counts = Counts {
+            done: stats.acked + stats.nacked + stats.rejected,
+            arrived: (stats.received, stats.received_bytes),
+            busy: self.in_flight + self.waiting as u64,
+            links: self.links.len(),
+            round_trip: self.round_trip(),
+            budget: (self.settings.budget, self.settings.budget_bytes),
+        };
+        let changed = self.auto.decide(now, counts);
+        if changed || self.links.len() > 1 {
+            self.share_out();
+        }
+    }
+
+    /// When [`Self::tune`] should run although nothing happens on this link: workers are busy, and what waits behind
+    /// them may be more than they can do.
+    pub(super) fn tune_at(&self, id: LinkId) -> Option<Time> {
+        let link = self.links.get(id)?;
+        let may_shrink = self.settings.window == Window::Auto
+            && self.in_flight > 0
+            && (self.auto.has_reserve() || link.grant.outstanding().0 > link.base.0)
+            && link.recall == Recall::No
+            && (link.queued > 0 || link.grant.unused().0 > 0);
+        may_shrink.then(|| self.auto.next())
+    }
+
+    /// The least of all links.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.links.iter().filter_map(|(_, link)| link.session.round_trip()).min()
     }
 
     pub(super) fn want_grant(&mut self, id: LinkId) {
@@ -58,6 +111,7 @@ impl<H: Clone + Default> Puller<H> {
     /// being asked (CR-10).
     pub(super) fn raise(&mut self, id: LinkId) {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
+        let wanted = self.is_wanted();
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
             // RC-2. It is not fed before the Skip, which asks for a grant of its own.
@@ -65,13 +119,13 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
-        let (want, want_bytes) = link.grant.wanted(self.base.0, self.base.1);
+        let (want, want_bytes) = link.grant.wanted(link.base.0, link.base.1);
         let more = want.saturating_sub(message_limit);
         let more_bytes = want_bytes.saturating_sub(byte_limit);
         let got = more.min(budget.saturating_sub(self.committed.0));
         let got_bytes = more_bytes.min(budget_bytes.saturating_sub(self.committed.1));
         let mut limits = (message_limit + got, byte_limit + got_bytes);
-        if self.waiting > 0 && self.queued == 0 {
+        if wanted && self.queued == 0 {
             let (floor, floor_bytes) = link.grant.floor();
             let floored = limits.0 < floor || limits.1 < floor_bytes;
             limits = (limits.0.max(floor), limits.1.max(floor_bytes));
@@ -79,6 +133,9 @@ impl<H: Clone + Default> Puller<H> {
             link.floored |= floored;
         }
         let before = link.grant.outstanding();
+        if limits.0 > message_limit {
+            link.limit_before = message_limit;
+        }
         link.grant.raise(limits.0, limits.1);
         let after = link.grant.outstanding();
         self.committed.0 += after.0 - before.0;
@@ -111,8 +168,7 @@ impl<H: Clone + Default> Puller<H> {
     pub(super) fn recall_surplus(&mut self) {
         for id in self.links.ids() {
             let keep = self.may_keep(id);
-            let base = self.base.0;
-            if let Some(link) = self.links.get_mut(id).filter(|link| link.has_surplus(base, keep)) {
+            if let Some(link) = self.links.get_mut(id).filter(|link| link.has_surplus(keep)) {
                 link.recall = Recall::Due;
                 wake(&mut self.wakes, id, link);
             }
@@ -121,28 +177,28 @@ impl<H: Clone + Default> Puller<H> {
 
     /// With a window of 0, one delivery of a socket may wait for the next `recv` (CR-7).
     fn may_keep(&self, id: LinkId) -> u64 {
-        let here = self.links.get(id).map_or(0, |link| link.queued);
-        u64::from(self.base.0 == 0 && self.queued == here)
+        let Some(link) = self.links.get(id) else { return 0 };
+        u64::from(link.base.0 == 0 && self.queued == link.queued)
     }
 
     /// Decides whether the credit that a waiting `recv` caused is to be asked back.
     pub(super) fn reconsider_floor(&mut self, now: Time, id: LinkId) {
         let keep = self.may_keep(id);
-        let (base, waiting) = (self.base.0, self.waiting);
+        let wanted = self.is_wanted();
         let Some(link) = self.links.get_mut(id).filter(|link| link.floored) else { return };
-        if waiting > 0 {
+        if wanted {
             link.recall_at = None;
             return;
         }
-        if !link.has_surplus(base, keep) {
+        if !link.has_surplus(keep) {
+            link.recall_at = None;
             if link.recall == Recall::No {
                 link.floored = false;
-                link.recall_at = None;
                 self.floored -= 1;
             }
             return;
         }
-        let at = *link.recall_at.get_or_insert(if base == 0 { now } else { now + SECOND_THOUGHTS });
+        let at = *link.recall_at.get_or_insert(if link.base.0 == 0 { now } else { now + SECOND_THOUGHTS });
         if at <= now {
             link.recall_at = None;
             link.recall = Recall::Due;
@@ -152,14 +208,14 @@ impl<H: Clone + Default> Puller<H> {
     /// After a Skip: deliveries beyond the window that nobody has begun go to somebody who can (RC-4).
     pub(super) fn release_surplus(&mut self, id: LinkId) {
         let keep = self.may_keep(id);
-        let (base, waiting, leaving) = (self.base.0, self.waiting, self.leaving);
+        let (wanted, leaving) = (self.is_wanted(), self.leaving);
         let Some(link) = self.links.get_mut(id) else { return };
         let surplus = if leaving {
             link.queued
-        } else if waiting > 0 {
+        } else if wanted {
             0
         } else {
-            link.grant.outstanding().0.saturating_sub(base.max(keep)).min(link.queued)
+            link.grant.outstanding().0.saturating_sub(link.base.0.max(keep)).min(link.queued)
         };
         let before = link.grant.outstanding();
         let released = link.release(surplus);
@@ -171,4 +227,15 @@ impl<H: Clone + Default> Puller<H> {
         // Given back so that another can have them: no reason to hold the news back.
         link.hurry |= released > 0;
     }
+}
+
+/// The part of a link in a window that sets itself: as much as it has settled of all that was, and a little for when
+/// it begins to send. A small window is for those who use it; the others have credit while a `recv` waits (CR-6).
+fn need(whole: (u64, u64), recent: u64, all: u64, links: u64) -> (u64, u64) {
+    let part = |whole: u64| {
+        let used = u128::from(whole) * u128::from(recent);
+        let used = u64::try_from(used.div_ceil(u128::from(all.max(1)))).unwrap_or(whole);
+        used.max(whole / (4 * links))
+    };
+    (part(whole.0), part(whole.1))
 }

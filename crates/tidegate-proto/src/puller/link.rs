@@ -32,6 +32,12 @@ pub(super) enum Leaving {
 pub(super) struct PullLink<H> {
     pub(super) session: Session,
     pub(super) grant: Granting,
+    /// Its part of the window, in messages and octets.
+    pub(super) base: (u64, u64),
+    /// The limit on messages before it was last raised: one that the pusher may have used up.
+    pub(super) limit_before: u64,
+    /// What was settled when its part was last decided.
+    settled_before: u64,
     pub(super) inbox: VecDeque<Queued<H>>,
     /// What its deliveries carry.
     pub(super) home: H,
@@ -64,6 +70,9 @@ impl<H: Clone + Default> PullLink<H> {
         Self {
             session,
             grant: Granting::default(),
+            base: (0, 0),
+            limit_before: 0,
+            settled_before: 0,
             inbox: VecDeque::new(),
             home: H::default(),
             queued: 0,
@@ -95,24 +104,39 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Whether outcomes must go out now (OC-5).
-    pub(super) fn outcomes_due(&self, now: Time, base: (u64, u64), nothing_queued: bool) -> bool {
+    pub(super) fn outcomes_due(&self, now: Time, nothing_queued: bool) -> bool {
         let held = &self.outcomes;
         !held.is_empty()
             && (self.hurry
                 || nothing_queued
-                || held.messages * 2 >= base.0
-                || held.bytes * 2 >= base.1
+                || held.messages * 2 >= self.base.0
+                || held.bytes * 2 >= self.base.1
                 || self.ack_at.is_some_and(|at| at <= now))
     }
 
     /// Whether it holds more than its window, and could give some of it back.
-    pub(super) fn has_surplus(&self, base: u64, may_keep: u64) -> bool {
+    pub(super) fn has_surplus(&self, may_keep: u64) -> bool {
         let unused = self.grant.unused().0;
         self.recall == Recall::No
             && self.leaving == Leaving::No
             && self.session.is_open()
-            && self.grant.outstanding().0 > base
+            && self.grant.outstanding().0 > self.base.0
             && (unused > 0 || self.queued > may_keep)
+    }
+
+    /// Whether it holds so much more than its part that withholding grants would take too long.
+    pub(super) fn hoards(&self) -> bool {
+        let held = self.grant.outstanding().0;
+        held > self.base.0 * 2 || (held > self.base.0 && self.base.0 <= 4)
+    }
+
+    /// Deliveries settled since the last [`Self::begin_recent`].
+    pub(super) fn recent(&self) -> u64 {
+        self.grant.settled_deliveries() - self.settled_before
+    }
+
+    pub(super) fn begin_recent(&mut self) {
+        self.settled_before = self.grant.settled_deliveries();
     }
 
     /// Gives the youngest `count` messages of the inbox back (RC-4), and returns how many there were.
@@ -142,7 +166,7 @@ impl<H: Clone + Default> PullLink<H> {
         std::mem::take(&mut self.queued)
     }
 
-    pub(super) fn stats(&self, id: LinkId, base: (u64, u64)) -> PullLinkStats {
+    pub(super) fn stats(&self, id: LinkId) -> PullLinkStats {
         let peer = &self.session.peer;
         let (credit_messages, credit_bytes) = self.grant.unused();
         PullLinkStats {
@@ -151,8 +175,8 @@ impl<H: Clone + Default> PullLink<H> {
             peer: peer.address.clone(),
             peer_instance: peer.instance.to_string(),
             pipeline: peer.pipeline.clone(),
-            window: base.0,
-            window_bytes: base.1,
+            window: self.base.0,
+            window_bytes: self.base.1,
             message_limit: self.grant.limits().0,
             credit_messages,
             credit_bytes,

@@ -6,6 +6,7 @@
 //!              └──────────── limits = settled + skipped + window ──┘
 //! ```
 
+mod auto;
 mod granting;
 mod link;
 mod outcomes;
@@ -16,7 +17,10 @@ mod stats;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::link::{Leaving, PullLink};
+use self::{
+    auto::Auto,
+    link::{Leaving, PullLink},
+};
 pub use self::{
     outcomes::Verdict,
     received::Received,
@@ -55,8 +59,10 @@ pub struct Puller<H = ()> {
     in_flight: u64,
     /// How many `recv` wait.
     waiting: usize,
-    /// Each link's part: the window, or its share of the budget if that is less.
-    base: (u64, u64),
+    /// A poll has found nothing, and nothing has come since.
+    asked: bool,
+    /// The window that sets itself, if it does.
+    auto: Auto,
     /// Granted and not settled, on all links (CR-9).
     committed: (u64, u64),
     /// Links without unused credit: the ones to look at when a `recv` begins to wait (CR-6).
@@ -81,7 +87,6 @@ impl<H: Clone + Default> Puller<H> {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
-        let base = settings.window.targets();
         Ok(Self {
             settings,
             links: Links::default(),
@@ -90,7 +95,8 @@ impl<H: Clone + Default> Puller<H> {
             queued: 0,
             in_flight: 0,
             waiting: 0,
-            base,
+            asked: false,
+            auto: Auto::new(),
             committed: (0, 0),
             dry: BTreeSet::new(),
             hungry: BTreeSet::new(),
@@ -138,6 +144,7 @@ impl<H: Clone + Default> Puller<H> {
             link.queued_bytes -= received.size();
             self.queued -= 1;
             self.in_flight += 1;
+            self.auto.busy(self.in_flight);
             self.stats.redelivered += u64::from(received.item.attempt > 1);
             if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
                 wake(&mut self.wakes, id, link);
@@ -153,11 +160,14 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// A `recv` begins to wait: links without credit get some (CR-6), and outcomes that are held back go out (OC-5).
-    pub fn start_waiting(&mut self) {
+    pub fn start_waiting(&mut self, now: Time) {
         self.waiting += 1;
         if self.queued > 0 {
             return;
         }
+        let waiting = self.waiting as u64;
+        self.auto.busy(self.in_flight + waiting);
+        self.auto.starve(now, waiting, self.in_flight);
         for id in std::mem::take(&mut self.pending) {
             if let Some(link) = self.links.get_mut(id) {
                 link.in_pending = false;
@@ -168,11 +178,28 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// It waits no longer: what it was granted beyond the window is taken back (CR-7).
-    pub fn stop_waiting(&mut self) {
+    pub fn stop_waiting(&mut self, now: Time) {
         self.waiting = self.waiting.saturating_sub(1);
+        if self.queued == 0 {
+            self.auto.starve(now, self.waiting as u64, self.in_flight);
+        }
         if self.waiting == 0 && self.floored > 0 {
             self.wake_floored();
         }
+    }
+
+    /// A poll has found nothing: until something comes, every link has credit as if a `recv` waited, or who only polls
+    /// would never get what a link without a part of the window has (CR-6). A fixed window is taken at its word (CR-7).
+    pub fn ask(&mut self) {
+        if self.settings.window == Window::Auto && !self.asked && self.queued == 0 && !self.leaving {
+            self.asked = true;
+            self.feed_dry();
+        }
+    }
+
+    /// Whether somebody wants a message now.
+    fn is_wanted(&self) -> bool {
+        self.waiting > 0 || self.asked
     }
 
     /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).
@@ -204,7 +231,7 @@ impl<H: Clone + Default> Puller<H> {
         link.hurry |= tracked;
         let held = &link.outcomes;
         // The first one wakes the driver too, so that its timer is set (OC-5).
-        let full = held.messages * 2 >= self.base.0 || held.bytes * 2 >= self.base.1;
+        let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
         let due = tracked || full || self.queued == 0 || held.messages == 1;
         if !link.in_pending {
             link.in_pending = true;
@@ -286,6 +313,9 @@ impl<H: Clone + Default> Puller<H> {
             pushers_ended: self.ended.len() as u64,
             committed: self.committed.0,
             committed_bytes: self.committed.1,
+            window: self.links.iter().map(|(_, link)| link.base.0).sum(),
+            service_rate: self.auto.rate(),
+            round_trip: self.round_trip(),
             ..self.stats.clone()
         }
     }
@@ -293,7 +323,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Every open link.
     #[must_use]
     pub fn link_stats(&self) -> Vec<PullLinkStats> {
-        self.links.iter().map(|(id, link)| link.stats(id, self.base)).collect()
+        self.links.iter().map(|(id, link)| link.stats(id)).collect()
     }
 }
 

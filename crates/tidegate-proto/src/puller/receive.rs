@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ACK_OCTETS: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
-    fn handle_deliver(&mut self, id: LinkId, batch: Batch) -> Result<(), Violation> {
+    fn handle_deliver(&mut self, now: Time, id: LinkId, batch: Batch) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if link.ended || link.leaving == Leaving::Skipped {
             return Err(Violation::unexpected("Deliver after End or after the Skip of a leaving puller"));
@@ -38,6 +38,10 @@ impl<H: Clone + Default> Puller<H> {
         self.stats.received += new.len();
         self.stats.received_bytes += new.size();
         self.queued += new.len();
+        // It used up all that it can have known of.
+        let limited = new.next_id() + new.len() >= link.limit_before;
+        self.auto.feed(now, limited);
+        let asked = std::mem::take(&mut self.asked);
         link.push(id, batch);
         if !link.in_turn {
             link.in_turn = true;
@@ -45,6 +49,9 @@ impl<H: Clone + Default> Puller<H> {
         }
         if link.grant.unused().0 == 0 || link.grant.unused().1 == 0 {
             self.dry.insert(id);
+        }
+        if asked && self.waiting == 0 && self.floored > 0 {
+            self.wake_floored();
         }
         Ok(())
     }
@@ -65,7 +72,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         self.release_surplus(id);
         self.dry.insert(id);
-        if self.waiting > 0 && self.queued == 0 {
+        if self.is_wanted() && self.queued == 0 {
             self.feed_dry();
         }
         self.want_grant(id);
@@ -108,7 +115,6 @@ impl<H: Clone + Default> Puller<H> {
     /// Sends an Ack if one is due; otherwise sees to it that one will be.
     fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         let nothing_queued = self.queued == 0;
-        let base = self.base;
         let Some(link) = self.links.get_mut(id) else { return };
         if link.leaving == Leaving::Due && link.recall != Recall::Sent {
             // One Skip answers both (RC-1).
@@ -116,7 +122,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         let leave = link.leaving == Leaving::Due && link.recall == Recall::No;
         let recall = link.recall == Recall::Due;
-        if !link.outcomes_due(now, base, nothing_queued) && !link.grant_due && !leave && !recall {
+        if !link.outcomes_due(now, nothing_queued) && !link.grant_due && !leave && !recall {
             if !link.outcomes.is_empty() {
                 link.ack_at.get_or_insert(now + self.settings.ack_delay);
             }
@@ -216,7 +222,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                     Ok(())
                 }
                 Some(_) if link.session.is_ending() => Ok(()), // ST-4
-                Some(Body::Deliver(batch)) => self.handle_deliver(id, batch),
+                Some(Body::Deliver(batch)) => self.handle_deliver(now, id, batch),
                 Some(Body::Skip(skip)) => self.handle_skip(id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
@@ -273,6 +279,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+        self.tune(now);
         self.reconsider_floor(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
         link.session.woken = false;
@@ -306,13 +313,15 @@ impl<H: Clone + Default> Machine for Puller<H> {
     fn deadline(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
         let mut deadline = link.session.deadline();
-        for at in [link.ack_at, link.recall_at, link.paused_until].into_iter().flatten() {
+        let tune_at = self.tune_at(id);
+        for at in [link.ack_at, link.recall_at, link.paused_until, tune_at].into_iter().flatten() {
             deadline = deadline.min(at);
         }
         Some(deadline)
     }
 
     fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
+        self.tune(now);
         let Some(link) = self.links.get_mut(id) else { return };
         match link.session.advance(now, progress) {
             Ok(()) => wake(&mut self.wakes, id, link),

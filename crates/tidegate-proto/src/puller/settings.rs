@@ -5,9 +5,14 @@ use std::time::Duration;
 use crate::{pusher::check_times, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
 
 /// How many un-acked messages and octets a puller wants on a link (CR-5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Window {
+    /// Set by the puller itself, from how quickly its deliveries are settled and how long the way to the pusher and back
+    /// takes: a worker that does a million small things a second gets thousands, one that takes ten seconds for each
+    /// gets one. The default. `docs/WINDOW.md` has the formula.
+    #[default]
+    Auto,
     /// The same for every link, whatever happens.
     Fixed {
         /// Messages. 0: credit exists only while the application waits for a message (CR-7).
@@ -30,18 +35,6 @@ impl Window {
         Self::Fixed { messages, bytes }
     }
 
-    pub(super) fn targets(self) -> (u64, u64) {
-        match self {
-            Self::Fixed { messages: 0, .. } => (0, 0),
-            Self::Fixed { messages, bytes } => (messages, bytes),
-        }
-    }
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self::messages(1_000)
-    }
 }
 
 /// Bounds and times of a [`crate::Puller`]. `Default` gives the values of SPEC.md §12.
@@ -92,8 +85,8 @@ impl PullerSettings {
     /// The first one outside its range.
     pub fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
-        let Window::Fixed { bytes, .. } = self.window;
-        ok(bytes > 0, "window", &self.window, "at least 1 octet, or nothing could ever be sent")?;
+        let some = !matches!(self.window, Window::Fixed { bytes: 0, .. });
+        ok(some, "window", &self.window, "at least 1 octet, or nothing could ever be sent")?;
         ok(self.budget > 0, "budget", &self.budget, "at least 1 message")?;
         ok(self.budget_bytes > 0, "budget_bytes", &self.budget_bytes, "at least 1")?;
         let fits = (1..=MAX_MAX_MESSAGE).contains(&self.max_message);
@@ -105,7 +98,8 @@ impl PullerSettings {
 
     pub(super) fn timing(&self) -> Timing {
         // A puller writes little, and never waits for it: a stall has no meaning for it.
-        Timing { heartbeat: self.heartbeat, close_wait: self.close_wait, write_stall: Duration::MAX }
+        let Self { heartbeat, close_wait, .. } = *self;
+        Timing { heartbeat, close_wait, write_stall: Duration::MAX, probing: self.window == Window::Auto }
     }
 }
 

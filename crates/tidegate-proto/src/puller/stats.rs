@@ -42,6 +42,13 @@ pub struct PullStats {
     pub committed_bytes: u64,
     /// Recalls sent (RC-1).
     pub recalls: u64,
+    /// The messages wanted un-acked, on all links together.
+    pub window: u64,
+    /// Deliveries a second that the workers get done while they have some; 0 as long as it is not known, or with a
+    /// fixed window.
+    pub service_rate: u64,
+    /// The least round trip seen on any link.
+    pub round_trip: Option<Duration>,
 }
 
 /// One link of a puller.

@@ -97,7 +97,8 @@ impl PusherSettings {
     }
 
     pub(crate) fn timing(&self) -> Timing {
-        Timing { heartbeat: self.heartbeat, close_wait: self.close_wait, write_stall: self.write_stall }
+        let Self { heartbeat, close_wait, write_stall, .. } = *self;
+        Timing { heartbeat, close_wait, write_stall, probing: false }
     }
 }
 

@@ -91,7 +91,14 @@ impl Pull {
     /// # Errors
     /// As [`Self::recv`].
     pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
-        self.shared().with(|inner| self.next(inner)).unwrap_or(Ok(None))
+        let next = self.shared().with(|inner| {
+            let next = self.next(inner);
+            if next.is_none() {
+                inner.machine.ask();
+            }
+            next
+        });
+        next.unwrap_or(Ok(None))
     }
 
     fn next(&self, inner: &mut Inner<PullMachine>) -> Option<Result<Option<Delivery>, RecvError>> {
@@ -209,7 +216,7 @@ impl<'a> Waiting<'a> {
     fn new(shared: &'a Shared<PullMachine>) -> Self {
         shared.with(|inner| {
             inner.state.waiting += 1;
-            inner.machine.start_waiting();
+            inner.machine.start_waiting(shared.now());
         });
         Self(shared)
     }
@@ -219,7 +226,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.with(|inner| {
             inner.state.waiting -= 1;
-            inner.machine.stop_waiting();
+            inner.machine.stop_waiting(self.0.now());
         });
     }
 }
