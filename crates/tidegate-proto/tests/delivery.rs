@@ -329,7 +329,10 @@ fn lv_1_idle_links_keep_each_other_alive() {
 #[test]
 fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
     // LV-5
-    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| (s.read_ahead, s.window) = (100, Window::messages(50)))]);
+    let mut w = World::new(
+        vec![pusher(|_| ())],
+        vec![puller(|s| (s.read_ahead, s.window) = (100, Window::messages(50)))],
+    );
     w.join(0, 0);
     w.settle();
     for _ in 0..50 {

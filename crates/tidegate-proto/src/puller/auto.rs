@@ -75,7 +75,8 @@ pub(super) struct Counts {
     pub(super) done: u64,
     /// Messages and octets that have arrived.
     pub(super) arrived: (u64, u64),
-    /// Handed out, and waited for, now.
+    /// Handed out now; and that with what is waited for.
+    pub(super) working: u64,
     pub(super) busy: u64,
     pub(super) links: usize,
     pub(super) round_trip: Option<Duration>,
@@ -162,8 +163,9 @@ impl Auto {
         let busy = whole.saturating_sub(self.starved / WHOLE).max(1);
         let settled = counts.done - self.done;
         if settled == 0 {
-            if counts.busy > 0 && self.rate > 0 {
-                self.rate = self.rate.min((1_000_000_000 / busy).max(self.rate / 2));
+            if counts.working > 0 {
+                let most = 1_000_000_000 / busy;
+                self.rate = if self.rate == 0 { most } else { self.rate.min(most.max(self.rate / 2)) };
             }
         } else {
             let sample = settled.saturating_mul(1_000_000_000) / busy;
@@ -174,8 +176,7 @@ impl Auto {
                 old => (old * 3 + sample) / 4,
             };
             self.adapt_wait(now, whole);
-            let (messages, octets) =
-                (counts.arrived.0 - self.arrived.0, counts.arrived.1 - self.arrived.1);
+            let (messages, octets) = (counts.arrived.0 - self.arrived.0, counts.arrived.1 - self.arrived.1);
             if let Some(mean) = octets.checked_div(messages) {
                 self.mean_size = mean;
             }

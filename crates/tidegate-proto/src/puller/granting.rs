@@ -56,6 +56,7 @@ impl<H: Clone + Default> Puller<H> {
         let counts = Counts {
             done: stats.acked + stats.nacked + stats.rejected,
             arrived: (stats.received, stats.received_bytes),
+            working: self.in_flight,
             busy: self.in_flight + self.waiting as u64,
             links: self.links.len(),
             round_trip: self.round_trip(),

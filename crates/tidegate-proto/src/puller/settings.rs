@@ -34,7 +34,6 @@ impl Window {
     pub fn fixed(messages: u64, bytes: u64) -> Self {
         Self::Fixed { messages, bytes }
     }
-
 }
 
 /// Bounds and times of a [`crate::Puller`]. `Default` gives the values of SPEC.md §12.

@@ -1,0 +1,338 @@
+//! `Window::Auto` in simulation: a pusher, pullers with workers of known speed, and links that take their time. Virtual
+//! time only; every run is the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
+
+mod common;
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use common::{peer, puller, pusher};
+use tidegate_proto::{
+    LinkId, Machine, PullStats, Puller, Pusher, Received, Role, Time, Verdict, wire::FrameReader,
+};
+
+/// How long a worker takes for the job with this number, in microseconds.
+type Service = fn(u64) -> u64;
+
+/// A puller, its workers, and its link to the pusher.
+struct Node {
+    puller: Puller,
+    here: End,
+    there: End,
+    /// What each worker is at, and when it will be done. `None`: it waits.
+    workers: Vec<Option<(u64, Received)>>,
+    service: Service,
+    worked: u64,
+}
+
+struct End {
+    link: LinkId,
+    reader: FrameReader,
+    /// On its way to this end, with the time of its arrival.
+    coming: VecDeque<(u64, Bytes)>,
+}
+
+struct Sim {
+    now: u64,
+    one_way: u64,
+    pusher: Pusher,
+    nodes: Vec<Node>,
+    jobs: u64,
+}
+
+impl Sim {
+    fn new(round_trip: Duration, workers: &[(usize, Service)]) -> Self {
+        let mut pusher = pusher(|s| (s.high_water_mark, s.max_held) = (2_000_000, 3_000_000));
+        let mut nodes = Vec::new();
+        for (index, (count, service)) in workers.iter().enumerate() {
+            let mut puller = puller(|_| ());
+            let slot = Some((index as u64 + 1, 1));
+            let there = pusher.open(Time(0), peer(Role::Puller, index as u8 + 1, slot)).unwrap();
+            let here = puller.open(Time(0), peer(Role::Pusher, 0, None)).unwrap();
+            let end = |link, limit| {
+                let mut reader = FrameReader::new();
+                reader.open(limit);
+                End { link, reader, coming: VecDeque::new() }
+            };
+            let here = end(here, puller.frame_limit());
+            let there = end(there, pusher.frame_limit());
+            let workers = (0..*count).map(|_| None).collect();
+            let mut node = Node { puller, here, there, workers, service: *service, worked: 0 };
+            for _ in 0..*count {
+                node.puller.start_waiting(Time(0));
+            }
+            nodes.push(node);
+        }
+        Self { now: 0, one_way: round_trip.as_micros() as u64 / 2, pusher, nodes, jobs: 0 }
+    }
+
+    /// Gives the pusher jobs, numbered on.
+    fn send(&mut self, count: u64) {
+        for _ in 0..count {
+            let number = Bytes::copy_from_slice(&self.jobs.to_be_bytes());
+            self.pusher.send(number.into(), false).unwrap();
+            self.jobs += 1;
+        }
+    }
+
+    /// Runs until that time, or until every job is done, and returns when that was.
+    fn run(&mut self, until: Duration) -> u64 {
+        self.pass(until, true)
+    }
+
+    fn pass(&mut self, until: Duration, or_done: bool) -> u64 {
+        let until = until.as_micros() as u64;
+        loop {
+            self.step();
+            if or_done && self.pusher.stats().acked == self.jobs {
+                return self.now;
+            }
+            let next = self.next();
+            if next > until {
+                self.now = until;
+                return until;
+            }
+            self.now = next.max(self.now + 1);
+        }
+    }
+
+    fn step(&mut self) {
+        let now = Time(self.now);
+        if self.pusher.socket_deadline().is_some_and(|at| at <= now) {
+            self.pusher.advance_socket(now);
+        }
+        for node in &mut self.nodes {
+            arrive(&mut self.pusher, &mut node.there, now);
+            arrive(&mut node.puller, &mut node.here, now);
+            node.work(now);
+            send(&mut node.puller, &node.here, &mut node.there, now, self.one_way);
+        }
+        for node in &mut self.nodes {
+            send(&mut self.pusher, &node.there, &mut node.here, now, self.one_way);
+        }
+        let mut wakes = Vec::new();
+        self.pusher.take_wakes(&mut wakes);
+        self.nodes.iter_mut().for_each(|node| node.puller.take_wakes(&mut wakes));
+    }
+
+    fn next(&self) -> u64 {
+        let nodes = self.nodes.iter().flat_map(|node| {
+            let coming =
+                [&node.here, &node.there].into_iter().filter_map(|end| end.coming.front()).map(|c| c.0);
+            let done = node.workers.iter().flatten().map(|(at, _)| *at);
+            let deadlines = [node.puller.deadline(node.here.link), self.pusher.deadline(node.there.link)];
+            coming.chain(done).chain(deadlines.into_iter().flatten().map(|at| at.0)).collect::<Vec<_>>()
+        });
+        nodes.chain(self.pusher.socket_deadline().map(|at| at.0)).min().unwrap()
+    }
+
+    fn stats(&self, node: usize) -> PullStats {
+        self.nodes[node].puller.stats()
+    }
+
+    /// The part of the time since `since` for which the workers of a node had work.
+    fn busy(&self, node: usize, worked_before: u64, since: u64) -> f64 {
+        let node = &self.nodes[node];
+        (node.worked - worked_before) as f64 / ((self.now - since) * node.workers.len() as u64) as f64
+    }
+}
+
+impl Node {
+    fn work(&mut self, now: Time) {
+        for index in 0..self.workers.len() {
+            if let Some((at, received)) = self.workers[index].take_if(|(at, _)| *at <= now.0) {
+                assert!(at == now.0, "a worker was forgotten");
+                self.puller.settle(&received, &Verdict::Ack);
+                self.begin(index, now, false);
+            } else if self.workers[index].is_none() {
+                self.begin(index, now, true);
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize, now: Time, waits: bool) {
+        match self.puller.recv() {
+            Some(received) => {
+                if waits {
+                    self.puller.stop_waiting(now);
+                }
+                let number = u64::from_be_bytes(received.payload().try_into().unwrap());
+                let time = (self.service)(number).max(1);
+                self.worked += time;
+                self.workers[index] = Some((now.0 + time, received));
+            }
+            None if !waits => self.puller.start_waiting(now),
+            None => {}
+        }
+    }
+}
+
+fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
+    let mut any = false;
+    while end.coming.front().is_some_and(|(at, _)| *at <= now.0) && machine.wants_read(now, end.link) {
+        let (_, octets) = end.coming.pop_front().unwrap();
+        end.reader.buffer().extend_from_slice(&octets);
+        machine.heard(end.link);
+        any = true;
+        while let Some(frame) = end.reader.next_frame().unwrap() {
+            machine.receive(now, end.link, frame);
+        }
+    }
+    if !any {
+        machine.found_empty(end.link);
+    }
+    if machine.deadline(end.link).is_some_and(|at| at <= now) {
+        machine.advance(now, end.link, end.reader.progress());
+    }
+}
+
+fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way: u64) {
+    let mut out = VecDeque::new();
+    machine.transmit(now, end.link, &mut out);
+    for octets in out {
+        machine.written(now, end.link, octets.len());
+        to.coming.push_back((now.0 + one_way, octets));
+    }
+}
+
+/// The time that a dispatcher without latency takes, which gives the list in order to whoever is free.
+fn ideal(jobs: std::ops::Range<u64>, services: &[Service]) -> u64 {
+    let mut free = vec![0; services.len()];
+    for job in jobs {
+        let first = (0..free.len()).min_by_key(|i| free[*i]).unwrap();
+        free[first] += services[first](job);
+    }
+    free.into_iter().max().unwrap()
+}
+
+/// Numbers that look like chance and are always the same.
+fn mixed(n: u64) -> u64 {
+    let n = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (n ^ n >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32
+}
+
+const LAN: Duration = Duration::from_micros(100);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_quick_worker_gets_what_it_does_in_a_round_trip_and_a_millisecond() {
+    let mut sim = Sim::new(LAN, &[(1, |_| 2)]);
+    sim.send(60_000);
+    sim.run(Duration::from_millis(60));
+    let (worked, since) = (sim.nodes[0].worked, sim.now);
+    sim.run(Duration::from_millis(110));
+    let stats = sim.stats(0);
+    assert!((450_000..=550_000).contains(&stats.service_rate), "{stats:?}");
+    assert_eq!(stats.round_trip, Some(LAN));
+    assert!((500..=650).contains(&stats.window), "{stats:?}");
+    assert!(sim.busy(0, worked, since) > 0.97, "{}", sim.busy(0, worked, since));
+}
+
+#[test]
+fn a_worker_that_takes_long_gets_one_at_a_time_and_gives_back_what_it_got_before_that_was_known() {
+    let mut sim = Sim::new(LAN, &[(1, |_| 10_000_000), (1, |_| 10_000_000)]);
+    sim.send(40);
+    sim.run(SECOND);
+    for node in 0..2 {
+        let stats = sim.stats(node);
+        assert_eq!((stats.queued, stats.in_flight), (0, 1), "{stats:?}");
+        assert_eq!(stats.committed, 1, "no credit for a second one: {stats:?}");
+    }
+    assert_eq!(sim.pusher.stats().queued, 38, "all but two are with the pusher, for whoever comes");
+    assert!(sim.run(250 * SECOND) < 201_000_000);
+}
+
+#[test]
+fn a_pool_of_slow_workers_gets_one_for_each() {
+    let mut sim = Sim::new(LAN, &[(8, |_| 50_000)]);
+    sim.send(2_000);
+    sim.run(2 * SECOND);
+    let (worked, since) = (sim.nodes[0].worked, sim.now);
+    sim.run(6 * SECOND);
+    let stats = sim.stats(0);
+    assert_eq!(stats.in_flight, 8, "{stats:?}");
+    assert!((8..=12).contains(&stats.window), "{stats:?}");
+    assert!(sim.busy(0, worked, since) > 0.97, "{}", sim.busy(0, worked, since));
+}
+
+#[test]
+fn a_long_way_is_filled() {
+    let mut sim = Sim::new(Duration::from_millis(200), &[(1, |_| 1_000)]);
+    sim.send(20_000);
+    sim.run(3 * SECOND);
+    let (worked, since) = (sim.nodes[0].worked, sim.now);
+    sim.run(8 * SECOND);
+    assert!(sim.busy(0, worked, since) > 0.95, "{} {:?}", sim.busy(0, worked, since), sim.stats(0));
+    assert!(sim.stats(0).window < 500, "{:?}", sim.stats(0));
+}
+
+#[test]
+fn a_worker_that_stalls_gives_back_what_waits_behind_the_stall() {
+    // Job 30,000 takes a second, all others 2 microseconds.
+    let stall: Service = |job| if job == 30_000 { 1_000_000 } else { 2 };
+    let mut sim = Sim::new(LAN, &[(1, stall), (1, stall)]);
+    sim.send(100_000);
+    let end = sim.run(5 * SECOND);
+    let stalled = sim.nodes.iter().map(|node| node.puller.stats().released).max().unwrap();
+    assert!(stalled > 0, "what waited behind it was given back");
+    // The last message to be done is the one that took a second.
+    assert!(end < 1_200_000, "the others were not kept waiting: {end}");
+}
+
+#[test]
+fn bursts_do_not_leave_the_worker_without_work_for_long() {
+    let mut sim = Sim::new(LAN, &[(1, |_| 20)]);
+    for burst in 1..=50u64 {
+        sim.send(1_000);
+        let end = sim.run(Duration::from_millis(burst * 40));
+        let spent = end - (burst - 1) * 40_000;
+        assert!(
+            burst < 3 || spent < 22_000,
+            "burst {burst} of 20 ms of work took {spent} µs: {:?}",
+            sim.stats(0)
+        );
+        sim.pass(Duration::from_millis(burst * 40), false);
+    }
+}
+
+#[test]
+fn unequal_workers_finish_a_list_of_jobs_within_a_twentieth_of_the_ideal() {
+    // Jobs of 1 to 50 ms, speeds 1:2:4:8.
+    const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
+    fn time(n: u64) -> u64 {
+        1_000 + mixed(n) % 49_000
+    }
+    assert_makespan(&WORKERS, 20_000, 1.05);
+}
+
+#[test]
+fn the_same_with_some_jobs_that_take_twenty_times_as_long() {
+    const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
+    fn time(n: u64) -> u64 {
+        (1_000 + mixed(n) % 49_000) * if mixed(n + 7).is_multiple_of(10) { 20 } else { 1 }
+    }
+    assert_makespan(&WORKERS, 20_000, 1.15);
+}
+
+#[test]
+fn the_same_after_many_quick_jobs_that_have_made_windows_deep() {
+    const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
+    fn time(n: u64) -> u64 {
+        if n < 50_000 { 2 } else { 1_000 + mixed(n) % 49_000 }
+    }
+    assert_makespan(&WORKERS, 55_000, 1.05);
+}
+
+fn assert_makespan(workers: &[Service], jobs: u64, most: f64) {
+    let pools: Vec<_> = workers.iter().map(|service| (1, *service)).collect();
+    let mut sim = Sim::new(LAN, &pools);
+    sim.send(jobs);
+    let took = sim.run(10_000 * SECOND);
+    let ideal = ideal(0..jobs, workers);
+    let ratio = took as f64 / ideal as f64;
+    let stats: Vec<_> = sim.nodes.iter().map(|node| node.puller.stats()).collect();
+    assert!(ratio <= most, "{took} µs, {ratio:.3} of the ideal {ideal}: {stats:#?}");
+    assert_eq!(stats.iter().map(|s| s.acked).sum::<u64>(), jobs);
+}
