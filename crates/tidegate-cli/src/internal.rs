@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::args::Verbosity;
-use crate::bench::{tcp, throughput};
+use crate::bench::{echo, flow, latency, makespan, soak, tcp};
 use crate::demo::worker;
 use crate::exit::Exit;
-use crate::{block_on, failed, log, own};
+use crate::{block_on, failed, log, on_threads, own, polling};
 
 #[derive(Debug, Parser)]
 #[command(name = "tidegate internal")]
@@ -21,8 +21,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    BenchPush(throughput::PushSide),
-    BenchPull(throughput::PullSide),
+    BenchPush(flow::SideArgs),
+    BenchPull(flow::SideArgs),
+    BenchEcho(latency::SideArgs),
+    BenchOneWay(latency::SideArgs),
+    BenchWork(makespan::WorkerArgs),
+    BenchSoakPull(soak::PullArgs),
+    TcpEcho(echo::EchoSide),
+    TcpEchoTokio(echo::EchoSide),
     TcpSend(tcp::SendSide),
     TcpReceive(tcp::ReceiveSide),
     DemoWorker(worker::WorkerSide),
@@ -41,8 +47,14 @@ pub(crate) fn main() -> ExitCode {
     }
     own::end_with_parent();
     let result = match cli.command {
-        Command::BenchPush(side) => block_on(side.run()),
-        Command::BenchPull(side) => block_on(side.run()),
+        Command::BenchPush(args) => on_threads(args.threads, flow::push(args)),
+        Command::BenchPull(args) => on_threads(args.threads, flow::pull(args)),
+        Command::BenchEcho(args) => polling(args.busy_poll, latency::echo_side(args)),
+        Command::BenchOneWay(args) => polling(args.busy_poll, latency::one_way_side(args)),
+        Command::BenchWork(args) => block_on(makespan::work(args)),
+        Command::BenchSoakPull(args) => block_on(soak::pull(args)),
+        Command::TcpEcho(side) => side.blocking(),
+        Command::TcpEchoTokio(side) => block_on(side.tokio()),
         Command::TcpSend(side) => side.run(),
         Command::TcpReceive(side) => side.run(),
         Command::DemoWorker(side) => block_on(side.run()),

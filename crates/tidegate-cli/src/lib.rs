@@ -57,7 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Push(args) => block_on(push::run(*args, quiet)),
         Command::Pull(args) => block_on(pull::run(*args, quiet)),
-        Command::Bench(args) => block_on(bench::run(args)),
+        Command::Bench(args) => polling(args.busy_poll(), bench::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
@@ -72,6 +72,31 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
         .context("cannot start the runtime")?;
     let result = runtime.block_on(work);
     // A thread that is stuck in a read or a write must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// The same, on as many threads as that.
+fn on_threads<T>(threads: u16, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    if threads == 1 {
+        return block_on(work);
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        builder.worker_threads(threads.into()).enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// The same as [`block_on`]; with busy polling, sockets are looked at more often than is usual.
+fn polling<T>(busy_poll: u64, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    if busy_poll == 0 {
+        return block_on(work);
+    }
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.event_interval(1).enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
 }

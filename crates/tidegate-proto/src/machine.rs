@@ -69,6 +69,10 @@ pub trait Machine {
     /// Whether [`Self::take_wakes`] would name a link: asked after every single message.
     fn has_wakes(&self) -> bool;
 
+    /// Whether a link has been named by [`Self::take_wakes`], or is about to be, and has not been asked to
+    /// [`Self::transmit`] since.
+    fn is_woken(&self, link: LinkId) -> bool;
+
     /// The links that have something to do since the last call.
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>);
 

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
     pub(crate) linger: Duration,
+    pub(crate) busy_poll: Duration,
 }
 
 impl Default for Setup {
@@ -42,6 +43,7 @@ impl Default for Setup {
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
             linger: Duration::from_secs(10),
+            busy_poll: Duration::ZERO,
         }
     }
 }
@@ -115,6 +117,7 @@ impl Setup {
             reconnect_first: self.reconnect_first,
             reconnect_longest: self.reconnect_longest,
             close_wait: parts.close_wait,
+            busy_poll: self.busy_poll,
         };
         let shared = Shared::new(parts.machine, parts.state, local, times, self.max_handshakes, runtime);
         let shared = Arc::new(shared);
@@ -145,6 +148,15 @@ macro_rules! common_settings {
         /// Listens there. May be called several times. Port 0: the system chooses, see `local_endpoints`.
         pub fn bind(mut self, endpoint: impl AsRef<str>) -> Self {
             self.setup.binds.push(endpoint.as_ref().to_owned());
+            self
+        }
+
+        /// How long a link goes on looking for something to do after it has had something, instead of sleeping until the
+        /// system wakes it: messages that follow each other closely are quicker on their way by what it takes to
+        /// wake a thread, and a core is busy meanwhile. It looks as often as tokio's `event_interval` lets it: a
+        /// runtime that is to be quick sets that to a few. Default: zero, never.
+        pub fn busy_poll(mut self, time: std::time::Duration) -> Self {
+            self.setup.busy_poll = time;
             self
         }
 

@@ -30,6 +30,10 @@ const MISSING: usize = 1_024;
 pub(crate) trait Role: Machine + Send + Sized + 'static {
     type State: Send;
 
+    /// Whether what this role sends gives way to what else the program has to do: acks do, so that the next message of a
+    /// program that asks and answers is not behind them.
+    const GIVES_WAY: bool;
+
     /// Runs after every use of the machine, still under the lock: passes on what has happened.
     fn after(machine: &mut Self, state: &mut Self::State, signals: &Signals);
 
@@ -101,6 +105,7 @@ pub(crate) struct Times {
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
     pub(crate) close_wait: Duration,
+    pub(crate) busy_poll: Duration,
 }
 
 pub(crate) struct Shared<M: Role> {

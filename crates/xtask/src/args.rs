@@ -22,6 +22,7 @@ Steps, in this order:
   doc      documentation, warnings denied
   test     every Rust test, documentation examples included
   python   the tests of the Python peer
+  instructions   the instructions that a message takes, against what they were (needs valgrind)
 
 `test` and `python` need python3 with its venv module: they make a private environment in target/python
 and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.

@@ -3,6 +3,7 @@
 mod args;
 mod counts;
 mod descriptor;
+mod instructions;
 mod process;
 mod python;
 mod steps;

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     counts::{Counts, PythonCounts},
+    instructions,
     process::{self, Stream},
     python,
     workspace::Workspace,
@@ -27,11 +28,13 @@ pub(crate) enum Step {
     Doc,
     Test,
     Python,
+    Instructions,
 }
 
 impl Step {
     /// All steps, in the order in which they run: what fails sooner comes first.
-    pub(crate) const ALL: [Self; 5] = [Self::Fmt, Self::Clippy, Self::Doc, Self::Test, Self::Python];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Fmt, Self::Clippy, Self::Doc, Self::Test, Self::Python, Self::Instructions];
 
     /// What `--only` calls it.
     pub(crate) const fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Step {
             Self::Doc => "doc",
             Self::Test => "test",
             Self::Python => "python",
+            Self::Instructions => "instructions",
         }
     }
 
@@ -51,11 +55,12 @@ impl Step {
             Self::Doc => "documentation",
             Self::Test => "Rust tests",
             Self::Python => "Python peer",
+            Self::Instructions => "instruction counts",
         }
     }
 
     const fn counts_tests(self) -> bool {
-        matches!(self, Self::Test | Self::Python)
+        matches!(self, Self::Test | Self::Python | Self::Instructions)
     }
 }
 
@@ -146,6 +151,7 @@ impl Runner<'_> {
                 command.env(PYTHON_VARIABLE, python);
                 self.counted(&mut command, Stream::Stdout, &mut io::stdout(), Counts::read_rust)
             }
+            Step::Instructions => self.counted_instructions(),
             Step::Python => {
                 let mut command = python::tests(workspace, &self.python()?);
                 let mut python = PythonCounts::default();
@@ -156,6 +162,16 @@ impl Runner<'_> {
                 })
             }
         }
+    }
+
+    fn counted_instructions(&mut self) -> Result<()> {
+        let counts = instructions::run(self.workspace)?;
+        let slower = counts.failed;
+        self.counts.add(counts);
+        if slower > 0 {
+            bail!("{slower} paths take more instructions than expected");
+        }
+        Ok(())
     }
 
     /// Runs tests, and adds up what their output tells.

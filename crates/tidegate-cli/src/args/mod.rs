@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-pub(crate) use bench::{BenchArgs, BenchCommand};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, LatencyArgs, LoadArgs, MakespanArgs, SoakArgs, TuneArgs, window,
+};
 pub(crate) use pull::PullArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};

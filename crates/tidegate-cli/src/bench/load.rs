@@ -46,9 +46,22 @@ impl Pattern {
         };
         payload.len() == self.size && holds(0) && holds(last)
     }
+
+    /// Whether `payload` is that of any message: its length, and its last whole word after its first one.
+    pub(crate) fn check_any(&self, payload: &[u8]) -> bool {
+        let Some(first) = payload.first_chunk::<WORD>() else { return payload.len() == self.size };
+        let at = number(*first) * WORD;
+        let last = (self.size / WORD - 1) * WORD;
+        let rest = payload.get(last..).and_then(<[u8]>::first_chunk::<WORD>);
+        payload.len() == self.size
+            && at.is_multiple_of(self.stride)
+            && at / self.stride < self.slots
+            && rest == Some(&word((at + last) / WORD))
+    }
 }
 
 /// The payloads themselves.
+#[derive(Clone)]
 pub(crate) struct Ring {
     bytes: Bytes,
     pattern: Pattern,
@@ -83,6 +96,13 @@ fn word(n: usize) -> [u8; WORD] {
     (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
 }
 
+/// Which word of the ring this is; a large number if it is none.
+fn number(word: [u8; WORD]) -> usize {
+    // The inverse of the multiplier in `word`, modulo 2^64.
+    let n = u64::from_le_bytes(word).wrapping_mul(0xf1de_83e1_9937_733d).wrapping_sub(1);
+    usize::try_from(n.min(u64::MAX >> 8)).unwrap_or(usize::MAX >> 8)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +118,24 @@ mod tests {
                 assert_eq!(payload.len(), size);
                 assert!(pattern.check(&payload), "{size}");
             }
+        }
+    }
+
+    #[test]
+    fn any_payload_of_the_ring_passes_and_no_other() {
+        for size in [1, 8, 9, 64, 1000] {
+            let mut ring = Ring::of(Pattern::within(size, 1 << 14));
+            let pattern = Pattern::within(size, 1 << 14);
+            for _ in 0..40 {
+                let payload = ring.payload();
+                assert!(pattern.check_any(&payload), "{size}");
+                if size >= 8 {
+                    let mut changed = payload.to_vec();
+                    changed[7] ^= 0x40;
+                    assert!(!pattern.check_any(&changed), "{size}");
+                }
+            }
+            assert!(!pattern.check_any(&vec![0; size + 1]));
         }
     }
 

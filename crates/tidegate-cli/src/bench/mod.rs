@@ -1,47 +1,98 @@
 //! `tidegate bench`: what this machine can do.
 
+pub(crate) mod echo;
+pub(crate) mod flow;
+mod html;
+pub(crate) mod latency;
 mod load;
+pub(crate) mod makespan;
 mod report;
+pub(crate) mod soak;
 pub(crate) mod tcp;
-pub(crate) mod throughput;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
+use indicatif::ProgressBar;
 use serde::de::DeserializeOwned;
+use tidegate::Window;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::args::{BenchArgs, BenchCommand};
+use crate::args::{BenchArgs, BenchCommand, LoadArgs, TuneArgs};
 use crate::exit::Exit;
 use crate::own;
-use report::Report;
+use report::{Rate, Report};
 
 /// Measures what was asked for and prints it on stdout.
 ///
 /// # Errors
 /// When one of the processes fails, or a message is not what was sent.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
-    let (report, json) = match args.command {
-        BenchCommand::Throughput(args) => {
-            let (size, count) = (args.load.size, args.load.count());
-            let tidegate = throughput::measure(size, count, args.window).await?;
-            let tcp = if args.with_tcp { Some(tcp::measure(size, count).await?) } else { None };
-            (
-                Report::throughput(size, count, args.window.or(throughput::default_window()), tidegate, tcp),
-                args.load.json,
-            )
+    // On a terminal only.
+    let waiting = ProgressBar::new_spinner().with_message("measuring");
+    waiting.enable_steady_tick(std::time::Duration::from_millis(200));
+    let result = measure(args).await;
+    waiting.finish_and_clear();
+    let (report, json) = match result? {
+        Output::Page(page) => {
+            write!(std::io::stdout(), "{page}").context("cannot write to stdout")?;
+            return Ok(Exit::Success);
         }
-        BenchCommand::Tcp(args) => {
-            let (size, count) = (args.load.size, args.load.count());
-            (Report::tcp(size, count, tcp::measure(size, count).await?), args.load.json)
-        }
+        Output::Report(report, json) => (report, json),
     };
     let text = if json { serde_json::to_string(&report)? } else { report.text() };
     writeln!(std::io::stdout(), "{text}").context("cannot write to stdout")?;
     Ok(Exit::Success)
+}
+
+enum Output {
+    /// And whether it is for programs.
+    Report(Report, bool),
+    Page(String),
+}
+
+async fn measure(args: BenchArgs) -> anyhow::Result<Output> {
+    let (report, json) = match args.command {
+        BenchCommand::Throughput(args) => {
+            let (load, tune) = (&args.load, &args.tune);
+            let rate = rate(load, tune, (1, 1), args.with_tcp).await?;
+            (Report::Throughput(rate), load.json)
+        }
+        BenchCommand::Fanout(args) => {
+            (Report::Fanout(rate(&args.load, &args.tune, (1, args.pullers), false).await?), args.load.json)
+        }
+        BenchCommand::Fanin(args) => {
+            (Report::Fanin(rate(&args.load, &args.tune, (args.pushers, 1), false).await?), args.load.json)
+        }
+        BenchCommand::Latency(args) => (Report::latency(&args, latency::measure(&args).await?), args.json),
+        BenchCommand::Makespan(args) => (Report::makespan(&args, makespan::measure(&args).await?), args.json),
+        BenchCommand::Soak(args) => (Report::soak(&args, soak::measure(&args).await?), args.json),
+        BenchCommand::Tcp(args) => {
+            let (size, count) = (args.load.size, args.load.count());
+            (Report::Tcp(Rate::tcp(size, count, tcp::measure(size, count).await?)), args.load.json)
+        }
+        BenchCommand::Report(args) => return Ok(Output::Page(html::page(&args.files)?)),
+    };
+    Ok(Output::Report(report, json))
+}
+
+async fn rate(load: &LoadArgs, tune: &TuneArgs, sides: (u16, u16), with_tcp: bool) -> anyhow::Result<Rate> {
+    let (size, count) = (load.size, load.count());
+    let flow = flow::measure(size, count, sides, tune).await?;
+    let tcp = if with_tcp { Some(tcp::measure(size, count).await?) } else { None };
+    Ok(Rate::of(size, count, tune.window, sides, &flow, tcp))
+}
+
+/// A window as the options take it.
+fn window_text(window: Window) -> String {
+    match window {
+        Window::Fixed { messages, .. } => messages.to_string(),
+        _ => "auto".to_owned(),
+    }
 }
 
 /// One of the two processes of a measurement. It is killed when this is dropped.
@@ -54,11 +105,17 @@ struct Side {
 impl Side {
     /// Starts internal subcommand `what` of this program.
     fn start(what: &'static str, arguments: &[(&str, String)]) -> anyhow::Result<Self> {
+        Self::start_with(what, &[], arguments)
+    }
+
+    /// The same with flags, which have no values.
+    fn start_with(what: &'static str, flags: &[&str], arguments: &[(&str, String)]) -> anyhow::Result<Self> {
         let options =
             arguments.iter().flat_map(|(name, value)| [OsString::from(name), OsString::from(value)]);
         let mut child = Command::new(own::program()?)
             .args(own::internal(what))
             .args(options)
+            .args(flags)
             // Its stdin stays open for as long as this process lives.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -67,6 +124,16 @@ impl Side {
             .with_context(|| format!("cannot start the process {what}"))?;
         let stdout = child.stdout.take().context("a process without stdout")?;
         Ok(Self { what, child, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// The memory that it has now, in KiB.
+    fn resident(&self) -> Option<u64> {
+        self.child.id().and_then(usage::resident)
+    }
+
+    /// Kills it with SIGKILL.
+    async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("cannot kill the process {}", self.what))
     }
 
     /// The next line of its stdout.

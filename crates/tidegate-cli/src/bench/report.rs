@@ -1,29 +1,63 @@
 //! The figures of a measurement, for people and for programs.
 
 use serde::{Deserialize, Serialize};
+use tidegate::Window;
 
+use super::flow::Flow;
+use super::latency::{self, Latency};
+use super::usage::Usage;
+use super::{makespan, soak, window_text};
+use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
 use crate::text::thousands;
 
-/// What the receiving process has measured.
+/// What the receiving process of a TCP stream has measured.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Measured {
-    /// From the first message (TCP: the first bytes) to the last.
+    /// From the first bytes to the last.
     pub(crate) seconds: f64,
 }
 
-/// One run.
+/// One run, as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+#[serde(tag = "bench", rename_all = "snake_case")]
+pub(crate) enum Report {
+    Throughput(Rate),
+    Fanout(Rate),
+    Fanin(Rate),
+    Tcp(Rate),
+    Latency(Box<LatencyReport>),
+    Makespan(MakespanReport),
+    Soak(SoakReport),
+}
+
+/// Messages per second.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Rate {
     /// Payload bytes of a message.
     size: usize,
     /// Messages.
     count: u64,
-    /// Messages that may be un-acked; not there for plain TCP.
+    /// Messages that may be un-acked on a link: a number, or "auto"; not there for plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    window: Option<u64>,
+    window: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushers: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pullers: Option<u16>,
     seconds: f64,
     msgs_per_s: f64,
     mib_per_s: f64,
+    /// All processes of a side together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull: Option<Usage>,
+    /// What each puller got.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    received: Vec<u64>,
+    /// The window that the first puller had at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_window: Option<u64>,
     /// The same with plain TCP, if that was asked for too.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     tcp: Option<Tcp>,
@@ -37,54 +71,202 @@ struct Tcp {
     ratio: f64,
 }
 
-impl Report {
+#[derive(Debug, Serialize)]
+pub(crate) struct LatencyReport {
+    size: usize,
+    count: u64,
+    /// Messages a second, one way; not there for round trips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u64>,
+    busy_poll_us: u64,
+    /// Microseconds.
+    #[serde(flatten)]
+    found: latency::Found,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct MakespanReport {
+    window: serde_json::Value,
+    quick: u64,
+    long_share: f64,
+    #[serde(flatten)]
+    found: makespan::Found,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SoakReport {
+    size: usize,
+    pullers: u16,
+    #[serde(flatten)]
+    found: soak::Found,
+}
+
+impl Rate {
     /// A run of tidegate, and perhaps one of TCP.
-    pub(crate) fn throughput(
+    pub(crate) fn of(
         size: usize,
         count: u64,
-        window: Option<u64>,
-        run: Measured,
+        window: Window,
+        (pushers, pullers): (u16, u16),
+        flow: &Flow,
         tcp: Option<Measured>,
     ) -> Self {
-        let rate = rate(count, run);
+        let rate = per_second(flow.measured, flow.seconds);
         let tcp = tcp.map(|run| {
-            let tcp = self::rate(count, run);
+            let tcp = per_second(count.saturating_sub(1), run.seconds);
             Tcp { tcp_msgs_per_s: tcp, tcp_mib_per_s: mib(size, tcp), ratio: rate / tcp }
         });
-        Self { size, count, window, seconds: run.seconds, msgs_per_s: rate, mib_per_s: mib(size, rate), tcp }
+        Self {
+            size,
+            count,
+            window: Some(window_value(window)),
+            pushers: Some(pushers),
+            pullers: Some(pullers),
+            seconds: flow.seconds,
+            msgs_per_s: rate,
+            mib_per_s: mib(size, rate),
+            push: Some(flow.push),
+            pull: Some(flow.pull),
+            received: flow.pulled.iter().map(|side| side.received).collect(),
+            last_window: flow.pulled.first().map(|side| side.window),
+            tcp,
+        }
     }
 
-    /// A run of TCP alone.
+    /// A run of TCP alone. From the first message to the last there is one less than were sent.
     pub(crate) fn tcp(size: usize, count: u64, run: Measured) -> Self {
-        Self::throughput(size, count, None, run, None)
+        let rate = per_second(count.saturating_sub(1), run.seconds);
+        let (msgs_per_s, mib_per_s) = (rate, mib(size, rate));
+        Self { size, count, seconds: run.seconds, msgs_per_s, mib_per_s, ..Self::default() }
     }
 
-    /// A sentence or two.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let figures =
             |rate: f64, mib: f64| format!("{} messages/s, {mib:.1} MiB/s", thousands(rate.round() as u64));
+        let sides = match (self.pushers, self.pullers) {
+            (Some(pushers), Some(pullers)) if pushers + pullers > 2 => format!(", {pushers} to {pullers}"),
+            _ => String::new(),
+        };
+        let window = match (&self.window, self.last_window) {
+            (Some(serde_json::Value::String(_)), Some(last)) => {
+                format!(", window auto ({})", thousands(last))
+            }
+            (Some(window), _) => format!(", window {window}"),
+            _ => String::new(),
+        };
+        let (count, size) = (thousands(self.count), thousands(self.size as u64));
         let mut text = format!(
-            "{} messages of {} B{}: {}",
-            thousands(self.count),
-            thousands(self.size as u64),
-            self.window.map(|w| format!(", window {}", thousands(w))).unwrap_or_default(),
+            "{count} messages of {size} B{sides}{window}: {}",
             figures(self.msgs_per_s, self.mib_per_s)
         );
+        if let (Some(push), Some(pull)) = (self.push, self.pull) {
+            text += &format!("\npushing: {}; pulling: {}", used(push), used(pull));
+        }
         if let Some(tcp) = &self.tcp {
-            text += &format!(
-                "\nplain TCP: {}; the ratio is {:.3}",
-                figures(tcp.tcp_msgs_per_s, tcp.tcp_mib_per_s),
-                tcp.ratio
-            );
+            let figures = figures(tcp.tcp_msgs_per_s, tcp.tcp_mib_per_s);
+            text += &format!("\nplain TCP: {figures}; the ratio is {:.3}", tcp.ratio);
         }
         text
     }
 }
 
-/// Messages per second: from the first to the last there is one less than were sent.
-fn rate(count: u64, run: Measured) -> f64 {
+impl Report {
+    pub(crate) fn latency(args: &LatencyArgs, found: latency::Found) -> Self {
+        let busy_poll_us = args.busy_poll.unwrap_or_default().as_micros() as u64;
+        let LatencyArgs { size, count, rate, .. } = *args;
+        Self::Latency(Box::new(LatencyReport { size, count, rate, busy_poll_us, found }))
+    }
+
+    pub(crate) fn makespan(args: &MakespanArgs, found: makespan::Found) -> Self {
+        let window = window_value(args.window);
+        Self::Makespan(MakespanReport { window, quick: args.quick, long_share: args.long_share, found })
+    }
+
+    pub(crate) fn soak(args: &SoakArgs, found: soak::Found) -> Self {
+        Self::Soak(SoakReport { size: args.size, pullers: args.pullers, found })
+    }
+
+    /// Some sentences.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Throughput(rate) | Self::Fanout(rate) | Self::Fanin(rate) | Self::Tcp(rate) => rate.text(),
+            Self::Latency(report) => report.text(),
+            Self::Makespan(MakespanReport { found, .. }) => {
+                let mut text = format!(
+                    "{} jobs in {:.2} s; a dispatcher without latency takes {:.2} s: the ratio is {:.3}",
+                    thousands(found.jobs),
+                    found.seconds,
+                    found.ideal_seconds,
+                    found.ratio
+                );
+                for worker in &found.workers {
+                    let busy = 100.0 * worker.busy / found.seconds;
+                    text += &format!(
+                        "\nspeed {}: {} jobs, busy for {busy:.1} %, {} given back",
+                        worker.speed,
+                        thousands(worker.jobs),
+                        thousands(worker.released)
+                    );
+                }
+                text
+            }
+            Self::Soak(SoakReport { found, .. }) => format!(
+                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages sent again; the pusher had at most {:.1} MiB",
+                thousands(found.acked),
+                found.seconds,
+                thousands((found.acked as f64 / found.seconds) as u64),
+                found.killed,
+                thousands(found.redelivered),
+                found.push.peak_kib as f64 / 1024.0
+            ),
+        }
+    }
+}
+
+impl LatencyReport {
+    fn text(&self) -> String {
+        let line = |name: &str, l: &Latency| {
+            format!(
+                "{name}: p50 {:.1} µs, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
+                l.p50, l.p90, l.p99, l.p999, l.max
+            )
+        };
+        let what = match self.rate {
+            Some(rate) => format!("one way at {} messages/s", thousands(rate)),
+            None => "round trip".to_owned(),
+        };
+        let mut text = line(&format!("{what}, {} B", self.size), &self.found.latency);
+        for (name, echo) in
+            [("tokio echo", &self.found.tokio_echo), ("blocking echo", &self.found.blocking_echo)]
+        {
+            if let Some(echo) = echo {
+                let ratio = (self.found.latency.p50 / echo.p50, self.found.latency.p99 / echo.p99);
+                text += &format!(
+                    "\n{}; tidegate is {:.2} × its p50 and {:.2} × its p99",
+                    line(name, echo),
+                    ratio.0,
+                    ratio.1
+                );
+            }
+        }
+        text
+    }
+}
+
+fn used(usage: Usage) -> String {
+    format!("{:.2} s of CPU, {:.1} MiB at most", usage.cpu_seconds, usage.peak_kib as f64 / 1024.0)
+}
+
+fn window_value(window: Window) -> serde_json::Value {
+    match window_text(window).parse::<u64>() {
+        Ok(messages) => messages.into(),
+        Err(_) => "auto".into(),
+    }
+}
+
+fn per_second(count: u64, seconds: f64) -> f64 {
     // A clock that did not move means less than its resolution, and JSON has no infinity.
-    count.saturating_sub(1) as f64 / run.seconds.max(1e-9)
+    count as f64 / seconds.max(1e-9)
 }
 
 fn mib(size: usize, rate: f64) -> f64 {
@@ -95,27 +277,29 @@ fn mib(size: usize, rate: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn flow(seconds: f64, measured: u64) -> Flow {
+        Flow { seconds, measured, pulled: Vec::new(), push: Usage::default(), pull: Usage::default() }
+    }
+
     #[test]
     fn the_object_has_the_promised_figures() {
-        let report = Report::throughput(
-            1024,
-            2049,
-            Some(1000),
-            Measured { seconds: 2.0 },
-            Some(Measured { seconds: 0.5 }),
-        );
-        let json = serde_json::to_value(&report).unwrap();
+        let tcp = Some(Measured { seconds: 0.5 });
+        let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048), tcp);
+        let json = serde_json::to_value(Report::Throughput(rate)).unwrap();
+        assert_eq!(json["bench"], "throughput");
         assert_eq!(
             (&json["size"], &json["count"], &json["window"]),
             (&1024.into(), &2049.into(), &1000.into())
         );
         assert_eq!((json["msgs_per_s"].as_f64(), json["mib_per_s"].as_f64()), (Some(1024.0), Some(1.0)));
         assert_eq!((json["tcp_msgs_per_s"].as_f64(), json["ratio"].as_f64()), (Some(4096.0), Some(0.25)));
+        let auto = Rate::of(1, 2, Window::Auto, (1, 1), &flow(2.0, 2048), None);
+        assert_eq!(serde_json::to_value(auto).unwrap()["window"], "auto");
     }
 
     #[test]
     fn plain_tcp_has_no_window_and_no_ratio() {
-        let report = Report::tcp(64, 3, Measured { seconds: 1.0 });
+        let report = Rate::tcp(64, 3, Measured { seconds: 1.0 });
         let json = serde_json::to_value(&report).unwrap();
         assert!(json.get("window").is_none() && json.get("ratio").is_none());
         assert_eq!(report.text(), "3 messages of 64 B: 2 messages/s, 0.0 MiB/s");
@@ -123,6 +307,6 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_gives_a_number() {
-        assert!(Report::tcp(1, 2, Measured { seconds: 0.0 }).msgs_per_s.is_finite());
+        assert!(Rate::tcp(1, 2, Measured { seconds: 0.0 }).msgs_per_s.is_finite());
     }
 }

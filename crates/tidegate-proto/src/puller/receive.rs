@@ -366,6 +366,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
         !self.wakes.is_empty()
     }
 
+    fn is_woken(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.session.woken)
+    }
+
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
         wakes.append(&mut self.wakes);
     }

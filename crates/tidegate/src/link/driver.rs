@@ -34,6 +34,12 @@ struct Driver<M: Role> {
     out: VecDeque<Bytes>,
     sleep: Pin<Box<Sleep>>,
     sleep_until: Instant,
+    /// Until when it does not sleep, if it is to be quick.
+    busy_until: Time,
+    /// It woke itself, to look again.
+    spinning: bool,
+    /// It let others go first.
+    gave_way: bool,
     /// What the last round of I/O brought, for the machine.
     news: News,
 }
@@ -76,6 +82,9 @@ pub(super) async fn drive<M: Role>(
         out: VecDeque::new(),
         sleep: Box::pin(tokio::time::sleep_until(sleep_until)),
         sleep_until,
+        busy_until: Time::default(),
+        spinning: false,
+        gave_way: false,
         // There may be frames that came with the Hello.
         news: News { read: true, ..News::default() },
         shared,
@@ -112,6 +121,17 @@ impl<M: Role> Drop for Attached<'_, M> {
 
 impl<M: Role> Driver<M> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        if std::mem::take(&mut self.spinning) && self.spin(cx) {
+            return Poll::Pending;
+        }
+        if M::GIVES_WAY
+            && !std::mem::replace(&mut self.gave_way, false)
+            && self.shared.with_message(|inner| inner.machine.is_woken(self.link))
+        {
+            self.gave_way = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let step = self.consult(cx);
             if step.finished {
@@ -135,8 +155,43 @@ impl<M: Role> Driver<M> {
                 again |= self.wait_until(cx, self.shared.instant(deadline));
             }
             if !again {
+                self.spinning = step.wants_read
+                    && !self.shared.times.busy_poll.is_zero()
+                    && self.shared.now() < self.busy_until;
+                if self.spinning {
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
+            if !self.shared.times.busy_poll.is_zero() && (self.news.read || self.news.written > 0) {
+                self.busy_until = self.shared.now() + self.shared.times.busy_poll;
+            }
+        }
+    }
+
+    /// Looks whether there is something to do. If not, looks again as soon as the runtime has looked at its sockets.
+    fn spin(&mut self, cx: &mut Context<'_>) -> bool {
+        let waits = self.out.is_empty()
+            && self.shared.now() < self.busy_until
+            && !self.shared.with_message(|inner| inner.machine.is_woken(self.link));
+        if !waits {
+            return false;
+        }
+        match poll_read_buf(Pin::new(&mut self.stream), cx, self.reader.buffer()) {
+            Poll::Pending if self.sleep.as_mut().poll(cx).is_pending() => {
+                self.spinning = true;
+                cx.waker().wake_by_ref();
+                true
+            }
+            Poll::Pending => false,
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.reader.filled(count);
+                self.news.read = true;
+                self.busy_until = self.shared.now() + self.shared.times.busy_poll;
+                false
+            }
+            // The end of the stream, or an error: found again on the ordinary way.
+            Poll::Ready(_) => false,
         }
     }
 

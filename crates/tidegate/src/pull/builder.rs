@@ -24,7 +24,7 @@ pub struct PullBuilder {
 impl PullBuilder {
     common_settings!();
 
-    /// How many un-acked messages and octets are wanted on each link. Default: 1,000 messages, 8 MiB.
+    /// How many un-acked messages and octets are wanted on each link. Default: [`Window::Auto`].
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = window;
         self

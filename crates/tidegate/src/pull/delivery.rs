@@ -69,6 +69,25 @@ impl Delivery {
         self.settle(&Verdict::Ack);
     }
 
+    /// All of them processed: as [`Self::ack`] for each, for less.
+    pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
+        // Gathered before the lock is taken: an iterator may do anything.
+        let mut deliveries: Vec<_> = deliveries.into_iter().collect();
+        let Some(shared) = deliveries.first().and_then(|first| first.received.home().0.clone()) else {
+            return;
+        };
+        shared.with_message(|inner| {
+            for delivery in &mut deliveries {
+                if delivery.shared().is_some_and(|home| std::ptr::eq(home, &*shared)) {
+                    delivery.settled = 1;
+                    inner.state.yield_due |= inner.machine.settle(&delivery.received, &Verdict::Ack);
+                }
+            }
+        });
+        // Those of other sockets.
+        deliveries.into_iter().filter(|delivery| delivery.settled == 0).for_each(Self::ack);
+    }
+
     /// Failed: try again, when the pusher's backoff says so.
     pub fn nack(self) {
         self.nack_with(None, "");

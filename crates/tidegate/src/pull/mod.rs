@@ -86,6 +86,39 @@ impl Pull {
         }
     }
 
+    /// Waits for a delivery, and appends it and what else is there to `deliveries`, `limit` at most; returns how many it
+    /// appended. 0 means what `None` means for [`Self::recv`], unless `limit` is 0. For less than `recv` for each;
+    /// [`Delivery::ack_all`] does as much for outcomes.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::recv`].
+    pub async fn recv_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<usize, RecvError> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        let take_more = |deliveries: &mut Vec<Delivery>, limit| {
+            self.shared().with_message(|inner| {
+                let before = deliveries.len();
+                while deliveries.len() - before < limit
+                    && let Some(delivery) = take(inner)
+                {
+                    deliveries.push(delivery);
+                }
+                deliveries.len() - before
+            })
+        };
+        let taken = take_more(deliveries, limit);
+        if taken > 0 {
+            return Ok(taken);
+        }
+        let Some(first) = self.wait().await? else { return Ok(0) };
+        deliveries.push(first);
+        Ok(1 + take_more(deliveries, limit - 1))
+    }
+
     /// The next delivery, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
     ///
     /// # Errors

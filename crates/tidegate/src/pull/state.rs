@@ -42,6 +42,7 @@ pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
 
 impl Role for PullMachine {
     type State = PullState;
+    const GIVES_WAY: bool = true;
 
     fn after(machine: &mut Self, state: &mut PullState, signals: &Signals) {
         while let Some(PullerEvent::Ended(_)) = machine.poll_event() {

@@ -11,11 +11,12 @@ mod stop;
 use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Accepted, Blocked, InstanceId, Message, MessageId, PushLinkStats, PushStats, Pusher, Refused,
+    Accepted, Blocked, InstanceId, Machine as _, Message, MessageId, PushLinkStats, PushStats, Pusher,
+    Refused,
 };
 use tokio::sync::oneshot;
 
-use self::state::YIELD_EVERY;
+use self::state::yield_every;
 pub use self::{
     builder::PushBuilder,
     permit::Permit,
@@ -63,8 +64,8 @@ impl Push {
 
     /// Accepts a message, waiting for room if the high-water mark is reached.
     ///
-    /// Waiting sends get room in the order in which they began to wait. After about every 64 KiB it yields to the
-    /// links once, so that data leaves while a busy sender on the same thread goes on.
+    /// Waiting sends get room in the order in which they began to wait. After about every 64 KiB for each link it yields to
+    /// the links once, so that data leaves while a busy sender on the same thread goes on.
     ///
     /// # Errors
     /// The pusher is closed, the message is outside its limits, or every endpoint has refused for good. The message
@@ -78,6 +79,40 @@ impl Push {
             return Ok(());
         }
         self.send_any(message, None).await.map(|_| ())
+    }
+
+    /// Accepts all of them, in order, and returns how many there were: as [`Self::send`] for each, for less.
+    ///
+    /// # Errors
+    /// As [`Self::send`], for the first message that is not taken; those before it are. Give `&mut iterator` to keep those
+    /// behind it.
+    ///
+    /// # Cancel safety
+    /// Cancelled: the first ones are sent, and the others dropped, and nothing tells how many. [`Self::send`] does.
+    pub async fn send_all<I>(&self, messages: I) -> Result<u64, SendError>
+    where
+        I: IntoIterator,
+        I::Item: Into<Message>,
+    {
+        let mut messages = messages.into_iter();
+        // Gathered before the lock is taken: an iterator may do anything.
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut sent = 0;
+        loop {
+            chunk.extend(messages.by_ref().take(CHUNK).map(Into::into));
+            if chunk.is_empty() {
+                return Ok(sent);
+            }
+            let short = self.shared().with_message(|inner| {
+                let refused = chunk.iter_mut().position(|message| !send_short(inner, message));
+                refused.unwrap_or(chunk.len())
+            });
+            sent += short as u64;
+            for message in chunk.drain(..).skip(short) {
+                self.send_any(message, None).await?;
+                sent += 1;
+            }
+        }
     }
 
     /// As [`Self::send`], and gives a future of the outcome. Pullers send the ack of such a message without delay.
@@ -118,7 +153,7 @@ impl Push {
         let mut yielded = false;
         loop {
             let result = shared.with(|inner| {
-                if inner.state.since_yield >= YIELD_EVERY && !yielded {
+                if inner.state.since_yield >= yield_every(inner.machine.links()) && !yielded {
                     inner.state.since_yield = 0;
                     return Err((message.clone(), None));
                 }
@@ -186,9 +221,7 @@ impl Push {
             if let Some(refusal) = places.refused.pop() {
                 inner.state.refused = Some(refusal);
             }
-            let hope = places.dialing > 0
-                || !places.bound.is_empty()
-                || tidegate_proto::Machine::links(&inner.machine) > 0;
+            let hope = places.dialing > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
             if hope { None } else { inner.state.refused.clone() }
         })
     }
@@ -281,13 +314,16 @@ impl std::fmt::Debug for Push {
 #[inline]
 fn send_short(inner: &mut Inner<Pusher>, message: &mut Message) -> bool {
     let state = &mut inner.state;
-    if state.since_yield >= YIELD_EVERY || state.waiting > 0 {
+    if state.since_yield >= yield_every(inner.machine.links()) || state.waiting > 0 {
         return false;
     }
     let Some(accepted) = inner.machine.send_short(message) else { return false };
     state.since_yield += accepted.size + 16;
     true
 }
+
+/// Messages of [`Push::send_all`] that are accepted under one lock: more makes nothing quicker, and keeps others waiting.
+const CHUNK: usize = 64;
 
 type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;
 

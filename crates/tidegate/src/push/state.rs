@@ -13,8 +13,16 @@ use crate::{
     shared::{Role, Signals},
 };
 
-/// Octets after which a busy sender lets the links run: with one thread they can write while it computes.
-pub(super) const YIELD_EVERY: usize = 64 * 1_024;
+/// Octets for each link after which a busy sender lets the links run: with one thread they can write while it computes.
+const YIELD_EVERY: usize = 64 * 1_024;
+/// Beyond so many links their writes become smaller instead: what waits to be written should stay in the cache.
+const YIELD_LINKS: usize = 8;
+
+/// Octets after which a busy sender lets the links run.
+#[inline]
+pub(super) fn yield_every(links: usize) -> usize {
+    YIELD_EVERY * links.clamp(1, YIELD_LINKS)
+}
 
 #[derive(Default)]
 pub(crate) struct PushState {
@@ -56,6 +64,7 @@ impl PushState {
 
 impl Role for Pusher {
     type State = PushState;
+    const GIVES_WAY: bool = false;
 
     fn after(machine: &mut Self, state: &mut PushState, signals: &Signals) {
         while let Some(event) = machine.poll_event() {

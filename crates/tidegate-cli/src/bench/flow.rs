@@ -1,0 +1,309 @@
+//! Messages from pushers to pullers, each a process of its own: what `throughput`, `fanout` and `fanin` measure.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tidegate::{Delivery, Message, Pull, Push, Window};
+
+use super::load::{Pattern, Ring};
+use super::usage::{Usage, clock};
+use super::{Side, tell, window_text};
+use crate::args::{TuneArgs, window};
+
+/// What both sides are told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SideArgs {
+    /// Listens where the system chooses, and tells.
+    #[arg(long)]
+    bind: bool,
+    #[arg(long)]
+    connect: Option<String>,
+    #[arg(long)]
+    size: usize,
+    /// A pusher: how many to send. A puller: how many come first and are not measured.
+    #[arg(long)]
+    count: u64,
+    /// How many are on the other side.
+    #[arg(long)]
+    peers: usize,
+    /// There is one of this side.
+    #[arg(long)]
+    alone: bool,
+    #[arg(long, value_parser = window)]
+    window: Window,
+    #[arg(long)]
+    high_water_mark: Option<usize>,
+    #[arg(long)]
+    pub(crate) threads: u16,
+    #[arg(long)]
+    tasks: u16,
+    #[arg(long)]
+    batch: u32,
+}
+
+/// What a pusher tells at its end.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Pushed {
+    acked: u64,
+    usage: Usage,
+}
+
+/// What a puller tells at its end.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Pulled {
+    /// The time of the first measured message, and of the last one.
+    first: u64,
+    last: u64,
+    /// Messages after the first measured one.
+    measured: u64,
+    pub(crate) received: u64,
+    /// At the end.
+    pub(crate) window: u64,
+    pub(crate) service_rate: u64,
+    usage: Usage,
+}
+
+/// The result of a flow.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    pub(crate) seconds: f64,
+    /// Messages in that time.
+    pub(crate) measured: u64,
+    pub(crate) pulled: Vec<Pulled>,
+    pub(crate) push: Usage,
+    pub(crate) pull: Usage,
+}
+
+/// Runs `pushers` and `pullers` until `count` messages are acked, and gives what the pullers have measured.
+///
+/// # Errors
+/// When a process fails, or a message was not acked.
+pub(crate) async fn measure(
+    size: usize,
+    count: u64,
+    (pushers, pullers): (u16, u16),
+    tune: &TuneArgs,
+) -> anyhow::Result<Flow> {
+    let warm_up = tune.warm_up.unwrap_or(count / 10);
+    ensure!(warm_up + 1 < count, "--warm-up {warm_up} leaves nothing of {count} messages to measure");
+    let options = |count: u64, peers: u16| {
+        let mut options = vec![
+            ("--size", size.to_string()),
+            ("--count", count.to_string()),
+            ("--peers", peers.to_string()),
+            ("--window", window_text(tune.window)),
+            ("--threads", tune.threads.to_string()),
+            ("--tasks", tune.tasks.to_string()),
+            ("--batch", tune.batch.to_string()),
+        ];
+        options.extend(tune.high_water_mark.map(|mark| ("--high-water-mark", mark.to_string())));
+        options
+    };
+    // The side of which there is one listens.
+    let (few, many) = if pushers == 1 { ("bench-push", "bench-pull") } else { ("bench-pull", "bench-push") };
+    let of = |side: &str, index: u16| {
+        if side == "bench-push" {
+            let n = u64::from(pushers);
+            options(count / n + u64::from(u64::from(index) < count % n), pullers)
+        } else {
+            options(warm_up / u64::from(pullers), pushers)
+        }
+    };
+    let alone: &[&str] = if pushers == 1 && pullers == 1 { &["--alone"] } else { &[] };
+    let mut one = Side::start_with(few, &["--bind"], &of(few, 0))?;
+    let endpoint = one.line().await?;
+    let mut others = Vec::new();
+    for index in 0..pushers.max(pullers) {
+        let mut options = of(many, index);
+        options.push(("--connect", endpoint.clone()));
+        others.push(Side::start_with(many, alone, &options)?);
+    }
+    let (mut pushed, mut pulled) = (Vec::<Pushed>::new(), Vec::<Pulled>::new());
+    for (name, side) in std::iter::once((few, one)).chain(others.into_iter().map(|side| (many, side))) {
+        if name == "bench-push" {
+            pushed.push(side.result().await?);
+        } else {
+            pulled.push(side.result().await?);
+        }
+    }
+    let acked: u64 = pushed.iter().map(|side| side.acked).sum();
+    ensure!(acked == count, "{acked} of {count} messages were acked");
+    // A puller that got nothing beyond the warm-up has nothing to say.
+    let active = || pulled.iter().filter(|side| side.measured > 0);
+    let first = active().map(|side| side.first).min().unwrap_or(0);
+    let last = active().map(|side| side.last).max().unwrap_or(0);
+    Ok(Flow {
+        seconds: Duration::from_nanos(last - first).as_secs_f64(),
+        measured: active().map(|side| side.measured).sum(),
+        push: Usage::sum(pushed.iter().map(|side| side.usage)),
+        pull: Usage::sum(pulled.iter().map(|side| side.usage)),
+        pulled,
+    })
+}
+
+/// The bound on messages for this size: the library's own unless that is too small.
+fn largest(size: usize) -> usize {
+    size.max(16 << 20)
+}
+
+/// The sending process.
+pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
+    let mut builder = Push::builder().max_message(largest(args.size));
+    if let Some(mark) = args.high_water_mark {
+        builder = builder.high_water_mark(mark);
+    }
+    builder = match &args.connect {
+        Some(endpoint) => builder.connect(endpoint),
+        None => builder.bind("tcp://127.0.0.1:0"),
+    };
+    let push = builder.build().await?;
+    if args.bind {
+        tell_endpoint(push.local_endpoints().pop())?;
+    }
+    let ring = Ring::new(args.size);
+    push.connected(args.peers).await?;
+    let tasks = u64::from(args.tasks);
+    if tasks == 1 {
+        send(&push, ring, args.count, args.batch).await?;
+    } else {
+        let all = (0..tasks).map(|task| {
+            let (push, ring, batch) = (push.clone(), ring.clone(), args.batch);
+            let count = args.count / tasks + u64::from(task < args.count % tasks);
+            tokio::spawn(async move { send(&push, ring, count, batch).await })
+        });
+        for task in all.collect::<Vec<_>>() {
+            task.await??;
+        }
+    }
+    let stats = push.finish(Duration::MAX).await?;
+    tell(&serde_json::to_string(&Pushed { acked: stats.acked, usage: Usage::now() })?)
+}
+
+async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32) -> anyhow::Result<()> {
+    if batch == 1 {
+        for _ in 0..count {
+            push.send(Message::new(ring.payload())).await?;
+        }
+        return Ok(());
+    }
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(batch.into());
+        push.send_all((0..now).map(|_| Message::new(ring.payload()))).await?;
+        left -= now;
+    }
+    Ok(())
+}
+
+/// The receiving process.
+pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
+    let mut builder = Pull::builder().max_message(largest(args.size)).window(args.window);
+    builder = match &args.connect {
+        Some(endpoint) => builder.connect(endpoint),
+        None => builder.bind("tcp://127.0.0.1:0").expect(args.peers),
+    };
+    let pull = builder.build().await?;
+    if args.bind {
+        tell_endpoint(pull.local_endpoints().pop())?;
+    }
+    // With one of each, messages come in order.
+    let ordered = args.peers == 1 && args.tasks == 1 && !args.bind && args.alone;
+    let tasks = u64::from(args.tasks);
+    let work = |pull| {
+        receive(
+            pull,
+            Check { pattern: Pattern::new(args.size), ordered },
+            args.count / tasks,
+            args.batch as usize,
+        )
+    };
+    let mut sum = Pulled::default();
+    if tasks == 1 {
+        sum = work(pull.clone()).await?;
+    } else {
+        let all: Vec<_> = (0..tasks).map(|_| tokio::spawn(work(pull.clone()))).collect();
+        for task in all {
+            sum = sum.with(task.await??);
+        }
+    }
+    sum.received = pull.stats().received;
+    sum.usage = Usage::now();
+    tell(&serde_json::to_string(&sum)?)
+}
+
+impl Pulled {
+    /// Both together.
+    fn with(self, other: Self) -> Self {
+        let first = match (self.first, other.first) {
+            (0, first) | (first, 0) => first,
+            (one, two) => one.min(two),
+        };
+        let (last, measured) = (self.last.max(other.last), self.measured + other.measured);
+        let (window, service_rate) = if other.window > 0 {
+            (other.window, other.service_rate)
+        } else {
+            (self.window, self.service_rate)
+        };
+        Self { first, last, measured, window, service_rate, ..self }
+    }
+}
+
+/// How messages are checked.
+struct Check {
+    pattern: Pattern,
+    ordered: bool,
+}
+
+impl Check {
+    fn take(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
+        let payload = delivery.payload();
+        let holds = if self.ordered { self.pattern.check(payload) } else { self.pattern.check_any(payload) };
+        ensure!(holds, "message {} is not what was sent", delivery.id());
+        Ok(())
+    }
+}
+
+/// How often the clock is looked at: at each message that would be much of the work. What comes after the last look is
+/// not counted.
+const LOOK: u64 = 64;
+
+async fn receive(pull: Pull, mut check: Check, skip: u64, batch: usize) -> anyhow::Result<Pulled> {
+    let mut pulled = Pulled::default();
+    let (mut received, mut first_at) = (0_u64, 0);
+    let mut many = Vec::new();
+    loop {
+        if batch == 1 {
+            let Some(delivery) = pull.recv().await? else { break };
+            received += 1;
+            check.take(&delivery)?;
+            delivery.ack();
+        } else if pull.recv_many(&mut many, batch).await? == 0 {
+            break;
+        }
+        for delivery in many.drain(..) {
+            received += 1;
+            check.take(&delivery)?;
+            delivery.ack();
+        }
+        if pulled.first == 0 && received > skip {
+            (pulled.first, first_at) = (clock(), received);
+        } else if received % LOOK < batch as u64 {
+            (pulled.last, pulled.measured) = (clock(), received - first_at);
+            if received & 0xffff < LOOK.max(batch as u64) {
+                // At the end there are no links any more.
+                let stats = pull.stats();
+                (pulled.window, pulled.service_rate) = (stats.window, stats.service_rate);
+            }
+        }
+    }
+    if pulled.first == 0 {
+        pulled.measured = 0;
+    }
+    Ok(pulled)
+}
+
+fn tell_endpoint(endpoint: Option<tidegate::Endpoint>) -> anyhow::Result<()> {
+    tell(&endpoint.context("a bound socket without an endpoint")?.to_string())
+}

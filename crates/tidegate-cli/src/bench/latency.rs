@@ -1,0 +1,207 @@
+//! `tidegate bench latency`: round trips through two pipelines, or one way under a steady load.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use tidegate::{Pull, Push};
+
+use super::usage::{Usage, clock};
+use super::{Side, echo, tell};
+use crate::args::LatencyArgs;
+
+/// The longest time that is told from others: a minute, in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
+/// The part of all messages that comes first and is not measured.
+const WARM_UP: u64 = 10;
+
+/// What both processes are told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SideArgs {
+    #[arg(long)]
+    connect: String,
+    #[arg(long)]
+    back: Option<String>,
+    #[arg(long)]
+    count: u64,
+    #[arg(long)]
+    pub(crate) busy_poll: u64,
+}
+
+/// The distribution of what was measured, in microseconds.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+    pub(crate) mean: f64,
+    /// Pairs of a percentile and its value, for plots.
+    pub(crate) curve: Vec<(f64, f64)>,
+}
+
+impl Latency {
+    pub(crate) fn of(times: &Histogram<u64>) -> Self {
+        let micros = |nanos: u64| (nanos as f64 / 10.0).round() / 100.0;
+        let at = |percentile| micros(times.value_at_percentile(percentile));
+        let percentiles = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0];
+        Self {
+            p50: at(50.0),
+            p90: at(90.0),
+            p99: at(99.0),
+            p999: at(99.9),
+            max: micros(times.max()),
+            mean: micros(times.mean() as u64),
+            curve: percentiles.map(|percentile| (percentile, at(percentile))).to_vec(),
+        }
+    }
+}
+
+/// A histogram of nanoseconds with three digits.
+pub(crate) fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Found {
+    pub(crate) latency: Latency,
+    pub(crate) push: Usage,
+    pub(crate) pull: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokio_echo: Option<Latency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocking_echo: Option<Latency>,
+}
+
+/// Measures as the arguments say.
+///
+/// # Errors
+/// When a process fails, or something comes back that was not sent.
+pub(crate) async fn measure(args: &LatencyArgs) -> anyhow::Result<Found> {
+    ensure!(args.size >= 8, "--size {} is too small: a message carries a time of 8 bytes", args.size);
+    let busy = args.busy_poll.unwrap_or_default();
+    let mut found = match args.rate {
+        None => round_trips(args, busy).await?,
+        Some(rate) => one_way(args, rate, busy).await?,
+    };
+    if args.with_tcp {
+        found.tokio_echo = Some(echo::tokio(args.size, args.count).await?);
+        found.blocking_echo = Some(echo::blocking(args.size, args.count).await?);
+    }
+    Ok(found)
+}
+
+fn push(busy: Duration) -> tidegate::PushBuilder {
+    Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy)
+}
+
+async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found> {
+    let there = push(busy).build().await?;
+    let back = Pull::builder().bind("tcp://127.0.0.1:0").expect(1).busy_poll(busy).build().await?;
+    let at =
+        |endpoints: Vec<tidegate::Endpoint>| endpoints.first().map(ToString::to_string).unwrap_or_default();
+    let options = [
+        ("--connect", at(there.local_endpoints())),
+        ("--back", at(back.local_endpoints())),
+        ("--count", "0".to_owned()),
+        ("--busy-poll", busy.as_micros().to_string()),
+    ];
+    let echo = Side::start("bench-echo", &options)?;
+    there.connected(1).await?;
+    back.connected(1).await?;
+    let payload = Bytes::from(vec![7; args.size]);
+    let mut times = histogram()?;
+    let warm_up = args.count / WARM_UP;
+    for round in 0..args.count + warm_up {
+        let started = clock();
+        there.send(payload.clone()).await?;
+        let delivery = back.recv().await?.context("the echo has ended its stream")?;
+        let took = clock() - started;
+        ensure!(delivery.payload() == payload, "what came back is not what was sent");
+        delivery.ack();
+        if round >= warm_up {
+            times.saturating_record(took);
+        }
+    }
+    there.finish(Duration::MAX).await?;
+    while back.recv().await?.is_some() {}
+    let usage: Usage = echo.result().await?;
+    Ok(Found {
+        latency: Latency::of(&times),
+        push: Usage::now(),
+        pull: usage,
+        tokio_echo: None,
+        blocking_echo: None,
+    })
+}
+
+/// The process that sends back what comes.
+pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
+    let busy = Duration::from_micros(args.busy_poll);
+    let pull = Pull::builder().connect(&args.connect).busy_poll(busy).build().await?;
+    let back = args.back.as_ref().context("--back is missing")?;
+    let push = Push::builder().connect(back).busy_poll(busy).build().await?;
+    while let Some(delivery) = pull.recv().await? {
+        push.send(delivery.message()).await?;
+        delivery.ack();
+    }
+    push.finish(Duration::MAX).await?;
+    tell(&serde_json::to_string(&Usage::now())?)
+}
+
+/// What the receiving process of a steady load tells.
+#[derive(Deserialize, Serialize)]
+struct OneWay {
+    latency: Latency,
+    usage: Usage,
+}
+
+async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Result<Found> {
+    let push = push(busy).build().await?;
+    let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?;
+    let options = [
+        ("--connect", endpoint.to_string()),
+        ("--count", (args.count / WARM_UP).to_string()),
+        ("--busy-poll", busy.as_micros().to_string()),
+    ];
+    let side = Side::start("bench-one-way", &options)?;
+    push.connected(1).await?;
+    let mut payload = vec![7; args.size];
+    let began = clock();
+    for n in 0..args.count + args.count / WARM_UP {
+        let due = began + n.saturating_mul(1_000_000_000) / rate;
+        // By the timetable, however late it is: who is late sends at once, and the message says when it was due.
+        while clock() < due {
+            tokio::task::yield_now().await;
+        }
+        payload[..8].copy_from_slice(&due.to_le_bytes());
+        push.send(payload.clone()).await?;
+    }
+    push.finish(Duration::MAX).await?;
+    let OneWay { latency, usage } = side.result().await?;
+    Ok(Found { latency, push: Usage::now(), pull: usage, tokio_echo: None, blocking_echo: None })
+}
+
+/// The process that receives a steady load.
+pub(crate) async fn one_way_side(args: SideArgs) -> anyhow::Result<()> {
+    let busy = Duration::from_micros(args.busy_poll);
+    let pull = Pull::builder().connect(&args.connect).busy_poll(busy).build().await?;
+    let mut times = histogram()?;
+    let mut received = 0;
+    while let Some(delivery) = pull.recv().await? {
+        let now = clock();
+        received += 1;
+        let due = delivery.payload().first_chunk().map(|octets| u64::from_le_bytes(*octets));
+        let due = due.context("a message without a time")?;
+        if received > args.count {
+            times.saturating_record(now.saturating_sub(due).max(1));
+        }
+        delivery.ack();
+    }
+    tell(&serde_json::to_string(&OneWay { latency: Latency::of(&times), usage: Usage::now() })?)
+}
