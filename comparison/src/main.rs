@@ -1,0 +1,132 @@
+//! Compares tidegate with its peers: alternating runs in one session, one sending and one receiving process over loopback.
+
+mod load;
+mod peers;
+mod table;
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+
+use peers::Peer;
+use table::Runs;
+
+#[derive(Parser)]
+#[command(about = "Compares tidegate with its peers on this machine", version)]
+struct Args {
+    #[command(subcommand)]
+    side: Option<Side>,
+    /// How often each peer runs with each size; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// About how long each run takes, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Sizes of messages in bytes, multiples of 8
+    #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65536])]
+    sizes: Vec<usize>,
+    /// Who takes part [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Replaces the table in this file, between its two marks
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// The processes of a run; started by the program itself.
+#[derive(Subcommand)]
+enum Side {
+    #[command(hide = true)]
+    Push { peer: Peer, address: String, size: usize, count: u64 },
+    #[command(hide = true)]
+    Pull { peer: Peer, address: String, size: usize, count: u64 },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    match args.side {
+        Some(Side::Push { peer, address, size, count }) => return peer.push(&address, size, count),
+        Some(Side::Pull { peer, address, size, count }) => {
+            let rate = peer.pull(&address, size, count)?;
+            writeln!(std::io::stdout(), "{rate}")?;
+            // What a library still has running is not waited for.
+            std::process::exit(0);
+        }
+        None => {}
+    }
+    let everybody = if args.peers.is_empty() { Peer::ALL.to_vec() } else { args.peers.clone() };
+    for size in &args.sizes {
+        ensure!(*size > 0 && size.is_multiple_of(8), "--sizes: {size} is not a multiple of 8");
+    }
+    let mut runs = Runs::new(&everybody, &args.sizes);
+    for round in 1..=args.rounds {
+        for &size in &args.sizes {
+            for &peer in &everybody {
+                let rate = measure(peer, size, peer.count(size, args.seconds))
+                    .with_context(|| format!("{}, {size} B", peer.title()))?;
+                writeln!(std::io::stderr(), "round {round}: {size} B, {}: {rate:.0} messages/s", peer.title())?;
+                runs.add(peer, size, rate);
+            }
+        }
+    }
+    let text = if args.json { runs.json()? } else { runs.markdown(args.rounds) };
+    match args.write {
+        Some(file) => table::replace(&file, &text)?,
+        None => writeln!(std::io::stdout(), "{text}")?,
+    }
+    Ok(())
+}
+
+/// One run: messages per second.
+fn measure(peer: Peer, size: usize, count: u64) -> Result<f64> {
+    // Free a moment ago; the receiving side binds it at once.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let mut pull = start("pull", peer, &address, size, count)?;
+    let mut push = start("push", peer, &address, size, count)?;
+    let output = pull.0.stdout.take().context("a process without stdout")?;
+    let text = std::io::read_to_string(output)?;
+    let status = pull.0.wait()?;
+    ensure!(status.success(), "the receiving process ended with {status}");
+    let ended = push.0.try_wait()?;
+    ensure!(ended.is_none_or(|status| status.success()), "the sending process ended with {ended:?}");
+    text.trim().parse().with_context(|| format!("the receiving process said {text:?}"))
+}
+
+/// A process that does not outlive its measurement.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(side: &str, peer: Peer, address: &str, size: usize, count: u64) -> Result<Running> {
+    let name = clap::ValueEnum::to_possible_value(&peer).context("a peer without a name")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(side).arg(name.get_name()).arg(address).arg(size.to_string()).arg(count.to_string());
+    let child = command.stdout(Stdio::piped()).spawn().context("cannot start a process")?;
+    Ok(Running(child))
+}
+
+/// Tries for two seconds: the other side may not be listening yet.
+fn retry<T>(mut work: impl FnMut() -> std::io::Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match work() {
+            Ok(done) => return Ok(done),
+            Err(error) if tries == 100 => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        tries += 1;
+    }
+}

@@ -1,0 +1,112 @@
+//! The peers, each as its competent user would set it up.
+
+pub mod grpc;
+pub mod libzmq;
+pub mod omq;
+pub mod tcp;
+pub mod tidegate;
+pub mod zeromq;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Who is compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    Tcp,
+    Tidegate,
+    TidegateBatch,
+    TidegateWindow1000,
+    Libzmq,
+    Omq,
+    Zeromq,
+    Grpc,
+}
+
+impl Peer {
+    pub const ALL: [Self; 8] = [
+        Self::Tcp,
+        Self::Tidegate,
+        Self::TidegateBatch,
+        Self::TidegateWindow1000,
+        Self::Libzmq,
+        Self::Omq,
+        Self::Zeromq,
+        Self::Grpc,
+    ];
+
+    /// As the table names it, with version and set-up.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tcp => "raw TCP, 256 KiB writes, no acks",
+            Self::Tidegate => "tidegate, acked",
+            Self::TidegateBatch => "tidegate, acked, `send_all`, `recv_many`, `ack_all` of 64",
+            Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
+            Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",
+            Self::Omq => "omq-tokio 0.33 PUSH/PULL, one thread, no acks",
+            Self::Zeromq => "zeromq crate 0.7 PUSH/PULL, no acks",
+            Self::Grpc => "gRPC stream (tonic 0.14), window 1,000, acks per 100",
+        }
+    }
+
+    /// About what it does, in nanoseconds a message and bytes a nanosecond: for the length of a run.
+    fn pace(self) -> (u64, u64) {
+        match self {
+            Self::Tcp => (2, 3),
+            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateBatch => (80, 3),
+            Self::Libzmq | Self::Omq => (180, 2),
+            Self::Zeromq | Self::Grpc => (400, 2),
+        }
+    }
+
+    /// Messages for a run of about so many seconds.
+    pub fn count(self, size: usize, seconds: f64) -> u64 {
+        let (each, bytes) = self.pace();
+        ((seconds * 1e9) as u64 / (each + size as u64 / bytes)).max(1_000)
+    }
+
+    /// The sending process.
+    ///
+    /// # Errors
+    /// Whatever goes wrong.
+    pub fn push(self, address: &str, size: usize, count: u64) -> Result<()> {
+        match self {
+            Self::Tcp => tcp::push(address, size, count),
+            Self::Tidegate | Self::TidegateWindow1000 => run(tidegate::push(address, size, count, 1)),
+            Self::TidegateBatch => run(tidegate::push(address, size, count, 64)),
+            Self::Libzmq => libzmq::push(address, size, count),
+            Self::Omq => run(omq::push(address, size, count)),
+            Self::Zeromq => run(zeromq::push(address, size, count)),
+            Self::Grpc => run(grpc::push(address, size, count)),
+        }
+    }
+
+    /// The receiving process; gives messages per second.
+    ///
+    /// # Errors
+    /// Whatever goes wrong, also a message that is not what was sent.
+    pub fn pull(self, address: &str, size: usize, count: u64) -> Result<f64> {
+        use ::tidegate::Window;
+        match self {
+            Self::Tcp => tcp::pull(address, size, count),
+            Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto, 1)),
+            Self::TidegateBatch => run(tidegate::pull(address, size, count, Window::Auto, 64)),
+            Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000), 1)),
+            Self::Libzmq => libzmq::pull(address, size, count),
+            Self::Omq => run(omq::pull(address, size, count)),
+            Self::Zeromq => run(zeromq::pull(address, size, count)),
+            Self::Grpc => run(grpc::pull(address, size, count)),
+        }
+    }
+}
+
+/// All run on one thread, which is the best for every one of them.
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}

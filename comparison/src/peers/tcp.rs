@@ -1,0 +1,42 @@
+//! A plain TCP stream: the limit.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use anyhow::{Context as _, Result};
+
+use crate::load::Ring;
+
+const CHUNK: usize = 256 * 1024;
+
+pub fn push(address: &str, size: usize, count: u64) -> Result<()> {
+    let mut stream = super::super::retry(|| TcpStream::connect(address))?;
+    let ring = Ring::new(size);
+    let mut left = count * size as u64;
+    while left > 0 {
+        for chunk in ring.bytes().chunks(CHUNK) {
+            let part = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            stream.write_all(&chunk[..part])?;
+            left -= part as u64;
+        }
+    }
+    Ok(())
+}
+
+pub fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
+    let listener = TcpListener::bind(address)?;
+    let (mut stream, _) = listener.accept()?;
+    let mut buffer = vec![0; CHUNK];
+    let (whole, warm_up) = (count * size as u64, count / 10 * size as u64);
+    let (mut received, mut began) = (0, None);
+    while received < whole {
+        let octets = stream.read(&mut buffer)? as u64;
+        anyhow::ensure!(octets > 0, "the stream has ended early");
+        received += octets;
+        if received > warm_up && began.is_none() {
+            began = Some((std::time::Instant::now(), received));
+        }
+    }
+    let (began, at) = began.context("nothing was measured")?;
+    Ok((received - at) as f64 / size as f64 / began.elapsed().as_secs_f64())
+}

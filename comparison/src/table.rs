@@ -1,0 +1,118 @@
+//! The results: medians, and what tidegate has of each.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::peers::Peer;
+
+const BEGIN: &str = "<!-- comparison:begin -->";
+const END: &str = "<!-- comparison:end -->";
+
+/// All runs of one peer with one size.
+#[derive(Serialize)]
+struct Cell {
+    peer: Peer,
+    size: usize,
+    msgs_per_s: Vec<f64>,
+    median: f64,
+}
+
+pub struct Runs {
+    peers: Vec<Peer>,
+    sizes: Vec<usize>,
+    cells: Vec<Cell>,
+}
+
+impl Runs {
+    pub fn new(peers: &[Peer], sizes: &[usize]) -> Self {
+        Self { peers: peers.to_vec(), sizes: sizes.to_vec(), cells: Vec::new() }
+    }
+
+    pub fn add(&mut self, peer: Peer, size: usize, rate: f64) {
+        let cell = match self.cells.iter_mut().find(|cell| cell.peer == peer && cell.size == size) {
+            Some(cell) => cell,
+            None => {
+                self.cells.push(Cell { peer, size, msgs_per_s: Vec::new(), median: 0.0 });
+                let last = self.cells.len() - 1;
+                &mut self.cells[last]
+            }
+        };
+        cell.msgs_per_s.push(rate);
+        let mut sorted = cell.msgs_per_s.clone();
+        sorted.sort_by(f64::total_cmp);
+        cell.median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
+    }
+
+    fn median(&self, peer: Peer, size: usize) -> Option<f64> {
+        self.cells.iter().find(|cell| cell.peer == peer && cell.size == size).map(|cell| cell.median)
+    }
+
+    /// # Errors
+    /// None that one would know of.
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string(&self.cells)?)
+    }
+
+    pub fn markdown(&self, rounds: usize) -> String {
+        let mut text = format!("Medians of {rounds} alternating runs, {}.\n\n", machine());
+        text += "| messages per second |";
+        for size in &self.sizes {
+            let _ = write!(text, " {} B | tidegate / it |", grouped(*size as f64));
+        }
+        text += "\n| --- |";
+        for _ in &self.sizes {
+            text += " ---: | ---: |";
+        }
+        text.push('\n');
+        for &peer in &self.peers {
+            let _ = write!(text, "| {} |", peer.title());
+            for &size in &self.sizes {
+                let Some(median) = self.median(peer, size) else {
+                    text += " | |";
+                    continue;
+                };
+                let ratio = self.median(Peer::Tidegate, size).map(|ours| format!("{:.2}", ours / median));
+                let _ = write!(text, " {} | {} |", grouped(median), ratio.unwrap_or_default());
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Puts the table between the marks of a file.
+///
+/// # Errors
+/// The file cannot be read or written, or has no marks.
+pub fn replace(file: &Path, table: &str) -> Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let parts = old.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let (head, tail) = parts.with_context(|| format!("{} has no {BEGIN} and {END}", file.display()))?;
+    std::fs::write(file, format!("{head}{BEGIN}\n{table}{END}{tail}"))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// What it ran on.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|part| part.1));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} cores of {}, Linux {}", name.unwrap_or("an unknown processor"), kernel.trim())
+}
+
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
