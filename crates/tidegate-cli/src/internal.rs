@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::args::Verbosity;
-use crate::bench::{echo, flow, latency, makespan, soak, tcp};
+use crate::bench::{bounds, echo, flow, latency, makespan, soak, tcp};
 use crate::demo::worker;
 use crate::exit::Exit;
 use crate::{block_on, failed, log, on_threads, own, polling};
@@ -27,6 +27,7 @@ enum Command {
     BenchOneWay(latency::SideArgs),
     BenchWork(makespan::WorkerArgs),
     BenchSoakPull(soak::PullArgs),
+    BenchIdle(bounds::IdleArgs),
     TcpEcho(echo::EchoSide),
     TcpEchoTokio(echo::EchoSide),
     TcpSend(tcp::SendSide),
@@ -53,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
         Command::BenchOneWay(args) => polling(args.busy_poll, latency::one_way_side(args)),
         Command::BenchWork(args) => block_on(makespan::work(args)),
         Command::BenchSoakPull(args) => block_on(soak::pull(args)),
+        Command::BenchIdle(args) => block_on(bounds::idle(args)),
         Command::TcpEcho(side) => side.blocking(),
         Command::TcpEchoTokio(side) => block_on(side.tokio()),
         Command::TcpSend(side) => side.run(),

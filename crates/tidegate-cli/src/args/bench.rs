@@ -52,6 +52,12 @@ pub(crate) enum BenchCommand {
         after_help = "Example:\n  tidegate bench soak --duration 10min --pullers 3 --kill-every 5s --json > soak.json"
     )]
     Soak(SoakArgs),
+    /// The memory that a pusher needs for each idle link.
+    #[command(after_help = "Example:\n  tidegate bench links --links 10000")]
+    Links(LinksArgs),
+    /// The memory of a pusher whose puller is stopped (SIGSTOP) in the middle of its work.
+    #[command(after_help = "Example:\n  tidegate bench stopped --size 1KiB")]
+    Stopped(StoppedArgs),
     /// The same bytes as a plain TCP stream, without frames, credit or acks: what the machine can do at most.
     #[command(after_help = "Example:\n  tidegate bench tcp --size 64 --count 10000000 --json")]
     Tcp(TcpArgs),
@@ -205,6 +211,34 @@ pub(crate) struct SoakArgs {
     /// Kills one of them with SIGKILL every so often, and starts another
     #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "5s")]
     pub(crate) kill_every: Duration,
+    /// Prints one JSON object on stdout instead of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tidegate bench links`.
+#[derive(Args, Debug)]
+pub(crate) struct LinksArgs {
+    /// How many links, over a unix socket; twice as many files as that are open
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) links: usize,
+    /// Prints one JSON object on stdout instead of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tidegate bench stopped`.
+#[derive(Args, Debug)]
+pub(crate) struct StoppedArgs {
+    /// Payload of each message, in bytes or with a unit
+    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = "1KiB")]
+    pub(crate) size: usize,
+    /// How many messages the pusher queues
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) high_water_mark: usize,
+    /// Messages before the puller is stopped
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(crate) warm_up: u64,
     /// Prints one JSON object on stdout instead of sentences
     #[arg(long)]
     pub(crate) json: bool,

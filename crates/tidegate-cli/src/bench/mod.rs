@@ -1,5 +1,6 @@
 //! `tidegate bench`: what this machine can do.
 
+pub(crate) mod bounds;
 pub(crate) mod echo;
 pub(crate) mod flow;
 mod html;
@@ -71,6 +72,8 @@ async fn measure(args: BenchArgs) -> anyhow::Result<Output> {
         BenchCommand::Latency(args) => (Report::latency(&args, latency::measure(&args).await?), args.json),
         BenchCommand::Makespan(args) => (Report::makespan(&args, makespan::measure(&args).await?), args.json),
         BenchCommand::Soak(args) => (Report::soak(&args, soak::measure(&args).await?), args.json),
+        BenchCommand::Links(args) => (Report::Links(bounds::links(&args).await?), args.json),
+        BenchCommand::Stopped(args) => (Report::Stopped(bounds::stopped(&args).await?), args.json),
         BenchCommand::Tcp(args) => {
             let (size, count) = (args.load.size, args.load.count());
             (Report::Tcp(Rate::tcp(size, count, tcp::measure(size, count).await?)), args.load.json)

@@ -6,7 +6,7 @@ use tidegate::Window;
 use super::flow::Flow;
 use super::latency::{self, Latency};
 use super::usage::Usage;
-use super::{makespan, soak, window_text};
+use super::{bounds, makespan, soak, window_text};
 use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
 use crate::text::thousands;
 
@@ -28,6 +28,8 @@ pub(crate) enum Report {
     Latency(Box<LatencyReport>),
     Makespan(MakespanReport),
     Soak(SoakReport),
+    Links(bounds::Links),
+    Stopped(bounds::Stopped),
 }
 
 /// Messages per second.
@@ -210,6 +212,22 @@ impl Report {
                 }
                 text
             }
+            Self::Links(found) => format!(
+                "{} idle links: {} bytes of the pusher's memory for each ({} KiB before, {} KiB with them)",
+                thousands(found.links as u64),
+                thousands(found.bytes_per_link),
+                thousands(found.before_kib),
+                thousands(found.after_kib)
+            ),
+            Self::Stopped(found) => format!(
+                "a stopped puller, {} B messages: the pusher had {} KiB before and {} KiB at most; it held {} KiB of messages, so that {} KiB are something else; all {} messages were acked in the end",
+                thousands(found.size as u64),
+                thousands(found.before_kib),
+                thousands(found.peak_kib),
+                thousands(found.held_kib),
+                thousands(found.more_kib),
+                thousands(found.acked)
+            ),
             Self::Soak(SoakReport { found, .. }) => format!(
                 "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages sent again; the pusher had at most {:.1} MiB",
                 thousands(found.acked),

@@ -1,0 +1,137 @@
+//! `tidegate bench links` and `bench stopped`: what a pusher keeps in memory.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
+use serde::Serialize;
+use tidegate::{Pull, Push, TrySendError};
+
+use super::load::Ring;
+use super::usage::resident;
+use super::{Side, tell};
+use crate::args::{LinksArgs, StoppedArgs};
+
+/// The process of an idle pusher.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IdleArgs {
+    #[arg(long)]
+    bind: String,
+    #[arg(long)]
+    links: usize,
+}
+
+/// The memory of idle links.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Links {
+    pub(crate) links: usize,
+    pub(crate) before_kib: u64,
+    pub(crate) after_kib: u64,
+    pub(crate) bytes_per_link: u64,
+}
+
+/// The memory of a pusher whose only puller is stopped.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Stopped {
+    pub(crate) size: usize,
+    pub(crate) before_kib: u64,
+    pub(crate) peak_kib: u64,
+    /// What it held then: the queue, and what the puller had granted and not acked.
+    pub(crate) held_kib: u64,
+    /// Beyond that and what it had before.
+    pub(crate) more_kib: u64,
+    pub(crate) acked: u64,
+}
+
+/// Raises the limit on open files as far as the system lets us; processes that are started inherit it.
+fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum.map_or(Some(wanted), |most| Some(most.min(wanted)));
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")
+}
+
+/// Opens so many links to a pusher, and looks at its memory.
+///
+/// # Errors
+/// When there are too few files, or a process fails.
+pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
+    raise_file_limit(args.links as u64 + 200)?;
+    let dir = tempfile::tempdir()?;
+    let endpoint = format!("unix://{}", dir.path().join("idle").display());
+    let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
+    let mut side = Side::start("bench-idle", &options)?;
+    side.line().await?;
+    let before_kib = side.resident().context("this system does not tell the memory of a process")?;
+    let mut pulls = Vec::with_capacity(args.links);
+    for _ in 0..args.links {
+        let pull = Pull::builder().connect(&endpoint).build().await?;
+        pull.connected(1).await?;
+        pulls.push(pull);
+    }
+    side.line().await.context("waiting for the links")?;
+    let after_kib = side.resident().context("the pusher has ended")?;
+    let bytes_per_link = after_kib.saturating_sub(before_kib) * 1024 / args.links.max(1) as u64;
+    Ok(Links { links: args.links, before_kib, after_kib, bytes_per_link })
+}
+
+/// The process of an idle pusher: tells when it is bound, and when it has all of its links.
+pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
+    let push = Push::builder().bind(&args.bind).max_links(args.links + 1).build().await?;
+    tell("bound")?;
+    push.connected(args.links).await?;
+    // Every link has got its first grant, and rests.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tell("linked")?;
+    std::future::pending().await
+}
+
+/// Stops a puller in the middle of its work, goes on sending until nothing goes any more, and wakes it again.
+///
+/// # Errors
+/// When a process fails, or a message is not acked in the end.
+pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
+    let push =
+        Push::builder().bind("tcp://127.0.0.1:0").high_water_mark(args.high_water_mark).build().await?;
+    let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?.to_string();
+    let mut ring = Ring::new(args.size);
+    let side = Side::start("bench-soak-pull", &[("--connect", endpoint), ("--size", args.size.to_string())])?;
+    push.connected(1).await?;
+    for _ in 0..args.warm_up {
+        push.send(ring.payload()).await?;
+    }
+    let me = std::process::id();
+    let before_kib = resident(me).context("this system does not tell the memory of a process")?;
+    let process = side.process().context("the puller has ended")?;
+    kill_process(process, Signal::STOP).context("cannot stop the puller")?;
+    let mut peak_kib = before_kib;
+    let mut refused = 0;
+    // Until nothing has been taken for a while.
+    while refused < 100 {
+        match push.try_send(ring.payload()) {
+            Ok(()) => {
+                refused = 0;
+                tokio::task::yield_now().await;
+            }
+            Err(TrySendError::Full(_)) => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(TrySendError::Failed(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+        peak_kib = peak_kib.max(if refused > 0 { resident(me).unwrap_or(0) } else { 0 });
+    }
+    let held_kib = push.stats().held_bytes / 1024;
+    kill_process(process, Signal::CONT).context("cannot wake the puller")?;
+    let stats = push.finish(Duration::MAX).await?;
+    ensure!(stats.acked == stats.accepted, "{} of {} messages were acked", stats.acked, stats.accepted);
+    let more_kib = peak_kib.saturating_sub(before_kib + held_kib);
+    Ok(Stopped { size: args.size, before_kib, peak_kib, held_kib, more_kib, acked: stats.acked })
+}
+
+impl Side {
+    fn process(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
+    }
+}
