@@ -62,6 +62,12 @@ impl Process {
         self.child.stdin = None;
     }
 
+    /// The lines on standard error up to the last one that was waited for.
+    #[must_use]
+    pub fn lines_seen(&self) -> &[String] {
+        &self.seen
+    }
+
     /// Forgets the lines seen so far, so that the next wait is for a new one.
     pub fn forget_lines(&mut self) {
         self.seen.clear();
@@ -104,9 +110,18 @@ impl Process {
     /// # Errors
     /// It cannot be read, or was not piped.
     pub fn output(&mut self) -> io::Result<String> {
-        let mut text = String::new();
-        self.child.stdout.take().ok_or(io::ErrorKind::NotFound)?.read_to_string(&mut text)?;
-        Ok(text)
+        String::from_utf8(self.output_octets()?)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// As [`Process::output`], whatever it is.
+    ///
+    /// # Errors
+    /// It cannot be read, or was not piped.
+    pub fn output_octets(&mut self) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
+        self.child.stdout.take().ok_or(io::ErrorKind::NotFound)?.read_to_end(&mut octets)?;
+        Ok(octets)
     }
 
     /// Its standard output, to be read line by line.
