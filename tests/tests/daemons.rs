@@ -275,3 +275,28 @@ fn a_puller_that_is_suspended_for_too_long_loses_its_share_to_another_and_comes_
     assert!(its_output.lines().count() <= 5);
     assert_eq!((code(&mut push), code(&mut asleep), code(&mut awake)), (0, 0, 0));
 }
+
+#[test]
+fn a_flood_of_strangers_is_counted_in_the_log_and_not_listed() {
+    let (mut push, at) = push(1, &[]);
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // However long that took: what was not listed is told, and both together are all.
+    let (mut listed, mut counted) = (0, 0);
+    while listed + counted < 300 {
+        let line = push.line_with("refused").unwrap();
+        push.forget_lines();
+        match line.split_once(" more refused") {
+            Some((before, _)) => counted += before.rsplit(' ').next().unwrap().parse::<u64>().unwrap(),
+            None => listed += 1,
+        }
+    }
+    assert_eq!(listed + counted, 300);
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    push.feed(numbers(1));
+    assert_eq!(pull.output().unwrap(), "0\n", "and it still works");
+    assert_eq!(code(&mut push), 0);
+}
