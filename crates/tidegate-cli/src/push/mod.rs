@@ -131,7 +131,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         exit = Exit::Error;
     }
     PushSummary {
-        accepted: stats.accepted,
+        // What comes back from an abort is not counted as accepted any more, but it was taken from the input.
+        accepted: stats.accepted + not_sent + not_acked,
         acked: stats.acked,
         rejected: stats.rejected,
         nacked: stats.nacked,
