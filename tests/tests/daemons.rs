@@ -247,7 +247,7 @@ fn a_puller_that_is_suspended_keeps_its_share_while_another_goes_on() {
 
 #[test]
 fn a_puller_that_is_suspended_for_too_long_loses_its_share_to_another_and_comes_back() {
-    // KA-2
+    // LV-3
     let (mut push, at) = push(1, &["-v"]);
     let pull = ["pull", "--connect", &at, "--json", "--window", "5"];
     let mut asleep = tidegate(&[&pull[..], &["--heartbeat", "100ms", "--name", "asleep"]].concat());

@@ -232,6 +232,9 @@ impl<M: Role> Shared<M> {
             Event::RefusedPeer { .. } => self.refusals.warn(&self.runtime, format_args!("{event}")),
             Event::Refused { .. } => tracing::warn!("{event}"),
             Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
+                tracing::info!("{event}");
+            }
             _ => tracing::debug!("{event}"),
         }
         // Nobody may be listening.
