@@ -3,3 +3,4 @@
 pub mod daemons;
 pub mod process;
 pub mod spec;
+pub mod vectors;
