@@ -1,4 +1,6 @@
 //! What the tests of this package share.
 
+pub mod daemons;
 pub mod process;
 pub mod spec;
+pub mod vectors;

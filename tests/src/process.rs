@@ -4,19 +4,26 @@ use std::{
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 /// A safety net: no test waits longer for anything.
 pub const LONG: Duration = Duration::from_secs(60);
+/// No process lives longer: whoever waits for its output is let go by its end.
+const LIFE: Duration = Duration::from_secs(180);
 
 /// A running process, with its standard error read line by line.
 pub struct Process {
-    child: Child,
+    child: Arc<Mutex<Child>>,
     errors: Receiver<String>,
     seen: Vec<String>,
+    /// Dropped, it tells the thread that limits the process's life to go.
+    _alive: Sender<()>,
 }
 
 impl Process {
@@ -37,12 +44,20 @@ impl Process {
                 }
             });
         }
-        Ok(Self { child, errors, seen: Vec::new() })
+        let child = Arc::new(Mutex::new(child));
+        let (alive, over) = mpsc::channel();
+        let limited = child.clone();
+        thread::spawn(move || {
+            if over.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
+                let _ = lock(&limited).kill();
+            }
+        });
+        Ok(Self { child, errors, seen: Vec::new(), _alive: alive })
     }
 
     /// Writes to its standard input in the background, and then closes it.
     pub fn feed(&mut self, octets: Vec<u8>) {
-        if let Some(mut stdin) = self.child.stdin.take() {
+        if let Some(mut stdin) = lock(&self.child).stdin.take() {
             thread::spawn(move || {
                 let _ = stdin.write_all(&octets); // it may have gone, which is for the test to notice
             });
@@ -51,7 +66,7 @@ impl Process {
 
     /// Writes one line to its standard input, which stays open.
     pub fn write_line(&mut self, line: &str) {
-        if let Some(stdin) = &mut self.child.stdin {
+        if let Some(stdin) = &mut lock(&self.child).stdin {
             let _ = stdin.write_all(format!("{line}\n").as_bytes());
             let _ = stdin.flush();
         }
@@ -59,7 +74,13 @@ impl Process {
 
     /// Closes its standard input.
     pub fn close_input(&mut self) {
-        self.child.stdin = None;
+        lock(&self.child).stdin = None;
+    }
+
+    /// The lines on standard error up to the last one that was waited for.
+    #[must_use]
+    pub fn lines_seen(&self) -> &[String] {
+        &self.seen
     }
 
     /// Forgets the lines seen so far, so that the next wait is for a new one.
@@ -104,14 +125,24 @@ impl Process {
     /// # Errors
     /// It cannot be read, or was not piped.
     pub fn output(&mut self) -> io::Result<String> {
-        let mut text = String::new();
-        self.child.stdout.take().ok_or(io::ErrorKind::NotFound)?.read_to_string(&mut text)?;
-        Ok(text)
+        String::from_utf8(self.output_octets()?)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// As [`Process::output`], whatever it is.
+    ///
+    /// # Errors
+    /// It cannot be read, or was not piped.
+    pub fn output_octets(&mut self) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
+        let stdout = lock(&self.child).stdout.take();
+        stdout.ok_or(io::ErrorKind::NotFound)?.read_to_end(&mut octets)?;
+        Ok(octets)
     }
 
     /// Its standard output, to be read line by line.
     pub fn stdout(&mut self) -> Option<impl BufRead + use<>> {
-        self.child.stdout.take().map(BufReader::new)
+        lock(&self.child).stdout.take().map(BufReader::new)
     }
 
     /// Waits for its exit.
@@ -121,7 +152,7 @@ impl Process {
     pub fn exit(&mut self) -> Result<ExitStatus, String> {
         let until = Instant::now() + LONG;
         while Instant::now() < until {
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Ok(Some(status)) = lock(&self.child).try_wait() {
                 return Ok(status);
             }
             // The system has no wait with a time limit; this one only polls for the exit itself.
@@ -135,13 +166,17 @@ impl Process {
     /// # Errors
     /// `kill` cannot be run.
     pub fn signal(&self, name: &str) -> io::Result<()> {
-        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().map(|_| ())
+        Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(lock(&self.child).id().to_string())
+            .status()
+            .map(|_| ())
     }
 
     /// Peak memory so far, in KiB.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", lock(&self.child).id())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
@@ -149,7 +184,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = lock(&self.child);
+        let _ = child.kill();
+        let _ = child.wait();
     }
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,38 +7,11 @@ use std::{
     fs,
     io::{BufRead, Read, Write},
     net::TcpStream,
-    process::Stdio,
+    process::Command,
 };
 
+use tidegate_tests::daemons::{code, line, numbers, push, sorted, tidegate};
 use tidegate_tests::process::Process;
-
-fn tidegate(args: &[&str]) -> Process {
-    let program = env!("CARGO_BIN_EXE_tidegate-under-test");
-    Process::start(program, args, Stdio::piped(), Stdio::piped()).unwrap()
-}
-
-/// A pusher that waits for `pullers`, and its endpoint.
-fn push(pullers: usize, more: &[&str]) -> (Process, String) {
-    let expect = pullers.to_string();
-    let args = [&["push", "--bind", "tcp://127.0.0.1:0", "--expect", &expect], more].concat();
-    let mut push = tidegate(&args);
-    let at = push.endpoint().unwrap();
-    (push, at)
-}
-
-fn numbers(count: usize) -> Vec<u8> {
-    (0..count).map(|i| format!("{i}\n")).collect::<String>().into_bytes()
-}
-
-fn sorted(texts: &[String]) -> Vec<usize> {
-    let mut all: Vec<usize> = texts.iter().flat_map(|t| t.lines()).map(|l| l.parse().unwrap()).collect();
-    all.sort_unstable();
-    all
-}
-
-fn code(process: &mut Process) -> i32 {
-    process.exit().unwrap().code().unwrap()
-}
 
 #[test]
 // The pipes of all three hold what they get: they are read one after the other.
@@ -159,37 +132,6 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
 }
 
 #[test]
-fn a_second_signal_aborts_and_what_was_left_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let unsent = dir.path().join("unsent");
-    let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap()]);
-    // The puller says what it has begun, and never ends it.
-    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "cat; echo; exec sleep 60"]);
-    push.write_line("42");
-    let mut begun = String::new();
-    pull.stdout().unwrap().read_line(&mut begun).unwrap();
-    assert_eq!(begun.trim(), "42");
-    push.signal("TERM").unwrap();
-    push.line_with("SIGTERM").unwrap();
-    push.signal("TERM").unwrap();
-    assert_eq!(code(&mut push), 5);
-    assert_eq!(fs::read_to_string(unsent).unwrap(), "42\n");
-    pull.signal("KILL").unwrap();
-}
-
-#[test]
-fn a_linger_that_runs_out_is_exit_4_and_usage_is_exit_2() {
-    let dir = tempfile::tempdir().unwrap();
-    let unsent = dir.path().join("unsent");
-    let (mut push, _) = push(0, &["--unsent", unsent.to_str().unwrap(), "--linger", "50ms"]);
-    push.feed(numbers(5));
-    assert_eq!(code(&mut push), 4);
-    assert_eq!(sorted(&[fs::read_to_string(unsent).unwrap()]), [0, 1, 2, 3, 4]);
-    assert_eq!(code(&mut tidegate(&["push"])), 2);
-    assert_eq!(code(&mut tidegate(&["pull", "--connect", "nonsense"])), 2);
-}
-
-#[test]
 fn a_refused_puller_and_one_that_finds_nobody_exit_1_and_say_why() {
     // HS-5
     let (_push, at) = push(1, &[]);
@@ -220,4 +162,141 @@ fn the_demonstration_loses_nothing_when_a_worker_is_killed() {
     let mut demo = tidegate(&["demo", dir.path().to_str().unwrap()]);
     let text = demo.output().unwrap();
     assert_eq!(code(&mut demo), 0, "{text}");
+}
+
+#[test]
+fn a_usage_error_is_exit_2() {
+    assert_eq!(code(&mut tidegate(&["push"])), 2);
+    assert_eq!(code(&mut tidegate(&["pull", "--connect", "nonsense"])), 2);
+}
+
+#[test]
+fn a_unix_socket_joins_daemons_whoever_listens_and_is_removed_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("work");
+    let at = format!("unix://{}#numbers", path.display());
+    for (push_way, pull_way) in [("--bind", "--connect"), ("--connect", "--bind")] {
+        let mut push = tidegate(&["push", push_way, &at]);
+        let mut pull = tidegate(&["pull", pull_way, &at, "--count", "1000"]);
+        push.feed(numbers(1_000));
+        assert_eq!(pull.output().unwrap().as_bytes(), numbers(1_000));
+        assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_puller_waits_for_a_pusher_that_is_stopped_and_goes_on_when_it_is_back() {
+    let (mut first, at) = push(1, &[]);
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    let mut output = pull.stdout().unwrap();
+    first.write_line("before");
+    assert_eq!(line(&mut output), "before");
+    first.signal("TERM").unwrap();
+    assert_eq!(code(&mut first), 0, "all that it had read was acked");
+    let mut second = tidegate(&["push", "--bind", &at]);
+    second.endpoint().unwrap();
+    second.feed(b"after\n".to_vec());
+    assert_eq!(line(&mut output), "after");
+    assert_eq!((code(&mut second), code(&mut pull)), (0, 0));
+    assert_eq!(output.lines().count(), 0);
+}
+
+#[test]
+fn a_pusher_that_is_stopped_drains_what_its_pullers_have_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+    let (mut push, at) = push(1, &[]);
+    // Each job says what it has begun, and ends when it is told to.
+    let command = format!("read -r n; echo $n; read -r word < {}", go.display());
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", &command]);
+    let mut output = pull.stdout().unwrap();
+    push.write_line("1");
+    push.write_line("2");
+    assert_eq!(line(&mut output), "1");
+    push.signal("TERM").unwrap();
+    push.line_with("SIGTERM").unwrap();
+    fs::write(&go, "go\n").unwrap();
+    assert_eq!(line(&mut output), "2");
+    fs::write(&go, "go\n").unwrap();
+    assert_eq!(code(&mut push), 0);
+    push.line_with("2 acked").unwrap();
+}
+
+#[test]
+fn a_puller_that_is_suspended_keeps_its_share_while_another_goes_on() {
+    let (mut push, at) = push(1, &[]);
+    // It promises to be heard so seldom that its silence does not end the link.
+    let mut asleep = tidegate(&["pull", "--connect", &at, "--window", "5", "--heartbeat", "25s"]);
+    let mut its_output = asleep.stdout().unwrap();
+    push.write_line("0");
+    assert_eq!(line(&mut its_output), "0");
+    asleep.signal("STOP").unwrap();
+    let mut awake = tidegate(&["pull", "--connect", &at]);
+    let mut output = awake.stdout().unwrap();
+    push.feed(numbers(2_000).split_off(2));
+    let mut lines: Vec<String> = (0..2_000 - 1 - 5).map(|_| line(&mut output)).collect();
+    assert!(lines.iter().all(|line| !line.is_empty()), "all but a window is there");
+    asleep.signal("CONT").unwrap();
+    lines.extend(its_output.lines().chain(output.lines()).map(Result::unwrap));
+    lines.push("0".to_owned());
+    assert_eq!(sorted(&lines), (0..2_000).collect::<Vec<_>>(), "none lost, none twice");
+    assert_eq!((code(&mut push), code(&mut asleep), code(&mut awake)), (0, 0, 0));
+}
+
+#[test]
+fn a_puller_that_is_suspended_for_too_long_loses_its_share_to_another_and_comes_back() {
+    // LV-3
+    let (mut push, at) = push(1, &["-v"]);
+    let pull = ["pull", "--connect", &at, "--json", "--window", "5"];
+    let mut asleep = tidegate(&[&pull[..], &["--heartbeat", "100ms", "--name", "asleep"]].concat());
+    let mut its_output = asleep.stdout().unwrap();
+    push.write_line("0");
+    assert!(line(&mut its_output).contains("\"0\""));
+    asleep.signal("STOP").unwrap();
+    let mut awake = tidegate(&pull);
+    let mut output = awake.stdout().unwrap();
+    (1..1_000).for_each(|n| push.write_line(&n.to_string()));
+    let mut lines: Vec<String> = (1..1_000).map(|_| line(&mut output)).collect();
+    push.line_with("has ended").unwrap();
+    push.forget_lines();
+    asleep.signal("CONT").unwrap();
+    push.line_with("asleep").unwrap();
+    push.close_input();
+    lines.extend(output.lines().map(Result::unwrap));
+    let payload = |line: &String| {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        message["payload"].as_str().unwrap().to_owned()
+    };
+    let got: Vec<String> = lines.iter().map(payload).collect();
+    assert_eq!(sorted(&got), (1..1_000).collect::<Vec<_>>(), "the other has got all of it");
+    // What was in its socket when it fell asleep comes out all the same: that is what the attempt is for.
+    assert!(its_output.lines().count() <= 5);
+    assert_eq!((code(&mut push), code(&mut asleep), code(&mut awake)), (0, 0, 0));
+}
+
+#[test]
+fn a_flood_of_strangers_is_counted_in_the_log_and_not_listed() {
+    let (mut push, at) = push(1, &[]);
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // However long that took: what was not listed is told, and both together are all.
+    let (mut listed, mut counted) = (0, 0);
+    while listed + counted < 300 {
+        let line = push.line_with("refused").unwrap();
+        push.forget_lines();
+        match line.split_once(" more refused") {
+            Some((before, _)) => counted += before.rsplit(' ').next().unwrap().parse::<u64>().unwrap(),
+            None => listed += 1,
+        }
+    }
+    assert_eq!(listed + counted, 300);
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    push.feed(numbers(1));
+    assert_eq!(pull.output().unwrap(), "0\n", "and it still works");
+    assert_eq!(code(&mut push), 0);
 }

@@ -5,7 +5,7 @@
 
 use std::process::Stdio;
 
-use tidegate_tests::process::Process;
+use tidegate_tests::{daemons::tidegate, process::Process};
 
 const COUNT: usize = 100_000;
 
@@ -17,11 +17,6 @@ fn python(script: &str, args: &[&str]) -> Option<Process> {
     let script = format!("{}/../examples/python/{script}", env!("CARGO_MANIFEST_DIR"));
     let args = [&[script.as_str()], args].concat();
     Some(Process::start(python, &args, Stdio::piped(), Stdio::piped()).unwrap())
-}
-
-fn tidegate(args: &[&str]) -> Process {
-    let program = env!("CARGO_BIN_EXE_tidegate-under-test");
-    Process::start(program, args, Stdio::piped(), Stdio::piped()).unwrap()
 }
 
 fn input() -> Vec<u8> {

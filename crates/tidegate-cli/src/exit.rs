@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Error = 1,
     /// Everything was settled, and some messages were rejected.
     Rejected = 3,
-    /// The linger time expired with messages left.
+    /// The linger time expired with messages left, or a read that was under way at a signal brought some too late.
     Lingered = 4,
     /// A second signal stopped the process at once.
     Aborted = 5,
@@ -37,5 +37,5 @@ Exit codes:
   1  error; stderr says what failed
   2  the command line is wrong
   3  everything was settled, and some messages were rejected
-  4  the linger time expired with messages left
+  4  messages are left: the linger time expired, or input came in during a stop
   5  aborted by a second signal";

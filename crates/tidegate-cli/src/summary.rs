@@ -7,7 +7,7 @@ use crate::text::{self, count, thousands};
 /// What a pusher did.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct PushSummary {
-    /// Messages taken from the input.
+    /// Messages taken from the input: the acked, the rejected and the ones left.
     pub(crate) accepted: u64,
     pub(crate) acked: u64,
     pub(crate) rejected: u64,

@@ -42,6 +42,7 @@ mod pull;
 mod push;
 mod setup;
 mod shared;
+mod throttle;
 mod transport;
 
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};

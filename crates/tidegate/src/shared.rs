@@ -19,6 +19,7 @@ use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
+    throttle::Refusals,
 };
 
 /// Events that a slow listener may be behind before it misses some.
@@ -120,6 +121,7 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) stop: CancellationToken,
     origin: Instant,
     events: broadcast::Sender<Event>,
+    refusals: Arc<Refusals>,
 }
 
 impl<M: Role> Shared<M> {
@@ -150,6 +152,7 @@ impl<M: Role> Shared<M> {
             stop: CancellationToken::new(),
             origin: Instant::now(),
             events: broadcast::Sender::new(EVENTS),
+            refusals: Refusals::new(),
         }
     }
 
@@ -225,8 +228,13 @@ impl<M: Role> Shared<M> {
 
     pub(crate) fn report(&self, event: Event) {
         match &event {
-            Event::Refused { .. } | Event::RefusedPeer { .. } => tracing::warn!("{event}"),
+            // Whoever can reach the port can cause these: the log is bounded, the events are by their own bound.
+            Event::RefusedPeer { .. } => self.refusals.warn(&self.runtime, format_args!("{event}")),
+            Event::Refused { .. } => tracing::warn!("{event}"),
             Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
+                tracing::info!("{event}");
+            }
             _ => tracing::debug!("{event}"),
         }
         // Nobody may be listening.

@@ -48,7 +48,8 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
-    /// messages that nobody has acked, some of which may have been processed (headers are not kept)
+    /// messages that nobody has acked, some of which may have been processed, and input that came in during the stop (headers
+    /// are not kept)
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr

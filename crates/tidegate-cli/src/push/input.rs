@@ -57,7 +57,8 @@ impl Input {
         batch.transpose()
     }
 
-    /// Reads no more, and gives what has been read already.
+    /// Asks for no more, and gives what has been read already. A read that is under way cannot be called back: called
+    /// again later, this gives what came of it.
     pub(crate) fn stop(&mut self) -> Vec<Bytes> {
         self.requests = None;
         let mut records = Vec::new();
@@ -120,6 +121,10 @@ fn open(file: &Path) -> io::Result<Box<dyn Read>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn on_runtime<T>(work: impl Future<Output = T>) -> T {
@@ -161,6 +166,24 @@ mod tests {
             }
             assert_eq!(at, numbers.len());
         });
+    }
+
+    #[test]
+    fn what_a_read_under_way_brings_after_the_stop_is_not_lost() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+        let mut input = Input::start(vec![path], Framing::Newline, 10).unwrap();
+        writer.write_all(b"1\n").unwrap();
+        assert_eq!(on_runtime(input.next()).unwrap().unwrap(), [&b"1"[..]]);
+        assert!(input.stop().is_empty());
+        writer.write_all(b"2\n").unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut late = Vec::new();
+        while late.is_empty() && Instant::now() < until {
+            late = input.stop();
+            std::thread::yield_now();
+        }
+        assert_eq!(late, [&b"2"[..]]);
     }
 
     #[test]

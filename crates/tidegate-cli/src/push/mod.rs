@@ -106,7 +106,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         }
     };
     let messages = pending.into_iter().map(|payload| message(&args, payload)).collect();
-    let Settled { mut exit, left, mut error } =
+    let Settled { mut exit, mut left, mut error } =
         ending.settle(&push, messages, &mut signals, &mut trouble).await;
     watcher.abort();
     let mut kept = keeper.await.context("the task that keeps rejected messages has failed")?;
@@ -115,6 +115,14 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     }
     if error.is_none() {
         error = trouble.try_recv().ok();
+    }
+
+    if !input_complete {
+        // Brought by a read that was under way at the stop; nobody will read it from the input again.
+        left.not_sent.extend(input.stop().into_iter().map(|payload| (None, payload)));
+    }
+    if exit == Exit::Success && !left.not_sent.is_empty() {
+        exit = Exit::Lingered;
     }
 
     let stats = push.stats();
@@ -131,7 +139,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         exit = Exit::Error;
     }
     PushSummary {
-        accepted: stats.accepted,
+        // What comes back from an abort is not counted as accepted any more, but it was taken from the input.
+        accepted: stats.accepted + not_sent + not_acked,
         acked: stats.acked,
         rejected: stats.rejected,
         nacked: stats.nacked,

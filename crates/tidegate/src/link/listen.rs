@@ -18,6 +18,7 @@ use tidegate_proto::{
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
+    runtime::Handle,
     sync::Semaphore,
     time::timeout,
 };
@@ -32,6 +33,7 @@ use crate::{
     endpoint::{Address, Endpoint},
     events::Event,
     shared::{Role, Shared},
+    throttle::Refusals,
     transport::{BoxStream, Listener},
 };
 
@@ -114,6 +116,7 @@ struct Port {
     address: Address,
     routes: Mutex<Vec<Arc<dyn Serve>>>,
     handshakes: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
     stop: CancellationToken,
 }
 
@@ -132,6 +135,7 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         address: address.clone(),
         routes: Mutex::default(),
         handshakes: Arc::new(Semaphore::new(shared.max_handshakes)),
+        refusals: Refusals::new(),
         stop: CancellationToken::new(),
     });
     port.add(route)?;
@@ -204,7 +208,8 @@ impl Port {
     /// Greets a stranger in a task of its own, if there is room for one more (HS-12).
     fn greet(self: Arc<Self>, stream: BoxStream, address: String) {
         let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
-            tracing::warn!("refused {address}: too many unfinished handshakes at {}", self.address);
+            let text = format_args!("refused {address}: too many unfinished handshakes at {}", self.address);
+            self.refusals.warn(&Handle::current(), text);
             return say_busy(stream);
         };
         tokio::spawn(async move {

@@ -1,0 +1,131 @@
+//! Warnings that strangers can cause: so many in a second, and then only their number. Whoever can reach a port must not be able
+//! to fill a disk with its log.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::Instant};
+
+/// Lines in each [`PERIOD`]: enough to see who comes and why, and less than a megabyte in ten minutes.
+const LINES: u32 = 10;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The warnings of one socket, or one address, about those that it has refused.
+pub(crate) struct Refusals {
+    origin: Instant,
+    throttle: Mutex<Throttle>,
+}
+
+impl Refusals {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { origin: Instant::now(), throttle: Mutex::default() })
+    }
+
+    /// Logs a refusal; or counts it, and logs how many there were when the time is over.
+    pub(crate) fn warn(self: &Arc<Self>, runtime: &Handle, text: fmt::Arguments<'_>) {
+        match self.with(|throttle| throttle.next(self.origin.elapsed())) {
+            Line::Write => tracing::warn!("{text}"),
+            Line::Count => {}
+            Line::CountAndSum(pause) => {
+                let refusals = self.clone();
+                runtime.spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    let more = refusals.with(Throttle::sum);
+                    tracing::warn!("{more} more refused");
+                });
+            }
+        }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Throttle) -> R) -> R {
+        f(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What to do with a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Write,
+    /// It is one too many, and its number will be told.
+    Count,
+    /// It is the first one too many: after this pause, [`Throttle::sum`] wants to be told.
+    CountAndSum(Duration),
+}
+
+/// Counts the lines of a period.
+#[derive(Default)]
+struct Throttle {
+    /// When the period began.
+    since: Option<Duration>,
+    written: u32,
+    /// Those that were not written, and whose number has not been told.
+    held: u64,
+}
+
+impl Throttle {
+    fn next(&mut self, now: Duration) -> Line {
+        let elapsed = self.since.map(|since| now.saturating_sub(since));
+        let left = match elapsed.and_then(|elapsed| PERIOD.checked_sub(elapsed)) {
+            Some(left) if !left.is_zero() => left,
+            _ => {
+                (self.since, self.written) = (Some(now), 0);
+                PERIOD
+            }
+        };
+        if self.written < LINES {
+            self.written += 1;
+            return Line::Write;
+        }
+        self.held += 1;
+        if self.held == 1 { Line::CountAndSum(left) } else { Line::Count }
+    }
+
+    /// How many lines were held back since the last sum.
+    fn sum(&mut self) -> u64 {
+        std::mem::take(&mut self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn after_ten_lines_in_a_second_the_others_are_counted() {
+        let mut throttle = Throttle::default();
+        for n in 0..10 {
+            assert_eq!(throttle.next(at(5_000 + n)), Line::Write);
+        }
+        assert_eq!(throttle.next(at(5_400)), Line::CountAndSum(at(600)), "told when the second is over");
+        assert_eq!(throttle.next(at(5_400)), Line::Count);
+        assert_eq!(throttle.next(at(5_999)), Line::Count);
+        assert_eq!(throttle.sum(), 3);
+        assert_eq!(throttle.sum(), 0);
+    }
+
+    #[test]
+    fn the_next_second_has_lines_of_its_own_even_before_the_sum() {
+        let mut throttle = Throttle::default();
+        let written =
+            |throttle: &mut Throttle, now| (0..100).filter(|_| throttle.next(now) == Line::Write).count();
+        assert_eq!(written(&mut throttle, at(0)), 10);
+        assert_eq!(written(&mut throttle, at(999)), 0);
+        assert_eq!(written(&mut throttle, at(1_000)), 10);
+        assert_eq!(throttle.sum(), 90 + 100 + 90, "one sum for all, however late it is");
+        assert_eq!(throttle.next(at(1_500)), Line::CountAndSum(at(500)));
+    }
+
+    #[test]
+    fn few_strangers_are_all_named() {
+        let mut throttle = Throttle::default();
+        assert!((0..1_000).all(|n| throttle.next(at(n * 100)) == Line::Write), "ten a second, for long");
+        assert_eq!(throttle.sum(), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! The `tidegate` command as tests start it, and what they say about its input and output.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
+
+use std::{io::BufRead, process::Stdio};
+
+use crate::process::Process;
+
+/// Starts `tidegate` with these arguments, all three standard streams piped.
+#[must_use]
+pub fn tidegate(args: &[&str]) -> Process {
+    // Cargo says where it is only to the tests of this package, and only when they run.
+    let program = std::env::var_os("CARGO_BIN_EXE_tidegate-under-test").expect("cargo runs this test");
+    Process::start(program, args, Stdio::piped(), Stdio::piped()).unwrap()
+}
+
+/// A pusher that waits for `pullers`, and its endpoint.
+#[must_use]
+pub fn push(pullers: usize, more: &[&str]) -> (Process, String) {
+    let expect = pullers.to_string();
+    let args = [&["push", "--bind", "tcp://127.0.0.1:0", "--expect", &expect], more].concat();
+    let mut push = tidegate(&args);
+    let at = push.endpoint().unwrap();
+    (push, at)
+}
+
+/// The numbers below `count`, one a line.
+#[must_use]
+pub fn numbers(count: usize) -> Vec<u8> {
+    (0..count).map(|i| format!("{i}\n")).collect::<String>().into_bytes()
+}
+
+/// The numbers in the lines of all these texts, in order.
+#[must_use]
+pub fn sorted(texts: &[String]) -> Vec<usize> {
+    let mut all: Vec<usize> = texts.iter().flat_map(|t| t.lines()).map(|l| l.parse().unwrap()).collect();
+    all.sort_unstable();
+    all
+}
+
+/// The next line, without its end.
+pub fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// The code that it exits with.
+pub fn code(process: &mut Process) -> i32 {
+    process.exit().unwrap().code().expect("it ended by itself")
+}
+
+/// The summary that `--json` makes it print at its end.
+#[must_use]
+pub fn summary(process: &mut Process) -> serde_json::Value {
+    serde_json::from_str(&process.line_with("\"seconds\":").unwrap()).unwrap()
+}

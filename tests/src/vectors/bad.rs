@@ -1,0 +1,417 @@
+//! The octets that a peer must refuse, and with what code.
+
+use tidegate_proto::{
+    Code,
+    wire::{
+        PREFACE,
+        v1::{self, Role, Verdict, frame::Body},
+    },
+};
+
+use super::{Bad, Prelude, Stage, acceptor_hello, connector_hello, frame, framed};
+
+/// Every bad vector, in the order of the stages.
+#[must_use]
+pub fn bad() -> Vec<Bad> {
+    let mut all = prefaces();
+    all.extend(hellos());
+    all.extend(answers());
+    all.extend(to_puller());
+    all.extend(delivers());
+    all.extend(skips());
+    all.extend(to_pusher());
+    all
+}
+
+fn prefaces() -> Vec<Bad> {
+    let bad = |name, about, octets: &[u8]| Bad {
+        name,
+        stage: Stage::Preface,
+        to: Role::Puller,
+        acceptor: true,
+        code: Code::NotTidegate,
+        rule: "FR-1",
+        about,
+        octets: octets.to_vec(),
+    };
+    vec![
+        bad("preface-http", "An HTTP request", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        bad("preface-tls", "The beginning of a TLS hello", &[0x16, 0x03, 0x01, 0x00, 0xc8, 0x01, 0x00, 0x00]),
+        bad("preface-zeromq", "A ZeroMQ greeting", &[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f]),
+        bad("preface-last-octet", "Seven octets are right, the eighth is not", b"TIDEGATe"),
+        bad("preface-early", "One wrong octet is enough, before the other seven", b"t"),
+    ]
+}
+
+/// After the connector's preface, at an acceptor.
+fn hello(
+    name: &'static str,
+    code: Code,
+    rule: &'static str,
+    about: &'static str,
+    octets: impl AsRef<[u8]>,
+) -> Bad {
+    let octets = [&PREFACE[..], octets.as_ref()].concat();
+    Bad { name, stage: Stage::Hello, to: Role::Puller, acceptor: true, code, rule, about, octets }
+}
+
+fn changed(hello: v1::Hello, change: impl FnOnce(&mut v1::Hello)) -> Vec<u8> {
+    let mut hello = hello;
+    change(&mut hello);
+    frame(Some(Body::Hello(hello)))
+}
+
+fn hellos() -> Vec<Bad> {
+    let from = |change: fn(&mut v1::Hello)| changed(connector_hello(), change);
+    let names = |count| (0..count).map(|i| format!("f{i}")).collect::<Vec<_>>();
+    let many = changed(connector_hello(), |h| h.offered = names(33));
+    vec![
+        hello("hello-length-0", Code::Malformed, "FR-2", "A frame of length 0", [0; 4]),
+        hello(
+            "hello-too-large",
+            Code::TooLarge,
+            "FR-3",
+            "16,385 octets announced: refused before they come",
+            16_385u32.to_be_bytes(),
+        ),
+        hello(
+            "hello-huge",
+            Code::TooLarge,
+            "FR-3",
+            "The largest length that there is: no memory may be taken for it",
+            u32::MAX.to_be_bytes(),
+        ),
+        hello(
+            "hello-not-a-frame",
+            Code::Malformed,
+            "FR-4",
+            "A Hello said to have 5 octets, with 1",
+            framed(b"\x0a\x05\x08"),
+        ),
+        hello(
+            "hello-not-first",
+            Code::Unexpected,
+            "FR-5",
+            "A Ping before Hello",
+            frame(Some(Body::Ping(v1::Ping { data: 1 }))),
+        ),
+        hello(
+            "hello-version",
+            Code::Version,
+            "HS-3",
+            "Speaks versions 2 to 3",
+            from(|h| (h.version_min, h.version_max) = (2, 3)),
+        ),
+        hello("hello-no-token", Code::Unauthorized, "HS-4", "Without a token", from(|h| h.token.clear())),
+        hello(
+            "hello-wrong-token",
+            Code::Unauthorized,
+            "HS-4",
+            "A longer token that begins with the right one",
+            from(|h| h.token = "sesame!".into()),
+        ),
+        hello(
+            "hello-pipeline",
+            Code::NoPipeline,
+            "HS-5",
+            "A pipeline that is not served",
+            from(|h| h.pipeline = "play".into()),
+        ),
+        hello(
+            "hello-same-role",
+            Code::Role,
+            "HS-6",
+            "A puller connects to a puller",
+            from(|h| h.set_role(Role::Puller)),
+        ),
+        hello("hello-no-role", Code::Role, "HS-6", "Neither role", from(|h| h.role = 0)),
+        hello(
+            "hello-size",
+            Code::MessageSize,
+            "HS-7",
+            "The pusher's max_message is 1,001, the puller's 1,000",
+            from(|h| h.max_message = 1_001),
+        ),
+        hello("hello-size-0", Code::Malformed, "HS-7", "max_message is 0", from(|h| h.max_message = 0)),
+        hello(
+            "hello-size-2-31",
+            Code::Malformed,
+            "HS-7",
+            "max_message is over 2,147,418,112",
+            from(|h| h.max_message = (1 << 31) - 65_535),
+        ),
+        hello(
+            "hello-instance",
+            Code::Malformed,
+            "HS-8",
+            "An instance of 15 octets",
+            from(|h| h.instance.truncate(15)),
+        ),
+        hello(
+            "hello-generation-0",
+            Code::Malformed,
+            "HS-9",
+            "Generations begin at 1",
+            from(|h| h.generation = 0),
+        ),
+        hello(
+            "hello-stale",
+            Code::Stale,
+            "HS-9",
+            "Generation 5 of slot 3, which is at 5 already",
+            from(|h| h.generation = 5),
+        ),
+        hello(
+            "hello-feature",
+            Code::Feature,
+            "HS-10",
+            "Requires a feature that is not offered",
+            from(|h| h.required = vec!["expiry".into()]),
+        ),
+        hello("hello-many-features", Code::Malformed, "HS-10", "33 offered features", many),
+        hello(
+            "hello-long-feature",
+            Code::Malformed,
+            "HS-10",
+            "A feature's name of 65 octets",
+            from(|h| h.offered = vec!["f".repeat(65)]),
+        ),
+        hello(
+            "hello-long-name",
+            Code::Malformed,
+            "HS-10",
+            "A name of 257 octets",
+            from(|h| h.name = "n".repeat(257)),
+        ),
+        hello(
+            "hello-long-token",
+            Code::Malformed,
+            "HS-10",
+            "A token of 4,097 octets",
+            from(|h| h.token = vec![b't'; 4_097].into()),
+        ),
+        hello("hello-heartbeat", Code::Malformed, "LV-1", "Every 99 ms", from(|h| h.heartbeat_ms = 99)),
+    ]
+}
+
+/// After the acceptor's preface, at a connector.
+fn answers() -> Vec<Bad> {
+    let from = |change: fn(&mut v1::Hello)| changed(acceptor_hello(), change);
+    let at_connector = |bad: Bad| Bad { to: Role::Pusher, acceptor: false, ..bad };
+    vec![
+        at_connector(hello(
+            "answer-token",
+            Code::Malformed,
+            "HS-4",
+            "An acceptor's Hello holds a token",
+            from(|h| h.token = "sesame".into()),
+        )),
+        at_connector(hello(
+            "answer-version",
+            Code::Version,
+            "HS-3",
+            "The acceptor must choose one version",
+            from(|h| h.version_max = 2),
+        )),
+        at_connector(hello(
+            "answer-pipeline",
+            Code::NoPipeline,
+            "HS-5",
+            "Another pipeline than the one asked for",
+            from(|h| h.pipeline = "play".into()),
+        )),
+        at_connector(hello(
+            "answer-size",
+            Code::MessageSize,
+            "HS-7",
+            "The puller takes 599 octets, the pusher may send 600",
+            from(|h| h.max_message = 599),
+        )),
+    ]
+}
+
+/// On an open link whose prelude is [`Prelude::Delivered`].
+fn open(
+    to: Role,
+    name: &'static str,
+    code: Code,
+    rule: &'static str,
+    about: &'static str,
+    octets: Vec<u8>,
+) -> Bad {
+    let stage = Stage::Open(Prelude::Delivered);
+    Bad { name, stage, to, acceptor: to == Role::Puller, code, rule, about, octets }
+}
+
+fn after(prelude: Prelude, bad: Bad) -> Bad {
+    Bad { stage: Stage::Open(prelude), ..bad }
+}
+
+fn deliver(first_id: u64, first_number: u64, messages: Vec<v1::Message>) -> Vec<u8> {
+    frame(Some(Body::Deliver(v1::Deliver { first_id, first_number, messages })))
+}
+
+fn sized(size: usize) -> v1::Message {
+    v1::Message { payload: vec![b'm'; size].into(), ..Default::default() }
+}
+
+fn to_puller() -> Vec<Bad> {
+    let bad = |name, code, rule, about, octets| open(Role::Puller, name, code, rule, about, octets);
+    let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
+    let control = [&65_537u32.to_be_bytes()[..], &[0x22]].concat();
+    let huge = [&262_145u32.to_be_bytes()[..], &[0x12]].concat();
+    let late = bad(
+        "puller-deliver-after-end",
+        Code::Unexpected,
+        "FR-5",
+        "A delivery after End (ST-7)",
+        deliver(2, 2, vec![sized(1)]),
+    );
+    vec![
+        bad("puller-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
+        bad("puller-control-too-large", Code::TooLarge, "FR-3", "65,537 octets for a Skip", control),
+        bad("puller-deliver-too-large", Code::TooLarge, "FR-3", "262,145 octets for a Deliver", huge),
+        bad(
+            "puller-field-0",
+            Code::Malformed,
+            "FR-4",
+            "Field number 0 in a Deliver",
+            framed(b"\x12\x04\x1a\x00\x00\x00"),
+        ),
+        bad(
+            "puller-cut-message",
+            Code::Malformed,
+            "FR-4",
+            "A message said to have 9 octets in a Deliver of 4",
+            framed(b"\x12\x04\x1a\x09\x2a\x00"),
+        ),
+        unexpected("puller-second-hello", "A second Hello", Body::Hello(connector_hello())),
+        unexpected("puller-ack", "Acks come from pullers", Body::Ack(v1::Ack::default())),
+        bad(
+            "puller-end-un-acked",
+            Code::Unexpected,
+            "ST-7",
+            "End while two deliveries are un-acked",
+            frame(Some(Body::End(v1::End {}))),
+        ),
+        after(Prelude::Ended, late),
+    ]
+}
+
+fn delivers() -> Vec<Bad> {
+    let bad = |name, code, rule, about, octets| open(Role::Puller, name, code, rule, about, octets);
+    let malformed = |name, rule, about, octets| bad(name, Code::Malformed, rule, about, octets);
+    let headers = |count, length| {
+        let header = v1::Header { name: "n".repeat(length), value: Default::default() };
+        deliver(2, 2, vec![v1::Message { headers: vec![header; count], ..Default::default() }])
+    };
+    let gap = |gap| v1::Message { gap, ..sized(1) };
+    vec![
+        bad(
+            "deliver-over-messages",
+            Code::Credit,
+            "CR-3",
+            "Ids 2 to 4, but message_limit is 4",
+            deliver(2, 2, vec![sized(1), sized(1), sized(1)]),
+        ),
+        bad(
+            "deliver-over-bytes",
+            Code::Credit,
+            "CR-3",
+            "Id 3 after 600 + 400 octets, but byte_limit is 1,000",
+            deliver(2, 2, vec![sized(400), sized(0)]),
+        ),
+        malformed("deliver-id-again", "DL-1", "Id 1 again", deliver(1, 2, vec![sized(1)])),
+        malformed("deliver-id-ahead", "DL-1", "Id 3, but the next is 2", deliver(3, 2, vec![sized(1)])),
+        malformed("deliver-id-overflow", "DL-1", "Ids beyond 2^64", deliver(u64::MAX, 2, vec![sized(1)])),
+        malformed(
+            "deliver-first-gap",
+            "DL-2",
+            "The first message of a batch has a gap",
+            deliver(2, 2, vec![gap(1)]),
+        ),
+        malformed("deliver-number-2-63", "DL-2", "Number 2^63", deliver(2, 1 << 63, vec![sized(1)])),
+        malformed(
+            "deliver-number-past-end",
+            "DL-2",
+            "Number 2^63 - 1, and then one more",
+            deliver(2, (1 << 63) - 1, vec![sized(1), sized(1)]),
+        ),
+        malformed(
+            "deliver-number-below-0",
+            "DL-2",
+            "Number 2, and then -1",
+            deliver(2, 2, vec![sized(1), gap(-4)]),
+        ),
+        bad(
+            "deliver-message-size",
+            Code::MessageSize,
+            "DL-4",
+            "601 octets, but the pusher's max_message is 600",
+            deliver(2, 2, vec![sized(601)]),
+        ),
+        malformed("deliver-65-headers", "DL-5", "65 headers", headers(65, 1)),
+        malformed("deliver-header-no-name", "DL-5", "A header without a name", headers(1, 0)),
+        malformed("deliver-header-long-name", "DL-5", "A header name of 257 octets", headers(1, 257)),
+        malformed(
+            "deliver-header-not-utf-8",
+            "FR-4",
+            "A header name that is not UTF-8: no such string exists in protobuf",
+            framed(b"\x12\x0b\x08\x02\x10\x02\x1a\x05\x0a\x03\x0a\x01\xff"),
+        ),
+        malformed("deliver-empty", "DL-6", "A batch without messages", deliver(2, 2, vec![])),
+    ]
+}
+
+fn skips() -> Vec<Bad> {
+    let skip = |name, code, about, next_id, bytes| {
+        let octets = frame(Some(Body::Skip(v1::Skip { next_id, bytes })));
+        open(Role::Puller, name, code, "RC-3", about, octets)
+    };
+    let recalled = |bad| after(Prelude::Recalled, bad);
+    vec![
+        skip("skip-no-recall", Code::Unexpected, "Nobody asked", 4, 400),
+        recalled(skip("skip-back", Code::Credit, "Goes back to id 1; the next is 2", 1, 400)),
+        recalled(skip("skip-over-messages", Code::Credit, "To id 5, but message_limit is 4", 5, 400)),
+        recalled(skip("skip-over-bytes", Code::Credit, "401 octets, but 400 are unused", 4, 401)),
+    ]
+}
+
+fn to_pusher() -> Vec<Bad> {
+    let bad = |name, code, rule, about, octets| open(Role::Pusher, name, code, rule, about, octets);
+    let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
+    let outcome = |name, code, rule, about, first, count, verdict| {
+        let outcome = v1::Outcome { first, count, verdict, ..Default::default() };
+        let ack = v1::Ack { outcomes: vec![outcome], ..Default::default() };
+        bad(name, code, rule, about, frame(Some(Body::Ack(ack))))
+    };
+    let ack = Verdict::Ack.into();
+    let control = [&65_537u32.to_be_bytes()[..], &[0x1a]].concat();
+    let malformed = |name, about, first, count, verdict| {
+        outcome(name, Code::Malformed, "OC-10", about, first, count, verdict)
+    };
+    let unknown =
+        |name, about, first, count| outcome(name, Code::UnknownDelivery, "OC-2", about, first, count, ack);
+    let one = v1::Deliver { messages: vec![sized(1)], ..Default::default() };
+    vec![
+        bad("pusher-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
+        bad("pusher-ack-too-large", Code::TooLarge, "FR-3", "65,537 octets for an Ack", control),
+        bad(
+            "pusher-cut-ack",
+            Code::Malformed,
+            "FR-4",
+            "An Ack said to have 9 octets, with 2",
+            framed(b"\x1a\x09\x10\x04"),
+        ),
+        unexpected("pusher-second-hello", "A second Hello", Body::Hello(acceptor_hello())),
+        unexpected("pusher-deliver", "Messages come from pushers", Body::Deliver(one)),
+        unexpected("pusher-skip", "Skips come from pushers", Body::Skip(v1::Skip { next_id: 4, bytes: 400 })),
+        unexpected("pusher-end", "Ends come from pushers", Body::End(v1::End {})),
+        unknown("outcome-never-sent", "Ids 1 and 2; 2 was never sent", 1, 2),
+        after(Prelude::Recalled, unknown("outcome-skipped", "Id 3 was skipped", 3, 1)),
+        malformed("outcome-count-0", "No delivery", 0, 0, ack),
+        malformed("outcome-overflow", "first + count is 2^64", u64::MAX, 1, ack),
+        malformed("outcome-no-verdict", "Verdict 0", 0, 1, 0),
+        malformed("outcome-unknown-verdict", "Verdict 5", 0, 1, 5),
+    ]
+}

@@ -1,0 +1,118 @@
+//! What each option of `tidegate push` promises, with real processes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::fs;
+
+use tidegate_tests::{
+    daemons::{code, line, numbers, push, sorted, summary, tidegate},
+    process::Process,
+};
+
+/// A puller for messages 0, 1, 2 and so on, of which it processes those below `hang`; that one it begins and never ends.
+/// Returns once it has begun it.
+fn pull_until(at: &str, hang: usize, feed: impl FnOnce()) -> Process {
+    let command =
+        format!("read -r n; echo $n; [ $n -lt {hang} ] || exec sleep 60; [ $((n % 3)) != 1 ] || exit 65");
+    let mut pull = tidegate(&["pull", "--connect", at, "--exec", &command]);
+    feed();
+    let mut output = pull.stdout().unwrap();
+    for n in 0..=hang {
+        assert_eq!(line(&mut output), n.to_string());
+    }
+    pull
+}
+
+fn abort(push: &mut Process, signal: &str) {
+    push.signal(signal).unwrap();
+    push.line_with(&format!("SIG{signal}")).unwrap();
+    push.signal(signal).unwrap();
+    assert_eq!(code(push), 5);
+}
+
+#[test]
+fn after_an_abort_unsent_holds_exactly_what_was_left_and_the_numbers_add_up() {
+    for (signal, high_water_mark) in [("INT", "1000"), ("TERM", "2")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (unsent, dead) = (dir.path().join("unsent"), dir.path().join("dead"));
+        let files = ["--unsent", unsent.to_str().unwrap(), "--dead-letter", dead.to_str().unwrap()];
+        let more = [&files[..], &["--json", "--high-water-mark", high_water_mark]].concat();
+        let (mut push, at) = push(1, &more);
+        let _pull = pull_until(&at, 5, || push.feed(numbers(10)));
+        abort(&mut push, signal);
+        assert_eq!(fs::read_to_string(unsent).unwrap(), "5\n6\n7\n8\n9\n", "in the order of the input");
+        assert_eq!(sorted(&[fs::read_to_string(dead).unwrap()]), [1, 4]);
+        let summary = summary(&mut push);
+        let number = |name: &str| summary[name].as_u64().unwrap();
+        assert_eq!((number("acked"), number("rejected")), (3, 2), "{summary}");
+        assert_eq!((number("not_acked"), number("not_sent")), (1, 4), "{summary}");
+        let settled = number("acked") + number("rejected");
+        assert_eq!(number("accepted"), settled + number("not_acked") + number("not_sent"), "{summary}");
+        assert_eq!(number("exit"), 5);
+    }
+}
+
+#[test]
+fn after_the_linger_time_unsent_holds_exactly_what_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap(), "--linger", "50ms", "--json"]);
+    let _pull = pull_until(&at, 3, || (0..8).for_each(|n| push.write_line(&n.to_string())));
+    // The time begins at the end of the input, and not before.
+    push.close_input();
+    assert_eq!(code(&mut push), 4);
+    assert_eq!(fs::read_to_string(unsent).unwrap(), "3\n4\n5\n6\n7\n");
+    let summary = summary(&mut push);
+    assert_eq!(
+        (&summary["accepted"], &summary["acked"], &summary["rejected"]),
+        (&8.into(), &2.into(), &1.into())
+    );
+    assert_eq!((&summary["not_acked"], &summary["not_sent"]), (&1.into(), &4.into()));
+    assert_eq!(summary["input_complete"], true);
+}
+
+#[test]
+fn a_linger_without_any_puller_leaves_everything_and_appends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    fs::write(&unsent, "from before\n").unwrap();
+    let (mut push, _) = push(0, &["--unsent", unsent.to_str().unwrap(), "--linger", "50ms"]);
+    push.feed(numbers(5));
+    assert_eq!(code(&mut push), 4);
+    assert_eq!(fs::read_to_string(unsent).unwrap(), "from before\n0\n1\n2\n3\n4\n");
+}
+
+#[test]
+fn after_as_many_attempts_as_allowed_a_message_goes_to_the_dead_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let dead = dir.path().join("dead");
+    let (mut push, at) = push(1, &["--max-attempts", "3", "--dead-letter", dead.to_str().unwrap(), "--json"]);
+    let command = r#"read -r n; echo "$n $TIDEGATE_ATTEMPT"; [ $((n % 5)) != 0 ]"#;
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", command]);
+    push.feed(numbers(20));
+    assert_eq!(code(&mut push), 3, "some rejected");
+    assert_eq!(sorted(&[fs::read_to_string(dead).unwrap()]), [0, 5, 10, 15]);
+    let summary = summary(&mut push);
+    let number = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!((number("accepted"), number("acked"), number("rejected")), (20, 16, 4), "{summary}");
+    assert_eq!(number("redelivered"), 4 * 2, "{summary}");
+    let text = pull.output().unwrap();
+    assert_eq!(code(&mut pull), 0, "it was the pusher that rejected");
+    for n in 0..20 {
+        let tries: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(&format!("{n} "))).collect();
+        assert_eq!(tries, if n % 5 == 0 { &["1", "2", "3"][..] } else { &["1"] }, "{n}");
+    }
+}
+
+#[test]
+fn dead_letters_have_the_framing_of_the_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let dead = dir.path().join("dead");
+    let (mut push, at) = push(1, &["--length-prefixed", "--dead-letter", dead.to_str().unwrap()]);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "exit 65"]);
+    let framed = b"\0\0\0\x03a\nb\0\0\0\0\0\0\0\x02\xff\0".to_vec();
+    push.feed(framed.clone());
+    assert_eq!(code(&mut push), 3);
+    assert_eq!(fs::read(dead).unwrap(), framed, "one after another, and so in order");
+    assert_eq!(code(&mut pull), 3);
+}
