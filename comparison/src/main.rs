@@ -1,5 +1,6 @@
 //! Compares tidegate with its peers: alternating runs in one session, one sending and one receiving process over loopback.
 
+mod goals;
 mod load;
 mod peers;
 mod table;
@@ -36,9 +37,15 @@ struct Args {
     /// Prints JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Replaces the table in this file, between its two marks
+    /// Replaces the tables in this file, between their marks
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Also measures the other goals of the project, with this `tidegate`
+    #[arg(long, value_name = "PROGRAM")]
+    goals: Option<PathBuf>,
+    /// How long the lists of jobs of the goals are, in seconds, three of them; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    makespan: u32,
 }
 
 /// The processes of a run; started by the program itself.
@@ -77,10 +84,15 @@ fn main() -> Result<()> {
             }
         }
     }
-    let text = if args.json { runs.json()? } else { runs.markdown(args.rounds) };
-    match args.write {
-        Some(file) => table::replace(&file, &text)?,
-        None => writeln!(std::io::stdout(), "{text}")?,
+    let mut parts = vec![("comparison", if args.json { runs.json()? } else { runs.markdown(args.rounds) })];
+    if let Some(program) = &args.goals {
+        parts.push(("goals", goals::table(&runs, program, args.rounds, args.makespan)?));
+    }
+    for (name, text) in parts {
+        match &args.write {
+            Some(file) => table::replace(file, name, &text)?,
+            None => writeln!(std::io::stdout(), "{text}")?,
+        }
     }
     Ok(())
 }

@@ -8,8 +8,6 @@ use serde::Serialize;
 
 use crate::peers::Peer;
 
-const BEGIN: &str = "<!-- comparison:begin -->";
-const END: &str = "<!-- comparison:end -->";
 
 /// All runs of one peer with one size.
 #[derive(Serialize)]
@@ -46,7 +44,8 @@ impl Runs {
         cell.median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
     }
 
-    fn median(&self, peer: Peer, size: usize) -> Option<f64> {
+    /// The median of one peer with one size.
+    pub fn median(&self, peer: Peer, size: usize) -> Option<f64> {
         self.cells.iter().find(|cell| cell.peer == peer && cell.size == size).map(|cell| cell.median)
     }
 
@@ -83,15 +82,16 @@ impl Runs {
     }
 }
 
-/// Puts the table between the marks of a file.
+/// Puts a table between the marks of its name in a file.
 ///
 /// # Errors
 /// The file cannot be read or written, or has no marks.
-pub fn replace(file: &Path, table: &str) -> Result<()> {
+pub fn replace(file: &Path, name: &str, table: &str) -> Result<()> {
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
     let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let parts = old.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-    let (head, tail) = parts.with_context(|| format!("{} has no {BEGIN} and {END}", file.display()))?;
-    std::fs::write(file, format!("{head}{BEGIN}\n{table}{END}{tail}"))
+    let parts = old.split_once(&begin).and_then(|(head, rest)| Some((head, rest.split_once(&end)?.1)));
+    let (head, tail) = parts.with_context(|| format!("{} has no {begin} and {end}", file.display()))?;
+    std::fs::write(file, format!("{head}{begin}\n{table}{end}{tail}"))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 

@@ -1,0 +1,200 @@
+//! The goals that the project has set itself, each next to what this run has measured.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::peers::Peer;
+use crate::table::Runs;
+
+/// One line of the table.
+struct Row {
+    what: String,
+    goal: &'static str,
+    measured: String,
+    met: bool,
+}
+
+/// Runs `tidegate bench …` for everything that is not a comparison with a peer, and gives the table.
+///
+/// # Errors
+/// When the program cannot be run.
+pub fn table(runs: &Runs, tidegate: &Path, rounds: usize, makespan: u32) -> Result<String> {
+    let bench = Bench { program: tidegate, rounds };
+    let mut rows = ratios(runs);
+    bench.latency(&mut rows)?;
+    bench.many_sides(&mut rows)?;
+    bench.memory(&mut rows)?;
+    if makespan > 0 {
+        bench.makespan(&mut rows, makespan)?;
+    }
+    let mut text = String::from("| goal | at least / at most | measured | met |\n| --- | --- | --- | --- |\n");
+    for Row { what, goal, measured, met } in rows {
+        let _ = writeln!(text, "| {what} | {goal} | {measured} | {} |", if met { "yes" } else { "**no**" });
+    }
+    Ok(text)
+}
+
+/// What follows from the comparison.
+fn ratios(runs: &Runs) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |what: &str, ours: Peer, size: usize, goals: &[(Peer, f64)], goal: &'static str| {
+        let Some(own) = runs.median(ours, size) else { return };
+        let found: Vec<_> =
+            goals.iter().filter_map(|(peer, least)| Some((own / runs.median(*peer, size)?, *least))).collect();
+        if found.len() == goals.len() {
+            let measured: Vec<_> = found.iter().map(|(ratio, _)| format!("{ratio:.2}")).collect();
+            let met = found.iter().all(|(ratio, least)| ratio >= least);
+            rows.push(Row { what: what.to_owned(), goal, measured: measured.join(", "), met });
+        }
+    };
+    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBatch, TidegateWindow1000, Zeromq};
+    add(
+        "64 B, one `send`, `recv`, `ack` each",
+        Tidegate,
+        64,
+        &[(Libzmq, 3.0), (Omq, 2.0), (Tcp, 0.3)],
+        "3 × libzmq, 2 × omq-tokio, 0.3 × TCP",
+    );
+    add(
+        "64 B, fastest form (batches of 64)",
+        TidegateBatch,
+        64,
+        &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
+        "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",
+    );
+    add("64 B, fixed window 1,000", TidegateWindow1000, 64, &[(Omq, 1.1)], "1.1 × omq-tokio");
+    add(
+        "1 KiB",
+        Tidegate,
+        1024,
+        &[(Libzmq, 2.5), (Omq, 1.2), (Tcp, 0.8)],
+        "2.5 × libzmq, 1.2 × omq-tokio, 0.8 × TCP",
+    );
+    add(
+        "64 KiB",
+        Tidegate,
+        65536,
+        &[(Zeromq, 0.95), (Libzmq, 0.95), (Omq, 0.95), (Tcp, 0.9)],
+        "0.95 × zeromq crate, libzmq, omq-tokio; 0.9 × TCP",
+    );
+    rows
+}
+
+struct Bench<'a> {
+    program: &'a Path,
+    rounds: usize,
+}
+
+impl Bench<'_> {
+    fn run(&self, arguments: &[&str]) -> Result<Value> {
+        let mut command = Command::new(self.program);
+        command.arg("bench").args(arguments).arg("--json");
+        let output = command.output().with_context(|| format!("cannot start {}", self.program.display()))?;
+        ensure!(output.status.success(), "bench {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).with_context(|| format!("bench {arguments:?}"))
+    }
+
+    /// The medians of what `numbers` finds in several runs.
+    fn medians<const N: usize>(&self, arguments: &[&str], numbers: impl Fn(&Value) -> [f64; N]) -> Result<[f64; N]> {
+        let mut all = vec![Vec::new(); N];
+        for _ in 0..self.rounds {
+            let found = numbers(&self.run(arguments)?);
+            all.iter_mut().zip(found).for_each(|(list, number)| list.push(number));
+        }
+        let mut result = [0.0; N];
+        for (median, list) in result.iter_mut().zip(&mut all) {
+            list.sort_by(f64::total_cmp);
+            *median = list.get(list.len() / 2).copied().unwrap_or(0.0);
+        }
+        Ok(result)
+    }
+
+    fn latency(&self, rows: &mut Vec<Row>) -> Result<()> {
+        let numbers = |value: &Value| {
+            let of = |who: &str, what: &str| number(&value[who][what]);
+            let [p50, p99] = [of("latency", "p50"), of("latency", "p99")];
+            let tokio = [p50 / of("tokio_echo", "p50"), p99 / of("tokio_echo", "p99")];
+            let blocking = [p50 / of("blocking_echo", "p50"), p99 / of("blocking_echo", "p99")];
+            [p50, p99, tokio[0], tokio[1], blocking[0], blocking[1]]
+        };
+        let [p50, p99, to50, to99, ..] = self.medians(&["latency", "--with-tcp"], numbers)?;
+        rows.push(Row {
+            what: "round trip of 64 B, p50 and p99".to_owned(),
+            goal: "1.1 × a bare tokio echo",
+            measured: format!("{p50:.1} and {p99:.1} µs: {to50:.2}, {to99:.2}"),
+            met: to50 <= 1.1 && to99 <= 1.1,
+        });
+        let [p50, p99, _, _, to50, to99] = self.medians(&["latency", "--with-tcp", "--busy-poll", "1ms"], numbers)?;
+        rows.push(Row {
+            what: "the same with `busy_poll`".to_owned(),
+            goal: "below a blocking TCP echo",
+            measured: format!("{p50:.1} and {p99:.1} µs: {to50:.2}, {to99:.2}"),
+            met: to50 < 1.0 && to99 < 1.0,
+        });
+        Ok(())
+    }
+
+    fn many_sides(&self, rows: &mut Vec<Row>) -> Result<()> {
+        let rate = |value: &Value| [number(&value["msgs_per_s"])];
+        let [one] = self.medians(&["throughput"], rate)?;
+        let [eight] = self.medians(&["fanout", "--pullers", "8"], rate)?;
+        rows.push(Row {
+            what: "1 pusher → 8 pullers, 64 B".to_owned(),
+            goal: "0.7 × its own 1 → 1",
+            measured: format!("{:.2}", eight / one),
+            met: eight >= one * 0.7,
+        });
+        let [single] = self.medians(&["throughput", "--threads", "2"], rate)?;
+        let [four] = self.medians(&["throughput", "--threads", "2", "--tasks", "4"], rate)?;
+        rows.push(Row {
+            what: "four tasks on one `Push` and four on one `Pull`, two threads each, 64 B".to_owned(),
+            goal: "0.8 × one task there",
+            measured: format!("{:.2}", four / single),
+            met: four >= single * 0.8,
+        });
+        Ok(())
+    }
+
+    fn memory(&self, rows: &mut Vec<Row>) -> Result<()> {
+        let links = self.run(&["links", "--links", "5000"])?;
+        let bytes = number(&links["bytes_per_link"]);
+        rows.push(Row {
+            what: "pusher memory of an idle link (5,000 of them)".to_owned(),
+            goal: "16 KiB",
+            measured: format!("{:.1} KiB", bytes / 1024.0),
+            met: bytes <= 16_384.0,
+        });
+        let stopped = self.run(&["stopped", "--size", "1KiB"])?;
+        let more = number(&stopped["more_kib"]);
+        rows.push(Row {
+            what: "stopped consumer, 1 KiB messages, HWM 1,000: pusher memory beyond what it holds".to_owned(),
+            goal: "4 MiB",
+            measured: format!("{:.1} MiB", more / 1024.0),
+            met: more <= 4096.0,
+        });
+        Ok(())
+    }
+
+    fn makespan(&self, rows: &mut Vec<Row>, seconds: u32) -> Result<()> {
+        let seconds = seconds.to_string();
+        let variants: [(&str, &[&str], &'static str, f64); 3] = [
+            ("makespan, speeds 1:2:4:8, jobs of 1 to 50 ms", &[], "1.05 × a dispatcher without latency", 1.05),
+            ("the same, a tenth of the jobs 20 times longer", &["--long-share", "0.1"], "1.15 ×", 1.15),
+            ("the first after a million quick jobs", &["--quick", "1000000"], "1.05 ×", 1.05),
+        ];
+        for (what, more, goal, most) in variants {
+            let arguments = [&["makespan", "--seconds", seconds.as_str()], more].concat();
+            let ratio = number(&self.run(&arguments)?["ratio"]);
+            rows.push(Row { what: what.to_owned(), goal, measured: format!("{ratio:.3}"), met: ratio <= most });
+        }
+        Ok(())
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
