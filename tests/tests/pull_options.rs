@@ -44,7 +44,6 @@ fn keep_stays_after_the_end_of_a_stream_and_serves_the_next_pusher() {
 }
 
 #[test]
-#[ignore = "an endpoint whose stream has ended is not connected to again, although the puller stays"]
 fn keep_connects_again_after_the_end_of_a_stream() {
     serves_two_pushers_and_ends_when_told("--connect", "--bind");
 }

@@ -46,6 +46,11 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
+
+    /// Whether an endpoint is connected to again after the stream there has ended: another may begin.
+    fn stays(_state: &Self::State) -> bool {
+        false
+    }
 }
 
 /// Who waits for what.

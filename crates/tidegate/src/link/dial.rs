@@ -75,6 +75,7 @@ async fn keep_linked<M: Role>(
                     wait = shared.times.reconnect_first; // RD-6
                 }
             }
+            Outcome::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
             Outcome::Ended => return Ok(()),
             Outcome::Refused(code, reason, _) if code.is_final() => {
                 return Err(Some(Refusal { endpoint: endpoint.clone(), code, reason }));

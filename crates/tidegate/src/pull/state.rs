@@ -58,6 +58,10 @@ impl Role for PullMachine {
         inner.machine.set_home(link, Home(Some(shared.clone())));
     }
 
+    fn stays(state: &PullState) -> bool {
+        state.keep
+    }
+
     fn is_proven(&self, link: LinkId) -> bool {
         self.is_proven(link)
     }
