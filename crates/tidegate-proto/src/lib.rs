@@ -46,7 +46,9 @@ pub use links::LinkId;
 pub use machine::Machine;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
 pub use peer::Peer;
-pub use puller::{PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window};
+pub use puller::{
+    Lot, PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window,
+};
 pub use pusher::{
     Accepted, Blocked, Leftover, PushLinkStats, PushStats, Pusher, PusherEvent, PusherSettings, Refused,
     Rejected, Settled, Undelivered,

@@ -51,7 +51,7 @@ pub use error::{
     TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
-pub use pull::{Delivery, Pull, PullBuilder, PullStream};
+pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};
 pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections};
 pub use tidegate_proto::{
     Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,

@@ -20,10 +20,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::{
     auto::Auto,
     link::{Leaving, PullLink},
+    received::Queued,
 };
 pub use self::{
     outcomes::Verdict,
-    received::Received,
+    received::{Lot, Received},
     settings::{PullerSettings, Window},
     stats::{PullLinkStats, PullStats},
 };
@@ -202,37 +203,134 @@ impl<H: Clone + Default> Puller<H> {
         self.waiting > 0 || self.asked
     }
 
+    /// As [`Self::recv`], for several deliveries of one batch at once: as many as the workers do in a fifth of a
+    /// millisecond, or an eighth of a fixed window, and one at least. Until they are settled or put back they count as
+    /// being worked on: nobody else gets them.
+    pub fn recv_lot(&mut self) -> Option<Lot<H>> {
+        if self.leaving {
+            return None;
+        }
+        let limit = match self.settings.window {
+            Window::Auto => self.auto.rate() / 5_000,
+            Window::Fixed { messages, .. } => messages / 8,
+        };
+        loop {
+            let id = *self.turn.front()?;
+            let Some(link) = self.links.get_mut(id) else {
+                self.turn.pop_front();
+                continue;
+            };
+            let Some(batch) = link.inbox.front_mut() else {
+                link.in_turn = false;
+                self.turn.pop_front();
+                continue;
+            };
+            let lot = batch.split(limit.max(1));
+            if batch.cursor.is_empty() {
+                link.inbox.pop_front();
+                self.turn.rotate_left(1);
+            }
+            let (count, octets) = (lot.cursor.len(), lot.cursor.size());
+            if count == 0 {
+                continue;
+            }
+            link.queued -= count;
+            link.queued_bytes -= octets;
+            self.queued -= count;
+            self.in_flight += count;
+            // They are worked on one after another.
+            self.auto.busy(self.in_flight - count + 1);
+            if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
+                wake(&mut self.wakes, id, link);
+            }
+            return Some(lot);
+        }
+    }
+
+    /// Takes back what is left of a lot: nobody has begun it.
+    pub fn put_back(&mut self, mut lot: Lot<H>) {
+        let id = lot.link();
+        if let Some(item) = lot.take_first() {
+            self.settle_item(id, &item, &Verdict::Release);
+        }
+        let (count, octets) = (lot.cursor.len(), lot.cursor.size());
+        let link = self.links.get_mut(id).filter(|link| link.session.is_open() && !self.leaving);
+        let Some(link) = link.filter(|_| count > 0) else {
+            // Nobody will take these any more: back to the pusher, if there is still a link to it.
+            while let Some(item) = lot.take() {
+                self.settle_item(id, &item, &Verdict::Release);
+            }
+            return;
+        };
+        link.inbox.push_front(Queued::rest(lot));
+        link.queued += count;
+        link.queued_bytes += octets;
+        self.queued += count;
+        self.in_flight -= count;
+        if !link.in_turn {
+            link.in_turn = true;
+            self.turn.push_back(id);
+        }
+    }
+
+    /// One of a [`Lot`] that is being begun is an attempt after the first.
+    pub fn count_redelivered(&mut self) {
+        self.stats.redelivered += 1;
+    }
+
     /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).
     ///
     /// True if an Ack is due now although deliveries wait for the application (OC-5): one that shares its thread with the
     /// driver should let that run, or the pusher waits for credit that is there.
     #[inline]
     pub fn settle(&mut self, received: &Received<H>, verdict: &Verdict) -> bool {
-        self.in_flight -= 1;
-        let id = received.link();
-        let Item { id: delivery, size, .. } = received.item;
-        let (size, tracked) = (u64::from(size), received.item.is_tracked());
+        self.settle_item(received.link(), &received.item, verdict)
+    }
+
+    /// The same for one of a [`Lot`].
+    #[inline]
+    pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
+        self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
+    }
+
+    /// The same for `count` deliveries of a [`Lot`], which take `size` octets together and have been processed.
+    pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
+        self.settle_range(link, first, count, size, false, &Verdict::Ack)
+    }
+
+    #[inline]
+    fn settle_range(
+        &mut self,
+        id: LinkId,
+        first: u64,
+        count: u64,
+        size: u64,
+        tracked: bool,
+        verdict: &Verdict,
+    ) -> bool {
+        self.in_flight -= count;
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else {
-            self.stats.dropped += 1;
+            self.stats.dropped += count;
             return false;
         };
         match verdict {
-            Verdict::Ack => self.stats.acked += 1,
-            Verdict::Nack { .. } => self.stats.nacked += 1,
-            Verdict::Reject { .. } => self.stats.rejected += 1,
-            Verdict::Release => self.stats.released += 1,
+            Verdict::Ack => self.stats.acked += count,
+            Verdict::Nack { .. } => self.stats.nacked += count,
+            Verdict::Reject { .. } => self.stats.rejected += count,
+            Verdict::Release => self.stats.released += count,
         }
         let before = link.grant.outstanding();
-        link.grant.settle(1, size);
+        link.grant.settle(count, size);
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
-        link.outcomes.push(delivery, 1, size, verdict);
+        // The first one wakes the driver too, so that its timer is set (OC-5).
+        let begins = link.outcomes.is_empty();
+        link.outcomes.push(first, count, size, verdict);
         link.hurry |= tracked;
         let held = &link.outcomes;
-        // The first one wakes the driver too, so that its timer is set (OC-5).
         let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
-        let due = tracked || full || self.queued == 0 || held.messages == 1;
+        let due = tracked || full || self.queued == 0 || begins;
         if !link.in_pending {
             link.in_pending = true;
             self.pending.push(id);

@@ -44,6 +44,79 @@ impl<H> Queued<H> {
     }
 }
 
+/// Deliveries of one batch that were handed out together; each must be settled, or all that are left put back.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Lot<H = ()> {
+    origin: Arc<Origin<H>>,
+    /// One that comes before those of the cursor.
+    first: Option<Item>,
+    pub(super) cursor: Cursor,
+}
+
+impl<H> Lot<H> {
+    /// The link that they came over.
+    #[inline]
+    #[must_use]
+    pub fn link(&self) -> LinkId {
+        self.origin.link
+    }
+
+    /// The next one, in the order of ids.
+    #[inline]
+    pub fn take(&mut self) -> Option<Item> {
+        match self.first.take() {
+            None => self.cursor.next(&self.origin.octets),
+            first => first,
+        }
+    }
+
+    pub(super) fn take_first(&mut self) -> Option<Item> {
+        self.first.take()
+    }
+
+    /// Delivery id of the next one.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.first.map_or(self.cursor.next_id(), |item| item.id)
+    }
+
+    /// The octets in which its items lie.
+    #[inline]
+    #[must_use]
+    pub fn octets(&self) -> &Bytes {
+        &self.origin.octets
+    }
+
+    /// The pusher of its messages.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.origin.instance
+    }
+}
+
+impl<H> Queued<H> {
+    /// The next `limit` of them, or all if there are not so many.
+    pub(super) fn split(&mut self, limit: u64) -> Lot<H> {
+        let mut cursor = self.cursor;
+        if limit < cursor.len() {
+            let mut rest = cursor;
+            for _ in 0..limit {
+                rest.next(&self.origin.octets);
+            }
+            cursor.shorten(limit, cursor.size() - rest.size());
+            self.cursor = rest;
+        } else {
+            self.cursor = Cursor::default();
+        }
+        Lot { origin: self.origin.clone(), first: None, cursor }
+    }
+
+    /// What is left of a lot.
+    pub(super) fn rest(lot: Lot<H>) -> Self {
+        Self { origin: lot.origin, cursor: lot.cursor }
+    }
+}
+
 /// A delivery for the application. It must be settled with exactly one [`super::Puller::settle`].
 ///
 /// `H` is what the owner of the machine gave to [`super::Puller::set_home`], to be found again with every delivery.
@@ -54,6 +127,12 @@ pub struct Received<H = ()> {
 }
 
 impl<H> Received<H> {
+    /// This one as a lot of one; only one of the two may be settled.
+    #[must_use]
+    pub fn to_lot(&self) -> Lot<H> {
+        Lot { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
+    }
+
     /// The link that it came over.
     #[inline]
     #[must_use]

@@ -70,9 +70,10 @@ impl PullBuilder {
         let settings = self.settings;
         let (max_message, heartbeat, close_wait) =
             (settings.max_message, settings.heartbeat, settings.close_wait);
+        let ack_delay = settings.ack_delay;
         let machine = Puller::new(settings)?;
         let instance = random_instance()?;
-        let state = PullState::new(self.expect, self.keep);
+        let state = PullState::new(self.expect, self.keep, ack_delay);
         let role = Role::Puller;
         let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
         Ok(Pull::new(Arc::clone(&self.setup.start(parts).await?)))

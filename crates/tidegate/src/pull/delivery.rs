@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Headers, Message, MessageId, Received, Verdict};
+use tidegate_proto::{Headers, Lot, Message, MessageId, Received, Verdict};
 
 use super::state::{Home, PullMachine};
 use crate::shared::Shared;
@@ -25,6 +25,12 @@ impl Delivery {
     #[inline]
     pub(super) fn new(received: Received<Home>) -> Self {
         Self { received, settled: 0 }
+    }
+
+    /// For a receiver, which lends it and gives it its outcome.
+    pub(super) fn into_lot(mut self) -> Lot<Home> {
+        self.settled = 1;
+        self.received.to_lot()
     }
 
     /// What was sent.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod delivery;
+mod receiver;
 mod state;
 mod stream;
 
@@ -11,7 +12,12 @@ use tidegate_proto::{Machine, PullLinkStats, PullStats};
 use tokio::time::timeout;
 
 use self::state::{PullMachine, is_over};
-pub use self::{builder::PullBuilder, delivery::Delivery, stream::PullStream};
+pub use self::{
+    builder::PullBuilder,
+    delivery::Delivery,
+    receiver::{Lent, Receiver},
+    stream::PullStream,
+};
 use crate::{
     endpoint::Endpoint,
     error::{ConnectedError, LeaveError, RecvError},
@@ -147,6 +153,12 @@ impl Pull {
             self.shared().stop.cancel();
         }
         inner.state.closed.then_some(Ok(None))
+    }
+
+    /// A receiver that lends deliveries one at a time: the quickest way, for one task.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        Receiver::new(self.clone())
     }
 
     /// Leaves: hands nothing more out, gives back what was not, waits up to `linger` for the outcomes of the deliveries that are

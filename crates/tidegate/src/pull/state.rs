@@ -1,9 +1,10 @@
 //! What a puller's handles keep beside the machine, under the same lock.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tidegate_proto::{LinkId, Puller, PullerEvent};
 
+use super::receiver::Lending;
 use crate::shared::{Inner, Role, Shared, Signals};
 
 /// Where a delivery is settled. Deliveries share it by batch: one reference for each would cost as much as the lock.
@@ -13,6 +14,11 @@ pub(crate) struct Home(pub(super) Option<Arc<Shared<PullMachine>>>);
 pub(crate) type PullMachine = Puller<Home>;
 
 pub(crate) struct PullState {
+    /// Lots that receivers have taken, one at most for each.
+    pub(super) lendings: HashMap<u64, Lending>,
+    /// How many receivers there have been.
+    pub(super) receivers: u64,
+    pub(super) ack_delay: Duration,
     expect: Option<usize>,
     keep: bool,
     /// How many `recv` wait.
@@ -24,8 +30,17 @@ pub(crate) struct PullState {
 }
 
 impl PullState {
-    pub(super) fn new(expect: Option<usize>, keep: bool) -> Self {
-        Self { expect, keep, waiting: 0, yield_due: false, closed: false }
+    pub(super) fn new(expect: Option<usize>, keep: bool, ack_delay: Duration) -> Self {
+        Self {
+            lendings: HashMap::new(),
+            receivers: 0,
+            ack_delay,
+            expect,
+            keep,
+            waiting: 0,
+            yield_due: false,
+            closed: false,
+        }
     }
 }
 

@@ -150,6 +150,11 @@ impl Cursor {
         Some(item)
     }
 
+    /// Keeps the first `count` messages only, which have `size` octets together.
+    pub(crate) fn shorten(&mut self, count: u64, size: u64) {
+        (self.left, self.size) = (count, size);
+    }
+
     /// Takes off the last `count` messages without handing them out, and returns their size (RC-4).
     pub fn truncate(&mut self, octets: &[u8], count: u64) -> u64 {
         let count = count.min(self.left);
