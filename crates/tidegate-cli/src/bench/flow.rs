@@ -286,6 +286,8 @@ async fn receive(
     let mut pulled = Pulled::default();
     let (mut received, mut first_at) = (0_u64, 0);
     let mut many = Vec::new();
+    // How many come at a time.
+    let step = if lent { 1 } else { batch as u64 };
     loop {
         if let Some(receiver) = &mut receiver {
             let Some(delivery) = receiver.recv().await? else { break };
@@ -307,9 +309,9 @@ async fn receive(
         }
         if pulled.first == 0 && received > skip {
             (pulled.first, first_at) = (clock(), received);
-        } else if received % LOOK < batch as u64 {
+        } else if received % LOOK < step {
             (pulled.last, pulled.measured) = (clock(), received - first_at);
-            if received & 0xffff < LOOK.max(batch as u64) {
+            if received & 0xffff < LOOK.max(step) {
                 // At the end there are no links any more.
                 let stats = pull.stats();
                 (pulled.window, pulled.service_rate) = (stats.window, stats.service_rate);
