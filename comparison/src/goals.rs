@@ -31,7 +31,8 @@ pub fn table(runs: &Runs, tidegate: &Path, rounds: usize, makespan: u32) -> Resu
     if makespan > 0 {
         bench.makespan(&mut rows, makespan)?;
     }
-    let mut text = String::from("| goal | at least / at most | measured | met |\n| --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| goal | at least / at most | measured | met |\n| --- | --- | --- | --- |\n");
     for Row { what, goal, measured, met } in rows {
         let _ = writeln!(text, "| {what} | {goal} | {measured} | {} |", if met { "yes" } else { "**no**" });
     }
@@ -43,15 +44,17 @@ fn ratios(runs: &Runs) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |what: &str, ours: Peer, size: usize, goals: &[(Peer, f64)], goal: &'static str| {
         let Some(own) = runs.median(ours, size) else { return };
-        let found: Vec<_> =
-            goals.iter().filter_map(|(peer, least)| Some((own / runs.median(*peer, size)?, *least))).collect();
+        let found: Vec<_> = goals
+            .iter()
+            .filter_map(|(peer, least)| Some((own / runs.median(*peer, size)?, *least)))
+            .collect();
         if found.len() == goals.len() {
             let measured: Vec<_> = found.iter().map(|(ratio, _)| format!("{ratio:.2}")).collect();
             let met = found.iter().all(|(ratio, least)| ratio >= least);
             rows.push(Row { what: what.to_owned(), goal, measured: measured.join(", "), met });
         }
     };
-    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBatch, TidegateWindow1000, Zeromq};
+    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBatch, TidegateLent, TidegateWindow1000, Zeromq};
     add(
         "64 B, one `send`, `recv`, `ack` each",
         Tidegate,
@@ -60,7 +63,14 @@ fn ratios(runs: &Runs) -> Vec<Row> {
         "3 × libzmq, 2 × omq-tokio, 0.3 × TCP",
     );
     add(
-        "64 B, fastest form (batches of 64)",
+        "64 B, one at a time, `send_slice` and lent deliveries",
+        TidegateLent,
+        64,
+        &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
+        "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",
+    );
+    add(
+        "the same with `send_all` of 64",
         TidegateBatch,
         64,
         &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
@@ -99,7 +109,11 @@ impl Bench<'_> {
     }
 
     /// The medians of what `numbers` finds in several runs.
-    fn medians<const N: usize>(&self, arguments: &[&str], numbers: impl Fn(&Value) -> [f64; N]) -> Result<[f64; N]> {
+    fn medians<const N: usize>(
+        &self,
+        arguments: &[&str],
+        numbers: impl Fn(&Value) -> [f64; N],
+    ) -> Result<[f64; N]> {
         let mut all = vec![Vec::new(); N];
         for _ in 0..self.rounds {
             let found = numbers(&self.run(arguments)?);
@@ -128,7 +142,8 @@ impl Bench<'_> {
             measured: format!("{p50:.1} and {p99:.1} µs: {to50:.2}, {to99:.2}"),
             met: to50 <= 1.1 && to99 <= 1.1,
         });
-        let [p50, p99, _, _, to50, to99] = self.medians(&["latency", "--with-tcp", "--busy-poll", "1ms"], numbers)?;
+        let [p50, p99, _, _, to50, to99] =
+            self.medians(&["latency", "--with-tcp", "--busy-poll", "1ms"], numbers)?;
         rows.push(Row {
             what: "the same with `busy_poll`".to_owned(),
             goal: "below a blocking TCP echo",
@@ -171,7 +186,8 @@ impl Bench<'_> {
         let stopped = self.run(&["stopped", "--size", "1KiB"])?;
         let more = number(&stopped["more_kib"]);
         rows.push(Row {
-            what: "stopped consumer, 1 KiB messages, HWM 1,000: pusher memory beyond what it holds".to_owned(),
+            what: "stopped consumer, 1 KiB messages, HWM 1,000: pusher memory beyond what it holds"
+                .to_owned(),
             goal: "4 MiB",
             measured: format!("{:.1} MiB", more / 1024.0),
             met: more <= 4096.0,
@@ -182,14 +198,24 @@ impl Bench<'_> {
     fn makespan(&self, rows: &mut Vec<Row>, seconds: u32) -> Result<()> {
         let seconds = seconds.to_string();
         let variants: [(&str, &[&str], &'static str, f64); 3] = [
-            ("makespan, speeds 1:2:4:8, jobs of 1 to 50 ms", &[], "1.05 × a dispatcher without latency", 1.05),
+            (
+                "makespan, speeds 1:2:4:8, jobs of 1 to 50 ms",
+                &[],
+                "1.05 × a dispatcher without latency",
+                1.05,
+            ),
             ("the same, a tenth of the jobs 20 times longer", &["--long-share", "0.1"], "1.15 ×", 1.15),
             ("the first after a million quick jobs", &["--quick", "1000000"], "1.05 ×", 1.05),
         ];
         for (what, more, goal, most) in variants {
             let arguments = [&["makespan", "--seconds", seconds.as_str()], more].concat();
             let ratio = number(&self.run(&arguments)?["ratio"]);
-            rows.push(Row { what: what.to_owned(), goal, measured: format!("{ratio:.3}"), met: ratio <= most });
+            rows.push(Row {
+                what: what.to_owned(),
+                goal,
+                measured: format!("{ratio:.3}"),
+                met: ratio <= most,
+            });
         }
         Ok(())
     }

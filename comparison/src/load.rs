@@ -31,6 +31,13 @@ impl Ring {
         self.bytes.slice(at..at + self.size)
     }
 
+    /// The next one, borrowed.
+    pub fn slice(&mut self) -> &[u8] {
+        let at = self.next * self.size;
+        self.next = (self.next + 1) % self.slots;
+        &self.bytes[at..at + self.size]
+    }
+
     /// All of the memory.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -55,7 +62,9 @@ impl Check {
         let words = self.size / WORD;
         let first = self.next * words;
         self.next = (self.next + 1) % self.slots;
-        let at = |index: usize| payload.get(index * WORD..).and_then(<[u8]>::first_chunk).map(|w| u64::from_le_bytes(*w));
+        let at = |index: usize| {
+            payload.get(index * WORD..).and_then(<[u8]>::first_chunk).map(|w| u64::from_le_bytes(*w))
+        };
         let holds = payload.len() == self.size
             && at(0) == Some(word(first))
             && at(words - 1) == Some(word(first + words - 1));

@@ -79,7 +79,11 @@ fn main() -> Result<()> {
             for &peer in &everybody {
                 let rate = measure(peer, size, peer.count(size, args.seconds))
                     .with_context(|| format!("{}, {size} B", peer.title()))?;
-                writeln!(std::io::stderr(), "round {round}: {size} B, {}: {rate:.0} messages/s", peer.title())?;
+                writeln!(
+                    std::io::stderr(),
+                    "round {round}: {size} B, {}: {rate:.0} messages/s",
+                    peer.title()
+                )?;
                 runs.add(peer, size, rate);
             }
         }

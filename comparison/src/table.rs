@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::peers::Peer;
 
-
 /// All runs of one peer with one size.
 #[derive(Serialize)]
 struct Cell {
@@ -99,7 +98,8 @@ pub fn replace(file: &Path, name: &str, table: &str) -> Result<()> {
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|part| part.1));
+    let name =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|part| part.1));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{cores} cores of {}, Linux {}", name.unwrap_or("an unknown processor"), kernel.trim())

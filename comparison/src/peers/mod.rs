@@ -17,6 +17,7 @@ use serde::Serialize;
 pub enum Peer {
     Tcp,
     Tidegate,
+    TidegateLent,
     TidegateBatch,
     TidegateWindow1000,
     Libzmq,
@@ -26,9 +27,10 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tcp,
         Self::Tidegate,
+        Self::TidegateLent,
         Self::TidegateBatch,
         Self::TidegateWindow1000,
         Self::Libzmq,
@@ -42,7 +44,8 @@ impl Peer {
         match self {
             Self::Tcp => "raw TCP, 256 KiB writes, no acks",
             Self::Tidegate => "tidegate, acked",
-            Self::TidegateBatch => "tidegate, acked, `send_all`, `recv_many`, `ack_all` of 64",
+            Self::TidegateLent => "tidegate, acked, `send_slice` and lent deliveries",
+            Self::TidegateBatch => "tidegate, acked, `send_all` of 64, lent deliveries",
             Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
             Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",
             Self::Omq => "omq-tokio 0.33 PUSH/PULL, one thread, no acks",
@@ -55,7 +58,7 @@ impl Peer {
     fn pace(self) -> (u64, u64) {
         match self {
             Self::Tcp => (2, 3),
-            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateBatch => (80, 3),
+            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateLent | Self::TidegateBatch => (80, 3),
             Self::Libzmq | Self::Omq => (180, 2),
             Self::Zeromq | Self::Grpc => (400, 2),
         }
@@ -72,10 +75,14 @@ impl Peer {
     /// # Errors
     /// Whatever goes wrong.
     pub fn push(self, address: &str, size: usize, count: u64) -> Result<()> {
+        use tidegate::Form;
         match self {
             Self::Tcp => tcp::push(address, size, count),
-            Self::Tidegate | Self::TidegateWindow1000 => run(tidegate::push(address, size, count, 1)),
-            Self::TidegateBatch => run(tidegate::push(address, size, count, 64)),
+            Self::Tidegate | Self::TidegateWindow1000 => {
+                run(tidegate::push(address, size, count, Form::Owned))
+            }
+            Self::TidegateLent => run(tidegate::push(address, size, count, Form::Lent)),
+            Self::TidegateBatch => run(tidegate::push(address, size, count, Form::Batch)),
             Self::Libzmq => libzmq::push(address, size, count),
             Self::Omq => run(omq::push(address, size, count)),
             Self::Zeromq => run(zeromq::push(address, size, count)),
@@ -91,9 +98,9 @@ impl Peer {
         use ::tidegate::Window;
         match self {
             Self::Tcp => tcp::pull(address, size, count),
-            Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto, 1)),
-            Self::TidegateBatch => run(tidegate::pull(address, size, count, Window::Auto, 64)),
-            Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000), 1)),
+            Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto)),
+            Self::TidegateLent | Self::TidegateBatch => run(tidegate::pull_lent(address, size, count)),
+            Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000))),
             Self::Libzmq => libzmq::pull(address, size, count),
             Self::Omq => run(omq::pull(address, size, count)),
             Self::Zeromq => run(zeromq::pull(address, size, count)),

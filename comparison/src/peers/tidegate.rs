@@ -3,47 +3,68 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tidegate::{Delivery, Pull, Push, Window};
+use tidegate::{Pull, Push, Window};
 
 use crate::load::{Check, Clock, Ring};
 
-pub async fn push(address: &str, size: usize, count: u64, batch: u64) -> Result<()> {
+/// How messages are given to it.
+pub enum Form {
+    /// One at a time, owned.
+    Owned,
+    /// One at a time, borrowed.
+    Lent,
+    /// 64 at a time.
+    Batch,
+}
+
+pub async fn push(address: &str, size: usize, count: u64, form: Form) -> Result<()> {
     let push = Push::builder().connect(format!("tcp://{address}")).build().await?;
     let mut ring = Ring::new(size);
     push.connected(1).await?;
-    let mut left = count;
-    while left > 0 {
-        let now = left.min(batch);
-        if batch == 1 {
-            push.send(ring.payload()).await?;
-        } else {
-            push.send_all((0..now).map(|_| ring.payload())).await?;
+    match form {
+        Form::Owned => {
+            for _ in 0..count {
+                push.send(ring.payload()).await?;
+            }
         }
-        left -= now;
+        Form::Lent => {
+            for _ in 0..count {
+                push.send_slice(ring.slice()).await?;
+            }
+        }
+        Form::Batch => {
+            let mut left = count;
+            while left > 0 {
+                let now = left.min(64);
+                push.send_all((0..now).map(|_| ring.payload())).await?;
+                left -= now;
+            }
+        }
     }
     let stats = push.finish(Duration::MAX).await?;
     ensure!(stats.acked == count, "{} of {count} messages were acked", stats.acked);
     Ok(())
 }
 
-pub async fn pull(address: &str, size: usize, count: u64, window: Window, batch: usize) -> Result<f64> {
+pub async fn pull(address: &str, size: usize, count: u64, window: Window) -> Result<f64> {
     let pull = Pull::builder().bind(format!("tcp://{address}")).expect(1).window(window).build().await?;
     let (mut check, mut clock, mut rate) = (Check::new(size), Clock::new(count), None);
-    let mut many = Vec::new();
-    if batch == 1 {
-        while let Some(delivery) = pull.recv().await? {
-            check.next(delivery.payload())?;
-            delivery.ack();
-            rate = clock.tick().or(rate);
-        }
-    } else {
-        while pull.recv_many(&mut many, batch).await? > 0 {
-            for delivery in &many {
-                check.next(delivery.payload())?;
-                rate = clock.tick().or(rate);
-            }
-            Delivery::ack_all(many.drain(..));
-        }
+    while let Some(delivery) = pull.recv().await? {
+        check.next(delivery.payload())?;
+        delivery.ack();
+        rate = clock.tick().or(rate);
+    }
+    rate.context("messages are missing")
+}
+
+pub async fn pull_lent(address: &str, size: usize, count: u64) -> Result<f64> {
+    let pull = Pull::builder().bind(format!("tcp://{address}")).expect(1).build().await?;
+    let mut receiver = pull.receiver();
+    let (mut check, mut clock, mut rate) = (Check::new(size), Clock::new(count), None);
+    while let Some(delivery) = receiver.recv().await? {
+        check.next(delivery.payload())?;
+        delivery.ack();
+        rate = clock.tick().or(rate);
     }
     rate.context("messages are missing")
 }

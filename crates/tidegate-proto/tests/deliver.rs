@@ -136,6 +136,22 @@ proptest! {
     }
 
     #[test]
+    fn a_copied_slice_makes_the_same_octets_as_its_message(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..40),
+        numbers in 0..3_u64,
+    ) {
+        // DL-2: numbers that follow on, and ones that do not.
+        let (mut slices, mut messages) = (OpenBatch::default(), OpenBatch::default());
+        for (id, payload) in (0..).zip(&payloads) {
+            let number = id * (numbers + 1) + 5;
+            prop_assert!(OpenBatch::copies(payload));
+            let at = slices.push_slice(id, number, payload);
+            prop_assert_eq!(at, messages.push(id, number, 1, false, &payload.clone().into()));
+        }
+        prop_assert_eq!(slices.seal(), messages.seal());
+    }
+
+    #[test]
     fn truncating_gives_back_the_size_of_what_is_taken_off(all in sent(), count in 0..25u64) {
         // RC-4
         let frame = generated(0, &all).slice(4..);

@@ -24,8 +24,7 @@ fn assert_conserved(push: &Push, pulls: &[&Pull]) {
 
 async fn pair(name: &str, window: Window) -> (Push, Pull) {
     let at = format!("mem://lent-{name}");
-    let push =
-        Push::builder().bind(&at).retry_backoff(Duration::from_millis(1), LONG).build().await.unwrap();
+    let push = Push::builder().bind(&at).retry_backoff(Duration::from_millis(1), LONG).build().await.unwrap();
     let pull = Pull::builder().connect(&at).window(window).build().await.unwrap();
     within(push.connected(1)).await.unwrap();
     (push, pull)
@@ -184,4 +183,28 @@ async fn a_lot_whose_link_is_lost_is_sent_again_and_counted_once() {
     assert!((90..=100).contains(&again), "{again}, {leaving:?}");
     drop(receiver);
     assert_conserved(&push, &[&lost, &other]);
+}
+
+#[tokio::test]
+async fn slices_of_any_size_arrive_in_order_also_when_credit_is_out() {
+    let (push, pull) = pair("slices", Window::messages(10)).await;
+    let sizes = [0_usize, 1, 63, 200, 16_383, 16_384, 100_000];
+    let sender = tokio::spawn({
+        let push = push.clone();
+        async move {
+            for n in 0..700_usize {
+                push.send_slice(&vec![n as u8; sizes[n % sizes.len()]]).await.unwrap();
+            }
+            push.finish(LONG).await.unwrap()
+        }
+    });
+    let mut receiver = pull.receiver();
+    let mut n = 0_usize;
+    while let Some(lent) = within(receiver.recv()).await.unwrap() {
+        assert_eq!(lent.payload(), vec![n as u8; sizes[n % sizes.len()]]);
+        n += 1;
+        lent.ack();
+    }
+    assert_eq!((n, within(sender).await.unwrap().acked), (700, 700));
+    assert_conserved(&push, &[&pull]);
 }

@@ -100,7 +100,7 @@ pub(crate) struct TuneArgs {
     /// Messages per task and call: 1 is one `send`, `recv` and `ack` for each; more uses the forms for batches
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: u32,
-    /// Receives lent deliveries, one at a time, instead of owned ones
+    /// Sends slices and receives lent deliveries, one at a time: the quickest forms
     #[arg(long)]
     pub(crate) lent: bool,
     /// Messages before the measurement begins [default: a tenth of all]

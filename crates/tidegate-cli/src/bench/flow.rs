@@ -172,12 +172,12 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     push.connected(args.peers).await?;
     let tasks = u64::from(args.tasks);
     if tasks == 1 {
-        send(&push, ring, args.count, args.batch).await?;
+        send(&push, ring, args.count, args.batch, args.lent).await?;
     } else {
         let all = (0..tasks).map(|task| {
-            let (push, ring, batch) = (push.clone(), ring.clone(), args.batch);
+            let (push, ring, batch, lent) = (push.clone(), ring.clone(), args.batch, args.lent);
             let count = args.count / tasks + u64::from(task < args.count % tasks);
-            tokio::spawn(async move { send(&push, ring, count, batch).await })
+            tokio::spawn(async move { send(&push, ring, count, batch, lent).await })
         });
         for task in all.collect::<Vec<_>>() {
             task.await??;
@@ -187,7 +187,13 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     tell(&serde_json::to_string(&Pushed { acked: stats.acked, usage: Usage::now() })?)
 }
 
-async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32) -> anyhow::Result<()> {
+async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, lent: bool) -> anyhow::Result<()> {
+    if batch == 1 && lent {
+        for _ in 0..count {
+            push.send_slice(ring.slice()).await?;
+        }
+        return Ok(());
+    }
     if batch == 1 {
         for _ in 0..count {
             push.send(Message::new(ring.payload())).await?;

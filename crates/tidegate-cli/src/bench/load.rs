@@ -85,6 +85,12 @@ impl Ring {
         self.bytes.slice(at..at + self.pattern.size)
     }
 
+    /// The next payload, borrowed.
+    pub(crate) fn slice(&mut self) -> &[u8] {
+        let at = self.pattern.advance();
+        self.bytes.get(at..at + self.pattern.size).unwrap_or_default()
+    }
+
     /// All of the memory.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

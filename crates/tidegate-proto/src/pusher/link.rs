@@ -120,6 +120,24 @@ impl PushLink {
         self.stats.sent_bytes += size;
     }
 
+    /// The same for the first attempt of a payload that is copied.
+    #[inline]
+    pub(super) fn put_slice(&mut self, number: u64, payload: &[u8]) {
+        if self.batch.is_full_for_slice() {
+            self.seal();
+        }
+        let size = payload.len() as u64;
+        let id = self.credit.spend(size);
+        let new_frame = self.batch.is_empty();
+        if new_frame {
+            self.batch_first_id = id;
+        }
+        let at = self.batch.push_slice(id, number, payload);
+        self.flight.push(id, number, at, size, Extra::default(), new_frame);
+        self.stats.sent += 1;
+        self.stats.sent_bytes += size;
+    }
+
     fn seal(&mut self) {
         if !self.batch.is_empty() {
             let sealed = self.batch.seal();

@@ -36,6 +36,7 @@ use crate::{
     message::{InstanceId, Message, MessageError},
     random::Random,
     violation::SettingError,
+    wire::OpenBatch,
 };
 pub(crate) use settings::check_times;
 
@@ -182,11 +183,7 @@ impl Pusher {
     #[inline]
     pub fn send_short(&mut self, message: &mut Message) -> Option<Accepted> {
         let size = message.payload().len();
-        let open = self.phase.accepts().is_ok() && self.reserved == 0;
-        let fits = message.headers().is_empty() && size as u64 <= self.settings.max_message;
-        let room =
-            self.held() < self.settings.max_held && self.stats.held_bytes < self.settings.max_held_bytes;
-        if !(open && fits && room) {
+        if !(message.headers().is_empty() && self.takes(size)) {
             return None;
         }
         let number = self.next_number;
@@ -198,6 +195,37 @@ impl Pusher {
             self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked: false, message });
         }
         Some(self.accepted(size))
+    }
+
+    /// Accepts a payload of which it makes the only copy, in the buffer of a link. `None` if no link can take it at once, or
+    /// it is too large to be copied: for [`Self::send`] to decide.
+    #[inline]
+    pub fn send_slice(&mut self, payload: &[u8]) -> Option<Accepted> {
+        if !(OpenBatch::copies(payload) && self.backlog.is_empty() && self.takes(payload.len())) {
+            return None;
+        }
+        let id = self.turn()?;
+        if self.ring.len() > 1 {
+            self.ring.rotate_left(1);
+        }
+        let number = self.next_number;
+        let link = self.links.get_mut(id)?;
+        link.put_slice(number, payload);
+        self.stats.sent += 1;
+        if !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+        Some(self.accepted(payload.len()))
+    }
+
+    /// Whether a message of so many octets can be accepted without looking any further.
+    #[inline]
+    fn takes(&self, size: usize) -> bool {
+        let open = self.phase.accepts().is_ok() && self.reserved == 0;
+        let room =
+            self.held() < self.settings.max_held && self.stats.held_bytes < self.settings.max_held_bytes;
+        open && room && size as u64 <= self.settings.max_message
     }
 
     /// Promises room for one message to a later [`Self::send_reserved`].

@@ -10,6 +10,7 @@ mod stop;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tidegate_proto::{
     Accepted, Blocked, InstanceId, Machine as _, Message, MessageId, PushLinkStats, PushStats, Pusher,
     Refused,
@@ -79,6 +80,30 @@ impl Push {
             return Ok(());
         }
         self.send_any(message, None).await.map(|_| ())
+    }
+
+    /// As [`Self::send`], for a payload that is not in a `Bytes`: a small one is copied once, into what goes to the
+    /// connection, which is the quickest way to send it.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
+        let short = self.shared().with_message(|inner| {
+            let state = &mut inner.state;
+            if state.since_yield >= yield_every(inner.machine.links()) || state.waiting > 0 {
+                return false;
+            }
+            let Some(accepted) = inner.machine.send_slice(payload) else { return false };
+            state.since_yield += accepted.size + 16;
+            true
+        });
+        if short {
+            return Ok(());
+        }
+        self.send(Bytes::copy_from_slice(payload)).await
     }
 
     /// Accepts all of them, in order, and returns how many there were: as [`Self::send`] for each, for less.

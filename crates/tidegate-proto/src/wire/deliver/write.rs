@@ -73,6 +73,36 @@ impl OpenBatch {
         self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.payload().len() >= LARGE)
     }
 
+    /// Whether it must be sealed before such a payload is added, which must be small enough to be copied.
+    #[inline]
+    #[must_use]
+    pub fn is_full_for_slice(&self) -> bool {
+        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL)
+    }
+
+    /// Whether a payload is so small that it is copied into the buffer.
+    #[inline]
+    #[must_use]
+    pub fn copies(payload: &[u8]) -> bool {
+        payload.len() < LARGE
+    }
+
+    /// Adds a first attempt, without headers, whose payload is copied ([`Self::copies`]); as [`Self::push`].
+    #[inline]
+    pub fn push_slice(&mut self, id: u64, number: u64, payload: &[u8]) -> u32 {
+        if self.count == 0 {
+            self.begin(id, number);
+        }
+        if number != self.next_number {
+            return self.push(id, number, 1, false, &Message::new(Bytes::copy_from_slice(payload)));
+        }
+        self.next_number = number + 1;
+        self.count += 1;
+        let at = self.buf.len();
+        self.push_plain(payload);
+        at as u32
+    }
+
     /// Adds a message and returns where in the buffer it lies, for [`read_message`].
     #[inline]
     pub fn push(&mut self, id: u64, number: u64, attempt: u32, tracked: bool, message: &Message) -> u32 {
@@ -139,7 +169,7 @@ impl OpenBatch {
     }
 
     #[inline]
-    fn push_plain(&mut self, payload: &Bytes) {
+    fn push_plain(&mut self, payload: &[u8]) {
         let length = payload.len();
         if length == 0 {
             self.buf.extend_from_slice(&[0x1a, 0]);
