@@ -107,17 +107,36 @@ fn measure(peer: Peer, size: usize, count: u64) -> Result<f64> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut pull = start("pull", peer, &address, size, count)?;
     let mut push = start("push", peer, &address, size, count)?;
-    let output = pull.0.stdout.take().context("a process without stdout")?;
-    let text = std::io::read_to_string(output)?;
-    let status = pull.0.wait()?;
+    let status = pull.wait(LONGEST)?.context("the receiving process does not end")?;
     ensure!(status.success(), "the receiving process ended with {status}");
-    let ended = push.0.try_wait()?;
-    ensure!(ended.is_none_or(|status| status.success()), "the sending process ended with {ended:?}");
+    if peer.ends() {
+        // It fails if a message was not acked.
+        let status = push.wait(Duration::from_secs(10))?.context("the sending process does not end")?;
+        ensure!(status.success(), "the sending process ended with {status}");
+    }
+    let text = std::io::read_to_string(pull.0.stdout.take().context("a process without stdout")?)?;
     text.trim().parse().with_context(|| format!("the receiving process said {text:?}"))
 }
 
+/// A run that takes longer does not end at all.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// A process that does not outlive its measurement.
 struct Running(Child);
+
+impl Running {
+    /// Waits for its end; `None` if it takes longer. What it prints is a line, which its pipe holds.
+    fn wait(&mut self, most: Duration) -> Result<Option<std::process::ExitStatus>> {
+        let until = std::time::Instant::now() + most;
+        while std::time::Instant::now() < until {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(Some(status));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(None)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

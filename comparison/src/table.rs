@@ -55,7 +55,7 @@ impl Runs {
     }
 
     pub fn markdown(&self, rounds: usize) -> String {
-        let mut text = format!("Medians of {rounds} alternating runs, {}.\n\n", machine());
+        let mut text = format!("Medians of {rounds} alternating runs, {}, {}.\n\n", machine(), today());
         text += "| messages per second |";
         for size in &self.sizes {
             let _ = write!(text, " {} B | tidegate / it |", grouped(*size as f64));
@@ -103,6 +103,27 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{cores} cores of {}, Linux {}", name.unwrap_or("an unknown processor"), kernel.trim())
+}
+
+/// The date, in UTC.
+fn today() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut days = since.map_or(0, |time| time.as_secs() / 86_400);
+    let mut year = 1970;
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", days + 1)
 }
 
 fn grouped(number: f64) -> String {

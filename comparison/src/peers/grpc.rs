@@ -60,7 +60,8 @@ pub async fn push(address: &str, size: usize, count: u64) -> Result<()> {
                 credit.acquire().await?.forget();
                 sender.send(Job { payload: ring.payload() }).await?;
             }
-            anyhow::Ok(())
+            // Kept until every ack is here: the other side takes the end of the stream for ours.
+            anyhow::Ok(sender)
         }
     };
     let sending = tokio::spawn(work);
@@ -71,7 +72,7 @@ pub async fn push(address: &str, size: usize, count: u64) -> Result<()> {
         acked += done.count;
         credit.add_permits(done.count as usize);
     }
-    sending.await??;
+    let _sender = sending.await??;
     ensure!(acked == count, "{acked} of {count} messages were acked");
     Ok(())
 }
@@ -118,6 +119,8 @@ async fn receive(
             held = 0;
         }
     }
+    // Until the other side has had the last ack and is gone.
+    let _ = jobs.message().await;
     rate.context("messages are missing")
 }
 
@@ -132,8 +135,5 @@ pub async fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
         .add_service(service)
         .serve(address.parse()?);
     tokio::spawn(server);
-    let rate = result.await.context("the stream has ended early")??;
-    // Time for the last ack to leave.
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    Ok(rate)
+    result.await.context("the stream has ended early")?
 }

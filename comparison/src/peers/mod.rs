@@ -54,6 +54,11 @@ impl Peer {
         }
     }
 
+    /// Whether its sending process ends by itself.
+    pub fn ends(self) -> bool {
+        self != Self::Zeromq
+    }
+
     /// About what it does, in nanoseconds a message and bytes a nanosecond: for the length of a run.
     fn pace(self) -> (u64, u64) {
         match self {
