@@ -24,6 +24,12 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Speed
+//!
+//! One [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] each is the plain way. For small messages there are quicker
+//! ones: [`Push::send_slice`] copies a payload once, [`Pull::receiver`] lends deliveries to one task, and
+//! [`Push::send_all`], [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
+//!
 //! # Where messages live
 //!
 //! What a [`Push`] has accepted and not seen acked lives in its process's memory, and dies with it. What a puller

@@ -37,8 +37,9 @@ pub(crate) struct PullArgs {
     /// How many commands or workers run at once [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "command")]
     pub(crate) jobs: Option<u32>,
-    /// How many un-acked messages each pusher may have here; 0 asks for one only when one is wanted [default: 1000; with
-    /// --exec and --worker as many as --jobs, for all pushers together but one each at least]
+    /// How many un-acked messages each pusher may have here; 0 asks for one only when one is wanted [default: sets
+    /// itself by how quickly they are processed; with --exec and --worker as many as --jobs, for all pushers together but
+    /// one each at least]
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u64>,
     /// Stays when all pushers have ended, and waits for more

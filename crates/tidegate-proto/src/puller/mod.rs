@@ -9,6 +9,7 @@
 mod auto;
 mod granting;
 mod link;
+mod lots;
 mod outcomes;
 mod receive;
 mod received;
@@ -20,7 +21,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::{
     auto::Auto,
     link::{Leaving, PullLink},
-    received::Queued,
 };
 pub use self::{
     outcomes::Verdict,
@@ -125,22 +125,18 @@ impl<H: Clone + Default> Puller<H> {
             return None;
         }
         loop {
-            let id = *self.turn.front()?;
-            let Some(link) = self.links.get_mut(id) else {
-                self.turn.pop_front();
-                continue;
-            };
-            let Some(batch) = link.inbox.front_mut() else {
-                link.in_turn = false;
-                self.turn.pop_front();
-                continue;
-            };
+            let id = self.next_link()?;
+            let link = self.links.get_mut(id)?;
+            let batch = link.inbox.front_mut()?;
             let received = batch.next();
             if batch.cursor.is_empty() {
                 link.inbox.pop_front();
                 self.turn.rotate_left(1);
             }
-            let Some(received) = received else { continue };
+            let Some(received) = received else {
+                link.inbox.pop_front(); // a batch is read as it was checked, so that this does not happen
+                continue;
+            };
             link.queued -= 1;
             link.queued_bytes -= received.size();
             self.queued -= 1;
@@ -151,6 +147,20 @@ impl<H: Clone + Default> Puller<H> {
                 wake(&mut self.wakes, id, link);
             }
             return Some(received);
+        }
+    }
+
+    /// The link that gives the next message.
+    #[inline]
+    fn next_link(&mut self) -> Option<LinkId> {
+        loop {
+            let id = *self.turn.front()?;
+            match self.links.get_mut(id) {
+                Some(link) if !link.inbox.is_empty() => return Some(id),
+                Some(link) => link.in_turn = false,
+                None => {}
+            }
+            self.turn.pop_front();
         }
     }
 
@@ -201,81 +211,6 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether somebody wants a message now.
     fn is_wanted(&self) -> bool {
         self.waiting > 0 || self.asked
-    }
-
-    /// As [`Self::recv`], for several deliveries of one batch at once: as many as the workers do in a fifth of a
-    /// millisecond, or an eighth of a fixed window, and one at least. Until they are settled or put back they count as
-    /// being worked on: nobody else gets them.
-    pub fn recv_lot(&mut self) -> Option<Lot<H>> {
-        if self.leaving {
-            return None;
-        }
-        let limit = match self.settings.window {
-            Window::Auto => self.auto.rate() / 5_000,
-            Window::Fixed { messages, .. } => messages / 8,
-        };
-        loop {
-            let id = *self.turn.front()?;
-            let Some(link) = self.links.get_mut(id) else {
-                self.turn.pop_front();
-                continue;
-            };
-            let Some(batch) = link.inbox.front_mut() else {
-                link.in_turn = false;
-                self.turn.pop_front();
-                continue;
-            };
-            let lot = batch.split(limit.max(1));
-            if batch.cursor.is_empty() {
-                link.inbox.pop_front();
-                self.turn.rotate_left(1);
-            }
-            let (count, octets) = (lot.cursor.len(), lot.cursor.size());
-            if count == 0 {
-                continue;
-            }
-            link.queued -= count;
-            link.queued_bytes -= octets;
-            self.queued -= count;
-            self.in_flight += count;
-            // They are worked on one after another.
-            self.auto.busy(self.in_flight - count + 1);
-            if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
-                wake(&mut self.wakes, id, link);
-            }
-            return Some(lot);
-        }
-    }
-
-    /// Takes back what is left of a lot: nobody has begun it.
-    pub fn put_back(&mut self, mut lot: Lot<H>) {
-        let id = lot.link();
-        if let Some(item) = lot.take_first() {
-            self.settle_item(id, &item, &Verdict::Release);
-        }
-        let (count, octets) = (lot.cursor.len(), lot.cursor.size());
-        let link = self.links.get_mut(id).filter(|link| link.session.is_open() && !self.leaving);
-        let Some(link) = link.filter(|_| count > 0) else {
-            // Nobody will take these any more: back to the pusher, if there is still a link to it.
-            while let Some(item) = lot.take() {
-                self.settle_item(id, &item, &Verdict::Release);
-            }
-            return;
-        };
-        link.inbox.push_front(Queued::rest(lot));
-        link.queued += count;
-        link.queued_bytes += octets;
-        self.queued += count;
-        self.in_flight -= count;
-        if !link.in_turn {
-            link.in_turn = true;
-            self.turn.push_back(id);
-        }
-    }
-
-    /// One of a [`Lot`] that is being begun is an attempt after the first.
-    pub fn count_redelivered(&mut self) {
-        self.stats.redelivered += 1;
     }
 
     /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).

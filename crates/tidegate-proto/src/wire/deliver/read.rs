@@ -116,7 +116,7 @@ impl Cursor {
     }
 
     /// The next message; `octets` are those of the batch.
-    #[inline]
+    #[inline(always)] // once for every message
     pub fn next(&mut self, octets: &[u8]) -> Option<Item> {
         if self.left == 0 {
             return None;

@@ -1,0 +1,98 @@
+//! Which link gets a message (RR-1 … RR-3, RD-4).
+
+use super::{Pusher, backlog::Pending, flight::Extra, link::Alone};
+use crate::{links::LinkId, message::Message};
+
+impl Pusher {
+    /// Gives a message to the link whose turn it is (RR-1). False if no link can take one.
+    #[inline]
+    pub(super) fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
+        let Some(id) = self.turn() else { return false };
+        // Its next turn is after all others.
+        if self.ring.len() > 1 {
+            self.ring.rotate_left(1);
+        }
+        self.put(id, number, attempt, extra, message);
+        true
+    }
+
+    /// The link whose turn it is.
+    #[inline]
+    pub(super) fn turn(&mut self) -> Option<LinkId> {
+        loop {
+            let id = *self.ring.front()?;
+            match self.links.get_mut(id) {
+                Some(link) if link.is_eligible(&self.settings) => return Some(id),
+                Some(link) => link.in_ring = false,
+                None => {}
+            }
+            self.ring.pop_front();
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.put(number, attempt, extra, message);
+        self.stats.sent += 1;
+        self.stats.redelivered += u64::from(attempt > 1);
+        if !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+    }
+
+    /// Puts a link into the ring if it can take messages and is not there (RR-2).
+    pub(super) fn refresh(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !link.in_ring && link.is_eligible(&self.settings) {
+            link.in_ring = true;
+            self.ring.push_back(id);
+        }
+        if link.has_output() && !link.session.woken {
+            link.session.woken = true;
+            self.wakes.push(id);
+        }
+    }
+
+    /// Hands out what waits, as far as credit goes.
+    pub(super) fn pump(&mut self) {
+        if self.backlog.has_suspects() {
+            self.place_suspect();
+        }
+        while !self.backlog.is_empty() && self.turn().is_some() {
+            let Some(pending) = self.backlog.pop() else { return };
+            let Pending { number, attempt, losses, tracked, ref message } = pending;
+            self.place(number, attempt, Extra { losses, tracked }, message);
+        }
+    }
+
+    /// RD-4: a message that was in flight on two lost links gets a link of its own. If none is empty, the one with
+    /// the least in flight is kept from new messages until it is.
+    fn place_suspect(&mut self) {
+        let settings = &self.settings;
+        let able = self.links.iter().filter(|(_, link)| link.is_able(settings) && link.alone != Alone::Used);
+        let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.flight.messages() == 0 {
+            if let Some(suspect) = self.backlog.pop_suspect() {
+                link.alone = Alone::Used;
+                let Pending { number, attempt, losses, tracked, ref message } = suspect;
+                self.put(id, number, attempt, Extra { losses, tracked }, message);
+            }
+        } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
+            && let Some(link) = self.links.get_mut(id)
+        {
+            link.alone = Alone::Kept;
+        }
+    }
+
+    /// A link on which nothing is in flight takes part again.
+    pub(super) fn release_alone(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.flight.messages() == 0
+        {
+            link.alone = Alone::No;
+        }
+    }
+}

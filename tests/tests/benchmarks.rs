@@ -1,0 +1,106 @@
+//! Every benchmark, small: that it runs, checks what it should, and prints what it promises. No speed is asserted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tidegate_tests::process::Process;
+
+fn bench(args: &[&str]) -> String {
+    let args = [&["bench"], args].concat();
+    let program = env!("CARGO_BIN_EXE_tidegate-under-test");
+    let mut process = Process::start(program, &args, Stdio::piped(), Stdio::piped()).unwrap();
+    let output = process.output().unwrap();
+    assert!(process.exit().unwrap().success(), "{args:?}: {output}");
+    output
+}
+
+fn object(args: &[&str]) -> Value {
+    let text = bench(&[args, &["--json"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn positive(value: &Value, path: &str) {
+    let found = path.split('.').fold(value, |value, name| &value[name]);
+    assert!(found.as_f64().is_some_and(|number| number > 0.0), "{path}: {value}");
+}
+
+#[test]
+fn throughput_counts_every_form_of_sending_and_receiving() {
+    for form in
+        [&["--batch", "16"][..], &["--lent"], &["--threads", "2", "--tasks", "3"], &["--window", "50"]]
+    {
+        let value = object(&[&["throughput", "--count", "20000"], form].concat());
+        positive(&value, "msgs_per_s");
+        positive(&value, "push.cpu_seconds");
+        assert_eq!(value["received"], serde_json::json!([20000]), "{form:?}: {value}");
+    }
+}
+
+#[test]
+fn many_sides_get_every_message_once() {
+    let fanout = object(&["fanout", "--count", "20000", "--pullers", "3"]);
+    let received: u64 = fanout["received"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!((received, &fanout["pullers"]), (20_000, &3.into()), "{fanout}");
+    let fanin = object(&["fanin", "--count", "20000", "--pushers", "3"]);
+    assert_eq!(fanin["received"], serde_json::json!([20000]), "{fanin}");
+    positive(&fanin, "msgs_per_s");
+}
+
+#[test]
+fn latency_has_percentiles_for_round_trips_echoes_and_a_steady_load() {
+    let value = object(&["latency", "--count", "200", "--with-tcp", "--busy-poll", "100us"]);
+    for path in ["latency.p50", "latency.p99", "tokio_echo.p50", "blocking_echo.p99", "busy_poll_us"] {
+        positive(&value, path);
+    }
+    let value = object(&["latency", "--count", "500", "--rate", "5000"]);
+    positive(&value, "latency.p999");
+    assert_eq!(value["rate"], 5000);
+}
+
+#[test]
+fn a_makespan_is_told_beside_its_ideal() {
+    let value = object(&[
+        "makespan",
+        "--workers",
+        "1,2",
+        "--seconds",
+        "1",
+        "--longest",
+        "5ms",
+        "--quick",
+        "500",
+        "--long-share",
+        "0.1",
+    ]);
+    for path in ["seconds", "ideal_seconds", "ratio", "jobs"] {
+        positive(&value, path);
+    }
+    let jobs: u64 = value["workers"].as_array().unwrap().iter().map(|w| w["jobs"].as_u64().unwrap()).sum();
+    assert_eq!(value["jobs"], jobs, "each was done once");
+}
+
+#[test]
+fn a_soak_survives_its_killed_pullers_and_its_report_can_be_plotted() {
+    let soak = ["soak", "--duration", "2s", "--kill-every", "500ms", "--pullers", "2"];
+    let value = object(&soak);
+    for path in ["acked", "killed"] {
+        positive(&value, path);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("results.json");
+    let lines = [value, object(&["throughput", "--count", "5000"])].map(|value| value.to_string());
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let page = bench(&["report", file.to_str().unwrap()]);
+    assert!(page.contains("<h2>Soak</h2>") && page.contains("<svg"), "{page}");
+}
+
+#[test]
+fn the_memory_of_links_and_of_a_stopped_puller_is_told() {
+    let links = object(&["links", "--links", "50"]);
+    positive(&links, "bytes_per_link");
+    let stopped = object(&["stopped", "--warm-up", "2000"]);
+    positive(&stopped, "held_kib");
+    positive(&stopped, "acked");
+}
