@@ -42,6 +42,10 @@ pub trait Machine {
     /// Appends octets to be written, in order. Call it again when they are out.
     fn transmit(&mut self, now: Time, link: LinkId, out: &mut VecDeque<Bytes>);
 
+    /// Whether all octets got from [`Self::transmit`] have been written, so that somebody else than the driver may ask for
+    /// the next ones.
+    fn is_idle(&self, link: LinkId) -> bool;
+
     /// Octets got from [`Self::transmit`] have been written.
     fn written(&mut self, now: Time, link: LinkId, octets: usize);
 

@@ -1,12 +1,13 @@
 //! What the handles of a socket and its links share: the machine behind one lock, and the means to wake who waits.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
 };
 
+use bytes::Bytes;
 use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
 use tokio::{
     runtime::Handle,
@@ -19,7 +20,9 @@ use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
+    link::outgoing,
     throttle::Refusals,
+    transport::Direct,
 };
 
 /// Events that a slow listener may be behind before it misses some.
@@ -102,7 +105,37 @@ pub(crate) struct Inner<M: Role> {
     wakers: HashMap<LinkId, Waker>,
     wakes: Vec<LinkId>,
     timer: Option<Time>,
+    /// Writing ends for sends that find their link idle.
+    pub(crate) directs: HashMap<LinkId, Arc<dyn Direct>>,
+    pub(crate) leftovers: Leftovers,
+    /// When a send has last given an idle link something.
+    last_alone: Time,
 }
+
+/// What such a send could not write at once, for the driver: nothing else is written before it.
+#[derive(Default)]
+pub(crate) struct Leftovers(HashMap<LinkId, VecDeque<Bytes>>);
+
+impl Leftovers {
+    /// Gives the driver what is left. False if nothing is.
+    pub(crate) fn take(&mut self, link: LinkId, out: &mut VecDeque<Bytes>) -> bool {
+        // Asked once a round, and nearly always empty.
+        if self.0.is_empty() {
+            return false;
+        }
+        match self.0.remove(&link) {
+            Some(rest) => {
+                *out = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// A sender that gives an idle link something more often than this is streaming: its links are better off with what
+/// it has gathered when it lets them run.
+const STREAMING: Duration = Duration::from_micros(100);
 
 /// The times of a socket's own, beside those of its machine.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +178,9 @@ impl<M: Role> Shared<M> {
             wakers: HashMap::new(),
             wakes: Vec::new(),
             timer: None,
+            directs: HashMap::new(),
+            leftovers: Leftovers::default(),
+            last_alone: Time::default(),
         };
         let signals = Signals { ready: Notify::new(), changed: watch::Sender::new(()), timer: Notify::new() };
         Self {
@@ -209,6 +245,23 @@ impl<M: Role> Shared<M> {
         let mut guard = self.lock();
         let result = f(&mut guard);
         if guard.machine.has_wakes() {
+            wake_links(guard, None);
+        }
+        result
+    }
+
+    /// As [`Self::with_message`], for a send: a message that is alone on its link is written at once, for the sender may
+    /// go on to compute for long on the thread that the driver needs.
+    #[inline]
+    pub(crate) fn with_send<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
+        let mut guard = self.lock();
+        let result = f(&mut guard);
+        if guard.machine.has_wakes() {
+            let now = self.now();
+            let before = std::mem::replace(&mut guard.last_alone, now);
+            if now.since(before) >= STREAMING {
+                guard.write_at_once(now);
+            }
             wake_links(guard, None);
         }
         result
@@ -302,7 +355,41 @@ impl<M: Role> Inner<M> {
         }
     }
 
-    pub(crate) fn forget_waker(&mut self, link: LinkId) {
+    /// The link is not driven any more.
+    pub(crate) fn forget(&mut self, link: LinkId) {
         self.wakers.remove(&link);
+        self.directs.remove(&link);
+        self.leftovers.0.remove(&link);
+    }
+
+    /// Writes what the links have that were just given something. Those that cannot take all of it stay among the wakes.
+    fn write_at_once(&mut self, now: Time) {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        self.machine.take_wakes(&mut wakes);
+        wakes.retain(|id| !self.write_link(now, *id));
+        self.wakes = wakes;
+    }
+
+    fn write_link(&mut self, now: Time, link: LinkId) -> bool {
+        let Some(direct) = self.directs.get(&link).filter(|_| self.machine.is_idle(link)) else {
+            return false;
+        };
+        let mut out = VecDeque::new();
+        self.machine.transmit(now, link, &mut out);
+        let mut written = 0;
+        while !out.is_empty() {
+            // An error is found again by the driver.
+            let Ok(count @ 1..) = outgoing::with_pieces(&out, |pieces| direct.try_write(pieces)) else {
+                break;
+            };
+            written += count;
+            outgoing::advance(&mut out, count);
+        }
+        self.machine.written(now, link, written);
+        if out.is_empty() {
+            return true;
+        }
+        self.leftovers.0.insert(link, out);
+        false
     }
 }

@@ -113,3 +113,42 @@ async fn links_that_poll_busily_carry_the_same_and_then_rest() {
     assert_eq!(within(push.finish(LONG)).await.unwrap().acked, 200);
     assert_conserved(&push, &pull);
 }
+
+#[test]
+fn a_message_alone_goes_out_although_its_sender_computes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alone").display().to_string();
+    for (scheme, place) in [("tcp", "127.0.0.1:0".to_owned()), ("unix", path)] {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (done, computed) = std::sync::mpsc::channel::<()>();
+        let endpoint = format!("{scheme}://{place}");
+        // The pusher's only thread.
+        let pusher = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let push = Push::builder().bind(&endpoint).build().await.unwrap();
+                sender.send(push.local_endpoints()[0].to_string()).unwrap();
+                within(push.connected(1)).await.unwrap();
+                // Credit has come, or this one would wait in the queue for it.
+                within(push.send_tracked("first")).await.unwrap().await.unwrap();
+                push.send("alone").await.unwrap();
+                // It does not let go of its thread until the message has arrived.
+                computed.recv_timeout(LONG).expect("the message has not left");
+                within(push.finish(LONG)).await.unwrap()
+            })
+        });
+        let at = receiver.recv_timeout(LONG).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pull = Pull::builder().connect(&at).window(Window::messages(10)).build().await.unwrap();
+            for expected in ["first", "alone"] {
+                let delivery = within(pull.recv()).await.unwrap().unwrap();
+                assert_eq!(delivery.payload(), expected.as_bytes());
+                delivery.ack();
+            }
+            done.send(()).unwrap();
+            assert!(within(pull.recv()).await.unwrap().is_none());
+        });
+        assert_eq!(pusher.join().unwrap().acked, 2);
+    }
+}

@@ -297,6 +297,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
         link.session.transmit_close(now, out);
     }
 
+    fn is_idle(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.session.taken_octets() == link.session.written_octets())
+    }
+
     fn written(&mut self, now: Time, id: LinkId, octets: usize) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.written(now, octets);

@@ -238,6 +238,10 @@ impl Machine for Pusher {
         }
     }
 
+    fn is_idle(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.session.taken_octets() == link.session.written_octets())
+    }
+
     fn written(&mut self, now: Time, id: LinkId, octets: usize) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.written(now, octets);

@@ -4,13 +4,13 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tidegate_proto::{LinkEnd, LinkId, Time, wire::FrameReader};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -18,13 +18,11 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
+use super::outgoing;
 use crate::{
     shared::{Role, Shared},
     transport::BoxStream,
 };
-
-/// Pieces given to one vectored write.
-const PIECES: usize = 64;
 
 struct Driver<M: Role> {
     shared: Arc<Shared<M>>,
@@ -71,6 +69,11 @@ pub(super) async fn drive<M: Role>(
 ) -> (Option<LinkEnd>, bool, bool) {
     reader.open(shared.with(|inner| {
         M::opened(inner, link, &shared);
+        if !M::GIVES_WAY
+            && let Some(direct) = stream.direct()
+        {
+            inner.directs.insert(link, direct);
+        }
         inner.machine.frame_limit()
     }));
     let mut attached = Attached { shared: &shared.clone(), link, done: false };
@@ -93,7 +96,7 @@ pub(super) async fn drive<M: Role>(
     let Driver { shared, mut stream, .. } = driver;
     attached.done = true;
     let result = shared.with(|inner| {
-        inner.forget_waker(link);
+        inner.forget(link);
         let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
         (inner.machine.lost(shared.now(), link, &reason), proven, ended)
     });
@@ -114,7 +117,10 @@ impl<M: Role> Drop for Attached<'_, M> {
     fn drop(&mut self) {
         if !self.done {
             let now = self.shared.now();
-            self.shared.with(|inner| inner.machine.lost(now, self.link, "the runtime has been shut down"));
+            self.shared.with(|inner| {
+                inner.forget(self.link);
+                inner.machine.lost(now, self.link, "the runtime has been shut down")
+            });
         }
     }
 }
@@ -229,9 +235,10 @@ impl<M: Role> Driver<M> {
             if news.due {
                 machine.advance(now, link, reader.progress());
             }
-            if out.is_empty() {
-                machine.transmit(now, link, out);
+            if out.is_empty() && !inner.leftovers.take(link, out) {
+                inner.machine.transmit(now, link, out);
             }
+            let machine = &mut inner.machine;
             Step {
                 finished: machine.is_finished(now, link),
                 wants_read: machine.wants_read(now, link),
@@ -244,13 +251,9 @@ impl<M: Role> Driver<M> {
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.news.written;
         while !self.out.is_empty() && !self.news.write_dead {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
-            let mut count = 0;
-            for (piece, octets) in pieces.iter_mut().zip(&self.out) {
-                *piece = IoSlice::new(octets);
-                count += 1;
-            }
-            let written = match Pin::new(&mut self.stream).poll_write_vectored(cx, &pieces[..count]) {
+            let stream = Pin::new(&mut self.stream);
+            let polled = outgoing::with_pieces(&self.out, |pieces| stream.poll_write_vectored(cx, pieces));
+            let written = match polled {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(result) => result,
@@ -273,16 +276,9 @@ impl<M: Role> Driver<M> {
         self.news.written > before
     }
 
-    fn advance(&mut self, mut count: usize) {
+    fn advance(&mut self, count: usize) {
         self.news.written += count;
-        while let Some(front) = self.out.front_mut() {
-            if count < front.len() {
-                front.advance(count);
-                return;
-            }
-            count -= front.len();
-            self.out.pop_front();
-        }
+        outgoing::advance(&mut self.out, count);
     }
 
     /// True if the time has come.

@@ -4,3 +4,4 @@ pub(crate) mod dial;
 mod driver;
 mod greet;
 pub(crate) mod listen;
+pub(crate) mod outgoing;

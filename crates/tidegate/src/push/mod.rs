@@ -76,7 +76,7 @@ impl Push {
     /// Cancelled: the message is certainly not sent, and dropped. [`Self::reserve`] keeps it.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = message.into();
-        if self.shared().with_message(|inner| send_short(inner, &mut message)) {
+        if self.shared().with_send(|inner| send_short(inner, &mut message)) {
             return Ok(());
         }
         self.send_any(message, None).await.map(|_| ())
@@ -91,7 +91,7 @@ impl Push {
     /// # Cancel safety
     /// As [`Self::send`].
     pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
-        let short = self.shared().with_message(|inner| {
+        let short = self.shared().with_send(|inner| {
             let state = &mut inner.state;
             if state.since_yield >= yield_every(inner.machine.links()) || state.waiting > 0 {
                 return false;

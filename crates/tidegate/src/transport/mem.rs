@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{io::DuplexStream, sync::mpsc};
 
-use super::BoxStream;
+use super::{BoxStream, Stream};
 
 /// Octets that a direction holds, like a socket's buffer.
 const BUFFER: usize = 256 * 1_024;
@@ -16,6 +16,8 @@ const BUFFER: usize = 256 * 1_024;
 const BACKLOG: usize = 128;
 
 static NAMES: LazyLock<Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>> = LazyLock::new(Mutex::default);
+
+impl Stream for DuplexStream {}
 
 pub(crate) async fn connect(name: &str) -> io::Result<(BoxStream, String)> {
     let refused =

@@ -1,19 +1,24 @@
 //! What carries a link: anything that reads and writes octets in order. One file a kind.
 
 mod mem;
+mod split;
 mod tcp;
 mod unix;
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use self::split::Direct;
 use crate::endpoint::Address;
 
 /// A connection, whatever carries it.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The writing end, for use beside this, if there is such a thing.
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        None
+    }
+}
 
 pub(crate) type BoxStream = Box<dyn Stream>;
 

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::BoxStream;
+use super::{BoxStream, split};
 use crate::endpoint::Address;
 
 pub(crate) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
@@ -16,7 +16,7 @@ pub(crate) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, Str
 /// Batches are made by us, not by the kernel: Nagle's algorithm would only delay them (SPEC §2).
 fn ready(stream: TcpStream) -> io::Result<BoxStream> {
     stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+    Ok(Box::new(split::tcp(stream)))
 }
 
 pub(crate) struct Listener(TcpListener);

@@ -8,11 +8,11 @@ use std::{
 
 use tokio::net::{UnixListener, UnixStream};
 
-use super::BoxStream;
+use super::{BoxStream, split};
 
 pub(crate) async fn connect(path: &Path) -> io::Result<(BoxStream, String)> {
     let stream = UnixStream::connect(path).await?;
-    Ok((Box::new(stream), format!("unix:{}", path.display())))
+    Ok((Box::new(split::unix(stream)), format!("unix:{}", path.display())))
 }
 
 /// Removes its file when dropped, unless somebody else has put another one there.
@@ -37,7 +37,7 @@ impl Listener {
 
     pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
         let (stream, _) = self.listener.accept().await?;
-        Ok((Box::new(stream), format!("unix:{}", self.path.display())))
+        Ok((Box::new(split::unix(stream)), format!("unix:{}", self.path.display())))
     }
 }
 

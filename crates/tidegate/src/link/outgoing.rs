@@ -1,0 +1,31 @@
+//! Octets on their way out, as pieces.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf, Bytes};
+
+/// Pieces given to one vectored write.
+const PIECES: usize = 64;
+
+/// Calls `write` with the first pieces.
+pub(crate) fn with_pieces<T>(out: &VecDeque<Bytes>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let mut count = 0;
+    for (piece, octets) in pieces.iter_mut().zip(out) {
+        *piece = IoSlice::new(octets);
+        count += 1;
+    }
+    write(&pieces[..count])
+}
+
+/// Takes off so many octets, which have been written.
+pub(crate) fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
+    while let Some(front) = out.front_mut() {
+        if count < front.len() {
+            front.advance(count);
+            return;
+        }
+        count -= front.len();
+        out.pop_front();
+    }
+}

@@ -1,0 +1,109 @@
+//! A connection whose writing end can be used by its driver, and by a send that finds the link idle.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream, tcp, unix},
+};
+
+use super::Stream;
+
+/// Writes what can be written without waiting.
+pub(crate) trait Direct: Send + Sync {
+    /// As [`std::io::Write::write_vectored`]; `WouldBlock` when nothing can be written now.
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// The halves of a stream. The lock is held for one system call, and nearly always free: only a send on an idle link,
+/// for which the driver has nothing to write, uses it too.
+pub(super) struct Split<R, W> {
+    read: R,
+    write: Arc<Mutex<W>>,
+}
+
+/// A writing half of tokio's.
+pub(super) trait Half: AsyncWrite + Send + Unpin + 'static {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Half for tcp::OwnedWriteHalf {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(pieces)
+    }
+}
+
+impl Half for unix::OwnedWriteHalf {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(pieces)
+    }
+}
+
+impl<W: Half> Direct for Mutex<W> {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).try_write(pieces)
+    }
+}
+
+pub(super) fn tcp(stream: TcpStream) -> impl Stream {
+    let (read, write) = stream.into_split();
+    Split { read, write: Arc::new(Mutex::new(write)) }
+}
+
+pub(super) fn unix(stream: UnixStream) -> impl Stream {
+    let (read, write) = stream.into_split();
+    Split { read, write: Arc::new(Mutex::new(write)) }
+}
+
+impl<R: AsyncRead + Send + Unpin, W: Half> Stream for Split<R, W> {
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        Some(self.write.clone())
+    }
+}
+
+impl<R, W> Split<R, W> {
+    fn write(&self) -> MutexGuard<'_, W> {
+        self.write.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: AsyncRead + Unpin, W> AsyncRead for Split<R, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(cx, buf)
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Split<R, W> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.write()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.write()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.write()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.write()).poll_shutdown(cx)
+    }
+}
