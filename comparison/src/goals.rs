@@ -54,7 +54,7 @@ fn ratios(runs: &Runs) -> Vec<Row> {
             rows.push(Row { what: what.to_owned(), goal, measured: measured.join(", "), met });
         }
     };
-    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBatch, TidegateLent, TidegateWindow1000, Zeromq};
+    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateLent, TidegateWindow1000, Zeromq};
     add(
         "64 B, one `send`, `recv`, `ack` each",
         Tidegate,
@@ -65,13 +65,6 @@ fn ratios(runs: &Runs) -> Vec<Row> {
     add(
         "64 B, one at a time, `send_slice` and lent deliveries",
         TidegateLent,
-        64,
-        &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
-        "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",
-    );
-    add(
-        "the same with `send_all` of 64",
-        TidegateBatch,
         64,
         &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
         "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",
