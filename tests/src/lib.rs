@@ -2,5 +2,6 @@
 
 pub mod daemons;
 pub mod process;
+pub mod seeds;
 pub mod spec;
 pub mod vectors;

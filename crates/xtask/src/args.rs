@@ -6,13 +6,14 @@ use std::{
     process::ExitCode,
 };
 
-use crate::steps::Step;
+use crate::{soak::Part, steps::Step};
 
 pub(crate) const HELP: &str = "\
 The project's own chores.
 
 Usage:
   cargo xtask test [--only STEP[,STEP]...]   checks everything, and stops at the first step that fails
+  cargo xtask soak --minutes N [--only PART[,PART]...]   the same and more, for so long, in release mode
   cargo xtask descriptor                     writes proto/tidegate.binpb from the .proto file
   cargo xtask --help
 
@@ -24,6 +25,8 @@ Steps, in this order:
   python   the tests of the Python peer
   instructions   the instructions that a message takes, against what they were (needs valgrind)
 
+Parts of a soak, which share its time, in this order:
+SOAKS
 `test` and `python` need python3 with its venv module: they make a private environment in target/python
 and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.
 
@@ -36,6 +39,11 @@ pub(crate) enum Task {
     Help,
     /// Runs these steps, in the order of [`Step::ALL`].
     Test(Vec<Step>),
+    /// Runs these parts for so many minutes in all, in the order of [`Part::ALL`].
+    Soak {
+        minutes: u64,
+        parts: Vec<&'static Part>,
+    },
     Descriptor,
 }
 
@@ -44,8 +52,14 @@ pub(crate) enum Task {
 /// # Errors
 /// When stdout cannot be written to.
 pub(crate) fn help() -> anyhow::Result<ExitCode> {
-    io::stdout().write_all(HELP.as_bytes())?;
+    io::stdout().write_all(help_text().as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// [`HELP`] with the parts of a soak, which are listed where they are defined.
+pub(crate) fn help_text() -> String {
+    let parts = Part::ALL.iter().map(|part| format!("  {:<12}{}\n", part.name, part.what));
+    HELP.replace("SOAKS\n", &parts.collect::<String>())
 }
 
 /// Reads the command line, without the name of the program.
@@ -61,7 +75,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         return Ok(Task::Help);
     }
     match words.as_slice() {
-        [] => Err("no task was given; it would be `test` or `descriptor`".into()),
+        [] => Err("no task was given; it would be `test`, `soak` or `descriptor`".into()),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err(format!("--only needs steps: {}", names())),
         ["test", "--only", list] => chosen(list).map(Task::Test),
@@ -71,10 +85,35 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         ["test", "--only", _, word, ..] | ["test", word, ..] => {
             Err(format!("`test` takes only `--only STEP,...`, not `{word}`"))
         }
+        ["soak", rest @ ..] => soak(rest),
         ["descriptor"] => Ok(Task::Descriptor),
         ["descriptor", word, ..] => Err(format!("`descriptor` takes no arguments, but got `{word}`")),
-        [word, ..] => Err(format!("there is no task `{word}`; it would be `test` or `descriptor`")),
+        [word, ..] => Err(format!("there is no task `{word}`; it would be `test`, `soak` or `descriptor`")),
     }
+}
+
+/// `--minutes N`, and `--only PART,...` if not all parts are meant.
+fn soak(words: &[&str]) -> Result<Task, String> {
+    let (minutes, only) = match words {
+        ["--minutes", minutes] => (minutes, None),
+        ["--minutes", minutes, "--only", list] | ["--only", list, "--minutes", minutes] => {
+            (minutes, Some(list))
+        }
+        _ => {
+            return Err("`soak` takes `--minutes N`, and `--only PART,...` if not all parts are meant".into());
+        }
+    };
+    let minutes = match minutes.parse() {
+        Ok(minutes @ 1..=10_000) => minutes,
+        _ => return Err(format!("--minutes is `{minutes}`, but must be a whole number from 1 to 10,000")),
+    };
+    let Some(list) = only else { return Ok(Task::Soak { minutes, parts: Part::ALL.iter().collect() }) };
+    let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
+    let names = || Part::ALL.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = wanted.iter().find(|name| Part::ALL.iter().all(|part| part.name != **name)) {
+        return Err(format!("--only names `{unknown}`, which is no part; it would be some of {}", names()));
+    }
+    Ok(Task::Soak { minutes, parts: Part::ALL.iter().filter(|part| wanted.contains(&part.name)).collect() })
 }
 
 /// The steps of a comma-separated list, in the order in which they run.
@@ -122,6 +161,9 @@ mod tests {
             ("test --only=", "``"),
             ("test fmt", "`fmt`"),
             ("test --only fmt clippy", "`clippy`"),
+            ("soak", "--minutes"),
+            ("soak --minutes 0", "`0`"),
+            ("soak --minutes 5 --only sea", "`sea`"),
             ("descriptor now", "`now`"),
         ] {
             let wrong = read(line).unwrap_err();

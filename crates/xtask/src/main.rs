@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask descriptor`.
+//! The project's own chores: `cargo xtask test`, `soak` and `descriptor`.
 
 mod args;
 mod counts;
@@ -6,6 +6,7 @@ mod descriptor;
 mod instructions;
 mod process;
 mod python;
+mod soak;
 mod steps;
 mod workspace;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     let task = match args::parse(env::args_os().skip(1)) {
         Ok(task) => task,
         Err(wrong) => {
-            complain(&format!("{wrong}\n\n{}", args::HELP));
+            complain(&format!("{wrong}\n\n{}", args::help_text()));
             return ExitCode::from(2);
         }
     };
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match task {
         Task::Help => args::help(),
         Task::Test(steps) => steps::run(&workspace, &steps),
+        Task::Soak { minutes, parts } => soak::run(&workspace, minutes, &parts),
         Task::Descriptor => descriptor::write(&workspace),
     };
     match done {

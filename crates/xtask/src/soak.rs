@@ -1,0 +1,63 @@
+//! `cargo xtask soak --minutes N`: what `cargo xtask test` runs with a bounded number of seeds, for as long as it is told, in
+//! release mode.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Result;
+
+use crate::{process, workspace::Workspace};
+
+/// Tells a randomised test for how many seconds it is to go on: see `tests/src/seeds.rs`.
+const SECONDS: &str = "TIDEGATE_SOAK_SECONDS";
+
+/// One thing that a soak runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// What `--only` calls it.
+    pub(crate) name: &'static str,
+    /// What it does, for the help.
+    pub(crate) what: &'static str,
+    /// Its part of the time: shares of all that are chosen are added up.
+    share: u64,
+    /// The arguments of cargo.
+    cargo: &'static [&'static str],
+    /// How many randomised tests it has, which run one after another and share its time.
+    tests: u64,
+}
+
+impl Part {
+    /// All parts, in the order in which they run.
+    pub(crate) const ALL: &'static [Self] = &[];
+}
+
+/// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed
+/// and failed.
+///
+/// # Errors
+/// When the output cannot be written.
+pub(crate) fn run(workspace: &Workspace, minutes: u64, parts: &[&'static Part]) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    let shares: u64 = parts.iter().map(|part| part.share).sum();
+    let started = Instant::now();
+    let (mut passed, mut failed) = (0, 0);
+    for part in parts {
+        let seconds = minutes * 60 * part.share / shares.max(1);
+        writeln!(out, "\n== {}: {}, {seconds} s ==", part.name, part.what)?;
+        let mut command = workspace.cargo([]);
+        command.args(part.cargo).env(SECONDS, (seconds / part.tests.max(1)).max(1).to_string());
+        match process::run(&mut command) {
+            Ok(()) => passed += 1,
+            Err(error) => {
+                failed += 1;
+                crate::complain(&format!("part `{}` failed: {error:#}\n", part.name));
+            }
+        }
+    }
+    writeln!(out, "\n{:.1} minutes in all", started.elapsed().as_secs_f64() / 60.0)?;
+    writeln!(out, "{passed} passed, {failed} failed")?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
