@@ -172,6 +172,7 @@ pub fn describe(body: Option<&Body>) -> Value {
         Some(Body::Skip(s)) => json!({ "skip": { "next_id": s.next_id, "bytes": s.bytes } }),
         Some(Body::Ping(p)) => json!({ "ping": { "data": p.data } }),
         Some(Body::Pong(p)) => json!({ "pong": { "data": p.data } }),
+        Some(Body::Working(w)) => json!({ "working": { "deliveries": w.deliveries } }),
         Some(Body::End(_)) => json!({ "end": {} }),
         Some(Body::Close(c)) => {
             json!({ "close": { "code": c.code, "reason": c.reason, "retry_after_ms": c.retry_after_ms } })

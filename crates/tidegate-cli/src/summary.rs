@@ -15,6 +15,8 @@ pub(crate) struct PushSummary {
     pub(crate) nacked: u64,
     /// Deliveries beyond the first of a message.
     pub(crate) redelivered: u64,
+    /// Deliveries that nobody had settled when the settle time-out was over.
+    pub(crate) timed_out: u64,
     /// Messages left that were certainly not processed, with those read and not accepted.
     pub(crate) not_sent: u64,
     /// Messages left that were delivered and perhaps processed.
@@ -39,6 +41,8 @@ pub(crate) struct PullSummary {
     pub(crate) dropped: u64,
     /// Received with an attempt above 1.
     pub(crate) redelivered: u64,
+    /// Received again after a lost link, and not run again.
+    pub(crate) repeats: u64,
     pub(crate) seconds: f64,
     /// The exit code.
     pub(crate) exit: u8,
@@ -61,6 +65,7 @@ impl PushSummary {
         for (n, what) in [
             (self.nacked, "failed attempts"),
             (self.redelivered, "redelivered"),
+            (self.timed_out, "timed out"),
             (self.not_sent, "left that nobody has processed"),
             (self.not_acked, "left that may have been processed"),
         ] {
@@ -94,6 +99,7 @@ impl PullSummary {
             (self.released, "given back"),
             (self.dropped, "lost with their link"),
             (self.redelivered, "received again"),
+            (self.repeats, "known from before and not run again"),
         ] {
             if n > 0 {
                 line += &format!(", {} {what}", thousands(n));
@@ -145,6 +151,7 @@ mod tests {
             rejected: 1,
             nacked: 3,
             redelivered: 3,
+            timed_out: 1,
             not_sent: 2,
             not_acked: 2,
             seconds: 1.0,
@@ -152,7 +159,7 @@ mod tests {
         };
         assert_eq!(
             summary.line(),
-            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, \
+            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, \
              2 left that nobody has processed, 2 left that may have been processed; the input was not read to its end"
         );
         let summary = PullSummary {
@@ -163,13 +170,14 @@ mod tests {
             released: 2,
             dropped: 1,
             redelivered: 1,
+            repeats: 1,
             seconds: 1.0,
             ..PullSummary::default()
         };
         assert_eq!(
             summary.line(),
             "pulled 9 messages in 1.00 s: 4 acked, 1 to be tried again, 1 rejected, 2 given back, 1 lost with their link, \
-             1 received again"
+             1 received again, 1 known from before and not run again"
         );
     }
 
@@ -179,6 +187,6 @@ mod tests {
             serde_json::to_value(PushSummary { exit: 4, not_acked: 2, ..PushSummary::default() }).unwrap();
         assert_eq!(object["exit"], 4);
         assert_eq!(object["not_acked"], 2);
-        assert_eq!(object.as_object().unwrap().len(), 10);
+        assert_eq!(object.as_object().unwrap().len(), 11);
     }
 }

@@ -22,6 +22,11 @@ impl LinkEnd {
         Self { code: Some(code), reason: reason.into(), by_peer: false, retry_after_ms: 0 }
     }
 
+    /// Whether the peer may be alive and come back: nobody has said that it goes, or that it breaks rules (RD-8).
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self.code, None | Some(Code::Silent | Code::TooSlow | Code::Replaced))
+    }
+
     pub(crate) fn broken(reason: impl Into<String>) -> Self {
         Self { code: None, reason: reason.into(), by_peer: false, retry_after_ms: 0 }
     }

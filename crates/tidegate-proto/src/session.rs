@@ -40,6 +40,10 @@ pub(crate) struct Session {
     /// Octets given to the driver, and octets that it has written.
     taken: u64,
     written: u64,
+    /// The last Ping, and how many octets went before it.
+    pinged: (u64, u64),
+    /// So many octets have certainly been read by the peer.
+    proven: u64,
     progress_at: Time,
     stalled: bool,
     write_failed: bool,
@@ -67,6 +71,8 @@ impl Session {
             ping: None,
             taken: 0,
             written: 0,
+            pinged: (0, 0),
+            proven: 0,
             progress_at: now,
             stalled: false,
             write_failed: false,
@@ -88,7 +94,12 @@ impl Session {
     pub(crate) fn receive(&mut self, now: Time, body: Body) -> Option<Body> {
         match body {
             Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
-            Body::Pong(pong) => self.alive.pong(now, pong.data),
+            Body::Pong(pong) => {
+                self.alive.pong(now, pong.data);
+                if pong.data == self.pinged.0 {
+                    self.proven = self.pinged.1; // FR-6: what went before the Ping has been read before it
+                }
+            }
             Body::Close(close) => self.peer_closed(now, &close),
             Body::Unknown => {} // GR-1
             other => return Some(other),
@@ -131,6 +142,9 @@ impl Session {
             self.put(now, out, wire::encode(v1::frame::Body::Pong(v1::Pong { data })));
         }
         if let Some(data) = self.ping.take().or_else(|| self.alive.probe_due(now)) {
+            if data != self.pinged.0 {
+                self.pinged = (data, self.taken);
+            }
             self.put(now, out, wire::encode(v1::frame::Body::Ping(v1::Ping { data })));
         }
     }
@@ -172,6 +186,17 @@ impl Session {
         self.end.is_some()
     }
 
+    /// Whether the link has ended, or is about to, in a way after which the peer may come back (RD-8).
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.end.as_ref().is_none_or(|ending| ending.end.is_interruption())
+    }
+
+    /// Whether the peer has said that it stops: it will not send anything again.
+    pub(crate) fn peer_is_gone(&self) -> bool {
+        let stops = |code| matches!(code, Some(Code::Normal | Code::GoingAway | Code::Aborted));
+        self.end.as_ref().is_some_and(|ending| ending.end.by_peer && stops(ending.end.code))
+    }
+
     pub(crate) fn peer_has_closed(&self) -> bool {
         self.end.as_ref().is_some_and(|ending| ending.heard)
     }
@@ -185,6 +210,11 @@ impl Session {
     /// Octets handed out in all: where the next frame begins.
     pub(crate) fn taken_octets(&self) -> u64 {
         self.taken
+    }
+
+    /// So many of our octets the peer has certainly read.
+    pub(crate) fn proven_octets(&self) -> u64 {
+        self.proven
     }
 
     pub(crate) fn written_octets(&self) -> u64 {

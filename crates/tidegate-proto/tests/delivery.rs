@@ -194,6 +194,7 @@ fn rd_3_a_lost_link_returns_its_messages_to_the_front_in_the_order_of_numbers() 
     assert_eq!(w.pullers[0].stats().dropped, 2, "what was not handed out");
     w.give(0, held, &Verdict::Ack);
     assert_eq!(w.pullers[0].stats().dropped, 3, "its outcome reaches nobody");
+    w.pass(SECOND); // grace is over (RD-8)
     w.join(0, 1);
     w.settle();
     let all = w.ack_all(1);
@@ -243,7 +244,7 @@ fn lv_6_a_stalled_link_gets_nothing_more_and_is_not_closed_for_it() {
 #[test]
 fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
     // RD-4
-    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![puller(|_| ()), puller(|_| ())]);
     for _ in 0..2 {
         let wire = w.join(0, 0);
         w.settle();
@@ -312,7 +313,7 @@ fn lv_3_a_stopped_puller_is_given_up_and_its_messages_go_elsewhere() {
     assert_eq!(end.code, Some(tidegate_proto::Code::Silent));
     w.wires[wire].open = false;
     w.join(0, 1);
-    w.settle();
+    w.pass(SECOND);
     assert_eq!(w.ack_all(1), [("m".to_owned(), 2)]);
 }
 

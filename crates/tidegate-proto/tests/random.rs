@@ -5,7 +5,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{World, puller, pusher, text};
 use proptest::{prelude::*, test_runner::Config};
@@ -51,6 +54,8 @@ struct Ledger {
     seen: BTreeMap<String, (u32, bool)>,
     final_outcomes: BTreeMap<String, u32>,
     held: Vec<(usize, Received)>,
+    /// Acked or rejected there: not to be run there again, however its link ended (RD-9).
+    done: BTreeSet<(usize, String)>,
     waiting: [u32; 3],
 }
 
@@ -62,6 +67,9 @@ impl Ledger {
             // Higher, unless it was released or its frame was never fully written.
             assert!(received.attempt() >= attempt, "{name}: attempt {} after {attempt}", received.attempt());
         }
+        let running = self.held.iter().any(|(at, other)| *at == pull && text(other) == name);
+        assert!(!running, "{name} runs at puller {pull} already");
+        assert!(!self.done.contains(&(pull, name.clone())), "{name} is done at puller {pull}");
         self.held.push((pull, received));
     }
 
@@ -71,14 +79,14 @@ impl Ledger {
         }
         let (pull, received) = self.held.swap_remove(which % self.held.len());
         let name = text(&received);
-        let open = world.pullers[pull].is_open(received.link());
         let verdict = match how {
             0 => Verdict::Nack { delay_ms: 0, reason: "again".into() },
             1 => Verdict::Release,
             2 => Verdict::Reject { reason: "never".into() },
             _ => Verdict::Ack,
         };
-        if open && how >= 2 {
+        if how >= 2 {
+            self.done.insert((pull, name.clone()));
             *self.final_outcomes.entry(name).or_default() += 1;
         }
         world.give(pull, received, &verdict);

@@ -115,6 +115,10 @@ class Push(Peer):
         link.leaving |= ack.leaving  # ST-1
         self.pump()
 
+    def on_working(self, link, working):
+        if any(delivery >= link.next_id for delivery in working.deliveries):
+            raise Closed("UNKNOWN_DELIVERY", "OC-13: work on a delivery that was never sent")
+
     def settle(self, message, outcome):
         if outcome.verdict == RELEASE:
             self.queue.appendleft(message)  # OC-8

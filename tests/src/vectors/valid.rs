@@ -140,7 +140,7 @@ fn delivers() -> [Valid; 5] {
     ]
 }
 
-fn acks() -> [Valid; 5] {
+fn acks() -> [Valid; 6] {
     let grant = v1::Ack { message_limit: 4, byte_limit: 1_000, ..Default::default() };
     let outcomes = vec![
         outcome(0, 300, Verdict::Ack, 0, ""),
@@ -177,6 +177,13 @@ fn acks() -> [Valid; 5] {
             &["ST-1"],
             "The puller leaves",
             Body::Ack(v1::Ack { leaving: true, ..grant }),
+        ),
+        usual(
+            "working",
+            "puller",
+            &["OC-13"],
+            "Two deliveries that are still being worked on",
+            Body::Working(v1::Working { deliveries: vec![0, 1] }),
         ),
     ]
 }

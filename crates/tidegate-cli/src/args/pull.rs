@@ -42,6 +42,10 @@ pub(crate) struct PullArgs {
     /// one each at least]
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u64>,
+    /// How many outcomes, and runs of message ids, to remember, so that what comes again after a lost connection is not run a
+    /// second time; 0: none [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub(crate) memory: Option<usize>,
     /// Stays when all pushers have ended, and waits for more
     #[arg(long, conflicts_with = "expect")]
     pub(crate) keep: bool,
@@ -89,7 +93,9 @@ Commands (--exec):
 Workers (--worker):
   Each message is one line on stdin (or a record, with --null or
   --length-prefixed); the answer is one line on stdout, of at most 4096 bytes:
-  `ok`, `retry`, `retry SECONDS` or `reject REASON`. A worker that dies, or
+  `ok`, `retry`, `retry SECONDS` or `reject REASON`. Before it, any number of
+  lines `working` say that it is still at it (push --settle-timeout). One that
+  dies, or
   answers anything else, is restarted, and its message is tried again; after
   5 failures in a row without a good answer, and after exit status 126 or 127,
   the daemon stops. A payload that the framing cannot carry is rejected. At

@@ -40,6 +40,14 @@ pub(crate) struct PushArgs {
     /// Rejects a message after this many failed attempts; lost connections do not count [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_attempts: Option<u32>,
+    /// How long the messages of a lost connection wait for the same puller to come back, before they go to another one; 0s:
+    /// not at all [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) grace: Option<Duration>,
+    /// Tries a message again, elsewhere if it can, when its puller has neither settled it nor said that it is still at it for so
+    /// long [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) settle_timeout: Option<Duration>,
     /// How long to wait at the end for the pullers to process what is left, or `forever` [default: forever at the
     /// end of the input, 25s after a signal]
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]

@@ -89,6 +89,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         released: stats.released,
         dropped: stats.dropped,
         redelivered: stats.redelivered,
+        repeats: stats.repeats,
         seconds: started.elapsed().as_secs_f64(),
         exit: exit.code(),
     }
@@ -131,6 +132,9 @@ async fn build(args: &PullArgs) -> anyhow::Result<Pull> {
     }
     if let Some(n) = args.expect {
         builder = builder.expect(n as usize);
+    }
+    if let Some(entries) = args.memory {
+        builder = builder.memory(entries);
     }
     if let Some(messages) = args.window {
         builder = builder.window(Window::messages(messages));

@@ -93,7 +93,7 @@ impl Worker {
                 );
             }
         };
-        match process.ask(&record).await {
+        match process.ask(&record, || delivery.working()).await {
             Ok(answer) => {
                 process.answered = true;
                 slot.failures = 0;
@@ -116,7 +116,9 @@ impl Worker {
             Failure::Died(Some(status)) => format!("it died ({status})"),
             Failure::Died(None) => "it closed its stdout".to_owned(),
             Failure::Nonsense(answer) => {
-                format!("its answer was {answer:?}, not `ok`, `retry [SECONDS]` or `reject REASON`")
+                format!(
+                    "its answer was {answer:?}, not `ok`, `retry [SECONDS]`, `reject REASON` or `working`"
+                )
             }
         };
         tracing::error!(id = %delivery.id(), attempt = delivery.attempt(), worker = %self.command, "{what}; it is restarted");
@@ -189,18 +191,18 @@ impl Process {
         }
     }
 
-    async fn ask(&mut self, record: &[u8]) -> Result<Answer, Failure> {
-        let mut line = Vec::new();
-        let mut answers = (&mut self.answers).take(MAX_ANSWER + 1);
+    /// Gives it a record, and waits for its answer; `working` runs whenever it says that it is still at it.
+    async fn ask(&mut self, record: &[u8], working: impl Fn()) -> Result<Answer, Failure> {
+        let (stdin, answers) = (&mut self.stdin, &mut self.answers);
         // Both at once: a worker may answer before it has read everything. If it does not read, its answer tells.
-        let (_, read) = tokio::join!(
+        let (_, (read, line)) = tokio::join!(
             async {
-                self.stdin.write_all(record).await?;
-                self.stdin.flush().await
+                stdin.write_all(record).await?;
+                stdin.flush().await
             },
-            answers.read_until(b'\n', &mut line)
+            answer(answers, working)
         );
-        if read.is_ok() && line.ends_with(b"\n") {
+        if read && line.ends_with(b"\n") {
             let text = String::from_utf8_lossy(&line);
             return Answer::parse(text.trim()).ok_or_else(|| Failure::Nonsense(text.trim().to_owned()));
         }
@@ -210,6 +212,19 @@ impl Process {
         // It has closed its stdout. Usually it exits, and its status says why; else the group is killed.
         let exited = tokio::time::timeout(EXIT_GRACE, self.child.wait()).await;
         Err(Failure::Died(exited.ok().and_then(Result::ok)))
+    }
+}
+
+/// The first line that does not only say that work goes on; whether it could be read, and what of it.
+async fn answer(answers: &mut BufReader<ChildStdout>, working: impl Fn()) -> (bool, Vec<u8>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut *answers).take(MAX_ANSWER + 1).read_until(b'\n', &mut line).await;
+        if read.is_err() || line.trim_ascii() != b"working" {
+            return (read.is_ok(), line);
+        }
+        working();
     }
 }
 
@@ -286,7 +301,7 @@ mod tests {
             let command = "while read -r line; do echo \"reject $line\"; done";
             for word in ["one", "two", "three"] {
                 let process = slot.ready(command).await.unwrap();
-                let answer = process.ask(format!("{word}\n").as_bytes()).await.ok();
+                let answer = process.ask(format!("{word}\n").as_bytes(), || ()).await.ok();
                 assert_eq!(answer, Some(Answer::Reject(word.into())));
             }
             slot.finish().await;
@@ -295,9 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_may_say_that_it_is_still_at_it() {
+        on_runtime(async {
+            let said = std::cell::Cell::new(0);
+            let mut process = Process::start("read line; echo working; echo working; echo ok").unwrap();
+            let answer = process.ask(b"x\n", || said.set(said.get() + 1)).await.ok();
+            assert_eq!((answer, said.get()), (Some(Answer::Ok), 2));
+        });
+    }
+
+    #[test]
     fn a_process_that_ends_or_talks_nonsense_is_a_failure() {
         on_runtime(async {
-            let ask = async |command: &str| Process::start(command).unwrap().ask(b"x\n").await.err();
+            let ask = async |command: &str| Process::start(command).unwrap().ask(b"x\n", || ()).await.err();
             assert!(
                 matches!(ask("read line; exit 3").await, Some(Failure::Died(Some(s))) if s.code() == Some(3))
             );
@@ -323,7 +348,7 @@ mod tests {
             let command = "read line; printf 'ok\\nok\\n'; read line; echo ok";
             let first = slot.ready(command).await.unwrap();
             let id = first.child.id();
-            assert_eq!(first.ask(b"x\n").await.ok(), Some(Answer::Ok));
+            assert_eq!(first.ask(b"x\n", || ()).await.ok(), Some(Answer::Ok));
             assert_ne!(slot.ready(command).await.unwrap().child.id(), id);
         });
     }

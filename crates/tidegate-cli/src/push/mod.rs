@@ -145,6 +145,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         rejected: stats.rejected,
         nacked: stats.nacked,
         redelivered: stats.redelivered,
+        timed_out: stats.timed_out,
         not_sent,
         not_acked,
         input_complete,
@@ -157,7 +158,10 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
 async fn build(args: &PushArgs) -> anyhow::Result<Push> {
     let common = &args.socket;
-    let mut builder = Push::builder().max_attempts(args.max_attempts);
+    let mut builder = Push::builder().max_attempts(args.max_attempts).settle_timeout(args.settle_timeout);
+    if let Some(time) = args.grace {
+        builder = builder.grace(time);
+    }
     for endpoint in &common.bind {
         builder = builder.bind(endpoint.to_string());
     }

@@ -54,7 +54,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         let stats = &self.stats;
         let counts = Counts {
-            done: stats.acked + stats.nacked + stats.rejected,
+            done: stats.acked + stats.nacked + stats.rejected - self.answered,
             arrived: (stats.received, stats.received_bytes),
             working: self.in_flight,
             busy: self.in_flight + self.waiting as u64,
@@ -110,7 +110,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Raises the limits of a link as far as window, budget and a waiting `recv` allow (CR-5, CR-6, CR-9), without
     /// being asked (CR-10).
-    pub(super) fn raise(&mut self, id: LinkId) {
+    pub(super) fn raise(&mut self, now: Time, id: LinkId) {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let wanted = self.is_wanted();
         let Some(link) = self.links.get_mut(id) else { return };
@@ -120,7 +120,16 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
-        let (want, want_bytes) = link.grant.wanted(link.base.0, link.base.1);
+        let (mut window, mut window_bytes) = link.base;
+        // What it may send again is no more work: there is room for it whatever the window (RD-9).
+        let expected = self.memory.expected(link.session.peer.instance);
+        if expected > window && now < link.expects_until {
+            (window, window_bytes) = (expected, window_bytes.max(expected << 20));
+            self.floored += usize::from(!link.floored);
+            link.floored = true;
+            link.recall_at.get_or_insert(link.expects_until);
+        }
+        let (want, want_bytes) = link.grant.wanted(window, window_bytes);
         let more = want.saturating_sub(message_limit);
         let more_bytes = want_bytes.saturating_sub(byte_limit);
         let got = more.min(budget.saturating_sub(self.committed.0));

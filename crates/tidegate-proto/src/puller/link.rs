@@ -1,13 +1,28 @@
 //! One link of a puller: what it was granted, what has arrived, and the outcomes that wait to be sent.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
 
 use super::{
+    history::History,
     outcomes::{Outcomes, Verdict},
     received::Queued,
     stats::PullLinkStats,
 };
-use crate::{credit::Granting, links::LinkId, session::Session, time::Time, wire::Batch};
+use crate::{
+    credit::Granting,
+    links::LinkId,
+    session::Session,
+    time::Time,
+    wire::{Batch, Cursor},
+};
+
+/// How long a pusher may take to send again what it had sent over a lost link.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// Where a recall is (RC-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +60,14 @@ pub(super) struct PullLink<H> {
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
     pub(super) outcomes: Outcomes,
+    /// What the pusher might send again if the link were lost.
+    pub(super) history: History,
+    /// Deliveries of which the pusher is to hear that they are being worked on (OC-13).
+    pub(super) working: BTreeSet<u64>,
+    /// It takes no further part, and what it leaves has been seen to.
+    pub(super) forsaken: bool,
+    /// Until then there is credit beyond the window for what the pusher may send again (RD-9).
+    pub(super) expects_until: Time,
     /// An outcome is due whatever else (OC-5: tracked).
     pub(super) hurry: bool,
     /// The limits may have to rise although no outcome is due.
@@ -66,7 +89,7 @@ pub(super) struct PullLink<H> {
 }
 
 impl<H: Clone + Default> PullLink<H> {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(now: Time, session: Session) -> Self {
         Self {
             session,
             grant: Granting::default(),
@@ -78,6 +101,10 @@ impl<H: Clone + Default> PullLink<H> {
             queued: 0,
             queued_bytes: 0,
             outcomes: Outcomes::default(),
+            history: History::default(),
+            working: BTreeSet::new(),
+            forsaken: false,
+            expects_until: now + RETURN,
             hurry: false,
             grant_due: true,
             recall: Recall::No,
@@ -94,11 +121,18 @@ impl<H: Clone + Default> PullLink<H> {
         }
     }
 
-    pub(super) fn push(&mut self, id: LinkId, Batch { octets, cursor }: Batch) {
+    /// Counts and remembers what has come (RD-9).
+    pub(super) fn arrived(&mut self, batch: &Batch, memory: usize) {
+        self.received += batch.cursor.len();
+        self.received_bytes += batch.cursor.size();
+        self.history.arrived(batch.cursor.next_id(), batch.numbers.clone(), memory);
+        self.history.proven(batch.cursor.next_id() + batch.cursor.len(), self.session.proven_octets());
+    }
+
+    /// Takes messages into the inbox.
+    pub(super) fn push(&mut self, id: LinkId, octets: Bytes, cursor: Cursor) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
-        self.received += cursor.len();
-        self.received_bytes += cursor.size();
         let (instance, home) = (self.session.peer.instance, self.home.clone());
         self.inbox.push_back(Queued::new(octets, cursor, id, instance, home));
     }
@@ -157,6 +191,11 @@ impl<H: Clone + Default> PullLink<H> {
             count -= part;
         }
         before - self.queued
+    }
+
+    /// The ids in the inbox, as `(first, count)`.
+    pub(super) fn queued_ids(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.inbox.iter().map(|batch| (batch.cursor.next_id(), batch.cursor.len()))
     }
 
     /// Drops what has not been handed out (RD-5), and returns how many there were.

@@ -8,11 +8,14 @@
 
 mod auto;
 mod granting;
+mod history;
 mod link;
 mod lots;
+mod memory;
 mod outcomes;
 mod receive;
 mod received;
+mod repeats;
 mod settings;
 mod stats;
 
@@ -21,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::{
     auto::Auto,
     link::{Leaving, PullLink},
+    memory::Memory,
 };
 pub use self::{
     outcomes::Verdict,
@@ -74,6 +78,10 @@ pub struct Puller<H = ()> {
     floored: usize,
     /// Links with outcomes that are held back.
     pending: Vec<LinkId>,
+    /// What is known of messages whose links were lost (RD-9).
+    memory: Memory,
+    /// Answered from memory: no work, and no sign of how quickly work is done.
+    answered: u64,
     leaving: bool,
     ended: BTreeSet<InstanceId>,
     events: VecDeque<PullerEvent>,
@@ -88,6 +96,7 @@ impl<H: Clone + Default> Puller<H> {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
+        let memory = settings.memory;
         Ok(Self {
             settings,
             links: Links::default(),
@@ -103,6 +112,8 @@ impl<H: Clone + Default> Puller<H> {
             hungry: BTreeSet::new(),
             floored: 0,
             pending: Vec::new(),
+            memory: Memory::new(memory),
+            answered: 0,
             leaving: false,
             ended: BTreeSet::new(),
             events: VecDeque::new(),
@@ -244,10 +255,24 @@ impl<H: Clone + Default> Puller<H> {
         verdict: &Verdict,
     ) -> bool {
         self.in_flight -= count;
-        let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else {
-            self.stats.dropped += count;
-            return false;
-        };
+        match self.settle_open(id, first, count, size, tracked, verdict) {
+            Some(due) => due,
+            None => self.settle_orphans(id, first, count, verdict),
+        }
+    }
+
+    /// Settles deliveries of an open link, handed out or not. `None` if it is not open.
+    #[inline]
+    fn settle_open(
+        &mut self,
+        id: LinkId,
+        first: u64,
+        count: u64,
+        size: u64,
+        tracked: bool,
+        verdict: &Verdict,
+    ) -> Option<bool> {
+        let link = self.links.get_mut(id).filter(|link| link.session.is_open())?;
         match verdict {
             Verdict::Ack => self.stats.acked += count,
             Verdict::Nack { .. } => self.stats.nacked += count,
@@ -273,10 +298,26 @@ impl<H: Clone + Default> Puller<H> {
         if due {
             wake(&mut self.wakes, id, link);
         }
-        full && self.queued > 0
+        Some(full && self.queued > 0)
     }
 
-    /// Whether an outcome given now would reach the pusher.
+    /// The application works on a delivery: tells the pusher, whose settle time-out begins anew (OC-13).
+    pub fn working(&mut self, link: LinkId, delivery: u64) {
+        let (link, delivery) = self.memory.joined(link, delivery).unwrap_or((link, delivery));
+        if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
+            found.working.insert(delivery);
+            wake(&mut self.wakes, link, found);
+        }
+    }
+
+    /// Whether an outcome of this delivery, given now, would reach the pusher: over its link, or over the one on which
+    /// the message has come again (RD-9).
+    #[must_use]
+    pub fn is_reachable(&self, link: LinkId, delivery: u64) -> bool {
+        self.is_open(link) || self.memory.joined(link, delivery).is_some()
+    }
+
+    /// Whether a link is open.
     #[must_use]
     pub fn is_open(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.session.is_open())
@@ -342,6 +383,7 @@ impl<H: Clone + Default> Puller<H> {
         PullStats {
             queued: self.queued,
             in_flight: self.in_flight,
+            joined: self.memory.joins(),
             links: self.links.len() as u64,
             pushers_ended: self.ended.len() as u64,
             committed: self.committed.0,

@@ -67,6 +67,12 @@ impl Outcomes {
         self.messages == 0
     }
 
+    /// Everything, as it is.
+    pub(super) fn peek(&self) -> Vec<v1::Outcome> {
+        let acks = self.acks.iter().map(|(first, count)| Verdict::Ack.to_wire(*first, *count));
+        self.others.iter().cloned().chain(acks).collect()
+    }
+
     /// Takes everything, in as few ranges as it can be.
     pub(super) fn take(&mut self) -> Vec<v1::Outcome> {
         (self.messages, self.bytes) = (0, 0);

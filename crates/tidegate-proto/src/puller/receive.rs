@@ -33,17 +33,24 @@ impl<H: Clone + Default> Puller<H> {
         }
         let before = link.grant.outstanding();
         let new = batch.cursor;
+        let repeats = batch.repeats && self.memory.knows(link.session.peer.instance);
         link.grant.accept(new.next_id(), new.len(), new.size(), new.last_size())?;
         self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
         self.stats.received += new.len();
         self.stats.received_bytes += new.size();
-        self.queued += new.len();
         // It used up all that it can have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.feed(now, limited);
         let asked = std::mem::take(&mut self.asked);
-        link.push(id, batch);
-        if !link.in_turn {
+        link.arrived(&batch, self.settings.memory);
+        if repeats {
+            self.sift(id, batch);
+        } else {
+            self.queued += new.len();
+            link.push(id, batch.octets, batch.cursor);
+        }
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        if !link.in_turn && !link.inbox.is_empty() {
             link.in_turn = true;
             self.turn.push_back(id);
         }
@@ -95,17 +102,8 @@ impl<H: Clone + Default> Puller<H> {
         Ok(())
     }
 
-    /// No outcome can reach the pusher any more: it will send these again (RD-5).
-    fn drop_inbox(&mut self, id: LinkId) {
-        if let Some(link) = self.links.get_mut(id) {
-            let dropped = link.drop_inbox();
-            self.queued -= dropped;
-            self.stats.dropped += dropped;
-        }
-    }
-
     fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
-        self.drop_inbox(id);
+        self.forsake(id);
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
             wake(&mut self.wakes, id, link);
@@ -129,7 +127,7 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         let before = link.grant.limits();
-        self.raise(id);
+        self.raise(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
         link.grant_due = false;
         let news = !link.outcomes.is_empty() || link.grant.limits() != before;
@@ -145,7 +143,9 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         (link.ack_at, link.hurry) = (None, false);
         let (message_limit, byte_limit) = link.grant.limits();
-        let mut outcomes = link.outcomes.take().into_iter().peekable();
+        let all = link.outcomes.take();
+        let told = all.clone();
+        let mut outcomes = all.into_iter().peekable();
         loop {
             let mut part = Vec::new();
             let mut octets = 0;
@@ -162,6 +162,7 @@ impl<H: Clone + Default> Puller<H> {
                 break;
             }
         }
+        link.history.told(told, message_limit, link.session.taken_octets(), self.settings.memory);
         if recall {
             link.recall = Recall::Sent;
             self.stats.recalls += 1;
@@ -198,9 +199,9 @@ impl<H: Clone + Default> Machine for Puller<H> {
             check_generation(&link.session.peer, &peer)?;
             link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
             wake(&mut self.wakes, old, link);
-            self.drop_inbox(old);
+            self.forsake(old);
         }
-        let id = self.links.insert(PullLink::new(Session::new(now, peer, self.settings.timing())));
+        let id = self.links.insert(PullLink::new(now, Session::new(now, peer, self.settings.timing())));
         self.stats.links_opened += 1;
         if let Some(key) = key {
             self.slots.insert(key, id);
@@ -217,7 +218,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
             Ok(body) => match link.session.receive(now, body) {
                 None => {
                     if link.session.peer_has_closed() {
-                        self.drop_inbox(id);
+                        self.forsake(id);
                     }
                     Ok(())
                 }
@@ -226,6 +227,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 Some(Body::Skip(skip)) => self.handle_skip(id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
+                Some(Body::Working(_)) => Err(Violation::unexpected("Working from a pusher")),
                 Some(_) => Err(Violation::unexpected("Ack from a pusher")),
             },
         };
@@ -294,6 +296,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
         if link.leaving == Leaving::Skipped && link.grant.unsettled() == 0 && link.outcomes.is_empty() {
             link.session.close(now, LinkEnd::own(Code::Normal, "the puller has left")); // ST-1
         }
+        if !link.working.is_empty() && link.session.is_open() {
+            let deliveries = std::mem::take(&mut link.working).into_iter().collect();
+            link.session.put(now, out, wire::encode(v1::frame::Body::Working(v1::Working { deliveries })));
+        }
         link.session.transmit_close(now, out);
     }
 
@@ -308,7 +314,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
-        self.drop_inbox(id);
+        self.forsake(id);
         if let Some(link) = self.links.get_mut(id) {
             link.session.write_failed(now, reason);
         }
@@ -338,7 +344,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.drop_inbox(id);
+        self.forsake(id);
         let link = self.links.remove(id)?;
         let (messages, bytes) = link.grant.outstanding();
         self.committed.0 -= messages;

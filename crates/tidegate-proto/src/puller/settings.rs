@@ -53,6 +53,9 @@ pub struct PullerSettings {
     pub read_ahead: u64,
     /// The longest time for which an outcome is held back (OC-5).
     pub ack_delay: Duration,
+    /// What is remembered of message ids, so that a message that comes again after its link was lost is not run a second time:
+    /// outcomes, and runs of ids that follow on, on each link and of all lost links together. 0: nothing (RD-9).
+    pub memory: usize,
     /// Links open at once (HS-12).
     pub max_links: usize,
     /// We are heard from at least this often (LV-1). 100 ms to 60 s.
@@ -70,6 +73,7 @@ impl Default for PullerSettings {
             max_message: 16 << 20,
             read_ahead: 256 << 10,
             ack_delay: Duration::from_millis(1),
+            memory: 65_536,
             max_links: 10_000,
             heartbeat: Duration::from_secs(2),
             close_wait: Duration::from_secs(1),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Counts of a puller since it was made, and what it holds now.
 ///
-/// `received == acked + nacked + rejected + released + dropped + in_flight + queued` at any time.
+/// `received == acked + nacked + rejected + released + dropped + in_flight + queued + joined` at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullStats {
@@ -28,6 +28,10 @@ pub struct PullStats {
     pub queued: u64,
     /// Handed out, no outcome yet.
     pub in_flight: u64,
+    /// Repeats, after a link was lost, of deliveries that are in flight: they get the outcome of those (RD-9).
+    pub joined: u64,
+    /// Repeats that were not handed out: joined, or answered at once because the message was done (RD-9).
+    pub repeats: u64,
     /// Links that have been opened.
     pub links_opened: u64,
     /// Links that ended without Close.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::flight::Extra;
 use crate::{message::Message, time::Time};
 
 /// A message and its history.
@@ -10,16 +11,28 @@ pub(super) struct Pending {
     pub(super) number: u64,
     /// The attempt that its next delivery will be (DL-3).
     pub(super) attempt: u32,
-    /// Lost links on which it was in flight (RD-4).
+    /// Lost links on which it was in flight: not counted as failures (OC-11).
     pub(super) losses: u32,
+    /// Those of them whose pullers did not come back (RD-4).
+    pub(super) deaths: u32,
     pub(super) tracked: bool,
     pub(super) message: Message,
 }
 
 impl Pending {
+    pub(super) fn fresh(number: u64, tracked: bool, message: Message) -> Self {
+        Self { number, attempt: 1, losses: 0, deaths: 0, tracked, message }
+    }
+
     /// Whether it has to go out alone (RD-4).
     pub(super) fn is_suspect(&self) -> bool {
-        self.losses >= 2
+        self.deaths >= 2
+    }
+
+    /// What goes with it into flight.
+    pub(super) fn extra(&self) -> Extra {
+        let Self { losses, deaths, tracked, .. } = *self;
+        Extra { losses, deaths, tracked, ..Extra::default() }
     }
 
     /// Attempts that failed and were not lost links: what a limit on attempts counts (OC-11).

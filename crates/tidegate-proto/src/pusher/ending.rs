@@ -119,8 +119,10 @@ impl Pusher {
             self.phase = Phase::Aborted;
         }
         let mut all: Vec<(Pending, bool)> = self.backlog.take_all().into_iter().map(|p| (p, false)).collect();
+        all.extend(self.absent.take_all().map(|pending| (pending, false)));
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
+            link.owed.clear();
             for (mut pending, seen) in link.take_back() {
                 // The attempt under way is the one to report, not the one that will not be made.
                 pending.attempt -= u32::from(seen);

@@ -1,12 +1,16 @@
 //! What is un-acked on one link. The frames that were written are the retained copies of their messages, so that
 //! keeping them costs no second copy, and acking a whole frame costs nothing per message.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 
 use super::Pending;
 use crate::{
+    time::Time,
     violation::{Code, Violation},
     wire::{Sealed, message_span, read_message},
 };
@@ -40,8 +44,11 @@ struct Frame {
     special: bool,
     room: Bytes,
     tail: Option<Bytes>,
-    /// Where it ends among the octets given to the driver; `None` until then.
+    /// Where it ends among the octets given to the driver, and when it was given; `None` until then.
     ends_at: Option<u64>,
+    sent_at: Time,
+    /// A puller has said of some of its messages that they are being worked on.
+    worked_on: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,10 +71,13 @@ impl Entry {
 /// What only few messages have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Extra {
-    /// Lost links on which the message was in flight (RD-4).
+    /// Lost links on which the message was in flight, and those whose pullers did not come back (RD-4).
     pub(super) losses: u32,
+    pub(super) deaths: u32,
     /// Somebody waits for its outcome.
     pub(super) tracked: bool,
+    /// When the puller has last said that it is being worked on (OC-13).
+    pub(super) working_at: Time,
 }
 
 /// What a settling took out of flight.
@@ -117,12 +127,12 @@ impl Flight {
     }
 
     /// The frame that begins with `first_id` has been given to the driver and ends at this octet.
-    pub(super) fn handed_over(&mut self, first_id: u64, ends_at: u64) {
+    pub(super) fn handed_over(&mut self, now: Time, first_id: u64, ends_at: u64) {
         let index = self.frames.partition_point(|frame| frame.first_id < first_id);
         if let Some(frame) = self.frames.get_mut(index)
             && frame.first_id == first_id
         {
-            frame.ends_at = Some(ends_at);
+            (frame.ends_at, frame.sent_at) = (Some(ends_at), now);
         }
     }
 
@@ -187,6 +197,56 @@ impl Flight {
         self.drop_empty();
     }
 
+    /// The puller works on this delivery (OC-13). One that is settled is passed over.
+    pub(super) fn worked_on(&mut self, now: Time, id: u64) {
+        let index = self.frames.partition_point(|f| f.first_id + f.entries.len() as u64 <= id);
+        let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
+        if frame.entries.get((id - frame.first_id) as usize).is_some_and(Entry::is_live) {
+            (frame.special, frame.worked_on) = (true, true);
+            self.extras.entry(id).or_default().working_at = now;
+        }
+    }
+
+    /// When the first delivery will have been out for `timeout` without an outcome or a sign of work (OC-12).
+    pub(super) fn next_overdue(&self, timeout: Duration) -> Option<Time> {
+        let mut next: Option<Time> = None;
+        for frame in self.sent().filter(|frame| frame.live > 0) {
+            // Frames go out in order, so that a later one is due earlier only if this one is being worked on.
+            if next.is_some_and(|next| next <= frame.sent_at + timeout) {
+                break;
+            }
+            let due = if frame.worked_on {
+                frame.live_ids().map(|id| self.due(frame, id, timeout)).min()
+            } else {
+                Some(frame.sent_at + timeout)
+            };
+            next = next.into_iter().chain(due).min();
+        }
+        next
+    }
+
+    /// Settles what is overdue, and gives the messages back (OC-12).
+    pub(super) fn take_overdue(&mut self, now: Time, timeout: Duration, taken: &mut Taken) {
+        let mut ids = Vec::new();
+        for frame in self.sent().take_while(|frame| frame.sent_at + timeout <= now) {
+            let due = |id: &u64| !frame.worked_on || self.due(frame, *id, timeout) <= now;
+            ids.extend(frame.live_ids().filter(due));
+        }
+        for id in ids {
+            self.settle(id, 1, true, taken);
+        }
+    }
+
+    /// Frames that have been given to the driver.
+    fn sent(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().take_while(|frame| frame.ends_at.is_some())
+    }
+
+    fn due(&self, frame: &Frame, id: u64, timeout: Duration) -> Time {
+        let working_at = self.extras.get(&id).map_or(Time::default(), |extra| extra.working_at);
+        frame.sent_at.max(working_at) + timeout
+    }
+
     fn drop_empty(&mut self) {
         while self.frames.front().is_some_and(|frame| frame.live == 0) {
             self.frames.pop_front();
@@ -214,6 +274,11 @@ impl Flight {
 }
 
 impl Frame {
+    fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
+        let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
+        live.map(|(index, _)| self.first_id + index as u64)
+    }
+
     fn settle_each(
         &mut self,
         range: std::ops::Range<usize>,
@@ -235,8 +300,15 @@ impl Frame {
                     taken.tracked.push(entry.number);
                 }
             } else if let Some((message, attempt)) = read_message(room, tail, entry.at) {
-                let Extra { losses, tracked } = extra;
-                taken.pending.push(Pending { number: entry.number, attempt, losses, tracked, message });
+                let Extra { losses, deaths, tracked, .. } = extra;
+                taken.pending.push(Pending {
+                    number: entry.number,
+                    attempt,
+                    losses,
+                    deaths,
+                    tracked,
+                    message,
+                });
             }
         }
     }

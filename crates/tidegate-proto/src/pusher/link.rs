@@ -8,12 +8,13 @@ use super::{
     PusherSettings,
     backlog::Pending,
     flight::{Extra, Flight},
+    grace::LotKey,
     stats::PushLinkStats,
 };
 use crate::{
     credit::Spending,
     links::LinkId,
-    message::Message,
+    message::{InstanceId, Message},
     session::Session,
     time::Time,
     wire::{self, OpenBatch, Sealed, v1},
@@ -27,6 +28,17 @@ pub(super) enum Alone {
     Kept,
     /// Such a message is in flight on it.
     Used,
+}
+
+/// What a link leaves.
+pub(super) struct Parting {
+    pub(super) puller: InstanceId,
+    /// The puller has not said that it goes.
+    pub(super) may_return: bool,
+    /// What it was owed and has not been sent.
+    pub(super) owed: VecDeque<LotKey>,
+    /// As [`PushLink::take_back`] gives it.
+    pub(super) un_acked: Vec<(Pending, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +58,8 @@ pub(super) struct PushLink {
     pub(super) end_due: bool,
     pub(super) in_ring: bool,
     pub(super) alone: Alone,
+    /// Lots of messages that go to this link before anything else: its puller had them on a lost link (RD-8).
+    pub(super) owed: VecDeque<LotKey>,
     /// An outcome has come: a reconnect may be quick again (RD-6).
     pub(super) proven: bool,
     pub(super) stats: PushLinkStats,
@@ -75,6 +89,7 @@ impl PushLink {
             end_due: false,
             in_ring: false,
             alone: Alone::No,
+            owed: VecDeque::new(),
             proven: false,
             stats,
         }
@@ -98,8 +113,13 @@ impl PushLink {
             && self.skip.is_none() // a Skip must go out before what comes after it
     }
 
+    /// Whether its puller can be sent what it had before (RD-8).
+    pub(super) fn takes_owed(&self) -> bool {
+        self.session.is_open() && !self.leaving
+    }
+
     pub(super) fn is_eligible(&self, settings: &PusherSettings) -> bool {
-        self.alone == Alone::No && self.is_able(settings)
+        self.alone == Alone::No && self.owed.is_empty() && self.is_able(settings)
     }
 
     /// Spends credit on a message and encodes it into the open batch.
@@ -177,7 +197,7 @@ impl PushLink {
             if let Some(tail) = sealed.tail {
                 self.session.put(now, out, tail);
             }
-            self.flight.handed_over(first_id, self.session.taken_octets());
+            self.flight.handed_over(now, first_id, self.session.taken_octets());
         }
         self.handed = self.credit.next_id();
         if let Some(skip) = self.skip.take() {
@@ -196,6 +216,17 @@ impl PushLink {
         // A second recall before the first Skip is out: the puller breaks RC-2; one Skip answers both (LM-2).
         let bytes = self.skip.take().map_or(0, |skip| skip.bytes).saturating_add(bytes);
         self.skip = Some(v1::Skip { next_id, bytes });
+    }
+
+    /// The link takes no further part.
+    pub(super) fn part(&mut self) -> Parting {
+        self.alone = Alone::No;
+        Parting {
+            puller: self.session.peer.instance,
+            may_return: !self.leaving && self.session.is_interrupted(),
+            owed: std::mem::take(&mut self.owed),
+            un_acked: self.take_back(),
+        }
     }
 
     /// Takes back what is un-acked: the message with the history that the loss gives it, and whether it may have been seen (RD-3).

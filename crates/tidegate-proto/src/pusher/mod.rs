@@ -4,12 +4,14 @@
 //! send ──► backlog (fresh) ──► link: batch ──► driver
 //!            ▲ returned, delayed, suspects │
 //!            └──────── nack, release, loss ┘──► acked / rejected
+//!  absent: lost, its puller may come back ─► that puller's new link, or returned
 //! ```
 //! With credit at hand and nothing in the backlog, a message goes from `send` straight into a link's batch.
 
 mod backlog;
 mod ending;
 mod flight;
+mod grace;
 mod link;
 mod placing;
 mod receive;
@@ -25,6 +27,7 @@ use self::{
     backlog::{Backlog, Pending},
     ending::Phase,
     flight::Extra,
+    grace::Absent,
     link::PushLink,
 };
 pub use self::{
@@ -125,6 +128,8 @@ pub struct Pusher {
     /// Links that take part in the round-robin, in turn (RR-1).
     ring: VecDeque<LinkId>,
     backlog: Backlog,
+    /// What was lost with pullers that may come back (RD-8).
+    absent: Absent,
     /// Rooms in the backlog that are promised to permits.
     reserved: usize,
     next_number: u64,
@@ -151,6 +156,7 @@ impl Pusher {
             slots: BTreeMap::new(),
             ring: VecDeque::new(),
             backlog: Backlog::default(),
+            absent: Absent::default(),
             reserved: 0,
             next_number: 0,
             phase: Phase::Open,
@@ -193,7 +199,7 @@ impl Pusher {
                 return None;
             }
             let message = std::mem::take(message);
-            self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked: false, message });
+            self.backlog.push_fresh(Pending::fresh(number, false, message));
         }
         Some(self.accepted(size))
     }
@@ -305,9 +311,9 @@ impl Pusher {
 
     fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
         let (number, size) = (self.next_number, message.size());
-        let extra = Extra { losses: 0, tracked };
+        let extra = Extra { tracked, ..Extra::default() };
         if !(self.backlog.is_empty() && self.place(number, 1, extra, &message)) {
-            self.backlog.push_fresh(Pending { number, attempt: 1, losses: 0, tracked, message });
+            self.backlog.push_fresh(Pending::fresh(number, tracked, message));
         }
         self.accepted(size)
     }
@@ -359,9 +365,11 @@ impl Pusher {
     /// Counts and what is held now.
     #[must_use]
     pub fn stats(&self) -> PushStats {
-        let queued = self.backlog.len() as u64;
+        let awaiting = self.absent.len() as u64;
+        let queued = self.backlog.len() as u64 + awaiting;
         PushStats {
             queued,
+            awaiting,
             delayed: self.backlog.delayed() as u64,
             in_flight: self.unsettled() - queued,
             links: self.links.len() as u64,

@@ -44,6 +44,10 @@ impl Pusher {
 
     /// Puts a link into the ring if it can take messages and is not there (RR-2).
     pub(super) fn refresh(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        if !link.owed.is_empty() {
+            self.serve_owed(id);
+        }
         let Some(link) = self.links.get_mut(id) else { return };
         if !link.in_ring && link.is_eligible(&self.settings) {
             link.in_ring = true;
@@ -55,6 +59,26 @@ impl Pusher {
         }
     }
 
+    /// Sends a link the messages that its puller had before, as far as its credit goes (RD-8).
+    fn serve_owed(&mut self, id: LinkId) {
+        while let Some(link) = self.links.get_mut(id)
+            && link.alone == Alone::No
+            && link.is_able(&self.settings)
+            && let Some(key) = link.owed.front()
+        {
+            match self.absent.pop(*key) {
+                Some(pending) => self.put_pending(id, &pending),
+                None => {
+                    link.owed.pop_front();
+                }
+            }
+        }
+    }
+
+    fn put_pending(&mut self, id: LinkId, pending: &Pending) {
+        self.put(id, pending.number, pending.attempt, pending.extra(), &pending.message);
+    }
+
     /// Hands out what waits, as far as credit goes.
     pub(super) fn pump(&mut self) {
         if self.backlog.has_suspects() {
@@ -62,8 +86,7 @@ impl Pusher {
         }
         while !self.backlog.is_empty() && self.turn().is_some() {
             let Some(pending) = self.backlog.pop() else { return };
-            let Pending { number, attempt, losses, tracked, ref message } = pending;
-            self.place(number, attempt, Extra { losses, tracked }, message);
+            self.place(pending.number, pending.attempt, pending.extra(), &pending.message);
         }
     }
 
@@ -77,8 +100,7 @@ impl Pusher {
         if link.flight.messages() == 0 {
             if let Some(suspect) = self.backlog.pop_suspect() {
                 link.alone = Alone::Used;
-                let Pending { number, attempt, losses, tracked, ref message } = suspect;
-                self.put(id, number, attempt, Extra { losses, tracked }, message);
+                self.put_pending(id, &suspect);
             }
         } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
             && let Some(link) = self.links.get_mut(id)

@@ -4,11 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
-use super::{
-    Pending, Pusher, PusherEvent, Rejected, Settled,
-    flight::Taken,
-    link::{Alone, PushLink},
-};
+use super::{Pending, Pusher, PusherEvent, Rejected, Settled, flight::Taken, link::PushLink};
 use crate::{
     close::LinkEnd,
     links::LinkId,
@@ -69,8 +65,9 @@ impl Pusher {
             Verdict::Nack => {
                 counts.0.nacked += taken.messages;
                 counts.1.nacked += taken.messages;
+                let delay = Duration::from_millis(outcome.delay_ms.into());
                 for pending in taken.pending {
-                    self.failed(now, pending, outcome);
+                    self.failed(now, pending, delay, cut_reason(&outcome.reason));
                 }
             }
             Verdict::Reject => {
@@ -90,16 +87,15 @@ impl Pusher {
     }
 
     /// OC-6, OC-11.
-    fn failed(&mut self, now: Time, mut pending: Pending, outcome: &v1::Outcome) {
+    fn failed(&mut self, now: Time, mut pending: Pending, delay: Duration, reason: &str) {
         let failures = pending.failures();
         let attempts = pending.attempt;
         if self.settings.max_attempts.is_some_and(|most| failures >= most) {
-            let reason = cut_reason(&outcome.reason);
             let reason = format!("attempt {failures} of {failures} failed: {reason}");
             return self.reject(pending, attempts, cut_reason(&reason));
         }
         pending.attempt = pending.attempt.saturating_add(1);
-        let delay = self.retry_delay(failures, Duration::from_millis(outcome.delay_ms.into()));
+        let delay = self.retry_delay(failures, delay);
         self.backlog.push_delayed(now + delay, pending);
     }
 
@@ -117,25 +113,41 @@ impl Pusher {
         }
     }
 
-    /// RD-3, RD-4: what was un-acked on a link goes back.
-    fn take_back(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        link.alone = Alone::No;
-        let all = link.take_back();
-        self.put_back(now, all);
+    /// OC-13: a puller has said what it works on.
+    fn handle_working(&mut self, now: Time, id: LinkId, working: &v1::Working) -> Result<(), Violation> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        let handed = link.handed();
+        working.deliveries.iter().try_for_each(|delivery| link.flight.check(*delivery, 1, handed))?;
+        if self.settings.settle_timeout.is_some() {
+            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery));
+        }
+        Ok(())
     }
 
-    fn put_back(&mut self, now: Time, all: Vec<(Pending, bool)>) {
-        self.stats.returned += all.len() as u64;
-        for (pending, seen) in all {
-            if seen && pending.is_suspect() {
-                let delay = self.retry_delay(pending.losses - 1, Duration::ZERO);
-                self.backlog.push_delayed(now + delay, pending);
-            } else {
-                self.backlog.push_returned(pending);
-            }
+    /// OC-12: what has had no outcome and no sign of work for too long counts as failed.
+    fn time_out(&mut self, now: Time, id: LinkId) {
+        let Some(timeout) = self.settings.settle_timeout else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
+        let mut taken = Taken::default();
+        link.flight.take_overdue(now, timeout, &mut taken);
+        if taken.messages == 0 {
+            return;
         }
+        self.stats.timed_out += taken.messages;
+        for pending in taken.pending {
+            self.failed(now, pending, Duration::ZERO, &format!("no outcome within {timeout:?}"));
+        }
+        self.release_alone(id);
         self.pump();
+        self.check_drained(now);
+    }
+
+    /// The link takes no further part: what was un-acked on it goes back (RD-3).
+    fn take_back(&mut self, now: Time, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            let parting = link.part();
+            self.part_with(now, parting);
+        }
     }
 
     fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
@@ -177,6 +189,7 @@ impl Machine for Pusher {
         if let Some(end) = self.farewell() {
             self.say_goodbye(now, id, end); // ST-3
         }
+        self.welcome_back(now, id);
         Ok(id)
     }
 
@@ -192,6 +205,7 @@ impl Machine for Pusher {
                     Ok(())
                 }
                 Some(Body::Ack(ack)) => self.handle_ack(now, id, &ack),
+                Some(Body::Working(working)) => self.handle_working(now, id, &working),
                 Some(other) if !link.session.is_ending() => {
                     let name = match other {
                         Body::Hello(_) => "a second Hello",
@@ -257,7 +271,10 @@ impl Machine for Pusher {
     }
 
     fn deadline(&self, id: LinkId) -> Option<Time> {
-        self.links.get(id).map(|link| link.session.deadline())
+        let link = self.links.get(id)?;
+        let overdue = self.settings.settle_timeout.filter(|_| link.session.is_open());
+        let overdue = overdue.and_then(|timeout| link.flight.next_overdue(timeout));
+        Some(overdue.map_or(link.session.deadline(), |at| at.min(link.session.deadline())))
     }
 
     fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
@@ -265,6 +282,7 @@ impl Machine for Pusher {
         if let Err(violation) = link.session.advance(now, progress) {
             self.violated(now, id, violation);
         }
+        self.time_out(now, id);
         self.refresh(id);
     }
 
@@ -275,8 +293,8 @@ impl Machine for Pusher {
     fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
         // Removed before its messages go back: they must not go to it again.
         let mut link = self.links.remove(id)?;
-        let all = link.take_back();
-        self.put_back(now, all);
+        let parting = link.part();
+        self.part_with(now, parting);
         if let Some((slot, _)) = link.session.peer.slot {
             let key = (link.session.peer.instance, slot);
             if self.slots.get(&key) == Some(&id) {
@@ -291,11 +309,12 @@ impl Machine for Pusher {
     }
 
     fn socket_deadline(&self) -> Option<Time> {
-        self.backlog.next_delayed()
+        self.backlog.next_delayed().into_iter().chain(self.absent.next_over()).min()
     }
 
     fn advance_socket(&mut self, now: Time) {
         self.backlog.wake_delayed(now);
+        self.give_up_absent(now);
         self.pump();
     }
 

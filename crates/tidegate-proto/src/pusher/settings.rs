@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::{handshake::HEARTBEAT, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
 
+/// Messages do not wait longer than this for a puller that may never come back.
+const MAX_GRACE: Duration = Duration::from_secs(3_600);
+/// A shorter time would be over before an outcome can be here.
+const MIN_SETTLE_TIMEOUT: Duration = Duration::from_millis(1);
+
 /// Bounds and times of a [`crate::Pusher`]. `Default` gives the values of SPEC.md §12.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -34,6 +39,12 @@ pub struct PusherSettings {
     pub retry_longest: Duration,
     /// The longest delay that a puller may ask for (OC-6).
     pub max_nack_delay: Duration,
+    /// How long the messages of a lost link wait for the same puller to come back, before they go elsewhere. 0: not at all
+    /// (RD-8).
+    pub grace: Duration,
+    /// Without an outcome or a sign of work for so long after it was sent, a delivery counts as failed, and its message is
+    /// sent again; `None`: never (OC-12).
+    pub settle_timeout: Option<Duration>,
     /// Links open at once (HS-12).
     pub max_links: usize,
     /// We are heard from at least this often (LV-1). 100 ms to 60 s.
@@ -59,6 +70,8 @@ impl Default for PusherSettings {
             retry_first: Duration::from_millis(100),
             retry_longest: Duration::from_secs(30),
             max_nack_delay: Duration::from_secs(300),
+            grace: Duration::from_secs(1),
+            settle_timeout: None,
             max_links: 10_000,
             heartbeat: Duration::from_secs(2),
             write_stall: Duration::from_secs(1),
@@ -90,6 +103,10 @@ impl PusherSettings {
         ok(self.max_attempts != Some(0), "max_attempts", &self.max_attempts, "at least 1, or no limit")?;
         let longest = self.retry_longest;
         ok(self.retry_first <= longest, "retry_first", &self.retry_first, "at most retry_longest")?;
+        ok(self.grace <= MAX_GRACE, "grace", &self.grace, "at most 1 h")?;
+        let timeout = self.settle_timeout;
+        let fits = timeout.is_none_or(|time| time >= MIN_SETTLE_TIMEOUT);
+        ok(fits, "settle_timeout", &timeout, "at least 1 ms, or none")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
         check_times(self.heartbeat, self.close_wait)?;
         let stall = self.write_stall;

@@ -26,6 +26,8 @@ pub struct PushStats {
     pub redelivered: u64,
     /// Messages that were un-acked on a link when it was lost.
     pub returned: u64,
+    /// Deliveries that had no outcome in time (OC-12).
+    pub timed_out: u64,
     /// Deliveries made, repeats included.
     pub sent: u64,
     /// Links that have been opened, and those that were lost without a Close.
@@ -34,10 +36,12 @@ pub struct PushStats {
     pub links_broken: u64,
     /// Links open now.
     pub links: u64,
-    /// Held and given to no puller: new, returned and delayed.
+    /// Held and given to no puller: new, returned, delayed and awaiting.
     pub queued: u64,
     /// Of those, waiting to be retried.
     pub delayed: u64,
+    /// Of those, waiting for the puller that they were lost with to come back (RD-8).
+    pub awaiting: u64,
     /// Delivered, no outcome yet.
     pub in_flight: u64,
     /// Octets of all messages held.

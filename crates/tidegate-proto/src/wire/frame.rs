@@ -26,6 +26,8 @@ pub enum Body {
     End,
     /// The last frame.
     Close(v1::Close),
+    /// Deliveries that are still being worked on.
+    Working(v1::Working),
     /// A frame of a later version: no effect (GR-1).
     Unknown,
 }
@@ -54,6 +56,7 @@ pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
         Some(Wire::Pong(pong)) => Body::Pong(pong),
         Some(Wire::End(_)) => Body::End,
         Some(Wire::Close(close)) => Body::Close(close),
+        Some(Wire::Working(working)) => Body::Working(working),
     })
 }
 

@@ -12,7 +12,7 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/tidegate.v1.rs"));
 }
 
-pub use deliver::{Batch, Cursor, Item, OpenBatch, Sealed, message_span, read_message};
+pub use deliver::{Batch, Cursor, Item, Numbers, OpenBatch, Sealed, message_span, read_message};
 pub use frame::{Body, cut_reason, decode, encode};
 pub use preface::{PREFACE, check_preface, resembles};
 pub use reader::{FrameReader, Progress};

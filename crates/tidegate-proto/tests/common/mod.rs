@@ -259,7 +259,7 @@ impl World {
         for puller in &self.pullers {
             let s = puller.stats();
             let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(s.received, settled + s.in_flight + s.queued, "{s:?}");
+            assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "{s:?}");
             let links = puller.link_stats();
             let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
             assert_eq!(s.committed, committed, "committed, by links: {s:?}");

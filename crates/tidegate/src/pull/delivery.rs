@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidegate_proto::{Headers, Lot, Message, MessageId, Received, Verdict};
 
 use super::state::{Home, PullMachine};
-use crate::shared::Shared;
+use crate::shared::{Inner, Shared};
 
 /// A delivery: exactly one attempt to have a message processed. Give it an outcome with [`ack`](Self::ack),
 /// [`nack`](Self::nack), [`reject`](Self::reject) or [`release`](Self::release), in any order and from any task.
@@ -121,19 +121,31 @@ impl Delivery {
         self.settle(&Verdict::Release);
     }
 
-    /// Whether its link is gone: an outcome would reach nobody, and the message goes, or has gone, to another puller.
-    #[must_use]
-    pub fn is_orphaned(&self) -> bool {
-        let link = self.received.link();
-        self.shared().is_none_or(|shared| !shared.with(|inner| inner.machine.is_open(link)))
+    /// It is still being worked on: a settle time-out of the pusher ([`crate::PushBuilder::settle_timeout`]) begins anew.
+    /// Does not wait, and does nothing if the link is gone (SPEC OC-13).
+    pub fn working(&self) {
+        if let Some(shared) = self.shared() {
+            shared.with(|inner| inner.machine.working(self.received.link(), self.received.delivery()));
+        }
     }
 
-    /// Waits until its link is gone. Cancel safe.
+    /// Whether its link is gone, so that an outcome would reach nobody now. The pusher sends the message again: to this puller,
+    /// if that is back in time, and then this delivery is no orphan any more (SPEC RD-8, RD-9); otherwise to another one. An outcome
+    /// given meanwhile is remembered.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.shared().is_none_or(|shared| !shared.with(|inner| self.is_reachable(inner)))
+    }
+
+    /// Waits until [`Self::is_orphaned`] is true. Cancel safe.
     pub async fn orphaned(&self) {
-        let link = self.received.link();
         if let Some(shared) = self.shared() {
-            shared.until(|inner| (!inner.machine.is_open(link)).then_some(())).await;
+            shared.until(|inner| (!self.is_reachable(inner)).then_some(())).await;
         }
+    }
+
+    fn is_reachable(&self, inner: &Inner<PullMachine>) -> bool {
+        inner.machine.is_reachable(self.received.link(), self.received.delivery())
     }
 
     /// Every link that is driven has a home.

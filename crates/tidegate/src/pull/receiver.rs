@@ -281,6 +281,16 @@ impl Lent<'_> {
         self.item.attempt
     }
 
+    /// It is still being worked on: as [`crate::Delivery::working`].
+    pub fn working(&self) {
+        let (key, id) = (self.receiver.key, self.item.id);
+        self.receiver.pull.shared().with(|inner| {
+            if let Some(lending) = inner.state.lendings.get(&key) {
+                inner.machine.working(lending.link, id);
+            }
+        });
+    }
+
     /// Processed.
     #[inline]
     pub fn ack(mut self) {

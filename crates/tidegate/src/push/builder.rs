@@ -73,6 +73,23 @@ impl PushBuilder {
         self
     }
 
+    /// How long the messages of a lost link wait for the same puller to come back before they go to another one. A link that
+    /// breaks between living processes then makes no work run twice; when a puller has died, its messages wait for so long.
+    /// 0: not at all; at most 1 h. Default: 1 s (SPEC RD-8).
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.settings.grace = time;
+        self
+    }
+
+    /// A delivery without an outcome for so long, and without a word that it is being worked on ([`crate::Delivery::working`]),
+    /// counts as a failed attempt, and its message goes out again: a worker that is stuck does not keep it for ever. The
+    /// time includes that in which it waits behind others of the puller's window. Work that goes on after all runs twice.
+    /// At least 1 ms. Default: none (SPEC OC-12).
+    pub fn settle_timeout(mut self, time: Option<Duration>) -> Self {
+        self.settings.settle_timeout = time;
+        self
+    }
+
     /// Without progress in writing for so long, a link gets no more messages until there is some. Default: 1 s.
     pub fn write_stall(mut self, time: Duration) -> Self {
         self.settings.write_stall = time;

@@ -7,10 +7,12 @@
 //! Message: headers 0x0a, gap 0x10, attempt 0x18, tracked 0x20, payload 0x2a; Header: name 0x0a, value 0x12.
 
 mod fields;
+mod numbers;
 mod read;
 mod write;
 
 pub use self::{
+    numbers::Numbers,
     read::{Batch, Cursor, Item},
     write::{OpenBatch, Sealed, message_span, read_message},
 };

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::fields::{Fields, Unread, delimited, skip_unknown};
+use super::{
+    fields::{Fields, Unread, delimited, skip_unknown},
+    numbers::{Numbers, Steps},
+};
 use crate::{
     message::{Headers, Message},
     violation::{Code, Violation},
@@ -192,6 +195,10 @@ pub struct Batch {
     pub octets: Bytes,
     /// At its first message.
     pub cursor: Cursor,
+    /// The numbers of its messages.
+    pub numbers: Numbers,
+    /// Whether some of its messages have been attempted before.
+    pub repeats: bool,
 }
 
 impl Batch {
@@ -211,14 +218,14 @@ impl Batch {
     /// The first rule that does not hold.
     pub fn parse(deliver: Bytes, max_message: u64) -> Result<Self, Violation> {
         let odd = match scan(&deliver, max_message) {
-            Ok(cursor) => return Ok(Self { octets: deliver, cursor }),
+            Ok(found) => return Ok(found.batch(deliver)),
             Err(Unread::Wrong(violation)) => return Err(violation),
             Err(Unread::Odd) => v1::Deliver::decode(deliver),
         };
         let plain = odd.map_err(|e| Violation::malformed(format!("not a Deliver: {e}")))?.encode_to_vec();
         let plain = Bytes::from(plain);
         match scan(&plain, max_message) {
-            Ok(cursor) => Ok(Self { octets: plain, cursor }),
+            Ok(found) => Ok(found.batch(plain)),
             Err(Unread::Wrong(violation)) => Err(violation),
             Err(Unread::Odd) => Err(Violation::malformed("a group")),
         }
@@ -244,9 +251,11 @@ struct Found {
     offset: i128,
     lowest: i128,
     highest: i128,
+    steps: Steps,
+    repeats: bool,
 }
 
-fn scan(deliver: &[u8], max_message: u64) -> Result<Cursor, Unread> {
+fn scan(deliver: &[u8], max_message: u64) -> Result<Found, Unread> {
     let mut found = Found::default();
     let mut at = 0;
     while at < deliver.len() {
@@ -277,9 +286,10 @@ impl Found {
             let detail = format!("a message has {} octets, but max_message is {max_message}", fields.size);
             return Err(Unread::Wrong(Violation::new(Code::MessageSize, "DL-4", detail)));
         }
-        if fields.gap != 0 {
+        if fields.gap | self.steps.usual_gap() != 0 {
             self.jump(fields.gap)?;
         }
+        self.repeats |= fields.attempt > 1;
         self.count += 1;
         self.last_size = fields.size;
         self.size += fields.size;
@@ -298,11 +308,20 @@ impl Found {
         let after = self.offset + i128::from(self.count);
         self.highest = self.highest.max(before).max(after);
         self.lowest = self.lowest.min(after);
+        self.steps.step(self.count, after, gap);
         Ok(())
     }
 
-    fn check(self) -> Result<Cursor, Unread> {
+    /// The batch, once [`Self::check`] has passed.
+    fn batch(self, octets: Bytes) -> Batch {
         let Self { first_id, first_number, count, size, last_size, .. } = self;
+        let cursor =
+            Cursor { at: 0, next_id: first_id, next_number: first_number, left: count, size, last_size };
+        Batch { octets, cursor, numbers: self.steps.numbers(first_number, count), repeats: self.repeats }
+    }
+
+    fn check(self) -> Result<Self, Unread> {
+        let Self { first_id, first_number, count, .. } = self;
         if count == 0 {
             let detail = "a Deliver without messages";
             return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-6", detail)));
@@ -317,6 +336,6 @@ impl Found {
             let detail = "delivery ids overflow";
             return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-1", detail)));
         }
-        Ok(Cursor { at: 0, next_id: first_id, next_number: first_number, left: count, size, last_size })
+        Ok(self)
     }
 }

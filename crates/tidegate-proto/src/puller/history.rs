@@ -1,0 +1,158 @@
+//! What a pusher might send again if its link were lost: deliveries without an outcome, and outcomes of which it is not
+//! certain that they have arrived. Costs something for each batch and each Ack, and nothing for each message.
+
+use std::collections::VecDeque;
+
+use crate::wire::{Numbers, v1};
+
+/// The deliveries of one link, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct History {
+    /// The numbers of what came, by batch.
+    batches: VecDeque<Past>,
+    /// Batches in `batches` of which nothing is open.
+    closed: usize,
+    /// Runs of numbers in `batches`.
+    runs: usize,
+    /// Delivered, and no outcome has been sent: ranges `(first, end)`, in order.
+    unsettled: VecDeque<(u64, u64)>,
+    /// Outcomes of which it is not certain that they have arrived.
+    sent: VecDeque<Sent>,
+    /// Ranges in `sent`.
+    ranges: usize,
+    /// The message limit of the last Ack.
+    told_limit: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Past {
+    first_id: u64,
+    numbers: Numbers,
+    /// How many are unsettled, or have an outcome that may not have arrived.
+    open: u64,
+}
+
+impl Past {
+    fn end(&self) -> u64 {
+        self.first_id + self.numbers.len()
+    }
+}
+
+/// The outcomes of one Ack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sent {
+    /// The limit before this Ack: a delivery with this id or a later one shows that the Ack, or a later one, has arrived.
+    limit_before: u64,
+    /// Where it ends among the octets of the link.
+    ends_at: u64,
+    outcomes: Vec<v1::Outcome>,
+}
+
+impl History {
+    /// A batch has come. With more than `limit` runs, the oldest batches are forgotten.
+    pub(super) fn arrived(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
+        let end = first_id + numbers.len();
+        match self.unsettled.back_mut() {
+            Some((_, last)) if *last == first_id => *last = end,
+            _ => self.unsettled.push_back((first_id, end)),
+        }
+        self.runs += numbers.runs();
+        self.batches.push_back(Past { first_id, open: numbers.len(), numbers });
+        while self.runs > limit
+            && let Some(past) = self.batches.pop_front()
+        {
+            self.runs -= past.numbers.runs();
+            self.closed -= usize::from(past.open == 0);
+        }
+    }
+
+    /// An Ack has been sent. With more than `limit` ranges, the oldest are forgotten.
+    pub(super) fn told(
+        &mut self,
+        outcomes: Vec<v1::Outcome>,
+        message_limit: u64,
+        ends_at: u64,
+        limit: usize,
+    ) {
+        let limit_before = std::mem::replace(&mut self.told_limit, message_limit);
+        if outcomes.is_empty() {
+            return;
+        }
+        for outcome in &outcomes {
+            self.settled(outcome.first, outcome.first + outcome.count);
+        }
+        self.ranges += outcomes.len();
+        self.sent.push_back(Sent { limit_before, ends_at, outcomes });
+        while self.ranges > limit {
+            self.close_oldest();
+        }
+    }
+
+    fn settled(&mut self, first: u64, end: u64) {
+        let index = self.unsettled.partition_point(|(_, to)| *to <= first);
+        let Some((from, to)) = self.unsettled.get_mut(index) else { return };
+        let (before, after) = ((*from, first), (end, *to));
+        match (before.0 < before.1, after.0 < after.1) {
+            (false, false) => {
+                self.unsettled.remove(index);
+            }
+            (false, true) => *from = end,
+            (true, false) => *to = first,
+            (true, true) => {
+                *to = first;
+                self.unsettled.insert(index + 1, after);
+            }
+        }
+    }
+
+    /// Deliveries below `end` have come, and the peer has read so many octets: Acks before have arrived.
+    pub(super) fn proven(&mut self, end: u64, octets: u64) {
+        while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= octets) {
+            self.close_oldest();
+        }
+    }
+
+    fn close_oldest(&mut self) {
+        let Some(sent) = self.sent.pop_front() else { return };
+        self.ranges -= sent.outcomes.len();
+        for outcome in sent.outcomes {
+            let (first, end) = (outcome.first, outcome.first + outcome.count);
+            let mut index = self.batches.partition_point(|past| past.end() <= first);
+            while let Some(past) = self.batches.get_mut(index).filter(|past| past.first_id < end) {
+                past.open -= end.min(past.end()) - first.max(past.first_id);
+                self.closed += usize::from(past.open == 0);
+                index += 1;
+            }
+        }
+        while let Some(past) = self.batches.front().filter(|past| past.open == 0) {
+            self.runs -= past.numbers.runs();
+            self.closed -= 1;
+            self.batches.pop_front();
+        }
+        if self.closed * 2 > self.batches.len() + 16 {
+            let runs = &mut self.runs;
+            self.batches.retain(|past| {
+                *runs -= if past.open == 0 { past.numbers.runs() } else { 0 };
+                past.open > 0
+            });
+            self.closed = 0;
+        }
+    }
+
+    /// The ids of deliveries without an outcome.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
+        self.unsettled.iter().flat_map(|(from, to)| *from..*to)
+    }
+
+    /// Takes the outcomes that may not have arrived.
+    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = v1::Outcome> + use<> {
+        self.ranges = 0;
+        std::mem::take(&mut self.sent).into_iter().flat_map(|sent| sent.outcomes)
+    }
+
+    /// The message number of a delivery, if it is remembered.
+    pub(super) fn number(&self, id: u64) -> Option<u64> {
+        let past = self.batches.get(self.batches.partition_point(|past| past.end() <= id))?;
+        past.numbers.get(id.checked_sub(past.first_id)?)
+    }
+}

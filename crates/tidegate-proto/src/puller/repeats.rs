@@ -1,0 +1,125 @@
+//! A lost link, and what comes again after it (RD-5, RD-9).
+
+use std::collections::BTreeSet;
+
+use super::{
+    Puller, Verdict,
+    memory::{Joined, Repeat},
+};
+use crate::{
+    links::LinkId,
+    message::MessageId,
+    wire::{Batch, v1, v1::Verdict as Wire},
+};
+
+impl<H: Clone + Default> Puller<H> {
+    /// No outcome can reach the pusher over this link any more: it will send these messages again. Those that nobody has
+    /// begun are dropped (RD-5); the others are remembered (RD-9).
+    pub(super) fn forsake(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let queued: Vec<_> = link.queued_ids().collect();
+        let dropped = link.drop_inbox();
+        self.queued -= dropped;
+        self.stats.dropped += dropped;
+        if std::mem::replace(&mut link.forsaken, true) {
+            return;
+        }
+        let joined: BTreeSet<u64> = self.memory.part(id).into_iter().collect();
+        self.stats.dropped += joined.len() as u64;
+        if self.leaving || link.ended || link.session.peer_is_gone() {
+            return;
+        }
+        let instance = link.session.peer.instance;
+        let mut history = std::mem::take(&mut link.history);
+        let name = |history: &super::history::History, id| {
+            history.number(id).map(|number| MessageId { instance, number })
+        };
+        // Outcomes that wait to be sent are as good as those that were sent and have not arrived.
+        let waiting = link.outcomes.peek();
+        let told: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
+        let mut settled = BTreeSet::new();
+        for outcome in told {
+            let verdict = verdict(&outcome);
+            for id in outcome.first..outcome.first + outcome.count {
+                settled.insert(id);
+                if let (Some(message), Some(verdict)) = (name(&history, id), &verdict) {
+                    self.memory.done(message, verdict.clone());
+                }
+            }
+        }
+        let waits = |id: u64| queued.iter().any(|(first, count)| (*first..first + count).contains(&id));
+        for delivery in history.unsettled() {
+            if !settled.contains(&delivery)
+                && !joined.contains(&delivery)
+                && !waits(delivery)
+                && let Some(message) = name(&history, delivery)
+            {
+                self.memory.orphan((id, delivery), message);
+            }
+        }
+    }
+
+    /// Outcomes for deliveries of a link that is lost: they go to the deliveries of the same messages that have come since,
+    /// or are kept for when they come.
+    pub(super) fn settle_orphans(&mut self, link: LinkId, first: u64, count: u64, verdict: &Verdict) -> bool {
+        let mut due = false;
+        self.stats.dropped += count;
+        for id in first..first + count {
+            if let Some(Joined { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
+                due |= self.settle_open(link, id, 1, size, tracked, verdict).unwrap_or_default();
+            }
+        }
+        due
+    }
+
+    /// Takes a batch in which some messages are known: those that are done are answered, those that are being worked on
+    /// are joined to that, and the others go into the inbox.
+    pub(super) fn sift(&mut self, id: LinkId, batch: Batch) {
+        let Some(link) = self.links.get(id) else { return };
+        let instance = link.session.peer.instance;
+        let mut rest = batch.cursor;
+        // The messages since the last known one.
+        let (mut run, mut length, mut size) = (rest, 0, 0);
+        loop {
+            let before = rest;
+            let item = rest.next(&batch.octets);
+            let repeat = match &item {
+                Some(item) if item.attempt > 1 => {
+                    let message = MessageId { instance, number: item.number };
+                    let size = item.size.into();
+                    let here = Joined { link: id, id: item.id, size, tracked: item.is_tracked() };
+                    self.memory.repeated(message, here)
+                }
+                Some(_) => Repeat::Unknown,
+                None => Repeat::Joined, // the end of the last run
+            };
+            if item.is_some() && matches!(repeat, Repeat::Unknown) {
+                (length, size) = (length + 1, size + (before.size() - rest.size()));
+                continue;
+            }
+            if length > 0
+                && let Some(link) = self.links.get_mut(id)
+            {
+                run.shorten(length, size);
+                self.queued += length;
+                link.push(id, batch.octets.clone(), run);
+            }
+            (run, length, size) = (rest, 0, 0);
+            let Some(item) = item else { return };
+            self.stats.repeats += 1;
+            if let Repeat::Done(verdict) = repeat {
+                self.answered += 1;
+                self.settle_open(id, item.id, 1, item.size.into(), item.is_tracked(), &verdict);
+            }
+        }
+    }
+}
+
+/// The verdict of an outcome that is final.
+fn verdict(outcome: &v1::Outcome) -> Option<Verdict> {
+    match Wire::try_from(outcome.verdict) {
+        Ok(Wire::Ack) => Some(Verdict::Ack),
+        Ok(Wire::Reject) => Some(Verdict::Reject { reason: outcome.reason.clone() }),
+        _ => None,
+    }
+}

@@ -1,0 +1,408 @@
+//! A link that breaks between living processes: nothing is lost, and nothing runs twice (RD-8, RD-9). And workers that
+//! are stuck, or say that they are not (OC-12, OC-13).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use std::time::Duration;
+
+use common::{SECOND, World, outcome, peer, puller, pusher, sent, text};
+use tidegate_proto::{
+    Code, Machine, Role, Verdict, Window,
+    wire::{Body, v1},
+};
+
+/// A pusher and two pullers; the first has a link, and these messages are on it.
+fn world(messages: usize, window: u64) -> (World, usize) {
+    let pullers = vec![puller(|s| s.window = Window::messages(window)), puller(|_| ())];
+    let mut w = World::new(vec![pusher(|_| ())], pullers);
+    let wire = w.join(0, 0);
+    w.settle();
+    for i in 0..messages {
+        w.send(0, &i.to_string());
+    }
+    (w, wire)
+}
+
+#[test]
+fn rd_8_messages_of_a_lost_link_wait_for_their_puller_and_then_go_elsewhere() {
+    // RD-8, RD-4
+    let (mut w, wire) = world(3, 10);
+    w.join(0, 1);
+    w.settle();
+    w.cut(wire);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.awaiting, stats.queued, stats.in_flight), (3, 3, 0));
+    w.pass(SECOND * 99 / 100);
+    assert!(w.ack_all(1).is_empty(), "they wait");
+    w.pass(SECOND / 100);
+    let all = w.ack_all(1);
+    assert_eq!(all, ["0", "1", "2"].map(|text| (text.to_owned(), 2)));
+    assert_eq!(w.pushers[0].stats().awaiting, 0);
+}
+
+#[test]
+fn rd_8_a_puller_that_comes_back_in_time_gets_its_messages_before_anything_new() {
+    // RD-8
+    let (mut w, wire) = world(2, 10);
+    w.cut(wire);
+    w.send(0, "new");
+    w.pass(SECOND / 2);
+    w.join(0, 0);
+    w.settle();
+    let all = w.ack_all(0);
+    assert_eq!(all, [("0", 2), ("1", 2), ("new", 1)].map(|(text, attempt)| (text.to_owned(), attempt)));
+}
+
+#[test]
+fn rd_8_a_return_gives_the_grace_once_more_and_no_third_time() {
+    // RD-8: back, without credit, and lost again.
+    let (mut w, wire) = world(1, 10);
+    w.cut(wire);
+    w.pass(SECOND / 2);
+    let now = w.now;
+    let back = w.pushers[0].open(now, peer(Role::Puller, 100, Some((50, 1)))).unwrap();
+    w.join(0, 1);
+    w.pass(SECOND / 2 + SECOND / 4);
+    assert_eq!(w.pushers[0].stats().awaiting, 1, "0.75 s after the return");
+    let now = w.now;
+    w.pushers[0].lost(now, back, "cut");
+    let now = w.now;
+    w.pushers[0].open(now, peer(Role::Puller, 100, Some((50, 2)))).unwrap();
+    w.pass(SECOND / 4);
+    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first return");
+}
+
+#[test]
+fn rd_8_there_is_no_grace_for_a_puller_that_goes_or_breaks_rules() {
+    // RD-8
+    let (mut w, wire) = world(2, 10);
+    w.join(0, 1);
+    w.settle();
+    let (link, now) = (w.push_link(wire), w.now);
+    let wrong = common::ack(vec![outcome(9, 1, v1::Verdict::Ack)], 0, 0);
+    w.pushers[0].receive(now, link, wrong);
+    w.cut(wire);
+    assert_eq!(w.pushers[0].stats().awaiting, 0);
+    w.settle();
+    assert_eq!(w.ack_all(1).len(), 2);
+
+    let (mut w, wire) = world(2, 10);
+    w.join(0, 1);
+    w.settle();
+    let now = w.now;
+    w.pullers[0].abandon(now);
+    w.settle();
+    assert!(!w.wires[wire].open);
+    assert_eq!(w.ack_all(1).len(), 2, "it said that it stops");
+}
+
+#[test]
+fn rd_8_nothing_waits_that_the_puller_cannot_have_seen_and_a_grace_of_0_is_none() {
+    // RD-8, RD-3
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.wires[wire].stuck = true;
+    w.send(0, "unwritten");
+    w.cut(wire);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.awaiting, stats.queued), (0, 1));
+
+    let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    w.cut(wire);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.awaiting, stats.queued), (0, 1));
+}
+
+#[test]
+fn rd_8_an_abort_gives_back_what_waits_as_possibly_processed() {
+    // RD-8, ST-8
+    let (mut w, wire) = world(2, 10);
+    w.cut(wire);
+    let now = w.now;
+    let left = w.pushers[0].abort(now);
+    assert_eq!((left.unsent.len(), left.unacked.len()), (0, 2));
+}
+
+#[test]
+fn rd_9_what_is_done_is_not_run_again_when_its_outcome_was_lost() {
+    // RD-9: the outcomes are given, and the link breaks before they are out.
+    let (mut w, wire) = world(3, 10);
+    for verdict in [Verdict::Ack, Verdict::Reject { reason: "bad".into() }] {
+        let received = w.pullers[0].recv().unwrap();
+        w.pullers[0].settle(&received, &verdict);
+    }
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    assert_eq!(w.ack_all(0), [("2".to_owned(), 2)], "the one that was not begun");
+    let (push, pull) = (w.pushers[0].stats(), w.pullers[0].stats());
+    assert_eq!((push.acked, push.rejected, push.queued, push.in_flight), (2, 1, 0, 0));
+    assert_eq!((pull.repeats, pull.joined, pull.in_flight), (2, 0, 0));
+}
+
+#[test]
+fn rd_9_outcomes_that_were_sent_and_never_arrived_are_remembered() {
+    // RD-9: the Ack leaves the machine and is lost with the connection.
+    let (mut w, wire) = world(2, 10);
+    let received = w.pullers[0].recv().unwrap();
+    w.pullers[0].settle(&received, &Verdict::Ack);
+    let link = w.pull_link(wire);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let now = w.now;
+        told.extend(sent(&mut w.pullers[0], now, link));
+        w.now = w.now + Duration::from_millis(1);
+    }
+    assert!(told.iter().any(|body| matches!(body, Body::Ack(ack) if !ack.outcomes.is_empty())), "{told:?}");
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)]);
+    assert_eq!(w.pushers[0].stats().acked, 2);
+}
+
+#[test]
+fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
+    // RD-9, RD-5
+    let (mut w, wire) = world(2, 10);
+    let held = w.recv(0).unwrap();
+    w.cut(wire);
+    assert!(!w.pullers[0].is_reachable(held.link(), held.delivery()));
+    w.join(0, 0);
+    w.settle();
+    assert!(w.pullers[0].is_reachable(held.link(), held.delivery()), "it has come again");
+    let stats = w.pullers[0].stats();
+    assert_eq!((stats.joined, stats.repeats, stats.queued), (1, 1, 1));
+    let other = w.recv(0).unwrap();
+    assert_eq!(text(&other), "1");
+    assert!(w.recv(0).is_none());
+    w.give(0, other, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 1);
+    w.give(0, held, &Verdict::Ack);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.acked, stats.in_flight, stats.queued), (2, 0, 0));
+    assert_eq!(w.pullers[0].stats().joined, 0);
+}
+
+#[test]
+fn rd_9_it_is_joined_after_every_further_break() {
+    // RD-9, RD-8: a break while the repeat waits for the outcome.
+    let (mut w, mut wire) = world(1, 10);
+    let held = w.recv(0).unwrap();
+    for _ in 0..5 {
+        w.cut(wire);
+        w.pass(SECOND / 2);
+        wire = w.join(0, 0);
+        w.settle();
+        assert!(w.recv(0).is_none());
+    }
+    w.give(0, held, &Verdict::Ack);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.acked, stats.sent, stats.redelivered), (1, 6, 5));
+    assert_eq!(w.pushers[0].stats().delayed, 0, "its puller lives: it is no suspect (RD-4)");
+}
+
+#[test]
+fn rd_9_an_outcome_given_between_two_links_is_told_over_the_next() {
+    // RD-9
+    let (mut w, wire) = world(2, 10);
+    let (first, second) = (w.recv(0).unwrap(), w.recv(0).unwrap());
+    w.cut(wire);
+    w.give(0, first, &Verdict::Ack);
+    w.give(0, second, &Verdict::Nack { delay_ms: 0, reason: String::new() });
+    w.join(0, 0);
+    w.pass(SECOND / 100);
+    assert_eq!(w.pushers[0].stats().acked, 1);
+    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)], "what failed is tried again");
+}
+
+#[test]
+fn rd_9_a_window_of_0_has_credit_for_what_comes_again() {
+    // RD-9, CR-7: nobody waits for a message, for the only worker is busy.
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
+    let wire = w.join(0, 0);
+    w.settle();
+    let now = w.now;
+    w.pullers[0].start_waiting(now);
+    w.send(0, "long");
+    let held = w.recv(0).unwrap();
+    let now = w.now;
+    w.pullers[0].stop_waiting(now);
+    w.settle();
+    w.cut(wire);
+    w.join(0, 0);
+    w.pass(SECOND * 30);
+    let stats = w.pullers[0].stats();
+    assert_eq!((stats.joined, stats.committed), (1, 1), "and none beyond");
+    w.give(0, held, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 1);
+}
+
+#[test]
+fn rd_9_credit_for_what_does_not_come_again_is_taken_back() {
+    // RD-9, CR-7
+    let pullers = vec![puller(|s| s.window = Window::messages(0)), puller(|_| ())];
+    let mut w = World::new(vec![pusher(|_| ())], pullers);
+    let wire = w.join(0, 0);
+    w.settle();
+    let now = w.now;
+    w.pullers[0].start_waiting(now);
+    w.send(0, "long");
+    let _held = w.recv(0).unwrap();
+    let now = w.now;
+    w.pullers[0].stop_waiting(now);
+    w.cut(wire);
+    w.join(0, 1);
+    w.pass(SECOND * 2);
+    assert_eq!(w.ack_all(1), [("long".to_owned(), 2)], "too late");
+    w.join(0, 0);
+    w.pass(SECOND * 2);
+    assert_eq!(w.pullers[0].stats().committed, 0, "the worker is busy, and gets nothing new");
+    w.pass(SECOND * 10);
+    assert!(w.pullers[0].stats().recalls <= 2, "asked once, not again and again");
+}
+
+#[test]
+fn rd_9_without_memory_a_repeat_is_an_attempt_like_any_other() {
+    // RD-9
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.memory = 0)]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    let held = w.recv(0).unwrap();
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    w.give(0, held, &Verdict::Ack);
+    assert_eq!(w.ack_all(0), [("m".to_owned(), 2)]);
+}
+
+#[test]
+fn rd_9_the_memory_is_bounded_and_forgets_the_oldest() {
+    // RD-9, LM-2
+    let mut w =
+        World::new(vec![pusher(|_| ())], vec![puller(|s| (s.memory, s.window) = (4, Window::messages(100)))]);
+    let wire = w.join(0, 0);
+    w.settle();
+    for i in 0..10 {
+        w.send(0, &i.to_string()); // a batch each
+    }
+    while let Some(received) = w.pullers[0].recv() {
+        w.pullers[0].settle(&received, &Verdict::Ack);
+    }
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    let again = w.ack_all(0);
+    assert_eq!(again.len(), 6, "{again:?}");
+    assert_eq!(w.pushers[0].stats().acked, 10);
+}
+
+fn stuck(timeout: Duration) -> World {
+    let mut w = World::new(
+        vec![pusher(|s| s.settle_timeout = Some(timeout))],
+        vec![puller(|s| s.window = Window::messages(1)), puller(|s| s.window = Window::messages(1))],
+    );
+    w.join(0, 0);
+    w.settle();
+    w
+}
+
+#[test]
+fn oc_12_what_a_stuck_worker_sits_on_goes_to_another() {
+    // OC-12, DL-3, OC-3
+    let mut w = stuck(10 * SECOND);
+    w.send(0, "m");
+    let held = w.recv(0).unwrap();
+    w.join(0, 1);
+    w.pass(SECOND * 99 / 10);
+    assert_eq!(w.pushers[0].stats().timed_out, 0);
+    w.pass(SECOND);
+    let again = w.recv(1).expect("it went elsewhere");
+    assert_eq!((again.attempt(), again.id()), (2, held.id()));
+    assert_eq!(w.pushers[0].stats().timed_out, 1);
+    w.give(0, held, &Verdict::Ack);
+    let stats = w.pushers[0].stats();
+    assert_eq!((stats.acked, stats.in_flight), (0, 1), "the late outcome is ignored");
+    w.give(1, again, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 1);
+    assert_eq!((w.pushers[0].links(), w.pushers[0].stats().links_broken), (2, 0));
+}
+
+#[test]
+fn oc_12_a_time_out_of_the_last_attempt_rejects() {
+    // OC-12, OC-11
+    let mut w = World::new(
+        vec![pusher(|s| (s.settle_timeout, s.max_attempts) = (Some(SECOND), Some(2)))],
+        vec![puller(|s| s.window = Window::messages(4))],
+    );
+    w.join(0, 0);
+    w.settle();
+    w.pushers[0].keep_rejected();
+    w.send(0, "m");
+    w.pass(SECOND * 5);
+    let rejected = w.pushers[0].take_rejected().expect("two attempts");
+    assert_eq!((rejected.attempts, w.pushers[0].stats().timed_out), (2, 2));
+    assert!(rejected.reason.contains("no outcome within 1s"), "{}", rejected.reason);
+}
+
+#[test]
+fn oc_13_a_worker_that_says_so_keeps_its_message() {
+    // OC-13
+    let mut w = stuck(10 * SECOND);
+    w.send(0, "m");
+    w.join(0, 1);
+    let held = w.recv(0).unwrap();
+    for _ in 0..10 {
+        w.pass(6 * SECOND);
+        w.pullers[0].working(held.link(), held.delivery());
+        w.settle();
+    }
+    assert_eq!(w.pushers[0].stats().timed_out, 0);
+    w.pass(11 * SECOND);
+    assert_eq!(w.pushers[0].stats().timed_out, 1, "when it says nothing any more");
+}
+
+#[test]
+fn oc_13_a_word_about_one_delivery_is_none_about_its_neighbour() {
+    // OC-13, OC-12: three in one frame.
+    let mut w = World::new(
+        vec![pusher(|s| s.settle_timeout = Some(10 * SECOND))],
+        vec![puller(|s| s.window = Window::messages(10))],
+    );
+    w.join(0, 0);
+    w.settle();
+    for text in ["a", "b", "c"] {
+        w.pushers[0].send(text.into(), false).unwrap();
+    }
+    w.settle();
+    let all: Vec<_> = (0..3).map(|_| w.recv(0).unwrap()).collect();
+    w.pass(5 * SECOND);
+    w.pullers[0].working(all[1].link(), all[1].delivery());
+    w.pass(6 * SECOND);
+    assert_eq!(w.pushers[0].stats().timed_out, 2);
+    w.pass(4 * SECOND);
+    assert_eq!(w.pushers[0].stats().timed_out, 3);
+}
+
+#[test]
+fn oc_13_work_on_what_was_never_sent_closes_the_link() {
+    // OC-13, OC-2
+    let mut w = stuck(SECOND);
+    w.send(0, "m");
+    let (link, now) = (w.push_link(0), w.now);
+    let working = |deliveries: &[u64]| {
+        common::frame(v1::frame::Body::Working(v1::Working { deliveries: deliveries.to_vec() }))
+    };
+    w.pushers[0].receive(now, link, working(&[0, 0, 0]));
+    assert!(common::close_of(&mut w.pushers[0], now, link).is_none());
+    w.pushers[0].receive(now, link, working(&[0, 1]));
+    let close = common::close_of(&mut w.pushers[0], now, link).unwrap();
+    assert_eq!(close.code, i32::from(Code::UnknownDelivery));
+}
