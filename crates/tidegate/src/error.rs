@@ -20,8 +20,13 @@ pub enum BuildError {
     #[error("no endpoint: bind or connect to at least one")]
     NoEndpoint,
     /// There is no tokio runtime here.
-    #[error("no tokio runtime: build() must be called within one, with time and I/O enabled")]
+    #[error(
+        "no tokio runtime: build() must be called within one, with time and I/O enabled, or with io_thread(true)"
+    )]
     NoRuntime,
+    /// The library's own thread could not be started.
+    #[error("cannot start the thread for io_thread(true): {0}")]
+    Thread(io::Error),
     /// An endpoint could not be bound.
     #[error("cannot bind to {endpoint}: {source}")]
     Bind {
@@ -48,6 +53,21 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// A blocking call was refused, because what it would wait for could never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CannotBlock {
+    /// The links of the socket run on a runtime of the application's, and may need the thread that would be blocked.
+    #[error(
+        "a blocking call needs a socket whose links have their own thread: built with io_thread(true) or blocking_build()"
+    )]
+    NoIoThread,
+    /// The thread that would be blocked is the one that runs the links: the call comes from a waker, a log
+    /// subscriber, or the drop of a payload's owner.
+    #[error("a blocking call on the thread that runs the links would stop what it waits for")]
+    OnIoThread,
+}
+
 /// A message was not taken: it is certainly not processed, and comes back with [`SendError::into_message`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +91,14 @@ pub enum SendError {
         /// The last refusal.
         refusal: Box<Refusal>,
     },
+    /// It was not tried: from blocking calls only.
+    #[error("{reason}")]
+    CannotBlock {
+        /// The message.
+        message: Message,
+        /// Why not.
+        reason: CannotBlock,
+    },
 }
 
 impl SendError {
@@ -78,7 +106,10 @@ impl SendError {
     #[must_use]
     pub fn into_message(self) -> Message {
         match self {
-            Self::Closed(message) | Self::Invalid { message, .. } | Self::Refused { message, .. } => message,
+            Self::Closed(message)
+            | Self::Invalid { message, .. }
+            | Self::Refused { message, .. }
+            | Self::CannotBlock { message, .. } => message,
         }
     }
 }
@@ -116,6 +147,9 @@ pub enum ReserveError {
     /// Every endpoint has refused us for good.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// It was not tried: from blocking calls only.
+    #[error(transparent)]
+    CannotBlock(#[from] CannotBlock),
 }
 
 /// A tracked message was accepted, but not acked.
@@ -136,6 +170,9 @@ pub enum ReceiptError {
     /// The pusher is gone, and no outcome came: it may have been processed or not.
     #[error("unknown: the pusher is gone, and no outcome had come")]
     Unknown,
+    /// It was not tried: from blocking calls only.
+    #[error(transparent)]
+    CannotBlock(#[from] CannotBlock),
 }
 
 /// A drain did not reach its end in its linger time, or was aborted.
@@ -164,6 +201,9 @@ pub enum ConnectedError {
     /// An endpoint has refused us for good.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// It was not tried: from blocking calls only.
+    #[error(transparent)]
+    CannotBlock(#[from] CannotBlock),
 }
 
 /// No delivery, and not because of an orderly end.
@@ -173,6 +213,21 @@ pub enum RecvError {
     /// An endpoint has refused us for good. Told once for each; further calls go on with the others.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// It was not tried: from blocking calls only.
+    #[error(transparent)]
+    CannotBlock(#[from] CannotBlock),
+}
+
+/// No delivery in the time that was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// Nothing came in that time. It may come later.
+    #[error("nothing came in that time")]
+    Timeout,
+    /// It is not a matter of time.
+    #[error(transparent)]
+    Failed(#[from] RecvError),
 }
 
 /// Deliveries were still held at the end of the linger time: their pushers will send them again.
@@ -182,4 +237,19 @@ pub enum RecvError {
 pub struct LeaveError {
     /// How many.
     pub held: u64,
+}
+
+/// A blocking call that was to stop a socket in order did not.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// A pusher has messages left.
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
+    /// A puller has deliveries left.
+    #[error(transparent)]
+    Held(#[from] LeaveError),
+    /// It was not tried.
+    #[error(transparent)]
+    CannotBlock(#[from] CannotBlock),
 }

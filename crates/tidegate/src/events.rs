@@ -5,7 +5,7 @@ use std::fmt;
 use tidegate_proto::{Code, InstanceId, LinkEnd, Peer};
 use tokio::sync::broadcast;
 
-use crate::endpoint::Endpoint;
+use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::Links};
 
 /// Who is at the other end of a link. The name is a stranger's text: escape it before showing it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,15 +163,31 @@ impl fmt::Display for Event {
 
 /// The events of a socket from the call that made this on. At most 1,024 are kept; who is slower gets [`Event::Lagged`].
 #[derive(Debug)]
-pub struct Events(pub(crate) broadcast::Receiver<Event>);
+pub struct Events {
+    events: broadcast::Receiver<Event>,
+    links: Links,
+}
 
 impl Events {
+    pub(crate) fn new(events: broadcast::Receiver<Event>, links: Links) -> Self {
+        Self { events, links }
+    }
+
     /// The next event; `None` when the socket is gone. Cancel safe.
     pub async fn recv(&mut self) -> Option<Event> {
-        match self.0.recv().await {
+        match self.events.recv().await {
             Ok(event) => Some(event),
             Err(broadcast::error::RecvError::Lagged(count)) => Some(Event::Lagged(count)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
+    }
+
+    /// As [`Self::recv`], blocking the thread; needs [`io_thread`](crate::PushBuilder::io_thread).
+    ///
+    /// # Errors
+    /// The thread cannot block.
+    pub fn blocking_recv(&mut self) -> Result<Option<Event>, CannotBlock> {
+        self.links.may_block()?;
+        Ok(block_on(self.recv()))
     }
 }

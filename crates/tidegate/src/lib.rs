@@ -38,11 +38,35 @@
 //! # Runtimes
 //!
 //! Any tokio runtime with time and I/O. A single-threaded one is the fastest for this work; a task that computes for
-//! long without yielding delays the links that share its thread.
+//! long without yielding delays the links that share its thread. With [`io_thread`](PushBuilder::io_thread) they run on
+//! a thread of the library's own instead, whatever the program does with its threads.
+//!
+//! # Without async
+//!
+//! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] need no runtime, and what waits has a form that
+//! blocks: [`Push::blocking_send`], [`Pull::blocking_recv`], [`Receipt::blocking_wait`] and so on.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tidegate::{Pull, Push};
+//!
+//! let push = Push::builder().bind("tcp://127.0.0.1:0").blocking_build()?;
+//! let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).blocking_build()?;
+//! let receipt = push.blocking_send_tracked("resize 19.png")?;
+//! if let Some(delivery) = pull.blocking_recv()? {
+//!     delivery.ack(); // after however long
+//! }
+//! receipt.blocking_wait()?;
+//! push.blocking_finish(Duration::from_secs(10))?;
+//! # Ok(()) }
+//! ```
 
+mod blocking;
 mod endpoint;
 mod error;
 mod events;
+mod io_thread;
 mod link;
 mod pull;
 mod push;
@@ -53,8 +77,8 @@ mod transport;
 
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
 pub use error::{
-    BuildError, ConnectedError, LeaveError, ReceiptError, RecvError, Refusal, ReserveError, SendError,
-    TrySendError, Unfinished,
+    BuildError, CannotBlock, ConnectedError, LeaveError, ReceiptError, RecvError, RecvTimeoutError, Refusal,
+    ReserveError, SendError, StopError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};

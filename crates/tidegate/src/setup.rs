@@ -7,12 +7,13 @@ use tidegate_proto::{
     InstanceId, Role as WireRole, SettingError,
     handshake::{Local, MAX_TOKEN},
 };
-use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     endpoint::Endpoint,
     error::BuildError,
     events::Event,
+    io_thread::Place,
     link::{dial, listen},
     shared::{Role, Shared, Times},
 };
@@ -29,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) reconnect_longest: Duration,
     pub(crate) linger: Duration,
     pub(crate) busy_poll: Duration,
+    pub(crate) io_thread: bool,
 }
 
 impl Default for Setup {
@@ -44,6 +46,7 @@ impl Default for Setup {
             reconnect_longest: Duration::from_secs(10),
             linger: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
+            io_thread: false,
         }
     }
 }
@@ -91,10 +94,26 @@ impl Setup {
         ok(token <= MAX_TOKEN, "token", &format_args!("{token} octets long"), "at most 4,096 octets")
     }
 
-    /// Checks everything, binds, and begins to connect. Does not wait for peers.
-    pub(crate) async fn start<M: Role>(self, parts: Parts<M>) -> Result<Arc<Shared<M>>, BuildError> {
-        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+    /// Checks everything, binds, and begins to connect, where the links are to run. Does not wait for peers.
+    pub(crate) async fn start<M: Role, H: Send + 'static>(
+        self,
+        parts: Parts<M>,
+        handle: impl FnOnce(Arc<Shared<M>>) -> H + Send + 'static,
+    ) -> Result<H, BuildError> {
         self.check()?;
+        if !self.io_thread {
+            let place = Place::here().ok_or(BuildError::NoRuntime)?;
+            return self.start_at(place, parts).await.map(handle);
+        }
+        let place = Place::own().map_err(BuildError::Thread)?;
+        // What is bound belongs to the runtime within which it is bound. The handle is made there too: should nobody wait for
+        // it any more, its drop stops the socket.
+        let work = self.start_at(place.clone(), parts);
+        let started = place.handle.spawn(async { work.await.map(handle) });
+        AbortOnDropHandle::new(started).await.map_err(|error| BuildError::Thread(error.into()))?
+    }
+
+    async fn start_at<M: Role>(self, place: Place, parts: Parts<M>) -> Result<Arc<Shared<M>>, BuildError> {
         let parse =
             |all: &[String]| all.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>();
         let (binds, connects) = (parse(&self.binds)?, parse(&self.connects)?);
@@ -119,18 +138,17 @@ impl Setup {
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
-        let shared = Shared::new(parts.machine, parts.state, local, times, self.max_handshakes, runtime);
+        let shared = Shared::new(parts.machine, parts.state, local, times, self.max_handshakes, place);
         let shared = Arc::new(shared);
+        // Gives up what is bound already, if the rest fails or is not waited for.
+        let undo = shared.stop.clone().drop_guard();
         for endpoint in binds {
             match listen::bind(&shared, &endpoint).await {
                 Ok(endpoint) => {
                     shared.with(|inner| inner.places.bound.push(endpoint.clone()));
                     shared.report(Event::Bound { endpoint });
                 }
-                Err(source) => {
-                    shared.stop.cancel(); // those that are bound already
-                    return Err(BuildError::Bind { endpoint, source });
-                }
+                Err(source) => return Err(BuildError::Bind { endpoint, source }),
             }
         }
         shared.with(|inner| inner.places.dialing = connects.len());
@@ -138,6 +156,7 @@ impl Setup {
             dial::spawn(shared.clone(), endpoint, slot as u64);
         }
         shared.spawn_timer();
+        undo.disarm();
         Ok(shared)
     }
 }
@@ -157,6 +176,16 @@ macro_rules! common_settings {
         /// runtime that is to be quick sets that to a few. Default: zero, never.
         pub fn busy_poll(mut self, time: std::time::Duration) -> Self {
             self.setup.busy_poll = time;
+            self
+        }
+
+        /// Runs the links on a thread of the library's own, so that they go on while the program computes on its own threads
+        /// or blocks them; and no tokio runtime is needed. All sockets of a process that ask for it share the one
+        /// thread `tidegate-io`, which ends when the last of them is gone. Messages cross threads, which costs some
+        /// speed. Sockets that share an address must agree about it. Default: false, the links run on the runtime of
+        /// who builds the socket.
+        pub fn io_thread(mut self, own: bool) -> Self {
+            self.setup.io_thread = own;
             self
         }
 

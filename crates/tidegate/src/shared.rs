@@ -10,9 +10,8 @@ use std::{
 use bytes::Bytes;
 use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
 use tokio::{
-    runtime::Handle,
     sync::{Notify, broadcast, watch},
-    time::Instant,
+    time::{Instant, Timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
+    io_thread::Place,
     link::outgoing,
     throttle::Refusals,
     transport::Direct,
@@ -154,7 +154,7 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) local: Local,
     pub(crate) times: Times,
     pub(crate) max_handshakes: usize,
-    pub(crate) runtime: Handle,
+    pub(crate) place: Place,
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
     origin: Instant,
@@ -169,7 +169,7 @@ impl<M: Role> Shared<M> {
         local: Local,
         times: Times,
         max_handshakes: usize,
-        runtime: Handle,
+        place: Place,
     ) -> Self {
         let inner = Inner {
             machine,
@@ -189,7 +189,7 @@ impl<M: Role> Shared<M> {
             local,
             times,
             max_handshakes,
-            runtime,
+            place,
             stop: CancellationToken::new(),
             origin: Instant::now(),
             events: broadcast::Sender::new(EVENTS),
@@ -280,6 +280,11 @@ impl<M: Role> Shared<M> {
         }
     }
 
+    /// Bounds a wait, also outside of any runtime if the links have their own.
+    pub(crate) fn timeout<F: Future>(&self, wait: Duration, work: F) -> Timeout<F> {
+        self.place.within(|| tokio::time::timeout(wait, work))
+    }
+
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -287,7 +292,7 @@ impl<M: Role> Shared<M> {
     pub(crate) fn report(&self, event: Event) {
         match &event {
             // Whoever can reach the port can cause these: the log is bounded, the events are by their own bound.
-            Event::RefusedPeer { .. } => self.refusals.warn(&self.runtime, format_args!("{event}")),
+            Event::RefusedPeer { .. } => self.refusals.warn(&self.place.handle, format_args!("{event}")),
             Event::Refused { .. } => tracing::warn!("{event}"),
             Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
             Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
@@ -308,7 +313,7 @@ impl<M: Role> Shared<M> {
     /// Runs the timer of the socket for as long as it exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
         let shared = Arc::downgrade(self);
-        self.runtime.spawn(async move {
+        self.place.handle.spawn(async move {
             loop {
                 let Some(strong) = shared.upgrade() else { return };
                 let deadline = strong.with(|inner| {

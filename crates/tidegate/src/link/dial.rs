@@ -36,7 +36,7 @@ enum Outcome {
 
 /// Keeps a link to an endpoint until the socket stops, the endpoint refuses for good, or its stream has ended.
 pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u64) {
-    let runtime = shared.runtime.clone();
+    let runtime = shared.place.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
         let end = keep_linked(&shared, &endpoint, &local, slot).await;

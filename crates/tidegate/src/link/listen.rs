@@ -18,7 +18,7 @@ use tidegate_proto::{
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    runtime::Handle,
+    runtime::{self, Handle},
     sync::Semaphore,
     time::timeout,
 };
@@ -92,7 +92,7 @@ impl<M: Role> Serve for Route<M> {
             Ok(link) => link,
             Err(violation) => return Err((stream, violation)),
         };
-        shared.runtime.clone().spawn(async move {
+        shared.place.handle.clone().spawn(async move {
             // Our Hello goes first, and a peer that does not read it has no link.
             let sent = timeout(shared.times.handshake, stream.write_all(&answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
@@ -118,6 +118,8 @@ struct Port {
     handshakes: Arc<Semaphore>,
     refusals: Arc<Refusals>,
     stop: CancellationToken,
+    /// Which runtime runs it, and hears of what comes over its connections.
+    runtime: runtime::Id,
 }
 
 static PORTS: LazyLock<Mutex<HashMap<Address, Weak<Port>>>> = LazyLock::new(Mutex::default);
@@ -137,10 +139,11 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         handshakes: Arc::new(Semaphore::new(shared.max_handshakes)),
         refusals: Refusals::new(),
         stop: CancellationToken::new(),
+        runtime: shared.place.handle.id(),
     });
     port.add(route)?;
     ports().insert(address.clone(), Arc::downgrade(&port));
-    shared.runtime.spawn(port.run(listener));
+    shared.place.handle.spawn(port.run(listener));
     Ok(endpoint.at(address))
 }
 
@@ -156,6 +159,11 @@ fn existing(address: &Address) -> Option<Arc<Port>> {
 
 impl Port {
     fn add<M: Role>(self: &Arc<Self>, route: Arc<Route<M>>) -> io::Result<()> {
+        // Connections belong to the runtime that has accepted them: the links of a socket on another one would hang on it.
+        if route.shared.place.handle.id() != self.runtime {
+            let message = "a socket of this process is bound there, and its links run on another thread: give io_thread(true) to both or to none";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Arc<dyn Serve>| {
             other.local().pipeline == route.local.pipeline && other.local().role == route.local.role
@@ -165,7 +173,7 @@ impl Port {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         let (port, stop) = (Arc::downgrade(self), route.shared.stop.clone());
-        route.shared.runtime.spawn(async move {
+        route.shared.place.handle.spawn(async move {
             stop.cancelled().await;
             if let Some(port) = port.upgrade() {
                 port.prune();

@@ -1,12 +1,13 @@
 //! How a puller is made.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{Puller, PullerSettings, Role, Window};
 
 use super::{Pull, state::PullState};
 use crate::{
+    blocking::block_on,
     error::BuildError,
     setup::{Parts, Setup, common_settings, random_instance},
 };
@@ -73,7 +74,11 @@ impl PullBuilder {
     /// Binds, and begins to connect; does not wait for pushers ([`Pull::connected`] does).
     ///
     /// # Errors
-    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime.
+    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime and no
+    /// [`io_thread`](Self::io_thread).
+    ///
+    /// # Cancel safety
+    /// Cancelled: there is no socket, and what was bound is given up.
     pub async fn build(self) -> Result<Pull, BuildError> {
         let settings = self.settings;
         let (max_message, heartbeat, close_wait) =
@@ -84,6 +89,15 @@ impl PullBuilder {
         let state = PullState::new(self.expect, self.keep, ack_delay);
         let role = Role::Puller;
         let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
-        Ok(Pull::new(Arc::clone(&self.setup.start(parts).await?)))
+        self.setup.start(parts, Pull::new).await
+    }
+
+    /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is
+    /// done, as long as binding takes.
+    ///
+    /// # Errors
+    /// As [`Self::build`], or the thread cannot be started.
+    pub fn blocking_build(self) -> Result<Pull, BuildError> {
+        block_on(self.io_thread(true).build())
     }
 }

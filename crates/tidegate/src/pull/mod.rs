@@ -1,5 +1,6 @@
 //! The puller's handle.
 
+mod blocking;
 mod builder;
 mod delivery;
 mod receiver;
@@ -9,7 +10,6 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Machine, PullLinkStats, PullStats};
-use tokio::time::timeout;
 
 use self::state::{PullMachine, is_over};
 pub use self::{
@@ -77,6 +77,12 @@ impl Pull {
             // Before a delivery is taken, so that nothing is lost if this is cancelled.
             tokio::task::yield_now().await;
         }
+        self.wait_in_line().await
+    }
+
+    /// Waits without letting others run first.
+    async fn wait_in_line(&self) -> Result<Option<Delivery>, RecvError> {
+        let shared = self.shared();
         if let Some(result) = shared.with(|inner| self.next(inner)) {
             return result;
         }
@@ -105,24 +111,26 @@ impl Pull {
         if limit == 0 {
             return Ok(0);
         }
-        let take_more = |deliveries: &mut Vec<Delivery>, limit| {
-            self.shared().with_message(|inner| {
-                let before = deliveries.len();
-                while deliveries.len() - before < limit
-                    && let Some(delivery) = take(inner)
-                {
-                    deliveries.push(delivery);
-                }
-                deliveries.len() - before
-            })
-        };
-        let taken = take_more(deliveries, limit);
+        let taken = self.take_many(deliveries, limit);
         if taken > 0 {
             return Ok(taken);
         }
         let Some(first) = self.wait().await? else { return Ok(0) };
         deliveries.push(first);
-        Ok(1 + take_more(deliveries, limit - 1))
+        Ok(1 + self.take_many(deliveries, limit - 1))
+    }
+
+    /// Takes what is there, and returns how many that are.
+    fn take_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
+        self.shared().with_message(|inner| {
+            let before = deliveries.len();
+            while deliveries.len() - before < limit
+                && let Some(delivery) = take(inner)
+            {
+                deliveries.push(delivery);
+            }
+            deliveries.len() - before
+        })
     }
 
     /// The next delivery, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
@@ -173,7 +181,7 @@ impl Pull {
         let shared = self.shared();
         leave(shared);
         let closed = shared.until(|inner| (inner.machine.links() == 0).then_some(()));
-        if timeout(linger, closed).await.is_ok() {
+        if shared.timeout(linger, closed).await.is_ok() {
             return Ok(self.stats());
         }
         let held = shared.with(|inner| {
@@ -213,7 +221,7 @@ impl Pull {
     /// The events of links and endpoints from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.shared().subscribe())
+        Events::new(self.shared().subscribe(), self.shared().place.links())
     }
 
     /// A `Stream` of deliveries; it is fused.

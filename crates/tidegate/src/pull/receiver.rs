@@ -23,7 +23,7 @@ use tidegate_proto::{Headers, InstanceId, LinkId, Lot, Message, MessageId, Verdi
 use tokio::sync::Notify;
 
 use super::{
-    Pull,
+    Delivery, Pull,
     state::{Home, PullMachine},
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Lending {
 /// as many as are worked on in a fifth of a millisecond, and one at least: a long job keeps those behind it waiting, where
 /// with `recv` they could go to somebody else. Dropped, it gives them back.
 pub struct Receiver {
-    pull: Pull,
+    pub(super) pull: Pull,
     /// Who sent the messages of the lot.
     instance: InstanceId,
     lot: Option<Lot<Home>>,
@@ -119,21 +119,33 @@ impl Receiver {
     #[inline]
     pub async fn recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
         let item = loop {
-            if let Some(item) = self.lot.as_mut().and_then(Lot::take) {
+            if let Some(item) = self.take_lent() {
                 break item;
             }
-            if !self.next_lot().await? {
-                return Ok(None);
+            if !self.take_lot() {
+                let Some(delivery) = self.pull.wait().await? else { return Ok(None) };
+                self.lend_lot(delivery);
             }
         };
+        Ok(Some(self.lend(item)))
+    }
+
+    /// The next one of the lot.
+    #[inline]
+    pub(super) fn take_lent(&mut self) -> Option<Item> {
+        self.lot.as_mut().and_then(Lot::take)
+    }
+
+    #[inline]
+    pub(super) fn lend(&mut self, item: Item) -> Lent<'_> {
         if item.attempt > 1 && !std::mem::take(&mut self.counted) {
             self.pull.shared().with_message(|inner| inner.machine.count_redelivered());
         }
-        Ok(Some(Lent { receiver: self, item, settled: false }))
+        Lent { receiver: self, item, settled: false }
     }
 
-    /// Gets more. False if there is no more.
-    async fn next_lot(&mut self) -> Result<bool, RecvError> {
+    /// Gets more, if more is there.
+    pub(super) fn take_lot(&mut self) -> bool {
         let (key, progress) = (self.key, self.progress.clone());
         self.lot = None;
         self.acked = 0;
@@ -147,22 +159,27 @@ impl Receiver {
             lend(inner, key, &progress, &lot);
             Some(lot)
         });
-        let lot = match lot {
-            Some(lot) => lot,
-            None => {
-                let Some(delivery) = self.pull.wait().await? else { return Ok(false) };
-                self.counted = delivery.attempt() > 1;
-                let lot = delivery.into_lot();
-                self.pull.shared().with_message(|inner| lend(inner, key, &progress, &lot));
-                lot
-            }
-        };
+        lot.is_some_and(|lot| {
+            self.begin(lot);
+            true
+        })
+    }
+
+    /// Goes on with what was waited for.
+    pub(super) fn lend_lot(&mut self, delivery: Delivery) {
+        self.counted = delivery.attempt() > 1;
+        let (key, lot) = (self.key, delivery.into_lot());
+        let progress = self.progress.clone();
+        self.pull.shared().with_message(|inner| lend(inner, key, &progress, &lot));
+        self.begin(lot);
+    }
+
+    fn begin(&mut self, lot: Lot<Home>) {
         if self.progress.idle.swap(false, Ordering::Relaxed) {
             self.progress.wake.notify_one();
         }
         self.instance = lot.instance();
         self.lot = Some(lot);
-        Ok(true)
     }
 
     fn octets(&self) -> Option<&Bytes> {
@@ -211,7 +228,7 @@ fn end_lending(inner: &mut Inner<PullMachine>, key: u64) {
 /// Collects every `delay` while the counter moves, for as long as the receiver exists (OC-5).
 fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, delay: Duration) {
     let (weak, progress) = (Arc::downgrade(shared), Arc::downgrade(progress));
-    shared.runtime.spawn(async move {
+    shared.place.handle.spawn(async move {
         loop {
             let Some(strong) = progress.upgrade() else { return };
             if strong.idle.load(Ordering::Acquire) {

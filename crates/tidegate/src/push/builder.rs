@@ -7,6 +7,7 @@ use tidegate_proto::{Pusher, PusherSettings, Role};
 
 use super::{Push, state::PushState};
 use crate::{
+    blocking::block_on,
     error::BuildError,
     setup::{Parts, Setup, common_settings, random_instance, random_seed},
 };
@@ -105,7 +106,11 @@ impl PushBuilder {
     /// Binds, and begins to connect; does not wait for pullers ([`Push::connected`] does).
     ///
     /// # Errors
-    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime.
+    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime and no
+    /// [`io_thread`](Self::io_thread).
+    ///
+    /// # Cancel safety
+    /// Cancelled: there is no socket, and what was bound is given up.
     pub async fn build(self) -> Result<Push, BuildError> {
         let instance = random_instance()?;
         let (settings, linger) = (self.settings, self.setup.linger);
@@ -115,6 +120,15 @@ impl PushBuilder {
         let state = PushState::default();
         let role = Role::Pusher;
         let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
-        Ok(Push::new(self.setup.start(parts).await?, instance, linger))
+        self.setup.start(parts, move |shared| Push::new(shared, instance, linger)).await
+    }
+
+    /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is
+    /// done, as long as binding takes.
+    ///
+    /// # Errors
+    /// As [`Self::build`], or the thread cannot be started.
+    pub fn blocking_build(self) -> Result<Push, BuildError> {
+        block_on(self.io_thread(true).build())
     }
 }

@@ -1,5 +1,6 @@
 //! The pusher's handle.
 
+mod blocking;
 mod builder;
 mod permit;
 mod receipt;
@@ -79,7 +80,7 @@ impl Push {
         if self.shared().with_send(|inner| send_short(inner, &mut message)) {
             return Ok(());
         }
-        self.send_any(message, None).await.map(|_| ())
+        self.send_any(message, None, true).await.map(|_| ())
     }
 
     /// As [`Self::send`], for a payload that is not in a `Bytes`: a small one is copied once, into what goes to the
@@ -91,7 +92,14 @@ impl Push {
     /// # Cancel safety
     /// As [`Self::send`].
     pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
-        let short = self.shared().with_send(|inner| {
+        if self.send_slice_short(payload) {
+            return Ok(());
+        }
+        self.send(Bytes::copy_from_slice(payload)).await
+    }
+
+    fn send_slice_short(&self, payload: &[u8]) -> bool {
+        self.shared().with_send(|inner| {
             let state = &mut inner.state;
             if state.since_yield >= yield_every(inner.machine.links()) || state.waiting > 0 {
                 return false;
@@ -99,11 +107,7 @@ impl Push {
             let Some(accepted) = inner.machine.send_slice(payload) else { return false };
             state.since_yield += accepted.size + 16;
             true
-        });
-        if short {
-            return Ok(());
-        }
-        self.send(Bytes::copy_from_slice(payload)).await
+        })
     }
 
     /// Accepts all of them, in order, and returns how many there were: as [`Self::send`] for each, for less.
@@ -128,16 +132,21 @@ impl Push {
             if chunk.is_empty() {
                 return Ok(sent);
             }
-            let short = self.shared().with_message(|inner| {
-                let refused = chunk.iter_mut().position(|message| !send_short(inner, message));
-                refused.unwrap_or(chunk.len())
-            });
+            let short = self.send_chunk(&mut chunk);
             sent += short as u64;
             for message in chunk.drain(..).skip(short) {
-                self.send_any(message, None).await?;
+                self.send_any(message, None, true).await?;
                 sent += 1;
             }
         }
+    }
+
+    /// Sends as many of them as go the short way, and returns how many that are.
+    fn send_chunk(&self, chunk: &mut [Message]) -> usize {
+        self.shared().with_message(|inner| {
+            let refused = chunk.iter_mut().position(|message| !send_short(inner, message));
+            refused.unwrap_or(chunk.len())
+        })
     }
 
     /// As [`Self::send`], and gives a future of the outcome. Pullers send the ack of such a message without delay.
@@ -149,8 +158,8 @@ impl Push {
     /// As [`Self::send`].
     pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
-        let id = self.send_any(message.into(), Some(sender)).await?;
-        Ok(Receipt { id, outcome })
+        let id = self.send_any(message.into(), Some(sender), true).await?;
+        Ok(Receipt { id, outcome, links: self.shared().place.links() })
     }
 
     /// Accepts a message if there is room at once.
@@ -169,10 +178,12 @@ impl Push {
         }
     }
 
+    /// Unless it `yields`, the links have a thread of their own.
     async fn send_any(
         &self,
         mut message: Message,
         mut receipt: Option<ReceiptSender>,
+        yields: bool,
     ) -> Result<MessageId, SendError> {
         let shared = self.shared();
         let mut yielded = false;
@@ -180,7 +191,9 @@ impl Push {
             let result = shared.with(|inner| {
                 if inner.state.since_yield >= yield_every(inner.machine.links()) && !yielded {
                     inner.state.since_yield = 0;
-                    return Err((message.clone(), None));
+                    if yields {
+                        return Err((message.clone(), None));
+                    }
                 }
                 // Those who wait already come first.
                 if inner.state.waiting > 0 && inner.machine.is_open() && !yielded {
@@ -201,8 +214,8 @@ impl Push {
                     message = back;
                     if let Err(error) = self.wait_for_room().await {
                         return Err(match error {
-                            ReserveError::Closed => SendError::Closed(message),
                             ReserveError::Refused(refusal) => SendError::Refused { message, refusal },
+                            _ => SendError::Closed(message),
                         });
                     }
                     yielded = true; // it is our turn
@@ -311,7 +324,7 @@ impl Push {
     /// The events of links and endpoints from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.shared().subscribe())
+        Events::new(self.shared().subscribe(), self.shared().place.links())
     }
 
     /// Messages that will never be sent again, with their reasons. From the first call on they are kept until they are fetched,

@@ -33,8 +33,9 @@ impl Permit {
     /// As [`Self::send`].
     pub fn send_tracked(self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
+        let links = self.push.shared().place.links();
         let id = self.send_any(message.into(), Some(sender))?;
-        Ok(Receipt { id, outcome })
+        Ok(Receipt { id, outcome, links })
     }
 
     fn send_any(mut self, message: Message, receipt: Option<ReceiptSender>) -> Result<MessageId, SendError> {

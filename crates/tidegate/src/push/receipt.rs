@@ -4,12 +4,17 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tidegate_proto::MessageId;
 use tokio::sync::oneshot;
 
-use crate::error::ReceiptError;
+use crate::{
+    blocking::{block_for, block_on},
+    error::ReceiptError,
+    io_thread::Links,
+};
 
 /// A future of the outcome of a message: `Ok` when a puller has acked it. Dropping it changes nothing for the message.
 #[derive(Debug)]
@@ -17,6 +22,7 @@ use crate::error::ReceiptError;
 pub struct Receipt {
     pub(super) id: MessageId,
     pub(super) outcome: oneshot::Receiver<Result<(), ReceiptError>>,
+    pub(super) links: Links,
 }
 
 impl Receipt {
@@ -24,6 +30,26 @@ impl Receipt {
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id
+    }
+
+    /// Blocks the thread until the outcome is known; needs [`io_thread`](crate::PushBuilder::io_thread).
+    ///
+    /// # Errors
+    /// As the future, or the thread cannot block: the outcome remains unknown.
+    pub fn blocking_wait(self) -> Result<(), ReceiptError> {
+        self.links.may_block()?;
+        block_on(self)
+    }
+
+    /// The same for at most `wait`; `None` if there is no outcome yet, and it can be waited for again.
+    ///
+    /// # Errors
+    /// As [`Self::blocking_wait`].
+    pub fn blocking_wait_timeout(&mut self, wait: Duration) -> Option<Result<(), ReceiptError>> {
+        match self.links.may_block() {
+            Ok(()) => block_for(wait, self),
+            Err(error) => Some(Err(error.into())),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_proto::{InstanceId, Message, MessageId, Pusher};
 
-use crate::shared::Shared;
+use crate::{blocking::block_on, error::CannotBlock, shared::Shared};
 
 /// A message that a puller, or the limit on attempts, has rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,15 @@ impl std::fmt::Debug for Rejections {
 impl Rejections {
     pub(super) fn new(shared: Arc<Shared<Pusher>>, instance: InstanceId) -> Self {
         Self { shared, instance }
+    }
+
+    /// As [`Self::recv`], blocking the thread; needs [`io_thread`](crate::PushBuilder::io_thread).
+    ///
+    /// # Errors
+    /// The thread cannot block.
+    pub fn blocking_recv(&mut self) -> Result<Option<Rejected>, CannotBlock> {
+        self.shared.place.may_block()?;
+        Ok(block_on(self.recv()))
     }
 
     /// The next one; `None` when the pusher is done and all have been fetched. Cancel safe.

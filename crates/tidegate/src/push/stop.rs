@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
-use tokio::time::timeout;
 
 use super::{Handle, Push};
 use crate::{
@@ -41,7 +40,7 @@ impl Push {
     async fn stop(&self, linger: Duration, end: bool) -> Result<PushStats, Unfinished> {
         let shared = self.shared();
         settle(shared, linger, end).await?;
-        let deadline = shared.instant(shared.now() + END_GRACE);
+        let deadline = shared.now() + END_GRACE;
         loop {
             // The Close handshakes are bounded by themselves.
             shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
@@ -49,7 +48,7 @@ impl Push {
                 (inner.places.missing.is_empty() || inner.machine.links() > 0)
                     .then_some(inner.machine.links())
             });
-            match tokio::time::timeout_at(deadline, back).await {
+            match shared.timeout(deadline.since(shared.now()), back).await {
                 Ok(links) if end && links > 0 => {}
                 Err(_) | Ok(_) => break,
             }
@@ -81,7 +80,7 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     shared.signals.ready.notify_waiters();
     let over =
         shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(inner.state.aborted));
-    match timeout(linger, over).await {
+    match shared.timeout(linger, over).await {
         Ok(false) => Ok(()),
         Ok(true) => {
             let stats = shared.with(|inner| inner.machine.stats());
@@ -130,7 +129,7 @@ impl Drop for Handle {
                 "the last handle of a pusher was dropped with {left} messages un-acked; draining for up to {linger:?}"
             );
         }
-        self.shared.runtime.spawn(async move {
+        self.shared.place.handle.spawn(async move {
             if let Err(unfinished) = settle(&shared, linger, false).await {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");
             }

@@ -1,0 +1,116 @@
+//! The forms for programs without async: each blocks its thread as long as the other one would wait.
+//!
+//! They need the links on a thread of their own ([`PullBuilder::io_thread`](super::PullBuilder::io_thread)), and then work on any
+//! other thread. Within an async runtime they keep its thread from everything else: use the async forms there.
+
+use std::time::Duration;
+
+use tidegate_proto::PullStats;
+
+use super::{Delivery, Lent, Pull, Receiver, take};
+use crate::{
+    blocking::{block_for, block_on},
+    error::{ConnectedError, RecvError, RecvTimeoutError, StopError},
+};
+
+impl Pull {
+    /// As [`Self::recv`], blocking the thread until there is a delivery; needs [`io_thread`](super::PullBuilder::io_thread). Links
+    /// go on whatever is done until the next call, however long that takes.
+    ///
+    /// # Errors
+    /// As [`Self::recv`], or the thread cannot block.
+    pub fn blocking_recv(&self) -> Result<Option<Delivery>, RecvError> {
+        self.shared().place.may_block()?;
+        let next = self.shared().with_message(|inner| {
+            inner.state.yield_due = false; // see `links_run`
+            take(inner)
+        });
+        match next {
+            Some(delivery) => Ok(Some(delivery)),
+            None => self.blocking_wait(),
+        }
+    }
+
+    /// As [`Self::blocking_recv`], but blocks for at most `wait`.
+    ///
+    /// # Errors
+    /// Nothing came in that time, or as [`Self::blocking_recv`].
+    pub fn blocking_recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
+        self.shared().place.may_block().map_err(RecvError::from)?;
+        self.links_run();
+        match block_for(wait, self.wait_in_line()) {
+            Some(result) => Ok(result?),
+            None => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// As [`Self::recv_many`], blocking as [`Self::blocking_recv`] does.
+    ///
+    /// # Errors
+    /// As [`Self::blocking_recv`].
+    pub fn blocking_recv_many(
+        &self,
+        deliveries: &mut Vec<Delivery>,
+        limit: usize,
+    ) -> Result<usize, RecvError> {
+        self.shared().place.may_block()?;
+        if limit == 0 {
+            return Ok(0);
+        }
+        let taken = self.take_many(deliveries, limit);
+        if taken > 0 {
+            return Ok(taken);
+        }
+        let Some(first) = self.blocking_wait()? else { return Ok(0) };
+        deliveries.push(first);
+        Ok(1 + self.take_many(deliveries, limit - 1))
+    }
+
+    /// As [`Self::connected`], blocking the thread; needs [`io_thread`](super::PullBuilder::io_thread).
+    ///
+    /// # Errors
+    /// As [`Self::connected`], or the thread cannot block.
+    pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
+        self.shared().place.may_block()?;
+        block_on(self.connected(n))
+    }
+
+    /// As [`Self::leave`], blocking the thread; needs [`io_thread`](super::PullBuilder::io_thread).
+    ///
+    /// # Errors
+    /// As [`Self::leave`], or the thread cannot block: then nothing has happened.
+    pub fn blocking_leave(&self, linger: Duration) -> Result<PullStats, StopError> {
+        self.shared().place.may_block()?;
+        Ok(block_on(self.leave(linger))?)
+    }
+
+    fn blocking_wait(&self) -> Result<Option<Delivery>, RecvError> {
+        self.links_run();
+        block_on(self.wait_in_line())
+    }
+
+    /// An Ack that is due has its thread to leave: nobody has to make way for it.
+    fn links_run(&self) {
+        self.shared().with(|inner| inner.state.yield_due = false);
+    }
+}
+
+impl Receiver {
+    /// As [`Self::recv`], blocking as [`Pull::blocking_recv`] does.
+    ///
+    /// # Errors
+    /// As [`Pull::blocking_recv`].
+    pub fn blocking_recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
+        self.pull.shared().place.may_block()?;
+        let item = loop {
+            if let Some(item) = self.take_lent() {
+                break item;
+            }
+            if !self.take_lot() {
+                let Some(delivery) = self.pull.blocking_wait()? else { return Ok(None) };
+                self.lend_lot(delivery);
+            }
+        };
+        Ok(Some(self.lend(item)))
+    }
+}
