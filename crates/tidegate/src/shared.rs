@@ -63,7 +63,7 @@ pub(crate) struct Signals {
     /// Something rare has changed: links, ends, refusals, a drain. All look again.
     changed: watch::Sender<()>,
     /// The deadline of the socket may have become earlier.
-    timer: Notify,
+    timer: Arc<Notify>,
 }
 
 impl Signals {
@@ -182,7 +182,8 @@ impl<M: Role> Shared<M> {
             leftovers: Leftovers::default(),
             last_alone: Time::default(),
         };
-        let signals = Signals { ready: Notify::new(), changed: watch::Sender::new(()), timer: Notify::new() };
+        let signals =
+            Signals { ready: Notify::new(), changed: watch::Sender::new(()), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
             signals,
@@ -312,7 +313,8 @@ impl<M: Role> Shared<M> {
 
     /// Runs the timer of the socket for as long as it exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
-        let shared = Arc::downgrade(self);
+        // It does not hold the socket while it sleeps, so that the socket can end.
+        let (shared, earlier) = (Arc::downgrade(self), self.signals.timer.clone());
         self.place.handle.spawn(async move {
             loop {
                 let Some(strong) = shared.upgrade() else { return };
@@ -321,17 +323,18 @@ impl<M: Role> Shared<M> {
                     inner.timer
                 });
                 let sleep = deadline.map(|at| tokio::time::sleep_until(strong.instant(at)));
-                let earlier = strong.signals.timer.notified();
+                drop(strong);
                 let idle = tokio::time::sleep(Duration::from_secs(1));
                 tokio::select! {
                     () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
+                        let Some(strong) = shared.upgrade() else { return };
                         strong.with(|inner| {
                             let now = strong.now();
                             inner.machine.advance_socket(now);
                         });
                     }
-                    () = earlier => {}
-                    // Nothing to do: let go of the socket now and then, so that it can end.
+                    () = earlier.notified() => {}
+                    // Nothing to do: look now and then whether the socket is still there.
                     () = idle => {}
                 }
             }

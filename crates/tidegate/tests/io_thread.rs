@@ -1,0 +1,469 @@
+//! The library's own thread: it starts and ends with the sockets that ask for it, needs no runtime, and blocking calls work
+//! wherever they are made. What it is for is in `computing.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+use std::{
+    fs,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use tidegate::{
+    CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, ReceiptError, RecvError,
+    RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// The thread belongs to the process: a test that counts it must be alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    wait_for_threads(0); // that of the test before
+    guard
+}
+
+/// Threads of this process by that name.
+fn threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let name = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    tasks.filter_map(name).filter(|name| name.trim_end() == "tidegate-io").count()
+}
+
+fn wait_for_threads(count: usize) {
+    while threads() != count {
+        thread::yield_now();
+    }
+}
+
+/// Runs it on a thread of its own, so that a call that blocks for ever fails its test.
+fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || drop(sender.send(work())));
+    match receiver.recv_timeout(LONG) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("took too long"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
+/// An executor that knows nothing of tokio.
+fn run<F: Future>(work: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut work = pin!(work);
+    loop {
+        if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+fn push() -> PushBuilder {
+    Push::builder().retry_backoff(Duration::from_millis(5), Duration::from_millis(20))
+}
+
+fn pull() -> PullBuilder {
+    Pull::builder().reconnect_backoff(Duration::from_millis(5), Duration::from_millis(50))
+}
+
+fn pair(window: Window) -> (Push, Pull) {
+    let push = push().bind("tcp://127.0.0.1:0").blocking_build().unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    let pull = pull().connect(at).window(window).blocking_build().unwrap();
+    push.blocking_connected(1).unwrap();
+    pull.blocking_connected(1).unwrap();
+    (push, pull)
+}
+
+/// sent = acked + rejected + in flight + queued, and the same on the other side.
+fn assert_conserved(push: &Push, pull: &Pull) {
+    let p = push.stats();
+    assert_eq!(p.accepted, p.acked + p.rejected + p.in_flight + p.queued, "{p:?}");
+    let q = pull.stats();
+    let settled = q.acked + q.nacked + q.rejected + q.released + q.dropped;
+    assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");
+}
+
+/// Sends in every blocking form, receives in every blocking form.
+fn exchange() {
+    let (push, pull) = pair(Window::default());
+    let sending = {
+        let push = push.clone();
+        thread::spawn(move || {
+            let kib = vec![7; 1_024]; // together more than a link's turn, and than its credit
+            for _ in 0..1_000 {
+                push.blocking_send(kib.clone()).unwrap();
+            }
+            for _ in 0..1_000 {
+                push.blocking_send_slice(&kib).unwrap();
+            }
+            assert_eq!(push.blocking_send_all((0..1_000).map(|_| kib.clone())).unwrap(), 1_000);
+            for _ in 0..500 {
+                push.blocking_send_timeout(kib.clone(), LONG).unwrap();
+            }
+            for _ in 0..500 {
+                push.blocking_reserve().unwrap().send(kib.clone()).unwrap();
+            }
+            push.blocking_flush().unwrap();
+            for _ in 0..100 {
+                push.blocking_send_tracked(kib.clone()).unwrap().blocking_wait().unwrap();
+            }
+            push.blocking_finish(LONG).unwrap()
+        })
+    };
+    for _ in 0..1_000 {
+        pull.blocking_recv().unwrap().unwrap().ack();
+    }
+    for _ in 0..1_000 {
+        pull.blocking_recv_timeout(LONG).unwrap().unwrap().ack();
+    }
+    let (mut many, mut received) = (Vec::new(), 0);
+    while received < 1_000 {
+        received += pull.blocking_recv_many(&mut many, 1_000 - received).unwrap();
+        Delivery::ack_all(many.drain(..));
+    }
+    let mut receiver = pull.receiver();
+    for _ in 0..1_100 {
+        receiver.blocking_recv().unwrap().unwrap().ack();
+    }
+    assert!(receiver.blocking_recv().unwrap().is_none());
+    assert!(pull.blocking_recv().unwrap().is_none());
+    assert!(pull.blocking_recv_timeout(LONG).unwrap().is_none());
+    assert_eq!(pull.blocking_recv_many(&mut many, 1).unwrap(), 0);
+    let stats = sending.join().unwrap();
+    assert_eq!((stats.accepted, stats.acked, stats.redelivered), (4_100, 4_100, 0));
+    assert_conserved(&push, &pull);
+}
+
+#[test]
+fn a_program_without_a_runtime_sends_and_receives_in_every_form() {
+    let _alone = alone();
+    within(exchange);
+    wait_for_threads(0);
+}
+
+#[test]
+fn blocking_calls_work_within_a_runtime_too_even_when_its_budget_is_spent() {
+    let _alone = alone();
+    let current = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    for runtime in [current, several] {
+        within(move || {
+            runtime.block_on(async {
+                let task = tokio::spawn(async {
+                    // A task that has used its turn up: tokio's own types now only say that they are pending.
+                    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+                    while tokio::task::coop::has_budget_remaining() {
+                        sender.send(()).unwrap();
+                        receiver.recv().await.unwrap();
+                    }
+                    exchange();
+                });
+                task.await.unwrap();
+            });
+        });
+    }
+    wait_for_threads(0);
+}
+
+#[test]
+fn the_async_forms_need_no_tokio_runtime_either() {
+    let _alone = alone();
+    within(|| {
+        run(async {
+            let push = push().bind("tcp://127.0.0.1:0").io_thread(true).build().await.unwrap();
+            let at = push.local_endpoints()[0].to_string();
+            let pull = pull().connect(&at).io_thread(true).build().await.unwrap();
+            for _ in 0..500 {
+                push.send(vec![1; 1_024]).await.unwrap();
+            }
+            let receipt = push.send_tracked("tracked").await.unwrap();
+            for _ in 0..501 {
+                pull.recv().await.unwrap().unwrap().ack();
+            }
+            receipt.await.unwrap();
+            push.flush().await;
+            push.send("held").await.unwrap();
+            let held = pull.recv().await.unwrap().unwrap();
+            let error = pull.leave(Duration::from_millis(10)).await.unwrap_err();
+            assert_eq!(error.held, 1);
+            held.ack(); // too late
+            let unfinished = push.finish(Duration::from_millis(10)).await.unwrap_err();
+            assert_eq!(unfinished.leftover.unsent.len() + unfinished.leftover.unacked.len(), 1);
+            assert_conserved(&push, &pull);
+        });
+    });
+    wait_for_threads(0);
+}
+
+#[test]
+fn many_sockets_share_one_thread_which_ends_with_the_last_and_starts_again() {
+    let _alone = alone();
+    within(|| {
+        for round in 0..3 {
+            let pairs: Vec<_> = (0..20).map(|_| pair(Window::messages(3))).collect();
+            wait_for_threads(1);
+            for (push, pull) in &pairs {
+                push.blocking_send("x").unwrap();
+                pull.blocking_recv().unwrap().unwrap().ack();
+                push.blocking_finish(LONG).unwrap();
+                assert!(pull.blocking_recv().unwrap().is_none());
+            }
+            assert_eq!(threads(), 1, "round {round}: the sockets are still there");
+            drop(pairs);
+            wait_for_threads(0);
+        }
+    });
+}
+
+#[test]
+fn what_outlives_a_socket_does_not_keep_the_thread() {
+    let _alone = alone();
+    within(|| {
+        let (push, pull) = pair(Window::default());
+        let mut events = push.events();
+        let receipt = push.blocking_send_tracked("x").unwrap();
+        let held = pull.blocking_recv().unwrap().unwrap();
+        drop(pull);
+        assert_eq!(threads(), 1, "a delivery that is held keeps its link");
+        held.ack();
+        push.blocking_drain(LONG).unwrap();
+        drop(push);
+        wait_for_threads(0);
+        receipt.blocking_wait().unwrap();
+        while let Some(event) = events.blocking_recv().unwrap() {
+            assert!(!matches!(event, Event::Lagged(_)));
+        }
+    });
+}
+
+#[test]
+fn a_pusher_that_is_dropped_drains_in_the_background_and_then_the_thread_ends() {
+    let _alone = alone();
+    within(|| {
+        let push = push().bind("tcp://127.0.0.1:0").linger(LONG).blocking_build().unwrap();
+        let at = push.local_endpoints()[0].to_string();
+        for i in 0..100 {
+            push.blocking_send(format!("{i}")).unwrap();
+        }
+        drop(push);
+        let pull = pull().connect(&at).blocking_build().unwrap();
+        for i in 0..100 {
+            let delivery = pull.blocking_recv().unwrap().unwrap();
+            assert_eq!(delivery.payload(), format!("{i}").as_bytes());
+            delivery.ack();
+        }
+        pull.blocking_leave(LONG).unwrap();
+        drop(pull);
+        wait_for_threads(0);
+    });
+}
+
+#[test]
+fn a_pusher_that_is_dropped_gives_up_when_its_linger_time_is_over() {
+    let _alone = alone();
+    within(|| {
+        let push = push().bind("tcp://127.0.0.1:0").linger(Duration::from_millis(10)).blocking_build();
+        push.as_ref().unwrap().blocking_send("nobody wants it").unwrap();
+        drop(push);
+        wait_for_threads(0);
+    });
+}
+
+#[test]
+fn abort_gives_back_what_is_left_and_wakes_who_blocks() {
+    let _alone = alone();
+    within(|| {
+        let push = push().bind("tcp://127.0.0.1:0").high_water_mark(1).blocking_build().unwrap();
+        let receipt = push.blocking_send_tracked("first").unwrap();
+        let blocked = {
+            let push = push.clone();
+            thread::spawn(move || push.blocking_send("second"))
+        };
+        while push.stats().blocked.is_zero() {
+            thread::yield_now();
+        }
+        let leftover = push.blocking_abort().unwrap();
+        assert_eq!(leftover.unsent.len(), 1);
+        assert_eq!(receipt.blocking_wait(), Err(ReceiptError::NotSent));
+        let error = blocked.join().unwrap().unwrap_err();
+        assert!(matches!(&error, SendError::Closed(_)), "{error}");
+        assert_eq!(error.into_message().payload(), "second");
+        drop(push);
+        wait_for_threads(0);
+    });
+}
+
+#[test]
+fn a_time_ends_a_wait_and_gives_everything_back() {
+    let _alone = alone();
+    within(|| {
+        let (push, pull) = pair(Window::messages(1));
+        let little = Duration::from_millis(5);
+        assert!(matches!(pull.blocking_recv_timeout(little), Err(RecvTimeoutError::Timeout)));
+        let mut receipt = push.blocking_send_tracked("x").unwrap();
+        assert_eq!(receipt.blocking_wait_timeout(little), None);
+        pull.blocking_recv_timeout(LONG).unwrap().unwrap().reject("no");
+        let rejected = receipt.blocking_wait_timeout(LONG).unwrap();
+        assert!(matches!(rejected, Err(ReceiptError::Rejected { .. })), "{rejected:?}");
+        assert_conserved(&push, &pull);
+        pull.blocking_leave(LONG).unwrap();
+
+        let full = self::push().bind("tcp://127.0.0.1:0").high_water_mark(1).blocking_build().unwrap();
+        full.blocking_send_timeout("1", little).unwrap();
+        let error = full.blocking_send_timeout("2", little).unwrap_err();
+        assert!(matches!(&error, TrySendError::Full(_)), "{error}");
+        assert_eq!(error.into_message().payload(), "2");
+        let unfinished = full.blocking_finish(little).unwrap_err();
+        let StopError::Unfinished(unfinished) = unfinished else { panic!("{unfinished}") };
+        assert_eq!(unfinished.leftover.unsent.len(), 1);
+        assert!(matches!(full.blocking_send_timeout("3", little), Err(TrySendError::Failed(_))));
+    });
+    wait_for_threads(0);
+}
+
+#[test]
+fn a_puller_that_still_holds_deliveries_says_how_many_when_it_leaves() {
+    let _alone = alone();
+    within(|| {
+        let (push, pull) = pair(Window::default());
+        push.blocking_send("x").unwrap();
+        let held = pull.blocking_recv().unwrap().unwrap();
+        let error = pull.blocking_leave(Duration::from_millis(5)).unwrap_err();
+        let StopError::Held(held_error) = error else { panic!("{error}") };
+        assert_eq!(held_error.held, 1);
+        assert!(held.is_orphaned());
+        let leftover = push.blocking_abort().unwrap();
+        assert_eq!(leftover.unsent.len() + leftover.unacked.len(), 1);
+    });
+    wait_for_threads(0);
+}
+
+#[test]
+fn rejections_can_be_waited_for() {
+    let _alone = alone();
+    within(|| {
+        let (push, pull) = pair(Window::default());
+        let mut rejections = push.rejections();
+        push.blocking_send("x").unwrap();
+        pull.blocking_recv().unwrap().unwrap().reject("why not");
+        assert_eq!(rejections.blocking_recv().unwrap().unwrap().reason, "why not");
+        push.blocking_finish(LONG).unwrap();
+        assert!(rejections.blocking_recv().unwrap().is_none());
+    });
+    wait_for_threads(0);
+}
+
+#[tokio::test]
+async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_gives_the_message_back() {
+    let push = push().bind("mem://no-thread").build().await.unwrap();
+    let pull = pull().connect("mem://no-thread").build().await.unwrap();
+    let no = CannotBlock::NoIoThread;
+    let error = push.blocking_send("x").unwrap_err();
+    assert!(error.to_string().contains("io_thread(true)"), "{error}");
+    assert_eq!(error.into_message().payload(), "x");
+    assert_eq!(push.blocking_send_slice(b"x").unwrap_err().into_message().payload(), "x");
+    assert_eq!(push.blocking_send_all(["x", "y"]).unwrap_err().into_message().payload(), "x");
+    assert_eq!(push.blocking_send_tracked("x").unwrap_err().into_message().payload(), "x");
+    assert_eq!(push.blocking_send_timeout("x", LONG).unwrap_err().into_message().payload(), "x");
+    assert!(matches!(push.blocking_reserve(), Err(ReserveError::CannotBlock(_))));
+    assert_eq!(push.blocking_flush(), Err(no));
+    assert_eq!(push.blocking_connected(1), Err(no.into()));
+    assert!(matches!(push.blocking_finish(LONG), Err(StopError::CannotBlock(_))));
+    assert!(matches!(push.blocking_drain(LONG), Err(StopError::CannotBlock(_))));
+    assert!(push.blocking_abort().is_err_and(|error| error == no));
+    assert!(push.events().blocking_recv().is_err_and(|error| error == no));
+    assert!(push.rejections().blocking_recv().is_err_and(|error| error == no));
+    assert!(matches!(pull.blocking_recv(), Err(RecvError::CannotBlock(_))));
+    assert!(matches!(pull.blocking_recv_timeout(LONG), Err(RecvTimeoutError::Failed(_))));
+    assert!(matches!(pull.blocking_recv_many(&mut Vec::new(), 1), Err(RecvError::CannotBlock(_))));
+    assert!(matches!(pull.receiver().blocking_recv(), Err(RecvError::CannotBlock(_))));
+    assert_eq!(pull.blocking_connected(1), Err(no.into()));
+    assert!(matches!(pull.blocking_leave(LONG), Err(StopError::CannotBlock(_))));
+    // Nothing of all that has happened.
+    assert_eq!(push.stats().accepted, 0);
+    let mut receipt = push.send_tracked("y").await.unwrap();
+    pull.recv().await.unwrap().unwrap().ack();
+    assert_eq!(receipt.blocking_wait_timeout(LONG), Some(Err(no.into())));
+    receipt.await.unwrap();
+    push.finish(LONG).await.unwrap();
+}
+
+#[test]
+fn a_call_on_the_thread_itself_is_refused() {
+    /// Calls from where a payload's owner is dropped: that can be the thread of the links.
+    struct Owner(Push, mpsc::Sender<Result<(), CannotBlock>>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &[1; 100_000] // too large to be copied
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0.blocking_flush());
+        }
+    }
+    let _alone = alone();
+    within(|| {
+        let (push, pull) = pair(Window::default());
+        let (sender, dropped) = mpsc::channel();
+        push.blocking_send(bytes::Bytes::from_owner(Owner(push.clone(), sender))).unwrap();
+        pull.blocking_recv().unwrap().unwrap().ack();
+        assert_eq!(dropped.recv().unwrap(), Err(CannotBlock::OnIoThread));
+        push.blocking_finish(LONG).unwrap();
+    });
+    wait_for_threads(0);
+}
+
+#[test]
+fn sockets_that_share_an_address_must_agree_about_the_thread() {
+    let _alone = alone();
+    within(|| {
+        let own = push().bind("tcp://127.0.0.1:0/own").blocking_build().unwrap();
+        let at = own.local_endpoints()[0].to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let other = push().bind(at.replace("/own", "/other"));
+        let error = runtime.block_on(other.build()).unwrap_err().to_string();
+        assert!(error.contains("io_thread(true) to both or to none"), "{error}");
+        // Two that agree share it, and the second one stays when the first one goes.
+        let second = push().bind(at.replace("/own", "/second")).blocking_build().unwrap();
+        own.blocking_finish(LONG).unwrap();
+        drop(own);
+        let pull = pull().connect(at.replace("/own", "/second")).blocking_build().unwrap();
+        second.blocking_send("still here").unwrap();
+        pull.blocking_recv().unwrap().unwrap().ack();
+        second.blocking_finish(LONG).unwrap();
+    });
+    wait_for_threads(0);
+}
+
+#[test]
+fn a_build_that_fails_or_is_given_up_leaves_nothing_behind() {
+    let _alone = alone();
+    within(|| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("tcp://{}", taken.local_addr().unwrap());
+        let both = push().bind("mem://half").bind(&at).blocking_build();
+        assert!(both.unwrap_err().to_string().contains("cannot bind"));
+        wait_for_threads(0);
+        {
+            let mut build = pin!(push().bind("mem://half").io_thread(true).build());
+            let _ = build.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        wait_for_threads(0);
+        // The name is free again.
+        let push = push().bind("mem://half").blocking_build().unwrap();
+        push.blocking_finish(LONG).unwrap();
+    });
+    wait_for_threads(0);
+}
