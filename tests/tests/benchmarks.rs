@@ -28,9 +28,16 @@ fn positive(value: &Value, path: &str) {
 
 #[test]
 fn throughput_counts_every_form_of_sending_and_receiving() {
-    for form in
-        [&["--batch", "16"][..], &["--lent"], &["--threads", "2", "--tasks", "3"], &["--window", "50"]]
-    {
+    for form in [
+        &["--batch", "16"][..],
+        &["--lent"],
+        &["--threads", "2", "--tasks", "3"],
+        &["--window", "50"],
+        &["--io-thread"],
+        &["--io-thread", "--lent"],
+        &["--blocking"],
+        &["--blocking", "--lent"],
+    ] {
         let value = object(&[&["throughput", "--count", "20000"], form].concat());
         positive(&value, "msgs_per_s");
         positive(&value, "push.cpu_seconds");
@@ -54,9 +61,12 @@ fn latency_has_percentiles_for_round_trips_echoes_and_a_steady_load() {
     for path in ["latency.p50", "latency.p99", "tokio_echo.p50", "blocking_echo.p99", "busy_poll_us"] {
         positive(&value, path);
     }
-    let value = object(&["latency", "--count", "500", "--rate", "5000"]);
-    positive(&value, "latency.p999");
-    assert_eq!(value["rate"], 5000);
+    for form in [&[][..], &["--io-thread"], &["--blocking"]] {
+        let value = object(&[&["latency", "--count", "500", "--rate", "5000"], form].concat());
+        positive(&value, "latency.p999");
+        assert_eq!(value["rate"], 5000);
+        positive(&object(&[&["latency", "--count", "200"], form].concat()), "latency.p99");
+    }
 }
 
 #[test]

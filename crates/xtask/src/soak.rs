@@ -31,7 +31,13 @@ pub(crate) struct Part {
 
 impl Part {
     /// All parts, in the order in which they run.
-    pub(crate) const ALL: &'static [Self] = &[];
+    pub(crate) const ALL: &'static [Self] = &[Self {
+        name: "computing",
+        what: "applications that compute for a minute at a time",
+        share: 1,
+        cargo: &["test", "--release", "-p", "tidegate-tests", "--test", "computing", "a_minute"],
+        tests: 1,
+    }];
 }
 
 /// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed

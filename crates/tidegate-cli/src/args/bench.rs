@@ -23,7 +23,7 @@ pub(crate) enum BenchCommand {
     /// The receiving process checks every message and acks it; the time is taken there, from the first message after the
     /// warm-up to the last.
     #[command(
-        after_help = "Examples:\n  tidegate bench throughput\n  tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  tidegate bench throughput --threads 2 --tasks 4\n  tidegate bench throughput --with-tcp"
+        after_help = "Examples:\n  tidegate bench throughput\n  tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  tidegate bench throughput --threads 2 --tasks 4\n  tidegate bench throughput --io-thread\n  tidegate bench throughput --with-tcp"
     )]
     Throughput(ThroughputArgs),
     /// Round trips, one at a time, through two pipelines; or with --rate, one way under a steady load.
@@ -95,17 +95,43 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: u16,
     /// Tasks that send through one pusher, and that receive through one puller
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::conflicts_with = "blocking", value_parser!(u16).range(1..))]
     pub(crate) tasks: u16,
     /// Messages per task and call: 1 is one `send`, `recv` and `ack` for each; more uses the forms for batches
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::conflicts_with = "blocking", value_parser!(u32).range(1..))]
     pub(crate) batch: u32,
     /// Sends slices and receives lent deliveries, one at a time: the quickest forms
     #[arg(long)]
     pub(crate) lent: bool,
+    #[command(flatten)]
+    pub(crate) own: ThreadArgs,
     /// Messages before the measurement begins [default: a tenth of all]
     #[arg(long, value_name = "N")]
     pub(crate) warm_up: Option<u64>,
+}
+
+/// Where the links of the measured sockets run.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct ThreadArgs {
+    /// Runs the links of each process on a thread of the library's own
+    #[arg(long)]
+    pub(crate) io_thread: bool,
+    /// The same, with the calls that block, one message at a time
+    #[arg(long)]
+    pub(crate) blocking: bool,
+}
+
+impl ThreadArgs {
+    /// Whether there is such a thread.
+    pub(crate) fn own(self) -> bool {
+        self.io_thread || self.blocking
+    }
+
+    /// As arguments for another process.
+    pub(crate) fn flags(self) -> impl Iterator<Item = &'static str> {
+        let io_thread = self.io_thread.then_some("--io-thread");
+        io_thread.into_iter().chain(self.blocking.then_some("--blocking"))
+    }
 }
 
 /// `tidegate bench throughput`.
@@ -138,6 +164,8 @@ pub(crate) struct LatencyArgs {
     /// Polls for so long without sleeping before a link waits, on both sides: quicker, and a core is busy
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) busy_poll: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) own: ThreadArgs,
     /// Prints one JSON object on stdout instead of sentences
     #[arg(long)]
     pub(crate) json: bool,

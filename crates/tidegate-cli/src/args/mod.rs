@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use bench::{
-    BenchArgs, BenchCommand, LatencyArgs, LinksArgs, LoadArgs, MakespanArgs, SoakArgs, StoppedArgs, TuneArgs,
-    window,
+    BenchArgs, BenchCommand, LatencyArgs, LinksArgs, LoadArgs, MakespanArgs, SoakArgs, StoppedArgs,
+    ThreadArgs, TuneArgs, window,
 };
 pub(crate) use pull::PullArgs;
 pub(crate) use push::PushArgs;

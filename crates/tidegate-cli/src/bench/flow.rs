@@ -10,7 +10,7 @@ use tidegate::{Message, Pull, Push, Window};
 use super::load::{Pattern, Ring};
 use super::usage::{Usage, clock};
 use super::{Side, tell, window_text};
-use crate::args::{TuneArgs, window};
+use crate::args::{ThreadArgs, TuneArgs, window};
 
 /// What both sides are told.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct SideArgs {
     batch: u32,
     #[arg(long)]
     lent: bool,
+    #[command(flatten)]
+    own: ThreadArgs,
 }
 
 /// What a pusher tells at its end.
@@ -115,7 +117,7 @@ pub(crate) async fn measure(
     };
     let flags = |first: Option<&'static str>| {
         let lent = tune.lent.then_some("--lent");
-        first.into_iter().chain(lent).collect::<Vec<_>>()
+        first.into_iter().chain(lent).chain(tune.own.flags()).collect::<Vec<_>>()
     };
     let alone = flags((pushers == 1 && pullers == 1).then_some("--alone"));
     let mut one = Side::start_with(few, &flags(Some("--bind")), &of(few, 0))?;
@@ -156,7 +158,7 @@ fn largest(size: usize) -> usize {
 
 /// The sending process.
 pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
-    let mut builder = Push::builder().max_message(largest(args.size));
+    let mut builder = Push::builder().max_message(largest(args.size)).io_thread(args.own.own());
     if let Some(mark) = args.high_water_mark {
         builder = builder.high_water_mark(mark);
     }
@@ -171,7 +173,9 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     let ring = Ring::new(args.size);
     push.connected(args.peers).await?;
     let tasks = u64::from(args.tasks);
-    if tasks == 1 {
+    if args.own.blocking {
+        blocking_send(&push, ring, args.count, args.lent)?;
+    } else if tasks == 1 {
         send(&push, ring, args.count, args.batch, args.lent).await?;
     } else {
         let all = (0..tasks).map(|task| {
@@ -209,9 +213,21 @@ async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, lent: bool) -
     Ok(())
 }
 
+fn blocking_send(push: &Push, mut ring: Ring, count: u64, lent: bool) -> anyhow::Result<()> {
+    for _ in 0..count {
+        if lent {
+            push.blocking_send_slice(ring.slice())?;
+        } else {
+            push.blocking_send(Message::new(ring.payload()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The receiving process.
 pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
-    let mut builder = Pull::builder().max_message(largest(args.size)).window(args.window);
+    let mut builder =
+        Pull::builder().max_message(largest(args.size)).window(args.window).io_thread(args.own.own());
     builder = match &args.connect {
         Some(endpoint) => builder.connect(endpoint),
         None => builder.bind("tcp://127.0.0.1:0").expect(args.peers),
@@ -230,6 +246,7 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
             args.count / tasks,
             args.batch as usize,
             args.lent,
+            args.own.blocking,
         )
     };
     let mut sum = Pulled::default();
@@ -287,6 +304,7 @@ async fn receive(
     skip: u64,
     batch: usize,
     lent: bool,
+    blocking: bool,
 ) -> anyhow::Result<Pulled> {
     let mut receiver = lent.then(|| pull.receiver());
     let mut pulled = Pulled::default();
@@ -296,12 +314,14 @@ async fn receive(
     let step = if lent { 1 } else { batch as u64 };
     loop {
         if let Some(receiver) = &mut receiver {
-            let Some(delivery) = receiver.recv().await? else { break };
+            let next = if blocking { receiver.blocking_recv()? } else { receiver.recv().await? };
+            let Some(delivery) = next else { break };
             received += 1;
             check.take(delivery.payload())?;
             delivery.ack();
         } else if batch == 1 {
-            let Some(delivery) = pull.recv().await? else { break };
+            let next = if blocking { pull.blocking_recv()? } else { pull.recv().await? };
+            let Some(delivery) = next else { break };
             received += 1;
             check.take(delivery.payload())?;
             delivery.ack();

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tidegate::{Pull, Push};
+use tidegate::{Delivery, Message, Pull, Push, RecvError, SendError};
 
 use super::usage::{Usage, clock};
 use super::{Side, echo, tell};
-use crate::args::LatencyArgs;
+use crate::args::{LatencyArgs, ThreadArgs};
 
 /// The longest time that is told from others: a minute, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
@@ -29,6 +29,8 @@ pub(crate) struct SideArgs {
     count: u64,
     #[arg(long)]
     pub(crate) busy_poll: u64,
+    #[command(flatten)]
+    own: ThreadArgs,
 }
 
 /// The distribution of what was measured, in microseconds.
@@ -96,13 +98,24 @@ pub(crate) async fn measure(args: &LatencyArgs) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-fn push(busy: Duration) -> tidegate::PushBuilder {
-    Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy)
+fn push(busy: Duration, own: ThreadArgs) -> tidegate::PushBuilder {
+    Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy).io_thread(own.own())
+}
+
+/// One message in the form that is measured.
+async fn send(push: &Push, message: impl Into<Message>, blocking: bool) -> Result<(), SendError> {
+    if blocking { push.blocking_send(message) } else { push.send(message).await }
+}
+
+async fn recv(pull: &Pull, blocking: bool) -> Result<Option<Delivery>, RecvError> {
+    if blocking { pull.blocking_recv() } else { pull.recv().await }
 }
 
 async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found> {
-    let there = push(busy).build().await?;
-    let back = Pull::builder().bind("tcp://127.0.0.1:0").expect(1).busy_poll(busy).build().await?;
+    let (own, blocking) = (args.own.own(), args.own.blocking);
+    let there = push(busy, args.own).build().await?;
+    let back =
+        Pull::builder().bind("tcp://127.0.0.1:0").expect(1).busy_poll(busy).io_thread(own).build().await?;
     let at =
         |endpoints: Vec<tidegate::Endpoint>| endpoints.first().map(ToString::to_string).unwrap_or_default();
     let options = [
@@ -111,7 +124,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
         ("--count", "0".to_owned()),
         ("--busy-poll", busy.as_micros().to_string()),
     ];
-    let echo = Side::start("bench-echo", &options)?;
+    let echo = Side::start_with("bench-echo", &args.own.flags().collect::<Vec<_>>(), &options)?;
     there.connected(1).await?;
     back.connected(1).await?;
     let payload = Bytes::from(vec![7; args.size]);
@@ -119,8 +132,8 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
     let warm_up = args.count / WARM_UP;
     for round in 0..args.count + warm_up {
         let started = clock();
-        there.send(payload.clone()).await?;
-        let delivery = back.recv().await?.context("the echo has ended its stream")?;
+        send(&there, payload.clone(), blocking).await?;
+        let delivery = recv(&back, blocking).await?.context("the echo has ended its stream")?;
         let took = clock() - started;
         ensure!(delivery.payload() == payload, "what came back is not what was sent");
         delivery.ack();
@@ -143,11 +156,12 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
 /// The process that sends back what comes.
 pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
     let busy = Duration::from_micros(args.busy_poll);
-    let pull = Pull::builder().connect(&args.connect).busy_poll(busy).build().await?;
+    let pull =
+        Pull::builder().connect(&args.connect).busy_poll(busy).io_thread(args.own.own()).build().await?;
     let back = args.back.as_ref().context("--back is missing")?;
-    let push = Push::builder().connect(back).busy_poll(busy).build().await?;
-    while let Some(delivery) = pull.recv().await? {
-        push.send(delivery.message()).await?;
+    let push = Push::builder().connect(back).busy_poll(busy).io_thread(args.own.own()).build().await?;
+    while let Some(delivery) = recv(&pull, args.own.blocking).await? {
+        send(&push, delivery.message(), args.own.blocking).await?;
         delivery.ack();
     }
     push.finish(Duration::MAX).await?;
@@ -162,14 +176,14 @@ struct OneWay {
 }
 
 async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Result<Found> {
-    let push = push(busy).build().await?;
+    let push = push(busy, args.own).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?;
     let options = [
         ("--connect", endpoint.to_string()),
         ("--count", (args.count / WARM_UP).to_string()),
         ("--busy-poll", busy.as_micros().to_string()),
     ];
-    let side = Side::start("bench-one-way", &options)?;
+    let side = Side::start_with("bench-one-way", &args.own.flags().collect::<Vec<_>>(), &options)?;
     push.connected(1).await?;
     let mut payload = vec![7; args.size];
     let began = clock();
@@ -180,7 +194,7 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
             tokio::task::yield_now().await;
         }
         payload[..8].copy_from_slice(&due.to_le_bytes());
-        push.send(payload.clone()).await?;
+        send(&push, payload.clone(), args.own.blocking).await?;
     }
     push.finish(Duration::MAX).await?;
     let OneWay { latency, usage } = side.result().await?;
@@ -190,10 +204,11 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
 /// The process that receives a steady load.
 pub(crate) async fn one_way_side(args: SideArgs) -> anyhow::Result<()> {
     let busy = Duration::from_micros(args.busy_poll);
-    let pull = Pull::builder().connect(&args.connect).busy_poll(busy).build().await?;
+    let pull =
+        Pull::builder().connect(&args.connect).busy_poll(busy).io_thread(args.own.own()).build().await?;
     let mut times = histogram()?;
     let mut received = 0;
-    while let Some(delivery) = pull.recv().await? {
+    while let Some(delivery) = recv(&pull, args.own.blocking).await? {
         let now = clock();
         received += 1;
         let due = delivery.payload().first_chunk().map(|octets| u64::from_le_bytes(*octets));
