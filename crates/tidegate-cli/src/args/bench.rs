@@ -95,10 +95,10 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: u16,
     /// Tasks that send through one pusher, and that receive through one puller
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::conflicts_with = "blocking", value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) tasks: u16,
     /// Messages per task and call: 1 is one `send`, `recv` and `ack` for each; more uses the forms for batches
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::conflicts_with = "blocking", value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: u32,
     /// Sends slices and receives lent deliveries, one at a time: the quickest forms
     #[arg(long)]

@@ -91,10 +91,10 @@ pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
 /// # Errors
 /// When a process fails, or a message is not acked in the end.
 pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
+    let mut ring = Ring::new(args.size); // before there is a link
     let push =
         Push::builder().bind("tcp://127.0.0.1:0").high_water_mark(args.high_water_mark).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?.to_string();
-    let mut ring = Ring::new(args.size);
     let side = Side::start("bench-soak-pull", &[("--connect", endpoint), ("--size", args.size.to_string())])?;
     push.connected(1).await?;
     for _ in 0..args.warm_up {

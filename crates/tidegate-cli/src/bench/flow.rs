@@ -62,6 +62,7 @@ pub(crate) struct Pulled {
     last: u64,
     /// Messages after the first measured one.
     measured: u64,
+    /// Messages that the application got: what was given back before it got them, to come again, is not counted.
     pub(crate) received: u64,
     /// At the end.
     pub(crate) window: u64,
@@ -158,6 +159,8 @@ fn largest(size: usize) -> usize {
 
 /// The sending process.
 pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
+    // It takes long on a busy machine: before there is a link that would not be heard from meanwhile.
+    let ring = Ring::new(args.size);
     let mut builder = Push::builder().max_message(largest(args.size)).io_thread(args.own.own());
     if let Some(mark) = args.high_water_mark {
         builder = builder.high_water_mark(mark);
@@ -170,7 +173,6 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     if args.bind {
         tell_endpoint(push.local_endpoints().pop())?;
     }
-    let ring = Ring::new(args.size);
     push.connected(args.peers).await?;
     let tasks = u64::from(args.tasks);
     if args.own.blocking {
@@ -258,7 +260,6 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
             sum = sum.with(task.await??);
         }
     }
-    sum.received = pull.stats().received;
     sum.usage = Usage::now();
     tell(&serde_json::to_string(&sum)?)
 }
@@ -276,7 +277,8 @@ impl Pulled {
         } else {
             (self.window, self.service_rate)
         };
-        Self { first, last, measured, window, service_rate, ..self }
+        let received = self.received + other.received;
+        Self { first, last, measured, received, window, service_rate, ..self }
     }
 }
 
@@ -347,6 +349,7 @@ async fn receive(
     if pulled.first == 0 {
         pulled.measured = 0;
     }
+    pulled.received = received;
     Ok(pulled)
 }
 
