@@ -7,6 +7,7 @@
 //! | `tracked_send` | a sender that waits for the outcome of each message |
 //! | `drain` | a sender that is restarted: what is not done in time comes back, and goes out again |
 //! | `many_workers` | several tasks that share one socket |
+//! | `blocking` | a program without async, whose workers block their threads |
 
 use std::env;
 

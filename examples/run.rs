@@ -97,6 +97,15 @@ fn many_workers_share_the_work() {
 }
 
 #[test]
+fn blocking_needs_no_async() {
+    let text = run("blocking");
+    assert!(text.contains("the last job is done\n"), "{text}");
+    assert!(text.contains("20 sent, 20 acked\n"), "{text}");
+    assert_eq!(text.matches("job ").count(), 20 + 1, "each job once: {text}");
+    assert_eq!(text.matches("a worker did ").count(), 2, "{text}");
+}
+
+#[test]
 fn a_pusher_and_two_workers_do_everything_once() {
     let pusher = Running::start("pusher", &["tcp://127.0.0.1:0"]);
     let line = pusher.line().unwrap();
