@@ -12,7 +12,7 @@ use std::{
 };
 
 use tidegate::{
-    CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, ReceiptError, RecvError,
+    CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, PushStats, ReceiptError, RecvError,
     RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
 };
 
@@ -94,33 +94,47 @@ fn assert_conserved(push: &Push, pull: &Pull) {
     assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");
 }
 
-/// Sends in every blocking form, receives in every blocking form.
-fn exchange() {
+/// Sends in every blocking form, receives in every blocking form: one of the two on this thread, the other one on another.
+fn exchange(send_here: bool) {
     let (push, pull) = pair(Window::default());
-    let sending = {
-        let push = push.clone();
-        thread::spawn(move || {
-            let kib = vec![7; 1_024]; // together more than a link's turn, and than its credit
-            for _ in 0..1_000 {
-                push.blocking_send(kib.clone()).unwrap();
-            }
-            for _ in 0..1_000 {
-                push.blocking_send_slice(&kib).unwrap();
-            }
-            assert_eq!(push.blocking_send_all((0..1_000).map(|_| kib.clone())).unwrap(), 1_000);
-            for _ in 0..500 {
-                push.blocking_send_timeout(kib.clone(), LONG).unwrap();
-            }
-            for _ in 0..500 {
-                push.blocking_reserve().unwrap().send(kib.clone()).unwrap();
-            }
-            push.blocking_flush().unwrap();
-            for _ in 0..100 {
-                push.blocking_send_tracked(kib.clone()).unwrap().blocking_wait().unwrap();
-            }
-            push.blocking_finish(LONG).unwrap()
-        })
+    let (sender, receiver) = (push.clone(), pull.clone());
+    let stats = if send_here {
+        let receiving = thread::spawn(move || receive_all(&receiver));
+        let stats = send_all(&sender);
+        receiving.join().unwrap();
+        stats
+    } else {
+        let sending = thread::spawn(move || send_all(&sender));
+        receive_all(&receiver);
+        sending.join().unwrap()
     };
+    assert_eq!((stats.accepted, stats.acked, stats.redelivered), (4_100, 4_100, 0));
+    assert_conserved(&push, &pull);
+}
+
+fn send_all(push: &Push) -> PushStats {
+    let kib = vec![7; 1_024]; // together more than a link's turn, and than its credit
+    for _ in 0..1_000 {
+        push.blocking_send(kib.clone()).unwrap();
+    }
+    for _ in 0..1_000 {
+        push.blocking_send_slice(&kib).unwrap();
+    }
+    assert_eq!(push.blocking_send_all((0..1_000).map(|_| kib.clone())).unwrap(), 1_000);
+    for _ in 0..500 {
+        push.blocking_send_timeout(kib.clone(), LONG).unwrap();
+    }
+    for _ in 0..500 {
+        push.blocking_reserve().unwrap().send(kib.clone()).unwrap();
+    }
+    push.blocking_flush().unwrap();
+    for _ in 0..100 {
+        push.blocking_send_tracked(kib.clone()).unwrap().blocking_wait().unwrap();
+    }
+    push.blocking_finish(LONG).unwrap()
+}
+
+fn receive_all(pull: &Pull) {
     for _ in 0..1_000 {
         pull.blocking_recv().unwrap().unwrap().ack();
     }
@@ -140,15 +154,12 @@ fn exchange() {
     assert!(pull.blocking_recv().unwrap().is_none());
     assert!(pull.blocking_recv_timeout(LONG).unwrap().is_none());
     assert_eq!(pull.blocking_recv_many(&mut many, 1).unwrap(), 0);
-    let stats = sending.join().unwrap();
-    assert_eq!((stats.accepted, stats.acked, stats.redelivered), (4_100, 4_100, 0));
-    assert_conserved(&push, &pull);
 }
 
 #[test]
 fn a_program_without_a_runtime_sends_and_receives_in_every_form() {
     let _alone = alone();
-    within(exchange);
+    within(|| exchange(true));
     wait_for_threads(0);
 }
 
@@ -167,7 +178,8 @@ fn blocking_calls_work_within_a_runtime_too_even_when_its_budget_is_spent() {
                         sender.send(()).unwrap();
                         receiver.recv().await.unwrap();
                     }
-                    exchange();
+                    exchange(true);
+                    exchange(false);
                 });
                 task.await.unwrap();
             });
