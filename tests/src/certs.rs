@@ -11,6 +11,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use tidegate::{Pem, TlsConfig};
+use tokio_rustls::rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 pub use rcgen::date_time_ymd;
 
@@ -45,6 +49,14 @@ impl Ca {
     #[must_use]
     pub fn pem(&self) -> Pem {
         Pem::octets(self.pem.clone())
+    }
+
+    /// What a TLS library of its own trusts it with.
+    #[must_use]
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        roots
     }
 
     /// A certificate for these names, addresses and URIs, signed by it.
@@ -89,7 +101,6 @@ impl Identity {
     }
 
     /// As two files: certificate and key.
-    #[must_use]
     pub fn write(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
         fs::write(&certificate, &self.certificate).unwrap();

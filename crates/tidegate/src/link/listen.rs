@@ -161,7 +161,7 @@ fn existing(address: &Address) -> Option<Arc<Port>> {
 }
 
 impl Port {
-    /// One address has one certificate.
+    /// One address has one certificate, and one way to change it (TL-8).
     fn check_tls(&self, other: Option<&Tls>) -> io::Result<()> {
         let same = match (&self.tls, other) {
             (Some(own), Some(other)) => own.is(other),
@@ -229,7 +229,11 @@ impl Port {
         let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
             let text = format_args!("refused {address}: too many unfinished handshakes at {}", self.address);
             self.refusals.warn(&Handle::current(), text);
-            return say_busy(stream);
+            // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
+            if !matches!(self.address, Address::Tls { .. }) {
+                say_busy(stream);
+            }
+            return;
         };
         tokio::spawn(async move {
             self.handshake(stream, address).await;

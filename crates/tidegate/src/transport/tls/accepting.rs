@@ -59,7 +59,7 @@ impl Accepting {
             if first.filled().first() != Some(&HANDSHAKE) {
                 let reason = not_tls(Side::Acceptor, looks_like(first.filled()));
                 refuse_plain(&stream, &reason);
-                self.0 = State::Failed(BufReader::with_capacity(0, stream));
+                self.0 = State::Failed(BufReader::with_capacity(1, stream));
                 return Poll::Ready(Err(TlsFailure::into_io(reason)));
             }
             let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(WRITE));
