@@ -28,9 +28,13 @@ fn positive(value: &Value, path: &str) {
 
 #[test]
 fn throughput_counts_every_form_of_sending_and_receiving() {
-    for form in
-        [&["--batch", "16"][..], &["--lent"], &["--threads", "2", "--tasks", "3"], &["--window", "50"]]
-    {
+    for form in [
+        &["--batch", "16"][..],
+        &["--lent"],
+        &["--tls"],
+        &["--threads", "2", "--tasks", "3"],
+        &["--window", "50"],
+    ] {
         let value = object(&[&["throughput", "--count", "20000"], form].concat());
         positive(&value, "msgs_per_s");
         positive(&value, "push.cpu_seconds");

@@ -54,6 +54,8 @@ struct Received {
 /// # Errors
 /// When a message was not acked, or a process failed that was not killed.
 pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
+    // It takes a while, in which links would not be heard from.
+    let mut ring = Ring::new(args.size);
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_message(args.size.max(16 << 20)).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?.to_string();
     let start = || {
@@ -64,7 +66,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
     let began = Instant::now();
     let until = began + args.duration;
     let sender = {
-        let (push, mut ring) = (push.clone(), Ring::new(args.size));
+        let push = push.clone();
         tokio::spawn(async move {
             while Instant::now() < until {
                 // The clock is looked at now and then.

@@ -206,7 +206,7 @@ fn server(
     Ok(config)
 }
 
-/// As [`server`], for the side that connects.
+/// As [`server`], for the side that connects, which trusts nobody whom the verifier does not (TL-2).
 fn client(
     provider: &Arc<CryptoProvider>,
     identity: Option<Arc<CertifiedKey>>,
