@@ -72,7 +72,13 @@ fn every_way_in_which_a_file_can_be_wrong_is_told_with_the_file() {
     Tls::load(identity(&certificate, &key)).unwrap();
 }
 
-#[cfg(unix)]
+#[test]
+fn there_is_one_cryptographic_library_in_the_tree() {
+    // With two, rustls panics at the first handshake that does not name one.
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+    assert!(lock.contains("name = \"ring\"") && !lock.contains("aws-lc"), "run `cargo tree -i aws-lc-rs`");
+}
+
 #[test]
 fn a_directory_is_no_file() {
     let dir = tempfile::tempdir().unwrap();
