@@ -133,9 +133,9 @@ impl Runner<'_> {
             Step::Fmt => process::run(&mut workspace.cargo(["fmt", "--all", "--check"])),
             Step::Clippy => {
                 // The library by itself, too: without TLS, which the workspace as a whole switches on.
-                for what in [&["--workspace"][..], &["-p", "tidegate"]] {
-                    let args = [&["clippy"], what, &["--all-targets", "--locked", "--", "-D", "warnings"]];
-                    process::run(&mut workspace.cargo(args.concat()))?;
+                for what in ["--workspace", "--package=tidegate"] {
+                    let args = ["clippy", what, "--all-targets", "--locked", "--", "-D", "warnings"];
+                    process::run(&mut workspace.cargo(args))?;
                 }
                 Ok(())
             }
