@@ -77,7 +77,6 @@ impl Ca {
     }
 
     /// Its certificate as a file.
-    #[must_use]
     pub fn write(&self, dir: &Path, name: &str) -> PathBuf {
         let path = dir.join(name);
         fs::write(&path, &self.pem).unwrap();
