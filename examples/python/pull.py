@@ -15,14 +15,17 @@ async def main():
     args.add_argument("--expect", type=int, help="bound: end after so many pushers have ended")
     args.add_argument("--window", type=int, default=1000)
     args.add_argument("--token", default="")
+    args.add_argument("--tls-ca", help="tls://: trusts this CA; when bound, takes only clients by it")
+    args.add_argument("--tls-cert", help="tls://: shows this certificate")
+    args.add_argument("--tls-key", help="its key")
     args.add_argument("--nack-every", type=int, default=0, help="nack every Nth message at its first attempt")
     args.add_argument("--json", action="store_true", help="print id, attempt and payload")
     args = args.parse_args()
     pull = tidegate.Pull(bind=args.bind, connect=args.connect, token=args.token.encode(),
-                         window=args.window, expect=args.expect)
+                         window=args.window, expect=args.expect, tls=tidegate.tls(args.tls_ca, args.tls_cert, args.tls_key))
     async with pull:
-        for port in pull.ports:
-            print(f"listening on tcp://127.0.0.1:{port}", file=sys.stderr, flush=True)
+        for scheme, port in zip((at.partition(":")[0] for at in args.bind), pull.ports):
+            print(f"listening on {scheme}://127.0.0.1:{port}", file=sys.stderr, flush=True)
         async for delivery in pull:
             if args.nack_every and delivery.attempt == 1 and delivery.number % args.nack_every == 0:
                 delivery.nack(0.001, "asked to")

@@ -15,13 +15,16 @@ async def main():
     args.add_argument("--expect", type=int, default=0, help="wait for so many pullers first")
     args.add_argument("--high-water-mark", type=int, default=1000)
     args.add_argument("--token", default="")
+    args.add_argument("--tls-ca", help="tls://: trusts this CA; when bound, takes only clients by it")
+    args.add_argument("--tls-cert", help="tls://: shows this certificate")
+    args.add_argument("--tls-key", help="its key")
     args.add_argument("file", nargs="?", default="-")
     args = args.parse_args()
     push = tidegate.Push(bind=args.bind, connect=args.connect, token=args.token.encode(),
-                         high_water_mark=args.high_water_mark)
+                         high_water_mark=args.high_water_mark, tls=tidegate.tls(args.tls_ca, args.tls_cert, args.tls_key))
     async with push:
-        for port in push.ports:
-            print(f"listening on tcp://127.0.0.1:{port}", file=sys.stderr, flush=True)
+        for scheme, port in zip((at.partition(":")[0] for at in args.bind), push.ports):
+            print(f"listening on {scheme}://127.0.0.1:{port}", file=sys.stderr, flush=True)
         await push.until(lambda: len(push.links) >= args.expect)
         lines = sys.stdin.buffer if args.file == "-" else open(args.file, "rb")
         for line in lines:

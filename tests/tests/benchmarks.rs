@@ -31,6 +31,7 @@ fn throughput_counts_every_form_of_sending_and_receiving() {
     for form in [
         &["--batch", "16"][..],
         &["--lent"],
+        &["--tls"],
         &["--threads", "2", "--tasks", "3"],
         &["--window", "50"],
         &["--io-thread"],

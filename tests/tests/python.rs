@@ -5,7 +5,7 @@
 
 use std::process::Stdio;
 
-use tidegate_tests::{daemons::tidegate, process::Process};
+use tidegate_tests::{certs::Ca, daemons::tidegate, process::Process};
 
 const COUNT: usize = 100_000;
 
@@ -50,5 +50,36 @@ fn rust_pushes_and_python_pulls_exactly_with_nacks() {
     push.feed(input());
     assert_exact(&pull.output().unwrap());
     push.line_with("1,000 failed attempts").unwrap();
+    assert!(push.exit().unwrap().success() && pull.exit().unwrap().success());
+}
+
+#[test]
+fn python_and_rust_understand_each_other_over_mutual_tls_whoever_listens() {
+    // TL-1, TL-2, TL-3, TL-4: with another TLS library on the other side.
+    let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
+    let ca_file = ca.write(dir.path(), "ca.crt");
+    let options = |name: &str| {
+        let (certificate, key) = ca.sign(&[name, "127.0.0.1"]).write(dir.path(), name);
+        let files = [("--tls-ca", &ca_file), ("--tls-cert", &certificate), ("--tls-key", &key)];
+        files.map(|(option, file)| [option.to_owned(), file.to_str().unwrap().to_owned()]).concat()
+    };
+    let (ours, theirs) = (options("rust"), options("python"));
+    let (ours, theirs): (Vec<&str>, Vec<&str>) =
+        (ours.iter().map(String::as_str).collect(), theirs.iter().map(String::as_str).collect());
+    let listen = ["--bind", "tls://127.0.0.1:0", "--expect", "1"];
+
+    let Some(mut push) = python("push.py", &[&listen[..], &theirs].concat()) else { return };
+    let at = push.endpoint().unwrap();
+    let mut pull = tidegate(&[&["pull", "--connect", &at], &ours[..]].concat());
+    push.feed(input());
+    assert_exact(&pull.output().unwrap());
+    assert!(push.exit().unwrap().success() && pull.exit().unwrap().success());
+
+    let mut push = tidegate(&[&["push", "-v", "--tls-verify-client"], &listen[..], &ours].concat());
+    let at = push.endpoint().unwrap();
+    let mut pull = python("pull.py", &[&["--connect", &at], &theirs[..]].concat()).unwrap();
+    push.feed(input());
+    assert_exact(&pull.output().unwrap());
+    push.line_with("(certificate for python)").unwrap();
     assert!(push.exit().unwrap().success() && pull.exit().unwrap().success());
 }

@@ -15,6 +15,7 @@ mod own;
 mod pull;
 mod push;
 mod records;
+mod reload;
 mod signals;
 mod socket;
 mod summary;

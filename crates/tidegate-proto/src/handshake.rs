@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     message::InstanceId,
     peer::Peer,
+    tokens::Tokens,
     violation::{Code, Violation},
     wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
 };
@@ -35,8 +36,8 @@ pub struct Local {
     pub name: String,
     /// The pipeline that it serves or asks for.
     pub pipeline: String,
-    /// The connector's token, or the one that an acceptor asks for.
-    pub token: Option<Bytes>,
+    /// The connector's token, or those that an acceptor asks for.
+    pub token: Option<Tokens>,
     /// See HS-7.
     pub max_message: u64,
     /// It promises to be heard this often.
@@ -78,7 +79,7 @@ fn with_preface(body: v1::frame::Body) -> Bytes {
 /// What a connector sends first: preface and `Hello` (HS-1).
 #[must_use]
 pub fn greet(local: &Local, slot: u64, generation: u64) -> Bytes {
-    let token = local.token.clone().unwrap_or_default(); // HS-4: this way only
+    let token = local.token.as_ref().and_then(Tokens::first).cloned().unwrap_or_default(); // HS-4: this way only
     with_preface(v1::frame::Body::Hello(v1::Hello { token, slot, generation, ..local.hello() }))
 }
 
@@ -103,26 +104,41 @@ pub fn close(violation: &Violation, retry_after: Duration) -> v1::Close {
 /// # Errors
 /// The first check that fails, in the order of HS-2.
 pub fn accept(frame: Bytes, locals: &[Local]) -> Result<(usize, Peer, Bytes), Violation> {
+    accept_where(frame, locals, |_| true)
+}
+
+/// As [`accept`], for a connector that may use only those of `locals` for whose index `admits` says so (TL-5). To one that may
+/// not, a pipeline looks as if it were not there.
+///
+/// # Errors
+/// The first check that fails, in the order of HS-2.
+pub fn accept_where(
+    frame: Bytes,
+    locals: &[Local],
+    admits: impl Fn(usize) -> bool,
+) -> Result<(usize, Peer, Bytes), Violation> {
     let hello = read(frame)?;
     let (low, high) = (hello.version_min, hello.version_max);
     if low > VERSION || high < VERSION || low > high {
         let detail = format!("the peer speaks versions {low} to {high}, this side {VERSION} to {VERSION}");
         return Err(Violation::new(Code::Version, "HS-3", detail));
     }
-    let serving = |local: &&Local| local.pipeline == hello.pipeline;
     // The token of the pipeline asked for; for one that is not there, any token of this port: who holds none
-    // of them shall not learn which pipelines there are.
-    let mut known = locals.iter().filter(serving).peekable();
-    let trusted = if known.peek().is_some() {
-        known.any(|local| token_matches(local, &hello.token))
-    } else {
-        locals.iter().any(|local| token_matches(local, &hello.token))
-    };
+    // of them shall not learn which pipelines there are. All are compared always: nor shall the time tell.
+    let (mut known, mut trusted_there, mut trusted_here) = (false, false, false);
+    for local in locals {
+        let (serves, matches) = (local.pipeline == hello.pipeline, token_matches(local, &hello.token));
+        known |= serves;
+        trusted_there |= serves & matches;
+        trusted_here |= matches;
+    }
+    let trusted = if known { trusted_there } else { trusted_here };
     if !trusted {
         let detail = if hello.token.is_empty() { "a token is required" } else { "the token is wrong" };
         return Err(Violation::new(Code::Unauthorized, "HS-4", detail));
     }
-    let mut serving = locals.iter().enumerate().filter(|(_, local)| serving(local)).peekable();
+    let serves = |(index, local): &(usize, &Local)| local.pipeline == hello.pipeline && admits(*index);
+    let mut serving = locals.iter().enumerate().filter(serves).peekable();
     if serving.peek().is_none() {
         return Err(Violation::new(Code::NoPipeline, "HS-5", "no such pipeline, or not for you"));
     }
@@ -171,11 +187,9 @@ fn wrong_role(peer: i32) -> Violation {
     Violation::new(Code::Role, "HS-6", detail)
 }
 
-/// Compares in a time that does not depend on where the two differ (HS-4).
+/// Whether the token is one that `local` asks for, if it asks for any (HS-4).
 fn token_matches(local: &Local, given: &[u8]) -> bool {
-    let Some(wanted) = &local.token else { return true };
-    let differs = wanted.iter().zip(given).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    wanted.len() == given.len() && differs == 0
+    local.token.as_ref().is_none_or(|tokens| tokens.accept(given))
 }
 
 fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
@@ -251,6 +265,7 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
         pipeline: hello.pipeline,
         max_message: theirs,
         heartbeat,
+        names: Vec::new(),
         slot: from_connector.then_some((hello.slot, hello.generation)),
     })
 }
@@ -325,6 +340,56 @@ mod tests {
         let leaked = v1::Hello { token: "x".into(), ..secret.hello() };
         let frame = wire::encode(v1::frame::Body::Hello(leaked)).slice(4..);
         assert_eq!(confirm(frame, &local(Role::Puller)).unwrap_err().unwrap_err().rule, "HS-4");
+    }
+
+    #[test]
+    fn hs_4_any_of_several_tokens_opens_and_none_is_ever_shown() {
+        // HS-4: in no form that a program could log.
+        let tokens = Tokens::new(["hush-new", "hush-old"]);
+        let secret = Local { token: Some(tokens), ..local(Role::Pusher) };
+        for token in ["hush-new", "hush-old"] {
+            assert!(ask(std::slice::from_ref(&secret), |h| h.token = token.into()).is_ok());
+        }
+        let hello = v1::Hello { token: "hush-new".into(), ..secret.hello() };
+        let body = v1::frame::Body::Hello(hello.clone());
+        let frame = v1::Frame { body: Some(body.clone()) };
+        let decoded = wire::decode(wire::encode(body.clone()).slice(4..), u64::MAX).unwrap();
+        let violation = ask(std::slice::from_ref(&secret), |h| h.token = "hush-x".into()).unwrap_err();
+        let shown = format!(
+            "{secret:?} {hello:?} {hello:#?} {body:?} {frame:?} {decoded:?} {violation:?} {violation}"
+        );
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("not shown"));
+    }
+
+    #[test]
+    fn tl_5_a_peer_that_may_not_use_a_pipeline_is_told_what_a_stranger_to_it_is_told() {
+        // TL-5, HS-2, HS-5: the token comes first, then the pipeline, and then the role.
+        let of = |pipeline: &str, token: &'static str| Local {
+            pipeline: pipeline.into(),
+            token: Some(token.into()),
+            ..local(Role::Pusher)
+        };
+        let locals = [of("p", "one"), of("q", "two")];
+        let ask = |pipeline: &str, token: &'static str, admits: fn(usize) -> bool| {
+            let hello = v1::Hello {
+                generation: 1,
+                pipeline: pipeline.into(),
+                token: token.into(),
+                ..local(Role::Puller).hello()
+            };
+            accept_where(wire::encode(v1::frame::Body::Hello(hello)).slice(4..), &locals, admits)
+        };
+        assert_eq!(ask("q", "two", |index| index == 1).unwrap().0, 1);
+        let forbidden = ask("p", "one", |index| index == 1).unwrap_err();
+        assert_eq!(forbidden, ask("none", "one", |index| index == 1).unwrap_err());
+        assert_eq!(forbidden.code, Code::NoPipeline);
+        assert_eq!(
+            ask("p", "two", |index| index == 1).unwrap_err().code,
+            Code::Unauthorized,
+            "the token first"
+        );
+        assert_eq!(ask("p", "two", |_| true).unwrap_err().code, Code::Unauthorized);
     }
 
     #[test]

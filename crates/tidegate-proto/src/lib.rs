@@ -38,6 +38,7 @@ mod pusher;
 mod random;
 mod session;
 mod time;
+mod tokens;
 pub mod violation;
 pub mod wire;
 
@@ -54,6 +55,7 @@ pub use pusher::{
     Rejected, Settled, Undelivered,
 };
 pub use time::Time;
+pub use tokens::Tokens;
 pub use violation::{Code, SettingError, Violation};
 pub use wire::v1::Role;
 

@@ -15,6 +15,8 @@ pub struct Peer {
     pub name: String,
     /// Where it is, as the driver knows it.
     pub address: String,
+    /// What the transport has verified that it is called, as the driver knows it (TL-4); empty without a certificate.
+    pub names: Vec<String>,
     /// The pipeline of the link.
     pub pipeline: String,
     /// Its `max_message` (HS-7).

@@ -5,7 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 /// The port of `tcp://` endpoints that name none.
 pub const DEFAULT_PORT: u16 = 8433;
 
-/// An address and a pipeline: `tcp://host:port/pipeline`, `unix:///path#pipeline` or `mem://name#pipeline`.
+/// An address and a pipeline: `tcp://host:port/pipeline`, `tls://host:port/pipeline`, `unix:///path#pipeline` or
+/// `mem://name#pipeline`.
 ///
 /// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets. Without a
 /// pipeline the default one, with the empty name, is meant.
@@ -24,6 +25,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Address {
     Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16 },
     Unix { path: PathBuf },
     Mem { name: String },
 }
@@ -57,9 +59,12 @@ impl FromStr for Endpoint {
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme; write tcp://host:port, unix:///path or mem://name"))?;
         let (address, pipeline) = match scheme {
-            "tcp" => {
+            "tcp" | "tls" => {
                 let (place, pipeline) = rest.split_once('/').unwrap_or((rest, ""));
-                (tcp(place).map_err(wrong)?, pipeline)
+                let (host, port) = host_and_port(place).map_err(wrong)?;
+                let address =
+                    if scheme == "tls" { Address::Tls { host, port } } else { Address::Tcp { host, port } };
+                (address, pipeline)
             }
             "unix" => {
                 let (path, pipeline) = rest.split_once('#').unwrap_or((rest, ""));
@@ -75,7 +80,7 @@ impl FromStr for Endpoint {
                 }
                 (Address::Mem { name: name.to_owned() }, pipeline)
             }
-            _ => return Err(wrong("the scheme is unknown; tcp, unix and mem are possible")),
+            _ => return Err(wrong("the scheme is unknown; tcp, tls, unix and mem are possible")),
         };
         if pipeline.len() > 256 {
             return Err(wrong("the pipeline has more than 256 octets"));
@@ -84,7 +89,7 @@ impl FromStr for Endpoint {
     }
 }
 
-fn tcp(place: &str) -> Result<Address, &'static str> {
+fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
         (
@@ -111,23 +116,31 @@ fn tcp(place: &str) -> Result<Address, &'static str> {
     } else {
         port.parse().map_err(|_| "the port is not 0 to 65535")?
     };
-    Ok(Address::Tcp { host: host.to_owned(), port })
+    Ok((host.to_owned(), port))
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => network(f, "tcp", host, *port),
+            Self::Tls { host, port } => network(f, "tls", host, *port),
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
             Self::Mem { name } => write!(f, "mem://{name}"),
         }
     }
 }
 
+fn network(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "{scheme}://[{host}]:{port}")
+    } else {
+        write!(f, "{scheme}://{host}:{port}")
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if matches!(self.address, Address::Tcp { .. }) { '/' } else { '#' };
+        let mark = if matches!(self.address, Address::Tcp { .. } | Address::Tls { .. }) { '/' } else { '#' };
         self.address.fmt(f)?;
         if self.pipeline.is_empty() { Ok(()) } else { write!(f, "{mark}{}", self.pipeline) }
     }
@@ -144,6 +157,8 @@ mod tests {
             ("tcp://h:1/p/q", "tcp://h:1/p/q"),
             ("tcp://[::1]", "tcp://[::1]:8433"),
             ("tcp://[::1]:0/p", "tcp://[::1]:0/p"),
+            ("tls://h/p", "tls://h:8433/p"),
+            ("tls://[::1]:1", "tls://[::1]:1"),
             ("unix:///run/x.sock", "unix:///run/x.sock"),
             ("unix:///run/x.sock#p", "unix:///run/x.sock#p"),
             ("mem://a#p", "mem://a#p"),

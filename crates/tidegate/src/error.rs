@@ -35,6 +35,36 @@ pub enum BuildError {
         /// What the system says.
         source: io::Error,
     },
+    /// `require_tls` is set, and an endpoint is plain TCP.
+    #[error("require_tls is set, but {endpoint} is plain TCP; tls:// would be right")]
+    PlainEndpoint {
+        /// Which.
+        endpoint: Endpoint,
+    },
+    /// The TLS settings do not do for an endpoint.
+    #[cfg(feature = "tls")]
+    #[error("{endpoint}: {source}")]
+    Tls {
+        /// Which.
+        endpoint: Endpoint,
+        /// What is missing, or wrong.
+        source: Box<crate::TlsError>,
+    },
+    /// An endpoint is `tls://`, and this build has no TLS.
+    #[cfg(not(feature = "tls"))]
+    #[error("{endpoint}: this build has no TLS; the feature `tls` of the crate tidegate brings it")]
+    NoTls {
+        /// Which.
+        endpoint: Endpoint,
+    },
+    /// The names allowed for a pipeline cannot be checked.
+    #[error("allow for pipeline {pipeline:?}: {problem}")]
+    Allow {
+        /// Which.
+        pipeline: String,
+        /// Why not.
+        problem: &'static str,
+    },
     /// The system gives no random octets for the instance id (HS-8).
     #[error("the system gives no random octets: {0}")]
     Random(String),

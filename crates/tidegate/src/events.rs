@@ -17,6 +17,8 @@ pub struct PeerInfo {
     pub instance: InstanceId,
     /// Where it is.
     pub address: String,
+    /// The names in its certificate, which are verified, unlike [`Self::name`]; none without TLS, or if it showed none.
+    pub names: Vec<String>,
     /// The pipeline of the link.
     pub pipeline: String,
 }
@@ -27,6 +29,7 @@ impl From<&Peer> for PeerInfo {
             name: peer.name.clone(),
             instance: peer.instance,
             address: peer.address.clone(),
+            names: peer.names.clone(),
             pipeline: peer.pipeline.clone(),
         }
     }
@@ -35,7 +38,11 @@ impl From<&Peer> for PeerInfo {
 impl fmt::Display for PeerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.name.is_empty() { "?" } else { self.name.as_str() };
-        write!(f, "{} at {}", name.escape_debug(), self.address)
+        write!(f, "{} at {}", name.escape_debug(), self.address)?;
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        write!(f, " (certificate for {})", self.names.join(", ").escape_debug())
     }
 }
 
@@ -131,6 +138,13 @@ pub enum Event {
         /// For people.
         reason: String,
     },
+    /// A stranger did not get through the TLS handshake: what is wrong with its certificate, with ours, or with its TLS.
+    TlsFailed {
+        /// From where it came.
+        address: String,
+        /// For people.
+        reason: String,
+    },
     /// A pusher has ended its stream.
     Ended {
         /// Which.
@@ -154,6 +168,9 @@ impl fmt::Display for Event {
             }
             Self::RefusedPeer { address, code, reason } => {
                 write!(f, "refused {address} with {code}: {}", reason.escape_debug())
+            }
+            Self::TlsFailed { address, reason } => {
+                write!(f, "refused {address}: {}", reason.escape_debug())
             }
             Self::Ended { peer } => write!(f, "{peer} has ended its stream"),
             Self::Lagged(count) => write!(f, "{count} events were missed"),

@@ -70,9 +70,15 @@ mod io_thread;
 mod link;
 mod pull;
 mod push;
+mod security;
 mod setup;
 mod shared;
 mod throttle;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod transport;
 
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
@@ -83,7 +89,10 @@ pub use error::{
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};
 pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections};
+pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,
-    PushLinkStats, PushStats, SettingError, Undelivered, Window,
+    PushLinkStats, PushStats, SettingError, Tokens, Undelivered, Window,
 };
+#[cfg(feature = "tls")]
+pub use tls::{Pem, Tls, TlsConfig, TlsError, TlsPart};

@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use tidegate_proto::{
-    InstanceId, Role as WireRole, SettingError,
-    handshake::{Local, MAX_TOKEN},
-};
+use tidegate_proto::{InstanceId, Role as WireRole, SettingError, handshake::Local};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -15,6 +11,7 @@ use crate::{
     events::Event,
     io_thread::Place,
     link::{dial, listen},
+    security::Policy,
     shared::{Role, Shared, Times},
 };
 
@@ -23,7 +20,7 @@ pub(crate) struct Setup {
     pub(crate) binds: Vec<String>,
     pub(crate) connects: Vec<String>,
     pub(crate) name: String,
-    pub(crate) token: Option<Bytes>,
+    pub(crate) policy: Policy,
     pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) reconnect_first: Duration,
@@ -39,7 +36,7 @@ impl Default for Setup {
             binds: Vec::new(),
             connects: Vec::new(),
             name: String::new(),
-            token: None,
+            policy: Policy::default(),
             max_handshakes: 256,
             handshake_timeout: Duration::from_secs(5),
             reconnect_first: Duration::from_millis(50),
@@ -89,9 +86,7 @@ impl Setup {
             &(first, self.reconnect_longest),
             "more than 0, the first at most the longest",
         )?;
-        ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
-        let token = self.token.as_ref().map_or(0, Bytes::len);
-        ok(token <= MAX_TOKEN, "token", &format_args!("{token} octets long"), "at most 4,096 octets")
+        ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")
     }
 
     /// Checks everything, binds, and begins to connect, where the links are to run. Does not wait for peers.
@@ -120,12 +115,13 @@ impl Setup {
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
+        let security = self.policy.prepare(&binds, &connects)?;
         let local = Local {
             role: parts.role,
             instance: parts.instance,
             name: self.name,
             pipeline: String::new(),
-            token: self.token,
+            token: None,
             max_message: parts.max_message,
             heartbeat: parts.heartbeat,
             offered: Vec::new(),
@@ -138,13 +134,15 @@ impl Setup {
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
-        let shared = Shared::new(parts.machine, parts.state, local, times, self.max_handshakes, place);
+        let Parts { machine, state, .. } = parts;
+        let shared = Shared::new(machine, state, local, times, self.max_handshakes, security, place);
         let shared = Arc::new(shared);
         // Gives up what is bound already, if the rest fails or is not waited for.
         let undo = shared.stop.clone().drop_guard();
         for endpoint in binds {
             match listen::bind(&shared, &endpoint).await {
                 Ok(endpoint) => {
+                    shared.security.warn_if_open(&endpoint);
                     shared.with(|inner| inner.places.bound.push(endpoint.clone()));
                     shared.report(Event::Bound { endpoint });
                 }
@@ -202,10 +200,54 @@ macro_rules! common_settings {
             self
         }
 
-        /// The token to show when connecting, and to ask for when bound. Without TLS it travels in the clear. At most 4,096
-        /// octets; default: none.
+        /// The token to show when connecting, and to ask for when bound. Without TLS it travels in the clear. It is never logged,
+        /// nor shown by `Debug`. 1 to 4,096 octets; default: none.
         pub fn token(mut self, token: impl Into<Bytes>) -> Self {
-            self.setup.token = Some(token.into());
+            self.setup.policy.tokens = Some(Tokens::from(token));
+            self
+        }
+
+        /// Several tokens instead of one: the first is shown when connecting, each is taken when bound. So one can be
+        /// replaced while peers still have the old one; see also `set_tokens`.
+        pub fn tokens(mut self, tokens: Tokens) -> Self {
+            self.setup.policy.tokens = Some(tokens);
+            self
+        }
+
+        /// What `tls://` endpoints work with. Without it, a socket can connect to servers that have a certificate by a CA that the
+        /// system trusts. Sockets of one process that are bound to the same address need clones of one [`Tls`](crate::Tls).
+        #[cfg(feature = "tls")]
+        pub fn tls(mut self, tls: crate::Tls) -> Self {
+            self.setup.policy.tls = Some(tls);
+            self
+        }
+
+        /// Whether plain `tcp://` endpoints are errors, also on loopback. `unix://` and `mem://` never leave the machine, and
+        /// are not. Default: false.
+        pub fn require_tls(mut self, require: bool) -> Self {
+            self.setup.policy.require_tls = require;
+            self
+        }
+
+        /// When bound: lets these peers use the pipeline, and nobody else. A name is one of those in a peer's certificate
+        /// ([`PeerIdentity::names`](crate::PeerIdentity)); so the pipeline must be bound to `tls://` endpoints only, with
+        /// clients verified. To others it looks as if it were not there (TL-5). May be called several times. Default: a
+        /// pipeline is for everybody who gets through the handshake.
+        pub fn allow<N: AsRef<str>>(mut self, pipeline: &str, names: impl IntoIterator<Item = N>) -> Self {
+            for name in names {
+                self.setup.policy.admission.allow(pipeline, name.as_ref());
+            }
+            self
+        }
+
+        /// When bound: asks this rule, with the peer and the pipeline that it wants, after everything else about its
+        /// certificate and token was found right; `false` refuses it as [`Self::allow`] does. It must not block: other
+        /// handshakes wait meanwhile. Default: none.
+        pub fn authorize(
+            mut self,
+            rule: impl Fn(&crate::PeerIdentity, &str) -> bool + Send + Sync + 'static,
+        ) -> Self {
+            self.setup.policy.admission.authorize(rule);
             self
         }
 

@@ -21,6 +21,7 @@ use crate::{
     events::{Event, PeerInfo},
     io_thread::Place,
     link::outgoing,
+    security::Security,
     throttle::Refusals,
     transport::Direct,
 };
@@ -150,8 +151,9 @@ pub(crate) struct Times {
 pub(crate) struct Shared<M: Role> {
     inner: Mutex<Inner<M>>,
     pub(crate) signals: Signals,
-    /// What this side says in handshakes; the pipeline is that of the endpoint.
+    /// What this side says in handshakes; the pipeline is that of the endpoint, and the tokens those of `security`.
     pub(crate) local: Local,
+    pub(crate) security: Security,
     pub(crate) times: Times,
     pub(crate) max_handshakes: usize,
     pub(crate) place: Place,
@@ -169,6 +171,7 @@ impl<M: Role> Shared<M> {
         local: Local,
         times: Times,
         max_handshakes: usize,
+        security: Security,
         place: Place,
     ) -> Self {
         let inner = Inner {
@@ -188,6 +191,7 @@ impl<M: Role> Shared<M> {
             inner: Mutex::new(inner),
             signals,
             local,
+            security,
             times,
             max_handshakes,
             place,
@@ -293,7 +297,9 @@ impl<M: Role> Shared<M> {
     pub(crate) fn report(&self, event: Event) {
         match &event {
             // Whoever can reach the port can cause these: the log is bounded, the events are by their own bound.
-            Event::RefusedPeer { .. } => self.refusals.warn(&self.place.handle, format_args!("{event}")),
+            Event::RefusedPeer { .. } | Event::TlsFailed { .. } => {
+                self.refusals.warn(&self.place.handle, format_args!("{event}"));
+            }
             Event::Refused { .. } => tracing::warn!("{event}"),
             Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
             Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {

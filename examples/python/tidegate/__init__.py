@@ -14,7 +14,8 @@ un-acked again), a budget shared by links (CR-9), windows of 0 (CR-7), sending s
 """
 
 from .pull import Delivery, Pull
+from .peer import tls
 from .push import Push
 from .wire import Closed
 
-__all__ = ["Closed", "Delivery", "Pull", "Push"]
+__all__ = ["Closed", "Delivery", "Pull", "Push", "tls"]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import ssl
 
 from . import wire
 from .wire import PREFACE, PULLER, PUSHER, Closed, Link
@@ -13,13 +14,28 @@ HANDSHAKE = 5.0
 
 
 def parse(endpoint):
-    """(host, port, pipeline) of tcp://host:port/pipeline."""
+    """(whether to encrypt, host, port, pipeline) of tcp://host:port/pipeline or tls://host:port/pipeline."""
     scheme, _, rest = endpoint.partition("://")
     place, _, pipeline = rest.partition("/")
     host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "8433")
-    if scheme != "tcp":
-        raise ValueError(f"endpoint {endpoint!r}: the scheme must be tcp")
-    return host.strip("[]"), int(port), pipeline
+    if scheme not in ("tcp", "tls"):
+        raise ValueError(f"endpoint {endpoint!r}: the scheme must be tcp or tls")
+    return scheme == "tls", host.strip("[]"), int(port), pipeline
+
+
+def tls(ca=None, certificate=None, key=None):
+    """Two contexts: to connect with, to servers by this CA (or the system's), and to listen with, for clients by it, if there is one."""
+    client, server = ssl.create_default_context(cafile=ca), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for context in (client, server):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3  # TL-1
+        context.set_alpn_protocols(["tidegate/1"])  # TL-3
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    if ca:
+        server.load_verify_locations(ca)
+        server.verify_mode = ssl.CERT_REQUIRED  # TL-4
+    server.num_tickets = 0
+    return client, server
 
 
 class Peer:
@@ -28,17 +44,19 @@ class Peer:
     role = 0
     frame_limit = wire.MAX_CONTROL
 
-    def __init__(self, bind=(), connect=(), token=b"", name="python"):
+    def __init__(self, bind=(), connect=(), token=b"", name="python", tls=(None, None)):
         self.instance = os.urandom(16)  # HS-8
         self.token, self.name, self.binds, self.connects = token, name, list(bind), list(connect)
+        self.tls_client, self.tls_server = tls
         self.links, self.servers, self.tasks, self.ports = [], [], set(), []
         self.changed, self.refused, self.stopping, self.dialing = asyncio.Event(), None, False, 0
 
     async def __aenter__(self):
         for endpoint in self.binds:
-            host, port, pipeline = parse(endpoint)
+            secured, host, port, pipeline = parse(endpoint)
             accept = lambda reader, writer, p=pipeline: self.spawn(self.accept(reader, writer, p))
-            self.servers.append(await asyncio.start_server(accept, host, port))
+            self.servers.append(await asyncio.start_server(
+                accept, host, port, ssl=self.tls_server if secured else None))
             self.ports.append(self.servers[-1].sockets[0].getsockname()[1])
         for slot, endpoint in enumerate(self.connects):
             self.dialing += 1
@@ -138,12 +156,13 @@ class Peer:
         await self.run(link)
 
     async def dial(self, endpoint, slot):
-        host, port, pipeline = parse(endpoint)
+        secured, host, port, pipeline = parse(endpoint)
+        context = (self.tls_client or tls()[0]) if secured else None  # TL-2: its defaults check chain and name
         wait, generation = 0.05, 0
         while not self.stopping:
             generation += 1
             try:
-                link = Link(*await asyncio.open_connection(host, port), self.frame_limit)
+                link = Link(*await asyncio.open_connection(host, port, ssl=context), self.frame_limit)
                 link.writer.write(PREFACE)
                 link.send(hello=self.hello(pipeline, slot=slot, generation=generation, token=self.token))
                 await self.greet(link, pipeline, acceptor=False)

@@ -23,7 +23,7 @@ pub(crate) enum BenchCommand {
     /// The receiving process checks every message and acks it; the time is taken there, from the first message after the
     /// warm-up to the last.
     #[command(
-        after_help = "Examples:\n  tidegate bench throughput\n  tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  tidegate bench throughput --threads 2 --tasks 4\n  tidegate bench throughput --io-thread\n  tidegate bench throughput --with-tcp"
+        after_help = "Examples:\n  tidegate bench throughput\n  tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  tidegate bench throughput --threads 2 --tasks 4\n  tidegate bench throughput --io-thread\n  tidegate bench throughput --with-tcp\n  tidegate bench throughput --size 64KiB --tls"
     )]
     Throughput(ThroughputArgs),
     /// Round trips, one at a time, through two pipelines; or with --rate, one way under a steady load.
@@ -105,6 +105,9 @@ pub(crate) struct TuneArgs {
     pub(crate) lent: bool,
     #[command(flatten)]
     pub(crate) own: ThreadArgs,
+    /// Encrypts, with TLS 1.3 and a CA made for this run
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Messages before the measurement begins [default: a tenth of all]
     #[arg(long, value_name = "N")]
     pub(crate) warm_up: Option<u64>,

@@ -3,6 +3,7 @@
 mod bench;
 mod pull;
 mod push;
+mod security;
 mod socket;
 pub(crate) mod values;
 
@@ -16,6 +17,7 @@ pub(crate) use bench::{
 };
 pub(crate) use pull::PullArgs;
 pub(crate) use push::PushArgs;
+pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};
 
 /// Moves work from processes that have it to processes that do it: over plain TCP, with no broker in between.
@@ -110,6 +112,7 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.command {
             Command::Push(args) => args.check(),
+            Command::Pull(args) => args.socket.check(),
             _ => Ok(()),
         }
     }

@@ -78,7 +78,10 @@ Examples:
     tidegate pull --connect tcp://127.0.0.1:8433 --jobs 2 --worker ./resize.py
 
   A collector that listens and never ends, with ids and attempts:
-    tidegate pull --bind tcp://0.0.0.0:8433 --json --output results.jsonl";
+    tidegate pull --bind tcp://0.0.0.0:8433 --json --output results.jsonl
+
+  Encrypted, to a pusher with a certificate by our own CA, which asks for ours too:
+    tidegate pull --connect tls://jobs.example:8433 --tls-ca ca.crt --tls-cert w1.crt --tls-key w1.key";
 
 const COMMANDS: &str = "\
 Commands (--exec):

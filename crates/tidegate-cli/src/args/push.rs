@@ -78,7 +78,11 @@ Examples:
       --max-attempts 5 --dead-letter failed.txt
 
   A service that may be stopped: give up after 10 s, and send the rest next time:
-    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt";
+    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt
+
+  Encrypted, for workers with a certificate by our own CA only; SIGHUP reads the files again:
+    tidegate push jobs.txt --bind tls://0.0.0.0:8433 --tls-cert push.crt --tls-key push.key \\
+      --tls-ca ca.crt --tls-verify-client";
 
 impl PushArgs {
     pub(super) fn check(&self) -> Result<(), String> {
@@ -89,7 +93,7 @@ impl PushArgs {
                 values::MAX_HEADERS
             ));
         }
-        Ok(())
+        self.socket.check()
     }
 
     /// The octets that the headers add to the size of every message.

@@ -1,12 +1,11 @@
 //! Options that push and pull share.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use tidegate::Endpoint;
 
-use super::values;
+use super::{SecurityArgs, values};
 use crate::records::Framing;
 
 /// Where to listen and connect, and as whom.
@@ -22,16 +21,20 @@ pub(crate) struct SocketArgs {
     /// The name that the other side sees in its logs [default: chosen by the library]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Reads the token that both sides must share from this file, less the newline at its end; without the option
-    /// the variable TIDEGATE_TOKEN has it [default: no token]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
     /// The largest message, payload and headers, in bytes or with a unit; a puller's must not be below its pushers' [default: 16MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) max_message: Option<usize>,
     /// How often this side promises to be heard; the other side takes it for dead after three times as long [default: 2s]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) heartbeat: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
+}
+
+impl SocketArgs {
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.security.check(&self.bind, &self.connect)
+    }
 }
 
 /// How records are told apart.

@@ -1,5 +1,6 @@
 //! Messages from pushers to pullers, each a process of its own: what `throughput`, `fanout` and `fanin` measure.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -7,6 +8,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Message, Pull, Push, Window};
 
+use super::certs;
 use super::load::{Pattern, Ring};
 use super::usage::{Usage, clock};
 use super::{Side, tell, window_text};
@@ -45,6 +47,15 @@ pub(crate) struct SideArgs {
     lent: bool,
     #[command(flatten)]
     own: ThreadArgs,
+    /// Where its certificate and the CA are, if it is to encrypt.
+    #[arg(long)]
+    tls: Option<PathBuf>,
+}
+
+impl SideArgs {
+    fn any_port(&self) -> &'static str {
+        if self.tls.is_some() { "tls://127.0.0.1:0" } else { "tcp://127.0.0.1:0" }
+    }
 }
 
 /// What a pusher tells at its end.
@@ -93,6 +104,8 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Flow> {
     let warm_up = tune.warm_up.unwrap_or(count / 10);
     ensure!(warm_up + 1 < count, "--warm-up {warm_up} leaves nothing of {count} messages to measure");
+    let dir = if tune.tls { Some(certs::make()?) } else { None };
+    let tls = dir.as_ref().map(|dir| dir.path().display().to_string());
     let options = |count: u64, peers: u16| {
         let mut options = vec![
             ("--size", size.to_string()),
@@ -103,6 +116,7 @@ pub(crate) async fn measure(
             ("--tasks", tune.tasks.to_string()),
             ("--batch", tune.batch.to_string()),
         ];
+        options.extend(tls.clone().map(|dir| ("--tls", dir)));
         options.extend(tune.high_water_mark.map(|mark| ("--high-water-mark", mark.to_string())));
         options
     };
@@ -167,8 +181,11 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     }
     builder = match &args.connect {
         Some(endpoint) => builder.connect(endpoint),
-        None => builder.bind("tcp://127.0.0.1:0"),
+        None => builder.bind(args.any_port()),
     };
+    if let Some(dir) = &args.tls {
+        builder = builder.tls(certs::load(dir)?);
+    }
     let push = builder.build().await?;
     if args.bind {
         tell_endpoint(push.local_endpoints().pop())?;
@@ -232,8 +249,11 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
         Pull::builder().max_message(largest(args.size)).window(args.window).io_thread(args.own.own());
     builder = match &args.connect {
         Some(endpoint) => builder.connect(endpoint),
-        None => builder.bind("tcp://127.0.0.1:0").expect(args.peers),
+        None => builder.bind(args.any_port()).expect(args.peers),
     };
+    if let Some(dir) = &args.tls {
+        builder = builder.tls(certs::load(dir)?);
+    }
     let pull = builder.build().await?;
     if args.bind {
         tell_endpoint(pull.local_endpoints().pop())?;

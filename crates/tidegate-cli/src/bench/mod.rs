@@ -1,6 +1,7 @@
 //! `tidegate bench`: what this machine can do.
 
 pub(crate) mod bounds;
+mod certs;
 pub(crate) mod echo;
 pub(crate) mod flow;
 mod html;
@@ -87,7 +88,7 @@ async fn rate(load: &LoadArgs, tune: &TuneArgs, sides: (u16, u16), with_tcp: boo
     let (size, count) = (load.size, load.count());
     let flow = flow::measure(size, count, sides, tune).await?;
     let tcp = if with_tcp { Some(tcp::measure(size, count).await?) } else { None };
-    Ok(Rate::of(size, count, tune.window, sides, &flow, tcp))
+    Ok(Rate::of(size, count, tune.window, sides, &flow, tcp).with_tls(tune.tls))
 }
 
 /// A window as the options take it.

@@ -42,6 +42,9 @@ pub(crate) struct Rate {
     /// Messages that may be un-acked on a link: a number, or "auto"; not there for plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<serde_json::Value>,
+    /// Whether it was encrypted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pushers: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +125,7 @@ impl Rate {
             size,
             count,
             window: Some(window_value(window)),
+            tls: false,
             pushers: Some(pushers),
             pullers: Some(pullers),
             seconds: flow.seconds,
@@ -133,6 +137,11 @@ impl Rate {
             last_window: flow.pulled.first().map(|side| side.window),
             tcp,
         }
+    }
+
+    /// The same, encrypted or not.
+    pub(crate) fn with_tls(self, tls: bool) -> Self {
+        Self { tls, ..self }
     }
 
     /// A run of TCP alone. From the first message to the last there is one less than were sent.
@@ -149,6 +158,7 @@ impl Rate {
             (Some(pushers), Some(pullers)) if pushers + pullers > 2 => format!(", {pushers} to {pullers}"),
             _ => String::new(),
         };
+        let sides = if self.tls { format!("{sides} over TLS") } else { sides };
         let window = match (&self.window, self.last_window) {
             (Some(serde_json::Value::String(_)), Some(last)) => {
                 format!(", window auto ({})", thousands(last))
@@ -312,7 +322,11 @@ mod tests {
         assert_eq!((json["msgs_per_s"].as_f64(), json["mib_per_s"].as_f64()), (Some(1024.0), Some(1.0)));
         assert_eq!((json["tcp_msgs_per_s"].as_f64(), json["ratio"].as_f64()), (Some(4096.0), Some(0.25)));
         let auto = Rate::of(1, 2, Window::Auto, (1, 1), &flow(2.0, 2048), None);
-        assert_eq!(serde_json::to_value(auto).unwrap()["window"], "auto");
+        let json = serde_json::to_value(&auto).unwrap();
+        assert_eq!((&json["window"], json.get("tls")), (&"auto".into(), None));
+        let tls = auto.with_tls(true);
+        assert!(tls.text().starts_with("2 messages of 1 B over TLS"), "{}", tls.text());
+        assert_eq!(serde_json::to_value(tls).unwrap()["tls"], true);
     }
 
     #[test]

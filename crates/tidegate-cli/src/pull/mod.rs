@@ -17,6 +17,8 @@ use tidegate::{Pull, Window};
 
 use crate::args::PullArgs;
 use crate::exit::Exit;
+use crate::reload::Hangups;
+use crate::socket::{Access, with_socket_options};
 use crate::summary::PullSummary;
 use crate::{socket, text};
 use envelope::Rendering;
@@ -43,7 +45,11 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         None => Some(Output::open(args.output.as_deref())?),
     };
 
-    let pull = build(&args).await?;
+    let access = Access::open(&args.socket)?;
+    let hangups = Hangups::new(&access)?;
+    let pull = build(&args, &access).await?;
+    let reloading = pull.clone();
+    hangups.watch(access, move |tokens| reloading.set_tokens(tokens), quiet);
     socket::announce(&pull.local_endpoints(), quiet);
     let started = Instant::now();
     let mut source = Source::new(&pull, &args);
@@ -109,27 +115,8 @@ fn jobs(args: &PullArgs, rendering: Rendering) -> anyhow::Result<Option<Jobs>> {
     Ok(args.worker.as_ref().map(|command| Jobs::worker(Arc::new(Worker::new(command, rendering)), jobs)))
 }
 
-async fn build(args: &PullArgs) -> anyhow::Result<Pull> {
-    let common = &args.socket;
-    let mut builder = Pull::builder().keep(args.keep);
-    for endpoint in &common.bind {
-        builder = builder.bind(endpoint.to_string());
-    }
-    for endpoint in &common.connect {
-        builder = builder.connect(endpoint.to_string());
-    }
-    if let Some(name) = &common.name {
-        builder = builder.name(name);
-    }
-    if let Some(token) = socket::token(common.token_file.as_deref())? {
-        builder = builder.token(token);
-    }
-    if let Some(size) = common.max_message {
-        builder = builder.max_message(size);
-    }
-    if let Some(interval) = common.heartbeat {
-        builder = builder.heartbeat(interval);
-    }
+async fn build(args: &PullArgs, access: &Access) -> anyhow::Result<Pull> {
+    let mut builder = with_socket_options!(Pull::builder().keep(args.keep), &args.socket, access);
     if let Some(n) = args.expect {
         builder = builder.expect(n as usize);
     }

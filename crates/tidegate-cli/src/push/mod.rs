@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::args::PushArgs;
 use crate::exit::Exit;
+use crate::reload::Hangups;
 use crate::signals::Signals;
+use crate::socket::{Access, with_socket_options};
 use crate::summary::PushSummary;
 use crate::{socket, text};
 use files::Appended;
@@ -56,7 +58,11 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         bail!("--header: the headers have {} bytes, more than --max-message {limit}", args.header_bytes());
     };
 
-    let push = build(&args).await?;
+    let access = Access::open(&args.socket)?;
+    let hangups = Hangups::new(&access)?;
+    let push = build(&args, &access).await?;
+    let reloading = push.clone();
+    hangups.watch(access, move |tokens| reloading.set_tokens(tokens), quiet);
     socket::announce(&push.local_endpoints(), quiet);
     let (report, mut trouble) = mpsc::channel(TROUBLES);
     let keeper = tokio::spawn(rejected::keep(push.rejections(), dead_letter, report.clone()));
@@ -156,29 +162,11 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     error.map_or(Ok(exit), Err)
 }
 
-async fn build(args: &PushArgs) -> anyhow::Result<Push> {
-    let common = &args.socket;
-    let mut builder = Push::builder().max_attempts(args.max_attempts).settle_timeout(args.settle_timeout);
+async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
+    let common = Push::builder().max_attempts(args.max_attempts).settle_timeout(args.settle_timeout);
+    let mut builder = with_socket_options!(common, &args.socket, access);
     if let Some(time) = args.grace {
         builder = builder.grace(time);
-    }
-    for endpoint in &common.bind {
-        builder = builder.bind(endpoint.to_string());
-    }
-    for endpoint in &common.connect {
-        builder = builder.connect(endpoint.to_string());
-    }
-    if let Some(name) = &common.name {
-        builder = builder.name(name);
-    }
-    if let Some(token) = socket::token(common.token_file.as_deref())? {
-        builder = builder.token(token);
-    }
-    if let Some(size) = common.max_message {
-        builder = builder.max_message(size);
-    }
-    if let Some(interval) = common.heartbeat {
-        builder = builder.heartbeat(interval);
     }
     if let Some(messages) = args.high_water_mark {
         builder = builder.high_water_mark(messages);

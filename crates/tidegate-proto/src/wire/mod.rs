@@ -2,6 +2,7 @@
 
 mod deliver;
 mod frame;
+mod hello;
 mod preface;
 mod reader;
 mod varint;

@@ -32,6 +32,7 @@ pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
         instance: InstanceId([instance; 16]),
         name: format!("peer {instance}"),
         address: "test".into(),
+        names: Vec::new(),
         pipeline: String::new(),
         max_message: 16 << 20,
         heartbeat: 2 * SECOND,

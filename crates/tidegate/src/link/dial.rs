@@ -1,24 +1,24 @@
 //! Connects to an endpoint, again and again (RD-6).
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
     Code, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     driver::drive,
-    greet::{NoHello, first_frame, refuse},
+    greet::{NoHello, first_frame, refuse, send},
 };
 use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
     shared::{Role, Shared},
-    transport,
+    transport::{self, TlsFailure},
 };
 
 /// What came of one attempt.
@@ -32,6 +32,17 @@ enum Outcome {
     Ended,
     Refused(Code, String, Duration),
     Failed(String),
+    /// TLS does not let us, or does not let the peer. Never final: whoever is in between could cause it (TL-7).
+    TlsFailed(String),
+}
+
+impl Outcome {
+    fn failed(error: &io::Error) -> Self {
+        match TlsFailure::of(error) {
+            Some(reason) => Self::TlsFailed(reason.to_owned()),
+            None => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// Keeps a link to an endpoint until the socket stops, the endpoint refuses for good, or its stream has ended.
@@ -64,12 +75,14 @@ async fn keep_linked<M: Role>(
 ) -> Result<(), Option<Refusal>> {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
+    let mut told = None;
     for generation in 1.. {
         let outcome = attempt(shared, endpoint, local, slot, generation).await;
         let mut least = Duration::ZERO;
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
         match outcome.ok_or(None)? {
             Outcome::Linked { proven, retry_after } => {
+                told = None;
                 least = retry_after;
                 if proven {
                     wait = shared.times.reconnect_first; // RD-6
@@ -85,6 +98,14 @@ async fn keep_linked<M: Role>(
                 shared.report(failed(format!("refused with {code}: {reason}")));
             }
             Outcome::Failed(reason) => shared.report(failed(reason)),
+            Outcome::TlsFailed(reason) => {
+                // It does not mend itself, as a peer that is not up yet does: somebody should know, but once.
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!("cannot connect to {endpoint}: {}; trying again", reason.escape_debug());
+                    told = Some(reason.clone());
+                }
+                shared.report(failed(reason));
+            }
         }
         // The advice of a stranger is followed only so far.
         let pause = jittered(wait).max(least.min(longest));
@@ -112,16 +133,17 @@ async fn attempt<M: Role>(
     generation: u64,
 ) -> Option<Outcome> {
     let limit = shared.times.handshake;
-    let connect = timeout(limit, transport::connect(&endpoint.address));
+    let local = &Local { token: shared.security.tokens(), ..local.clone() };
+    let connect = timeout(limit, transport::connect(&endpoint.address, shared.security.tls.as_ref()));
     let (mut stream, address) = match unless_stopped(shared, connect).await? {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Some(Outcome::Failed(error.to_string())),
+        Ok(Err(error)) => return Some(Outcome::failed(&error)),
         Err(_) => return Some(Outcome::Failed(format!("no connection within {limit:?}"))),
     };
     let mut reader = FrameReader::new();
     let greeting = handshake::greet(local, slot, generation);
     let greet = async {
-        stream.write_all(&greeting).await.map_err(NoHello::Io)?;
+        send(&mut stream, &greeting).await.map_err(NoHello::Io)?;
         first_frame(&mut stream, &mut reader, limit).await
     };
     let frame = match unless_stopped(shared, greet).await? {
@@ -130,7 +152,7 @@ async fn attempt<M: Role>(
             refuse(stream, &violation, Duration::ZERO, false, shared.times.close_wait).await;
             return Some(refused(violation));
         }
-        Err(NoHello::Io(error)) => return Some(Outcome::Failed(error.to_string())),
+        Err(NoHello::Io(error)) => return Some(Outcome::failed(&error)),
         Err(NoHello::Gone) => return Some(Outcome::Failed("the peer closed without an answer".to_owned())),
     };
     let mut peer = match handshake::confirm(frame, local) {
@@ -146,6 +168,7 @@ async fn attempt<M: Role>(
         }
     };
     peer.address = address;
+    peer.names = stream.names().to_vec();
     let link = match shared.with(|inner| inner.machine.open(shared.now(), peer.clone())) {
         Ok(link) => link,
         Err(violation) => {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tidegate_proto::{LinkEnd, LinkId, Time, wire::FrameReader};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    time::{Instant, Sleep},
+    time::{Instant, Sleep, timeout},
 };
 use tokio_util::io::poll_read_buf;
 
@@ -30,6 +30,8 @@ struct Driver<M: Role> {
     stream: BoxStream,
     reader: FrameReader,
     out: VecDeque<Bytes>,
+    /// What has been written may still be on its way through TLS.
+    unflushed: bool,
     sleep: Pin<Box<Sleep>>,
     sleep_until: Instant,
     /// Until when it does not sleep, if it is to be quick.
@@ -83,6 +85,7 @@ pub(super) async fn drive<M: Role>(
         stream,
         reader,
         out: VecDeque::new(),
+        unflushed: false,
         sleep: Box::pin(tokio::time::sleep_until(sleep_until)),
         sleep_until,
         busy_until: Time::default(),
@@ -101,8 +104,9 @@ pub(super) async fn drive<M: Role>(
         (inner.machine.lost(shared.now(), link, &reason), proven, ended)
     });
     shared.signals.changed();
-    // The peer has said Close, or does not answer: nothing is lost by not waiting any longer.
-    let _ = stream.shutdown().await;
+    // The peer has said Close, or does not answer: nothing is lost by not waiting much longer. TLS has a last word to say, which a
+    // peer that does not read would hold up for ever.
+    let _ = timeout(shared.times.close_wait, stream.shutdown()).await;
     result
 }
 
@@ -268,12 +272,12 @@ impl<M: Role> Driver<M> {
                 }
             }
         }
-        if self.out.is_empty() && before == self.news.written {
-            return false;
-        }
+        let progress = self.news.written > before;
         // TLS and the like keep octets back until they are flushed; a failure shows at the next write.
-        let _ = Pin::new(&mut self.stream).poll_flush(cx);
-        self.news.written > before
+        if progress || self.unflushed {
+            self.unflushed = Pin::new(&mut self.stream).poll_flush(cx).is_pending();
+        }
+        progress
     }
 
     fn advance(&mut self, count: usize) {

@@ -9,7 +9,7 @@ use tidegate_proto::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::io::poll_read_buf;
 
@@ -52,6 +52,12 @@ pub(super) async fn first_frame(
     })
 }
 
+/// Sends this, through TLS too.
+pub(super) async fn send(stream: &mut BoxStream, octets: &[u8]) -> io::Result<()> {
+    stream.write_all(octets).await?;
+    stream.flush().await
+}
+
 /// Sends a refusal and lets the peer read it: an acceptor's, with the preface, or a connector's.
 pub(super) async fn refuse(
     mut stream: BoxStream,
@@ -65,8 +71,20 @@ pub(super) async fn refuse(
     } else {
         wire::encode(v1::frame::Body::Close(handshake::close(violation, retry_after)))
     };
+    let deadline = Instant::now() + wait;
+    // Whether it hears us or not, it is refused.
+    if let Ok(Ok(())) = timeout_at(deadline, stream.write_all(&octets)).await {
+        hang_up_at(stream, deadline).await;
+    }
+}
+
+/// Ends a connection over which everything has been said, so that it arrives: reads on until the peer has gone too (ST-4).
+pub(super) async fn hang_up(stream: BoxStream, wait: Duration) {
+    hang_up_at(stream, Instant::now() + wait).await;
+}
+
+async fn hang_up_at(mut stream: BoxStream, deadline: Instant) {
     let say_goodbye = async {
-        stream.write_all(&octets).await?;
         stream.shutdown().await?;
         let mut discarded = [0; 4_096];
         let mut total = 0;
@@ -78,8 +96,7 @@ pub(super) async fn refuse(
             }
         }
     };
-    // Whether it hears us or not, it is refused.
-    let _ = timeout(wait, say_goodbye).await;
+    let _ = timeout_at(deadline, say_goodbye).await;
 }
 
 /// Advice for a stranger that is refused: come back later only if there is no room (HS-12).

@@ -17,7 +17,7 @@ use tidegate_proto::{
     wire::FrameReader,
 };
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
+    io::AsyncWrite,
     runtime::{self, Handle},
     sync::Semaphore,
     time::timeout,
@@ -27,14 +27,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     dial::closed,
     driver::drive,
-    greet::{NoHello, first_frame, refuse, retry_after},
+    greet::{NoHello, first_frame, hang_up, refuse, retry_after, send},
 };
 use crate::{
     endpoint::{Address, Endpoint},
     events::Event,
+    security::{PeerIdentity, Security},
     shared::{Role, Shared},
     throttle::Refusals,
-    transport::{BoxStream, Listener},
+    tls::Tls,
+    transport::{BoxStream, Listener, TlsFailure},
 };
 
 /// What a listener does after `accept` failed, for example because there are no file descriptors left.
@@ -43,6 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A socket, as a listener sees it.
 trait Serve: Send + Sync {
     fn local(&self) -> &Local;
+    fn security(&self) -> &Security;
     fn handshake_time(&self) -> Duration;
     fn close_wait(&self) -> Duration;
     fn is_stopped(&self) -> bool;
@@ -66,6 +69,10 @@ struct Route<M: Role> {
 impl<M: Role> Serve for Route<M> {
     fn local(&self) -> &Local {
         &self.local
+    }
+
+    fn security(&self) -> &Security {
+        &self.shared.security
     }
 
     fn handshake_time(&self) -> Duration {
@@ -94,7 +101,7 @@ impl<M: Role> Serve for Route<M> {
         };
         shared.place.handle.clone().spawn(async move {
             // Our Hello goes first, and a peer that does not read it has no link.
-            let sent = timeout(shared.times.handshake, stream.write_all(&answer)).await;
+            let sent = timeout(shared.times.handshake, send(&mut stream, &answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 shared.with(|inner| inner.machine.lost(shared.now(), link, "the Hello could not be sent"));
                 return;
@@ -115,6 +122,7 @@ impl<M: Role> Serve for Route<M> {
 struct Port {
     address: Address,
     routes: Mutex<Vec<Arc<dyn Serve>>>,
+    tls: Option<Tls>,
     handshakes: Arc<Semaphore>,
     refusals: Arc<Refusals>,
     stop: CancellationToken,
@@ -128,14 +136,17 @@ static PORTS: LazyLock<Mutex<HashMap<Address, Weak<Port>>>> = LazyLock::new(Mute
 pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) -> io::Result<Endpoint> {
     let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
     let route = Arc::new(Route { shared: shared.clone(), local });
+    let tls = shared.security.tls.as_ref();
     if let Some(port) = existing(&endpoint.address) {
+        port.check_tls(tls)?;
         port.add(route)?;
         return Ok(endpoint.clone());
     }
-    let (listener, address) = Listener::bind(&endpoint.address).await?;
+    let (listener, address) = Listener::bind(&endpoint.address, tls).await?;
     let port = Arc::new(Port {
         address: address.clone(),
         routes: Mutex::default(),
+        tls: tls.cloned(),
         handshakes: Arc::new(Semaphore::new(shared.max_handshakes)),
         refusals: Refusals::new(),
         stop: CancellationToken::new(),
@@ -158,6 +169,19 @@ fn existing(address: &Address) -> Option<Arc<Port>> {
 }
 
 impl Port {
+    /// One address has one certificate, and one way to change it (TL-8).
+    fn check_tls(&self, other: Option<&Tls>) -> io::Result<()> {
+        let same = match (&self.tls, other) {
+            (Some(own), Some(other)) => own.is(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        if same || !matches!(self.address, Address::Tls { .. }) {
+            return Ok(());
+        }
+        let message = "this process is bound there with other TLS settings; clones of one Tls would be right";
+        Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+    }
+
     fn add<M: Role>(self: &Arc<Self>, route: Arc<Route<M>>) -> io::Result<()> {
         // Connections belong to the runtime that has accepted them: the links of a socket on another one would hang on it.
         if route.shared.place.handle.id() != self.runtime {
@@ -218,7 +242,11 @@ impl Port {
         let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
             let text = format_args!("refused {address}: too many unfinished handshakes at {}", self.address);
             self.refusals.warn(&Handle::current(), text);
-            return say_busy(stream);
+            // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
+            if !matches!(self.address, Address::Tls { .. }) {
+                say_busy(stream);
+            }
+            return;
         };
         tokio::spawn(async move {
             self.handshake(stream, address).await;
@@ -235,17 +263,30 @@ impl Port {
             Err(NoHello::Violation(violation)) => {
                 return self.refuse(first, stream, address, &violation).await;
             }
+            Err(NoHello::Io(error)) if TlsFailure::of(&error).is_some() => {
+                let reason = error.to_string();
+                first.report(Event::TlsFailed { address, reason });
+                return hang_up(stream, first.close_wait()).await;
+            }
             Err(NoHello::Io(error)) => {
                 return tracing::debug!("{address} left during the handshake: {error}");
             }
             Err(NoHello::Gone) => return tracing::debug!("{address} left without a Hello"),
         };
-        let locals: Vec<_> = routes.iter().map(|route| route.local().clone()).collect();
-        let (index, mut peer, answer) = match handshake::accept(frame, &locals) {
+        let local =
+            |route: &Arc<dyn Serve>| Local { token: route.security().tokens(), ..route.local().clone() };
+        let locals: Vec<_> = routes.iter().map(local).collect();
+        let visitor = PeerIdentity { names: stream.names().to_vec(), address: address.clone() };
+        let admits = |index: usize| {
+            let route = routes.get(index);
+            route.is_some_and(|route| route.security().admits(&visitor, &route.local().pipeline)) // TL-5
+        };
+        let (index, mut peer, answer) = match handshake::accept_where(frame, &locals, admits) {
             Ok(accepted) => accepted,
             Err(violation) => return self.refuse(first, stream, address, &violation).await,
         };
         peer.address.clone_from(&address);
+        peer.names = visitor.names;
         let Some(route) = routes.get(index) else { return };
         if let Err((stream, violation)) = route.clone().adopt(peer, stream, reader, answer) {
             self.refuse(route, stream, address, &violation).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Puller, PullerSettings, Role, Window};
+use tidegate_proto::{Puller, PullerSettings, Role, Tokens, Window};
 
 use super::{Pull, state::PullState};
 use crate::{

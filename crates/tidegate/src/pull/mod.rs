@@ -9,7 +9,7 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{Machine, PullLinkStats, PullStats};
+use tidegate_proto::{Machine, PullLinkStats, PullStats, SettingError, Tokens};
 
 use self::state::{PullMachine, is_over};
 pub use self::{
@@ -204,6 +204,14 @@ impl Pull {
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
         self.shared().with(|inner| inner.places.bound.clone())
+    }
+
+    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay.
+    ///
+    /// # Errors
+    /// There is none, or one has more than 4,096 octets; then everything stays as it was.
+    pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
+        self.shared().security.set_tokens(tokens)
     }
 
     /// Counts, and what is held now.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Pusher, PusherSettings, Role};
+use tidegate_proto::{Pusher, PusherSettings, Role, Tokens};
 
 use super::{Push, state::PushState};
 use crate::{

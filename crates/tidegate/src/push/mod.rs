@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidegate_proto::{
     Accepted, Blocked, InstanceId, Machine as _, Message, MessageId, PushLinkStats, PushStats, Pusher,
-    Refused,
+    Refused, SettingError, Tokens,
 };
 use tokio::sync::oneshot;
 
@@ -303,6 +303,14 @@ impl Push {
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
         self.shared().with(|inner| inner.places.bound.clone())
+    }
+
+    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay.
+    ///
+    /// # Errors
+    /// There is none, or one has more than 4,096 octets; then everything stays as it was.
+    pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
+        self.shared().security.set_tokens(tokens)
     }
 
     /// Counts, and what is held now.

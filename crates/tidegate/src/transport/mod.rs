@@ -1,16 +1,19 @@
 //! What carries a link: anything that reads and writes octets in order. One file a kind.
 
+mod failure;
 mod mem;
 mod split;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 mod unix;
 
 use std::{io, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::split::Direct;
-use crate::endpoint::Address;
+pub(crate) use self::{failure::TlsFailure, split::Direct};
+use crate::{endpoint::Address, tls::Tls};
 
 /// A connection, whatever carries it.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
@@ -18,17 +21,31 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn direct(&self) -> Option<Arc<dyn Direct>> {
         None
     }
+
+    /// What the peer is called by the certificate that it has proved to hold; nothing without one (TL-4).
+    fn names(&self) -> &[String] {
+        &[]
+    }
 }
 
 pub(crate) type BoxStream = Box<dyn Stream>;
 
-/// Connects once. The name is resolved anew each time. Returns the stream and the peer's address for people.
-pub(crate) async fn connect(address: &Address) -> io::Result<(BoxStream, String)> {
+/// Connects once; with a TLS handshake where the endpoint wants one, for which `tls` is there. The name is resolved anew each time. Returns the stream and the peer's address for people.
+pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<(BoxStream, String)> {
     match address {
         Address::Tcp { host, port } => tcp::connect(host, *port).await,
         Address::Unix { path } => unix::connect(path).await,
         Address::Mem { name } => mem::connect(name).await,
+        #[cfg(feature = "tls")]
+        Address::Tls { host, port } => tls::connect(host, *port, tls.ok_or_else(|| no_tls(None))?).await,
+        #[cfg(not(feature = "tls"))]
+        Address::Tls { .. } => Err(no_tls(tls)),
     }
+}
+
+/// Cannot be: a socket is not made without what its endpoints need.
+fn no_tls(_: Option<&Tls>) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "there are no TLS settings")
 }
 
 /// Something that listens.
@@ -36,11 +53,13 @@ pub(crate) enum Listener {
     Tcp(tcp::Listener),
     Unix(unix::Listener),
     Mem(mem::Listener),
+    #[cfg(feature = "tls")]
+    Tls(tls::Listener),
 }
 
 impl Listener {
     /// Binds, and returns the address with a port of 0 resolved.
-    pub(crate) async fn bind(address: &Address) -> io::Result<(Self, Address)> {
+    pub(crate) async fn bind(address: &Address, tls: Option<&Tls>) -> io::Result<(Self, Address)> {
         Ok(match address {
             Address::Tcp { host, port } => {
                 let (listener, address) = tcp::Listener::bind(host, *port).await?;
@@ -48,6 +67,14 @@ impl Listener {
             }
             Address::Unix { path } => (Self::Unix(unix::Listener::bind(path).await?), address.clone()),
             Address::Mem { name } => (Self::Mem(mem::Listener::bind(name)?), address.clone()),
+            #[cfg(feature = "tls")]
+            Address::Tls { host, port } => {
+                let (listener, address) =
+                    tls::Listener::bind(host, *port, tls.ok_or_else(|| no_tls(None))?).await?;
+                (Self::Tls(listener), address)
+            }
+            #[cfg(not(feature = "tls"))]
+            Address::Tls { .. } => return Err(no_tls(tls)),
         })
     }
 
@@ -57,6 +84,8 @@ impl Listener {
             Self::Tcp(listener) => listener.accept().await,
             Self::Unix(listener) => listener.accept().await,
             Self::Mem(listener) => listener.accept().await,
+            #[cfg(feature = "tls")]
+            Self::Tls(listener) => listener.accept().await,
         }
     }
 }

@@ -7,16 +7,21 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{BoxStream, split};
 use crate::endpoint::Address;
 
-pub(crate) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
-    let stream = TcpStream::connect((host, port)).await?;
+pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
+    let stream = plain(host, port).await?;
     let address = stream.peer_addr()?.to_string();
-    Ok((ready(stream)?, address))
+    Ok((Box::new(split::tcp(stream)), address))
+}
+
+/// A connection without anything around it.
+pub(super) async fn plain(host: &str, port: u16) -> io::Result<TcpStream> {
+    prompt(TcpStream::connect((host, port)).await?)
 }
 
 /// Batches are made by us, not by the kernel: Nagle's algorithm would only delay them (SPEC §2).
-fn ready(stream: TcpStream) -> io::Result<BoxStream> {
+fn prompt(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    Ok(Box::new(split::tcp(stream)))
+    Ok(stream)
 }
 
 pub(crate) struct Listener(TcpListener);
@@ -30,7 +35,13 @@ impl Listener {
     }
 
     pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
+        let (stream, address) = self.accept_plain().await?;
+        Ok((Box::new(split::tcp(stream)), address))
+    }
+
+    /// The next connection, without anything around it.
+    pub(super) async fn accept_plain(&self) -> io::Result<(TcpStream, String)> {
         let (stream, address) = self.0.accept().await?;
-        Ok((ready(stream)?, address.to_string()))
+        Ok((prompt(stream)?, address.to_string()))
     }
 }

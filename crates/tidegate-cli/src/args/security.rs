@@ -1,0 +1,161 @@
+//! Options about who may connect, and how.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tidegate::Endpoint;
+
+/// TLS and tokens, for push and pull alike.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct SecurityArgs {
+    /// Reads the token that both sides must share from this file; several lines are several tokens: the first is shown when
+    /// connecting, each is taken when listening; without the option the variable TIDEGATE_TOKEN has one [default: no token]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Trusts the CA certificates in this file (PEM) on tls:// endpoints [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Shows the certificate in this file (PEM), followed by those of intermediate CAs; needed to listen on tls://
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Takes only those who connect with a certificate by a CA of --tls-ca
+    #[arg(long, requires_all = ["tls_ca", "tls_cert", "bind"])]
+    pub(crate) tls_verify_client: bool,
+    /// Expects this name in the certificates of those it connects to [default: the host of the endpoint]
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Takes tcp:// endpoints for an error, so that nothing goes over a network in the clear by mistake
+    #[arg(long)]
+    pub(crate) require_tls: bool,
+    /// Lets only these peers use a pipeline bound here: names (DNS or URI) in their certificates; the default pipeline has
+    /// the empty name, as in `=worker-1` (repeatable)
+    #[arg(long, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
+    pub(crate) allow: Vec<Allowed>,
+}
+
+/// A pipeline, and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    pub(crate) pipeline: String,
+    pub(crate) names: Vec<String>,
+}
+
+fn allowed(text: &str) -> Result<Allowed, String> {
+    let right = "PIPELINE=NAME or PIPELINE=NAME,NAME would be right";
+    let (pipeline, names) = text.split_once('=').ok_or_else(|| format!("there is no `=`; {right}"))?;
+    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(format!("a name is empty; {right}"));
+    }
+    Ok(Allowed { pipeline: pipeline.to_owned(), names })
+}
+
+impl SecurityArgs {
+    /// What does not fit the endpoints.
+    pub(super) fn check(&self, bind: &[Endpoint], connect: &[Endpoint]) -> Result<(), String> {
+        let all = || bind.iter().chain(connect);
+        if self.require_tls
+            && let Some(plain) = all().find(|endpoint| scheme(endpoint, "tcp://"))
+        {
+            return Err(format!("--require-tls: {plain} is not encrypted; tls:// would be right"));
+        }
+        let binds_tls = bind.iter().find(|endpoint| scheme(endpoint, "tls://"));
+        if let Some(endpoint) = binds_tls.filter(|_| self.tls_cert.is_none()) {
+            return Err(format!("--bind {endpoint}: --tls-cert and --tls-key are needed to listen there"));
+        }
+        if !all().any(|endpoint| scheme(endpoint, "tls://"))
+            && let Some(option) = self.first_tls_option()
+        {
+            return Err(format!("{option} was given, but no endpoint begins with tls://"));
+        }
+        if self.tls_verify_client && binds_tls.is_none() {
+            return Err("--tls-verify-client was given, but no --bind begins with tls://".to_owned());
+        }
+        if self.tls_server_name.is_some() && !connect.iter().any(|endpoint| scheme(endpoint, "tls://")) {
+            return Err("--tls-server-name was given, but no --connect begins with tls://".to_owned());
+        }
+        Ok(())
+    }
+
+    fn first_tls_option(&self) -> Option<&'static str> {
+        [
+            (self.tls_ca.is_some(), "--tls-ca"),
+            (self.tls_cert.is_some(), "--tls-cert"),
+            (self.tls_verify_client, "--tls-verify-client"),
+            (self.tls_server_name.is_some(), "--tls-server-name"),
+        ]
+        .into_iter()
+        .find_map(|(given, option)| given.then_some(option))
+    }
+}
+
+fn scheme(endpoint: &Endpoint, scheme: &str) -> bool {
+    endpoint.to_string().starts_with(scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::parse;
+    use super::*;
+
+    fn wrong(line: &str) -> String {
+        let line: Vec<&str> = line.split_whitespace().collect();
+        match parse(&line) {
+            Err(error) => error.to_string(),
+            Ok(cli) => cli.check().expect_err("something is wrong with it"),
+        }
+    }
+
+    #[test]
+    fn options_that_do_not_fit_are_named() {
+        for (line, named) in [
+            ("push --bind tls://h", "--tls-cert and --tls-key are needed"),
+            ("push --bind tls://h --tls-cert c", "--tls-key"),
+            ("push --connect tls://h --tls-key k", "--tls-cert"),
+            ("push --connect tcp://h --tls-ca c", "--tls-ca was given, but no endpoint begins with tls://"),
+            ("pull --connect tcp://h --tls-cert c --tls-key k", "--tls-cert was given"),
+            ("pull --bind tls://h --tls-cert c --tls-key k --tls-verify-client", "--tls-ca"),
+            ("pull --bind tls://h --tls-cert c --tls-key k --allow p=n", "--tls-verify-client"),
+            (
+                "pull --bind tcp://h --connect tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client",
+                "no --bind begins with tls://",
+            ),
+            (
+                "pull --connect tcp://h --bind tls://h --tls-cert c --tls-key k --tls-server-name n",
+                "no --connect begins with tls://",
+            ),
+            ("pull --bind tls://h --tls-cert c --tls-key k --tls-server-name n", "--connect"),
+            ("pull --connect tls://a --connect tcp://b --require-tls", "tcp://b:8433 is not encrypted"),
+            (
+                "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p",
+                "no `=`",
+            ),
+            (
+                "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=",
+                "empty",
+            ),
+        ] {
+            let said = wrong(line);
+            assert!(said.contains(named), "{line}: {said}");
+        }
+        for line in [
+            "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=a,b --require-tls",
+            "pull --connect tls://h",
+            "pull --connect unix:///x --require-tls",
+        ] {
+            let line: Vec<&str> = line.split_whitespace().collect();
+            parse(&line).unwrap().check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_list_of_names_is_read() {
+        let names = vec!["worker-1".to_owned(), "spiffe://x/y".to_owned()];
+        assert_eq!(allowed("p=worker-1, spiffe://x/y"), Ok(Allowed { pipeline: "p".into(), names }));
+        assert_eq!(allowed("=a").unwrap().pipeline, "");
+    }
+}

@@ -1,0 +1,245 @@
+//! Who may connect, and how: TLS, tokens and names, as the user sets them and as a socket holds them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tidegate_proto::{SettingError, Tokens, handshake::MAX_TOKEN};
+
+use crate::{
+    endpoint::{Address, Endpoint},
+    error::BuildError,
+    tls::Tls,
+};
+
+/// Who wants to connect, for a rule of [`PushBuilder::authorize`](crate::PushBuilder::authorize) and
+/// [`PullBuilder::authorize`](crate::PullBuilder::authorize).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerIdentity {
+    /// The names in its certificate: DNS names in lower case, and URIs, of its subject alternative names. They are
+    /// verified: without a `tls://` endpoint that verifies clients there are none.
+    pub names: Vec<String>,
+    /// From where it comes.
+    pub address: String,
+}
+
+type Rule = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
+
+/// Who may use which pipeline (TL-5).
+#[derive(Clone, Default)]
+pub(crate) struct Admission {
+    allowed: BTreeMap<String, BTreeSet<String>>,
+    rule: Option<Arc<Rule>>,
+}
+
+impl Admission {
+    pub(crate) fn allow(&mut self, pipeline: &str, name: &str) {
+        self.allowed.entry(pipeline.to_owned()).or_default().insert(comparable(name));
+    }
+
+    pub(crate) fn authorize(&mut self, rule: impl Fn(&PeerIdentity, &str) -> bool + Send + Sync + 'static) {
+        self.rule = Some(Arc::new(rule));
+    }
+
+    /// Both must agree: the list of the pipeline, if there is one, and the rule.
+    fn admits(&self, peer: &PeerIdentity, pipeline: &str) -> bool {
+        let listed = self
+            .allowed
+            .get(pipeline)
+            .is_none_or(|allowed| peer.names.iter().any(|name| allowed.contains(&comparable(name))));
+        listed && self.rule.as_ref().is_none_or(|rule| rule(peer, pipeline))
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = self.rule.is_some();
+        f.debug_struct("Admission").field("allowed", &self.allowed).field("rule", &rule).finish()
+    }
+}
+
+/// DNS names are compared without regard to case, URIs as they are.
+fn comparable(name: &str) -> String {
+    if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() }
+}
+
+/// As the user sets it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) tls: Option<Tls>,
+    pub(crate) require_tls: bool,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) admission: Admission,
+}
+
+/// As a socket holds it.
+pub(crate) struct Security {
+    pub(crate) tls: Option<Tls>,
+    tokens: RwLock<Option<Tokens>>,
+    admission: Admission,
+}
+
+impl Policy {
+    /// Checks it against the endpoints.
+    pub(crate) fn prepare(self, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Security, BuildError> {
+        let Self { tls, require_tls, tokens, admission } = self;
+        if let Some(tokens) = &tokens {
+            check_tokens(tokens)?;
+        }
+        let plain = |endpoint: &&Endpoint| matches!(endpoint.address, Address::Tcp { .. });
+        if let Some(endpoint) = binds.iter().chain(connects).find(plain).filter(|_| require_tls) {
+            return Err(BuildError::PlainEndpoint { endpoint: endpoint.clone() });
+        }
+        let tls = settled(tls, binds, connects)?;
+        for (pipeline, names) in &admission.allowed {
+            let wrong = |problem| Err(BuildError::Allow { pipeline: pipeline.clone(), problem });
+            if names.is_empty() {
+                return wrong("no name is given: nobody could use it");
+            }
+            let mut serving = binds.iter().filter(|endpoint| endpoint.pipeline == *pipeline).peekable();
+            if serving.peek().is_none() {
+                return wrong("no endpoint with this pipeline is bound here");
+            }
+            if !serving.all(is_tls) {
+                return wrong(
+                    "peers have names only on tls:// endpoints, and it is bound to another one too",
+                );
+            }
+            if !verifies_clients(tls.as_ref()) {
+                return wrong("peers have names only if clients are verified (TlsConfig::verify_clients)");
+            }
+        }
+        Ok(Security { tls, tokens: RwLock::new(tokens), admission })
+    }
+}
+
+fn is_tls(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.address, Address::Tls { .. })
+}
+
+/// The TLS settings for these endpoints: those given, or the ones that need none.
+#[cfg(feature = "tls")]
+fn settled(tls: Option<Tls>, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Option<Tls>, BuildError> {
+    let mut all = binds.iter().chain(connects).filter(|endpoint| is_tls(endpoint));
+    let Some(first) = all.next() else { return Ok(tls) };
+    let wrong = |endpoint: &Endpoint, source| BuildError::Tls {
+        endpoint: endpoint.clone(),
+        source: Box::new(source),
+    };
+    let tls = match tls {
+        Some(tls) => tls,
+        None => Tls::load(crate::tls::TlsConfig::new()).map_err(|error| wrong(first, error))?,
+    };
+    let loaded = tls.loaded();
+    if let Some(endpoint) = binds.iter().find(|endpoint| is_tls(endpoint)) {
+        loaded.server().map_err(|error| wrong(endpoint, error))?;
+    }
+    for endpoint in connects {
+        if let Address::Tls { host, .. } = &endpoint.address {
+            loaded.client().map_err(|error| wrong(endpoint, error))?;
+            loaded.server_name(host).map_err(|error| wrong(endpoint, error))?;
+        }
+    }
+    Ok(Some(tls))
+}
+
+#[cfg(not(feature = "tls"))]
+fn settled(_: Option<Tls>, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Option<Tls>, BuildError> {
+    match binds.iter().chain(connects).find(|endpoint| is_tls(endpoint)) {
+        Some(endpoint) => Err(BuildError::NoTls { endpoint: endpoint.clone() }),
+        None => Ok(None),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn verifies_clients(tls: Option<&Tls>) -> bool {
+    tls.is_some_and(|tls| tls.loaded().verifies_clients())
+}
+
+#[cfg(not(feature = "tls"))]
+fn verifies_clients(_: Option<&Tls>) -> bool {
+    false
+}
+
+/// LM-1, HS-10.
+fn check_tokens(tokens: &Tokens) -> Result<(), SettingError> {
+    let ok = SettingError::unless;
+    ok(!tokens.is_empty(), "token", &format_args!("empty"), "1 to 4,096 octets")?;
+    let longest = tokens.longest();
+    ok(longest <= MAX_TOKEN, "token", &format_args!("{longest} octets long"), "1 to 4,096 octets")
+}
+
+impl Security {
+    /// Now: they may be changed at any time.
+    pub(crate) fn tokens(&self) -> Option<Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
+        check_tokens(&tokens)?;
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
+        Ok(())
+    }
+
+    pub(crate) fn admits(&self, peer: &PeerIdentity, pipeline: &str) -> bool {
+        self.admission.admits(peer, pipeline)
+    }
+
+    /// Warns of an endpoint, as it was bound, that everybody who can reach this machine may use.
+    pub(crate) fn warn_if_open(&self, bound: &Endpoint) {
+        let Address::Tcp { host, .. } = &bound.address else { return };
+        if host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()) {
+            return;
+        }
+        if self.tokens().is_none() {
+            tracing::warn!(
+                "{bound} is open to everybody who can reach it, and nothing is encrypted: \
+                 a token keeps strangers out, tls:// keeps secrets in"
+            );
+        } else {
+            tracing::info!("{bound} is not encrypted: whoever listens in can read the token");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(names: &[&str]) -> PeerIdentity {
+        PeerIdentity { names: names.iter().map(ToString::to_string).collect(), address: "test".into() }
+    }
+
+    #[test]
+    fn a_list_and_a_rule_must_both_agree() {
+        // TL-5
+        let mut admission = Admission::default();
+        assert!(admission.admits(&peer(&[]), "p"), "without either, everybody");
+        admission.allow("p", "Worker.Example");
+        admission.allow("p", "spiffe://x/Worker");
+        assert!(admission.admits(&peer(&["other", "worker.example"]), "p"));
+        assert!(admission.admits(&peer(&["spiffe://x/Worker"]), "p"));
+        for names in [&[][..], &["worker"], &["spiffe://x/worker"], &["worker.example.org"], &["*.example"]] {
+            assert!(!admission.admits(&peer(names), "p"), "{names:?}");
+        }
+        assert!(admission.admits(&peer(&[]), "q"), "another pipeline has no list");
+        admission.authorize(|peer, pipeline| pipeline == "p" && peer.address == "elsewhere");
+        assert!(!admission.admits(&peer(&["worker.example"]), "p") && !admission.admits(&peer(&[]), "q"));
+        let shown = format!("{admission:?}");
+        assert!(shown.contains("worker.example") && shown.contains("rule: true"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_that_is_none_or_too_long_is_refused_and_not_shown() {
+        // LM-1
+        for token in [String::new(), "hush".repeat(2_000)] {
+            let policy = Policy { tokens: Some(token.into()), ..Policy::default() };
+            let error = policy.prepare(&[], &[]).err().unwrap().to_string();
+            assert!(error.starts_with("token is ") && !error.contains("hush"), "{error}");
+        }
+    }
+}

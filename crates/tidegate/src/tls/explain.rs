@@ -1,0 +1,189 @@
+//! What went wrong between two peers, in words that say whose certificate it is and what would be right.
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use super::verify::take_refused;
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Connector,
+    Acceptor,
+}
+
+impl Side {
+    fn peer(self) -> &'static str {
+        match self {
+            Self::Connector => "server",
+            Self::Acceptor => "client",
+        }
+    }
+}
+
+/// The text for an error of rustls; to be called right after the call that gave it.
+pub(crate) fn explain(side: Side, error: &Error) -> String {
+    let refused = take_refused();
+    match error {
+        Error::InvalidCertificate(problem) => certificate(side, problem, refused),
+        Error::NoCertificatesPresented => {
+            format!("the {} showed no certificate, and one is required", side.peer())
+        }
+        Error::AlertReceived(alert) => self::alert(side, *alert),
+        Error::PeerIncompatible(problem) => incompatible(side, problem),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            not_tls(side, "something else").to_owned()
+        }
+        Error::NoApplicationProtocol => {
+            format!("the {} is here for another protocol than tidegate/1 (TL-3)", side.peer())
+        }
+        other => format!("the handshake failed: {other}"),
+    }
+}
+
+/// The other side does not speak TLS at all.
+pub(crate) fn not_tls(side: Side, looks_like: &str) -> String {
+    match side {
+        Side::Connector => {
+            "the server does not speak TLS at this port; tcp:// would be right if it is to be plain"
+                .to_owned()
+        }
+        Side::Acceptor => format!(
+            "TL-7: this port speaks TLS, and the stream does not begin with a TLS hello; it looks like {looks_like}; tls:// would be right"
+        ),
+    }
+}
+
+fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, bool)>) -> String {
+    let (names, self_signed) = refused.unwrap_or_default();
+    let names = if names.is_empty() { names } else { format!(" {names}") };
+    let whose = format!("the certificate of the {}{names}", side.peer());
+    match problem {
+        CertificateError::Expired => format!("{whose} has expired"),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("{whose} has expired: it was valid until {}", utc(not_after.as_secs()))
+        }
+        CertificateError::NotValidYet => format!("{whose} is not valid yet"),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("{whose} is not valid yet, only from {} on", utc(not_before.as_secs()))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            let wanted = match problem {
+                CertificateError::NotValidForNameContext { expected, .. } => {
+                    format!(", which is called {:?} here", expected.to_str())
+                }
+                _ => String::new(),
+            };
+            format!("{whose} has not the name of the server{wanted}")
+        }
+        CertificateError::UnknownIssuer if self_signed => {
+            format!("{whose} is self-signed, and is not among the trusted ones")
+        }
+        CertificateError::UnknownIssuer => format!("{whose} is signed by an unknown CA"),
+        CertificateError::BadSignature => {
+            format!("{whose} claims to be signed by a trusted CA, and is not: another CA of the same name?")
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!(
+                "{whose} was made for another purpose: its extended key usage lacks that of a {}",
+                side.peer()
+            )
+        }
+        CertificateError::BadEncoding => format!("{whose} is damaged"),
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::CaUsedAsEndEntity) => format!(
+                "{whose} is that of a CA (CA:TRUE), which may only sign others; one that it has signed would be right"
+            ),
+            _ => format!("{whose} is not accepted: {other}"),
+        },
+        other => format!("{whose} is not accepted: {other}"),
+    }
+}
+
+/// The peer refuses us. In TLS 1.3 all that it says is one of these words.
+fn alert(side: Side, alert: AlertDescription) -> String {
+    let peer = side.peer();
+    match alert {
+        AlertDescription::CertificateRequired => {
+            format!("the {peer} asks for a client certificate, and this side has none (certificate_required)")
+        }
+        AlertDescription::UnknownCA => {
+            format!("the {peer} does not know the CA that has signed our certificate (unknown_ca)")
+        }
+        AlertDescription::CertificateExpired => {
+            format!(
+                "the {peer} says that our certificate has expired, or is not valid yet (certificate_expired)"
+            )
+        }
+        AlertDescription::BadCertificate => format!(
+            "the {peer} does not accept our certificate: it has not the name that was asked for, or is damaged (bad_certificate)"
+        ),
+        AlertDescription::UnsupportedCertificate => {
+            format!(
+                "the {peer} says that our certificate was made for another purpose (unsupported_certificate)"
+            )
+        }
+        AlertDescription::CertificateRevoked => {
+            format!("the {peer} says that our certificate was revoked (certificate_revoked)")
+        }
+        AlertDescription::CertificateUnknown | AlertDescription::AccessDenied => {
+            format!("the {peer} does not accept our certificate ({alert:?})")
+        }
+        AlertDescription::ProtocolVersion => {
+            format!("the {peer} does not speak TLS 1.3, which is required (protocol_version)")
+        }
+        AlertDescription::NoApplicationProtocol => {
+            format!("the {peer} serves another protocol than tidegate/1 (no_application_protocol)")
+        }
+        AlertDescription::HandshakeFailure => {
+            format!("the {peer} has no key exchange or cipher in common with this side (handshake_failure)")
+        }
+        other => format!("the {peer} broke the TLS handshake off: {other:?}"),
+    }
+}
+
+fn incompatible(side: Side, problem: &PeerIncompatible) -> String {
+    let peer = side.peer();
+    match problem {
+        PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls13RequiredForQuic
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
+            format!("the {peer} speaks only TLS 1.2 or older, and TLS 1.3 is required (TL-1)")
+        }
+        other => format!("the {peer} has nothing in common with this side: {other:?}"),
+    }
+}
+
+/// Seconds since 1970 as a date. (The civil calendar from days, as it is in every textbook: eras of 400 years.)
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_200, "2024-03-01 00:00:00 UTC"),
+            (4_102_444_799, "2099-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
+    }
+}

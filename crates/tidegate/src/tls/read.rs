@@ -1,0 +1,133 @@
+//! Reads certificates and keys.
+
+use std::{borrow::Cow, fs::File, io::Read as _, sync::Arc};
+
+use rustls::{
+    Error, InconsistentKeys, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _, SectionKind},
+    },
+    sign::CertifiedKey,
+};
+
+use super::{
+    config::Pem,
+    error::{TlsError, TlsPart},
+};
+
+/// The largest file: far beyond the CA bundle of any system, and less than what it hurts to read by mistake.
+const LARGEST: u64 = 4 << 20;
+
+pub(super) fn identity(chain: &Pem, key: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let (chain_part, key_part) = (part("certificate", chain), part("private key", key));
+    let chain = certificates(chain, &chain_part)?;
+    let key = private_key(key, &key_part)?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::KeyMismatch { key: key_part, certificate: chain_part }
+        }
+        Error::InvalidCertificate(problem) => {
+            TlsError::Damaged { part: chain_part, problem: format!("it is no X.509 certificate ({problem})") }
+        }
+        other => TlsError::Key { part: key_part, problem: other.to_string() },
+    })
+}
+
+pub(super) fn roots(ca: &Pem) -> Result<RootCertStore, TlsError> {
+    let part = part("CA certificate", ca);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, &part)? {
+        roots.add(certificate).map_err(|error| TlsError::Damaged {
+            part: part.clone(),
+            problem: format!("it is no X.509 certificate that can be trusted ({error})"),
+        })?;
+    }
+    Ok(roots)
+}
+
+pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // One that cannot be used does not spoil the others.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(TlsError::SystemRoots(why));
+    }
+    Ok(roots)
+}
+
+fn certificates(from: &Pem, part: &TlsPart) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let octets = octets(from, part)?;
+    let all = CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| damaged(&error, part))?;
+    if all.is_empty() {
+        let wanted = if kinds(&octets).is_empty() {
+            "PEM at all; -----BEGIN CERTIFICATE----- would be right"
+        } else {
+            "certificate, but other PEM; -----BEGIN CERTIFICATE----- would be right"
+        };
+        return Err(TlsError::NoPem { part: part.clone(), wanted });
+    }
+    Ok(all)
+}
+
+fn private_key(from: &Pem, part: &TlsPart) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let octets = octets(from, part)?;
+    PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            let kinds = kinds(&octets);
+            let wanted = if octets.windows(21).any(|w| w == b"ENCRYPTED PRIVATE KEY") {
+                "key that can be used as it is: it is encrypted; `openssl pkey` decrypts it"
+            } else if kinds.is_empty() {
+                "PEM at all; -----BEGIN PRIVATE KEY----- would be right"
+            } else {
+                "private key, but other PEM; -----BEGIN PRIVATE KEY----- would be right"
+            };
+            TlsError::NoPem { part: part.clone(), wanted }
+        }
+        other => damaged(&other, part),
+    })
+}
+
+/// The kinds of PEM that are there.
+fn kinds(octets: &[u8]) -> Vec<SectionKind> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(octets);
+    sections.filter_map(Result::ok).map(|(kind, _)| kind).collect()
+}
+
+/// The text of an error never quotes what may be part of a key.
+fn damaged(error: &pem::Error, part: &TlsPart) -> TlsError {
+    let problem = match error {
+        pem::Error::MissingSectionEnd { .. } => "the -----END line is missing".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line is not well-formed".to_owned(),
+        pem::Error::Base64Decode(_) => "it is not valid base64".to_owned(),
+        other => other.to_string(),
+    };
+    TlsError::Damaged { part: part.clone(), problem }
+}
+
+fn part(what: &'static str, from: &Pem) -> TlsPart {
+    let file = match from {
+        Pem::File(path) => Some(path.clone()),
+        Pem::Octets(_) => None,
+    };
+    TlsPart { what, file }
+}
+
+fn octets<'a>(from: &'a Pem, part: &TlsPart) -> Result<Cow<'a, [u8]>, TlsError> {
+    let path = match from {
+        Pem::Octets(octets) => return Ok(Cow::Borrowed(octets)),
+        Pem::File(path) => path,
+    };
+    let mut octets = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets))
+        .map_err(|error| TlsError::Read { part: part.clone(), source: Arc::new(error) })?;
+    if octets.len() as u64 > LARGEST {
+        return Err(TlsError::TooLarge { part: part.clone(), limit: LARGEST });
+    }
+    Ok(Cow::Owned(octets))
+}

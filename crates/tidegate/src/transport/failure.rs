@@ -1,0 +1,27 @@
+//! An error below the protocol that somebody ought to hear of, unlike a connection that was merely reset.
+
+use std::{fmt, io};
+
+/// What TLS has to say against a peer, in words.
+#[derive(Debug)]
+pub(crate) struct TlsFailure(String);
+
+impl TlsFailure {
+    /// The text, if this is what `error` is.
+    pub(crate) fn of(error: &io::Error) -> Option<&str> {
+        error.get_ref()?.downcast_ref().map(|Self(text)| text.as_str())
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn into_io(text: impl Into<String>) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, Self(text.into()))
+    }
+}
+
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.0)
+    }
+}
+
+impl std::error::Error for TlsFailure {}

@@ -1,0 +1,160 @@
+//! A connection that has been accepted: its TLS handshake goes on while it is being read, so that the deadline of the
+//! protocol's own handshake covers both (HS-11, TL-6), and nothing is set aside for a stranger but this (HS-2).
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustls::{ServerConfig, ServerConnection};
+use tidegate_proto::{Code, Violation, handshake, wire};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsAcceptor, server::FallibleAccept};
+
+use super::{
+    Plain, READ, Side, WRITE, not_tls,
+    stream::{Secured, explained},
+};
+use crate::transport::{Stream, TlsFailure};
+
+/// The first octet of every TLS stream: a handshake record.
+const HANDSHAKE: u8 = 22;
+
+pub(super) struct Accepting(State);
+
+enum State {
+    /// Nothing has come yet.
+    Silent(TcpStream, Arc<ServerConfig>),
+    Handshaking(Box<FallibleAccept<Plain>>),
+    Open(Box<Secured>),
+    /// Without TLS, or with a handshake that failed: what has been said is all that there is to say, and what comes is
+    /// thrown away, so that it arrives (ST-4).
+    Failed(Plain),
+    /// In between.
+    Gone,
+}
+
+impl Accepting {
+    pub(super) fn new(stream: TcpStream, config: Arc<ServerConfig>) -> Self {
+        Self(State::Silent(stream, config))
+    }
+
+    /// Goes on with the handshake until it is over. `Ok(None)`: the peer has gone.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<&mut Secured>>> {
+        if let State::Silent(stream, _) = &mut self.0 {
+            let mut first = [0; 64];
+            let mut first = ReadBuf::new(&mut first);
+            if ready!(stream.poll_peek(cx, &mut first))? == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            let State::Silent(stream, config) = std::mem::replace(&mut self.0, State::Gone) else {
+                return Poll::Ready(Ok(None));
+            };
+            if first.filled().first() != Some(&HANDSHAKE) {
+                let reason = not_tls(Side::Acceptor, looks_like(first.filled()));
+                refuse_plain(&stream, &reason);
+                self.0 = State::Failed(BufReader::with_capacity(1, stream));
+                return Poll::Ready(Err(TlsFailure::into_io(reason)));
+            }
+            let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(WRITE));
+            let stream = BufReader::with_capacity(READ, stream);
+            let accept = TlsAcceptor::from(config).accept_with(stream, limit).into_fallible();
+            self.0 = State::Handshaking(Box::new(accept));
+        }
+        if let State::Handshaking(accept) = &mut self.0 {
+            match ready!(Pin::new(&mut **accept).poll(cx)) {
+                Ok(stream) => self.0 = State::Open(Box::new(Secured::new(Side::Acceptor, stream.into()))),
+                Err((error, stream)) => {
+                    self.0 = State::Failed(stream);
+                    return Poll::Ready(Err(explained(Side::Acceptor, error)));
+                }
+            }
+        }
+        match &mut self.0 {
+            State::Open(stream) => Poll::Ready(Ok(Some(stream))),
+            _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn poll_writer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&mut Secured>> {
+        let open = ready!(self.poll_open(cx))?;
+        Poll::Ready(open.ok_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+/// Tells a peer without TLS so, in its own words, as far as the socket takes it at once (TL-7).
+fn refuse_plain(stream: &TcpStream, reason: &str) {
+    let detail = reason.strip_prefix("TL-7: ").unwrap_or(reason).to_owned();
+    let violation = Violation { code: Code::NotTidegate, rule: "TL-7", detail };
+    let _ = stream.try_write(&handshake::refusal(&violation, std::time::Duration::ZERO));
+}
+
+fn looks_like(octets: &[u8]) -> &'static str {
+    let n = octets.len().min(wire::PREFACE.len());
+    if octets[..n] == wire::PREFACE[..n] { "plain tidegate" } else { wire::resembles(octets) }
+}
+
+impl Stream for Accepting {
+    fn names(&self) -> &[String] {
+        match &self.0 {
+            State::Open(stream) => stream.names(),
+            _ => &[],
+        }
+    }
+}
+
+impl AsyncRead for Accepting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            State::Failed(stream) => Pin::new(stream).poll_read(cx, buf),
+            _ => match ready!(self.poll_open(cx))? {
+                Some(stream) => Pin::new(stream).poll_read(cx, buf),
+                None => Poll::Ready(Ok(())),
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Accepting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(ready!(self.poll_writer(cx))?).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(ready!(self.poll_writer(cx))?).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            State::Open(stream) => Pin::new(stream).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            State::Open(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Failed(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Silent(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `tls://`: TCP with TLS around it. See [`crate::Tls`] for what it works with.
+
+mod accepting;
+mod stream;
+
+use std::io;
+
+use tokio::{io::BufReader, net::TcpStream};
+use tokio_rustls::TlsConnector;
+
+use self::{accepting::Accepting, stream::Secured};
+use super::{BoxStream, tcp};
+use crate::{
+    endpoint::Address,
+    tls::{Side, Tls, TlsError, explain, not_tls},
+};
+
+/// What is read from a socket at a time: rustls by itself asks for 4 KiB, a system call each.
+const READ: usize = 32 * 1_024;
+/// What is encrypted at a time and waits for the socket.
+const WRITE: usize = 128 * 1_024;
+
+type Plain = BufReader<TcpStream>;
+
+pub(super) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<(BoxStream, String)> {
+    let loaded = tls.loaded();
+    let (name, config) = (loaded.server_name(host).map_err(unusable)?, loaded.client().map_err(unusable)?);
+    let stream = tcp::plain(host, port).await?;
+    let address = stream.peer_addr()?.to_string();
+    let limit = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(WRITE));
+    let connected =
+        TlsConnector::from(config).connect_with(name, BufReader::with_capacity(READ, stream), limit).await;
+    let stream = connected.map_err(|error| stream::explained(Side::Connector, error))?;
+    Ok((Box::new(Secured::new(Side::Connector, stream.into())), address))
+}
+
+fn unusable(error: TlsError) -> io::Error {
+    super::TlsFailure::into_io(error.to_string())
+}
+
+pub(crate) struct Listener {
+    tcp: tcp::Listener,
+    tls: Tls,
+}
+
+impl Listener {
+    pub(super) async fn bind(host: &str, port: u16, tls: &Tls) -> io::Result<(Self, Address)> {
+        let (tcp, address) = tcp::Listener::bind(host, port).await?;
+        let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
+        Ok((Self { tcp, tls: tls.clone() }, Address::Tls { host, port }))
+    }
+
+    /// The TLS handshake is a part of the reading that follows: whoever is slow keeps nobody else waiting (TL-6).
+    pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
+        let (stream, address) = self.tcp.accept_plain().await?;
+        let config = self.tls.loaded().server().map_err(unusable)?;
+        Ok((Box::new(Accepting::new(stream, config)), address))
+    }
+}

@@ -1,0 +1,109 @@
+//! A connection whose TLS handshake is over.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsStream;
+
+use super::{Plain, Side, explain};
+use crate::{
+    tls::verified_names,
+    transport::{Stream, TlsFailure},
+};
+
+pub(super) struct Secured {
+    side: Side,
+    inner: TlsStream<Plain>,
+    names: Vec<String>,
+    /// An error that came after octets, which go first.
+    error: Option<io::Error>,
+}
+
+impl Secured {
+    pub(super) fn new(side: Side, inner: TlsStream<Plain>) -> Self {
+        let peer = inner.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let names = peer.map(verified_names).unwrap_or_default();
+        Self { side, inner, names, error: None }
+    }
+}
+
+impl Stream for Secured {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// What rustls says in our words; the end of the stream, with or without the word of TLS, is an end (TL-9, RD-1).
+pub(super) fn explained(side: Side, error: io::Error) -> io::Error {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return TlsFailure::into_io(explain(side, tls));
+    }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return io::Error::new(error.kind(), "the peer closed the connection during the TLS handshake");
+    }
+    error
+}
+
+impl AsyncRead for Secured {
+    /// Takes as many records as are there: whoever asks has a lock to take each time.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(error) = this.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let start = buf.filled().len();
+        while buf.remaining() > 0 {
+            let before = buf.filled().len();
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {}
+                Poll::Ready(Ok(())) => break,
+                Poll::Pending if before > start => break,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Poll::Ready(Err(error)) => {
+                    let error = explained(this.side, error);
+                    if before == start {
+                        return Poll::Ready(Err(error));
+                    }
+                    this.error = Some(error);
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,136 @@
+//! Certificates made for a test, right ones and wrong ones.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
+use tidegate::{Pem, TlsConfig};
+use tokio_rustls::rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+
+pub use rcgen::date_time_ymd;
+
+/// A CA of our own.
+pub struct Ca {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key.
+#[derive(Clone)]
+pub struct Identity {
+    /// PEM.
+    pub certificate: String,
+    /// PEM.
+    pub key: String,
+}
+
+impl Ca {
+    /// A CA of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = params(&[]);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub fn pem(&self) -> Pem {
+        Pem::octets(self.pem.clone())
+    }
+
+    /// What a TLS library of its own trusts it with.
+    #[must_use]
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        roots
+    }
+
+    /// A certificate for these names, addresses and URIs, signed by it.
+    #[must_use]
+    pub fn sign(&self, names: &[&str]) -> Identity {
+        self.sign_with(names, |_| ())
+    }
+
+    /// The same, with something else about it.
+    #[must_use]
+    pub fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = params(names);
+        params.distinguished_name.push(DnType::CommonName, "a common name counts for nothing");
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Identity { certificate, key: key.serialize_pem() }
+    }
+
+    /// Its certificate as a file.
+    pub fn write(&self, dir: &Path, name: &str) -> PathBuf {
+        let path = dir.join(name);
+        fs::write(&path, &self.pem).unwrap();
+        path
+    }
+}
+
+impl Identity {
+    /// A certificate that nobody has signed but itself.
+    #[must_use]
+    pub fn self_signed(names: &[&str]) -> Self {
+        let mut params = params(names);
+        params.distinguished_name.push(DnType::CommonName, "itself");
+        let key = KeyPair::generate().unwrap();
+        Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// Settings that show it.
+    pub fn config(&self) -> TlsConfig {
+        TlsConfig::new().identity(Pem::octets(self.certificate.clone()), Pem::octets(self.key.clone()))
+    }
+
+    /// As two files: certificate and key.
+    pub fn write(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+        fs::write(&certificate, &self.certificate).unwrap();
+        fs::write(&key, &self.key).unwrap();
+        (certificate, key)
+    }
+}
+
+/// Valid from long ago until far from now.
+fn params(names: &[&str]) -> CertificateParams {
+    let (uris, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+    let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
+    let mut params = CertificateParams::new(others).unwrap();
+    params.subject_alt_names.extend(uris.into_iter().map(|uri| SanType::URI(uri.try_into().unwrap())));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+}
+
+/// Makes it a certificate for clients only, or for servers only.
+pub fn only_for(client: bool) -> impl FnOnce(&mut CertificateParams) {
+    let purpose =
+        if client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth };
+    move |params| params.extended_key_usages = vec![purpose]
+}
+
+/// Makes it end in 2020.
+pub fn expired(params: &mut CertificateParams) {
+    params.not_after = date_time_ymd(2020, 1, 2);
+}
+
+/// Makes it begin in 2999.
+pub fn not_yet(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2999, 1, 2);
+}

@@ -1,0 +1,177 @@
+//! TLS, tokens and SIGHUP with real daemons.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::{fs, path::Path};
+
+use tidegate_tests::{
+    certs::Ca,
+    daemons::{code, line, numbers, push, sorted, tidegate},
+    process::Process,
+};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A pusher that listens over TLS and asks for certificates, and its endpoint.
+fn secured(ca: &Ca, dir: &Path, more: &[&str]) -> (Process, String) {
+    let ca_file = ca.write(dir, "ca.crt");
+    let (certificate, key) = ca.sign(&["127.0.0.1"]).write(dir, "push");
+    let args = ["push", "--bind", "tls://127.0.0.1:0", "--require-tls", "--tls-verify-client"];
+    let files = ["--tls-ca", text(&ca_file), "--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    let mut push = tidegate(&[&args[..], &files, more].concat());
+    let at = push.endpoint().unwrap();
+    assert!(at.starts_with("tls://127.0.0.1:"), "{at}");
+    (push, at)
+}
+
+fn worker(ca: &Ca, trusted: &Ca, dir: &Path, name: &str, at: &str, more: &[&str]) -> Process {
+    let ca_file = trusted.write(dir, &format!("{name}-ca.crt"));
+    let (certificate, key) = ca.sign(&[name]).write(dir, name);
+    let args = ["pull", "--connect", at, "--tls-ca", text(&ca_file), "--tls-cert", text(&certificate)];
+    tidegate(&[&args[..], &["--tls-key", text(&key)], more].concat())
+}
+
+#[test]
+fn daemons_move_every_message_over_mutual_tls_and_log_who_is_there() {
+    // TL-1, TL-4
+    let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
+    let (mut push, at) = secured(&ca, dir.path(), &["--expect", "2", "-v"]);
+    let mut pulls: Vec<_> =
+        ["worker-1", "worker-2"].iter().map(|name| worker(&ca, &ca, dir.path(), name, &at, &[])).collect();
+    push.feed(numbers(20_000));
+    let outputs: Vec<String> = pulls.iter_mut().map(|pull| pull.output().unwrap()).collect();
+    assert_eq!(sorted(&outputs), (0..20_000).collect::<Vec<_>>());
+    for name in ["worker-1", "worker-2"] {
+        push.line_with(&format!("(certificate for {name})")).unwrap();
+    }
+    assert_eq!(code(&mut push), 0);
+    assert!(pulls.iter_mut().all(|pull| code(pull) == 0));
+}
+
+#[test]
+fn a_hangup_takes_new_files_and_drops_no_link() {
+    // TL-8, HS-4
+    let (old, new, dir) = (Ca::new("old"), Ca::new("new"), tempfile::tempdir().unwrap());
+    let token = dir.path().join("token");
+    fs::write(&token, "first\n").unwrap();
+    let (mut push, at) = secured(&old, dir.path(), &["--token-file", text(&token), "-v"]);
+    let with_token = ["--token-file", text(&token)];
+    let mut first = worker(&old, &old, dir.path(), "first", &at, &with_token);
+    let mut first_output = first.stdout().unwrap();
+    push.write_line("1");
+    assert_eq!(line(&mut first_output), "1");
+
+    // Another CA, another certificate, another token: for both sides, but the first worker is not told.
+    new.write(dir.path(), "ca.crt");
+    new.sign(&["127.0.0.1"]).write(dir.path(), "push");
+    fs::write(&token, "second\n").unwrap();
+    push.signal("HUP").unwrap();
+    push.line_with("SIGHUP: read the certificates and the token file again").unwrap();
+    let mut second = worker(&new, &new, dir.path(), "second", &at, &with_token);
+    push.line_with("(certificate for second)").unwrap();
+    let mut late = worker(&old, &new, dir.path(), "late", &at, &with_token);
+    late.line_with("the server does not know the CA that has signed our certificate").unwrap();
+    push.line_with("the certificate of the client for late is signed by an unknown CA").unwrap();
+
+    // Broken files are told, and change nothing.
+    push.forget_lines();
+    fs::write(dir.path().join("push.key"), "nonsense").unwrap();
+    push.signal("HUP").unwrap();
+    let said = push.line_with("error: SIGHUP:").unwrap();
+    for part in ["push.key", "no PEM at all", "going on with what was there before"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let mut third = worker(&new, &new, dir.path(), "third", &at, &with_token);
+    push.line_with("(certificate for third)").unwrap();
+    late.signal("KILL").unwrap();
+
+    // All three links take part; none was ever dropped.
+    let rest: Vec<u8> = (2..3_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    push.feed(rest);
+    let outputs: Vec<String> =
+        [&mut second, &mut third].iter_mut().map(|pull| pull.output().unwrap()).collect();
+    let mut first_lines = String::new();
+    std::io::Read::read_to_string(&mut first_output, &mut first_lines).unwrap();
+    assert!(!first_lines.is_empty() && outputs.iter().all(|output| !output.is_empty()));
+    assert_eq!(sorted(&[first_lines, outputs.concat()]), (2..3_000).collect::<Vec<_>>());
+    assert_eq!(code(&mut push), 0);
+    assert!([first, second, third].iter_mut().all(|pull| code(pull) == 0));
+    assert!(
+        !push.lines_seen().iter().any(|line| line.contains("the connection broke")),
+        "{:?}",
+        push.lines_seen()
+    );
+}
+
+#[test]
+fn a_connecting_daemon_shows_its_new_certificate_at_its_next_try() {
+    // TL-7, TL-8: being refused is not the end, because certificates are renewed.
+    let (ca, other, dir) = (Ca::new("test"), Ca::new("other"), tempfile::tempdir().unwrap());
+    let (mut push, at) = secured(&ca, dir.path(), &[]);
+    let mut pull = worker(&other, &ca, dir.path(), "worker", &at, &[]);
+    pull.line_with("does not know the CA that has signed our certificate (unknown_ca); trying again")
+        .unwrap();
+    ca.sign(&["worker"]).write(dir.path(), "worker");
+    pull.signal("HUP").unwrap();
+    pull.line_with("SIGHUP: read the certificates again").unwrap();
+    push.feed(numbers(10));
+    assert_eq!(sorted(&[pull.output().unwrap()]), (0..10).collect::<Vec<_>>());
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
+fn allow_keeps_a_pipeline_for_the_names_that_are_given() {
+    // TL-5
+    let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
+    let (mut push, at) = secured(&ca, dir.path(), &["--allow", "=worker-1,worker-2"]);
+    let mut other = worker(&ca, &ca, dir.path(), "worker-3", &at, &[]);
+    other.line_with("NO_PIPELINE: HS-5: no such pipeline, or not for you").unwrap();
+    assert_eq!(code(&mut other), 1);
+    let mut pull = worker(&ca, &ca, dir.path(), "worker-2", &at, &[]);
+    push.feed(numbers(3));
+    assert_eq!(sorted(&[pull.output().unwrap()]), [0, 1, 2]);
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
+fn an_open_port_is_warned_of_and_what_cannot_be_used_is_an_error_at_the_start() {
+    // All interfaces, for as long as it takes to say so; nothing connects.
+    let mut open = tidegate(&["push", "--bind", "tcp://0.0.0.0:0"]);
+    open.line_with("is open to everybody who can reach it").unwrap();
+    open.close_input();
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "hush").unwrap();
+    for more in
+        [&["--bind", "tcp://127.0.0.1:0"][..], &["--bind", "tcp://0.0.0.0:0", "--token-file", text(&token)]]
+    {
+        let mut quiet = tidegate(&[&["push", "--linger", "0"], more].concat());
+        quiet.endpoint().unwrap();
+        quiet.feed(Vec::new());
+        assert_eq!(code(&mut quiet), 0);
+        assert!(!quiet.lines_seen().iter().any(|line| line.contains("open to everybody")), "{more:?}");
+    }
+    let (certificate, _) = Ca::new("test").sign(&["a"]).write(dir.path(), "a");
+    let (_, key) = Ca::new("test").sign(&["b"]).write(dir.path(), "b");
+    let mut wrong = tidegate(&[
+        "push",
+        "--bind",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        text(&certificate),
+        "--tls-key",
+        text(&key),
+    ]);
+    let said = wrong.line_with("error:").unwrap();
+    assert!(said.contains("b.key") && said.contains("does not match the certificate in"), "{said}");
+    assert_eq!(code(&mut wrong), 1);
+}
+
+#[test]
+fn without_files_to_read_again_a_hangup_ends_the_process_as_a_closed_terminal_should() {
+    let (mut push, _) = push(0, &[]);
+    push.signal("HUP").unwrap();
+    assert!(push.exit().unwrap().code().is_none(), "ended by the signal");
+}
