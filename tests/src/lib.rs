@@ -1,5 +1,6 @@
 //! What the tests of this package share.
 
+pub mod chaos;
 pub mod daemons;
 pub mod process;
 pub mod seeds;

@@ -33,7 +33,15 @@ impl Process {
     /// It cannot be started.
     pub fn start(program: impl AsRef<OsStr>, args: &[&str], stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
         let mut command = Command::new(program);
-        let mut child = command.args(args).stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
+        Self::spawn(command.args(args).stdin(stdin).stdout(stdout))
+    }
+
+    /// As [`Process::start`], with whatever else a command can have.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let (sender, errors) = mpsc::channel();
         if let Some(stderr) = child.stderr.take() {
             thread::spawn(move || {
@@ -171,6 +179,22 @@ impl Process {
             .arg(lock(&self.child).id().to_string())
             .status()
             .map(|_| ())
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        lock(&self.child).id()
+    }
+
+    /// How long it has been using a processor so far, to a hundredth of a second.
+    #[must_use]
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
+        // The name before it may hold anything but this parenthesis. The ticks are hundredths on every Linux.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        Some(Duration::from_millis((ticks()? + ticks()?) * 10))
     }
 
     /// Peak memory so far, in KiB.
