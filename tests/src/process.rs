@@ -101,7 +101,16 @@ impl Process {
     /// # Errors
     /// It did not come in time.
     pub fn line_with(&mut self, text: &str) -> Result<String, String> {
-        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+        self.line_with_all(&[text])
+    }
+
+    /// Waits for a line on standard error that holds all of these texts, and returns it.
+    ///
+    /// # Errors
+    /// It did not come in time.
+    pub fn line_with_all(&mut self, texts: &[&str]) -> Result<String, String> {
+        let fits = |line: &str| texts.iter().all(|text| line.contains(text));
+        if let Some(line) = self.seen.iter().find(|line| fits(line)) {
             return Ok(line.clone());
         }
         let until = Instant::now() + LONG;
@@ -110,11 +119,11 @@ impl Process {
             match self.errors.recv_timeout(left) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if fits(&line) {
                         return Ok(line);
                     }
                 }
-                Err(_) => return Err(format!("no {text:?} on standard error, only {:?}", self.seen)),
+                Err(_) => return Err(format!("no {texts:?} on standard error, only {:?}", self.seen)),
             }
         }
     }

@@ -115,12 +115,13 @@ impl Network {
             if self.netem {
                 return tc.run("qdisc replace dev {} root netem delay 20ms loss 6%");
             }
-            // Without netem: every sixteenth packet of a connection (by the number in its IP header) goes into a queue for none.
+            // Without netem: every sixteenth packet of a connection goes into a queue for none, by the
+            // number in its IP header. (Not where it ends with 0: the answer to a SYN has always that.)
             tc.run("qdisc replace dev {} root handle 1: htb default 1");
             tc.run("class add dev {} parent 1: classid 1:1 htb rate 1gbit quantum 60000");
             tc.run("class add dev {} parent 1: classid 1:2 htb rate 1gbit quantum 60000");
             tc.run("qdisc add dev {} parent 1:2 pfifo limit 0");
-            tc.run("filter add dev {} parent 1: protocol ip u32 match u16 0 0x000f at 4 flowid 1:2");
+            tc.run("filter add dev {} parent 1: protocol ip u32 match u16 7 0x000f at 4 flowid 1:2");
         });
     }
 

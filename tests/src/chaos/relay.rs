@@ -1,12 +1,6 @@
 //! Stands between a puller and a pusher on loopback, passes everything on, and breaks connections when it is told to.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,14 +10,17 @@ use tokio::{
     },
     runtime::Runtime,
     sync::watch,
+    time::timeout,
 };
+
+use crate::process::LONG;
 
 /// A relay with a thread of its own, gone with this value.
 pub struct Relay {
     endpoint: String,
     orders: watch::Sender<Orders>,
-    counts: Arc<Counts>,
-    _runtime: Runtime,
+    counts: watch::Sender<Counts>,
+    runtime: Runtime,
 }
 
 /// What is asked of it.
@@ -37,10 +34,10 @@ struct Orders {
     cut_after: Option<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    accepted: AtomicUsize,
-    reset: AtomicUsize,
+    accepted: usize,
+    reset: usize,
 }
 
 impl Relay {
@@ -52,15 +49,15 @@ impl Relay {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
         let (orders, heard) = watch::channel(Orders::default());
-        let counts = Arc::new(Counts::default());
+        let counts = watch::Sender::new(Counts::default());
         let counted = counts.clone();
         runtime.spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                counted.accepted.fetch_add(1, Ordering::SeqCst);
+                counted.send_modify(|counts| counts.accepted += 1);
                 tokio::spawn(relay(near, to, heard.clone(), counted.clone()));
             }
         });
-        Self { endpoint, orders, counts, _runtime: runtime }
+        Self { endpoint, orders, counts, runtime }
     }
 
     /// Where it listens.
@@ -87,17 +84,25 @@ impl Relay {
     /// How many connections there have been.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.counts.accepted.load(Ordering::SeqCst)
+        self.counts.borrow().accepted
     }
 
     /// How many connections it has reset.
     #[must_use]
     pub fn resets(&self) -> usize {
-        self.counts.reset.load(Ordering::SeqCst)
+        self.counts.borrow().reset
+    }
+
+    /// Waits until it has reset so many connections.
+    pub fn wait_for_resets(&self, count: usize) {
+        let mut counts = self.counts.subscribe();
+        let reached = async { timeout(LONG, counts.wait_for(|counts| counts.reset >= count)).await.is_ok() };
+        let reached = self.runtime.block_on(reached);
+        assert!(reached, "only {} connections were reset", self.resets());
     }
 }
 
-async fn relay(near: TcpStream, to: SocketAddr, mut heard: watch::Receiver<Orders>, counts: Arc<Counts>) {
+async fn relay(near: TcpStream, to: SocketAddr, mut heard: watch::Receiver<Orders>, counts: watch::Sender<Counts>) {
     let Ok(far) = TcpStream::connect(to).await else { return };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (mut from_puller, mut to_puller) = near.into_split();
@@ -115,7 +120,7 @@ async fn relay(near: TcpStream, to: SocketAddr, mut heard: watch::Receiver<Order
         _ = heard.wait_for(|orders| orders.resets > told) => false,
     };
     if !ended {
-        counts.reset.fetch_add(1, Ordering::SeqCst);
+        counts.send_modify(|counts| counts.reset += 1);
         let _ = (to_puller.as_ref().set_zero_linger(), to_pusher.as_ref().set_zero_linger());
         // No FIN before the RST.
         to_puller.forget();
