@@ -1,0 +1,166 @@
+//! Faults of all kinds by a random schedule, on a fleet of real processes: whatever happens, everything is processed, and what is
+//! processed again is known by its attempt.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use tidegate_tests::{
+    chaos::{Dice, Fleet, Relay},
+    daemons::{code, numbers, push, summary},
+    process::Process,
+    seeds,
+};
+
+const COUNT: usize = 3_000;
+const PLACES: usize = 4;
+const WINDOW: usize = 8;
+
+/// Where a puller is, with a relay of its own before it.
+struct Place {
+    relay: Relay,
+    /// Its index in the fleet.
+    puller: usize,
+    asleep: bool,
+    held: bool,
+}
+
+impl Place {
+    const fn works(&self) -> bool {
+        !self.asleep && !self.held
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    Terminate,
+    Stop,
+    Continue,
+    Reset,
+    Hold,
+    LetGo,
+    StopPusher,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::Kill,
+    Fault::Terminate,
+    Fault::Stop,
+    Fault::Continue,
+    Fault::Reset,
+    Fault::Hold,
+    Fault::LetGo,
+    Fault::StopPusher,
+];
+
+struct Scene {
+    push: Process,
+    fleet: Fleet,
+    places: Vec<Place>,
+    killed: Vec<usize>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (push, at) = push(0, &["--json", "-v", "--heartbeat", "300ms"]);
+        let mut scene = Self { push, fleet: Fleet::default(), places: Vec::new(), killed: Vec::new() };
+        for _ in 0..PLACES {
+            let relay = Relay::before(&at);
+            let puller = scene.start(&relay);
+            scene.places.push(Place { relay, puller, asleep: false, held: false });
+        }
+        scene
+    }
+
+    fn start(&mut self, relay: &Relay) -> usize {
+        let window = WINDOW.to_string();
+        self.fleet.pull(relay.endpoint(), &["--window", &window, "--heartbeat", "300ms"])
+    }
+
+    /// Does it, if somebody is left who works.
+    fn inflict(&mut self, fault: Fault, place: usize) -> bool {
+        let others = self.places.iter().enumerate().any(|(other, p)| other != place && p.works());
+        let Place { puller, asleep, held, .. } = self.places[place];
+        match fault {
+            Fault::Kill | Fault::Terminate => {
+                let name = if fault == Fault::Kill { "KILL" } else { "TERM" };
+                if fault == Fault::Kill {
+                    self.killed.push(puller);
+                } else if asleep {
+                    return false;
+                }
+                self.fleet.pulls[puller].signal(name).unwrap();
+                let relay = &self.places[place].relay;
+                let window = WINDOW.to_string();
+                let args = ["--window", &window, "--heartbeat", "300ms"];
+                self.places[place].puller = self.fleet.pull(relay.endpoint(), &args);
+                self.places[place].asleep = false;
+            }
+            Fault::Stop if others && !asleep => {
+                self.fleet.pulls[puller].signal("STOP").unwrap();
+                self.places[place].asleep = true;
+            }
+            Fault::Continue if asleep => {
+                self.fleet.pulls[puller].signal("CONT").unwrap();
+                self.places[place].asleep = false;
+            }
+            Fault::Reset => self.places[place].relay.reset(),
+            Fault::Hold if others && !held => {
+                self.places[place].relay.hold(true);
+                self.places[place].held = true;
+            }
+            Fault::LetGo if held => {
+                self.places[place].relay.hold(false);
+                self.places[place].held = false;
+            }
+            Fault::StopPusher => {
+                self.push.signal("STOP").unwrap();
+                self.push.signal("CONT").unwrap();
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[test]
+fn whatever_happens_everything_is_processed_and_repeats_are_known_by_their_attempt() {
+    // RD-1, RD-3, RD-4, LV-3
+    seeds::each("--test chaos_schedule whatever_happens", 4, |seed| {
+        let mut dice = Dice::new(seed);
+        let mut scene = Scene::new();
+        scene.push.feed(numbers(COUNT));
+        let mut done = Vec::new();
+        while scene.fleet.account.distinct() < COUNT {
+            let next = scene.fleet.account.distinct() + 1 + dice.below(120);
+            scene.fleet.see(next.min(COUNT));
+            let (fault, place) = (FAULTS[dice.below(FAULTS.len())], dice.below(PLACES));
+            if scene.inflict(fault, place) {
+                done.push((fault, place));
+            }
+        }
+        for place in 0..PLACES {
+            scene.inflict(Fault::Continue, place);
+            scene.inflict(Fault::LetGo, place);
+        }
+        scene.fleet.see_the_rest();
+        scene.fleet.account.complete(COUNT);
+        let sum = summary(&mut scene.push);
+        assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
+        assert_eq!(code(&mut scene.push), 0);
+        // What came again was un-acked on a link that was lost, or nacked.
+        let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
+        let (redelivered, nacked) =
+            (sum["redelivered"].as_u64().unwrap() as usize, sum["nacked"].as_u64().unwrap() as usize);
+        assert!(redelivered <= lost * WINDOW + nacked, "{lost} links have ended: {sum}, {done:?}");
+        let again = scene.fleet.account.again().count();
+        assert!(again <= redelivered, "{again} were seen again: {sum}, {done:?}");
+        for (index, pull) in scene.fleet.pulls.iter_mut().enumerate() {
+            let expected = if scene.killed.contains(&index) { None } else { Some(0) };
+            assert_eq!(pull.exit().unwrap().code(), expected, "p{index}: {done:?}");
+        }
+        println!(
+            "seed {seed}: {} faults, {lost} links ended, {again} of {COUNT} again, 0 lost; {done:?}",
+            done.len()
+        );
+    });
+}
