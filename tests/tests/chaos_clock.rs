@@ -90,7 +90,8 @@ fn a_wall_clock_that_jumps_by_years_while_messages_flow_is_not_noticed() {
             .stdout(Stdio::piped());
         Process::spawn(&mut command).unwrap()
     };
-    let args = ["push", "--bind", "tcp://127.0.0.1:0", "--expect", "2", "--json", "-v", "--heartbeat", "500ms"];
+    let args =
+        ["push", "--bind", "tcp://127.0.0.1:0", "--expect", "2", "--json", "-v", "--heartbeat", "500ms"];
     let mut push = start(&args);
     let at = push.endpoint().unwrap();
     let mut fleet = Fleet::default();

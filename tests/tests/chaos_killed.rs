@@ -106,8 +106,7 @@ impl Workers {
     }
 
     fn start(&self, index: usize, at: &str) -> Process {
-        let (begun, free, go) =
-            (self.path("begun"), self.path("free"), self.path(&format!("go{index}")));
+        let (begun, free, go) = (self.path("begun"), self.path("free"), self.path(&format!("go{index}")));
         let worker = format!(
             r#"exec 3>{begun}; while read -r line; do echo "{index} $line" >&3; [ -e {free} ] || read -r _ <{go}; echo ok; done"#
         );
@@ -143,8 +142,10 @@ fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_nex
     let (input, mut writer) = std::io::pipe().unwrap();
     let feeder = thread::spawn(move || writer.write_all(&records(0..COUNT)));
     let start = |at: &str| {
-        let mut command =
-            daemons::command(&[], &["push", "--bind", at, "--json", "--high-water-mark", "50", "--expect", "2"]);
+        let mut command = daemons::command(
+            &[],
+            &["push", "--bind", at, "--json", "--high-water-mark", "50", "--expect", "2"],
+        );
         Process::spawn(command.stdin(Stdio::from(input.try_clone().unwrap())).stdout(Stdio::null())).unwrap()
     };
     let mut first = start("tcp://127.0.0.1:0");
@@ -197,5 +198,11 @@ fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_nex
     // Un-acked and queued messages, and what was read ahead of them: three chunks of 64 KiB.
     assert!(lost.len() <= 50 + 3 * 64 * 1024 / WIDTH, "{} is more than it may hold", lost.len());
     assert!(pulls.iter_mut().all(|pull| code(pull) == 0));
-    println!("{} acked, {} running, {} lost with the pusher, {} by the next", acked.len(), running.len(), lost.len(), rest.len());
+    println!(
+        "{} acked, {} running, {} lost with the pusher, {} by the next",
+        acked.len(),
+        running.len(),
+        lost.len(),
+        rest.len()
+    );
 }

@@ -87,7 +87,8 @@ fn a_dead_letter_file_on_a_full_disk_ends_the_pusher_and_loses_no_message() {
     let unsent = dir.path().join("unsent");
     let args = ["--json", "--dead-letter", "/dev/full", "--unsent", unsent.to_str().unwrap()];
     let (mut push, at) = push(1, &args);
-    let worker = r#"while read n; do case $n in *7) echo "reject odd" ;; *) echo "$n" >&2; echo ok ;; esac; done"#;
+    let worker =
+        r#"while read n; do case $n in *7) echo "reject odd" ;; *) echo "$n" >&2; echo ok ;; esac; done"#;
     let mut pull = tidegate(&["pull", "--connect", &at, "--worker", worker, "--connect-timeout", "1min"]);
     push.feed(numbers(COUNT));
     let error = push.line_with("--dead-letter /dev/full").unwrap();
@@ -202,7 +203,10 @@ fn commands_that_cannot_be_started_for_want_of_file_descriptors_cost_no_message(
     }
     push.close_input();
     let error = poor.line_with("error: ").unwrap();
-    assert!(error.contains("--exec cat: cannot start sh") && error.contains("Too many open files"), "{error}");
+    assert!(
+        error.contains("--exec cat: cannot start sh") && error.contains("Too many open files"),
+        "{error}"
+    );
     assert_eq!(code(&mut poor), 1);
     let mut fleet = Fleet::default();
     fleet.account.note(first);

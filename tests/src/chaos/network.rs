@@ -72,9 +72,7 @@ impl Network {
             let (hub, device) = (&network.hub, format!("spoke{index}"));
             run(
                 "ip",
-                &[
-                    "-n", hub, "link", "add", &device, "type", "veth", "peer", "name", "hub", "netns", &spoke,
-                ],
+                &["-n", hub, "link", "add", &device, "type", "veth", "peer", "name", "hub", "netns", &spoke],
             );
             for (namespace, device, end) in [(hub, device.as_str(), 1), (&spoke, "hub", 2)] {
                 let address = format!("10.77.{index}.{end}/30");

@@ -45,7 +45,8 @@ impl Relay {
     #[must_use]
     pub fn before(endpoint: &str) -> Self {
         let to: SocketAddr = endpoint.strip_prefix("tcp://").unwrap().parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
         let (orders, heard) = watch::channel(Orders::default());
@@ -102,7 +103,12 @@ impl Relay {
     }
 }
 
-async fn relay(near: TcpStream, to: SocketAddr, mut heard: watch::Receiver<Orders>, counts: watch::Sender<Counts>) {
+async fn relay(
+    near: TcpStream,
+    to: SocketAddr,
+    mut heard: watch::Receiver<Orders>,
+    counts: watch::Sender<Counts>,
+) {
     let Ok(far) = TcpStream::connect(to).await else { return };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (mut from_puller, mut to_puller) = near.into_split();
