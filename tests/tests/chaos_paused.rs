@@ -35,10 +35,38 @@ fn a_puller_paused_for_less_than_silence_runs_nothing_twice_and_stalls_nobody() 
 }
 
 #[test]
-fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_attempt() {
-    // LV-3, RD-3, RD-5
+fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls_nobody() {
+    // LV-3, RD-8, RD-9
     const COUNT: usize = 3_000;
-    let (mut push, at) = push(3, &["--json", "-v"]);
+    let (mut push, at) = push(3, &["--json", "-v", "--grace", "50s"]);
+    let mut fleet = Fleet::default();
+    let asleep = fleet.pull(&at, &["--heartbeat", "300ms", "--window", "5"]);
+    for _ in 0..2 {
+        fleet.pull(&at, &["--window", "5"]);
+    }
+    push.feed(numbers(COUNT));
+    fleet.see_by(asleep, 20);
+    fleet.pulls[asleep].signal("STOP").unwrap();
+    push.line_with_all(&["to p0 at", "SILENT"]).unwrap();
+    // Its link is lost, and the others go on with all but its window, which waits for it.
+    fleet.see(COUNT - 5);
+    fleet.pulls[asleep].signal("CONT").unwrap();
+    fleet.see_the_rest();
+    fleet.account.complete(COUNT);
+    let repeated = fleet.account.repeated();
+    assert!(repeated.is_empty(), "{repeated:?} have run twice");
+    assert!(fleet.account.again().all(|sighting| sighting.by == asleep), "it got them back itself");
+    let sum = summary(&mut push);
+    assert_eq!(sum["acked"], COUNT, "{sum}");
+    assert!(sum["redelivered"].as_u64().unwrap() <= 5, "{sum}");
+    assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
+}
+
+#[test]
+fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_attempt() {
+    // LV-3, RD-3, RD-5, RD-8
+    const COUNT: usize = 3_000;
+    let (mut push, at) = push(3, &["--json", "-v", "--grace", "200ms"]);
     let mut fleet = Fleet::default();
     let asleep = fleet.pull(&at, &["--heartbeat", "300ms", "--window", "5"]);
     for _ in 0..2 {
@@ -102,10 +130,10 @@ fn a_pusher_paused_for_less_than_silence_is_waited_for() {
 }
 
 #[test]
-fn a_pusher_paused_for_longer_is_left_and_found_again_at_the_cost_of_a_window_each() {
-    // LV-3, RD-3, RD-6
+fn a_pusher_paused_for_longer_is_left_and_found_again_and_nothing_runs_twice() {
+    // LV-3, RD-6, RD-8, RD-9
     const COUNT: usize = 3_000;
-    let (mut push, at) = push(2, &["--json", "--heartbeat", "300ms"]);
+    let (mut push, at) = push(2, &["--json", "--heartbeat", "300ms", "--grace", "50s"]);
     let mut fleet = Fleet::default();
     for _ in 0..2 {
         fleet.pull(&at, &["--window", "5", "-v"]);
@@ -120,11 +148,33 @@ fn a_pusher_paused_for_longer_is_left_and_found_again_at_the_cost_of_a_window_ea
     push.signal("CONT").unwrap();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    let again = fleet.account.again().count();
-    assert!(again <= 10, "{again} again, of two windows of 5");
+    let repeated = fleet.account.repeated();
+    assert!(repeated.is_empty(), "{repeated:?} have run twice");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
+    assert!(sum["redelivered"].as_u64().unwrap() <= 10, "of two windows of 5: {sum}");
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
+}
+
+#[test]
+fn what_a_stuck_command_sits_on_is_done_by_another_after_the_settle_timeout() {
+    // OC-12
+    const COUNT: usize = 200;
+    let (mut push, at) = push(2, &["--json", "--settle-timeout", "500ms"]);
+    let mut fleet = Fleet::default();
+    fleet.pull(&at, &["--window", "5"]);
+    // It outlasts the test, and is killed when the daemon's patience ends.
+    let mut stuck = tidegate(&["pull", "--connect", &at, "--exec", "exec sleep 170", "--linger", "0s"]);
+    push.feed(numbers(COUNT));
+    fleet.see_the_rest();
+    fleet.account.complete(COUNT);
+    let again: Vec<_> = fleet.account.again().map(|sighting| sighting.attempt).collect();
+    assert_eq!(again, [2], "the one that it had begun");
+    let sum = summary(&mut push);
+    assert_eq!((&sum["acked"], &sum["timed_out"]), (&COUNT.into(), &1.into()), "{sum}");
+    assert!(code(&mut push) == 0 && code(&mut fleet.pulls[0]) == 0);
+    stuck.signal("TERM").unwrap();
+    stuck.exit().unwrap();
 }
 
 #[test]

@@ -52,6 +52,10 @@ const FAULTS: [Fault; 8] = [
     Fault::StopPusher,
 ];
 
+/// Those that every process outlives.
+const BLIPS: [Fault; 6] =
+    [Fault::Stop, Fault::Continue, Fault::Reset, Fault::Hold, Fault::LetGo, Fault::StopPusher];
+
 struct Scene {
     push: Process,
     fleet: Fleet,
@@ -66,8 +70,8 @@ fn start(fleet: &mut Fleet, relay: &Relay) -> usize {
 }
 
 impl Scene {
-    fn new() -> Self {
-        let (push, at) = push(0, &["--json", "-v", "--heartbeat", "300ms"]);
+    fn new(grace: &str) -> Self {
+        let (push, at) = push(0, &["--json", "-v", "--heartbeat", "300ms", "--grace", grace]);
         let fleet = Fleet::default();
         let mut scene = Self { push, fleet, places: Vec::new(), killed: Vec::new(), terminated: Vec::new() };
         for _ in 0..PLACES {
@@ -123,48 +127,70 @@ impl Scene {
     }
 }
 
+/// Inflicts faults until all but `last` messages are done, ends what can be ended, sees the rest, and gives the pusher's summary and
+/// how many links have ended.
+fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (serde_json::Value, usize) {
+    scene.push.feed(numbers(COUNT));
+    let until = COUNT - last;
+    let mut done = Vec::new();
+    while scene.fleet.account.distinct() < until {
+        let next = scene.fleet.account.distinct() + 1 + dice.below(120);
+        scene.fleet.see(next.min(until));
+        let (fault, place) = (faults[dice.below(faults.len())], dice.below(PLACES));
+        if scene.inflict(fault, place) {
+            done.push((fault, place));
+        }
+    }
+    println!("faults: {done:?}");
+    for place in 0..PLACES {
+        scene.inflict(Fault::Continue, place);
+        scene.inflict(Fault::LetGo, place);
+    }
+    scene.fleet.see_the_rest();
+    scene.fleet.account.complete(COUNT);
+    let sum = summary(&mut scene.push);
+    assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
+    assert_eq!(code(&mut scene.push), 0);
+    for (index, pull) in scene.fleet.pulls.iter_mut().enumerate() {
+        let code = pull.exit().unwrap().code();
+        let by_signal = scene.killed.contains(&index)
+            // The signal came before the process had learnt what to do then.
+            || scene.terminated.contains(&index) && scene.fleet.account.by(index).next().is_none();
+        assert!(code == Some(0) || code.is_none() && by_signal, "p{index}: {code:?}");
+    }
+    let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
+    println!("{} faults, {lost} links ended, {} came again, 0 of {COUNT} lost", done.len(), sum["redelivered"]);
+    (sum, lost)
+}
+
 #[test]
 fn whatever_happens_everything_is_processed_and_repeats_are_known_by_their_attempt() {
     // RD-1, RD-3, RD-4, LV-3
-    seeds::each("--test chaos_schedule whatever_happens", 4, |seed| {
+    seeds::each("--test chaos_schedule whatever_happens_everything", 4, |seed| {
         let mut dice = Dice::new(seed);
-        let mut scene = Scene::new();
-        scene.push.feed(numbers(COUNT));
-        let mut done = Vec::new();
-        while scene.fleet.account.distinct() < COUNT {
-            let next = scene.fleet.account.distinct() + 1 + dice.below(120);
-            scene.fleet.see(next.min(COUNT));
-            let (fault, place) = (FAULTS[dice.below(FAULTS.len())], dice.below(PLACES));
-            if scene.inflict(fault, place) {
-                done.push((fault, place));
-            }
-        }
-        for place in 0..PLACES {
-            scene.inflict(Fault::Continue, place);
-            scene.inflict(Fault::LetGo, place);
-        }
-        scene.fleet.see_the_rest();
-        scene.fleet.account.complete(COUNT);
-        let sum = summary(&mut scene.push);
-        assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
-        assert_eq!(code(&mut scene.push), 0);
+        let grace = ["0s", "100ms", "1s"][dice.below(3)];
+        println!("seed {seed}, grace {grace}");
+        let mut scene = Scene::new(grace);
+        let (sum, lost) = play(&mut scene, &mut dice, &FAULTS, 0);
         // What came again was un-acked on a link that was lost, or nacked.
-        let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
         let (redelivered, nacked) =
             (sum["redelivered"].as_u64().unwrap() as usize, sum["nacked"].as_u64().unwrap() as usize);
-        assert!(redelivered <= lost * WINDOW + nacked, "{lost} links have ended: {sum}, {done:?}");
+        assert!(redelivered <= lost * WINDOW + nacked, "{lost} links have ended: {sum}");
         let again = scene.fleet.account.again().count();
-        assert!(again <= redelivered, "{again} were seen again: {sum}, {done:?}");
-        for (index, pull) in scene.fleet.pulls.iter_mut().enumerate() {
-            let code = pull.exit().unwrap().code();
-            let by_signal = scene.killed.contains(&index)
-                // The signal came before the process had learnt what to do then.
-                || scene.terminated.contains(&index) && scene.fleet.account.by(index).next().is_none();
-            assert!(code == Some(0) || code.is_none() && by_signal, "p{index} {code:?}: {done:?}");
-        }
-        println!(
-            "seed {seed}: {} faults, {lost} links ended, {again} of {COUNT} again, 0 lost; {done:?}",
-            done.len()
-        );
+        assert!(again <= redelivered, "{again} were seen again: {sum}");
+    });
+}
+
+#[test]
+fn whatever_happens_between_living_processes_nothing_runs_twice() {
+    // RD-8, RD-9
+    seeds::each("--test chaos_schedule whatever_happens_between", 4, |seed| {
+        println!("seed {seed}");
+        let mut scene = Scene::new("50s");
+        // What a place holds waits for it: near the end it is all that is left.
+        play(&mut scene, &mut Dice::new(seed), &BLIPS, 2 * PLACES * WINDOW);
+        let repeated: Vec<_> =
+            scene.fleet.account.repeated().iter().map(|&n| scene.fleet.account.of(n).to_vec()).collect();
+        assert!(repeated.is_empty(), "these have run twice: {repeated:?}");
     });
 }
