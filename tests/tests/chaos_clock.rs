@@ -5,7 +5,7 @@
 use std::{fs, path::Path, process::Stdio};
 
 use tidegate_tests::{
-    chaos::{Fleet, have},
+    chaos::{Fleet, have, say},
     daemons::{self, by, code, numbers, summary},
     process::Process,
 };
@@ -55,7 +55,7 @@ fn faketime() -> Option<String> {
     });
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but libfaketime is missing");
-        eprintln!("SKIPPED: this test needs libfaketime");
+        say(format_args!("SKIPPED: this test needs libfaketime"));
     }
     found
 }

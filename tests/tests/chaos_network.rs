@@ -1,6 +1,6 @@
 //! Connections that are reset, networks that are parted and heal, slow and lossy links.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
 
 use tidegate_tests::{
     chaos::{Dice, Fleet, Network, Relay, Way, records},
@@ -38,7 +38,10 @@ fn connections_that_are_reset_lose_nothing_and_nothing_runs_twice() {
         assert_eq!(sum["acked"], COUNT, "{sum}");
         assert!(sum["redelivered"].as_u64().unwrap() <= (resets * WINDOW) as u64, "{sum}");
         assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
-        println!("seed {seed}: {resets} resets, {} of {COUNT} delivered again, none run again", sum["redelivered"]);
+        println!(
+            "seed {seed}: {resets} resets, {} of {COUNT} delivered again, none run again",
+            sum["redelivered"]
+        );
     });
 }
 

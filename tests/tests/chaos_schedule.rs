@@ -1,7 +1,7 @@
 //! Faults of all kinds by a random schedule, on a fleet of real processes: whatever happens, everything is processed, and what is
 //! processed again is known by its attempt.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
 
 use tidegate_tests::{
     chaos::{Dice, Fleet, Relay},
@@ -159,7 +159,11 @@ fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (s
         assert!(code == Some(0) || code.is_none() && by_signal, "p{index}: {code:?}");
     }
     let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
-    println!("{} faults, {lost} links ended, {} came again, 0 of {COUNT} lost", done.len(), sum["redelivered"]);
+    println!(
+        "{} faults, {lost} links ended, {} came again, 0 of {COUNT} lost",
+        done.len(),
+        sum["redelivered"]
+    );
     (sum, lost)
 }
 

@@ -31,7 +31,27 @@ pub(crate) struct Part {
 
 impl Part {
     /// All parts, in the order in which they run.
-    pub(crate) const ALL: &'static [Self] = &[];
+    pub(crate) const ALL: &'static [Self] = &[Self {
+        name: "chaos",
+        what: "faults inflicted on real processes by random schedules",
+        share: 2,
+        cargo: &[
+            "test",
+            "--release",
+            "-p",
+            "tidegate-tests",
+            "--test",
+            "chaos_schedule",
+            "--test",
+            "chaos_killed",
+            "--test",
+            "chaos_network",
+            "--",
+            "--test-threads=1",
+            "--nocapture",
+        ],
+        tests: 4,
+    }];
 }
 
 /// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed

@@ -82,7 +82,7 @@ impl Fleet {
     }
 
     /// Waits for one more sighting; `None` when all outputs have ended.
-    pub fn next(&mut self) -> Option<Sighting> {
+    pub fn one_more(&mut self) -> Option<Sighting> {
         while self.open > 0 {
             match self.reports.recv_timeout(LONG) {
                 Ok(Report::Seen(sighting)) => {
@@ -99,7 +99,7 @@ impl Fleet {
     /// Waits until so many different numbers have been seen.
     pub fn see(&mut self, distinct: usize) {
         while self.account.distinct() < distinct {
-            assert!(self.next().is_some(), "all have ended, and {} were seen", self.account.distinct());
+            assert!(self.one_more().is_some(), "all have ended, and {} were seen", self.account.distinct());
         }
     }
 
@@ -107,14 +107,14 @@ impl Fleet {
     pub fn see_by(&mut self, puller: usize, count: usize) {
         let mut seen = self.account.by(puller).count();
         while seen < count {
-            let sighting = self.next().expect("it goes on");
+            let sighting = self.one_more().expect("it goes on");
             seen += usize::from(sighting.by == puller);
         }
     }
 
     /// Waits until all outputs have ended.
     pub fn see_the_rest(&mut self) {
-        while self.next().is_some() {}
+        while self.one_more().is_some() {}
     }
 }
 

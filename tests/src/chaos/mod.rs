@@ -13,5 +13,5 @@ pub use account::{Account, Sighting};
 pub use dice::Dice;
 pub use disk::Disk;
 pub use fleet::{Fleet, WIDTH, records};
-pub use network::{Network, Way, have};
+pub use network::{Network, Way, have, say};
 pub use relay::Relay;

@@ -2,9 +2,13 @@
 
 use std::{
     fmt,
+    io::{self, Write},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// How the namespaces of all these tests are named: with the number of the process that made them, so that what a killed one left
@@ -12,6 +16,7 @@ use std::{
 const PREFIX: &str = "tidegate-chaos-";
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
+static NO_NETEM: Once = Once::new();
 
 /// Whether this process may make namespaces, and these programs are there. A developer's machine may do without, and the test says
 /// so and passes; in CI that is a failure.
@@ -30,8 +35,13 @@ pub fn have(programs: &[&str]) -> bool {
     };
     let Some(why) = why else { return true };
     assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but {why}");
-    eprintln!("SKIPPED: this test needs namespaces, and {why}");
+    say(format_args!("SKIPPED: this test needs namespaces, and {why}"));
     false
+}
+
+/// Says something on standard error, also in a test that passes.
+pub fn say(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// A direction on the way between the hub and a spoke.
@@ -168,7 +178,11 @@ impl Network {
         if able {
             run("tc", &["-n", &self.hub, "qdisc", "del", "dev", "lo", "root"]);
         } else {
-            eprintln!("this kernel has no netem: packets are lost by a queue for none, and none is delayed");
+            NO_NETEM.call_once(|| {
+                say(format_args!(
+                    "this kernel has no netem: packets are lost by a queue for none, none is delayed"
+                ));
+            });
         }
         able
     }
