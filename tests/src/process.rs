@@ -206,6 +206,14 @@ impl Process {
         Some(Duration::from_millis((ticks()? + ticks()?) * 10))
     }
 
+    /// Says what it has said, for whoever looks into a test that has failed.
+    fn tell(&mut self) {
+        self.seen.extend(self.errors.try_iter());
+        let mut text = format!("process {}:\n", self.id());
+        self.seen.iter().for_each(|line| text += &format!("  {line}\n"));
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
     /// Peak memory so far, in KiB.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
@@ -217,6 +225,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell();
+        }
         let mut child = lock(&self.child);
         let _ = child.kill();
         let _ = child.wait();

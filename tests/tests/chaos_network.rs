@@ -150,13 +150,19 @@ fn a_partition_of_everybody_within_the_grace_delays_everything_and_nothing_runs_
     const COUNT: usize = 2_000;
     let Some(network) = Network::star(3) else { return };
     let (mut push, mut fleet) = star(&network, "300ms", "50s");
-    push.feed(numbers(COUNT));
+    (0..COUNT / 2).for_each(|number| push.write_line(&number.to_string()));
     fleet.see(200);
     (0..3).for_each(|spoke| network.cut(spoke, Way::Both));
     for pull in &mut fleet.pulls {
         pull.line_with("has ended").unwrap();
+        pull.forget_lines();
     }
     (0..3).for_each(|spoke| network.heal(spoke, Way::Both));
+    for pull in &mut fleet.pulls {
+        pull.line_with("is open").unwrap();
+    }
+    (COUNT / 2..COUNT).for_each(|number| push.write_line(&number.to_string()));
+    push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let repeated = fleet.account.repeated();

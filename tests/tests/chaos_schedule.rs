@@ -61,7 +61,6 @@ struct Scene {
     fleet: Fleet,
     places: Vec<Place>,
     killed: Vec<usize>,
-    terminated: Vec<usize>,
 }
 
 fn start(fleet: &mut Fleet, relay: &Relay) -> usize {
@@ -73,7 +72,7 @@ impl Scene {
     fn new(grace: &str) -> Self {
         let (push, at) = push(0, &["--json", "-v", "--heartbeat", "300ms", "--grace", grace]);
         let fleet = Fleet::default();
-        let mut scene = Self { push, fleet, places: Vec::new(), killed: Vec::new(), terminated: Vec::new() };
+        let mut scene = Self { push, fleet, places: Vec::new(), killed: Vec::new() };
         for _ in 0..PLACES {
             let relay = Relay::before(&at);
             let puller = start(&mut scene.fleet, &relay);
@@ -93,8 +92,6 @@ impl Scene {
                     self.killed.push(puller);
                 } else if asleep {
                     return false;
-                } else {
-                    self.terminated.push(puller);
                 }
                 self.fleet.pulls[puller].signal(name).unwrap();
                 self.places[place].puller = start(&mut self.fleet, &self.places[place].relay);
@@ -146,16 +143,21 @@ fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (s
         scene.inflict(Fault::Continue, place);
         scene.inflict(Fault::LetGo, place);
     }
-    scene.fleet.see_the_rest();
-    scene.fleet.account.complete(COUNT);
+    scene.fleet.see(COUNT);
     let sum = summary(&mut scene.push);
     assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
     assert_eq!(code(&mut scene.push), 0);
+    // Who has not been there at the end has not heard of it, and waits for another pusher.
+    for pull in &scene.fleet.pulls {
+        pull.signal("TERM").unwrap();
+    }
+    scene.fleet.see_the_rest();
+    scene.fleet.account.complete(COUNT);
     for (index, pull) in scene.fleet.pulls.iter_mut().enumerate() {
         let code = pull.exit().unwrap().code();
         let by_signal = scene.killed.contains(&index)
             // The signal came before the process had learnt what to do then.
-            || scene.terminated.contains(&index) && scene.fleet.account.by(index).next().is_none();
+            || scene.fleet.account.by(index).next().is_none();
         assert!(code == Some(0) || code.is_none() && by_signal, "p{index}: {code:?}");
     }
     let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
