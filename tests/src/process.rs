@@ -74,8 +74,13 @@ impl Process {
 
     /// Writes one line to its standard input, which stays open.
     pub fn write_line(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes to its standard input, which stays open. What a pipe does not hold (64 KiB) must be read meanwhile.
+    pub fn write(&mut self, octets: &[u8]) {
         if let Some(stdin) = &mut lock(&self.child).stdin {
-            let _ = stdin.write_all(format!("{line}\n").as_bytes());
+            let _ = stdin.write_all(octets);
             let _ = stdin.flush();
         }
     }

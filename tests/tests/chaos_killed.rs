@@ -59,17 +59,20 @@ fn a_killed_worker_loses_none_of_20_000_messages_in_10_runs_of_10() {
 fn killing_one_worker_after_another_and_starting_new_ones_loses_nothing() {
     // RD-3, RR-2
     const COUNT: usize = 5_000;
-    let (mut push, at) = push(0, &["--json"]);
+    let (mut push, at) = push(0, &["--json", "-v"]);
     let mut fleet = Fleet::default();
     for _ in 0..2 {
         fleet.pull(&at, &["--window", "20"]);
     }
-    push.feed(numbers(COUNT));
+    push.write(&numbers(COUNT));
     for round in 1..=8 {
         fleet.see(round * 500);
         fleet.pulls[round - 1].signal("KILL").unwrap();
-        fleet.pull(&at, &["--window", "20"]);
+        let new = fleet.pull(&at, &["--window", "20"]);
+        // There before the end, or it would wait for another pusher.
+        push.line_with_all(&[&format!("to p{new} at"), "is open"]).unwrap();
     }
+    push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let again = fleet.account.again().count();

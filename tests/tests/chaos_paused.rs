@@ -44,13 +44,16 @@ fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls
     for _ in 0..2 {
         fleet.pull(&at, &["--window", "5"]);
     }
-    push.feed(numbers(COUNT));
+    push.write(&numbers(COUNT));
     fleet.see_by(asleep, 20);
     fleet.pulls[asleep].signal("STOP").unwrap();
     push.line_with_all(&["to p0 at", "SILENT"]).unwrap();
+    push.forget_lines();
     // Its link is lost, and the others go on with all but its window, which waits for it.
     fleet.see(COUNT - 5);
     fleet.pulls[asleep].signal("CONT").unwrap();
+    push.line_with_all(&["to p0 at", "is open"]).unwrap();
+    push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let repeated = fleet.account.repeated();
@@ -138,7 +141,7 @@ fn a_pusher_paused_for_longer_is_left_and_found_again_and_nothing_runs_twice() {
     for _ in 0..2 {
         fleet.pull(&at, &["--window", "5", "-v"]);
     }
-    push.feed(numbers(COUNT));
+    push.write(&numbers(COUNT));
     fleet.see(500);
     push.signal("STOP").unwrap();
     for pull in &mut fleet.pulls {
@@ -146,6 +149,10 @@ fn a_pusher_paused_for_longer_is_left_and_found_again_and_nothing_runs_twice() {
         pull.forget_lines();
     }
     push.signal("CONT").unwrap();
+    for pull in &mut fleet.pulls {
+        pull.line_with("is open").unwrap();
+    }
+    push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let repeated = fleet.account.repeated();
