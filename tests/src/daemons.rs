@@ -2,16 +2,38 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
 
-use std::{io::BufRead, process::Stdio};
+use std::{
+    io::BufRead,
+    process::{Command, Stdio},
+};
 
 use crate::process::Process;
 
 /// Starts `tidegate` with these arguments, all three standard streams piped.
 #[must_use]
 pub fn tidegate(args: &[&str]) -> Process {
+    by(&[], args)
+}
+
+/// As [`tidegate`], started by another program that becomes it, such as `["ip", "netns", "exec", "name"]`.
+#[must_use]
+pub fn by(starter: &[&str], args: &[&str]) -> Process {
+    Process::spawn(command(starter, args).stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap()
+}
+
+/// The command of [`by`], for a test that wants more of it.
+#[must_use]
+pub fn command(starter: &[&str], args: &[&str]) -> Command {
     // Cargo says where it is only to the tests of this package, and only when they run.
     let program = std::env::var_os("CARGO_BIN_EXE_tidegate-under-test").expect("cargo runs this test");
-    Process::start(program, args, Stdio::piped(), Stdio::piped()).unwrap()
+    let Some((first, more)) = starter.split_first() else {
+        let mut command = Command::new(program);
+        command.args(args);
+        return command;
+    };
+    let mut command = Command::new(first);
+    command.args(more).arg(program).args(args);
+    command
 }
 
 /// A pusher that waits for `pullers`, and its endpoint.

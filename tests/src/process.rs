@@ -33,7 +33,15 @@ impl Process {
     /// It cannot be started.
     pub fn start(program: impl AsRef<OsStr>, args: &[&str], stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
         let mut command = Command::new(program);
-        let mut child = command.args(args).stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
+        Self::spawn(command.args(args).stdin(stdin).stdout(stdout))
+    }
+
+    /// As [`Process::start`], with whatever else a command can have.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let (sender, errors) = mpsc::channel();
         if let Some(stderr) = child.stderr.take() {
             thread::spawn(move || {
@@ -66,8 +74,13 @@ impl Process {
 
     /// Writes one line to its standard input, which stays open.
     pub fn write_line(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes to its standard input, which stays open. What a pipe does not hold (64 KiB) must be read meanwhile.
+    pub fn write(&mut self, octets: &[u8]) {
         if let Some(stdin) = &mut lock(&self.child).stdin {
-            let _ = stdin.write_all(format!("{line}\n").as_bytes());
+            let _ = stdin.write_all(octets);
             let _ = stdin.flush();
         }
     }
@@ -93,7 +106,16 @@ impl Process {
     /// # Errors
     /// It did not come in time.
     pub fn line_with(&mut self, text: &str) -> Result<String, String> {
-        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+        self.line_with_all(&[text])
+    }
+
+    /// Waits for a line on standard error that holds all of these texts, and returns it.
+    ///
+    /// # Errors
+    /// It did not come in time.
+    pub fn line_with_all(&mut self, texts: &[&str]) -> Result<String, String> {
+        let fits = |line: &str| texts.iter().all(|text| line.contains(text));
+        if let Some(line) = self.seen.iter().find(|line| fits(line)) {
             return Ok(line.clone());
         }
         let until = Instant::now() + LONG;
@@ -102,11 +124,11 @@ impl Process {
             match self.errors.recv_timeout(left) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if fits(&line) {
                         return Ok(line);
                     }
                 }
-                Err(_) => return Err(format!("no {text:?} on standard error, only {:?}", self.seen)),
+                Err(_) => return Err(format!("no {texts:?} on standard error, only {:?}", self.seen)),
             }
         }
     }
@@ -173,6 +195,30 @@ impl Process {
             .map(|_| ())
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        lock(&self.child).id()
+    }
+
+    /// How long it has been using a processor so far, to a hundredth of a second.
+    #[must_use]
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
+        // The name before it may hold anything but this parenthesis. The ticks are hundredths on every Linux.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        Some(Duration::from_millis((ticks()? + ticks()?) * 10))
+    }
+
+    /// Says what it has said, for whoever looks into a test that has failed.
+    fn tell(&mut self) {
+        self.seen.extend(self.errors.try_iter());
+        let mut text = format!("process {}:\n", self.id());
+        self.seen.iter().for_each(|line| text += &format!("  {line}\n"));
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
     /// Peak memory so far, in KiB.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
@@ -184,6 +230,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell();
+        }
         let mut child = lock(&self.child);
         let _ = child.kill();
         let _ = child.wait();

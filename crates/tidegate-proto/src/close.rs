@@ -23,7 +23,8 @@ impl LinkEnd {
     }
 
     /// Whether the peer may be alive and come back: nobody has said that it goes, or that it breaks rules (RD-8).
-    pub(crate) fn is_interruption(&self) -> bool {
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
         matches!(self.code, None | Some(Code::Silent | Code::TooSlow | Code::Replaced))
     }
 

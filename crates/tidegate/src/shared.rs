@@ -83,19 +83,32 @@ pub(crate) struct Places {
     pub(crate) ended: usize,
     /// Endpoints that refused for good, and were not reported yet.
     pub(crate) refused: Vec<Refusal>,
-    /// Peers that were lost without a Close, and have not come back.
+    /// Peers with which there are links, and how many.
+    present: HashMap<InstanceId, usize>,
+    /// Peers whose last link was interrupted, and that have not come back.
     pub(crate) missing: Vec<InstanceId>,
 }
 
 impl Places {
-    pub(crate) fn lost(&mut self, peer: InstanceId) {
-        if self.missing.len() < MISSING && !self.missing.contains(&peer) {
-            self.missing.push(peer);
-        }
+    /// A link is open.
+    fn opened(&mut self, peer: InstanceId) {
+        *self.present.entry(peer).or_default() += 1;
+        self.missing.retain(|other| *other != peer);
     }
 
-    pub(crate) fn found(&mut self, peer: InstanceId) {
-        self.missing.retain(|other| *other != peer);
+    /// A link has ended; `interrupted`: nobody has said that it goes, and the peer may come back (RD-8).
+    pub(crate) fn closed(&mut self, peer: InstanceId, interrupted: bool) {
+        if let Some(links) = self.present.get_mut(&peer)
+            && *links > 1
+        {
+            // Its old link may be given up after it has come back over a new one.
+            *links -= 1;
+            return;
+        }
+        self.present.remove(&peer);
+        if interrupted && self.missing.len() < MISSING {
+            self.missing.push(peer);
+        }
     }
 }
 
@@ -312,7 +325,7 @@ impl<M: Role> Shared<M> {
     }
 
     pub(crate) fn opened(&self, link: LinkId, peer: &tidegate_proto::Peer) {
-        self.with(|inner| inner.places.found(peer.instance));
+        self.with(|inner| inner.places.opened(peer.instance));
         self.signals.changed();
         self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });
     }

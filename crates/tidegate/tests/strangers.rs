@@ -5,7 +5,11 @@
 use std::time::Duration;
 
 use tidegate::{Code, Event, Events, Pull, Push};
-use tidegate_proto::wire::{self, Body, PREFACE};
+use tidegate_proto::{
+    InstanceId, Role,
+    handshake::{self, Local},
+    wire::{self, Body, FrameReader, PREFACE},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -100,4 +104,54 @@ async fn a_frame_that_claims_4_gib_is_refused_before_it_arrives() {
     let (code, reason) = refusal(&mut stranger).await;
     assert_eq!(code, Code::TooLarge);
     assert!(reason.contains("4294967295"), "{reason}");
+}
+
+/// A raw puller that never says anything after its Hello.
+async fn mute(push: &Push, generation: u64) -> TcpStream {
+    let local = Local {
+        role: Role::Puller,
+        instance: InstanceId([7; 16]),
+        name: "mute".into(),
+        pipeline: String::new(),
+        token: None,
+        max_message: 16 << 20,
+        heartbeat: Duration::from_millis(100),
+        offered: Vec::new(),
+        required: Vec::new(),
+    };
+    let mut stream = stranger(push).await;
+    stream.write_all(&handshake::greet(&local, 1, generation)).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_puller_that_was_silent_at_the_end_of_the_stream_is_waited_for_and_told() {
+    // ST-3, LV-3
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let mut events = push.events();
+    let silent = mute(&push, 1).await;
+    let end = loop {
+        match within(events.recv()).await.unwrap() {
+            Event::Disconnected { end, .. } => break end,
+            _ => continue,
+        }
+    };
+    assert_eq!(end.code, Some(Code::Silent));
+    drop(silent);
+    let back = async {
+        let mut stream = mute(&push, 2).await;
+        let mut reader = FrameReader::new();
+        loop {
+            let count = stream.read_buf(reader.buffer()).await.unwrap();
+            assert!(count > 0, "it is told before the connection is closed");
+            reader.filled(count);
+            while let Some(frame) = reader.next_frame().unwrap() {
+                if matches!(wire::decode(frame, u64::MAX), Ok(Body::End)) {
+                    return;
+                }
+            }
+        }
+    };
+    let (finished, ()) = within(async { tokio::join!(push.finish(LONG), back) }).await;
+    finished.unwrap();
 }

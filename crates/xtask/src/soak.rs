@@ -31,13 +31,36 @@ pub(crate) struct Part {
 
 impl Part {
     /// All parts, in the order in which they run.
-    pub(crate) const ALL: &'static [Self] = &[Self {
-        name: "computing",
-        what: "applications that compute for a minute at a time",
-        share: 1,
-        cargo: &["test", "--release", "-p", "tidegate-tests", "--test", "computing", "a_minute"],
-        tests: 1,
-    }];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self {
+            name: "computing",
+            what: "applications that compute for a minute at a time",
+            share: 1,
+            cargo: &["test", "--release", "-p", "tidegate-tests", "--test", "computing", "a_minute"],
+            tests: 1,
+        },
+        Self {
+            name: "chaos",
+            what: "faults inflicted on real processes by random schedules",
+            share: 2,
+            cargo: &[
+                "test",
+                "--release",
+                "-p",
+                "tidegate-tests",
+                "--test",
+                "chaos_schedule",
+                "--test",
+                "chaos_killed",
+                "--test",
+                "chaos_network",
+                "--",
+                "--test-threads=1",
+                "--nocapture",
+            ],
+            tests: 4,
+        },
+    ];
 }
 
 /// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed

@@ -222,15 +222,26 @@ impl Port {
     }
 
     async fn run(self: Arc<Self>, mut listener: Listener) {
+        let mut failed: u64 = 0;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.clone().greet(stream, address),
+                Ok((stream, address)) => {
+                    if failed > 0 {
+                        tracing::info!("accepting again at {} after {failed} failed tries", self.address);
+                        failed = 0;
+                    }
+                    self.clone().greet(stream, address);
+                }
                 Err(error) => {
-                    tracing::warn!("cannot accept at {}: {error}", self.address);
+                    failed += 1;
+                    // It may last for days, and must not fill a disk with its log.
+                    if failed.is_power_of_two() {
+                        tracing::warn!("cannot accept at {}: {error}; failed tries: {failed}", self.address);
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
