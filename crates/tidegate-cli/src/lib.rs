@@ -14,7 +14,8 @@ mod man;
 mod own;
 mod pull;
 mod push;
-mod records;
+#[doc(hidden)] // for the fuzzer
+pub mod records;
 mod signals;
 mod socket;
 mod summary;
