@@ -8,6 +8,8 @@
 //! | `drain` | a sender that is restarted: what is not done in time comes back, and goes out again |
 //! | `many_workers` | several tasks that share one socket |
 
+#![forbid(unsafe_code)]
+
 use std::env;
 
 /// The endpoint to use: the first argument of the program, or port 8433 of this machine.

@@ -1,5 +1,7 @@
 //! What the tests of this package share.
 
+#![forbid(unsafe_code)]
+
 pub mod daemons;
 pub mod fuzz;
 pub mod process;

@@ -40,6 +40,8 @@
 //! Any tokio runtime with time and I/O. A single-threaded one is the fastest for this work; a task that computes for
 //! long without yielding delays the links that share its thread.
 
+#![forbid(unsafe_code)]
+
 mod endpoint;
 mod error;
 mod events;
