@@ -19,7 +19,7 @@ use tidegate_tests::{
 
 /// What a seed tries of each target.
 const INPUTS: usize = 10;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")

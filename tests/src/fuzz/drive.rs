@@ -96,7 +96,7 @@ impl Tap {
             }
             Body::Ping(_) => {}
             Body::Deliver(_) | Body::Skip(_) | Body::End => assert_eq!(role, Role::Pusher, "{body:?}"),
-            Body::Ack(_) => assert_eq!(role, Role::Puller),
+            Body::Ack(_) | Body::Working(_) => assert_eq!(role, Role::Puller, "{body:?}"),
             Body::Hello(_) | Body::Unknown => panic!("{body:?} on an open link"),
         }
     }
@@ -194,7 +194,7 @@ pub(super) fn pick<'a>(taps: &'a mut [Tap], input: &mut Input<'_>) -> Option<&'a
 /// A frame that may be anything but the one that matters most to the role.
 pub(super) fn other(input: &mut Input<'_>) -> Bytes {
     use v1::frame::Body as Wire;
-    let body = match input.below(12) {
+    let body = match input.below(13) {
         0..=2 => Wire::Ping(v1::Ping { data: input.number() }),
         3 | 4 => Wire::Pong(v1::Pong { data: input.number() }),
         5 => Wire::Skip(v1::Skip { next_id: input.number(), bytes: input.number() }),
@@ -207,6 +207,9 @@ pub(super) fn other(input: &mut Input<'_>) -> Bytes {
             reason: input.text(255) + &"r".repeat(input.below(256)),
             retry_after_ms: input.number() as u32,
         }),
+        11 => {
+            Wire::Working(v1::Working { deliveries: (0..input.below(5)).map(|_| input.number()).collect() })
+        }
         _ => return Bytes::copy_from_slice(input.some(64)),
     };
     wire::encode(body).slice(4..)

@@ -62,13 +62,14 @@ fn settings(input: &mut Input<'_>) -> PullerSettings {
     s.max_message = 1 + u64::from(input.short());
     s.read_ahead = 1 + u64::from(input.short());
     s.max_links = 1 + input.below(5);
+    s.memory = input.below(20);
     s.close_wait = CLOSE_WAIT;
     s
 }
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.below(22) {
+        match input.below(23) {
             0 => self.open(input),
             1..=4 => self.receive(input, deliver),
             5 => self.receive(input, skip),
@@ -87,6 +88,12 @@ impl Run {
             14 | 15 => self.recv(),
             16 | 17 => self.settle(input),
             18 => self.lot(input),
+            22 => {
+                let which = usize::from(input.byte());
+                if let Some(received) = self.held.get(which % self.held.len().max(1)) {
+                    self.puller.working(received.link(), received.delivery());
+                }
+            }
             19 => self.wait(input),
             20 => match pick(&mut self.taps, input) {
                 Some(tap) if input.bool() => self.puller.heard(tap.id),
@@ -220,7 +227,7 @@ impl Run {
         if let Some(tap) = pick(&mut self.taps, input) {
             tap.stuck = octets < usize::MAX;
             let sent = tap.transmit(&mut self.puller, self.now);
-            self.model.sent(tap.id, &sent, &self.settings);
+            self.model.sent(tap.id, &sent, &self.puller, &self.settings);
             tap.write(&mut self.puller, self.now, octets);
         }
     }
@@ -233,7 +240,7 @@ impl Run {
             for tap in self.taps.iter_mut().filter(|tap| !tap.stuck) {
                 tap.write(&mut self.puller, now, usize::MAX);
                 let sent = tap.transmit(&mut self.puller, now);
-                self.model.sent(tap.id, &sent, &self.settings);
+                self.model.sent(tap.id, &sent, &self.puller, &self.settings);
                 tap.write(&mut self.puller, now, usize::MAX);
                 self.puller.wants_read(now, tap.id);
             }

@@ -67,6 +67,7 @@ fn settings(input: &mut Input<'_>) -> PusherSettings {
     s.max_message = 1 + u64::from(input.short());
     s.max_attempts = Some(input.below(6) as u32).filter(|most| *most > 0);
     s.max_links = 1 + input.below(5);
+    s.grace = Duration::from_millis(u64::from(input.byte()) * 20);
     s.close_wait = CLOSE_WAIT;
     s
 }

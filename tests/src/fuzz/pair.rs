@@ -1,7 +1,7 @@
 //! A pusher and two pullers, joined by wires that stall and are cut anywhere: nothing is lost, whatever the order of events.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -41,9 +41,13 @@ struct Run {
     wires: Vec<Wire>,
     held: Vec<(usize, Received)>,
     sent: u64,
-    /// Of each message, by number: the attempt last seen, and outcomes given over an open link that end it.
+    /// Of each message, by number: the attempt last seen, and outcomes given that end it.
     seen: BTreeMap<u64, (u32, u32)>,
     waiting: [usize; 2],
+    /// What each puller is working on, or has acked or rejected: it must not run again there (RD-9).
+    taken: [BTreeSet<u64>; 2],
+    /// But a settle time-out takes work away from a puller that is still at it (OC-12).
+    timed: bool,
 }
 
 pub(super) fn run(octets: &[u8]) {
@@ -52,6 +56,9 @@ pub(super) fn run(octets: &[u8]) {
     (push.high_water_mark, push.max_message) = (input.below(30), MOST_MESSAGE);
     push.max_in_flight = 1 + input.below(40);
     push.max_unwritten = 1 + usize::from(input.short());
+    push.grace = Duration::from_millis(u64::from(input.byte()) * 10);
+    let timed = input.byte() >= 0xc0;
+    push.settle_timeout = timed.then(|| Duration::from_millis(1 + u64::from(input.byte()) * 20));
     let pull = |input: &mut Input<'_>| {
         let mut s = PullerSettings::default();
         s.window = match input.byte() {
@@ -71,6 +78,8 @@ pub(super) fn run(octets: &[u8]) {
         sent: 0,
         seen: BTreeMap::new(),
         waiting: [0, 0],
+        taken: Default::default(),
+        timed,
     };
     run.join(0);
     run.join(1);
@@ -96,7 +105,7 @@ fn peer(role: Role, who: usize, slot: Option<(u64, u64)>) -> Peer {
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.below(16) {
+        match input.below(17) {
             0..=2 => self.send(input),
             3 | 4 => {
                 let pull = input.below(2);
@@ -122,6 +131,12 @@ impl Run {
                 }
             }
             14 => self.wait(input),
+            15 => {
+                let which = usize::from(input.byte());
+                if let Some((pull, received)) = self.held.get(which % self.held.len().max(1)) {
+                    self.pullers[*pull].working(received.link(), received.delivery());
+                }
+            }
             _ => {
                 let time = super::drive::time(input);
                 self.pass(time, input.bool());
@@ -159,8 +174,12 @@ impl Run {
         let number = received.id().number;
         assert!(number < self.sent, "it was sent");
         let seen = self.seen.entry(number).or_default();
-        assert!(received.attempt() >= seen.0, "DL-3: attempt {} after {}", received.attempt(), seen.0);
-        seen.0 = received.attempt();
+        let attempt = received.attempt();
+        // An earlier attempt may wait on a slow link while a later one is made (OC-12).
+        assert!(attempt >= seen.0 || self.timed, "DL-3: attempt {attempt} after {}", seen.0);
+        seen.0 = attempt.max(seen.0);
+        let first = self.taken[pull].insert(number);
+        assert!(first || self.timed, "RD-9: {number} runs a second time on puller {pull}");
         self.held.push((pull, received));
     }
 
@@ -175,9 +194,11 @@ impl Run {
             0xc0..=0xdf => Verdict::Reject { reason: "never".into() },
             _ => Verdict::Release,
         };
-        let counts = matches!(verdict, Verdict::Ack | Verdict::Reject { .. });
-        if counts && self.pullers[pull].is_open(received.link()) {
-            self.seen.entry(received.id().number).or_default().1 += 1;
+        let number = received.id().number;
+        if matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) {
+            self.seen.entry(number).or_default().1 += 1;
+        } else {
+            self.taken[pull].remove(&number);
         }
         self.pullers[pull].settle(&received, &verdict);
     }
@@ -282,7 +303,7 @@ impl Run {
         for puller in &self.pullers {
             let s = puller.stats();
             let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(s.received, settled + s.in_flight + s.queued, "conservation: {s:?}");
+            assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
         }
     }
 

@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// Frames that the puller has written.
-    pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body], settings: &PullerSettings) {
+    pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body], puller: &Puller, settings: &PullerSettings) {
         let Some(account) = self.links.get_mut(&link) else { return };
         for body in bodies {
             let Body::Ack(ack) = body else { continue };
@@ -100,8 +100,9 @@ impl Model {
                 assert_eq!(limits, before, "RC-2: no limit is raised before the Skip");
             }
             if let (Window::Fixed { messages, .. }, false) = (settings.window, account.doubtful) {
-                // CR-5; CR-6 adds one beyond what has come.
-                let most = (account.done.0 + messages).max(account.next_id + 1);
+                // CR-5; RD-9 adds what may come again, and CR-6 one beyond what has come.
+                let again = puller.stats().in_flight;
+                let most = (account.done.0 + messages).max(account.next_id + 1) + again;
                 assert!(limits.0 <= most.max(before.0), "CR-5: {limits:?}, at most {most}");
             }
             account.limits = limits;
@@ -117,7 +118,7 @@ impl Model {
     pub(super) fn check(&self, puller: &Puller, settings: &PullerSettings) {
         let s = puller.stats();
         let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-        assert_eq!(s.received, settled + s.in_flight + s.queued, "conservation: {s:?}");
+        assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
         let links = puller.link_stats();
         let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
         assert_eq!(s.committed, committed, "CR-9: {s:?}");

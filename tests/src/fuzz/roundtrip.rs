@@ -141,6 +141,7 @@ fn as_generated(body: Body) -> v1::frame::Body {
         Body::Hello(hello) => Wire::Hello(hello),
         Body::Ack(ack) => Wire::Ack(ack),
         Body::Skip(skip) => Wire::Skip(skip),
+        Body::Working(working) => Wire::Working(working),
         Body::Ping(ping) => Wire::Ping(ping),
         Body::Pong(pong) => Wire::Pong(pong),
         Body::End => Wire::End(v1::End {}),
