@@ -4,6 +4,8 @@
 //! ```text
 //! cargo run -p tidegate-examples --example drain
 //! ```
+
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use std::{collections::BTreeSet, error::Error, time::Duration};

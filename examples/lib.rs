@@ -9,6 +9,8 @@
 //! | `many_workers` | several tasks that share one socket |
 //! | `blocking` | a program without async, whose workers block their threads |
 
+#![forbid(unsafe_code)]
+
 use std::env;
 
 /// The endpoint to use: the first argument of the program, or port 8433 of this machine.

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run -p tidegate-examples --example many_workers
 //! ```
+
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use std::{error::Error, time::Duration};

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run -p tidegate-examples --example worker -- tcp://127.0.0.1:8433
 //! ```
+
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use std::{error::Error, time::Duration};

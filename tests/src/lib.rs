@@ -1,8 +1,11 @@
 //! What the tests of this package share.
 
+#![forbid(unsafe_code)]
+
 pub mod certs;
 pub mod chaos;
 pub mod daemons;
+pub mod fuzz;
 pub mod process;
 pub mod seeds;
 pub mod spec;

@@ -3,6 +3,8 @@
 //! One file for each subcommand and each concern. Data goes to stdout, everything said to people to stderr; the
 //! exit codes are in `exit.rs`. Every daemon runs on a runtime of one thread, which is the fastest for this work.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod bench;
 mod completions;
@@ -14,7 +16,8 @@ mod man;
 mod own;
 mod pull;
 mod push;
-mod records;
+#[doc(hidden)] // for the fuzzer
+pub mod records;
 mod reload;
 mod signals;
 mod socket;

@@ -11,7 +11,7 @@ const PREFIX: usize = 4;
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// A newline ends each record.
     Newline,
     /// A NUL byte ends each record.
@@ -30,7 +30,7 @@ impl Framing {
     }
 
     /// Whether a reader gets `record` back as it is.
-    pub(crate) fn carries(self, record: &[u8]) -> bool {
+    pub fn carries(self, record: &[u8]) -> bool {
         match self.separator() {
             Some(separator) => memchr::memchr(separator, record).is_none(),
             None => u32::try_from(record.len()).is_ok(),
@@ -41,7 +41,7 @@ impl Framing {
     ///
     /// # Errors
     /// When the record is longer than a length of 4 bytes can say; `out` is unchanged.
-    pub(crate) fn put(self, out: &mut Vec<u8>, record: &[u8]) -> io::Result<()> {
+    pub fn put(self, out: &mut Vec<u8>, record: &[u8]) -> io::Result<()> {
         match self.separator() {
             Some(separator) => {
                 out.extend_from_slice(record);
@@ -62,13 +62,25 @@ impl Framing {
 
 /// Why reading stopped before the end of the input. Records are counted from 1.
 #[derive(Debug)]
-pub(crate) enum ReadError {
+pub enum ReadError {
     /// The operating system said no.
     Io(io::Error),
     /// A record is larger than a message may be.
-    TooLarge { record: u64, limit: usize },
+    TooLarge {
+        /// Which one.
+        record: u64,
+        /// The room for it, in bytes.
+        limit: usize,
+    },
     /// The input ends within a length-prefixed record.
-    Truncated { record: u64, got: usize, of: Option<usize> },
+    Truncated {
+        /// Which one.
+        record: u64,
+        /// How many bytes of it are there.
+        got: usize,
+        /// How many there should be; `None` if not even its length is whole.
+        of: Option<usize>,
+    },
 }
 
 impl std::fmt::Display for ReadError {
@@ -100,7 +112,8 @@ impl std::fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 /// Splits what it reads into records, several at a time, without copying them.
-pub(crate) struct RecordReader<R> {
+#[derive(Debug)]
+pub struct RecordReader<R> {
     input: R,
     framing: Framing,
     /// The largest record that is taken, in bytes.
@@ -115,7 +128,7 @@ pub(crate) struct RecordReader<R> {
 
 impl<R: Read> RecordReader<R> {
     /// Reads records of at most `limit` bytes from `input`.
-    pub(crate) fn new(input: R, framing: Framing, limit: usize) -> Self {
+    pub fn new(input: R, framing: Framing, limit: usize) -> Self {
         Self { input, framing, limit, buffer: BytesMut::new(), searched: 0, records: 0, ended: false }
     }
 
@@ -123,7 +136,7 @@ impl<R: Read> RecordReader<R> {
     ///
     /// # Errors
     /// See [`ReadError`]. Records before the faulty one have been given out by then.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<Vec<Bytes>>, ReadError> {
+    pub fn next_batch(&mut self) -> Result<Option<Vec<Bytes>>, ReadError> {
         let mut batch = Vec::new();
         loop {
             let faulty = self.split(&mut batch);

@@ -25,6 +25,8 @@
 //!
 //! After any call, [`Machine::take_wakes`] names the links that have something to do.
 
+#![forbid(unsafe_code)]
+
 pub mod close;
 pub mod credit;
 pub mod handshake;

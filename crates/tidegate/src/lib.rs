@@ -62,6 +62,8 @@
 //! # Ok(()) }
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod blocking;
 mod endpoint;
 mod error;

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{soak::Part, steps::Step};
+use crate::{fuzz::Plan, soak::Part, steps::Step};
 
 pub(crate) const HELP: &str = "\
 The project's own chores.
@@ -14,6 +14,9 @@ The project's own chores.
 Usage:
   cargo xtask test [--only STEP[,STEP]...]   checks everything, and stops at the first step that fails
   cargo xtask soak --minutes N [--only PART[,PART]...]   the same and more, for so long, in release mode
+  cargo xtask fuzz [--minutes N] [--keep] [TARGET]...   runs the targets of tests/fuzz with cargo-fuzz, 10 minutes in all
+  cargo xtask deny                           licences, bans and sources of the dependencies, by deny.toml
+  cargo xtask sbom                           writes target/sbom/tidegate.cdx.json: what the binary is made of
   cargo xtask descriptor                     writes proto/tidegate.binpb from the .proto file
   cargo xtask --help
 
@@ -21,17 +24,22 @@ Steps, in this order:
   fmt      formatting: cargo fmt --check
   clippy   lints of all targets, warnings denied
   doc      documentation, warnings denied
+  deny     licences, bans and sources of the dependencies (installs cargo-deny into target/tools)
   test     every Rust test, documentation examples included
   python   the tests of the Python peer
   instructions   the instructions that a message takes, against what they were (needs valgrind)
 
 Parts of a soak, which share its time, in this order:
 SOAKS
+`fuzz --keep` adds inputs that reach something new to tests/fuzz/corpus.
 `test` and `python` need python3 with its venv module: they make a private environment in target/python
 and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.
 
-Exit codes: 0 everything passed, 1 something failed, 2 usage.
+Exit codes: 0 everything passed, 1 something failed, 2 usage, 3 `fuzz` lacks a nightly compiler or cargo-fuzz.
 ";
+
+/// All tasks, for whoever names another one.
+const TASKS: &str = "`test`, `soak`, `fuzz`, `deny`, `sbom` or `descriptor`";
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +52,9 @@ pub(crate) enum Task {
         minutes: u64,
         parts: Vec<&'static Part>,
     },
+    Fuzz(Plan),
+    Deny,
+    Sbom,
     Descriptor,
 }
 
@@ -75,7 +86,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         return Ok(Task::Help);
     }
     match words.as_slice() {
-        [] => Err("no task was given; it would be `test`, `soak` or `descriptor`".into()),
+        [] => Err(format!("no task was given; it would be {TASKS}")),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
         ["test", "--only"] => Err(format!("--only needs steps: {}", names())),
         ["test", "--only", list] => chosen(list).map(Task::Test),
@@ -86,9 +97,36 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
             Err(format!("`test` takes only `--only STEP,...`, not `{word}`"))
         }
         ["soak", rest @ ..] => soak(rest),
+        ["fuzz", rest @ ..] => fuzz(rest),
+        ["deny"] => Ok(Task::Deny),
+        ["sbom"] => Ok(Task::Sbom),
         ["descriptor"] => Ok(Task::Descriptor),
-        ["descriptor", word, ..] => Err(format!("`descriptor` takes no arguments, but got `{word}`")),
-        [word, ..] => Err(format!("there is no task `{word}`; it would be `test`, `soak` or `descriptor`")),
+        [task @ ("deny" | "sbom" | "descriptor"), word, ..] => {
+            Err(format!("`{task}` takes no arguments, but got `{word}`"))
+        }
+        [word, ..] => Err(format!("there is no task `{word}`; it would be {TASKS}")),
+    }
+}
+
+/// `--minutes N`, `--keep`, and targets.
+fn fuzz(words: &[&str]) -> Result<Task, String> {
+    let mut plan = Plan::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--minutes" => plan.minutes = Some(minutes(words.next().copied().unwrap_or_default())?),
+            "--keep" => plan.keep = true,
+            target if !target.starts_with('-') => plan.targets.push(target.to_owned()),
+            _ => return Err(format!("`fuzz` takes `--minutes N`, `--keep` and targets, not `{word}`")),
+        }
+    }
+    Ok(Task::Fuzz(plan))
+}
+
+fn minutes(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(minutes @ 1..=10_000) => Ok(minutes),
+        _ => Err(format!("--minutes is `{text}`, but must be a whole number from 1 to 10,000")),
     }
 }
 
@@ -103,10 +141,7 @@ fn soak(words: &[&str]) -> Result<Task, String> {
             return Err("`soak` takes `--minutes N`, and `--only PART,...` if not all parts are meant".into());
         }
     };
-    let minutes = match minutes.parse() {
-        Ok(minutes @ 1..=10_000) => minutes,
-        _ => return Err(format!("--minutes is `{minutes}`, but must be a whole number from 1 to 10,000")),
-    };
+    let minutes = self::minutes(minutes)?;
     let Some(list) = only else { return Ok(Task::Soak { minutes, parts: Part::ALL.iter().collect() }) };
     let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
     let names = || Part::ALL.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
@@ -141,6 +176,11 @@ mod tests {
     fn tasks_are_understood() {
         assert_eq!(read("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(read("descriptor"), Ok(Task::Descriptor));
+        assert_eq!(read("deny"), Ok(Task::Deny));
+        assert_eq!(read("sbom"), Ok(Task::Sbom));
+        let plan = Plan { minutes: Some(3), targets: vec!["pair".into()], keep: true };
+        assert_eq!(read("fuzz pair --minutes 3 --keep"), Ok(Task::Fuzz(plan)));
+        assert_eq!(read("fuzz"), Ok(Task::Fuzz(Plan::default())));
         assert_eq!(read("--help"), Ok(Task::Help));
         assert_eq!(read("test --help"), Ok(Task::Help));
     }
@@ -164,6 +204,10 @@ mod tests {
             ("soak", "--minutes"),
             ("soak --minutes 0", "`0`"),
             ("soak --minutes 5 --only sea", "`sea`"),
+            ("fuzz --minutes", "``"),
+            ("fuzz --seconds 3", "`--seconds`"),
+            ("deny all", "`all`"),
+            ("sbom now", "`sbom`"),
             ("descriptor now", "`now`"),
         ] {
             let wrong = read(line).unwrap_err();

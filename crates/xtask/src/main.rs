@@ -1,11 +1,16 @@
-//! The project's own chores: `cargo xtask test`, `soak` and `descriptor`.
+//! The project's own chores: `cargo xtask test`, `soak`, `fuzz` and more.
+
+#![forbid(unsafe_code)]
 
 mod args;
 mod counts;
+mod deny;
 mod descriptor;
+mod fuzz;
 mod instructions;
 mod process;
 mod python;
+mod sbom;
 mod soak;
 mod steps;
 mod workspace;
@@ -31,6 +36,9 @@ fn main() -> ExitCode {
         Task::Help => args::help(),
         Task::Test(steps) => steps::run(&workspace, &steps),
         Task::Soak { minutes, parts } => soak::run(&workspace, minutes, &parts),
+        Task::Fuzz(plan) => fuzz::run(&workspace, &plan),
+        Task::Deny => deny::run(&workspace),
+        Task::Sbom => sbom::write(&workspace),
         Task::Descriptor => descriptor::write(&workspace),
     };
     match done {

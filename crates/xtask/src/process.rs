@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -20,11 +20,19 @@ pub(crate) enum Stream {
 /// # Errors
 /// When it cannot be started, or ends with anything but success.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
+    let status = status(command)?;
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }
     Ok(())
+}
+
+/// Runs a command to its end, whatever that is.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
+    command.status().with_context(|| format!("cannot start {}", shown(command)))
 }
 
 /// Runs a command to its end; each line of `stream` is passed on to `to`, and then given to `on_line`.

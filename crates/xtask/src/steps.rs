@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     counts::{Counts, PythonCounts},
-    instructions,
+    deny, instructions,
     process::{self, Stream},
     python,
     workspace::Workspace,
@@ -26,6 +26,7 @@ pub(crate) enum Step {
     Fmt,
     Clippy,
     Doc,
+    Deny,
     Test,
     Python,
     Instructions,
@@ -33,8 +34,8 @@ pub(crate) enum Step {
 
 impl Step {
     /// All steps, in the order in which they run: what fails sooner comes first.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Fmt, Self::Clippy, Self::Doc, Self::Test, Self::Python, Self::Instructions];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Fmt, Self::Clippy, Self::Doc, Self::Deny, Self::Test, Self::Python, Self::Instructions];
 
     /// What `--only` calls it.
     pub(crate) const fn name(self) -> &'static str {
@@ -42,6 +43,7 @@ impl Step {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Doc => "doc",
+            Self::Deny => "deny",
             Self::Test => "test",
             Self::Python => "python",
             Self::Instructions => "instructions",
@@ -53,6 +55,7 @@ impl Step {
             Self::Fmt => "formatting",
             Self::Clippy => "lints",
             Self::Doc => "documentation",
+            Self::Deny => "dependencies",
             Self::Test => "Rust tests",
             Self::Python => "Python peer",
             Self::Instructions => "instruction counts",
@@ -144,6 +147,7 @@ impl Runner<'_> {
                     .cargo(["doc", "--workspace", "--no-deps", "--locked"])
                     .env("RUSTDOCFLAGS", "-Dwarnings"),
             ),
+            Step::Deny => deny::check(workspace),
             Step::Test => {
                 let python = self.python()?;
                 let mut command = workspace.cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);

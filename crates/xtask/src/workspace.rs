@@ -35,6 +35,13 @@ impl Workspace {
         self.target.join(below)
     }
 
+    /// Another program, at the root.
+    pub(crate) fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).stdin(Stdio::null());
+        command
+    }
+
     /// Cargo, at the root, with these arguments.
     pub(crate) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = Command::new(&self.cargo);

@@ -1,6 +1,8 @@
 //! The way of messages through the library within one thread, for counting its instructions: send, encode, decode,
 //! recv, ack, and the credit that comes back. `tests/instructions.rs` runs it under a simulator of a processor.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,0 +1,154 @@
+//! `cargo xtask fuzz`: the targets of `tests/fuzz` under libFuzzer, one after another.
+//!
+//! The inputs that it finds worth keeping for the next time go to `target/fuzz/corpus`; `--keep` chooses from them a few that
+//! reach what no kept input reaches, and puts those into `tests/fuzz/corpus`, which every `cargo test` runs.
+
+use std::{
+    fs,
+    io::{self, Write},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{process, soak, workspace::Workspace};
+
+/// What is missing is not there: neither a success nor a failure.
+pub(crate) const MISSING: u8 = 3;
+/// Without `--minutes`, for all targets together.
+const MINUTES: u64 = 10;
+/// Octets of an input. Longer ones find nothing that shorter ones do not, more slowly.
+const LONGEST: u32 = 4_096;
+/// Seconds for one input, in a build with checks and on a busy machine.
+const SLOWEST: u32 = 30;
+/// MiB for a target: none needs a tenth of it.
+const MEMORY: u32 = 2_048;
+
+/// What to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// For all of them together; `None`: what a soak says, or [`MINUTES`].
+    pub(crate) minutes: Option<u64>,
+    /// None: all.
+    pub(crate) targets: Vec<String>,
+    /// Choose inputs to be kept.
+    pub(crate) keep: bool,
+}
+
+/// Runs the targets; one that fails does not keep the others from running.
+///
+/// # Errors
+/// When a target is named that there is not, or files cannot be read or written.
+pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
+    let targets = chosen(targets(workspace)?, &plan.targets)?;
+    let mut out = io::stdout();
+    if let Some(missing) = missing() {
+        writeln!(out, "cannot fuzz: {missing}")?;
+        writeln!(out, "`cargo test -p tidegate-tests --test fuzz_corpus` runs the kept inputs without it")?;
+        return Ok(ExitCode::from(MISSING));
+    }
+    // What is fuzzed is what is built: the same versions of everything.
+    let lock = "tests/fuzz/Cargo.lock";
+    fs::copy(workspace.path("Cargo.lock"), workspace.path(lock))
+        .with_context(|| format!("cannot write {lock}"))?;
+    let soaking = soak::seconds();
+    let seconds = plan.minutes.map(|minutes| minutes * 60).or(soaking).unwrap_or(MINUTES * 60);
+    let each = (seconds / targets.len() as u64).max(1);
+    let mut failed = Vec::new();
+    for target in &targets {
+        writeln!(out, "\n== {target}: {each} s ==")?;
+        let ended = fuzz(workspace, target, each)
+            .and_then(|()| if plan.keep { keep(workspace, target) } else { Ok(()) });
+        if let Err(error) = ended {
+            crate::complain(&format!("target `{target}`: {error:#}\n"));
+            failed.push(target.as_str());
+        }
+    }
+    writeln!(out, "\n{} targets passed, {} failed", targets.len() - failed.len(), failed.len())?;
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names = failed.join(", ");
+    crate::complain(&format!(
+        "{names}: the inputs are in tests/fuzz/artifacts; mend the fault, and keep them in tests/fuzz/corpus under a telling name\n"
+    ));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The names of all targets, sorted.
+fn targets(workspace: &Workspace) -> Result<Vec<String>> {
+    let directory = workspace.path("tests/fuzz/fuzz_targets");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let path = entry?.path();
+        names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn chosen(all: Vec<String>, wanted: &[String]) -> Result<Vec<String>> {
+    if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {
+        anyhow::bail!("there is no target `{unknown}`; it would be some of {}", all.join(", "));
+    }
+    Ok(if wanted.is_empty() { all } else { wanted.to_vec() })
+}
+
+/// What must be installed first, in words.
+fn missing() -> Option<&'static str> {
+    let works = |arguments: &[&str]| {
+        let mut command = Command::new("rustup");
+        command.args(["run", "nightly", "cargo"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if !works(&["--version"]) {
+        return Some("there is no nightly compiler; `rustup toolchain install nightly` installs one");
+    }
+    (!works(&["fuzz", "--version"]))
+        .then_some("there is no cargo-fuzz; `cargo install cargo-fuzz --locked` installs it")
+}
+
+fn cargo_fuzz(workspace: &Workspace, what: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", "fuzz", what, "--fuzz-dir", "tests/fuzz", "--target-dir"]);
+    command.arg(workspace.built("fuzz/build")).current_dir(workspace.path("")).stdin(Stdio::null());
+    // The flags of this build are not those of that one.
+    command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
+    command
+}
+
+fn fuzz(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
+    let found = workspace.built("fuzz/corpus").join(target);
+    fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
+    let mut command = cargo_fuzz(workspace, "run");
+    command.arg(target).arg(found).arg(workspace.path("tests/fuzz/corpus").join(target)).arg("--");
+    command.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);
+    command.args([format!("-timeout={SLOWEST}"), format!("-rss_limit_mb={MEMORY}")]);
+    command.args(["-print_final_stats=1", "-verbosity=0"]);
+    process::run(&mut command)
+}
+
+/// Adds to the kept inputs of a target the fewest of the found ones that reach what those do not.
+fn keep(workspace: &Workspace, target: &str) -> Result<()> {
+    let mut command = cargo_fuzz(workspace, "run");
+    command.arg(target).arg(workspace.path("tests/fuzz/corpus").join(target));
+    command.arg(workspace.built("fuzz/corpus").join(target)).arg("--");
+    command.args(["-set_cover_merge=1", "-use_counters=0", "-verbosity=0"]);
+    process::run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_there_is_not_is_named_with_those_that_there_are() {
+        let all = targets(&Workspace::new()).unwrap();
+        assert!(all.iter().any(|name| name == "frames") && all.len() > 5, "{all:?}");
+        assert_eq!(chosen(all.clone(), &[]).unwrap(), all);
+        assert_eq!(chosen(all.clone(), &["pair".into()]).unwrap(), ["pair"]);
+        let wrong = chosen(all, &["pear".into()]).unwrap_err().to_string();
+        assert!(wrong.contains("`pear`") && wrong.contains("pair"), "{wrong}");
+    }
+}

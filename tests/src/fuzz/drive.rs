@@ -1,0 +1,233 @@
+//! A link as its driver has it: what the machine writes is read as a peer would, and time passes from deadline to deadline.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use tidegate_proto::{
+    InstanceId, LinkId, Machine, Peer, Role, Time, Violation,
+    wire::{self, Body, FrameReader, v1},
+};
+
+use super::Input;
+
+/// How long the machines of the fuzzer wait for the answer to Close.
+pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// One link of a machine.
+pub(super) struct Tap {
+    pub(super) id: LinkId,
+    /// What the machine has written, as its peer reads it.
+    reader: FrameReader,
+    max_message: u64,
+    /// What the peer writes, as the driver of the machine reads it.
+    pub(super) incoming: FrameReader,
+    /// Octets that the machine gave and that are not reported as written.
+    pub(super) unwritten: usize,
+    /// The driver has told of a failed write: nothing is written any more.
+    pub(super) failed: bool,
+    /// The peer does not read: what is written waits.
+    pub(super) stuck: bool,
+    /// The stream could not be read on.
+    pub(super) unreadable: bool,
+    /// Since when the machine has known that the link ends.
+    pub(super) ending: Option<Time>,
+    pub(super) said_close: bool,
+    pub(super) pings: usize,
+    pongs: usize,
+}
+
+impl Tap {
+    /// `max_message` bounds what the machine may send, `limit` what it must read.
+    pub(super) fn new(id: LinkId, max_message: u64, limit: usize) -> Self {
+        let mut reader = FrameReader::new();
+        reader.open(wire::deliver_limit(max_message));
+        let mut incoming = FrameReader::new();
+        incoming.open(limit);
+        Self {
+            id,
+            reader,
+            max_message,
+            incoming,
+            unwritten: 0,
+            failed: false,
+            stuck: false,
+            unreadable: false,
+            ending: None,
+            said_close: false,
+            pings: 0,
+            pongs: 0,
+        }
+    }
+
+    /// What the machine writes now. Nothing, while earlier octets are not out: a driver does not ask then.
+    pub(super) fn transmit<M: Machine>(&mut self, machine: &mut M, now: Time) -> Vec<Body> {
+        if self.unwritten > 0 || self.failed {
+            return Vec::new();
+        }
+        let mut out = VecDeque::new();
+        machine.transmit(now, self.id, &mut out);
+        for piece in out {
+            assert!(!piece.is_empty(), "an empty piece would be an empty write");
+            self.unwritten += piece.len();
+            self.reader.buffer().extend_from_slice(&piece);
+        }
+        let mut bodies = Vec::new();
+        while let Some(frame) = self.reader.next_frame().expect("the machine writes legal frames") {
+            bodies.push(wire::decode(frame, self.max_message).expect("the machine writes legal frames"));
+        }
+        assert_eq!(self.reader.progress().partial, 0, "the machine writes whole frames");
+        for body in &bodies {
+            self.sent(body, machine.role(), now);
+        }
+        bodies
+    }
+
+    /// What holds for both roles (SPEC.md §10, LV-4, ST-4).
+    fn sent(&mut self, body: &Body, role: Role, now: Time) {
+        assert!(!self.said_close, "{body:?} after Close");
+        match body {
+            Body::Pong(_) => {
+                self.pongs += 1;
+                assert!(self.pongs <= self.pings, "LV-4: a Pong for each Ping at most");
+            }
+            Body::Close(_) => {
+                self.said_close = true;
+                self.ending.get_or_insert(now);
+            }
+            Body::Ping(_) => {}
+            Body::Deliver(_) | Body::Skip(_) | Body::End => assert_eq!(role, Role::Pusher, "{body:?}"),
+            Body::Ack(_) | Body::Working(_) => assert_eq!(role, Role::Puller, "{body:?}"),
+            Body::Hello(_) | Body::Unknown => panic!("{body:?} on an open link"),
+        }
+    }
+
+    /// Reports octets as written.
+    pub(super) fn write<M: Machine>(&mut self, machine: &mut M, now: Time, octets: usize) {
+        let octets = octets.min(self.unwritten);
+        if octets > 0 && !self.failed {
+            self.unwritten -= octets;
+            machine.written(now, self.id, octets);
+            assert_eq!(machine.is_idle(self.id), self.unwritten == 0);
+        }
+    }
+
+    /// Before a frame is given to the machine: what it says to a machine of either role.
+    pub(super) fn receives(&mut self, frame: &Bytes, now: Time) -> Option<Body> {
+        let body = wire::decode(frame.clone(), self.max_message).ok()?;
+        match body {
+            Body::Ping(_) => self.pings += 1,
+            Body::Close(_) => {
+                self.ending.get_or_insert(now);
+            }
+            _ => {}
+        }
+        Some(body)
+    }
+
+    /// ST-4: nobody waits longer than that for a Close.
+    pub(super) fn is_over<M: Machine>(&self, machine: &M, now: Time) -> bool {
+        let finished = machine.is_finished(now, self.id);
+        if let Some(since) = self.ending {
+            let (said, heard) = (self.said_close || self.failed, now >= since + CLOSE_WAIT);
+            assert!(finished || !heard || !said, "ST-4: a link that ends is over in close_wait");
+        }
+        finished
+    }
+}
+
+/// The next time at which the driver must call.
+pub(super) fn deadline<M: Machine>(machine: &M, taps: &[Tap]) -> Option<Time> {
+    taps.iter().filter_map(|tap| machine.deadline(tap.id)).chain(machine.socket_deadline()).min()
+}
+
+/// Calls what is due.
+pub(super) fn advance<M: Machine>(machine: &mut M, taps: &[Tap], now: Time) {
+    if machine.socket_deadline().is_some_and(|at| at <= now) {
+        machine.advance_socket(now);
+    }
+    for tap in taps {
+        if machine.deadline(tap.id).is_some_and(|at| at <= now) {
+            machine.advance(now, tap.id, tap.incoming.progress());
+        }
+    }
+}
+
+/// Takes the wakes, as an owner does that looks at every link anyway; whether there were any.
+pub(super) fn wakes<M: Machine>(machine: &mut M) -> bool {
+    let mut wakes = Vec::new();
+    machine.take_wakes(&mut wakes);
+    assert!(!machine.has_wakes());
+    !wakes.is_empty()
+}
+
+/// A time to pass: mostly short, sometimes longer than any time-out.
+pub(super) fn time(input: &mut Input<'_>) -> Duration {
+    match input.byte() {
+        short @ 0..=0x7f => Duration::from_micros(u64::from(short) * 100),
+        long @ 0x80..=0xef => Duration::from_millis(u64::from(long - 0x80) * 50),
+        minutes => Duration::from_secs(u64::from(minutes - 0xef) * 20),
+    }
+}
+
+/// A peer as a handshake could find it.
+pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer {
+    let (who, heartbeat) = (input.byte(), input.below(3));
+    Peer {
+        role,
+        instance: InstanceId([who % 3; 16]),
+        name: "peer".into(),
+        address: "fuzz".into(),
+        names: Default::default(),
+        pipeline: String::new(),
+        max_message,
+        heartbeat: [Duration::from_secs(2), Duration::from_millis(100), Duration::from_secs(60)][heartbeat],
+        slot: (who & 0x40 == 0).then(|| (u64::from(who >> 4 & 1), input.number().max(1))),
+    }
+}
+
+/// One of the links, if there is any.
+pub(super) fn pick<'a>(taps: &'a mut [Tap], input: &mut Input<'_>) -> Option<&'a mut Tap> {
+    let which = input.byte();
+    let count = taps.len();
+    (count > 0).then(|| &mut taps[usize::from(which) % count])
+}
+
+/// A frame that may be anything but the one that matters most to the role.
+pub(super) fn other(input: &mut Input<'_>) -> Bytes {
+    use v1::frame::Body as Wire;
+    let body = match input.below(13) {
+        0..=2 => Wire::Ping(v1::Ping { data: input.number() }),
+        3 | 4 => Wire::Pong(v1::Pong { data: input.number() }),
+        5 => Wire::Skip(v1::Skip { next_id: input.number(), bytes: input.number() }),
+        6 => Wire::Hello(v1::Hello::default()),
+        7 => Wire::Ack(v1::Ack { message_limit: input.number(), ..v1::Ack::default() }),
+        8 => Wire::End(v1::End {}),
+        9 => Wire::Deliver(v1::Deliver { messages: vec![v1::Message::default()], ..v1::Deliver::default() }),
+        10 => Wire::Close(v1::Close {
+            code: input.number() as i32,
+            reason: input.text(255) + &"r".repeat(input.below(256)),
+            retry_after_ms: input.number() as u32,
+        }),
+        11 => {
+            Wire::Working(v1::Working { deliveries: (0..input.below(5)).map(|_| input.number()).collect() })
+        }
+        _ => return Bytes::copy_from_slice(input.some(64)),
+    };
+    wire::encode(body).slice(4..)
+}
+
+/// Octets into the reader of a link, as its driver would have read them: frames, or the stream is no good.
+pub(super) fn read(tap: &mut Tap, octets: &[u8]) -> (Vec<Bytes>, Option<Violation>) {
+    let mut frames = Vec::new();
+    tap.incoming.buffer().extend_from_slice(octets);
+    loop {
+        match tap.incoming.next_frame() {
+            Ok(Some(frame)) => frames.push(frame),
+            Ok(None) => return (frames, None),
+            Err(violation) => {
+                tap.unreadable = true;
+                return (frames, Some(violation));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Endpoints: no text is too odd, and what is taken reads back the same.
+
+use tidegate::Endpoint;
+
+pub(super) fn run(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    match text.parse::<Endpoint>() {
+        Ok(endpoint) => {
+            assert!(endpoint.pipeline().len() <= 256);
+            let shown = endpoint.to_string();
+            let again: Endpoint =
+                shown.parse().unwrap_or_else(|e| panic!("{text:?} is shown as {shown:?}: {e}"));
+            assert_eq!(again, endpoint, "{text:?} is shown as {shown:?}");
+        }
+        Err(error) => assert!(error.to_string().len() > 20, "it says what would be right: {error}"),
+    }
+}

@@ -1,0 +1,51 @@
+//! The golden frames of `tests/vectors` as inputs: the fuzzer begins with what is legal, and with what is just not.
+
+use crate::vectors::{Stage, bad, valid};
+
+/// Larger ones tell a fuzzer nothing that it does not find out, and slow it down.
+const MOST: usize = 2_000;
+
+/// An input made of a golden frame.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    /// The target that it is for.
+    pub target: &'static str,
+    /// The name of its file in the corpus of that target.
+    pub name: String,
+    /// The file.
+    pub octets: Vec<u8>,
+}
+
+/// All of them that fit a target.
+#[must_use]
+pub fn golden() -> Vec<Golden> {
+    let mut all = Vec::new();
+    let mut add = |target, name: &str, head: &[u8], octets: &[u8]| {
+        if octets.len() <= MOST {
+            all.push(Golden { target, name: format!("golden-{name}"), octets: [head, octets].concat() });
+        }
+    };
+    for vector in valid() {
+        let octets = vector.octets();
+        // The largest message, an open link, in pieces of 4 octets.
+        add("frames", vector.name, &[62, 0, 0, 3], &octets);
+        add("deliver", vector.name, &[0xe8, 3], &octets[4..]);
+        if vector.name.starts_with("hello") {
+            add("handshake", vector.name, &[HANDSHAKE, 0], &octets[4..]);
+        }
+    }
+    for vector in bad() {
+        let greeted = u8::from(!matches!(vector.stage, Stage::Open(_)));
+        add("frames", vector.name, &[62, 0, greeted, 3], &vector.octets);
+        if let (Stage::Open(_), Some(frame)) = (vector.stage, vector.octets.get(4..)) {
+            add("deliver", vector.name, &[0xe8, 3], frame);
+        }
+        if let (Stage::Hello, Some(frame)) = (vector.stage, vector.octets.get(12..)) {
+            add("handshake", vector.name, &[HANDSHAKE, 0], frame);
+        }
+    }
+    all
+}
+
+/// A puller with a token that takes messages of 1,000 octets.
+const HANDSHAKE: u8 = 1 | 4;

@@ -1,0 +1,366 @@
+//! A pusher against pullers that say anything, an application that does anything, and a network that breaks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::{
+    InstanceId, LinkId, Machine, Message, Peer, Pusher, PusherSettings, Role, Time,
+    wire::{self, v1},
+};
+
+use super::{
+    Input,
+    drive::{self, CLOSE_WAIT, Tap, pick},
+    pusher_model::{Account, Model},
+};
+
+/// Links in one run: enough for turns, replacements and the bound.
+const MOST_LINKS: usize = 24;
+
+struct Run {
+    pusher: Pusher,
+    settings: PusherSettings,
+    now: Time,
+    taps: Vec<Tap>,
+    model: Model,
+    /// Who has which slot (HS-9).
+    slots: Vec<((InstanceId, u64), LinkId)>,
+    reserved: usize,
+    opened: usize,
+    aborted: bool,
+}
+
+pub(super) fn run(octets: &[u8]) {
+    let mut input = Input::new(octets);
+    let settings = settings(&mut input);
+    let mut run = Run {
+        pusher: Pusher::new(settings.clone(), InstanceId([9; 16]), 1).expect("the settings are valid"),
+        settings,
+        now: Time(1_000_000),
+        taps: Vec::new(),
+        model: Model::default(),
+        slots: Vec::new(),
+        reserved: 0,
+        opened: 0,
+        aborted: false,
+    };
+    if input.bool() {
+        run.pusher.keep_rejected();
+    }
+    run.open(&mut input);
+    while !input.is_empty() {
+        run.step(&mut input);
+        run.model.check(&run.pusher, &run.settings);
+    }
+    run.come_to_rest();
+}
+
+fn settings(input: &mut Input<'_>) -> PusherSettings {
+    let mut s = PusherSettings::default();
+    s.high_water_mark = input.below(20);
+    s.high_water_mark_bytes = 1 + u64::from(input.short());
+    s.max_held = 1 + input.below(60);
+    s.max_held_bytes = 1 + u64::from(input.short()) * 8;
+    s.max_in_flight = 1 + input.below(30);
+    s.max_in_flight_bytes = 1 + u64::from(input.short()) * 4;
+    s.max_unwritten = 1 + usize::from(input.short());
+    s.max_message = 1 + u64::from(input.short());
+    s.max_attempts = Some(input.below(6) as u32).filter(|most| *most > 0);
+    s.max_links = 1 + input.below(5);
+    s.grace = Duration::from_millis(u64::from(input.byte()) * 20);
+    s.close_wait = CLOSE_WAIT;
+    s
+}
+
+impl Run {
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.below(20) {
+            0 => self.open(input),
+            1..=3 => self.send(input),
+            4..=7 => self.receive(input, ack),
+            8 => self.receive(input, |input, _| drive::other(input)),
+            9 => self.stream(input),
+            10..=12 => self.transmit(input, usize::MAX),
+            13 => {
+                let octets = usize::from(input.short());
+                self.transmit(input, octets);
+            }
+            14 => {
+                let time = drive::time(input);
+                self.pass(time);
+            }
+            15 => self.lose(input),
+            16 => self.reserve(input),
+            17 => match input.byte() {
+                0..=0xbf => while self.pusher.take_rejected().is_some() {},
+                0xc0..=0xef => self.pusher.drain(self.now, input.bool()),
+                _ => self.abort(),
+            },
+            18 => match pick(&mut self.taps, input) {
+                Some(tap) if input.bool() => self.pusher.heard(tap.id),
+                Some(tap) => self.pusher.found_empty(tap.id),
+                None => {}
+            },
+            _ => while self.pusher.poll_event().is_some() {},
+        }
+        drive::wakes(&mut self.pusher);
+    }
+
+    fn open(&mut self, input: &mut Input<'_>) {
+        if self.opened < MOST_LINKS {
+            let peer = drive::peer(input, Role::Puller, self.settings.max_message);
+            self.admit(peer);
+        }
+    }
+
+    fn admit(&mut self, peer: Peer) {
+        let slot = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let Ok(id) = self.pusher.open(self.now, peer) else { return };
+        self.opened += 1;
+        if let Some(slot) = slot {
+            for (_, older) in self.slots.extract_if(.., |(here, _)| *here == slot) {
+                self.model.emptied(older); // HS-9: replaced
+                if let Some(tap) = self.taps.iter_mut().find(|tap| tap.id == older) {
+                    tap.ending.get_or_insert(self.now);
+                }
+            }
+            self.slots.push((slot, id));
+        }
+        self.taps.push(Tap::new(id, self.settings.max_message, self.pusher.frame_limit()));
+        self.model.links.insert(id, Account::default());
+    }
+
+    fn send(&mut self, input: &mut Input<'_>) {
+        let mut message = Message::new(input.payload());
+        let accepted = match input.below(5) {
+            0 => {
+                let taken = self.pusher.send_slice(message.payload());
+                taken.map(|accepted| (accepted, message))
+            }
+            1 => {
+                let copy = message.clone();
+                self.pusher.send_short(&mut message).map(|accepted| (accepted, copy))
+            }
+            way => {
+                if way == 4 {
+                    message = message.with_header(input.text(30), input.payload());
+                }
+                let reserved = self.reserved > 0 && input.bool();
+                let tracked = input.bool();
+                let sent = if reserved {
+                    self.reserved -= 1;
+                    self.pusher.send_reserved(message.clone(), tracked)
+                } else {
+                    self.pusher.send(message.clone(), tracked)
+                };
+                match sent {
+                    Ok(accepted) => Some((accepted, message)),
+                    Err(refused) => {
+                        assert_eq!(refused.message, message, "what is refused comes back");
+                        None
+                    }
+                }
+            }
+        };
+        if let Some((accepted, message)) = accepted {
+            assert_eq!(accepted.size, message.size(), "CR-4");
+            assert!(message.check(self.settings.max_message).is_ok(), "DL-4, DL-5");
+            self.model.accepted(accepted.number, message);
+        }
+    }
+
+    fn reserve(&mut self, input: &mut Input<'_>) {
+        if input.bool() && self.reserved > 0 {
+            self.reserved -= 1;
+            self.pusher.unreserve();
+        } else if self.pusher.reserve().is_ok() {
+            self.reserved += 1;
+        }
+    }
+
+    fn receive(&mut self, input: &mut Input<'_>, make: fn(&mut Input<'_>, &Account) -> Bytes) {
+        let Some(tap) = pick(&mut self.taps, input) else { return };
+        let id = tap.id;
+        let frame = make(input, &self.model.links[&id]);
+        self.give(id, frame);
+    }
+
+    fn give(&mut self, id: LinkId, frame: Bytes) {
+        let Some(tap) = self.taps.iter_mut().find(|tap| tap.id == id && !tap.unreadable) else { return };
+        if let Some(body) = tap.receives(&frame, self.now) {
+            if !self.model.may_receive(id, &body) {
+                return;
+            }
+            self.model.receives(id, &body);
+        }
+        self.pusher.heard(id);
+        self.pusher.receive(self.now, id, frame);
+    }
+
+    fn stream(&mut self, input: &mut Input<'_>) {
+        let Some(tap) = pick(&mut self.taps, input) else { return };
+        if tap.unreadable {
+            return;
+        }
+        let (frames, violation) = drive::read(tap, input.some(80));
+        let id = tap.id;
+        for frame in frames {
+            self.give(id, frame);
+        }
+        if let Some(violation) = violation {
+            self.pusher.unreadable(self.now, id, violation);
+        }
+    }
+
+    fn transmit(&mut self, input: &mut Input<'_>, octets: usize) {
+        if let Some(tap) = pick(&mut self.taps, input) {
+            tap.stuck = octets < usize::MAX;
+            let sent = tap.transmit(&mut self.pusher, self.now);
+            self.model.sent(tap.id, &sent);
+            tap.write(&mut self.pusher, self.now, octets);
+        }
+    }
+
+    /// Every driver has its turn, and finished links go.
+    fn turn(&mut self) {
+        let now = self.now;
+        for round in 0.. {
+            assert!(round < 1_000, "the machine wakes its drivers for ever");
+            for tap in self.taps.iter_mut().filter(|tap| !tap.stuck) {
+                tap.write(&mut self.pusher, now, usize::MAX);
+                let sent = tap.transmit(&mut self.pusher, now);
+                self.model.sent(tap.id, &sent);
+                tap.write(&mut self.pusher, now, usize::MAX);
+            }
+            if !drive::wakes(&mut self.pusher) {
+                break;
+            }
+        }
+        let over: Vec<Tap> = self.taps.extract_if(.., |tap| tap.is_over(&self.pusher, now)).collect();
+        for tap in over {
+            self.model.emptied(tap.id);
+            self.slots.retain(|(_, id)| *id != tap.id);
+            self.pusher.lost(now, tap.id, "over");
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        let mut here = 0;
+        self.turn();
+        while let Some(next) = drive::deadline(&self.pusher, &self.taps).filter(|at| *at <= until) {
+            here = if next <= self.now { here + 1 } else { 0 };
+            assert!(here < 100, "a deadline in the past would make a driver spin");
+            self.now = self.now.max(next);
+            drive::advance(&mut self.pusher, &self.taps, self.now);
+            self.turn();
+            self.model.check(&self.pusher, &self.settings);
+        }
+        self.now = until;
+    }
+
+    fn lose(&mut self, input: &mut Input<'_>) {
+        let failed = input.bool();
+        let Some(tap) = pick(&mut self.taps, input) else { return };
+        let id = tap.id;
+        if failed {
+            tap.failed = true;
+            tap.ending.get_or_insert(self.now);
+            return self.pusher.write_failed(self.now, id, "reset");
+        }
+        self.taps.retain(|tap| tap.id != id);
+        self.slots.retain(|(_, link)| *link != id);
+        self.model.emptied(id);
+        assert!(self.pusher.lost(self.now, id, "cut").is_some());
+    }
+
+    fn abort(&mut self) {
+        let before = self.pusher.stats();
+        let left = self.pusher.abort(self.now);
+        let taken = (left.unsent.len() + left.unacked.len()) as u64;
+        assert_eq!(taken, before.queued + before.in_flight, "ST-8: what has no outcome comes back");
+        self.aborted = true;
+        self.taps.iter().for_each(|tap| self.model.emptied(tap.id));
+        let now = self.now;
+        for tap in &mut self.taps {
+            tap.ending.get_or_insert(now);
+        }
+    }
+
+    /// With every link lost and an honest puller instead, each message gets its outcome.
+    fn come_to_rest(mut self) {
+        self.pass(2 * CLOSE_WAIT);
+        for tap in std::mem::take(&mut self.taps) {
+            self.model.emptied(tap.id);
+            self.pusher.lost(self.now, tap.id, "cut");
+        }
+        self.pusher.drain(self.now, true);
+        for _ in 0..300 {
+            while self.pusher.take_rejected().is_some() {}
+            if self.pusher.is_done() || self.aborted {
+                break;
+            }
+            if self.taps.is_empty() {
+                let peer = drive::peer(&mut Input::new(&[0x40]), Role::Puller, self.settings.max_message);
+                self.admit(peer);
+            }
+            let id = self.taps[0].id;
+            let honest = honest(&self.model.links[&id]);
+            self.give(id, honest);
+            self.pass(Duration::from_secs(1));
+        }
+        let s = self.pusher.stats();
+        assert!(self.pusher.is_done() || self.aborted, "it never comes to rest: {s:?}");
+        assert_eq!(s.accepted, s.acked + s.rejected, "nothing is lost: {s:?}");
+        self.pass(2 * CLOSE_WAIT);
+        assert!(self.aborted || self.pusher.links() == 0, "ST-4: every link is over");
+    }
+}
+
+/// Everything processed, and room for more.
+fn honest(account: &Account) -> Bytes {
+    let outcome = |id: u64| v1::Outcome { first: id, count: 1, verdict: 1, ..v1::Outcome::default() };
+    wire::encode(v1::frame::Body::Ack(v1::Ack {
+        outcomes: account.flight.keys().map(|id| outcome(*id)).collect(),
+        message_limit: account.next_id + 10,
+        byte_limit: account.bytes + 100_000,
+        ..v1::Ack::default()
+    }))
+    .slice(4..)
+}
+
+/// An Ack about what is in flight, more or less.
+fn ack(input: &mut Input<'_>, account: &Account) -> Bytes {
+    let outcome = |input: &mut Input<'_>| {
+        let first = match account.flight.keys().nth(input.below(8)) {
+            Some(id) => *id,
+            None => input.near(account.next_id.saturating_sub(1)),
+        };
+        let count = input.byte();
+        v1::Outcome {
+            first,
+            count: if count < 0xf0 { 1 + u64::from(count) / 64 } else { input.number() },
+            verdict: match input.byte() {
+                verdict @ 0..=0xf7 => 1 + i32::from(verdict % 4),
+                _ => input.number() as i32,
+            },
+            delay_ms: if input.bool() { input.number() as u32 } else { 0 },
+            reason: input.text(12),
+        }
+    };
+    let flags = input.byte();
+    let outcomes = (0..usize::from(flags & 7)).map(|_| outcome(input)).collect();
+    let limits = match flags >> 3 & 7 {
+        0 => (input.number(), input.number()),
+        1 => (u64::MAX, u64::MAX),
+        _ => (account.next_id + u64::from(input.byte() / 16), account.bytes + u64::from(input.short())),
+    };
+    let ack = v1::Ack {
+        outcomes,
+        message_limit: limits.0,
+        byte_limit: limits.1,
+        recall: flags >= 0xe0,
+        leaving: flags >= 0xf8,
+    };
+    wire::encode(v1::frame::Body::Ack(ack)).slice(4..)
+}

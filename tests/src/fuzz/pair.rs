@@ -1,0 +1,397 @@
+//! A pusher and two pullers, joined by wires that stall and are cut anywhere: nothing is lost, whatever the order of events.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tidegate_proto::{
+    InstanceId, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherSettings, Received,
+    Role, Time, Verdict, Window, wire::FrameReader,
+};
+
+use super::Input;
+
+const MOST_WIRES: usize = 20;
+const MOST_MESSAGES: u64 = 300;
+const MOST_MESSAGE: u64 = 64 << 10;
+
+/// One end of a wire.
+struct End {
+    link: LinkId,
+    reader: FrameReader,
+    /// Given by the machine, and not yet on the wire.
+    pending: VecDeque<Bytes>,
+    /// On the wire, towards this end.
+    arriving: VecDeque<u8>,
+}
+
+struct Wire {
+    pull: usize,
+    push_end: End,
+    pull_end: End,
+    open: bool,
+}
+
+struct Run {
+    now: Time,
+    pusher: Pusher,
+    pullers: Vec<Puller>,
+    wires: Vec<Wire>,
+    held: Vec<(usize, Received)>,
+    sent: u64,
+    /// Of each message, by number: the attempt last seen, and outcomes given that end it.
+    seen: BTreeMap<u64, (u32, u32)>,
+    waiting: [usize; 2],
+    /// What each puller is working on, or has acked or rejected: it must not run again there (RD-9).
+    taken: [BTreeSet<u64>; 2],
+    /// But a settle time-out takes work away from a puller that is still at it (OC-12).
+    timed: bool,
+}
+
+pub(super) fn run(octets: &[u8]) {
+    let mut input = Input::new(octets);
+    let mut push = PusherSettings::default();
+    (push.high_water_mark, push.max_message) = (input.below(30), MOST_MESSAGE);
+    push.max_in_flight = 1 + input.below(40);
+    push.max_unwritten = 1 + usize::from(input.short());
+    push.grace = Duration::from_millis(u64::from(input.byte()) * 10);
+    let timed = input.byte() >= 0xc0;
+    push.settle_timeout = timed.then(|| Duration::from_millis(1 + u64::from(input.byte()) * 20));
+    let pull = |input: &mut Input<'_>| {
+        let mut s = PullerSettings::default();
+        s.window = match input.byte() {
+            0..=0x7f => Window::Auto,
+            few => Window::fixed(u64::from(few & 0x1f), 1 + u64::from(input.short())),
+        };
+        (s.budget, s.read_ahead) = (1 + u64::from(input.byte()), 1 + u64::from(input.short()));
+        (s.max_message, s.budget_bytes) = (MOST_MESSAGE, 1 + u64::from(input.short()));
+        Puller::new(s).expect("the settings are valid")
+    };
+    let mut run = Run {
+        now: Time(1_000_000),
+        pusher: Pusher::new(push, InstanceId([9; 16]), 1).expect("the settings are valid"),
+        pullers: vec![pull(&mut input), pull(&mut input)],
+        wires: Vec::new(),
+        held: Vec::new(),
+        sent: 0,
+        seen: BTreeMap::new(),
+        waiting: [0, 0],
+        taken: Default::default(),
+        timed,
+    };
+    run.join(0);
+    run.join(1);
+    while !input.is_empty() {
+        run.step(&mut input);
+        run.check();
+    }
+    run.come_to_rest();
+}
+
+fn peer(role: Role, who: usize, slot: Option<(u64, u64)>) -> Peer {
+    Peer {
+        role,
+        instance: InstanceId([who as u8; 16]),
+        name: "peer".into(),
+        address: "fuzz".into(),
+        names: Default::default(),
+        pipeline: String::new(),
+        max_message: MOST_MESSAGE,
+        heartbeat: Duration::from_secs(2),
+        slot,
+    }
+}
+
+impl Run {
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.below(17) {
+            0..=2 => self.send(input),
+            3 | 4 => {
+                let pull = input.below(2);
+                self.recv(pull);
+            }
+            5 | 6 => self.settle(input.byte(), input.byte()),
+            7..=10 => {
+                let (wire, octets) = (input.byte(), usize::from(input.short()) + 1);
+                self.carry(wire.into(), octets);
+            }
+            11 => {
+                for wire in 0..self.wires.len() {
+                    self.carry(wire, usize::MAX);
+                }
+            }
+            12 => {
+                let wire = usize::from(input.byte());
+                self.cut(wire);
+            }
+            13 => {
+                if self.wires.iter().filter(|wire| wire.open).count() < MOST_WIRES {
+                    self.join(input.below(2));
+                }
+            }
+            14 => self.wait(input),
+            15 => {
+                let which = usize::from(input.byte());
+                if let Some((pull, received)) = self.held.get(which % self.held.len().max(1)) {
+                    self.pullers[*pull].working(received.link(), received.delivery());
+                }
+            }
+            _ => {
+                let time = super::drive::time(input);
+                self.pass(time, input.bool());
+            }
+        }
+    }
+
+    fn join(&mut self, pull: usize) {
+        let slot = Some((self.wires.len() as u64, 1));
+        let Ok(push_link) = self.pusher.open(self.now, peer(Role::Puller, pull, slot)) else { return };
+        let pull_link =
+            self.pullers[pull].open(self.now, peer(Role::Pusher, 9, None)).expect("there is room");
+        let end = |link, limit| {
+            let mut reader = FrameReader::new();
+            reader.open(limit);
+            End { link, reader, pending: VecDeque::new(), arriving: VecDeque::new() }
+        };
+        self.wires.push(Wire {
+            pull,
+            push_end: end(push_link, self.pusher.frame_limit()),
+            pull_end: end(pull_link, self.pullers[pull].frame_limit()),
+            open: true,
+        });
+    }
+
+    fn send(&mut self, input: &mut Input<'_>) {
+        let payload = input.payload();
+        if self.sent < MOST_MESSAGES && self.pusher.send(Message::new(payload), input.bool()).is_ok() {
+            self.sent += 1;
+        }
+    }
+
+    fn recv(&mut self, pull: usize) {
+        let Some(received) = self.pullers[pull].recv() else { return };
+        let number = received.id().number;
+        assert!(number < self.sent, "it was sent");
+        let seen = self.seen.entry(number).or_default();
+        let attempt = received.attempt();
+        // An earlier attempt may wait on a slow link while a later one is made (OC-12).
+        assert!(attempt >= seen.0 || self.timed, "DL-3: attempt {attempt} after {}", seen.0);
+        seen.0 = attempt.max(seen.0);
+        let first = self.taken[pull].insert(number);
+        assert!(first || self.timed, "RD-9: {number} runs a second time on puller {pull}");
+        self.held.push((pull, received));
+    }
+
+    fn settle(&mut self, which: u8, how: u8) {
+        if self.held.is_empty() {
+            return;
+        }
+        let (pull, received) = self.held.swap_remove(usize::from(which) % self.held.len());
+        let verdict = match how {
+            0..=0x9f => Verdict::Ack,
+            0xa0..=0xbf => Verdict::Nack { delay_ms: 5, reason: "again".into() },
+            0xc0..=0xdf => Verdict::Reject { reason: "never".into() },
+            _ => Verdict::Release,
+        };
+        let number = received.id().number;
+        if matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) {
+            self.seen.entry(number).or_default().1 += 1;
+        } else {
+            self.taken[pull].remove(&number);
+        }
+        self.pullers[pull].settle(&received, &verdict);
+    }
+
+    fn wait(&mut self, input: &mut Input<'_>) {
+        let pull = input.below(2);
+        if input.bool() && self.waiting[pull] > 0 {
+            self.waiting[pull] -= 1;
+            self.pullers[pull].stop_waiting(self.now);
+        } else if self.waiting[pull] < 3 {
+            self.waiting[pull] += 1;
+            self.pullers[pull].start_waiting(self.now);
+        }
+    }
+
+    /// Moves up to so many octets each way; whether anything moved.
+    fn carry(&mut self, wire: usize, octets: usize) -> bool {
+        let at = wire % self.wires.len();
+        let wire = &mut self.wires[at];
+        if !wire.open {
+            return false;
+        }
+        let (now, pusher, puller) = (self.now, &mut self.pusher, &mut self.pullers[wire.pull]);
+        let mut moved = read(pusher, &mut wire.push_end, now, octets);
+        moved |= read(puller, &mut wire.pull_end, now, octets);
+        moved |= write(pusher, &mut wire.push_end, &mut wire.pull_end.arriving, now, octets);
+        moved |= write(puller, &mut wire.pull_end, &mut wire.push_end.arriving, now, octets);
+        let over = (pusher.is_finished(now, wire.push_end.link), puller.is_finished(now, wire.pull_end.link));
+        if over.0 && over.1 || (over.0 || over.1) && !moved {
+            self.hang_up(at);
+            return true;
+        }
+        moved
+    }
+
+    fn cut(&mut self, wire: usize) {
+        self.hang_up(wire % self.wires.len());
+    }
+
+    fn hang_up(&mut self, wire: usize) {
+        let wire = &mut self.wires[wire];
+        if std::mem::replace(&mut wire.open, false) {
+            self.pusher.lost(self.now, wire.push_end.link, "cut");
+            self.pullers[wire.pull].lost(self.now, wire.pull_end.link, "cut");
+        }
+    }
+
+    /// From deadline to deadline; meanwhile the wires carry, or they do not.
+    fn pass(&mut self, time: Duration, carries: bool) {
+        let until = self.now + time;
+        let mut here = 0;
+        loop {
+            self.carry_all(carries);
+            let open = self.wires.iter().filter(|wire| wire.open);
+            let links = open.flat_map(|wire| {
+                let push = self.pusher.deadline(wire.push_end.link);
+                [push, self.pullers[wire.pull].deadline(wire.pull_end.link)]
+            });
+            let next = links.chain([self.pusher.socket_deadline()]).flatten().min();
+            let Some(next) = next.filter(|at| *at <= until && carries) else { break };
+            here = if next <= self.now { here + 1 } else { 0 };
+            assert!(here < 100, "a deadline in the past would make a driver spin");
+            self.now = self.now.max(next);
+            self.advance();
+            self.check();
+        }
+        self.now = until;
+    }
+
+    fn carry_all(&mut self, carries: bool) {
+        for round in 0.. {
+            assert!(round < 10_000, "the machines never come to rest");
+            let moved =
+                carries && (0..self.wires.len()).fold(false, |moved, at| moved | self.carry(at, usize::MAX));
+            super::drive::wakes(&mut self.pusher);
+            for puller in &mut self.pullers {
+                super::drive::wakes(puller);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        let now = self.now;
+        if self.pusher.socket_deadline().is_some_and(|at| at <= now) {
+            self.pusher.advance_socket(now);
+        }
+        for wire in self.wires.iter_mut().filter(|wire| wire.open) {
+            tick(&mut self.pusher, &wire.push_end, now);
+            tick(&mut self.pullers[wire.pull], &wire.pull_end, now);
+        }
+    }
+
+    fn check(&self) {
+        let s = self.pusher.stats();
+        assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "conservation: {s:?}");
+        assert_eq!(s.accepted, self.sent);
+        let ended: u64 = self.seen.values().map(|seen| u64::from(seen.1 > 0)).sum();
+        assert!(s.acked + s.rejected <= ended, "only what a puller has ended has ended: {ended}, {s:?}");
+        for puller in &self.pullers {
+            let s = puller.stats();
+            let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
+            assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
+        }
+    }
+
+    /// The wires heal, everybody works on: each message gets its outcome, once at the pusher.
+    fn come_to_rest(mut self) {
+        self.pusher.drain(self.now, true);
+        self.join(0);
+        for _ in 0..400 {
+            self.pass(Duration::from_millis(500), true);
+            for pull in 0..2 {
+                for _ in 0..50 {
+                    self.recv(pull);
+                }
+                self.pullers[pull].ask();
+            }
+            while !self.held.is_empty() {
+                self.settle(0, 0);
+            }
+            if self.pusher.is_done() {
+                break;
+            }
+            if self.wires.iter().all(|wire| !wire.open) {
+                self.join(1);
+            }
+        }
+        self.pass(Duration::from_secs(5), true);
+        let s = self.pusher.stats();
+        assert!(self.pusher.is_done(), "it never comes to rest: {s:?}");
+        assert_eq!((s.acked + s.rejected, s.queued, s.in_flight, s.links), (self.sent, 0, 0, 0), "{s:?}");
+        assert_eq!(
+            self.seen.values().filter(|seen| seen.1 > 0).count() as u64,
+            self.sent,
+            "each was processed"
+        );
+        for puller in &self.pullers {
+            let s = puller.stats();
+            assert_eq!((s.committed, s.committed_bytes, s.queued, s.in_flight), (0, 0, 0, 0), "{s:?}");
+        }
+    }
+}
+
+fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, octets: usize) -> bool {
+    if !machine.wants_read(now, end.link) {
+        return false;
+    }
+    if end.arriving.is_empty() {
+        machine.found_empty(end.link);
+        return false;
+    }
+    let octets = octets.min(end.arriving.len());
+    let part: Vec<u8> = end.arriving.drain(..octets).collect();
+    end.reader.buffer().extend_from_slice(&part);
+    machine.heard(end.link);
+    while let Some(frame) = end.reader.next_frame().expect("our own frames are legal") {
+        machine.receive(now, end.link, frame);
+    }
+    true
+}
+
+fn write<M: Machine>(
+    machine: &mut M,
+    end: &mut End,
+    to: &mut VecDeque<u8>,
+    now: Time,
+    octets: usize,
+) -> bool {
+    if end.pending.is_empty() {
+        machine.transmit(now, end.link, &mut end.pending);
+    }
+    let mut room = octets;
+    while let Some(mut piece) = end.pending.pop_front() {
+        let part = piece.split_to(room.min(piece.len()));
+        room -= part.len();
+        to.extend(&part);
+        if !part.is_empty() {
+            machine.written(now, end.link, part.len());
+        }
+        if !piece.is_empty() {
+            end.pending.push_front(piece);
+            break;
+        }
+    }
+    room < octets
+}
+
+fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {
+    if machine.deadline(end.link).is_some_and(|at| at <= now) {
+        machine.advance(now, end.link, end.reader.progress());
+    }
+}

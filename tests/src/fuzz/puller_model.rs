@@ -1,0 +1,150 @@
+//! What must be true of a puller whatever its pushers do: a second, simpler account, kept from what goes in and comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_proto::{
+    LinkId, Puller, PullerSettings, Window,
+    wire::{Body, v1},
+};
+
+/// One link, as an honest pusher would count.
+#[derive(Default)]
+pub(super) struct Account {
+    /// The limits that were written last.
+    pub(super) limits: (u64, u64),
+    /// The next delivery id, and octets received and skipped.
+    pub(super) next_id: u64,
+    pub(super) bytes: u64,
+    /// Received; no outcome has been written.
+    unsettled: BTreeSet<u64>,
+    /// Settled or skipped, as far as it has been written (CR-5).
+    done: (u64, u64),
+    /// Handed to the application: ids go up (DL-7).
+    pub(super) handed: Option<u64>,
+    pub(super) recalled: bool,
+    left: bool,
+    /// The machine may have begun to close without having said so.
+    pub(super) doubtful: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) links: BTreeMap<LinkId, Account>,
+    /// What the last check saw.
+    received: u64,
+    /// A Deliver that was given since then: link, and id, number of messages, size without the last and with it.
+    given: Option<(LinkId, u64, u64, u64, u64)>,
+}
+
+impl Model {
+    /// A frame that the puller is being given.
+    pub(super) fn receives(&mut self, link: LinkId, body: Option<&Body>, puller: &Puller) {
+        let Some(account) = self.links.get_mut(&link) else { return };
+        match body {
+            Some(Body::Deliver(batch)) => {
+                let cursor = batch.cursor;
+                let before_last = account.bytes.saturating_add(cursor.size() - cursor.last_size());
+                self.received = puller.stats().received;
+                self.given = Some((link, cursor.next_id(), cursor.len(), before_last, cursor.size()));
+            }
+            Some(Body::Skip(skip)) if account.recalled => {
+                let unused =
+                    (account.limits.0 - account.next_id, account.limits.1.saturating_sub(account.bytes));
+                let legal = skip.next_id.checked_sub(account.next_id).is_some_and(|ids| ids <= unused.0);
+                if legal && skip.bytes <= unused.1 {
+                    account.done.0 += skip.next_id - account.next_id;
+                    account.done.1 += skip.bytes;
+                    account.next_id = skip.next_id;
+                    account.bytes += skip.bytes;
+                    account.recalled = false;
+                } else {
+                    account.doubtful = true;
+                }
+            }
+            Some(Body::Ping(_) | Body::Pong(_) | Body::Unknown) => {}
+            _ => account.doubtful = true,
+        }
+    }
+
+    /// After a frame: whether it was taken, and whether that was right (CR-3, DL-1).
+    pub(super) fn received(&mut self, puller: &Puller) {
+        let Some((link, first, count, before_last, size)) = self.given.take() else { return };
+        let account = self.links.get_mut(&link).unwrap();
+        let taken = puller.stats().received - self.received;
+        let legal = first == account.next_id
+            && first.checked_add(count).is_some_and(|end| end <= account.limits.0)
+            && before_last < account.limits.1;
+        if taken == 0 {
+            assert!(!legal || account.doubtful || account.left, "CR-2: it was within the limits");
+            account.doubtful = true;
+            return;
+        }
+        assert_eq!(taken, count, "CR-3: all of a batch, or nothing");
+        assert!(legal, "CR-3, DL-1: delivery {first} of {count}, limits {:?}", account.limits);
+        account.unsettled.extend(first..first + count);
+        account.next_id = first + count;
+        account.bytes = account.bytes.saturating_add(size);
+    }
+
+    /// Frames that the puller has written.
+    pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body], puller: &Puller, settings: &PullerSettings) {
+        let Some(account) = self.links.get_mut(&link) else { return };
+        for body in bodies {
+            let Body::Ack(ack) = body else { continue };
+            for outcome in &ack.outcomes {
+                account.settles(outcome);
+            }
+            let (before, limits) = (account.limits, (ack.message_limit, ack.byte_limit));
+            assert!(limits.0 >= before.0 && limits.1 >= before.1, "CR-1: {limits:?} after {before:?}");
+            if account.recalled || account.left {
+                assert_eq!(limits, before, "RC-2: no limit is raised before the Skip");
+            }
+            if let (Window::Fixed { messages, .. }, false) = (settings.window, account.doubtful) {
+                // CR-5; RD-9 adds what may come again, and CR-6 one beyond what has come.
+                let again = puller.stats().in_flight;
+                let most = (account.done.0 + messages).max(account.next_id + 1) + again;
+                assert!(limits.0 <= most.max(before.0), "CR-5: {limits:?}, at most {most}");
+            }
+            account.limits = limits;
+            if ack.recall || ack.leaving {
+                assert!(!account.recalled && !account.left, "RC-2: one recall at a time");
+                account.recalled = true;
+                account.left = ack.leaving;
+            }
+        }
+    }
+
+    /// After every step.
+    pub(super) fn check(&self, puller: &Puller, settings: &PullerSettings) {
+        let s = puller.stats();
+        let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
+        assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
+        let links = puller.link_stats();
+        let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
+        assert_eq!(s.committed, committed, "CR-9: {s:?}");
+        assert_eq!(s.queued, links.iter().map(|link| link.queued).sum::<u64>(), "{s:?}");
+        // Beyond the budget is only what CR-6 adds: one at a time for each link.
+        let most = settings.budget + s.links + s.queued + s.in_flight;
+        assert!(s.committed <= most, "CR-9: {s:?}");
+        assert!(s.links <= 2 * settings.max_links as u64, "HS-12: {s:?}");
+        assert!(s.pushers_ended <= settings.max_links as u64, "ST-6: {s:?}");
+    }
+}
+
+impl Account {
+    /// OC-1: one outcome for each delivery, and only for those.
+    fn settles(&mut self, outcome: &v1::Outcome) {
+        assert!((1..=4).contains(&outcome.verdict) && outcome.count > 0, "OC-10: {outcome:?}");
+        assert!(outcome.reason.len() <= 256, "OC-7");
+        for id in outcome.first..outcome.first + outcome.count {
+            assert!(self.unsettled.remove(&id), "OC-1: {outcome:?}, but {id} is not open");
+        }
+        self.done.0 += outcome.count;
+    }
+
+    /// DL-7.
+    pub(super) fn hands(&mut self, id: u64) {
+        assert!(self.handed.is_none_or(|last| last < id), "DL-7: {id} after {:?}", self.handed);
+        self.handed = Some(id);
+    }
+}

@@ -1,0 +1,196 @@
+//! What must be true of a pusher whatever its pullers do: a second, simpler account of its links and messages, kept from
+//! what goes in and what comes out.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use tidegate_proto::{
+    LinkId, Message, PushStats, Pusher, PusherSettings,
+    wire::{Body, v1},
+};
+
+/// A message that was accepted.
+struct Kept {
+    message: Message,
+    /// The highest attempt seen.
+    attempt: u32,
+    /// Acked or rejected by a puller: never to be seen again.
+    done: bool,
+}
+
+/// One link, as an honest puller would count.
+#[derive(Default)]
+pub(super) struct Account {
+    /// The highest limits that were granted.
+    pub(super) limits: (u64, u64),
+    /// The next delivery id, and octets sent and skipped.
+    pub(super) next_id: u64,
+    pub(super) bytes: u64,
+    /// Message numbers in flight, by delivery id.
+    pub(super) flight: BTreeMap<u64, u64>,
+    skipped: Vec<Range<u64>>,
+    /// Recalls that have had no Skip.
+    recalls: u64,
+    ended: bool,
+    /// Nothing that it says counts any more (the peer's Close; a newer link).
+    deaf: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    messages: BTreeMap<u64, Kept>,
+    pub(super) links: BTreeMap<LinkId, Account>,
+    acked: u64,
+    /// Rejected by a puller, and nacks: at the last attempt those reject too.
+    rejected: u64,
+    nacked: u64,
+}
+
+/// The most recalls that a link gets: of more, the pusher may forget what was skipped (OC-2).
+const MOST_SKIPS: usize = 60;
+
+impl Model {
+    pub(super) fn accepted(&mut self, number: u64, message: Message) {
+        let before = self.messages.insert(number, Kept { message, attempt: 0, done: false });
+        assert!(before.is_none(), "DL-2: number {number} is given twice");
+        assert_eq!(number + 1, self.messages.len() as u64, "DL-2: numbers count from 0");
+    }
+
+    /// The link takes its messages back.
+    pub(super) fn emptied(&mut self, link: LinkId) {
+        if let Some(account) = self.links.get_mut(&link) {
+            account.flight.clear();
+            account.deaf = true;
+        }
+    }
+
+    /// Whether this frame may be given to the machine: one recall more than it need remember would not tell anything.
+    pub(super) fn may_receive(&self, link: LinkId, body: &Body) -> bool {
+        let Some(account) = self.links.get(&link) else { return true };
+        !matches!(body, Body::Ack(ack) if ack.recall || ack.leaving) || account.skipped.len() < MOST_SKIPS
+    }
+
+    /// A frame that the pusher is being given.
+    pub(super) fn receives(&mut self, link: LinkId, body: &Body) {
+        match body {
+            Body::Ack(ack) => self.ack(link, ack),
+            Body::Close(_) => self.emptied(link),
+            _ => {}
+        }
+    }
+
+    fn ack(&mut self, link: LinkId, ack: &v1::Ack) {
+        let Some(account) = self.links.get_mut(&link) else { return };
+        if !ack.outcomes.iter().all(|outcome| account.takes(outcome)) {
+            return; // FR-4: none of it
+        }
+        for outcome in &ack.outcomes {
+            let ids = outcome.first..outcome.first + outcome.count;
+            let settled: Vec<u64> = account.flight.range(ids).map(|(id, _)| *id).collect();
+            for id in settled {
+                let number = account.flight.remove(&id).unwrap();
+                let kept = self.messages.get_mut(&number).unwrap();
+                match outcome.verdict() {
+                    v1::Verdict::Ack => (self.acked, kept.done) = (self.acked + 1, true),
+                    v1::Verdict::Reject => (self.rejected, kept.done) = (self.rejected + 1, true),
+                    v1::Verdict::Nack => self.nacked += 1,
+                    _ => {}
+                }
+            }
+        }
+        if !account.deaf {
+            account.limits.0 = account.limits.0.max(ack.message_limit); // CR-1
+            account.limits.1 = account.limits.1.max(ack.byte_limit);
+            account.recalls += u64::from(ack.recall || ack.leaving);
+        }
+    }
+
+    /// Frames that the pusher has written.
+    pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body]) {
+        let Some(account) = self.links.get_mut(&link) else { return };
+        for body in bodies {
+            match body {
+                Body::Deliver(batch) => {
+                    assert!(!account.ended, "ST-7: Deliver after End");
+                    for item in batch.items() {
+                        account.delivers(item.id, item.size.into());
+                        account.flight.insert(item.id, item.number);
+                        let kept = self.messages.get_mut(&item.number).expect("it was accepted");
+                        assert_eq!(item.message(&batch.octets), kept.message, "a message stays what it is");
+                        assert!(!kept.done, "OC-3: message {} has its outcome", item.number);
+                        let attempts = kept.attempt.max(1)..=kept.attempt + 1;
+                        assert!(attempts.contains(&item.attempt), "DL-3: {} not {attempts:?}", item.attempt);
+                        kept.attempt = item.attempt;
+                    }
+                }
+                Body::Skip(skip) => {
+                    assert!(!account.ended, "ST-7: Skip after End");
+                    assert!(account.recalls > 0, "RC-3: a Skip without a recall");
+                    account.recalls = 0; // one answers all
+                    account.skips(skip);
+                }
+                Body::End => {
+                    assert!(!std::mem::replace(&mut account.ended, true), "ST-7: a second End");
+                    assert!(account.flight.is_empty(), "ST-7: End while something is un-acked");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// After every step.
+    pub(super) fn check(&self, pusher: &Pusher, settings: &PusherSettings) {
+        let s = pusher.stats();
+        assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "conservation: {s:?}");
+        assert_eq!(s.acked, self.acked, "every ack counts once: {s:?}");
+        let rejected = self.rejected..=self.rejected + settings.max_attempts.map_or(0, |_| self.nacked);
+        assert!(rejected.contains(&s.rejected), "{rejected:?}: {s:?}");
+        bounds(&s, pusher, settings);
+    }
+}
+
+/// CR-8, LM-2: what it holds, whatever it was granted.
+fn bounds(s: &PushStats, pusher: &Pusher, settings: &PusherSettings) {
+    let (largest, held) = (settings.max_message, s.accepted - s.acked - s.rejected + s.rejected_waiting);
+    assert!(held <= settings.max_held as u64, "max_held: {s:?}");
+    assert!(s.held_bytes < settings.max_held_bytes + largest, "max_held_bytes: {s:?}");
+    assert!(s.links <= 2 * settings.max_links as u64, "max_links: {s:?}");
+    for link in pusher.link_stats() {
+        assert!(link.in_flight <= settings.max_in_flight as u64, "max_in_flight: {link:?}");
+        assert!(link.in_flight_bytes < settings.max_in_flight_bytes + largest, "{link:?}");
+        // One message more, its fields, and control frames.
+        assert!(link.unwritten < settings.max_unwritten as u64 + largest + 4_096, "max_unwritten: {link:?}");
+    }
+}
+
+impl Account {
+    /// OC-2, OC-10.
+    fn takes(&self, outcome: &v1::Outcome) -> bool {
+        let verdict = matches!(
+            v1::Verdict::try_from(outcome.verdict),
+            Ok(v1::Verdict::Ack | v1::Verdict::Nack | v1::Verdict::Reject | v1::Verdict::Release)
+        );
+        let Some(end) = outcome.first.checked_add(outcome.count) else { return false };
+        let skipped = self.skipped.iter().any(|ids| ids.start < end && outcome.first < ids.end);
+        verdict && outcome.count > 0 && end <= self.next_id && !skipped
+    }
+
+    /// CR-2, DL-1.
+    fn delivers(&mut self, id: u64, size: u64) {
+        assert_eq!(id, self.next_id, "DL-1: ids follow on");
+        assert!(id < self.limits.0, "CR-2: delivery {id}, limits {:?}", self.limits);
+        assert!(self.bytes < self.limits.1, "CR-2: {} octets, limits {:?}", self.bytes, self.limits);
+        self.next_id += 1;
+        self.bytes = self.bytes.saturating_add(size);
+    }
+
+    /// RC-1, RC-3.
+    fn skips(&mut self, skip: &v1::Skip) {
+        assert!((self.next_id..=self.limits.0.max(self.next_id)).contains(&skip.next_id), "{skip:?}");
+        assert!(skip.bytes <= self.limits.1.saturating_sub(self.bytes), "{skip:?}: {} sent", self.bytes);
+        if self.next_id < skip.next_id {
+            self.skipped.push(self.next_id..skip.next_id);
+        }
+        self.next_id = skip.next_id;
+        self.bytes += skip.bytes;
+    }
+}

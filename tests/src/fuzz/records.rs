@@ -1,0 +1,64 @@
+//! How the daemons tell records apart on their input: the same whatever the operating system reads at once, and what is
+//! written comes back.
+
+use std::io::{self, Read};
+
+use tidegate_cli::records::{Framing, ReadError, RecordReader};
+
+use super::Input;
+
+struct Slowly<'a>(&'a [u8], usize);
+
+impl Read for Slowly<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let count = self.1.min(self.0.len()).min(room.len());
+        room[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+pub(super) fn run(octets: &[u8]) {
+    let mut input = Input::new(octets);
+    let framing = [Framing::Newline, Framing::Null, Framing::LengthPrefixed][input.below(3)];
+    let step = 1 + usize::from(input.byte());
+    let limit = usize::from(input.short());
+    let stream = input.rest();
+    let (slow, stopped) = read(stream, step, framing, limit);
+    let (quick, stopped_too) = read(stream, usize::MAX, framing, limit);
+    assert_eq!((&slow, stopped), (&quick, stopped_too), "how it is read makes no difference");
+    assert!(slow.iter().all(|record| record.len() <= limit), "no record is larger than the limit");
+
+    let mut again = Vec::new();
+    for record in &slow {
+        assert!(framing.carries(record));
+        framing.put(&mut again, record).expect("it is not that long");
+    }
+    let whole = stopped.is_none();
+    assert!(again.starts_with(stream) || (!whole && stream.starts_with(&again)), "nothing is lost or added");
+    assert!(!whole || again.len() <= stream.len() + 1, "but a last newline");
+    assert_eq!(read(&again, step, framing, limit), (slow, None), "what is written is read");
+}
+
+/// The records, and where it stopped before the end of the input.
+fn read(stream: &[u8], step: usize, framing: Framing, limit: usize) -> (Vec<Vec<u8>>, Option<u64>) {
+    let mut reader = RecordReader::new(Slowly(stream, step), framing, limit);
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    loop {
+        match reader.next_batch() {
+            Ok(Some(batch)) => {
+                assert!(!batch.is_empty());
+                records.extend(batch.into_iter().map(|record| record.to_vec()));
+            }
+            Ok(None) => return (records, None),
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                let (ReadError::TooLarge { record, .. } | ReadError::Truncated { record, .. }) = error else {
+                    panic!("nothing else can be wrong here: {error}");
+                };
+                assert_eq!(record, records.len() as u64 + 1, "it names the record");
+                return (records, Some(record));
+            }
+        }
+    }
+}

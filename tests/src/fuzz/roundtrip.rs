@@ -1,0 +1,151 @@
+//! What we encode we read back: batches as the hot path makes them, and every other frame by the generated code.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_proto::{
+    Message,
+    wire::{
+        self, Body, FrameReader, OpenBatch, Sealed, cut_reason, deliver_limit, message_span, read_message, v1,
+    },
+};
+
+use super::Input;
+
+const MOST: u64 = 1 << 20;
+
+/// Number, attempt, tracked, message; id; where it was put.
+type Put = (u64, u32, bool, Message, u64, u32);
+
+pub(super) fn run(octets: &[u8]) {
+    let mut input = Input::new(octets);
+    let mut reader = FrameReader::new();
+    reader.open(deliver_limit(MOST));
+    let mut id = input.number() >> 2;
+    let mut open = OpenBatch::default();
+    let mut puts = Vec::new();
+    while !input.is_empty() {
+        match input.below(4) {
+            0 => {
+                let body = control(&mut input);
+                let sent = wire::encode(body.clone());
+                reader.buffer().extend_from_slice(&sent);
+                if let Some(frame) = reader.next_frame().expect("it has a legal length") {
+                    assert_eq!(as_generated(wire::decode(frame, MOST).unwrap()), body);
+                }
+            }
+            1 => sealed(&mut reader, &mut open, &mut puts),
+            _ => {
+                let number = if input.bool() { input.number() >> 1 } else { id };
+                let attempt = (input.number() as u32).max(1);
+                let tracked = input.bool();
+                let mut message = Message::new(input.payload());
+                for _ in 0..input.byte().saturating_sub(0xf0) {
+                    message = message.with_header(format!("n{}", input.text(40)), input.payload());
+                }
+                if message.check(MOST).is_err() {
+                    continue;
+                }
+                let plain = attempt == 1 && !tracked && message.headers().is_empty();
+                let slice = plain && OpenBatch::copies(message.payload());
+                if (slice && open.is_full_for_slice()) || (!slice && open.is_full_for(&message)) {
+                    sealed(&mut reader, &mut open, &mut puts);
+                }
+                let at = if slice {
+                    open.push_slice(id, number, message.payload())
+                } else {
+                    open.push(id, number, attempt, tracked, &message)
+                };
+                puts.push((number, attempt, tracked, message, id, at));
+                id += 1;
+            }
+        }
+    }
+    sealed(&mut reader, &mut open, &mut puts);
+}
+
+/// Seals, sends, reads, and compares; and the pusher can read back what it retains.
+fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
+    let frame = open.seal();
+    assert!(open.is_empty());
+    if puts.is_empty() {
+        return assert!(frame.is_empty());
+    }
+    reader.buffer().extend_from_slice(&whole(&frame));
+    let octets = reader.next_frame().expect("a batch has a legal length").expect("it is whole");
+    assert_eq!(octets.len() + 4, frame.len());
+    let batch = match wire::decode(octets, MOST) {
+        Ok(Body::Deliver(batch)) => batch,
+        other => panic!("not a Deliver: {other:?}"),
+    };
+    assert_eq!(batch.cursor.len(), puts.len() as u64);
+    for (item, put) in batch.items().zip(puts.drain(..)) {
+        let (number, attempt, tracked, message, id, at) = put;
+        assert_eq!((item.id, item.number), (id, number), "DL-1, DL-2");
+        assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked), "DL-3");
+        assert_eq!(item.message(&batch.octets), message);
+        let span = message_span(&frame.room, frame.tail.as_ref(), at).expect("it lies there");
+        assert!(span.start == at as usize && span.end <= frame.room.len());
+        assert_eq!(read_message(&frame.room, frame.tail.as_ref(), at), Some((message, attempt)));
+    }
+}
+
+fn whole(frame: &Sealed) -> Bytes {
+    let mut all = BytesMut::from(&frame.room[frame.start..]);
+    all.extend_from_slice(frame.tail.as_deref().unwrap_or_default());
+    all.freeze()
+}
+
+fn control(input: &mut Input<'_>) -> v1::frame::Body {
+    use v1::frame::Body as Wire;
+    match input.below(7) {
+        0 => Wire::Ping(v1::Ping { data: input.number() }),
+        1 => Wire::Pong(v1::Pong { data: input.number() }),
+        2 => Wire::Skip(v1::Skip { next_id: input.number(), bytes: input.number() }),
+        // An empty message in a frame is not an empty frame.
+        3 => Wire::End(v1::End {}),
+        4 => Wire::Close(v1::Close {
+            code: input.number() as i32,
+            reason: cut_reason(&input.text(255)).to_owned(),
+            retry_after_ms: input.number() as u32,
+        }),
+        5 => Wire::Hello(v1::Hello {
+            role: input.number() as i32,
+            name: input.text(255),
+            token: Bytes::copy_from_slice(input.some(255)),
+            slot: input.number(),
+            heartbeat_ms: input.number() as u32,
+            offered: (0..input.below(4)).map(|_| input.text(20)).collect(),
+            ..v1::Hello::default()
+        }),
+        _ => {
+            let outcome = |input: &mut Input<'_>| v1::Outcome {
+                first: input.number(),
+                count: input.number(),
+                verdict: input.number() as i32,
+                delay_ms: input.number() as u32,
+                reason: input.text(60),
+            };
+            Wire::Ack(v1::Ack {
+                outcomes: (0..input.below(6)).map(|_| outcome(input)).collect(),
+                message_limit: input.number(),
+                byte_limit: input.number(),
+                recall: input.bool(),
+                leaving: input.bool(),
+            })
+        }
+    }
+}
+
+fn as_generated(body: Body) -> v1::frame::Body {
+    use v1::frame::Body as Wire;
+    match body {
+        Body::Hello(hello) => Wire::Hello(hello),
+        Body::Ack(ack) => Wire::Ack(ack),
+        Body::Skip(skip) => Wire::Skip(skip),
+        Body::Working(working) => Wire::Working(working),
+        Body::Ping(ping) => Wire::Ping(ping),
+        Body::Pong(pong) => Wire::Pong(pong),
+        Body::End => Wire::End(v1::End {}),
+        Body::Close(close) => Wire::Close(close),
+        Body::Deliver(_) | Body::Unknown => panic!("{body:?} is no control frame of this version"),
+    }
+}

@@ -1,0 +1,119 @@
+//! Every kept input of the fuzzer, and mutations of them: each target takes them without a complaint.
+//!
+//! `cargo xtask fuzz` looks for new ones. An input that once failed is kept under a name that tells what it was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+};
+
+use fastrand::Rng;
+use tidegate_tests::{
+    fuzz::{TARGETS, Target, golden, mutate},
+    seeds,
+};
+
+/// What a seed tries of each target.
+const INPUTS: usize = 10;
+const SEEDS: u64 = 25;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+/// The kept inputs of a target, by name.
+fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let directory = root().join("corpus").join(target);
+    let entries = fs::read_dir(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    let read =
+        |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    entries.map(|entry| read(entry.unwrap())).collect()
+}
+
+/// Runs an input, and tells where it is if it fails.
+fn run(target: &Target, octets: &[u8], what: &str) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(octets))) {
+        println!("target {} fails with {what}: {} octets", target.name, octets.len());
+        let file = std::env::temp_dir().join(format!("tidegate-fuzz-{}", target.name));
+        if fs::write(&file, octets).is_ok() {
+            println!("the input is in {}; keep it in tests/fuzz/corpus/{}", file.display(), target.name);
+        }
+        resume_unwind(panic);
+    }
+}
+
+#[test]
+fn every_kept_input_is_taken() {
+    for target in &TARGETS {
+        let kept = corpus(target.name);
+        assert!(!kept.is_empty(), "{} has no corpus", target.name);
+        for (name, octets) in kept {
+            run(target, &octets, &format!("the kept input {name}"));
+        }
+    }
+}
+
+#[test]
+fn mutations_of_kept_inputs_are_taken() {
+    let kept = TARGETS.map(|target| corpus(target.name).into_values().collect::<Vec<_>>());
+    seeds::each("--test fuzz_corpus mutations_of_kept_inputs_are_taken", SEEDS, |seed| {
+        for (target, kept) in TARGETS.iter().zip(&kept) {
+            let mut random = Rng::with_seed(seed);
+            for number in 0..INPUTS {
+                let octets = mutate(&mut random, kept);
+                run(target, &octets, &format!("mutation {number} of seed {seed}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_golden_frames_are_in_the_corpora() {
+    let golden = golden();
+    for one in &golden {
+        let file = root().join("corpus").join(one.target).join(&one.name);
+        if std::env::var_os("TIDEGATE_UPDATE_VECTORS").is_some_and(|value| value == "1") {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, &one.octets).unwrap();
+        }
+        assert_eq!(
+            fs::read(&file).ok().as_ref(),
+            Some(&one.octets),
+            "{}: set TIDEGATE_UPDATE_VECTORS=1 to write it",
+            file.display()
+        );
+    }
+    for target in &TARGETS {
+        let wanted = golden.iter().filter(|one| one.target == target.name).count();
+        let here = corpus(target.name).into_keys().filter(|name| name.starts_with("golden-")).count();
+        assert_eq!(here, wanted, "{}: golden frames that are gone from tests/vectors", target.name);
+    }
+}
+
+#[test]
+fn each_target_has_its_file_and_the_corpora_stay_small() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (mut files, mut octets) = (0, 0);
+    for target in &TARGETS {
+        let path = format!("fuzz_targets/{}.rs", target.name);
+        assert!(manifest.contains(&format!("path = \"{path}\"")), "{path} is not in tests/fuzz/Cargo.toml");
+        let source = fs::read_to_string(root().join(&path)).unwrap();
+        assert!(source.contains(&format!("fuzz::run(\"{}\"", target.name)), "{path} runs another target");
+        let kept = corpus(target.name);
+        files += kept.len();
+        octets += kept.values().map(Vec::len).sum::<usize>();
+    }
+    let targets = fs::read_dir(root().join("fuzz_targets")).unwrap().count();
+    assert_eq!(targets, TARGETS.len(), "a file of fuzz_targets is no target");
+    let directories = fs::read_dir(root().join("corpus")).unwrap().count();
+    assert_eq!(directories, TARGETS.len(), "a directory of corpus is no target's");
+    println!("{files} kept inputs, {octets} octets");
+    assert!(
+        files < 1_500 && octets < 1 << 20,
+        "{files} files, {octets} octets: cargo xtask fuzz minimises them"
+    );
+}
