@@ -63,3 +63,4 @@ pub use tidegate_proto::{
     Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,
     PushLinkStats, PushStats, SettingError, Undelivered, Window,
 };
+pub use transport::{Connection, Transport, TransportFuture, TransportListener};

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, Role as WireRole, SettingError,
+    InstanceId, Random, Role as WireRole, SettingError,
     handshake::{Local, MAX_TOKEN},
 };
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use crate::{
     events::Event,
     link::{dial, listen},
     shared::{Role, Shared, Times},
+    transport::Custom,
 };
 
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) reconnect_longest: Duration,
     pub(crate) linger: Duration,
     pub(crate) busy_poll: Duration,
+    pub(crate) seed: Option<u64>,
+    pub(crate) transports: Vec<Custom>,
 }
 
 impl Default for Setup {
@@ -44,6 +47,8 @@ impl Default for Setup {
             reconnect_longest: Duration::from_secs(10),
             linger: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
+            seed: None,
+            transports: Vec::new(),
         }
     }
 }
@@ -53,25 +58,37 @@ pub(crate) struct Parts<M: Role> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
     pub(crate) role: WireRole,
-    pub(crate) instance: InstanceId,
+    pub(crate) chance: Chance,
     pub(crate) max_message: u64,
     pub(crate) heartbeat: Duration,
     pub(crate) close_wait: Duration,
 }
 
-/// 16 random octets (HS-8).
-pub(crate) fn random_instance() -> Result<InstanceId, BuildError> {
-    let mut octets = [0; 16];
-    getrandom::fill(&mut octets).map_err(|e| BuildError::Random(e.to_string()))?;
-    Ok(InstanceId(octets))
-}
-
-/// A seed for jitter.
-pub(crate) fn random_seed() -> Result<u64, BuildError> {
-    getrandom::u64().map_err(|e| BuildError::Random(e.to_string()))
+/// What is random about a socket.
+pub(crate) struct Chance {
+    pub(crate) instance: InstanceId,
+    /// For jitter.
+    pub(crate) random: Random,
 }
 
 impl Setup {
+    /// From the system, or from the seed.
+    pub(crate) fn chance(&self) -> Result<Chance, BuildError> {
+        let mut octets = [0; 16]; // HS-8
+        let seed = if let Some(seed) = self.seed {
+            let mut random = Random::new(seed);
+            for part in octets.chunks_exact_mut(8) {
+                part.copy_from_slice(&random.next_u64().to_be_bytes());
+            }
+            random.next_u64()
+        } else {
+            let failed = |e: getrandom::Error| BuildError::Random(e.to_string());
+            getrandom::fill(&mut octets).map_err(failed)?;
+            getrandom::u64().map_err(failed)?
+        };
+        Ok(Chance { instance: InstanceId(octets), random: Random::new(seed) })
+    }
+
     /// LM-1.
     fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
@@ -88,22 +105,31 @@ impl Setup {
         )?;
         ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
         let token = self.token.as_ref().map_or(0, Bytes::len);
-        ok(token <= MAX_TOKEN, "token", &format_args!("{token} octets long"), "at most 4,096 octets")
+        ok(token <= MAX_TOKEN, "token", &format_args!("{token} octets long"), "at most 4,096 octets")?;
+        for (index, custom) in self.transports.iter().enumerate() {
+            let scheme = custom.scheme();
+            let first = self.transports.iter().position(|other| other.scheme() == scheme) == Some(index);
+            let right = "a to z, 0 to 9, + and -, of no other transport: a scheme of its own";
+            ok(first && custom.has_own_scheme(), "transport", &scheme, right)?;
+        }
+        Ok(())
     }
 
     /// Checks everything, binds, and begins to connect. Does not wait for peers.
     pub(crate) async fn start<M: Role>(self, parts: Parts<M>) -> Result<Arc<Shared<M>>, BuildError> {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.check()?;
-        let parse =
-            |all: &[String]| all.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>();
+        let parse = |all: &[String]| {
+            all.iter().map(|text| Endpoint::parse(text, &self.transports)).collect::<Result<Vec<_>, _>>()
+        };
         let (binds, connects) = (parse(&self.binds)?, parse(&self.connects)?);
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
+        let Chance { instance, mut random } = parts.chance;
         let local = Local {
             role: parts.role,
-            instance: parts.instance,
+            instance,
             name: self.name,
             pipeline: String::new(),
             token: self.token,
@@ -135,7 +161,8 @@ impl Setup {
         }
         shared.with(|inner| inner.places.dialing = connects.len());
         for (slot, endpoint) in connects.into_iter().enumerate() {
-            dial::spawn(shared.clone(), endpoint, slot as u64);
+            let random = Random::new(random.next_u64());
+            dial::spawn(shared.clone(), endpoint, slot as u64, random);
         }
         shared.spawn_timer();
         Ok(shared)
@@ -148,6 +175,25 @@ macro_rules! common_settings {
         /// Listens there. May be called several times. Port 0: the system chooses, see `local_endpoints`.
         pub fn bind(mut self, endpoint: impl AsRef<str>) -> Self {
             self.setup.binds.push(endpoint.as_ref().to_owned());
+            self
+        }
+
+        /// Endpoints that begin with `scheme` and `://` go over this transport: see [`Transport`](crate::Transport). May
+        /// be called several times, with a scheme of its own each: letters a to z, digits, `+` and `-`.
+        pub fn transport(
+            mut self,
+            scheme: impl Into<String>,
+            transport: std::sync::Arc<dyn crate::Transport>,
+        ) -> Self {
+            self.setup.transports.push(crate::transport::Custom::new(scheme.into(), transport));
+            self
+        }
+
+        /// Everything random about this socket (its instance id, the jitter of its waits) comes from this number instead of
+        /// the system, so that a test or a simulator can have it happen again. **Only for those**: the instance id names messages
+        /// (HS-8), so no two sockets that can meet, and no two lives of a process, may have the same one.
+        pub fn seed(mut self, seed: u64) -> Self {
+            self.setup.seed = Some(seed);
             self
         }
 

@@ -192,8 +192,9 @@ impl Port {
     async fn run(self: Arc<Self>, mut listener: Listener) {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, address)) => self.clone().greet(stream, address),

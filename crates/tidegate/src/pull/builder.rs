@@ -8,7 +8,7 @@ use tidegate_proto::{Puller, PullerSettings, Role, Window};
 use super::{Pull, state::PullState};
 use crate::{
     error::BuildError,
-    setup::{Parts, Setup, common_settings, random_instance},
+    setup::{Parts, Setup, common_settings},
 };
 
 /// The settings of a [`Pull`]. Every bound has a default; each is checked by [`PullBuilder::build`].
@@ -80,10 +80,10 @@ impl PullBuilder {
             (settings.max_message, settings.heartbeat, settings.close_wait);
         let ack_delay = settings.ack_delay;
         let machine = Puller::new(settings)?;
-        let instance = random_instance()?;
+        let chance = self.setup.chance()?;
         let state = PullState::new(self.expect, self.keep, ack_delay);
         let role = Role::Puller;
-        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
         Ok(Pull::new(Arc::clone(&self.setup.start(parts).await?)))
     }
 }

@@ -8,7 +8,7 @@ use tidegate_proto::{Pusher, PusherSettings, Role};
 use super::{Push, state::PushState};
 use crate::{
     error::BuildError,
-    setup::{Parts, Setup, common_settings, random_instance, random_seed},
+    setup::{Parts, Setup, common_settings},
 };
 
 /// The settings of a [`Push`]. Every bound has a default; each is checked by [`PushBuilder::build`].
@@ -107,14 +107,15 @@ impl PushBuilder {
     /// # Errors
     /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime.
     pub async fn build(self) -> Result<Push, BuildError> {
-        let instance = random_instance()?;
+        let mut chance = self.setup.chance()?;
+        let instance = chance.instance;
         let (settings, linger) = (self.settings, self.setup.linger);
         let (max_message, heartbeat, close_wait) =
             (settings.max_message, settings.heartbeat, settings.close_wait);
-        let machine = Pusher::new(settings, instance, random_seed()?)?;
+        let machine = Pusher::new(settings, instance, chance.random.next_u64())?;
         let state = PushState::default();
         let role = Role::Pusher;
-        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
         Ok(Push::new(self.setup.start(parts).await?, instance, linger))
     }
 }

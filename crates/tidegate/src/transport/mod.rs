@@ -1,5 +1,6 @@
 //! What carries a link: anything that reads and writes octets in order. One file a kind.
 
+mod custom;
 mod mem;
 mod split;
 mod tcp;
@@ -9,7 +10,8 @@ use std::{io, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::split::Direct;
+pub use self::custom::{Connection, Transport, TransportFuture, TransportListener};
+pub(crate) use self::{custom::Custom, split::Direct};
 use crate::endpoint::Address;
 
 /// A connection, whatever carries it.
@@ -28,6 +30,7 @@ pub(crate) async fn connect(address: &Address) -> io::Result<(BoxStream, String)
         Address::Tcp { host, port } => tcp::connect(host, *port).await,
         Address::Unix { path } => unix::connect(path).await,
         Address::Mem { name } => mem::connect(name).await,
+        Address::Custom { transport, place } => transport.connect(place).await,
     }
 }
 
@@ -36,6 +39,7 @@ pub(crate) enum Listener {
     Tcp(tcp::Listener),
     Unix(unix::Listener),
     Mem(mem::Listener),
+    Custom(Box<dyn TransportListener>),
 }
 
 impl Listener {
@@ -48,6 +52,10 @@ impl Listener {
             }
             Address::Unix { path } => (Self::Unix(unix::Listener::bind(path).await?), address.clone()),
             Address::Mem { name } => (Self::Mem(mem::Listener::bind(name)?), address.clone()),
+            Address::Custom { transport, place } => {
+                let (listener, address) = transport.bind(place).await?;
+                (Self::Custom(listener), address)
+            }
         })
     }
 
@@ -57,6 +65,7 @@ impl Listener {
             Self::Tcp(listener) => listener.accept().await,
             Self::Unix(listener) => listener.accept().await,
             Self::Mem(listener) => listener.accept().await,
+            Self::Custom(listener) => Ok(listener.accept().await?.into_parts()),
         }
     }
 }
