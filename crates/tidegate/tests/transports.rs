@@ -12,8 +12,12 @@ use tidegate::{
     BuildError, Connection, Event, Pull, PullBuilder, Push, PushBuilder, Transport, TransportFuture,
     TransportListener,
 };
+use tidegate_proto::{
+    InstanceId, Role, handshake,
+    wire::{self, v1},
+};
 use tokio::{
-    io::{DuplexStream, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     sync::mpsc,
 };
 
@@ -150,4 +154,39 @@ async fn a_seed_names_the_same_messages_again_and_another_one_does_not() {
     assert_eq!(id(Some(1)).await, id(Some(1)).await);
     assert_ne!(id(Some(1)).await, id(Some(2)).await);
     assert_ne!(id(None).await, id(None).await, "HS-8: without a seed every socket has a name of its own");
+}
+
+#[tokio::test]
+async fn what_was_written_in_the_round_that_found_the_end_of_the_stream_may_have_been_seen() {
+    // RD-3
+    let place = Arc::<Place>::default();
+    let push = push(&place).bind("door://a").build().await.unwrap();
+    push.send("seen, perhaps").await.unwrap();
+    let (mut here, there) = duplex(1_000);
+    place.0.lock().unwrap().get("a").unwrap().send(there).unwrap();
+    let local = handshake::Local {
+        role: Role::Puller,
+        instance: InstanceId([7; 16]),
+        name: String::new(),
+        pipeline: String::new(),
+        token: None,
+        max_message: 1 << 24,
+        heartbeat: Duration::from_secs(2),
+        offered: Vec::new(),
+        required: Vec::new(),
+    };
+    here.write_all(&handshake::greet(&local, 0, 1)).await.unwrap();
+    assert!(within(here.read(&mut [0; 1_000])).await.unwrap() > 0, "its Hello");
+    // Credit and the end at once: the pusher writes its message before it has read that far.
+    let ack = v1::Ack { message_limit: 1, byte_limit: 100, ..v1::Ack::default() };
+    here.write_all(&wire::encode(v1::frame::Body::Ack(ack))).await.unwrap();
+    here.shutdown().await.unwrap();
+    let mut deliver = Vec::new();
+    within(here.read_to_end(&mut deliver)).await.unwrap();
+    assert!(deliver.ends_with(b"seen, perhaps"), "it was written: {deliver:?}");
+    let pull = pull(&place).connect("door://a").build().await.unwrap();
+    let delivery = within(pull.recv()).await.unwrap().unwrap();
+    assert_eq!(delivery.attempt(), 2);
+    delivery.ack();
+    within(push.finish(LONG)).await.unwrap();
 }

@@ -93,10 +93,14 @@ pub(super) async fn drive<M: Role>(
         shared,
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
-    let Driver { shared, mut stream, .. } = driver;
+    let Driver { shared, mut stream, news, .. } = driver;
     attached.done = true;
     let result = shared.with(|inner| {
         inner.forget(link);
+        // RD-3: what was written in the round that found the end may have been seen.
+        if news.written > 0 {
+            inner.machine.written(shared.now(), link, news.written);
+        }
         let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
         (inner.machine.lost(shared.now(), link, &reason), proven, ended)
     });
