@@ -214,6 +214,10 @@ impl<M: Role> Driver<M> {
             let now = shared.now();
             inner.set_waker(link, cx.waker());
             let machine = &mut inner.machine;
+            // Before what was read after it: a Close takes back what is un-acked (RD-3).
+            if news.written > 0 {
+                machine.written(now, link, news.written);
+            }
             if news.read {
                 machine.heard(link);
                 loop {
@@ -229,9 +233,6 @@ impl<M: Role> Driver<M> {
             }
             if news.empty {
                 machine.found_empty(link);
-            }
-            if news.written > 0 {
-                machine.written(now, link, news.written);
             }
             if let Some(error) = &news.write_error {
                 machine.write_failed(now, link, &error.to_string());
