@@ -3,5 +3,6 @@
 pub mod daemons;
 pub mod process;
 pub mod seeds;
+pub mod simulation;
 pub mod spec;
 pub mod vectors;
