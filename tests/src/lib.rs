@@ -8,5 +8,6 @@ pub mod daemons;
 pub mod fuzz;
 pub mod process;
 pub mod seeds;
+pub mod simulation;
 pub mod spec;
 pub mod vectors;

@@ -56,6 +56,7 @@ pub use pusher::{
     Accepted, Blocked, Leftover, PushLinkStats, PushStats, Pusher, PusherEvent, PusherSettings, Refused,
     Rejected, Settled, Undelivered,
 };
+pub use random::Random;
 pub use time::Time;
 pub use tokens::Tokens;
 pub use violation::{Code, SettingError, Violation};

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 /// `SplitMix64`: small, seedable, and good enough to keep retries apart. Not for secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The same seed gives the same numbers.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,8 +24,14 @@ impl Random {
 
     /// `wait` plus up to a quarter of it (OC-6).
     pub(crate) fn stretch(&mut self, wait: Duration) -> Duration {
-        let parts = u32::try_from(self.next() % 1_025).unwrap_or(0);
-        wait.saturating_add((wait / 4).saturating_mul(parts) / 1_024)
+        self.at_most(wait / 4).saturating_add(wait)
+    }
+
+    /// A time of at most `time`, in steps of its 1,024th part.
+    #[must_use]
+    pub fn at_most(&mut self, time: Duration) -> Duration {
+        let parts = u32::try_from(self.next_u64() % 1_025).unwrap_or(0);
+        time.saturating_mul(parts) / 1_024
     }
 }
 

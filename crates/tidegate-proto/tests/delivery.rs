@@ -348,6 +348,25 @@ fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
 }
 
 #[test]
+fn cr_6_who_only_polls_gets_what_comes_over_links_that_have_no_part_of_the_budget() {
+    // CR-6, CR-9
+    let window = |s: &mut tidegate_proto::PullerSettings| (s.window, s.budget) = (Window::messages(5), 1);
+    let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![puller(window)]);
+    for push in 0..2 {
+        w.join(push, 0);
+        w.send(push, "m");
+    }
+    w.pass(SECOND);
+    let mut got = 0;
+    for _ in 0..4 {
+        got += w.ack_all(0).len();
+        w.pullers[0].ask();
+        w.pass(SECOND);
+    }
+    assert_eq!(got, 2);
+}
+
+#[test]
 fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
     // OC-5
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);

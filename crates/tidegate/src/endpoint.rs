@@ -2,11 +2,14 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use crate::transport::Custom;
+
 /// The port of `tcp://` endpoints that name none.
 pub const DEFAULT_PORT: u16 = 8433;
 
 /// An address and a pipeline: `tcp://host:port/pipeline`, `tls://host:port/pipeline`, `unix:///path#pipeline` or
-/// `mem://name#pipeline`.
+/// `mem://name#pipeline`; and `scheme://address#pipeline` for a [`Transport`](crate::Transport) of the application's own, which
+/// only a builder that has it can read.
 ///
 /// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets. Without a
 /// pipeline the default one, with the empty name, is meant.
@@ -28,6 +31,7 @@ pub(crate) enum Address {
     Tls { host: String, port: u16 },
     Unix { path: PathBuf },
     Mem { name: String },
+    Custom { transport: Custom, place: String },
 }
 
 /// What is wrong with an endpoint.
@@ -54,6 +58,13 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
+        Self::parse(text, &[])
+    }
+}
+
+impl Endpoint {
+    /// As `from_str`, with these transports too.
+    pub(crate) fn parse(text: &str, transports: &[Custom]) -> Result<Self, EndpointError> {
         let wrong = |problem| EndpointError { endpoint: text.to_owned(), problem };
         let (scheme, rest) = text
             .split_once("://")
@@ -80,7 +91,14 @@ impl FromStr for Endpoint {
                 }
                 (Address::Mem { name: name.to_owned() }, pipeline)
             }
-            _ => return Err(wrong("the scheme is unknown; tcp, tls, unix and mem are possible")),
+            _ => {
+                let known = transports.iter().find(|transport| transport.scheme() == scheme);
+                let transport = known.cloned().ok_or_else(|| {
+                    wrong("the scheme is unknown; tcp, tls, unix, mem and the builder's transports are possible")
+                })?;
+                let (place, pipeline) = rest.split_once('#').unwrap_or((rest, ""));
+                (Address::Custom { transport, place: place.to_owned() }, pipeline)
+            }
         };
         if pipeline.len() > 256 {
             return Err(wrong("the pipeline has more than 256 octets"));
@@ -126,6 +144,7 @@ impl fmt::Display for Address {
             Self::Tls { host, port } => network(f, "tls", host, *port),
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
             Self::Mem { name } => write!(f, "mem://{name}"),
+            Self::Custom { transport, place } => write!(f, "{}://{place}", transport.scheme()),
         }
     }
 }

@@ -98,3 +98,4 @@ pub use tidegate_proto::{
 };
 #[cfg(feature = "tls")]
 pub use tls::{Pem, Tls, TlsConfig, TlsError, TlsPart};
+pub use transport::{Connection, Transport, TransportFuture, TransportListener};

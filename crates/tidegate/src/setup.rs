@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{InstanceId, Role as WireRole, SettingError, handshake::Local};
+use tidegate_proto::{InstanceId, Random, Role as WireRole, SettingError, handshake::Local};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     link::{dial, listen},
     security::Policy,
     shared::{Role, Shared, Times},
+    transport::Custom,
 };
 
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) linger: Duration,
     pub(crate) busy_poll: Duration,
     pub(crate) io_thread: bool,
+    pub(crate) seed: Option<u64>,
+    pub(crate) transports: Vec<Custom>,
 }
 
 impl Default for Setup {
@@ -44,6 +47,8 @@ impl Default for Setup {
             linger: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             io_thread: false,
+            seed: None,
+            transports: Vec::new(),
         }
     }
 }
@@ -53,25 +58,37 @@ pub(crate) struct Parts<M: Role> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
     pub(crate) role: WireRole,
-    pub(crate) instance: InstanceId,
+    pub(crate) chance: Chance,
     pub(crate) max_message: u64,
     pub(crate) heartbeat: Duration,
     pub(crate) close_wait: Duration,
 }
 
-/// 16 random octets (HS-8).
-pub(crate) fn random_instance() -> Result<InstanceId, BuildError> {
-    let mut octets = [0; 16];
-    getrandom::fill(&mut octets).map_err(|e| BuildError::Random(e.to_string()))?;
-    Ok(InstanceId(octets))
-}
-
-/// A seed for jitter.
-pub(crate) fn random_seed() -> Result<u64, BuildError> {
-    getrandom::u64().map_err(|e| BuildError::Random(e.to_string()))
+/// What is random about a socket.
+pub(crate) struct Chance {
+    pub(crate) instance: InstanceId,
+    /// For jitter.
+    pub(crate) random: Random,
 }
 
 impl Setup {
+    /// From the system, or from the seed.
+    pub(crate) fn chance(&self) -> Result<Chance, BuildError> {
+        let mut octets = [0; 16]; // HS-8
+        let seed = if let Some(seed) = self.seed {
+            let mut random = Random::new(seed);
+            for part in octets.chunks_exact_mut(8) {
+                part.copy_from_slice(&random.next_u64().to_be_bytes());
+            }
+            random.next_u64()
+        } else {
+            let failed = |e: getrandom::Error| BuildError::Random(e.to_string());
+            getrandom::fill(&mut octets).map_err(failed)?;
+            getrandom::u64().map_err(failed)?
+        };
+        Ok(Chance { instance: InstanceId(octets), random: Random::new(seed) })
+    }
+
     /// LM-1.
     fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
@@ -86,7 +103,14 @@ impl Setup {
             &(first, self.reconnect_longest),
             "more than 0, the first at most the longest",
         )?;
-        ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")
+        ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
+        for (index, custom) in self.transports.iter().enumerate() {
+            let scheme = custom.scheme();
+            let first = self.transports.iter().position(|other| other.scheme() == scheme) == Some(index);
+            let right = "a to z, 0 to 9, + and -, of no other transport: a scheme of its own";
+            ok(first && custom.has_own_scheme(), "transport", &scheme, right)?;
+        }
+        Ok(())
     }
 
     /// Checks everything, binds, and begins to connect, where the links are to run. Does not wait for peers.
@@ -109,16 +133,18 @@ impl Setup {
     }
 
     async fn start_at<M: Role>(self, place: Place, parts: Parts<M>) -> Result<Arc<Shared<M>>, BuildError> {
-        let parse =
-            |all: &[String]| all.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>();
+        let parse = |all: &[String]| {
+            all.iter().map(|text| Endpoint::parse(text, &self.transports)).collect::<Result<Vec<_>, _>>()
+        };
         let (binds, connects) = (parse(&self.binds)?, parse(&self.connects)?);
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
         let security = self.policy.prepare(&binds, &connects)?;
+        let Chance { instance, mut random } = parts.chance;
         let local = Local {
             role: parts.role,
-            instance: parts.instance,
+            instance,
             name: self.name,
             pipeline: String::new(),
             token: None,
@@ -151,7 +177,8 @@ impl Setup {
         }
         shared.with(|inner| inner.places.dialing = connects.len());
         for (slot, endpoint) in connects.into_iter().enumerate() {
-            dial::spawn(shared.clone(), endpoint, slot as u64);
+            let random = Random::new(random.next_u64());
+            dial::spawn(shared.clone(), endpoint, slot as u64, random);
         }
         shared.spawn_timer();
         undo.disarm();
@@ -165,6 +192,25 @@ macro_rules! common_settings {
         /// Listens there. May be called several times. Port 0: the system chooses, see `local_endpoints`.
         pub fn bind(mut self, endpoint: impl AsRef<str>) -> Self {
             self.setup.binds.push(endpoint.as_ref().to_owned());
+            self
+        }
+
+        /// Endpoints that begin with `scheme` and `://` go over this transport: see [`Transport`](crate::Transport). May
+        /// be called several times, with a scheme of its own each: letters a to z, digits, `+` and `-`.
+        pub fn transport(
+            mut self,
+            scheme: impl Into<String>,
+            transport: std::sync::Arc<dyn crate::Transport>,
+        ) -> Self {
+            self.setup.transports.push(crate::transport::Custom::new(scheme.into(), transport));
+            self
+        }
+
+        /// Everything random about this socket (its instance id, the jitter of its waits) comes from this number instead of
+        /// the system, so that a test or a simulator can have it happen again. **Only for those**: the instance id names messages
+        /// (HS-8), so no two sockets that can meet, and no two lives of a process, may have the same one.
+        pub fn seed(mut self, seed: u64) -> Self {
+            self.setup.seed = Some(seed);
             self
         }
 

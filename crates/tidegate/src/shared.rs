@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
 use tokio::{
-    sync::{Notify, broadcast, watch},
+    sync::{Notify, broadcast},
     time::{Instant, Timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -61,15 +61,16 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 pub(crate) struct Signals {
     /// Room for a send, or a delivery for a recv: one at a time, first come first served.
     pub(crate) ready: Notify,
-    /// Something rare has changed: links, ends, refusals, a drain. All look again.
-    changed: watch::Sender<()>,
+    /// Something rare has changed: links, ends, refusals, a drain. All look again, in the order in which they began to
+    /// wait.
+    changed: Notify,
     /// The deadline of the socket may have become earlier.
     timer: Arc<Notify>,
 }
 
 impl Signals {
     pub(crate) fn changed(&self) {
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 }
 
@@ -198,8 +199,7 @@ impl<M: Role> Shared<M> {
             leftovers: Leftovers::default(),
             last_alone: Time::default(),
         };
-        let signals =
-            Signals { ready: Notify::new(), changed: watch::Sender::new(()), timer: Arc::new(Notify::new()) };
+        let signals = Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
             signals,
@@ -287,14 +287,13 @@ impl<M: Role> Shared<M> {
 
     /// Waits until `done` gives something, looking again whenever something rare changes. Cancel safe.
     pub(crate) async fn until<R>(&self, mut done: impl FnMut(&mut Inner<M>) -> Option<R>) -> R {
-        let mut changed = self.signals.changed.subscribe();
         loop {
-            changed.mark_unchanged();
+            // Made before the look, so that no change goes by in between.
+            let changed = self.signals.changed.notified();
             if let Some(result) = self.with(&mut done) {
                 return result;
             }
-            // The sender lives as long as `self`.
-            let _ = changed.changed().await;
+            changed.await;
         }
     }
 
@@ -345,6 +344,7 @@ impl<M: Role> Shared<M> {
                 drop(strong);
                 let idle = tokio::time::sleep(Duration::from_secs(1));
                 tokio::select! {
+                    biased;
                     () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
                         let Some(strong) = shared.upgrade() else { return };
                         strong.with(|inner| {

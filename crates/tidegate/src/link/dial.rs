@@ -3,7 +3,7 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Code, Violation,
+    Code, Random, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -46,11 +46,11 @@ impl Outcome {
 }
 
 /// Keeps a link to an endpoint until the socket stops, the endpoint refuses for good, or its stream has ended.
-pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u64) {
+pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u64, mut random: Random) {
     let runtime = shared.place.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
-        let end = keep_linked(&shared, &endpoint, &local, slot).await;
+        let end = keep_linked(&shared, &endpoint, &local, slot, &mut random).await;
         shared.with(|inner| {
             inner.places.dialing -= 1;
             inner.places.ended += usize::from(end.is_ok());
@@ -72,6 +72,7 @@ async fn keep_linked<M: Role>(
     endpoint: &Endpoint,
     local: &Local,
     slot: u64,
+    random: &mut Random,
 ) -> Result<(), Option<Refusal>> {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
@@ -108,20 +109,20 @@ async fn keep_linked<M: Role>(
             }
         }
         // The advice of a stranger is followed only so far.
-        let pause = jittered(wait).max(least.min(longest));
+        let pause = jittered(wait, random).max(least.min(longest));
         wait = (wait * 2).min(longest);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = shared.stop.cancelled() => return Err(None),
+            () = tokio::time::sleep(pause) => {}
         }
     }
     Err(None)
 }
 
 /// Up to 50 % more, at random, so that many connectors do not come at once.
-fn jittered(wait: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(0) % 1_024;
-    wait + wait * random / 2_048
+fn jittered(wait: Duration, random: &mut Random) -> Duration {
+    wait + random.at_most(wait / 2)
 }
 
 /// One attempt; `None` if the socket has stopped before there was a link.
@@ -203,7 +204,8 @@ pub(super) fn closed<M: Role>(
 
 async fn unless_stopped<M: Role, T>(shared: &Shared<M>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
-        result = work => Some(result),
+        biased;
         () = shared.stop.cancelled() => None,
+        result = work => Some(result),
     }
 }

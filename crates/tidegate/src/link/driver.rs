@@ -96,10 +96,14 @@ pub(super) async fn drive<M: Role>(
         shared,
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
-    let Driver { shared, mut stream, .. } = driver;
+    let Driver { shared, mut stream, news, .. } = driver;
     attached.done = true;
     let result = shared.with(|inner| {
         inner.forget(link);
+        // RD-3: what was written in the round that found the end may have been seen.
+        if news.written > 0 {
+            inner.machine.written(shared.now(), link, news.written);
+        }
         let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
         (inner.machine.lost(shared.now(), link, &reason), proven, ended)
     });
@@ -214,6 +218,10 @@ impl<M: Role> Driver<M> {
             let now = shared.now();
             inner.set_waker(link, cx.waker());
             let machine = &mut inner.machine;
+            // Before what was read after it: a Close takes back what is un-acked (RD-3).
+            if news.written > 0 {
+                machine.written(now, link, news.written);
+            }
             if news.read {
                 machine.heard(link);
                 loop {
@@ -229,9 +237,6 @@ impl<M: Role> Driver<M> {
             }
             if news.empty {
                 machine.found_empty(link);
-            }
-            if news.written > 0 {
-                machine.written(now, link, news.written);
             }
             if let Some(error) = &news.write_error {
                 machine.write_failed(now, link, &error.to_string());

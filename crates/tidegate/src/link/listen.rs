@@ -225,8 +225,9 @@ impl Port {
         let mut failed: u64 = 0;
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {

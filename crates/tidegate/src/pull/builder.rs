@@ -9,7 +9,7 @@ use super::{Pull, state::PullState};
 use crate::{
     blocking::block_on,
     error::BuildError,
-    setup::{Parts, Setup, common_settings, random_instance},
+    setup::{Parts, Setup, common_settings},
 };
 
 /// The settings of a [`Pull`]. Every bound has a default; each is checked by [`PullBuilder::build`].
@@ -85,10 +85,10 @@ impl PullBuilder {
             (settings.max_message, settings.heartbeat, settings.close_wait);
         let ack_delay = settings.ack_delay;
         let machine = Puller::new(settings)?;
-        let instance = random_instance()?;
+        let chance = self.setup.chance()?;
         let state = PullState::new(self.expect, self.keep, ack_delay);
         let role = Role::Puller;
-        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
         self.setup.start(parts, Pull::new).await
     }
 

@@ -70,6 +70,12 @@ impl Delivery {
         self.received.attempt()
     }
 
+    /// Names the link that it came over, as statistics and events do.
+    #[must_use]
+    pub fn link(&self) -> u64 {
+        self.received.link().as_u64()
+    }
+
     /// Processed.
     pub fn ack(mut self) {
         self.settle(&Verdict::Ack);

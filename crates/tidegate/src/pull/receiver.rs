@@ -308,6 +308,12 @@ impl Lent<'_> {
         });
     }
 
+    /// Names the link that it came over, as statistics and events do.
+    #[must_use]
+    pub fn link(&self) -> u64 {
+        self.receiver.lot.as_ref().map_or(0, |lot| lot.link().as_u64())
+    }
+
     /// Processed.
     #[inline]
     pub fn ack(mut self) {

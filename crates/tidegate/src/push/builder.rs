@@ -9,7 +9,7 @@ use super::{Push, state::PushState};
 use crate::{
     blocking::block_on,
     error::BuildError,
-    setup::{Parts, Setup, common_settings, random_instance, random_seed},
+    setup::{Parts, Setup, common_settings},
 };
 
 /// The settings of a [`Push`]. Every bound has a default; each is checked by [`PushBuilder::build`].
@@ -112,14 +112,15 @@ impl PushBuilder {
     /// # Cancel safety
     /// Cancelled: there is no socket, and what was bound is given up.
     pub async fn build(self) -> Result<Push, BuildError> {
-        let instance = random_instance()?;
+        let mut chance = self.setup.chance()?;
+        let instance = chance.instance;
         let (settings, linger) = (self.settings, self.setup.linger);
         let (max_message, heartbeat, close_wait) =
             (settings.max_message, settings.heartbeat, settings.close_wait);
-        let machine = Pusher::new(settings, instance, random_seed()?)?;
+        let machine = Pusher::new(settings, instance, chance.random.next_u64())?;
         let state = PushState::default();
         let role = Role::Pusher;
-        let parts = Parts { machine, state, role, instance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
         self.setup.start(parts, move |shared| Push::new(shared, instance, linger)).await
     }
 

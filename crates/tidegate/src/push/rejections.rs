@@ -65,6 +65,7 @@ impl Rejections {
             let done =
                 self.shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(()));
             tokio::select! {
+                biased;
                 () = arrived.notified() => {}
                 () = done => {}
             }

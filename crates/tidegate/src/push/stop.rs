@@ -105,7 +105,9 @@ fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
                 let _ = receipt.send(Err(ReceiptError::NotSent));
             }
         }
-        inner.state.receipts.clear(); // the others learn that nobody knows
+        // The others learn that nobody knows, in the order in which they were sent.
+        let mut unknown: Vec<_> = inner.state.receipts.drain().collect();
+        unknown.sort_unstable_by_key(|(number, _)| *number);
         leftover
     });
     shared.stop.cancel();

@@ -1,5 +1,6 @@
 //! What carries a link: anything that reads and writes octets in order. One file a kind.
 
+mod custom;
 mod failure;
 mod mem;
 mod split;
@@ -12,7 +13,8 @@ use std::{io, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::{failure::TlsFailure, split::Direct};
+pub use self::custom::{Connection, Transport, TransportFuture, TransportListener};
+pub(crate) use self::{custom::Custom, failure::TlsFailure, split::Direct};
 use crate::{endpoint::Address, tls::Tls};
 
 /// A connection, whatever carries it.
@@ -40,6 +42,7 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<
         Address::Tls { host, port } => tls::connect(host, *port, tls.ok_or_else(|| no_tls(None))?).await,
         #[cfg(not(feature = "tls"))]
         Address::Tls { .. } => Err(no_tls(tls)),
+        Address::Custom { transport, place } => transport.connect(place).await,
     }
 }
 
@@ -55,6 +58,7 @@ pub(crate) enum Listener {
     Mem(mem::Listener),
     #[cfg(feature = "tls")]
     Tls(tls::Listener),
+    Custom(Box<dyn TransportListener>),
 }
 
 impl Listener {
@@ -75,6 +79,10 @@ impl Listener {
             }
             #[cfg(not(feature = "tls"))]
             Address::Tls { .. } => return Err(no_tls(tls)),
+            Address::Custom { transport, place } => {
+                let (listener, address) = transport.bind(place).await?;
+                (Self::Custom(listener), address)
+            }
         })
     }
 
@@ -86,6 +94,7 @@ impl Listener {
             Self::Mem(listener) => listener.accept().await,
             #[cfg(feature = "tls")]
             Self::Tls(listener) => listener.accept().await,
+            Self::Custom(listener) => Ok(listener.accept().await?.into_parts()),
         }
     }
 }

@@ -1,0 +1,210 @@
+//! Transports of the application's own.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::{Hash, Hasher},
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{BoxStream, Stream};
+use crate::endpoint::Address;
+
+/// Something that a [`Transport`] takes its time for.
+pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// Carries links by other means than this library's own: through a tunnel or a proxy, over SSH or a serial line, in a
+/// simulator. Made known to a builder with `transport("scheme", …)`; then endpoints `scheme://address#pipeline` go
+/// over it. What the address looks like is the transport's business.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{io, sync::Arc};
+/// use tidegate::{Connection, Pull, Push, Transport, TransportFuture, TransportListener};
+/// use tokio::net::TcpStream;
+///
+/// /// Reaches every address by way of one gate.
+/// struct Gate { at: String }
+///
+/// impl Transport for Gate {
+///     fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection> {
+///         Box::pin(async move {
+///             let stream = TcpStream::connect(&self.at).await?;
+///             stream.set_nodelay(true)?;
+///             // Here a real one would ask the gate for `address`.
+///             Ok(Connection::new(stream, format!("{address} by way of {}", self.at)))
+///         })
+///     }
+///
+///     fn bind<'a>(&'a self, _: &'a str) -> TransportFuture<'a, Box<dyn TransportListener>> {
+///         Box::pin(async { Err(io::Error::new(io::ErrorKind::Unsupported, "a gate only connects")) })
+///     }
+/// }
+///
+/// let push = Push::builder().bind("tcp://127.0.0.1:0").build().await?;
+/// let at = push.local_endpoints()[0].to_string().replace("tcp://", "");
+/// let pull = Pull::builder().transport("gate", Arc::new(Gate { at })).connect("gate://far.away").build().await?;
+/// push.send("hello").await?;
+/// pull.recv().await?.expect("a delivery").ack();
+/// # Ok(()) }
+/// ```
+///
+/// A transport is one place of its own: sockets that are bound to the same address share a listener if they were given
+/// clones of the same `Arc`, and are strangers to each other if not.
+pub trait Transport: Send + Sync + 'static {
+    /// Connects once. The library waits for it as long as its handshake time-out says, drops the future then, and tries
+    /// again later.
+    ///
+    /// # Errors
+    /// Any: told as [`Event::ConnectFailed`](crate::Event::ConnectFailed).
+    fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection>;
+
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// Any: told as [`BuildError::Bind`](crate::BuildError::Bind).
+    fn bind<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Box<dyn TransportListener>>;
+}
+
+/// Listens at an address of a [`Transport`]. Dropped when the last socket that is bound there has stopped.
+pub trait TransportListener: Send {
+    /// The address that others connect to, with whatever `bind` was left to choose (a port of 0, for example).
+    fn address(&self) -> String;
+
+    /// The next connection. The future is dropped only when the listener is about to be, too.
+    ///
+    /// # Errors
+    /// Any: logged, and asked again after a moment.
+    fn accept(&mut self) -> TransportFuture<'_, Connection>;
+}
+
+/// A connection of a [`Transport`]: octets in order, both ways.
+pub struct Connection {
+    stream: BoxStream,
+    peer: String,
+}
+
+impl Connection {
+    /// `peer` is the other end's address, for people. Vectored writes are used if the stream has them; `poll_flush` is called
+    /// after each round of writes, and nothing waits for it.
+    pub fn new(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: impl Into<String>,
+    ) -> Self {
+        Self { stream: Box::new(Plain(stream)), peer: peer.into() }
+    }
+
+    pub(super) fn into_parts(self) -> (BoxStream, String) {
+        (self.stream, self.peer)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// A transport and its scheme. Two are the same if the transport is.
+#[derive(Clone)]
+pub(crate) struct Custom {
+    scheme: Arc<str>,
+    transport: Arc<dyn Transport>,
+}
+
+impl Custom {
+    pub(crate) fn new(scheme: String, transport: Arc<dyn Transport>) -> Self {
+        Self { scheme: scheme.into(), transport }
+    }
+
+    pub(crate) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Whether the scheme can be told from the library's own.
+    pub(crate) fn has_own_scheme(&self) -> bool {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-');
+        let own = !matches!(&*self.scheme, "tcp" | "tls" | "unix" | "mem");
+        own && !self.scheme.is_empty() && self.scheme.chars().all(fits)
+    }
+
+    pub(super) async fn connect(&self, place: &str) -> io::Result<(BoxStream, String)> {
+        Ok(self.transport.connect(place).await?.into_parts())
+    }
+
+    pub(super) async fn bind(&self, place: &str) -> io::Result<(Box<dyn TransportListener>, Address)> {
+        let listener = self.transport.bind(place).await?;
+        let address = Address::Custom { transport: self.clone(), place: listener.address() };
+        Ok((listener, address))
+    }
+
+    fn identity(&self) -> (&str, *const ()) {
+        (&self.scheme, Arc::as_ptr(&self.transport).cast())
+    }
+}
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Custom {}
+
+impl Hash for Custom {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.scheme)
+    }
+}
+
+/// A stream of somebody else's, which has no second writing end.
+struct Plain<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for Plain<S> {}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Plain<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

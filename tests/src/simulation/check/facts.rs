@@ -1,0 +1,93 @@
+//! The history of each message, put together from what all processes saw.
+
+use std::collections::BTreeMap;
+
+use tidegate::{Code, MessageId};
+
+use super::super::history::{Handed, History, Process, Tag, Verdict, What};
+
+/// A delivery, as the application had it.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    pub(super) handed: Handed,
+    pub(super) by: Process,
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// What is known of messages and links.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// By message, in the order of attempts, and then of time.
+    pub(super) deliveries: BTreeMap<MessageId, Vec<Delivery>>,
+    /// The ids of tags.
+    pub(super) ids: BTreeMap<Tag, MessageId>,
+    /// Names of connections, by process and its number of the link.
+    pub(super) connections: BTreeMap<(Process, u64), String>,
+    /// How the links of these connections ended, by process and connection.
+    pub(super) ends: BTreeMap<(Process, String), Option<Code>>,
+    /// Tags of one message under several ids, and the other way round.
+    pub(super) mistaken: Vec<String>,
+}
+
+impl Facts {
+    pub(super) fn new(history: &History) -> Self {
+        let mut facts = Self::default();
+        for entry in &history.entries {
+            let Some(who) = entry.who else { continue };
+            match &entry.what {
+                What::Handed(handed) => facts.handed(who, *handed),
+                What::Settled(handed, verdict, _) => facts.settled(who, handed, *verdict),
+                What::Connected(link, name) => {
+                    facts.connections.insert((who, *link), name.clone());
+                }
+                What::Disconnected(_, name, code, _) => {
+                    facts.ends.insert((who, name.clone()), *code);
+                }
+                What::Rejection(tag, id, _) => facts.name(*tag, *id),
+                _ => {}
+            }
+        }
+        for all in facts.deliveries.values_mut() {
+            all.sort_by_key(|delivery| delivery.handed.attempt); // stable: then by time
+        }
+        facts
+    }
+
+    fn name(&mut self, tag: Tag, id: MessageId) {
+        let known = *self.ids.entry(tag).or_insert(id);
+        if known != id {
+            self.mistaken.push(format!("{tag:?} has the ids {known} and {id}"));
+        }
+    }
+
+    fn handed(&mut self, by: Process, handed: Handed) {
+        self.name(handed.tag, handed.id);
+        let all = self.deliveries.entry(handed.id).or_default();
+        if let Some(other) = all.iter().find(|other| other.handed.tag != handed.tag) {
+            let (one, other) = (handed.tag, other.handed.tag);
+            self.mistaken.push(format!("{} is the id of {one:?} and of {other:?}", handed.id));
+        }
+        all.push(Delivery { handed, by, verdict: None });
+    }
+
+    fn settled(&mut self, by: Process, handed: &Handed, verdict: Verdict) {
+        let all = self.deliveries.entry(handed.id).or_default();
+        let open = |d: &&mut Delivery| d.by == by && d.handed == *handed && d.verdict.is_none();
+        if let Some(delivery) = all.iter_mut().find(open) {
+            delivery.verdict = Some(verdict);
+        }
+    }
+
+    /// What is known of a message by its tag.
+    pub(super) fn of(&self, tag: Tag) -> &[Delivery] {
+        self.ids.get(&tag).and_then(|id| self.deliveries.get(id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the pusher saw the link of a delivery end in another way than after everything was settled.
+    pub(super) fn was_lost(&self, delivery: &Delivery) -> bool {
+        let pusher = delivery.handed.tag.from;
+        let name = self.connections.get(&(delivery.by, delivery.handed.link));
+        let end = name.and_then(|name| self.ends.get(&(pusher, name.clone())));
+        end.is_some_and(|code| *code != Some(Code::Normal))
+    }
+}

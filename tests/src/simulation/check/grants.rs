@@ -1,0 +1,149 @@
+//! Watches a puller by what is on its wires: what it grants, what it settles, and when it asks for credit back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::{Code, Window};
+
+use super::{
+    super::{
+        history::{Ack, Frame, History, Item, Verdict, What, Wire},
+        scenario::{Puller, Scenario},
+    },
+    Faults,
+};
+
+/// Checks every puller of a history.
+pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults) {
+    for who in history.processes() {
+        let Some(index) = who.host.checked_sub(scenario.pushers.len()) else { continue };
+        let plan = &scenario.pullers[index];
+        let mut lines = BTreeMap::<Wire, Line>::new();
+        for entry in history.of(who) {
+            let wrong = &mut faults.of(who, entry.at);
+            match &entry.what {
+                What::Sent(wire, Frame::Ack(ack)) => {
+                    lines.entry(wire.clone()).or_default().ack(plan, ack, wrong);
+                    check_budget(plan, &lines, wrong);
+                }
+                What::Sent(wire, Frame::Deliver(..) | Frame::Skip(..) | Frame::End) => {
+                    wrong("FR-5", format!("a puller sends what only a pusher may, on {}", wire.name));
+                }
+                What::Sent(wire, Frame::Close(code)) => {
+                    let line = lines.entry(wire.clone()).or_default();
+                    line.close(*code, wrong);
+                }
+                What::Read(wire, Frame::Deliver(first, items)) => {
+                    lines.entry(wire.clone()).or_default().deliver(*first, items);
+                }
+                What::Read(wire, Frame::Skip(next_id, octets)) => {
+                    lines.entry(wire.clone()).or_default().skip(*next_id, *octets);
+                }
+                What::Read(wire, Frame::Close(_)) => {
+                    lines.entry(wire.clone()).or_default().peer_closed = true;
+                }
+                What::Dropped(wire) => drop(lines.remove(wire)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// CR-9: what all links were granted and have not used is within the budget, but for one message each (CR-6).
+fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, Line>, wrong: &mut dyn FnMut(&str, String)) {
+    let links = lines.len() as u64;
+    let unused: u64 = lines.values().map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
+    let most = plan.budget.0 + links;
+    if unused > most {
+        wrong("CR-9", format!("{unused} messages are granted and not used, but the budget allows {most}"));
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    sizes: BTreeMap<u64, u64>,
+    unsettled: BTreeSet<u64>,
+    next_id: u64,
+    octets: u64,
+    /// Settled and skipped.
+    done: u64,
+    done_octets: u64,
+    limits: (u64, u64),
+    /// Asked for credit, and not answered.
+    recalling: bool,
+    leaving: bool,
+    peer_closed: bool,
+}
+
+impl Line {
+    fn deliver(&mut self, first: u64, items: &[Item]) {
+        for (id, item) in (first..).zip(items) {
+            self.sizes.insert(id, item.size);
+            self.unsettled.insert(id);
+            self.next_id = id + 1;
+            self.octets += item.size;
+        }
+    }
+
+    fn skip(&mut self, next_id: u64, octets: u64) {
+        self.done += next_id.saturating_sub(self.next_id);
+        self.next_id = self.next_id.max(next_id);
+        self.done_octets += octets;
+        self.octets += octets;
+        self.recalling = false;
+    }
+
+    fn ack(&mut self, plan: &Puller, ack: &Ack, wrong: &mut dyn FnMut(&str, String)) {
+        for range in &ack.outcomes {
+            for id in range.first..range.first + range.count {
+                if !self.unsettled.remove(&id) {
+                    wrong("OC-1", format!("delivery {id} gets a second outcome, or was never sent"));
+                }
+                self.done += 1;
+                self.done_octets += self.sizes.get(&id).copied().unwrap_or_default();
+            }
+            // OC-8 lets an application give back what it has; what nobody has begun goes back only after a Skip.
+            if range.verdict == Verdict::Release && self.recalling && plan.bad[3] == 0 {
+                wrong("RC-4", "deliveries are released before the Skip".to_owned());
+            }
+        }
+        let (limits, before) = ((ack.message_limit, ack.byte_limit), self.limits);
+        if limits.0 < before.0 || limits.1 < before.1 {
+            wrong("CR-1", format!("limits go back from {before:?} to {limits:?}"));
+        }
+        if self.recalling && limits != before {
+            wrong("RC-2", format!("limits rise from {before:?} to {limits:?} before the Skip"));
+        }
+        if self.recalling && (ack.recall || ack.leaving) {
+            wrong("RC-2", "a second recall before the Skip".to_owned());
+        }
+        self.check_window(plan, limits, wrong);
+        self.limits = (limits.0.max(before.0), limits.1.max(before.1));
+        self.recalling |= ack.recall || ack.leaving;
+        self.leaving |= ack.leaving;
+    }
+
+    /// CR-5; CR-6 lets one message more than has come.
+    fn check_window(&self, plan: &Puller, limits: (u64, u64), wrong: &mut dyn FnMut(&str, String)) {
+        let (window, window_octets) = match plan.window {
+            Window::Fixed { messages, bytes } => {
+                (messages.min(plan.budget.0), bytes.min(plan.budget.1).max(1))
+            }
+            _ => plan.budget,
+        };
+        let most = (self.done + window).max(self.next_id + 1).max(self.limits.0);
+        let most_octets = (self.done_octets + window_octets).max(self.octets + 1).max(self.limits.1);
+        if limits.0 > most || limits.1 > most_octets {
+            let most = (most, most_octets);
+            wrong("CR-5", format!("limits are {limits:?}, but settled, skipped and window make {most:?}"));
+        }
+    }
+
+    /// ST-1: who has left with NORMAL owes nothing.
+    fn close(&self, code: i32, wrong: &mut dyn FnMut(&str, String)) {
+        // An answer to Close has that code too.
+        let first = !self.peer_closed && code == Code::Normal as i32;
+        if self.leaving && first && !self.unsettled.is_empty() {
+            wrong("ST-1", format!("leaves with {} deliveries un-acked", self.unsettled.len()));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What must hold, whatever happens: one file for each. They see what was written down, and of the scenario only the settings.
+
+mod account;
+mod bounds;
+mod facts;
+mod grants;
+mod outcomes;
+mod peace;
+mod redelivery;
+
+use std::time::Duration;
+
+use self::facts::Facts;
+use super::{history::Process, scenario::Scenario, world::Played};
+
+/// What did not hold.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, rule: &str, text: impl Into<String>) {
+        self.0.push(format!("{rule}: {}", text.into()));
+    }
+
+    /// Takes what one process did wrong at a time.
+    fn of(&mut self, who: Process, at: Duration) -> impl FnMut(&str, String) {
+        move |rule, text| {
+            self.0.push(format!("{rule}: host {}, life {}, at {at:?}: {text}", who.host, who.life));
+        }
+    }
+}
+
+/// Everything that did not hold, with the rule of SPEC.md that it breaks, or the invariant.
+#[must_use]
+pub fn check(scenario: &Scenario, played: &Played) -> Vec<String> {
+    let mut faults = Faults::default();
+    let facts = Facts::new(&played.history);
+    account::check(scenario, &played.history, &mut faults);
+    grants::check(scenario, &played.history, &mut faults);
+    outcomes::check(scenario, &played.history, &facts, &mut faults);
+    redelivery::check(&played.history, &facts, &mut faults);
+    bounds::check(scenario, &played.history, &mut faults);
+    peace::check(scenario, played, &facts, &mut faults);
+    faults.0
+}

@@ -1,0 +1,160 @@
+//! Every message gets exactly one final outcome at its pusher, none is lost, and the outcome is what the last application that had
+//! it said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{
+        history::{Ending, History, Outcome, Process, Tag, Verdict, What},
+        scenario::Scenario,
+    },
+    Faults,
+    account::is_pusher,
+    facts::{Delivery, Facts},
+};
+
+#[derive(Default)]
+struct Told {
+    offered: BTreeSet<Tag>,
+    accepted: BTreeSet<Tag>,
+    not_taken: BTreeSet<Tag>,
+    receipts: BTreeMap<Tag, Outcome>,
+    tracked: BTreeSet<Tag>,
+    rejected: BTreeMap<Tag, u32>,
+    unsent: BTreeSet<Tag>,
+    unacked: BTreeSet<Tag>,
+    stopped: bool,
+    killed: bool,
+}
+
+/// Checks the messages of every pusher.
+pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, faults: &mut Faults) {
+    for text in &facts.mistaken {
+        faults.add("DL-2", text);
+    }
+    let mut all_offered = BTreeSet::new();
+    for who in history.processes().into_iter().filter(|who| is_pusher(scenario, *who)) {
+        let told = gather(history, who, faults);
+        judge(scenario, who, &told, facts, faults);
+        for tag in &told.not_taken {
+            if !facts.of(*tag).is_empty() {
+                faults.add("send", format!("{tag:?} was not taken, but delivered"));
+            }
+        }
+        all_offered.extend(told.offered);
+    }
+    for deliveries in facts.deliveries.values() {
+        let tag = deliveries[0].handed.tag;
+        if !all_offered.contains(&tag) {
+            faults.add("invented", format!("{tag:?} was never sent"));
+        }
+    }
+}
+
+fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
+    let mut told = Told::default();
+    for entry in history.of(who) {
+        match &entry.what {
+            What::Offered(tag, _) => _ = told.offered.insert(*tag),
+            What::Accepted(tag, number) => {
+                told.accepted.insert(*tag);
+                if number.is_some() {
+                    told.tracked.insert(*tag);
+                }
+            }
+            What::NotTaken(tag) => _ = told.not_taken.insert(*tag),
+            What::Receipt(tag, outcome) => {
+                if let Some(other) = told.receipts.insert(*tag, outcome.clone()) {
+                    faults.add("outcome", format!("{tag:?} is {outcome:?}, and was {other:?}"));
+                }
+            }
+            What::Rejection(tag, _, attempts) => {
+                if told.rejected.insert(*tag, *attempts).is_some() {
+                    faults.add("OC-9", format!("{tag:?} is reported twice"));
+                }
+            }
+            What::Stopped(ending, stats, unsent, unacked) => {
+                told.stopped = true;
+                told.unsent.extend(unsent.iter().map(|(tag, _)| *tag));
+                told.unacked.extend(unacked.iter().map(|(tag, _)| *tag));
+                let left = (unsent.len() + unacked.len()) as u64;
+                let held = stats.in_flight + stats.queued;
+                let sum = stats.acked + stats.rejected + left;
+                if stats.accepted != sum || held != left {
+                    faults.add("conservation", format!("{who:?} at {ending:?}: {left} left, {stats:?}"));
+                }
+                let accepted = told.accepted.len() as u64;
+                // Sends that were under way at an abort may be written down after it.
+                if *ending != Ending::Abort && stats.accepted != accepted {
+                    faults.add("conservation", format!("{who:?} took {accepted}, but counts {stats:?}"));
+                }
+                if stats.rejected < told.rejected.len() as u64 {
+                    faults.add("OC-9", format!("{who:?} told of {} rejected", told.rejected.len()));
+                }
+            }
+            What::Killed => told.killed = true,
+            _ => {}
+        }
+    }
+    told
+}
+
+fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: &mut Faults) {
+    let limit = scenario.pushers[who.host].max_attempts;
+    for tag in &told.accepted {
+        let deliveries = facts.of(*tag);
+        let last = deliveries.last();
+        let left = told.unsent.contains(tag) || told.unacked.contains(tag);
+        if let Some(attempts) = told.rejected.get(tag) {
+            if left {
+                faults.add("outcome", format!("{tag:?} is rejected, and was given back"));
+            }
+            judge_rejected(*tag, *attempts, limit, deliveries, faults);
+        } else if told.stopped && !left && last.and_then(|d| d.verdict) != Some(Verdict::Ack) {
+            faults.add(
+                "lost",
+                format!("{tag:?} counts as acked, but this is what became of it: {deliveries:?}"),
+            );
+        }
+        if told.unsent.contains(tag) {
+            let failed = |d: &Delivery| matches!(d.verdict, Some(Verdict::Nack | Verdict::Release));
+            if !deliveries.iter().all(failed) {
+                faults.add("ST-8", format!("{tag:?} is called certainly not processed: {deliveries:?}"));
+            }
+        }
+        judge_receipt(*tag, told, deliveries, faults);
+    }
+}
+
+/// OC-9, OC-11.
+fn judge_rejected(tag: Tag, attempts: u32, limit: Option<u32>, deliveries: &[Delivery], faults: &mut Faults) {
+    let nacks = deliveries.iter().filter(|d| d.verdict == Some(Verdict::Nack)).count();
+    let right = match deliveries.last() {
+        Some(last) if last.handed.attempt != attempts => false,
+        Some(last) if last.verdict == Some(Verdict::Reject) => true,
+        Some(last) if last.verdict == Some(Verdict::Nack) => limit.is_some_and(|most| nacks >= most as usize),
+        _ => false,
+    };
+    if !right {
+        faults.add("OC-11", format!("{tag:?} is rejected after {attempts} attempts: {deliveries:?}"));
+    }
+}
+
+fn judge_receipt(tag: Tag, told: &Told, deliveries: &[Delivery], faults: &mut Faults) {
+    let last = deliveries.last().and_then(|d| d.verdict);
+    let wrong = match told.receipts.get(&tag) {
+        None => told.tracked.contains(&tag) && told.stopped && !told.killed,
+        Some(Outcome::Acked) => {
+            last != Some(Verdict::Ack) || told.rejected.contains_key(&tag) || told.unacked.contains(&tag)
+        }
+        Some(Outcome::Rejected(attempts)) => {
+            told.stopped && !told.killed && told.rejected.get(&tag) != Some(attempts)
+        }
+        Some(Outcome::NotSent) => told.stopped && !told.unsent.contains(&tag),
+        Some(Outcome::Unknown) => told.stopped && !told.unacked.contains(&tag),
+    };
+    if wrong {
+        let receipt = told.receipts.get(&tag);
+        faults.add("outcome", format!("{tag:?} has the receipt {receipt:?}: {deliveries:?}"));
+    }
+}

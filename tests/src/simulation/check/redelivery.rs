@@ -1,0 +1,75 @@
+//! A message is delivered again only when the delivery before was un-acked on a link that was lost, or nacked, or released:
+//! with a higher attempt, with the same one if it was released, and always with its id.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::history::{Frame, History, Item, Process, Verdict, What},
+    Faults,
+    facts::{Delivery, Facts},
+};
+
+/// Checks every message, and the order on every link.
+pub(super) fn check(history: &History, facts: &Facts, faults: &mut Faults) {
+    for all in facts.deliveries.values() {
+        check_message(all, facts, faults);
+    }
+    for who in history.processes() {
+        check_order(history, who, facts, faults);
+    }
+}
+
+fn check_message(all: &[Delivery], facts: &Facts, faults: &mut Faults) {
+    if all[0].handed.attempt == 0 {
+        faults.add("DL-3", format!("attempt 0: {:?}", all[0]));
+    }
+    for pair in all.windows(2) {
+        let [one, next] = pair else { continue };
+        if one.handed.attempt == next.handed.attempt {
+            if one.verdict != Some(Verdict::Release) {
+                faults
+                    .add("OC-8", format!("the same attempt twice, without a release: {one:?} and {next:?}"));
+            }
+            continue;
+        }
+        // The one that the pusher knew of last.
+        let nacked = one.verdict == Some(Verdict::Nack);
+        if !nacked && !facts.was_lost(one) {
+            faults.add("RD-3", format!("delivered again without a reason: {one:?}, then {next:?}"));
+        }
+    }
+}
+
+/// DL-7: what an application gets of a link is what was on the wire, in the order of ids; RD-5: and nothing after its loss.
+fn check_order(history: &History, who: Process, facts: &Facts, faults: &mut Faults) {
+    let mut waiting = BTreeMap::<String, Vec<Item>>::new();
+    let mut gone = BTreeSet::new();
+    for entry in history.of(who) {
+        let wrong = &mut faults.of(who, entry.at);
+        match &entry.what {
+            What::Read(wire, Frame::Deliver(_, items)) => {
+                waiting.entry(wire.name.to_string()).or_default().extend(items);
+            }
+            What::Dropped(wire) => {
+                gone.insert(wire.name.to_string());
+            }
+            What::Handed(handed) => {
+                let Some(name) = facts.connections.get(&(who, handed.link)) else {
+                    wrong("DL-7", format!("{handed:?} came over no link"));
+                    continue;
+                };
+                if gone.contains(name) {
+                    wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
+                }
+                let line = waiting.entry(name.clone()).or_default();
+                let is_it = |item: &Item| (item.number, item.attempt) == (handed.id.number, handed.attempt);
+                match line.iter().position(is_it) {
+                    // Those before it were released, or are handed out out of order: then they will not be found.
+                    Some(index) => drop(line.drain(..=index)),
+                    None => wrong("DL-7", format!("{handed:?} is not what came, or not in order")),
+                }
+            }
+            _ => {}
+        }
+    }
+}

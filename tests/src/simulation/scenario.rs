@@ -1,0 +1,335 @@
+//! What is to happen, drawn from a seed.
+
+use std::time::Duration;
+
+use tidegate::Window;
+
+use super::{draw::Draw, history::Ending, transport::Break};
+
+/// The largest message that any socket takes.
+pub const MAX_MESSAGE: usize = 60_000;
+
+/// Whether this host connects to those of the other role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialing {
+    /// Pullers connect, pushers are bound.
+    Pullers,
+    /// Pushers connect, pullers are bound.
+    Pushers,
+    /// Each pair as its numbers say; all are bound.
+    Mixed,
+}
+
+/// A pusher: its settings, and what its application does.
+#[derive(Clone, Debug)]
+pub struct Pusher {
+    /// Messages of each life.
+    pub messages: usize,
+    /// Their payloads, in octets.
+    pub sizes: (u64, u64),
+    /// How many of 100 are tracked.
+    pub tracked: u64,
+    /// How many of 100 sends are given up when they take longer than a moment.
+    pub hasty: u64,
+    /// Tasks that send.
+    pub senders: usize,
+    /// The longest pause between two sends.
+    pub pause: Duration,
+    /// How the lives before the last end.
+    pub ending: Ending,
+    /// Settings of the same names.
+    pub high_water_mark: usize,
+    /// Settings of the same names.
+    pub high_water_mark_bytes: usize,
+    /// Settings of the same names.
+    pub max_held: (usize, u64),
+    /// Settings of the same names.
+    pub max_in_flight: (usize, u64),
+    /// Settings of the same names.
+    pub max_unwritten: usize,
+    /// Settings of the same names.
+    pub max_attempts: Option<u32>,
+    /// Settings of the same names.
+    pub retry: (Duration, Duration),
+    /// Settings of the same names.
+    pub max_nack_delay: Duration,
+}
+
+/// How an application takes its deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// One by one.
+    Recv,
+    /// In batches, settled in one go.
+    Many,
+    /// Lent.
+    Lent,
+    /// By asking again and again.
+    Poll,
+}
+
+/// A puller: its settings, and what its application does.
+#[derive(Clone, Debug)]
+pub struct Puller {
+    /// The setting.
+    pub window: Window,
+    /// The setting.
+    pub budget: (u64, u64),
+    /// The setting.
+    pub read_ahead: u64,
+    /// The setting.
+    pub ack_delay: Duration,
+    /// Tasks that do jobs.
+    pub workers: usize,
+    /// How they take them.
+    pub taking: Taking,
+    /// The longest job.
+    pub job: Duration,
+    /// Of 100: nack, nack with a delay, reject, release, drop. The others are acked.
+    pub bad: [u64; 5],
+    /// Of 100 jobs, so many hang until the end of the faults.
+    pub hanging: u64,
+    /// When it leaves and comes back, if it does.
+    pub leaving: Option<Duration>,
+    /// How long it waits for its jobs then.
+    pub linger: Duration,
+}
+
+/// What is tampered with.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// What the first host sends to the second is lost.
+    CutOneWay(usize, usize),
+    /// Both ways.
+    Cut(usize, usize),
+    /// The end of either.
+    Heal(usize, usize),
+    /// Nothing arrives, and nothing is lost.
+    Hold(usize, usize),
+    /// All of it arrives.
+    Release(usize, usize),
+    /// From now on a way takes so long.
+    Latency(usize, usize, Duration),
+    /// Streams between two hosts break.
+    Break(usize, usize, Break, usize),
+    /// The streams of a host stand still.
+    Stall(usize),
+    /// They go on.
+    Resume(usize),
+    /// The process is killed; its system closes its connections.
+    Kill(usize),
+    /// The machine loses its power: nobody is told.
+    PowerOff(usize),
+    /// It starts again.
+    Start(usize),
+}
+
+/// Everything that is not left to the system under test.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What all of it was drawn from.
+    pub seed: u64,
+    /// Nothing is tampered with, and nobody goes away: nothing may break.
+    pub calm: bool,
+    /// The step of the simulation.
+    pub tick: Duration,
+    /// The shortest and the longest way from host to host.
+    pub latency: (Duration, Duration),
+    /// Segments on their way on one connection.
+    pub segments: usize,
+    /// Who connects.
+    pub dialing: Dialing,
+    /// Hosts 0 ….
+    pub pushers: Vec<Pusher>,
+    /// The hosts after those.
+    pub pullers: Vec<Puller>,
+    /// Life signs, of every socket.
+    pub heartbeat: Duration,
+    /// Of every socket.
+    pub handshake_timeout: Duration,
+    /// Of every socket.
+    pub close_wait: Duration,
+    /// Of every socket.
+    pub reconnect: (Duration, Duration),
+    /// Of every pusher.
+    pub write_stall: Duration,
+    /// What is tampered with, and when; in order.
+    pub faults: Vec<(Duration, Fault)>,
+    /// From then on nothing is.
+    pub healed_at: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut draw = Draw::new(seed, 0);
+        let draw = &mut draw;
+        let calm = draw.chance(15);
+        // All at once, and faults soon; or as long as the faults last.
+        let healed_at = if draw.chance(30) { draw.millis(100, 800) } else { draw.millis(400, 2_500) };
+        let pushers: Vec<_> =
+            (0..draw.one(&[1, 1, 2, 2, 3])).map(|_| pusher(draw, calm, healed_at)).collect();
+        let pullers: Vec<_> = (0..draw.one(&[1, 2, 2, 3, 4])).map(|_| puller(draw, calm)).collect();
+        let hosts = pushers.len() + pullers.len();
+        let faults = if calm { Vec::new() } else { faults(draw, pushers.len(), hosts, healed_at) };
+        let longest = draw.one(&[2, 5, 10, 30]);
+        let first = draw.millis(10, 50);
+        Self {
+            seed,
+            calm,
+            tick: Duration::from_millis(draw.one(&[2, 5, 5, 10])),
+            latency: (Duration::from_millis(1), Duration::from_millis(longest)),
+            segments: draw.one(&[64, 64, 256, 1_024]),
+            dialing: draw.one(&[Dialing::Pullers, Dialing::Pushers, Dialing::Mixed]),
+            pushers,
+            pullers,
+            heartbeat: draw.millis(150, 500),
+            handshake_timeout: draw.millis(300, 800),
+            close_wait: draw.millis(100, 400),
+            reconnect: (first, draw.millis(50, 400)),
+            write_stall: draw.millis(50, 600),
+            faults,
+            healed_at,
+        }
+    }
+
+    /// How many hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.pushers.len() + self.pullers.len()
+    }
+
+    /// The hosts that this one connects to.
+    #[must_use]
+    pub fn dials(&self, host: usize) -> Vec<usize> {
+        let pushes = host < self.pushers.len();
+        let others = if pushes { self.pushers.len()..self.hosts() } else { 0..self.pushers.len() };
+        let is_connector = |other: &usize| match self.dialing {
+            Dialing::Pullers => !pushes,
+            Dialing::Pushers => pushes,
+            Dialing::Mixed => ((host + other) % 2 == 0) == pushes,
+        };
+        others.filter(is_connector).collect()
+    }
+
+    /// Whether somebody connects to it.
+    #[must_use]
+    pub fn is_bound(&self, host: usize) -> bool {
+        (0..self.hosts()).any(|other| self.dials(other).contains(&host))
+    }
+}
+
+fn pusher(draw: &mut Draw, calm: bool, healed_at: Duration) -> Pusher {
+    let large = draw.chance(15);
+    let messages = draw.between(3, if large { 12 } else { 40 });
+    let spread = healed_at * 2 / messages as u32;
+    Pusher {
+        messages: messages as usize,
+        sizes: if large { (12, 50_000) } else { (12, draw.one(&[12, 100, 600])) },
+        tracked: draw.one(&[0, 20, 50, 100]),
+        hasty: draw.one(&[0, 0, 10, 30]),
+        senders: draw.one(&[1, 1, 2, 3]),
+        pause: draw.one(&[Duration::ZERO, spread / 4, spread, spread]),
+        ending: if calm { Ending::Finish } else { draw.one(&[Ending::Finish, Ending::Drain, Ending::Abort]) },
+        high_water_mark: draw.one(&[0, 1, 3, 20, 1_000]),
+        high_water_mark_bytes: draw.one(&[1, 1_000, 64 << 20, 64 << 20]),
+        max_held: draw.one(&[(1, 1 << 20), (10, 1 << 20), (1_000_000, 500), (1_000_000, 256 << 20)]),
+        max_in_flight: draw.one(&[(1, 64 << 20), (5, 64 << 20), (100_000, 300), (100_000, 64 << 20)]),
+        max_unwritten: draw.one(&[1, 1_000, 1 << 20, 1 << 20]),
+        max_attempts: draw.one(&[None, None, Some(1), Some(2), Some(4)]),
+        retry: (draw.millis(5, 60), draw.millis(60, 400)),
+        max_nack_delay: draw.millis(10, 500),
+    }
+}
+
+fn puller(draw: &mut Draw, calm: bool) -> Puller {
+    let taking = draw.one(&[Taking::Recv, Taking::Recv, Taking::Many, Taking::Lent, Taking::Poll]);
+    // CR-7: without a window there is credit only for who waits.
+    let messages = draw.one(&[if taking == Taking::Poll { 1 } else { 0 }, 1, 2, 5, 100]);
+    let window = match draw.below(4) {
+        0 => Window::Auto,
+        1 => Window::fixed(messages, draw.one(&[1, 200, 5_000])),
+        _ => Window::messages(messages),
+    };
+    let bad = match draw.below(3) {
+        0 => [0; 5],
+        1 => [draw.between(0, 20), draw.between(0, 20), draw.between(0, 5), draw.between(0, 20), 5],
+        _ => [draw.between(0, 50), 0, 0, 0, 0],
+    };
+    Puller {
+        window,
+        budget: draw.one(&[(1, 1 << 20), (4, 1 << 20), (100_000, 1_000), (100_000, 64 << 20)]),
+        read_ahead: draw.one(&[1, 1_000, 256 << 10, 256 << 10]),
+        ack_delay: Duration::from_millis(draw.one(&[0, 1, 1, 20])),
+        workers: draw.one(&[1, 1, 2, 4]),
+        taking,
+        job: Duration::from_millis(draw.one(&[0, 1, 5, 25])),
+        bad,
+        hanging: if calm { 0 } else { draw.one(&[0, 0, 0, 3]) },
+        leaving: (!calm && draw.chance(30)).then(|| draw.millis(100, 2_000)),
+        linger: draw.one(&[Duration::ZERO, Duration::from_millis(300), Duration::from_secs(5)]),
+    }
+}
+
+/// No two faults of one pair of hosts, or of one host, at the same time; all are over in time.
+fn faults(draw: &mut Draw, pushers: usize, hosts: usize, healed_at: Duration) -> Vec<(Duration, Fault)> {
+    let mut faults = Vec::new();
+    let end = healed_at.as_millis() as u64;
+    for push in 0..pushers {
+        for pull in pushers..hosts {
+            let mut at = draw.between(0, end / 2);
+            for _ in 0..draw.below(4) {
+                let (one, other) = if draw.chance(50) { (push, pull) } else { (pull, push) };
+                let until = (at + draw.between(1, end / 2)).min(end);
+                let (begin, over) = (Duration::from_millis(at), Duration::from_millis(until));
+                match draw.below(7) {
+                    0 => {
+                        faults.push((begin, Fault::CutOneWay(one, other)));
+                        faults.push((over, Fault::Heal(one, other)));
+                    }
+                    1 => {
+                        faults.push((begin, Fault::Cut(one, other)));
+                        faults.push((over, Fault::Heal(one, other)));
+                    }
+                    2 => {
+                        faults.push((begin, Fault::Hold(one, other)));
+                        faults.push((over, Fault::Release(one, other)));
+                    }
+                    3 => faults.push((begin, Fault::Latency(one, other, draw.millis(1, 200)))),
+                    _ => {
+                        let how = draw.one(&[Break::Reset, Break::Writing, Break::Silence, Break::Reading]);
+                        let octets = draw.one(&[0, 1, 10, 100, 1_000, 10_000]);
+                        let octets = draw.below(octets + 1);
+                        faults.push((begin, Fault::Break(one, other, how, octets)));
+                    }
+                }
+                at = until + 1;
+                if at >= end {
+                    break;
+                }
+            }
+        }
+    }
+    for host in 0..hosts {
+        let mut at = draw.between(0, end / 2);
+        for _ in 0..draw.one(&[0, 0, 1, 1, 2]) {
+            let until = (at + draw.between(1, end / 2)).min(end);
+            let (begin, over) = (Duration::from_millis(at), Duration::from_millis(until));
+            let (first, second) = match draw.below(3) {
+                0 => (Fault::Kill(host), Fault::Start(host)),
+                1 => (Fault::PowerOff(host), Fault::Start(host)),
+                _ => (Fault::Stall(host), Fault::Resume(host)),
+            };
+            faults.push((begin, first));
+            faults.push((over, second));
+            at = until + 1;
+            if at >= end {
+                break;
+            }
+        }
+    }
+    // Stable: what was drawn first comes first.
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}

@@ -1,0 +1,117 @@
+//! Reads along on a connection, with nothing of the library but the generated code for the frames: what a rule says about the wire is
+//! checked against what was on it.
+
+use prost::Message as _;
+use tidegate_proto::{
+    InstanceId,
+    wire::v1::{self, frame::Body},
+};
+
+use super::history::{Ack, Frame, Item, Pen, Range, Verdict, What, Wire};
+
+const PREFACE: usize = 8;
+
+/// Cuts one direction into frames.
+#[derive(Default)]
+struct Cutter {
+    octets: Vec<u8>,
+    preface: bool,
+}
+
+impl Cutter {
+    fn feed(&mut self, octets: &[u8]) -> Vec<Frame> {
+        self.octets.extend_from_slice(octets);
+        let mut frames = Vec::new();
+        let mut at = 0;
+        if !self.preface && self.octets.len() >= PREFACE {
+            self.preface = true;
+            at = PREFACE;
+        }
+        while self.preface
+            && let Some(head) = self.octets.get(at..at + 4)
+        {
+            let length = u32::from_be_bytes(head.try_into().unwrap()) as usize;
+            let Some(body) = self.octets.get(at + 4..at + 4 + length) else { break };
+            frames.push(frame(body));
+            at += 4 + length;
+        }
+        self.octets.drain(..at);
+        frames
+    }
+}
+
+fn frame(octets: &[u8]) -> Frame {
+    let frame = v1::Frame::decode(octets).expect("a frame that cannot be read");
+    match frame.body.expect("a frame without a body") {
+        Body::Hello(hello) => {
+            let instance = InstanceId(hello.instance[..].try_into().expect("HS-8"));
+            Frame::Hello(instance, hello.slot, hello.generation)
+        }
+        Body::Deliver(deliver) => {
+            let mut next = deliver.first_number;
+            let items = deliver.messages.iter().map(|message| {
+                let number = next.checked_add_signed(message.gap).expect("DL-2");
+                next = number + 1;
+                let headers: usize = message.headers.iter().map(|h| h.name.len() + h.value.len()).sum();
+                let size = (message.payload.len() + headers) as u64;
+                Item { number, attempt: message.attempt.max(1), size }
+            });
+            Frame::Deliver(deliver.first_id, items.collect())
+        }
+        Body::Ack(ack) => {
+            let outcomes = ack.outcomes.iter().map(range).collect();
+            let v1::Ack { message_limit, byte_limit, recall, leaving, .. } = ack;
+            Frame::Ack(Ack { outcomes, message_limit, byte_limit, recall, leaving })
+        }
+        Body::Skip(skip) => Frame::Skip(skip.next_id, skip.bytes),
+        Body::End(_) => Frame::End,
+        Body::Close(close) => Frame::Close(close.code),
+        Body::Working(_) | Body::Ping(_) | Body::Pong(_) => Frame::Sign,
+    }
+}
+
+fn range(outcome: &v1::Outcome) -> Range {
+    let verdict = match outcome.verdict() {
+        v1::Verdict::Ack => Verdict::Ack,
+        v1::Verdict::Nack => Verdict::Nack,
+        v1::Verdict::Reject => Verdict::Reject,
+        v1::Verdict::Release => Verdict::Release,
+        v1::Verdict::Unspecified => panic!("OC-10"),
+    };
+    Range { first: outcome.first, count: outcome.count, verdict, delay_ms: outcome.delay_ms }
+}
+
+/// Both directions at one end.
+pub(super) struct Tap {
+    pen: Pen,
+    wire: Wire,
+    sent: Cutter,
+    read: Cutter,
+}
+
+impl Tap {
+    pub(super) fn new(pen: Pen, wire: Wire) -> Self {
+        Self { pen, wire, sent: Cutter::default(), read: Cutter::default() }
+    }
+
+    pub(super) fn sent(&mut self, octets: &[u8]) {
+        for frame in self.sent.feed(octets) {
+            self.pen.write(What::Sent(self.wire.clone(), frame));
+        }
+    }
+
+    pub(super) fn read(&mut self, octets: &[u8]) {
+        for frame in self.read.feed(octets) {
+            self.pen.write(What::Read(self.wire.clone(), frame));
+        }
+    }
+
+    /// The name of this end.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.wire.name, self.wire.connector)
+    }
+
+    pub(super) fn dropped(&self) {
+        self.pen.write(What::Dropped(self.wire.clone()));
+    }
+}

@@ -1,0 +1,234 @@
+//! Plays a scenario: the clock, the network and the faults.
+
+use std::{
+    cell::RefCell,
+    panic,
+    sync::{Arc, Once},
+    time::{Duration, SystemTime},
+};
+
+use turmoil::Sim;
+
+use super::{
+    history::{History, Process, What},
+    puller, pusher,
+    scenario::{Fault, Scenario},
+    stage::Stage,
+    transport::Network,
+};
+
+/// How long everything may take to come to rest when the faults are over: hundreds of the longest waits.
+const REST: Duration = Duration::from_secs(120);
+/// How long a process that ended by itself stays away.
+const AWAY: Duration = Duration::from_millis(50);
+
+/// What came of a scenario.
+pub struct Played {
+    /// What happened.
+    pub history: History,
+    /// Whether every pusher has finished, and every puller could leave.
+    pub at_rest: bool,
+    /// Panics of any task: a runtime keeps those to itself.
+    pub panics: Vec<String>,
+}
+
+thread_local! {
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// From now on the panics of this thread are noted.
+fn watch_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+            before(info);
+        }));
+    });
+    PANICS.take();
+}
+
+/// Plays it to its end.
+///
+/// # Panics
+/// When a process does.
+#[must_use]
+pub fn play(scenario: &Scenario) -> Played {
+    watch_panics();
+    let mut builder = turmoil::Builder::new();
+    builder
+        .tick_duration(scenario.tick)
+        .min_message_latency(scenario.latency.0)
+        .max_message_latency(scenario.latency.1)
+        .simulation_duration(Duration::from_secs(100_000))
+        .epoch(SystemTime::UNIX_EPOCH)
+        .tcp_capacity(scenario.segments)
+        .rng_seed(scenario.seed)
+        .enable_random_order();
+    let stage = Stage::new(scenario.clone());
+    let mut sim = builder.build();
+    for host in 0..scenario.hosts() {
+        let stage = stage.clone();
+        sim.host(Network::name(host), move || {
+            let (stage, dead) = (stage.clone(), stage.is_dead(host));
+            async move {
+                if dead {
+                    stage.lines.bury();
+                    return std::future::pending().await;
+                }
+                let actor = stage.enter(host);
+                if host < stage.scenario.pushers.len() {
+                    pusher::run(actor).await;
+                } else {
+                    puller::run(actor).await;
+                }
+                Ok(())
+            }
+        });
+    }
+    let hosts = vec![Host::Running; scenario.hosts()];
+    let mut world = World { stage, sim, hosts, faults: scenario.faults.clone().into() };
+    let at_rest = world.play();
+    let World { stage, sim, .. } = world;
+    stage.recorder.world(Some(sim.elapsed()));
+    let history = stage.recorder.take();
+    drop(sim);
+    Played { history, at_rest, panics: PANICS.take() }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    Running,
+    /// To be started by a fault's end, or at this time.
+    Down(Option<Duration>),
+    Done,
+}
+
+struct World<'a> {
+    stage: Arc<Stage>,
+    sim: Sim<'a>,
+    hosts: Vec<Host>,
+    faults: std::collections::VecDeque<(Duration, Fault)>,
+}
+
+impl World<'_> {
+    /// Whether everything came to rest.
+    fn play(&mut self) -> bool {
+        let healed_at = self.stage.scenario.healed_at;
+        loop {
+            let now = self.sim.elapsed();
+            self.stage.recorder.world(Some(now));
+            while let Some((_, fault)) = self.faults.pop_front_if(|(at, _)| *at <= now) {
+                self.note(format!("{fault:?}"));
+                self.apply(&fault);
+            }
+            if now >= healed_at && !self.stage.healed.is_set() {
+                self.heal();
+            }
+            self.take_down(now);
+            self.bring_up(now);
+            if self.hosts.iter().all(|host| *host == Host::Done) {
+                return true;
+            }
+            if now > healed_at + REST {
+                return false;
+            }
+            self.stage.recorder.world(None);
+            self.sim.step().expect("a process failed");
+        }
+    }
+
+    fn note(&self, text: String) {
+        self.stage.recorder.write(None, What::Fault(text));
+    }
+
+    fn heal(&mut self) {
+        let count = self.hosts.len();
+        let latency = self.stage.scenario.latency.1;
+        for one in 0..count {
+            self.stage.lines.stall(one, false);
+            for other in 0..one {
+                let (a, b) = (Network::name(one), Network::name(other));
+                self.sim.release(a.clone(), b.clone());
+                self.sim.set_link_latency(a, b, latency);
+            }
+        }
+        let down: Vec<_> = (0..count).filter(|host| matches!(self.hosts[*host], Host::Down(_))).collect();
+        for host in down {
+            self.start(host);
+        }
+        self.note("everything is healed".to_owned());
+        self.stage.healed.set();
+    }
+
+    /// Processes that have come to their end.
+    fn take_down(&mut self, now: Duration) {
+        for (host, for_good) in self.stage.take_exits() {
+            if self.hosts[host] == Host::Running {
+                self.end(host, true);
+                self.hosts[host] = if for_good { Host::Done } else { Host::Down(Some(now + AWAY)) };
+            }
+        }
+        let pushers = self.stage.scenario.pushers.len();
+        if self.hosts[..pushers].iter().all(|host| *host == Host::Done) && !self.stage.over.is_set() {
+            self.note("every pusher has finished".to_owned());
+            self.stage.over.set();
+        }
+    }
+
+    fn bring_up(&mut self, now: Duration) {
+        for host in 0..self.hosts.len() {
+            if matches!(self.hosts[host], Host::Down(Some(at)) if at <= now) {
+                self.start(host);
+            }
+        }
+    }
+
+    fn start(&mut self, host: usize) {
+        self.stage.set_dead(host, false);
+        self.sim.bounce(Network::name(host));
+        self.hosts[host] = Host::Running;
+    }
+
+    fn kill(&mut self, host: usize, system_lives: bool) {
+        self.end(host, system_lives);
+        self.hosts[host] = Host::Down(None);
+        self.stage.recorder.write(Some(Process { host, life: self.stage.life(host) }), What::Killed);
+    }
+
+    /// Ends a process. Its system, if it lives, closes its connections and refuses new ones; otherwise nobody is told, and
+    /// what comes finds nobody.
+    fn end(&mut self, host: usize, system_lives: bool) {
+        let (lines, sim) = (&self.stage.lines, &mut self.sim);
+        lines.while_killing(|| sim.crash(Network::name(host)));
+        if system_lives {
+            self.stage.set_dead(host, true);
+            self.sim.bounce(Network::name(host));
+        } else {
+            lines.bury();
+        }
+    }
+
+    fn apply(&mut self, fault: &Fault) {
+        let name = |host: &usize| Network::name(*host);
+        match fault {
+            Fault::CutOneWay(from, to) => self.sim.partition_oneway(name(from), name(to)),
+            Fault::Cut(one, other) => self.sim.partition(name(one), name(other)),
+            Fault::Heal(one, other) => self.sim.repair(name(one), name(other)),
+            Fault::Hold(one, other) => self.sim.hold(name(one), name(other)),
+            Fault::Release(one, other) => self.sim.release(name(one), name(other)),
+            Fault::Latency(one, other, time) => self.sim.set_link_latency(name(one), name(other), *time),
+            Fault::Break(one, other, how, octets) => {
+                let count = self.stage.lines.cut(*one, *other, *how, *octets);
+                self.note(format!("it concerns {count}"));
+            }
+            Fault::Stall(host) => self.stage.lines.stall(*host, true),
+            Fault::Resume(host) => self.stage.lines.stall(*host, false),
+            Fault::Kill(host) if self.hosts[*host] == Host::Running => self.kill(*host, true),
+            Fault::PowerOff(host) if self.hosts[*host] == Host::Running => self.kill(*host, false),
+            Fault::Start(host) if self.hosts[*host] == Host::Down(None) => self.start(*host),
+            Fault::Kill(_) | Fault::PowerOff(_) | Fault::Start(_) => {}
+        }
+    }
+}
