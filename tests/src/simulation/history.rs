@@ -47,6 +47,8 @@ pub enum Frame {
     Ack(Ack),
     /// `next_id` and octets.
     Skip(u64, u64),
+    /// Deliveries that are being worked on.
+    Working(Vec<u64>),
     /// The stream is over.
     End,
     /// With its code.

@@ -78,6 +78,7 @@ async fn build(actor: &Actor, plan: &scenario::Puller) -> Pull {
         .budget(plan.budget.0, plan.budget.1)
         .read_ahead(plan.read_ahead)
         .ack_delay(plan.ack_delay)
+        .memory(plan.memory)
         .max_message(scenario::MAX_MESSAGE);
     for endpoint in actor.connects() {
         builder = builder.connect(endpoint);
@@ -118,6 +119,10 @@ impl Worker {
                     Some(delivery) => {
                         let handed = self.handed(&delivery);
                         self.job(draw).await;
+                        if draw.chance(self.plan.telling) {
+                            delivery.working();
+                            self.job(draw).await;
+                        }
                         self.settle(draw, handed, delivery);
                     }
                     None => return self.actor.pen.write(What::Ended),

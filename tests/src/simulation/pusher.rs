@@ -95,6 +95,8 @@ async fn build(actor: &Actor, plan: &scenario::Pusher) -> Push {
         .max_attempts(plan.max_attempts)
         .retry_backoff(plan.retry.0, plan.retry.1)
         .max_nack_delay(plan.max_nack_delay)
+        .grace(plan.grace)
+        .settle_timeout(plan.settle_timeout)
         .max_message(scenario::MAX_MESSAGE);
     for endpoint in actor.connects() {
         builder = builder.connect(endpoint);

@@ -53,6 +53,10 @@ pub struct Pusher {
     pub retry: (Duration, Duration),
     /// Settings of the same names.
     pub max_nack_delay: Duration,
+    /// Settings of the same names.
+    pub grace: Duration,
+    /// Settings of the same names.
+    pub settle_timeout: Option<Duration>,
 }
 
 /// How an application takes its deliveries.
@@ -91,6 +95,10 @@ pub struct Puller {
     pub hanging: u64,
     /// When it leaves and comes back, if it does.
     pub leaving: Option<Duration>,
+    /// The setting.
+    pub memory: usize,
+    /// Of 100 jobs, so many tell that they are being worked on.
+    pub telling: u64,
     /// How long it waits for its jobs then.
     pub linger: Duration,
 }
@@ -240,6 +248,8 @@ fn pusher(draw: &mut Draw, calm: bool, healed_at: Duration) -> Pusher {
         max_attempts: draw.one(&[None, None, Some(1), Some(2), Some(4)]),
         retry: (draw.millis(5, 60), draw.millis(60, 400)),
         max_nack_delay: draw.millis(10, 500),
+        grace: Duration::from_millis(draw.one(&[0, 100, 300, 1_000])),
+        settle_timeout: (!calm && draw.chance(12)).then(|| draw.millis(100, 600)),
     }
 }
 
@@ -268,6 +278,8 @@ fn puller(draw: &mut Draw, calm: bool) -> Puller {
         bad,
         hanging: if calm { 0 } else { draw.one(&[0, 0, 0, 3]) },
         leaving: (!calm && draw.chance(30)).then(|| draw.millis(100, 2_000)),
+        memory: draw.one(&[0, 2, 65_536, 65_536, 65_536]),
+        telling: draw.one(&[0, 0, 30]),
         linger: draw.one(&[Duration::ZERO, Duration::from_millis(300), Duration::from_secs(5)]),
     }
 }

@@ -66,7 +66,8 @@ fn frame(octets: &[u8]) -> Frame {
         Body::Skip(skip) => Frame::Skip(skip.next_id, skip.bytes),
         Body::End(_) => Frame::End,
         Body::Close(close) => Frame::Close(close.code),
-        Body::Working(_) | Body::Ping(_) | Body::Pong(_) => Frame::Sign,
+        Body::Working(working) => Frame::Working(working.deliveries),
+        Body::Ping(_) | Body::Pong(_) => Frame::Sign,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tidegate::PushStats;
+use tidegate::{Code, PushStats};
 use tidegate_proto::InstanceId;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Times are in microseconds, timers in milliseconds.
-const GRAIN: Duration = Duration::from_millis(1);
+const GRAIN: Duration = Duration::from_millis(2);
 
 /// Checks every pusher of a history.
 pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults) {
@@ -36,6 +36,19 @@ enum Place {
     Flying,
     Acked,
     Rejected,
+    /// Lost with a link, and waiting for this puller until then (RD-8); it had come back already.
+    Absent(InstanceId, Duration, Back),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Back {
+    No,
+    /// Over a link that is lost again.
+    Gone,
+    /// It is, over a link that was open already, or has just opened.
+    Here {
+        fresh: bool,
+    },
 }
 
 struct Message {
@@ -43,10 +56,17 @@ struct Message {
     /// Of the delivery under way, or of the next one.
     attempt: u32,
     losses: u32,
+    /// Losses after which the puller did not come back.
+    deaths: u32,
+    /// Its puller came back just when waiting was over: nobody can say what counts.
+    vague: bool,
 }
 
 #[derive(Default)]
 struct Line {
+    puller: Option<InstanceId>,
+    /// With which code it was closed, by whoever was first.
+    code: Option<i32>,
     /// Whose it is, if the peer connected.
     slot: Option<(InstanceId, u64, u64)>,
     next_id: u64,
@@ -92,9 +112,14 @@ impl<'a> Books<'a> {
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
         match &entry.what {
             What::Accepted(..) => self.accepted += 1,
-            What::Read(wire, Frame::Hello(instance, slot, generation)) if !wire.connector => {
-                self.replace(entry.at, (*instance, *slot, *generation));
-                self.lines.entry(wire.clone()).or_default().slot = Some((*instance, *slot, *generation));
+            What::Read(wire, Frame::Hello(instance, slot, generation)) => {
+                if !wire.connector {
+                    self.replace(entry.at, (*instance, *slot, *generation));
+                }
+                let line = self.lines.entry(wire.clone()).or_default();
+                line.slot = (!wire.connector).then_some((*instance, *slot, *generation));
+                line.puller = Some(*instance);
+                self.welcome_back(entry.at, *instance, true);
             }
             What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
@@ -121,7 +146,7 @@ impl<'a> Books<'a> {
     fn compare(&self, stats: &PushStats, wrong: &mut Report<'_>) {
         let PushStats { acked, nacked, rejected, released, .. } = *stats;
         let told = Counts { acked, nacked, rejected, released };
-        if !self.aborted && told != self.counts {
+        if !self.aborted && self.plan.settle_timeout.is_none() && told != self.counts {
             wrong("OC-1", format!("the pusher counts {told:?}, but the wire had {:?}", self.counts));
         }
     }
@@ -137,22 +162,61 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// RD-3, RD-4.
+    /// RD-3, RD-4, RD-8.
     fn take_back(&mut self, now: Duration, wire: &Wire) {
         let Some(line) = self.lines.get_mut(wire).filter(|line| !line.over) else { return };
         line.over = true;
-        for (number, _) in std::mem::take(&mut line.flight).into_values() {
+        let (flight, puller) = (std::mem::take(&mut line.flight), line.puller);
+        let interruptions = [Code::Silent, Code::TooSlow, Code::Replaced].map(|code| code as i32);
+        let interrupted = line.code.is_none_or(|code| interruptions.contains(&code));
+        let waits = interrupted && !line.leaving && !self.plan.grace.is_zero();
+        for message in self.messages.values_mut() {
+            if let Place::Absent(absent, _, back @ Back::Here { .. }) = &mut message.place
+                && Some(*absent) == puller
+            {
+                *back = Back::Gone;
+            }
+        }
+        for (number, _) in flight.into_values() {
             let Some(message) = self.messages.get_mut(&number) else { continue };
             message.attempt += 1;
             message.losses += 1;
-            let alone = message.losses >= 2;
-            let wait = if alone { grown(self.plan, message.losses - 1) } else { Duration::ZERO };
-            message.place = Place::Waiting(now + wait);
+            match puller.filter(|_| waits) {
+                Some(puller) => message.place = Place::Absent(puller, now + self.plan.grace, Back::No),
+                None => message.die(now, self.plan),
+            }
+        }
+        if let Some(puller) = puller.filter(|_| waits) {
+            let is_here = |line: &Line| {
+                line.puller == Some(puller) && !line.over && line.code.is_none() && !line.leaving
+            };
+            if self.lines.values().any(is_here) {
+                self.welcome_back(now, puller, false);
+            }
+        }
+    }
+
+    /// A puller is back: it gets what it had, and has so long again for it.
+    fn welcome_back(&mut self, now: Duration, puller: InstanceId, fresh: bool) {
+        for message in self.messages.values_mut() {
+            let Place::Absent(absent, until, back) = message.place else { continue };
+            if absent != puller || matches!(back, Back::Here { .. }) {
+                continue;
+            }
+            if until + GRAIN < now {
+                message.give_up(until, self.plan);
+            } else {
+                message.vague |= now + GRAIN > until;
+                let until = if back == Back::Gone { until } else { now + self.plan.grace };
+                message.place = Place::Absent(absent, until, Back::Here { fresh });
+            }
         }
     }
 
     fn sent(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
-        let unsettled = self.accepted - self.counts.acked - self.counts.rejected;
+        // A settle time-out rejects without a word on the wire (OC-12): then only what is acked is known.
+        let known = self.counts.acked + self.counts.rejected;
+        let unsettled = if self.plan.settle_timeout.is_some() { 0 } else { self.accepted - known };
         let line = self.lines.entry(wire.clone()).or_default();
         match frame {
             Frame::Hello(..) | Frame::Sign => {}
@@ -189,8 +253,13 @@ impl<'a> Books<'a> {
                 }
                 line.ended = true;
             }
-            Frame::Close(_) => line.closed = true,
-            Frame::Ack(_) => wrong("FR-5", "Ack from a pusher".to_owned()),
+            Frame::Close(code) => {
+                line.closed = true;
+                line.code.get_or_insert(*code);
+            }
+            Frame::Working(_) | Frame::Ack(_) => {
+                wrong("FR-5", "a pusher sends what only a puller may".to_owned())
+            }
         }
     }
 
@@ -203,28 +272,56 @@ impl<'a> Books<'a> {
         }
         let octets: u64 = line.flight.values().map(|(_, size)| size).sum();
         let (most, most_octets) = self.plan.max_in_flight;
-        if line.flight.len() >= most || octets >= most_octets {
+        if (line.flight.len() >= most || octets >= most_octets) && self.plan.settle_timeout.is_none() {
             let flying = line.flight.len();
             wrong("CR-8", format!("message {number} goes while {flying} of {octets} octets are un-acked"));
         }
-        let fresh = Message { place: Place::Waiting(Duration::ZERO), attempt: 1, losses: 0 };
-        let message = self.messages.entry(number).or_insert(fresh);
+        // A settle time-out takes messages back without a word on the wire (OC-12).
+        let timed_out = self.plan.settle_timeout.is_some();
+        let puller = line.puller;
+        let alone = line.alone;
+        let first = line.flight.is_empty();
+        let owed = self.messages.iter().any(|(other, message)| {
+            let fresh = Back::Here { fresh: true };
+            *other != number
+                && !message.vague
+                && matches!(message.place, Place::Absent(absent, until, back)
+                    if Some(absent) == puller && back == fresh && now + GRAIN < until)
+        });
+        let message = self.messages.entry(number).or_insert_with(Message::fresh);
+        let mut expected = false;
+        if let Place::Absent(absent, until, back) = message.place {
+            expected = Some(absent) == puller && matches!(back, Back::Here { .. });
+            if !expected {
+                if now + GRAIN < until && !message.vague && !timed_out {
+                    wrong("RD-8", format!("message {number} does not wait for its puller until {until:?}"));
+                }
+                message.give_up(until, self.plan);
+            }
+        }
         match message.place {
-            Place::Waiting(until) if now + GRAIN < until => {
+            Place::Waiting(until) if now + GRAIN < until && !message.vague && !timed_out => {
                 wrong("OC-6", format!("message {number} goes {:?} too early", until - now));
             }
             Place::Waiting(_) => {}
+            Place::Absent(..) if expected => {}
+            _ if timed_out => {}
             other => wrong("RD-3", format!("message {number} is sent while it is {other:?}")),
         }
-        if attempt != message.attempt {
+        if attempt != message.attempt && !timed_out {
             wrong("DL-3", format!("message {number} is sent as attempt {attempt}, not {}", message.attempt));
         }
-        if line.alone || (message.losses >= 2 && (many || !line.flight.is_empty())) {
-            let losses = message.losses;
-            wrong("RD-4", format!("message {number}, lost {losses} times, shares a link with a suspect"));
+        let suspect = message.deaths >= 2 && !message.vague && !timed_out && !expected;
+        if alone || (suspect && (many || !first)) {
+            let deaths = message.deaths;
+            wrong("RD-4", format!("message {number}, lost {deaths} times, shares a link with a suspect"));
+        }
+        if owed && !timed_out && !expected && !suspect && !message.vague {
+            wrong("RD-8", format!("message {number} goes before those that the puller had"));
         }
         message.place = Place::Flying;
-        line.alone |= message.losses >= 2;
+        let Some(line) = self.lines.get_mut(wire) else { return };
+        line.alone |= suspect;
         line.flight.insert(line.next_id, (number, size));
         line.next_id += 1;
         line.octets += size;
@@ -233,7 +330,12 @@ impl<'a> Books<'a> {
     fn read(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
         match frame {
             Frame::Ack(ack) => self.ack(now, wire, ack, wrong),
-            Frame::Close(_) => self.take_back(now, wire),
+            Frame::Close(code) => {
+                if let Some(line) = self.lines.get_mut(wire) {
+                    line.code.get_or_insert(*code);
+                }
+                self.take_back(now, wire);
+            }
             _ => {}
         }
     }
@@ -245,6 +347,7 @@ impl<'a> Books<'a> {
             for id in range.first..range.first + range.count {
                 match line.flight.remove(&id) {
                     Some((number, _)) => settled.push((number, *range)),
+                    None if self.plan.settle_timeout.is_some() => {}
                     None => wrong("OC-1", format!("an outcome for delivery {id}, which has none to get")),
                 }
             }
@@ -276,7 +379,7 @@ impl<'a> Books<'a> {
             }
             Verdict::Nack => {
                 counts.nacked += 1;
-                let failures = message.attempt - message.losses;
+                let failures = message.attempt.saturating_sub(message.losses);
                 if self.plan.max_attempts.is_some_and(|most| failures >= most) {
                     counts.rejected += 1; // OC-11
                     Place::Rejected
@@ -287,6 +390,28 @@ impl<'a> Books<'a> {
                 }
             }
         };
+    }
+}
+
+impl Message {
+    fn fresh() -> Self {
+        let place = Place::Waiting(Duration::ZERO);
+        Self { place, attempt: 1, losses: 0, deaths: 0, vague: false }
+    }
+
+    /// Its puller does not come back.
+    fn die(&mut self, at: Duration, plan: &Pusher) {
+        self.deaths += 1;
+        let wait = if self.deaths >= 2 { grown(plan, self.deaths - 1) } else { Duration::ZERO };
+        self.place = Place::Waiting(at + wait);
+    }
+
+    /// Waiting for its puller is over.
+    fn give_up(&mut self, at: Duration, plan: &Pusher) {
+        match self.place {
+            Place::Absent(_, _, Back::Here { .. }) => self.place = Place::Waiting(at),
+            _ => self.die(at, plan),
+        }
     }
 }
 

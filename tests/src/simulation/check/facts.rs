@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate::{Code, MessageId};
 
-use super::super::history::{Handed, History, Process, Tag, Verdict, What};
+use super::super::history::{Frame, Handed, History, Process, Tag, Verdict, What};
 
 /// A delivery, as the application had it.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) connections: BTreeMap<(Process, u64), String>,
     /// How the links of these connections ended, by process and connection.
     pub(super) ends: BTreeMap<(Process, String), Option<Code>>,
+    /// On which connections an attempt of a message went, by the pusher's account.
+    sent: BTreeMap<(Process, u64, u32), Vec<String>>,
     /// Tags of one message under several ids, and the other way round.
     pub(super) mistaken: Vec<String>,
 }
@@ -42,6 +44,12 @@ impl Facts {
                 }
                 What::Disconnected(_, name, code, _) => {
                     facts.ends.insert((who, name.clone()), *code);
+                }
+                What::Sent(wire, Frame::Deliver(_, items)) => {
+                    for item in items {
+                        let key = (who, item.number, item.attempt);
+                        facts.sent.entry(key).or_default().push(wire.name.to_string());
+                    }
                 }
                 What::Rejection(tag, id, _) => facts.name(*tag, *id),
                 _ => {}
@@ -85,9 +93,19 @@ impl Facts {
 
     /// Whether the pusher saw the link of a delivery end in another way than after everything was settled.
     pub(super) fn was_lost(&self, delivery: &Delivery) -> bool {
-        let pusher = delivery.handed.tag.from;
         let name = self.connections.get(&(delivery.by, delivery.handed.link));
-        let end = name.and_then(|name| self.ends.get(&(pusher, name.clone())));
+        name.is_some_and(|name| self.has_broken(delivery.handed.tag.from, name))
+    }
+
+    /// Whether a link is lost on which the same attempt went once more.
+    pub(super) fn was_lost_again(&self, delivery: &Delivery) -> bool {
+        let Handed { tag, id, attempt, .. } = delivery.handed;
+        let sent = self.sent.get(&(tag.from, id.number, attempt));
+        sent.is_some_and(|names| names.iter().any(|name| self.has_broken(tag.from, name)))
+    }
+
+    fn has_broken(&self, pusher: Process, name: &str) -> bool {
+        let end = self.ends.get(&(pusher, name.to_owned()));
         end.is_some_and(|code| *code != Some(Code::Normal))
     }
 }

@@ -1,6 +1,9 @@
 //! Watches a puller by what is on its wires: what it grants, what it settles, and when it asks for credit back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tidegate::{Code, Window};
 
@@ -12,17 +15,25 @@ use super::{
     Faults,
 };
 
+/// For so long after a link has opened, and a moment, it has room for what comes again (RD-9).
+const AGAIN: Duration = Duration::from_millis(1_050);
+
 /// Checks every puller of a history.
 pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults) {
     for who in history.processes() {
         let Some(index) = who.host.checked_sub(scenario.pushers.len()) else { continue };
         let plan = &scenario.pullers[index];
         let mut lines = BTreeMap::<Wire, Line>::new();
+        // What was un-acked on links that are lost: so much may come again (RD-9).
+        let mut lost = 0;
         for entry in history.of(who) {
             let wrong = &mut faults.of(who, entry.at);
             match &entry.what {
                 What::Sent(wire, Frame::Ack(ack)) => {
-                    lines.entry(wire.clone()).or_default().ack(plan, ack, wrong);
+                    let line = lines.entry(wire.clone()).or_default();
+                    let opened = *line.opened.get_or_insert(entry.at);
+                    let expected = if entry.at <= opened + AGAIN { lost } else { 0 };
+                    line.ack(plan, ack, expected, wrong);
                     check_budget(plan, &lines, wrong);
                 }
                 What::Sent(wire, Frame::Deliver(..) | Frame::Skip(..) | Frame::End) => {
@@ -41,7 +52,9 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Read(wire, Frame::Close(_)) => {
                     lines.entry(wire.clone()).or_default().peer_closed = true;
                 }
-                What::Dropped(wire) => drop(lines.remove(wire)),
+                What::Dropped(wire) => {
+                    lost += lines.remove(wire).map_or(0, |line| line.unsettled.len() as u64);
+                }
                 _ => {}
             }
         }
@@ -71,6 +84,7 @@ struct Line {
     /// Asked for credit, and not answered.
     recalling: bool,
     leaving: bool,
+    opened: Option<Duration>,
     peer_closed: bool,
 }
 
@@ -92,7 +106,7 @@ impl Line {
         self.recalling = false;
     }
 
-    fn ack(&mut self, plan: &Puller, ack: &Ack, wrong: &mut dyn FnMut(&str, String)) {
+    fn ack(&mut self, plan: &Puller, ack: &Ack, expected: u64, wrong: &mut dyn FnMut(&str, String)) {
         for range in &ack.outcomes {
             for id in range.first..range.first + range.count {
                 if !self.unsettled.remove(&id) {
@@ -116,20 +130,28 @@ impl Line {
         if self.recalling && (ack.recall || ack.leaving) {
             wrong("RC-2", "a second recall before the Skip".to_owned());
         }
-        self.check_window(plan, limits, wrong);
+        self.check_window(plan, limits, expected, wrong);
         self.limits = (limits.0.max(before.0), limits.1.max(before.1));
         self.recalling |= ack.recall || ack.leaving;
         self.leaving |= ack.leaving;
     }
 
     /// CR-5; CR-6 lets one message more than has come.
-    fn check_window(&self, plan: &Puller, limits: (u64, u64), wrong: &mut dyn FnMut(&str, String)) {
+    fn check_window(
+        &self,
+        plan: &Puller,
+        limits: (u64, u64),
+        expected: u64,
+        wrong: &mut dyn FnMut(&str, String),
+    ) {
         let (window, window_octets) = match plan.window {
             Window::Fixed { messages, bytes } => {
                 (messages.min(plan.budget.0), bytes.min(plan.budget.1).max(1))
             }
             _ => plan.budget,
         };
+        // RD-9: there is room for what comes again, whatever the window.
+        let (window, window_octets) = (window.max(expected), window_octets.max(expected << 20));
         let most = (self.done + window).max(self.next_id + 1).max(self.limits.0);
         let most_octets = (self.done_octets + window_octets).max(self.octets + 1).max(self.limits.1);
         if limits.0 > most || limits.1 > most_octets {

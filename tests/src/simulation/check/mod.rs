@@ -38,7 +38,7 @@ pub fn check(scenario: &Scenario, played: &Played) -> Vec<String> {
     account::check(scenario, &played.history, &mut faults);
     grants::check(scenario, &played.history, &mut faults);
     outcomes::check(scenario, &played.history, &facts, &mut faults);
-    redelivery::check(&played.history, &facts, &mut faults);
+    redelivery::check(scenario, &played.history, &facts, &mut faults);
     bounds::check(scenario, &played.history, &mut faults);
     peace::check(scenario, played, &facts, &mut faults);
     faults.0

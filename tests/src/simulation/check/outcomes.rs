@@ -100,7 +100,10 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
 }
 
 fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: &mut Faults) {
-    let limit = scenario.pushers[who.host].max_attempts;
+    let plan = &scenario.pushers[who.host];
+    // A settle time-out may have been the last attempt (OC-12): nobody on the other side knows.
+    let timed_out =
+        |attempts| plan.settle_timeout.is_some() && plan.max_attempts.is_some_and(|most| attempts >= most);
     for tag in &told.accepted {
         let deliveries = facts.of(*tag);
         let last = deliveries.last();
@@ -109,7 +112,9 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
             if left {
                 faults.add("outcome", format!("{tag:?} is rejected, and was given back"));
             }
-            judge_rejected(*tag, *attempts, limit, deliveries, faults);
+            if !timed_out(*attempts) {
+                judge_rejected(*tag, *attempts, plan.max_attempts, deliveries, faults);
+            }
         } else if told.stopped && !left && last.and_then(|d| d.verdict) != Some(Verdict::Ack) {
             faults.add(
                 "lost",
@@ -130,7 +135,8 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
 fn judge_rejected(tag: Tag, attempts: u32, limit: Option<u32>, deliveries: &[Delivery], faults: &mut Faults) {
     let nacks = deliveries.iter().filter(|d| d.verdict == Some(Verdict::Nack)).count();
     let right = match deliveries.last() {
-        Some(last) if last.handed.attempt != attempts => false,
+        // A repeat of what a puller knows is not handed out (RD-9), but is an attempt.
+        Some(last) if last.handed.attempt > attempts => false,
         Some(last) if last.verdict == Some(Verdict::Reject) => true,
         Some(last) if last.verdict == Some(Verdict::Nack) => limit.is_some_and(|most| nacks >= most as usize),
         _ => false,

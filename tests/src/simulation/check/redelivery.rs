@@ -4,22 +4,44 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::history::{Frame, History, Item, Process, Verdict, What},
+    super::{
+        history::{Frame, History, Item, Process, Verdict, What},
+        scenario::{Scenario, Taking},
+    },
     Faults,
     facts::{Delivery, Facts},
 };
 
 /// Checks every message, and the order on every link.
-pub(super) fn check(history: &History, facts: &Facts, faults: &mut Faults) {
+pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, faults: &mut Faults) {
     for all in facts.deliveries.values() {
-        check_message(all, facts, faults);
+        let impatient = scenario.pushers[all[0].handed.tag.from.host].settle_timeout.is_some();
+        check_message(all, impatient, facts, faults);
+        if !impatient {
+            check_memory(scenario, all, faults);
+        }
     }
     for who in history.processes() {
-        check_order(history, who, facts, faults);
+        let puller = who.host.checked_sub(scenario.pushers.len()).map(|index| &scenario.pullers[index]);
+        // Several receivers take several each, and hand them out side by side.
+        let shared = puller.is_some_and(|plan| plan.taking == Taking::Lent && plan.workers > 1);
+        check_order(history, who, !shared, facts, faults);
     }
 }
 
-fn check_message(all: &[Delivery], facts: &Facts, faults: &mut Faults) {
+/// RD-9: a process that remembers enough never runs a message again that it has done or is doing.
+fn check_memory(scenario: &Scenario, all: &[Delivery], faults: &mut Faults) {
+    for (index, one) in all.iter().enumerate() {
+        let puller = &scenario.pullers[one.by.host - scenario.pushers.len()];
+        let done = !matches!(one.verdict, Some(Verdict::Nack | Verdict::Release));
+        let again = all[index + 1..].iter().find(|next| next.by == one.by);
+        if let Some(again) = again.filter(|_| done && puller.memory > 1_000) {
+            faults.add("RD-9", format!("run twice by one process: {one:?}, then {again:?}"));
+        }
+    }
+}
+
+fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut Faults) {
     if all[0].handed.attempt == 0 {
         faults.add("DL-3", format!("attempt 0: {:?}", all[0]));
     }
@@ -33,15 +55,20 @@ fn check_message(all: &[Delivery], facts: &Facts, faults: &mut Faults) {
             continue;
         }
         // The one that the pusher knew of last.
-        let nacked = one.verdict == Some(Verdict::Nack);
-        if !nacked && !facts.was_lost(one) {
+        let explained = match one.verdict {
+            Some(Verdict::Nack) => true,
+            // It went out again as the same attempt, and nobody was handed it.
+            Some(Verdict::Release) => facts.was_lost(one) || facts.was_lost_again(one),
+            _ => facts.was_lost(one),
+        };
+        if !explained && !impatient {
             faults.add("RD-3", format!("delivered again without a reason: {one:?}, then {next:?}"));
         }
     }
 }
 
 /// DL-7: what an application gets of a link is what was on the wire, in the order of ids; RD-5: and nothing after its loss.
-fn check_order(history: &History, who: Process, facts: &Facts, faults: &mut Faults) {
+fn check_order(history: &History, who: Process, in_order: bool, facts: &Facts, faults: &mut Faults) {
     let mut waiting = BTreeMap::<String, Vec<Item>>::new();
     let mut gone = BTreeSet::new();
     for entry in history.of(who) {
@@ -65,7 +92,8 @@ fn check_order(history: &History, who: Process, facts: &Facts, faults: &mut Faul
                 let is_it = |item: &Item| (item.number, item.attempt) == (handed.id.number, handed.attempt);
                 match line.iter().position(is_it) {
                     // Those before it were released, or are handed out out of order: then they will not be found.
-                    Some(index) => drop(line.drain(..=index)),
+                    Some(index) if in_order => drop(line.drain(..=index)),
+                    Some(index) => drop(line.remove(index)),
                     None => wrong("DL-7", format!("{handed:?} is not what came, or not in order")),
                 }
             }
