@@ -35,8 +35,6 @@ fn throughput_counts_every_form_of_sending_and_receiving() {
         &["--threads", "2", "--tasks", "3"],
         &["--window", "50"],
         &["--io-thread"],
-        &["--io-thread", "--lent"],
-        &["--blocking"],
         &["--blocking", "--lent"],
     ] {
         let value = object(&[&["throughput", "--count", "20000"], form].concat());
