@@ -1,7 +1,7 @@
 //! Every interleaving of a few pushers, pullers and messages with faults in between. `tidegate_tests::model` says what the
 //! model is and what it leaves out; each test prints its bound, and how many states there are within it.
 
-use tidegate_tests::model::{Bounds, Event, Faults, check, soak};
+use tidegate_tests::model::{Bounds, Event, Faults, Grace, check, soak};
 
 #[test]
 fn without_faults_every_message_runs_once() {
@@ -15,6 +15,32 @@ fn without_faults_every_message_runs_once() {
 fn a_cut_wire_loses_nothing_and_runs_twice_only_what_was_un_acked_on_it() {
     let faults = Faults { cuts: 1, ..Faults::default() };
     check(Bounds { faults, ..Bounds::default() }, &[Event::Redelivered, Event::Replaced]);
+}
+
+#[test]
+fn between_living_processes_a_cut_makes_nothing_run_twice() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    let bounds = Bounds { grace: Grace::Long, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised, Event::Replaced]);
+}
+
+#[test]
+fn a_grace_that_ends_at_any_moment_loses_nothing() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Short, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised, Event::Redelivered]);
+}
+
+#[test]
+fn a_puller_that_dies_during_the_grace_loses_nothing() {
+    let faults = Faults { cuts: 1, restarts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Short, faults, ..Bounds::default() };
+    check(bounds, &[Event::Redelivered]);
+}
+
+#[test]
+fn what_a_settle_time_out_takes_from_a_worker_has_one_outcome() {
+    check(Bounds { messages: 1, timeouts: 1, ..Bounds::default() }, &[Event::TimedOut, Event::Redelivered]);
 }
 
 #[test]
@@ -70,8 +96,8 @@ fn two_pushers_share_a_budget_of_one() {
 #[test]
 fn a_budget_is_taken_back_from_who_has_more_than_its_part() {
     // While it is alone, the first pusher has it all.
-    let bounds =
-        Bounds { pushers: 2, joined: 1, pullers: 1, messages: 2, window: 2, budget: 2, ..Bounds::default() };
+    let two = Bounds { pushers: 2, joined: 1, pullers: 1, ..Bounds::default() };
+    let bounds = Bounds { messages: 1, window: 2, budget: 2, ..two };
     check(bounds, &[Event::Recalled, Event::Skipped]);
 }
 
@@ -104,9 +130,22 @@ fn a_failed_write_loses_no_outcome() {
 }
 
 #[test]
+fn in_a_soak_cut_after_cut_makes_nothing_run_twice() {
+    let faults = Faults { cuts: 3, ..Faults::default() };
+    soak(Bounds { window: 2, grace: Grace::Long, faults, ..Bounds::default() }, &[Event::Recognised]);
+}
+
+#[test]
+fn in_a_soak_cuts_with_window_0_make_nothing_run_twice() {
+    let faults = Faults { cuts: 2, cancels: 1, ..Faults::default() };
+    let bounds = Bounds { window: 0, waits: true, grace: Grace::Long, faults, ..Bounds::default() };
+    soak(bounds, &[Event::Recognised]);
+}
+
+#[test]
 fn in_a_soak_more_is_cut_and_dies() {
     let faults = Faults { cuts: 2, restarts: 1, failed_writes: 1, ..Faults::default() };
-    soak(Bounds { messages: 3, window: 2, faults, ..Bounds::default() }, &[Event::Redelivered]);
+    soak(Bounds { window: 2, grace: Grace::Short, faults, ..Bounds::default() }, &[Event::Redelivered]);
 }
 
 #[test]
@@ -121,7 +160,8 @@ fn in_a_soak_more_waits_are_cancelled_and_cut() {
 #[test]
 fn in_a_soak_a_finish_meets_all_kinds_of_outcomes_and_a_cut() {
     let faults = Faults { cuts: 1, nacks: 1, rejects: 1, leaves: 1, ..Faults::default() };
-    let bounds = Bounds { tracked: true, drain: Some(true), granted: false, faults, ..Bounds::default() };
+    let bounds =
+        Bounds { tracked: true, drain: Some(true), grace: Grace::Short, faults, ..Bounds::default() };
     soak(bounds, &[Event::Ended, Event::Left]);
 }
 

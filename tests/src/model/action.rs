@@ -7,10 +7,7 @@ use super::{
     wire::{EndState, Side, Wire},
     world::World,
 };
-use tidegate_proto::{
-    Machine,
-    wire::{Body, decode},
-};
+use tidegate_proto::wire::{Body, decode};
 
 /// One step. Wires are named by their place in [`World::wires`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,6 +129,9 @@ pub fn possible(world: &World) -> Vec<Action> {
             all.push(Action::Cut { wire });
         }
         for side in Side::BOTH {
+            if side == Side::Pusher && world.timeouts > 0 && is_due(world, here) {
+                all.push(Action::Fire { wire, side });
+            }
             let broken = here.cut || here.is_gone(side.other());
             if faults.failed_writes > 0 && broken && !here.end(side).failed && here.link(side).is_some() {
                 all.push(Action::FailWrite { wire, side });
@@ -166,10 +166,15 @@ pub fn calm(world: &World, all: &mut Vec<Action>) {
         }
     }
     for (push, pushing) in world.pushers.iter().enumerate() {
-        if pushing.process.machine.socket_deadline().is_some() {
+        if pushing.process.is_socket_due() {
             all.push(Action::Retry { push });
         }
     }
+}
+
+/// A settle time-out is all that a pusher's link has time for.
+fn is_due(world: &World, wire: &Wire) -> bool {
+    wire.link(Side::Pusher).is_some_and(|link| world.pushers[wire.push].process.is_due(link))
 }
 
 fn on_end(world: &World, wire: usize, here: &Wire, side: Side, all: &mut Vec<Action>) {
@@ -191,7 +196,7 @@ fn on_end(world: &World, wire: usize, here: &Wire, side: Side, all: &mut Vec<Act
             if finished {
                 all.push(Action::Remove { wire, side });
             }
-            if due {
+            if due && side == Side::Puller {
                 all.push(Action::Fire { wire, side });
             }
         }

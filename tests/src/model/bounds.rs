@@ -21,6 +21,9 @@ pub struct Bounds {
     pub workers: usize,
     /// Whether applications wait for messages, which has credit granted (CR-6), rather than look for some now and then.
     pub waits: bool,
+    pub grace: Grace,
+    /// Whether a pusher gives a delivery to somebody else that has had no outcome for a while: so often.
+    pub timeouts: u8,
     /// Whether the pushers are told to finish (`Some(true)`) or to stop (`Some(false)`) once all is sent.
     pub drain: Option<bool>,
     /// Whether it begins when the first grants have arrived, rather than before.
@@ -30,6 +33,24 @@ pub struct Bounds {
     /// Pushers to which the pullers are connected when it begins.
     pub joined: usize,
     pub faults: Faults,
+}
+
+/// For how long messages of a lost link wait for their puller (RD-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    None,
+    /// It may be over at any moment.
+    Short,
+    /// It is not over before the puller is back.
+    Long,
+}
+
+impl Bounds {
+    /// Whether there is no reason for any message to run twice.
+    pub fn runs_once(&self) -> bool {
+        let Faults { restarts, nacks, releases, leaves, .. } = self.faults;
+        self.grace == Grace::Long && restarts + nacks + releases + leaves + self.timeouts == 0
+    }
 }
 
 /// How often each may happen, in all. Pullers are alike, so that what happens to one of them happens to the first:
@@ -63,6 +84,8 @@ impl Default for Bounds {
             budget: 100,
             workers: 1,
             waits: false,
+            grace: Grace::None,
+            timeouts: 0,
             drain: None,
             granted: true,
             sent: false,
@@ -75,12 +98,17 @@ impl Default for Bounds {
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pushers, pullers, messages, tracked, window, window_bytes, .. } = self;
-        let Self { budget, workers, waits, drain, granted, sent, joined, faults, .. } = self;
+        let Self { budget, workers, waits, drain, granted, sent, joined, grace, timeouts, faults, .. } = self;
         write!(f, "{pushers} pusher(s), {pullers} puller(s), {messages} message(s) each")?;
         write!(f, ", window {window} ({window_bytes} octets), budget {budget}, {workers} worker(s)")?;
         write!(f, "{}", if *waits { " that wait" } else { "" })?;
         write!(f, "{}", if *tracked { ", tracked" } else { "" })?;
         write!(f, "{}", if *granted { "" } else { ", from before the first grants" })?;
+        match grace {
+            Grace::None => {}
+            Grace::Short => write!(f, ", a grace")?,
+            Grace::Long => write!(f, ", a long grace")?,
+        }
         write!(f, "{}", if *sent { ", sent beforehand" } else { "" })?;
         if joined < pushers {
             write!(f, ", {joined} of the pushers joined")?;
@@ -100,6 +128,7 @@ impl fmt::Display for Bounds {
             (releases, "release"),
             (leaves, "leaving"),
             (failed_writes, "failed write"),
+            (*timeouts, "settle time-out"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {name}(s)")?;

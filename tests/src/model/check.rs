@@ -11,13 +11,16 @@ use super::{
     action::{self, Action},
     bounds::Bounds,
     property::Rest,
-    seen::Event,
+    seen::{Event, Seen},
     world::World,
 };
 use crate::seeds;
 
 const SOUND: &str = "no rule is broken and nothing is lost or counted twice";
 const RESTS: &str = "left in peace, everything is settled and comes to rest";
+
+/// Steps after which a soak ends, so that its memory does: a state that was visited takes some 50 octets.
+const MOST: usize = 50_000_000;
 
 struct Checked {
     first: World,
@@ -73,17 +76,31 @@ fn run(bounds: Bounds, events: &[Event], time: Option<Duration>) {
     let seen = first.seen.clone();
     let checked = Checked { first, rest: Rest::default() };
     // One thread, so that the first way found is a shortest one.
-    let mut checker = checked.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
-    if let Some(time) = time {
-        checker = checker.timeout(time);
+    let checker = checked.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
+    match time {
+        None => report(&text, started, None, &seen, events, &checker.spawn_bfs().join()),
+        // Depth first, which keeps few states in memory, and only the marks of all others.
+        Some(time) => {
+            let checker = checker.timeout(time).target_state_count(MOST).spawn_dfs().join();
+            report(&text, started, Some(time), &seen, events, &checker);
+        }
     }
-    let checker = checker.spawn_bfs().join();
+}
+
+fn report(
+    text: &str,
+    started: Instant,
+    time: Option<Duration>,
+    seen: &Seen,
+    events: &[Event],
+    checker: &impl Checker<Checked>,
+) {
     let took = started.elapsed();
-    let whole = time.is_none_or(|time| took < time);
+    let whole = time.is_none_or(|time| took < time && checker.state_count() < MOST);
     println!(
         "{text}: {} states{}, {} steps, at most {} in a row, {:.1} s",
         checker.unique_state_count(),
-        if whole { "" } else { " (not all: the time is up)" },
+        if whole { "" } else { " (not all: time or memory is up)" },
         checker.state_count(),
         checker.max_depth(),
         took.as_secs_f64()

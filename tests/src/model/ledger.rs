@@ -15,6 +15,8 @@ pub struct Record {
     /// An application has said so.
     pub acked: bool,
     pub rejected: bool,
+    /// Who has acked or rejected it.
+    pub done: Vec<(usize, u8)>,
     /// The sender has been told: whether it was acked.
     pub outcome: Option<bool>,
 }
@@ -24,6 +26,8 @@ pub struct Record {
 pub struct Run {
     pub attempt: u32,
     pub wire: u8,
+    /// Where, and in which life of that process.
+    pub puller: (usize, u8),
     pub fate: Fate,
 }
 
@@ -49,7 +53,8 @@ impl Ledger {
         self.messages[push].push(Record::default());
     }
 
-    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end.
+    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end; `once`:
+    /// nothing has happened for which it might run twice.
     ///
     /// # Errors
     /// There was no reason to hand this message out again, or its attempt is wrong.
@@ -58,10 +63,22 @@ impl Ledger {
         push: usize,
         number: u64,
         run: Run,
+        once: bool,
         alive: impl Fn(u8) -> bool,
     ) -> Result<(), String> {
         let record = self.record(push, number)?;
-        if !alive(run.wire) {
+        if record.done.contains(&run.puller) {
+            return Err(format!(
+                "message {number} of pusher {push} runs again at {:?}, which is done with it",
+                run.puller
+            ));
+        }
+        if once && let Some(before) = &record.last {
+            return Err(format!(
+                "message {number} of pusher {push} runs twice, the first time as {before:?}"
+            ));
+        }
+        if !alive(run.wire) && !once {
             return Ok(()); // its pusher has given this delivery up already, which the puller does not know
         }
         let attempt = run.attempt;
@@ -88,19 +105,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// An application has given the delivery that came over this wire an outcome.
+    /// An application has given the delivery that came over this wire an outcome. `again`: it may get the message once more.
     ///
     /// # Errors
     /// There is no such message.
-    pub fn decided(
-        &mut self,
-        push: usize,
-        number: u64,
-        wire: u8,
-        attempt: u32,
-        fate: Fate,
-    ) -> Result<(), String> {
+    pub fn decided(&mut self, push: usize, number: u64, run: Run, again: bool) -> Result<(), String> {
         let record = self.record(push, number)?;
+        let Run { attempt, wire, puller, fate } = run;
+        if !again && matches!(fate, Fate::Acked | Fate::Rejected) && !record.done.contains(&puller) {
+            record.done.push(puller);
+            record.done.sort_unstable();
+        }
         record.acked |= fate == Fate::Acked;
         record.rejected |= fate == Fate::Rejected;
         if let Some(run) = record.last.as_mut().filter(|run| run.wire == wire && run.attempt == attempt) {

@@ -13,12 +13,12 @@
 //! How many pushers, pullers and messages there are, how many deliveries an application holds at once, and how often each
 //! kind of fault happens: a wire is cut (what is on it is lost from some frame on, in each direction on its own, and each
 //! end notices when it likes), a puller's process dies and a fresh one takes its place, an application cancels its waiting,
-//! nacks, rejects, releases, leaves. Nothing else is: frames take as long as they like, drivers run when they like.
+//! nacks, rejects, releases, leaves, a settle time-out. Nothing else is: frames take as long as they like, drivers run when they like.
 //!
 //! # What is left out
 //!
 //! * Time, except that whatever is due within [`process::HORIZON`] may happen at any moment after it was set: held
-//!   outcomes, second thoughts about credit, retries. Heartbeats are farther away than that, and so is silence: to the
+//!   outcomes, second thoughts about credit, retries, the end of a grace. Heartbeats are farther away than that, and so is silence: to the
 //!   machines it is one more way to lose a link.
 //! * The window that sets itself, which is about time.
 //! * The octets of the handshake: a wire begins with a greeting, which opens the pusher's end when it is made, and the
@@ -42,7 +42,7 @@ pub mod wire;
 pub mod world;
 
 pub use action::Action;
-pub use bounds::{Bounds, Faults};
+pub use bounds::{Bounds, Faults, Grace};
 pub use check::{check, soak};
 pub use seen::Event;
 pub use world::World;

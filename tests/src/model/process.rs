@@ -14,7 +14,7 @@ use tidegate_proto::{
 };
 
 use super::{
-    bounds::Bounds,
+    bounds::{Bounds, Grace},
     relative::{ORIGIN, Relative},
 };
 
@@ -79,6 +79,11 @@ impl<M: Machine> Process<M> {
         (machine.is_woken(link), machine.is_finished(self.now, link), self.is_due(link))
     }
 
+    /// Whether [`Self::fire_socket`] has something to do.
+    pub fn is_socket_due(&self) -> bool {
+        self.machine.socket_deadline().is_some_and(|at| at < self.now + HORIZON)
+    }
+
     pub fn fire_socket(&mut self) {
         let Some(at) = self.machine.socket_deadline() else { return };
         self.now = self.now.max(at);
@@ -113,9 +118,15 @@ pub struct Pushing {
 }
 
 impl Pushing {
-    pub fn new(index: usize) -> Self {
+    pub fn new(bounds: &Bounds, index: usize) -> Self {
         let mut settings = PusherSettings::default();
         (settings.heartbeat, settings.close_wait, settings.write_stall) = (FAR, FAR, Duration::MAX);
+        settings.grace = match bounds.grace {
+            Grace::None => Duration::ZERO,
+            Grace::Short => Duration::from_secs(1),
+            Grace::Long => FAR,
+        };
+        settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
         // A retry is due at once, and happens at any time after that.
         (settings.retry_first, settings.retry_longest) = (Duration::ZERO, Duration::ZERO);
         let machine = Pusher::new(settings, instance(Role::Pusher, index, 0), 1).unwrap();

@@ -66,7 +66,7 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
     let machine = &pulling.process.machine;
     let (stats, links) = (machine.stats(), machine.link_stats());
     let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
-    if stats.received != settled + stats.in_flight + stats.queued
+    if stats.received != settled + stats.in_flight + stats.queued + stats.joined
         || stats.in_flight != pulling.held.len() as u64
     {
         return Err(format!("puller {pull} does not add up ({} held): {stats:?}", pulling.held.len()));

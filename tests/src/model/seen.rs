@@ -23,6 +23,9 @@ pub enum Event {
     FailedWrite,
     WentAway,
     Batched,
+    TimedOut,
+    /// A puller knew a message that came again (RD-9).
+    Recognised,
 }
 
 /// The events that have been met, by any path.

@@ -33,6 +33,8 @@ pub struct World {
     pub ledger: Arc<Ledger>,
     /// Faults that may still happen.
     pub left: Faults,
+    /// Settle time-outs that may still happen.
+    pub timeouts: u8,
     /// Wires made so far.
     serial: u8,
     /// The first thing that was wrong.
@@ -46,7 +48,7 @@ impl Hash for World {
         self.wires.hash(state);
         self.ledger.hash(state);
         self.left.hash(state);
-        self.serial.hash(state);
+        (self.serial, self.timeouts).hash(state);
         self.broken.hash(state);
     }
 }
@@ -64,11 +66,12 @@ impl World {
     /// The world in which a check begins.
     pub fn new(bounds: Bounds) -> Self {
         let mut world = Self {
-            pushers: (0..bounds.pushers).map(|index| Arc::new(Pushing::new(index))).collect(),
+            pushers: (0..bounds.pushers).map(|index| Arc::new(Pushing::new(&bounds, index))).collect(),
             pullers: (0..bounds.pullers).map(|_| Arc::new(Pulling::new(&bounds, 0))).collect(),
             wires: Vec::new(),
             ledger: Arc::new(Ledger::new(bounds.pushers)),
             left: bounds.faults,
+            timeouts: bounds.timeouts,
             serial: 0,
             broken: None,
             seen: Arc::default(),
@@ -134,7 +137,11 @@ impl World {
             Action::Fire { wire, side } => {
                 let (here, link) = self.end(wire, side);
                 match side {
-                    Side::Pusher => self.push(here.push).process.fire(link),
+                    Side::Pusher => {
+                        self.timeouts -= 1;
+                        self.seen.note(Event::TimedOut);
+                        self.push(here.push).process.fire(link);
+                    }
                     Side::Puller => self.pull(here.pull).process.fire(link),
                 }
             }
@@ -300,11 +307,14 @@ impl World {
         pulling.stop_waiting();
         let alive =
             |serial| wires.iter().any(|w| w.serial == serial && w.link(Side::Pusher).is_some() && !w.closing);
-        let run = Run { attempt, wire: wire.serial, fate: Fate::Held };
+        // After a settle time-out a delivery may be given up on a link that is in use (OC-12).
+        let alive = |serial| self.bounds.timeouts == 0 && alive(serial);
+        let run = Run { attempt, wire: wire.serial, puller: (pull, wire.life), fate: Fate::Held };
         if attempt > 1 {
             self.seen.note(Event::Redelivered);
         }
-        Arc::make_mut(&mut self.ledger).ran(wire.push, number, run, alive)
+        let once = self.bounds.runs_once();
+        Arc::make_mut(&mut self.ledger).ran(wire.push, number, run, once, alive)
     }
 
     fn settle(&mut self, pull: usize, held: usize, fate: Fate) -> Step {
@@ -322,10 +332,14 @@ impl World {
             Fate::Released => left.releases -= 1,
         }
         let pulling = self.pull(pull);
+        let puller = (pull, pulling.life);
         let Held { received, wire } = pulling.held.remove(held);
         pulling.process.machine.settle(&received, &verdict);
         let push = usize::from(received.id().instance.0[1]);
-        Arc::make_mut(&mut self.ledger).decided(push, received.id().number, wire, received.attempt(), fate)
+        let run = Run { attempt: received.attempt(), wire, puller, fate };
+        // After a settle time-out a message may come back to who is done with it.
+        let again = self.bounds.timeouts > 0;
+        Arc::make_mut(&mut self.ledger).decided(push, received.id().number, run, again)
     }
 
     fn restart(&mut self, pull: usize) {
@@ -340,6 +354,9 @@ impl World {
     }
 
     fn seal(&mut self) {
+        if self.pullers.iter().any(|pulling| pulling.process.machine.stats().repeats > 0) {
+            self.seen.note(Event::Recognised);
+        }
         for pushing in self.pushers.iter_mut().filter_map(Arc::get_mut) {
             pushing.process.forget_wakes();
             pushing.seal();
