@@ -51,7 +51,7 @@ impl Hasher for Relative {
     }
 
     fn write_u64(&mut self, number: u64) {
-        if number >= ORIGIN.0 && number < ORIGIN.0 + RANGE {
+        if (ORIGIN.0..ORIGIN.0 + RANGE).contains(&number) {
             self.mix(number.saturating_sub(self.now.0).min(self.horizon));
         } else {
             self.mix(number);

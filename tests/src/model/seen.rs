@@ -58,7 +58,7 @@ impl Seen {
                 }
             }
             Ok(Body::Close(close)) if Code::from_wire(close.code) == Code::GoingAway => {
-                self.note(Event::WentAway)
+                self.note(Event::WentAway);
             }
             _ => {}
         }
