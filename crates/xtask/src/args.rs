@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{fuzz::Plan, soak::Part, steps::Step};
+use crate::{fuzz::Plan, mutants::Choice, soak::Part, steps::Step};
 
 pub(crate) const HELP: &str = "\
 The project's own chores.
@@ -14,6 +14,7 @@ The project's own chores.
 Usage:
   cargo xtask test [--only STEP[,STEP]...]   checks everything, and stops at the first step that fails
   cargo xtask soak --minutes N [--only PART[,PART]...]   the same and more, for so long, in release mode
+  cargo xtask mutants [--only ID[,ID]...] [--rule RULE]   breaks rules on purpose, and checks that tests notice
   cargo xtask fuzz [--minutes N] [--keep] [TARGET]...   runs the targets of tests/fuzz with cargo-fuzz, 10 minutes in all
   cargo xtask deny                           licences, bans and sources of the dependencies, by deny.toml
   cargo xtask sbom                           writes target/sbom/tidegate.cdx.json: what the binary is made of
@@ -32,6 +33,7 @@ Steps, in this order:
 Parts of a soak, which share its time, in this order:
 SOAKS
 `fuzz --keep` adds inputs that reach something new to tests/fuzz/corpus.
+`mutants` works in a copy of the tracked files in target/mutants; tests/mutations.toml is its list.
 `test` and `python` need python3 with its venv module: they make a private environment in target/python
 and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.
 
@@ -39,7 +41,7 @@ Exit codes: 0 everything passed, 1 something failed, 2 usage, 3 `fuzz` lacks a n
 ";
 
 /// All tasks, for whoever names another one.
-const TASKS: &str = "`test`, `soak`, `fuzz`, `deny`, `sbom` or `descriptor`";
+const TASKS: &str = "`test`, `soak`, `mutants`, `fuzz`, `deny`, `sbom` or `descriptor`";
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ pub(crate) enum Task {
         minutes: u64,
         parts: Vec<&'static Part>,
     },
+    Mutants(Choice),
     Fuzz(Plan),
     Deny,
     Sbom,
@@ -97,6 +100,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
             Err(format!("`test` takes only `--only STEP,...`, not `{word}`"))
         }
         ["soak", rest @ ..] => soak(rest),
+        ["mutants", rest @ ..] => mutants(rest),
         ["fuzz", rest @ ..] => fuzz(rest),
         ["deny"] => Ok(Task::Deny),
         ["sbom"] => Ok(Task::Sbom),
@@ -151,6 +155,26 @@ fn soak(words: &[&str]) -> Result<Task, String> {
     Ok(Task::Soak { minutes, parts: Part::ALL.iter().filter(|part| wanted.contains(&part.name)).collect() })
 }
 
+/// `--only ID,...` and `--rule RULE`, each at most once.
+fn mutants(words: &[&str]) -> Result<Task, String> {
+    let mut choice = Choice::default();
+    let mut rest = words;
+    while let [option, value, after @ ..] = rest {
+        match *option {
+            "--only" if choice.only.is_none() => {
+                choice.only = Some(value.split(',').map(|id| id.trim().to_owned()).collect());
+            }
+            "--rule" if choice.rule.is_none() => choice.rule = Some((*value).to_owned()),
+            _ => break,
+        }
+        rest = after;
+    }
+    match rest {
+        [] => Ok(Task::Mutants(choice)),
+        [word, ..] => Err(format!("`mutants` takes `--only ID,...` and `--rule RULE`, not `{word}`")),
+    }
+}
+
 /// The steps of a comma-separated list, in the order in which they run.
 fn chosen(list: &str) -> Result<Vec<Step>, String> {
     let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
@@ -186,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn mutations_can_be_chosen_by_id_and_by_rule() {
+        let rule = Some("RC-1".to_owned());
+        let only = Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(read("mutants"), Ok(Task::Mutants(Choice::default())));
+        assert_eq!(read("mutants --only a,b --rule RC-1"), Ok(Task::Mutants(Choice { only, rule })));
+    }
+
+    #[test]
     fn chosen_steps_run_in_their_own_order() {
         assert_eq!(read("test --only clippy,fmt"), Ok(Task::Test(vec![Step::Fmt, Step::Clippy])));
         assert_eq!(read("test --only=python"), Ok(Task::Test(vec![Step::Python])));
@@ -200,6 +232,9 @@ mod tests {
             ("test --only fmt,lint", "`lint`"),
             ("test --only=", "``"),
             ("test fmt", "`fmt`"),
+            ("mutants --only", "`--only`"),
+            ("mutants --rule CR-1 --rule CR-2", "`--rule`"),
+            ("mutants all", "`all`"),
             ("test --only fmt clippy", "`clippy`"),
             ("soak", "--minutes"),
             ("soak --minutes 0", "`0`"),

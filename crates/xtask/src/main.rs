@@ -8,6 +8,7 @@ mod deny;
 mod descriptor;
 mod fuzz;
 mod instructions;
+mod mutants;
 mod process;
 mod python;
 mod sbom;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Task::Fuzz(plan) => fuzz::run(&workspace, &plan),
         Task::Deny => deny::run(&workspace),
         Task::Sbom => sbom::write(&workspace),
+        Task::Mutants(choice) => mutants::run(&workspace, &choice),
         Task::Descriptor => descriptor::write(&workspace),
     };
     match done {

@@ -80,6 +80,23 @@ impl Part {
             cargo: &["xtask", "fuzz"],
             tests: 1,
         },
+        Self {
+            name: "model",
+            what: "the machines under the model checker, with larger bounds",
+            share: 2,
+            cargo: &[
+                "test",
+                "--release",
+                "-p",
+                "tidegate-tests",
+                "--test",
+                "model",
+                "--",
+                "--test-threads=1",
+                "--nocapture",
+            ],
+            tests: 6,
+        },
     ];
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -40,6 +40,11 @@ impl Workspace {
         let mut command = Command::new(program);
         command.current_dir(&self.root).stdin(Stdio::null());
         command
+    }
+
+    /// Where cargo is.
+    pub(crate) fn cargo_program(&self) -> &OsStr {
+        &self.cargo
     }
 
     /// Cargo, at the root, with these arguments.

@@ -1,0 +1,147 @@
+//! Runs a check, tells how much it has visited, and prints the way to what is wrong.
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use super::{
+    action::{self, Action},
+    bounds::Bounds,
+    property::Rest,
+    seen::{Event, Seen},
+    world::World,
+};
+use crate::seeds;
+
+const SOUND: &str = "no rule is broken and nothing is lost or counted twice";
+const RESTS: &str = "left in peace, everything is settled and comes to rest";
+
+/// Steps after which a soak ends, so that its memory does: a state that was visited takes some 50 octets.
+const MOST: usize = 50_000_000;
+
+struct Checked {
+    first: World,
+    rest: Rest,
+}
+
+impl Model for Checked {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![self.first.clone()]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        if world.broken.is_none() {
+            actions.extend(action::possible(world));
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        world.after(action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(SOUND, |_, world: &World| world.broken.is_none()),
+            Property::always(RESTS, |checked: &Self, world: &World| {
+                world.broken.is_some() || checked.rest.is_certain(world)
+            }),
+        ]
+    }
+}
+
+/// Visits every state within `bounds`, and fails with the way to the first one that is wrong, or if one of the `events`
+/// has never happened.
+pub fn check(bounds: Bounds, events: &[Event]) {
+    run(bounds, events, None);
+}
+
+/// In a soak, visits what can be reached within `bounds` until the time of the soak is up; otherwise nothing.
+pub fn soak(bounds: Bounds, events: &[Event]) {
+    match seeds::soak() {
+        Some(time) => run(bounds, events, Some(time)),
+        None => println!("only in a soak: {bounds}"),
+    }
+}
+
+fn run(bounds: Bounds, events: &[Event], time: Option<Duration>) {
+    let text = bounds.to_string();
+    let started = Instant::now();
+    let first = World::new(bounds);
+    let seen = first.seen.clone();
+    let checked = Checked { first, rest: Rest::default() };
+    // One thread, so that the first way found is a shortest one.
+    let checker = checked.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
+    match time {
+        None => report(&text, started, None, &seen, events, &checker.spawn_bfs().join()),
+        // Depth first, which keeps few states in memory, and only the marks of all others.
+        Some(time) => {
+            let checker = checker.timeout(time).target_state_count(MOST).spawn_dfs().join();
+            report(&text, started, Some(time), &seen, events, &checker);
+        }
+    }
+}
+
+fn report(
+    text: &str,
+    started: Instant,
+    time: Option<Duration>,
+    seen: &Seen,
+    events: &[Event],
+    checker: &impl Checker<Checked>,
+) {
+    let took = started.elapsed();
+    let whole = time.is_none_or(|time| took < time && checker.state_count() < MOST);
+    println!(
+        "{text}: {} states{}, {} steps, at most {} in a row, {:.1} s",
+        checker.unique_state_count(),
+        if whole { "" } else { " (not all: time or memory is up)" },
+        checker.state_count(),
+        checker.max_depth(),
+        took.as_secs_f64()
+    );
+    if let Some((property, path)) = checker.discoveries().into_iter().next() {
+        let mut steps = path.into_vec();
+        let last = steps.last().map(|(world, _)| world.clone());
+        if let Some(last) = last.filter(|world| world.broken.is_none())
+            && let Err(rest) = checker.model().rest.walk(&last)
+        {
+            steps.pop();
+            steps.extend(rest);
+        }
+        panic!("not true: {property}\n{}", story(&steps));
+    }
+    let missing: Vec<_> = events.iter().filter(|event| whole && !seen.has(**event)).collect();
+    assert!(missing.is_empty(), "{text}: never happened: {missing:?}");
+}
+
+/// The actions of a path, one a line, and what its last state looks like.
+fn story(steps: &[(World, Option<Action>)]) -> String {
+    let mut text = String::new();
+    for (number, (world, action)) in steps.iter().enumerate() {
+        if let Some(action) = action {
+            let _ = writeln!(text, "{:4}. {}", number + 1, action::describe(world, *action));
+        }
+    }
+    let Some((last, _)) = steps.last() else { return text };
+    let _ = match &last.broken {
+        Some(wrong) => writeln!(text, "wrong: {wrong}"),
+        None => writeln!(text, "nothing more happens, and this is left:"),
+    };
+    for (push, pushing) in last.pushers.iter().enumerate() {
+        let machine = &pushing.process.machine;
+        let _ = writeln!(text, "pusher {push}: {:?}", machine.stats());
+        machine.link_stats().iter().for_each(|link| text.push_str(&format!("    {link:?}\n")));
+    }
+    for (pull, pulling) in last.pullers.iter().enumerate() {
+        let machine = &pulling.process.machine;
+        let _ = writeln!(text, "puller {pull}, waiting {}: {:?}", pulling.waiting, machine.stats());
+        machine.link_stats().iter().for_each(|link| text.push_str(&format!("    {link:?}\n")));
+    }
+    text
+}

@@ -1,0 +1,153 @@
+//! What an observer knows who sees only the applications: which message ran where, and what its sender was told.
+
+/// All messages of all pushers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    messages: Vec<Vec<Record>>,
+    /// How often each pusher has told that it is drained.
+    pub drained: Vec<u8>,
+}
+
+/// One message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    pub last: Option<Run>,
+    /// An application has said so.
+    pub acked: bool,
+    pub rejected: bool,
+    /// Who has acked or rejected it.
+    pub done: Vec<(usize, u8)>,
+    /// The sender has been told: whether it was acked.
+    pub outcome: Option<bool>,
+}
+
+/// One time that an application was given a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    pub attempt: u32,
+    pub wire: u8,
+    /// Where, and in which life of that process.
+    pub puller: (usize, u8),
+    pub fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    Held,
+    Acked,
+    Nacked,
+    Rejected,
+    Released,
+}
+
+impl Ledger {
+    pub fn new(pushers: usize) -> Self {
+        Self { messages: vec![Vec::new(); pushers], drained: vec![0; pushers] }
+    }
+
+    pub fn of(&self, push: usize) -> &[Record] {
+        &self.messages[push]
+    }
+
+    pub fn sent(&mut self, push: usize) {
+        self.messages[push].push(Record::default());
+    }
+
+    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end; `once`:
+    /// nothing has happened for which it might run twice.
+    ///
+    /// # Errors
+    /// There was no reason to hand this message out again, or its attempt is wrong.
+    pub fn ran(
+        &mut self,
+        push: usize,
+        number: u64,
+        run: Run,
+        once: bool,
+        alive: impl Fn(u8) -> bool,
+    ) -> Result<(), String> {
+        let record = self.record(push, number)?;
+        if record.done.contains(&run.puller) {
+            return Err(format!(
+                "message {number} of pusher {push} runs again at {:?}, which is done with it",
+                run.puller
+            ));
+        }
+        if once && let Some(before) = &record.last {
+            return Err(format!(
+                "message {number} of pusher {push} runs twice, the first time as {before:?}"
+            ));
+        }
+        if !alive(run.wire) && !once {
+            return Ok(()); // its pusher has given this delivery up already, which the puller does not know
+        }
+        let attempt = run.attempt;
+        let Some(before) = record.last.replace(run) else { return Ok(()) };
+        let reason = match before.fate {
+            Fate::Nacked => "a nack",
+            Fate::Released if attempt >= before.attempt => return Ok(()),
+            Fate::Released => "a release",
+            _ if alive(before.wire) => {
+                return Err(format!(
+                    "message {number} of pusher {push} runs again (attempt {attempt}), but its attempt {} was {:?} on \
+                     wire {}, which is still in use",
+                    before.attempt, before.fate, before.wire
+                ));
+            }
+            _ => "a lost link",
+        };
+        if attempt <= before.attempt {
+            return Err(format!(
+                "message {number} of pusher {push} runs as attempt {attempt} after {reason} of attempt {}",
+                before.attempt
+            ));
+        }
+        Ok(())
+    }
+
+    /// An application has given the delivery that came over this wire an outcome. `again`: it may get the message once more.
+    ///
+    /// # Errors
+    /// There is no such message.
+    pub fn decided(&mut self, push: usize, number: u64, run: Run, again: bool) -> Result<(), String> {
+        let record = self.record(push, number)?;
+        let Run { attempt, wire, puller, fate } = run;
+        if !again && matches!(fate, Fate::Acked | Fate::Rejected) && !record.done.contains(&puller) {
+            record.done.push(puller);
+            record.done.sort_unstable();
+        }
+        record.acked |= fate == Fate::Acked;
+        record.rejected |= fate == Fate::Rejected;
+        if let Some(run) = record.last.as_mut().filter(|run| run.wire == wire && run.attempt == attempt) {
+            run.fate = fate;
+        }
+        Ok(())
+    }
+
+    /// The sender of a tracked message has been told its outcome.
+    ///
+    /// # Errors
+    /// It is the second one, or no application has said so.
+    pub fn told(&mut self, push: usize, number: u64, acked: bool) -> Result<(), String> {
+        let record = self.record(push, number)?;
+        if let Some(before) = record.outcome.replace(acked) {
+            return Err(format!(
+                "message {number} of pusher {push} has two outcomes: acked {before}, then {acked}"
+            ));
+        }
+        if !(if acked { record.acked } else { record.rejected }) {
+            let what = if acked { "acked" } else { "rejected" };
+            return Err(format!(
+                "message {number} of pusher {push} counts as {what}, which no application said"
+            ));
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, push: usize, number: u64) -> Result<&mut Record, String> {
+        self.messages
+            .get_mut(push)
+            .and_then(|all| all.get_mut(usize::try_from(number).ok()?))
+            .ok_or_else(|| format!("message {number} of pusher {push} was never sent"))
+    }
+}

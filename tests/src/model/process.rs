@@ -1,0 +1,222 @@
+//! The processes of a world: a machine, its clock, and what its application has in hand.
+
+use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{
+    InstanceId, LinkEnd, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherEvent,
+    PusherSettings, Received, Role, Time, Window, wire::Progress,
+};
+
+use super::{
+    bounds::{Bounds, Grace},
+    relative::{ORIGIN, Relative},
+};
+
+/// What is due later than this does not happen. Heartbeats and the time for an answer to Close are farther away.
+pub const HORIZON: Duration = Duration::from_secs(5);
+const FAR: Duration = Duration::from_secs(60);
+
+/// A machine and its clock, which moves only from deadline to deadline.
+#[derive(Clone, Debug)]
+pub struct Process<M> {
+    pub machine: M,
+    pub now: Time,
+}
+
+impl<M: Hash> Process<M> {
+    /// A number for the machine as it is, and for `also`.
+    fn mark(&self, also: impl Hash) -> u64 {
+        let horizon = u64::try_from(HORIZON.as_micros()).unwrap_or(u64::MAX);
+        let mut hasher = Relative::new(self.now, horizon);
+        self.machine.hash(&mut hasher);
+        also.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl<M: Machine> Process<M> {
+    fn new(machine: M) -> Self {
+        Self { machine, now: ORIGIN }
+    }
+
+    /// Whether [`Self::fire`] has something to do.
+    pub fn is_due(&self, link: LinkId) -> bool {
+        self.machine.deadline(link).is_some_and(|at| at < self.now + HORIZON)
+    }
+
+    /// The time of the link's deadline comes.
+    pub fn fire(&mut self, link: LinkId) {
+        let Some(at) = self.machine.deadline(link) else { return };
+        self.now = self.now.max(at);
+        self.machine.advance(self.now, link, Progress::default());
+    }
+
+    /// Everything that the machine wants to send on a link now, frame by frame, without their lengths.
+    pub fn transmit(&mut self, link: LinkId, written: bool) -> Vec<Bytes> {
+        let mut out = VecDeque::new();
+        self.machine.transmit(self.now, link, &mut out);
+        let mut octets: BytesMut = out.into_iter().flatten().collect();
+        if written {
+            self.machine.written(self.now, link, octets.len());
+        }
+        let mut frames = Vec::new();
+        while octets.len() >= 4 {
+            let length = octets.get_u32() as usize;
+            frames.push(octets.split_to(length).freeze());
+        }
+        frames
+    }
+
+    /// Whether this link is named as having something to send, is finished, and has a deadline.
+    pub fn asks(&self, link: LinkId) -> (bool, bool, bool) {
+        let machine = &self.machine;
+        (machine.is_woken(link), machine.is_finished(self.now, link), self.is_due(link))
+    }
+
+    /// Whether [`Self::fire_socket`] has something to do.
+    pub fn is_socket_due(&self) -> bool {
+        self.machine.socket_deadline().is_some_and(|at| at < self.now + HORIZON)
+    }
+
+    pub fn fire_socket(&mut self) {
+        let Some(at) = self.machine.socket_deadline() else { return };
+        self.now = self.now.max(at);
+        self.machine.advance_socket(self.now);
+    }
+
+    pub fn receive(&mut self, link: LinkId, frame: Bytes) {
+        self.machine.receive(self.now, link, frame);
+    }
+
+    pub fn fail_write(&mut self, link: LinkId) {
+        self.machine.write_failed(self.now, link, "broken pipe");
+    }
+
+    pub fn lose(&mut self, link: LinkId) -> Option<LinkEnd> {
+        self.machine.lost(self.now, link, "cut")
+    }
+
+    /// What the machine has to say is asked for link by link, so that the list is of no use here.
+    pub fn forget_wakes(&mut self) {
+        self.machine.take_wakes(&mut Vec::new());
+    }
+}
+
+/// A pusher's process.
+#[derive(Clone, Debug)]
+pub struct Pushing {
+    pub process: Process<Pusher>,
+    pub sent: u64,
+    pub draining: bool,
+    pub mark: u64,
+}
+
+impl Pushing {
+    pub fn new(bounds: &Bounds, index: usize) -> Self {
+        let mut settings = PusherSettings::default();
+        (settings.heartbeat, settings.close_wait, settings.write_stall) = (FAR, FAR, Duration::MAX);
+        settings.grace = match bounds.grace {
+            Grace::None => Duration::ZERO,
+            Grace::Short => Duration::from_secs(1),
+            Grace::Long => FAR,
+        };
+        settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
+        // A retry is due at once, and happens at any time after that.
+        (settings.retry_first, settings.retry_longest) = (Duration::ZERO, Duration::ZERO);
+        let machine = Pusher::new(settings, instance(Role::Pusher, index, 0), 1).unwrap();
+        Self { process: Process::new(machine), sent: 0, draining: false, mark: 0 }
+    }
+
+    pub fn send(&mut self, tracked: bool) {
+        let payload = [u8::try_from(self.sent).unwrap()];
+        self.process.machine.send(Message::from(payload.to_vec()), tracked).unwrap();
+        self.sent += 1;
+    }
+
+    /// Call it when all is done: the mark stands for everything.
+    pub fn seal(&mut self) {
+        self.mark = self.process.mark((self.sent, self.draining));
+    }
+
+    pub fn events(&mut self) -> Vec<PusherEvent> {
+        std::iter::from_fn(|| self.process.machine.poll_event()).collect()
+    }
+}
+
+/// A delivery in an application's hands.
+#[derive(Clone, Debug, Hash)]
+pub struct Held {
+    pub received: Arc<Received>,
+    /// The wire that it came over.
+    pub wire: u8,
+}
+
+/// A puller's process and its application.
+#[derive(Clone, Debug)]
+pub struct Pulling {
+    pub process: Process<Puller>,
+    /// How often the process has begun anew.
+    pub life: u8,
+    pub held: Vec<Held>,
+    /// Whether a `recv` waits.
+    pub waiting: bool,
+    /// Pushers that have ended their streams.
+    pub ended: Vec<usize>,
+    pub mark: u64,
+}
+
+impl Pulling {
+    pub fn new(bounds: &Bounds, life: u8) -> Self {
+        let mut settings = PullerSettings::default();
+        settings.window = Window::fixed(bounds.window, bounds.window_bytes);
+        settings.budget = bounds.budget;
+        (settings.heartbeat, settings.close_wait) = (FAR, FAR);
+        let machine = Puller::new(settings).unwrap();
+        let process = Process::new(machine);
+        Self { process, life, held: Vec::new(), waiting: false, ended: Vec::new(), mark: 0 }
+    }
+
+    /// Call it when all is done: the mark stands for everything.
+    pub fn seal(&mut self) {
+        self.mark = self.process.mark((self.life, &self.held, self.waiting, &self.ended));
+    }
+
+    pub fn start_waiting(&mut self) {
+        self.process.machine.start_waiting(self.process.now);
+        self.waiting = true;
+    }
+
+    pub fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.process.machine.stop_waiting(self.process.now);
+        }
+    }
+}
+
+/// A peer as its handshake would tell it.
+pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Peer {
+    Peer {
+        role,
+        instance: instance(role, index, life),
+        name: String::new(),
+        address: String::new(),
+        names: Vec::new(),
+        pipeline: String::new(),
+        max_message: 16 << 20,
+        heartbeat: FAR,
+        slot,
+    }
+}
+
+/// A pusher's instance has its index in the second octet.
+pub fn instance(role: Role, index: usize, life: u8) -> InstanceId {
+    let mut octets = [0; 16];
+    (octets[0], octets[1], octets[2]) = (role as u8, u8::try_from(index).unwrap(), life);
+    InstanceId(octets)
+}

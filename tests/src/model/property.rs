@@ -1,0 +1,186 @@
+//! What must hold: in each state, and of what can become of it.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    action::{self, Action},
+    process::{Pulling, Pushing},
+    wire::Side,
+    world::World,
+};
+
+/// More steps than a world of these sizes needs to come to rest.
+const STEPS: usize = 2_000;
+
+/// Conservation and credit, in the processes that a step has touched.
+///
+/// # Errors
+/// What does not add up.
+pub fn check_changed(before: &World, after: &World) -> Result<(), String> {
+    for (push, (old, new)) in before.pushers.iter().zip(&after.pushers).enumerate() {
+        if !Arc::ptr_eq(old, new) {
+            check_pusher(after, push, new)?;
+        }
+    }
+    for (pull, (old, new)) in before.pullers.iter().zip(&after.pullers).enumerate() {
+        if !Arc::ptr_eq(old, new) {
+            check_puller(after, pull, new)?;
+        }
+    }
+    check_limits(after)
+}
+
+fn check_pusher(world: &World, push: usize, pushing: &Pushing) -> Result<(), String> {
+    let machine = &pushing.process.machine;
+    let stats = machine.stats();
+    let flying: u64 = machine.link_stats().iter().map(|link| link.in_flight).sum();
+    if stats.accepted != stats.acked + stats.rejected + flying + stats.queued {
+        return Err(format!("pusher {push} does not add up ({flying} in flight on its links): {stats:?}"));
+    }
+    let records = world.ledger.of(push);
+    let said =
+        |acked: bool| records.iter().filter(|r| if acked { r.acked } else { r.rejected }).count() as u64;
+    if stats.acked > said(true) || stats.rejected > said(false) {
+        return Err(format!(
+            "pusher {push} counts {} acked and {} rejected, but applications said {} and {}",
+            stats.acked,
+            stats.rejected,
+            said(true),
+            said(false)
+        ));
+    }
+    let told = |acked| records.iter().filter(|r| r.outcome == Some(acked)).count() as u64;
+    if world.bounds.tracked && (stats.acked, stats.rejected) != (told(true), told(false)) {
+        return Err(format!("pusher {push} has told its senders other outcomes than it counts: {stats:?}"));
+    }
+    if world.ledger.drained[push] > u8::from(pushing.draining) {
+        return Err(format!("pusher {push} is drained {} times", world.ledger.drained[push]));
+    }
+    Ok(())
+}
+
+fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), String> {
+    let machine = &pulling.process.machine;
+    let (stats, links) = (machine.stats(), machine.link_stats());
+    let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
+    if stats.received != settled + stats.in_flight + stats.queued + stats.joined
+        || stats.in_flight != pulling.held.len() as u64
+    {
+        return Err(format!("puller {pull} does not add up ({} held): {stats:?}", pulling.held.len()));
+    }
+    let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
+    if stats.committed != committed {
+        return Err(format!("puller {pull} has promised {committed}, but counts it as {stats:?}"));
+    }
+    // CR-9: the budget, but for one more on each link that a waiting application caused (CR-6).
+    let most = world.bounds.budget + stats.links * world.bounds.workers as u64;
+    if stats.committed > most {
+        return Err(format!(
+            "puller {pull} has promised more than its budget and CR-6 allow, {most}: {stats:?}"
+        ));
+    }
+    for link in links {
+        // CR-5, CR-6
+        if link.unsettled > world.bounds.window + world.bounds.workers as u64 {
+            return Err(format!("puller {pull} has more un-acked than its window and CR-6 allow: {link:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// CR-2: at any moment a pusher's limit is one that its puller has granted.
+fn check_limits(world: &World) -> Result<(), String> {
+    for wire in &world.wires {
+        let (Some(push), Some(pull)) = (wire.link(Side::Pusher), wire.link(Side::Puller)) else { continue };
+        let spending = world.pushers[wire.push].process.machine.link_stats();
+        let granting = world.pullers[wire.pull].process.machine.link_stats();
+        let spending = spending.iter().find(|link| link.link == push.as_u64());
+        let granting = granting.iter().find(|link| link.link == pull.as_u64());
+        if let (Some(spending), Some(granting)) = (spending, granting)
+            && spending.message_limit > granting.message_limit
+        {
+            return Err(format!(
+                "wire {}: the pusher has a limit of {}, but {} is all that was granted",
+                wire.serial, spending.message_limit, granting.message_limit
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing happens any more by itself, and everything is as it should be.
+pub fn is_at_rest(world: &World) -> bool {
+    let settled = world.pushers.iter().enumerate().all(|(push, pushing)| {
+        let machine = &pushing.process.machine;
+        let stats = machine.stats();
+        stats.accepted == stats.acked + stats.rejected
+            && stats.queued + stats.in_flight == 0
+            && (!pushing.draining
+                || (machine.is_done() && world.ledger.drained[push] == 1 && stats.links == 0))
+    });
+    let idle = world.pullers.iter().all(|pulling| {
+        let stats = pulling.process.machine.stats();
+        stats.queued + stats.in_flight == 0 && (stats.links > 0 || stats.committed == 0)
+    });
+    let quiet = world.wires.iter().all(|wire| {
+        Side::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty() && wire.link(*side).is_some())
+    });
+    settled && idle && quiet
+}
+
+/// Whether a world that is left in peace comes to rest: no fault happens any more, and applications receive and ack.
+/// Worlds of which this is known are remembered, so that a walk ends at the first that another one has passed.
+#[derive(Debug, Default)]
+pub struct Rest {
+    known: Mutex<HashSet<u64>>,
+}
+
+impl Rest {
+    pub fn is_certain(&self, world: &World) -> bool {
+        self.walk(world).is_ok()
+    }
+
+    /// # Errors
+    /// The way to where it is stuck.
+    pub fn walk(&self, world: &World) -> Result<(), Vec<(World, Option<Action>)>> {
+        let mut path = Vec::new();
+        let mut passed = Vec::new();
+        let mut here = world.clone();
+        while passed.len() < STEPS {
+            let fingerprint = here.fingerprint();
+            if self.known.lock().unwrap().contains(&fingerprint) {
+                break;
+            }
+            passed.push(fingerprint);
+            let step = here.broken.is_none().then(|| peaceful(&here)).flatten();
+            let Some((action, next)) = step else {
+                if here.broken.is_none() && is_at_rest(&here) {
+                    break;
+                }
+                path.push((here, None));
+                return Err(path);
+            };
+            path.push((std::mem::replace(&mut here, next), Some(action)));
+        }
+        if passed.len() >= STEPS {
+            return Err(path);
+        }
+        self.known.lock().unwrap().extend(passed);
+        Ok(())
+    }
+}
+
+/// The next step of a world that is left in peace.
+fn peaceful(world: &World) -> Option<(Action, World)> {
+    let mut all = Vec::new();
+    action::calm(world, &mut all);
+    // Deadlines come when nothing else happens.
+    all.sort_by_key(|action| matches!(action, Action::Fire { .. } | Action::Retry { .. }));
+    for pull in 0..world.pullers.len() {
+        action::waits(world, pull, &mut all);
+    }
+    all.into_iter().find_map(|action| Some((action, world.after(action)?)))
+}

@@ -1,0 +1,173 @@
+//! Every interleaving of a few pushers, pullers and messages with faults in between. `tidegate_tests::model` says what the
+//! model is and what it leaves out; each test prints its bound, and how many states there are within it.
+
+use tidegate_tests::model::{Bounds, Event, Faults, Grace, check, soak};
+
+#[test]
+fn without_faults_every_message_runs_once() {
+    check(
+        Bounds { messages: 3, window: 2, waits: true, granted: false, ..Bounds::default() },
+        &[Event::Batched],
+    );
+}
+
+#[test]
+fn a_cut_wire_loses_nothing_and_runs_twice_only_what_was_un_acked_on_it() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    check(Bounds { faults, ..Bounds::default() }, &[Event::Redelivered, Event::Replaced]);
+}
+
+#[test]
+fn between_living_processes_a_cut_makes_nothing_run_twice() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    let bounds = Bounds { grace: Grace::Long, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised, Event::Replaced]);
+}
+
+#[test]
+fn a_grace_that_ends_at_any_moment_loses_nothing() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Short, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised, Event::Redelivered]);
+}
+
+#[test]
+fn a_puller_that_dies_during_the_grace_loses_nothing() {
+    let faults = Faults { cuts: 1, restarts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Short, faults, ..Bounds::default() };
+    check(bounds, &[Event::Redelivered]);
+}
+
+#[test]
+fn what_a_settle_time_out_takes_from_a_worker_has_one_outcome() {
+    check(Bounds { messages: 1, timeouts: 1, ..Bounds::default() }, &[Event::TimedOut, Event::Redelivered]);
+}
+
+#[test]
+fn a_puller_that_dies_loses_nothing() {
+    let faults = Faults { restarts: 1, ..Faults::default() };
+    check(Bounds { faults, ..Bounds::default() }, &[Event::Redelivered]);
+}
+
+#[test]
+fn with_window_0_a_message_goes_only_to_an_application_that_waits() {
+    let faults = Faults { cancels: 1, ..Faults::default() };
+    let bounds = Bounds { window: 0, waits: true, sent: true, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recalled, Event::Skipped]);
+}
+
+#[test]
+fn nacks_rejects_and_releases_give_one_final_outcome() {
+    let faults = Faults { nacks: 1, rejects: 1, releases: 1, ..Faults::default() };
+    check(Bounds { tracked: true, faults, ..Bounds::default() }, &[Event::Redelivered, Event::Released]);
+}
+
+#[test]
+fn a_puller_that_leaves_gives_back_what_it_has_not_begun() {
+    let faults = Faults { leaves: 1, ..Faults::default() };
+    check(Bounds { window: 2, faults, ..Bounds::default() }, &[Event::Left, Event::Released]);
+}
+
+#[test]
+fn a_puller_that_leaves_and_is_cut_meanwhile_loses_nothing() {
+    let faults = Faults { leaves: 1, cuts: 1, ..Faults::default() };
+    check(Bounds { messages: 1, faults, ..Bounds::default() }, &[Event::Left, Event::Redelivered]);
+}
+
+#[test]
+fn a_finish_ends_whatever_is_cut() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, drain: Some(true), faults, ..Bounds::default() };
+    check(bounds, &[Event::Ended, Event::Redelivered]);
+}
+
+#[test]
+fn a_stop_without_an_end_ends_too() {
+    let bounds = Bounds { messages: 1, drain: Some(false), ..Bounds::default() };
+    check(bounds, &[Event::WentAway]);
+}
+
+#[test]
+fn two_pushers_share_a_budget_of_one() {
+    let bounds = Bounds { pushers: 2, pullers: 1, messages: 1, budget: 1, waits: true, ..Bounds::default() };
+    check(bounds, &[Event::Recalled, Event::Skipped]);
+}
+
+#[test]
+fn a_budget_is_taken_back_from_who_has_more_than_its_part() {
+    // While it is alone, the first pusher has it all.
+    let two = Bounds { pushers: 2, joined: 1, pullers: 1, ..Bounds::default() };
+    let bounds = Bounds { messages: 1, window: 2, budget: 2, ..two };
+    check(bounds, &[Event::Recalled, Event::Skipped]);
+}
+
+#[test]
+fn of_what_comes_after_a_wait_with_window_0_one_stays_and_the_rest_goes_back() {
+    let faults = Faults { cancels: 1, ..Faults::default() };
+    let bounds = Bounds {
+        pushers: 2,
+        pullers: 1,
+        messages: 1,
+        window: 0,
+        waits: true,
+        sent: true,
+        faults,
+        ..Bounds::default()
+    };
+    check(bounds, &[Event::Recalled, Event::Skipped, Event::Released]);
+}
+
+#[test]
+fn a_window_of_one_octet_admits_one_message_at_a_time() {
+    let faults = Faults { cuts: 1, ..Faults::default() };
+    check(Bounds { window: 3, window_bytes: 1, faults, ..Bounds::default() }, &[Event::Redelivered]);
+}
+
+#[test]
+fn a_failed_write_loses_no_outcome() {
+    let faults = Faults { cuts: 1, failed_writes: 1, ..Faults::default() };
+    check(Bounds { messages: 1, faults, ..Bounds::default() }, &[Event::FailedWrite, Event::Redelivered]);
+}
+
+#[test]
+fn in_a_soak_cut_after_cut_makes_nothing_run_twice() {
+    let faults = Faults { cuts: 3, ..Faults::default() };
+    soak(Bounds { window: 2, grace: Grace::Long, faults, ..Bounds::default() }, &[Event::Recognised]);
+}
+
+#[test]
+fn in_a_soak_cuts_with_window_0_make_nothing_run_twice() {
+    let faults = Faults { cuts: 2, cancels: 1, ..Faults::default() };
+    let bounds = Bounds { window: 0, waits: true, grace: Grace::Long, faults, ..Bounds::default() };
+    soak(bounds, &[Event::Recognised]);
+}
+
+#[test]
+fn in_a_soak_more_is_cut_and_dies() {
+    let faults = Faults { cuts: 2, restarts: 1, failed_writes: 1, ..Faults::default() };
+    soak(Bounds { window: 2, grace: Grace::Short, faults, ..Bounds::default() }, &[Event::Redelivered]);
+}
+
+#[test]
+fn in_a_soak_more_waits_are_cancelled_and_cut() {
+    let faults = Faults { cuts: 1, cancels: 2, nacks: 1, ..Faults::default() };
+    soak(
+        Bounds { window: 0, waits: true, faults, ..Bounds::default() },
+        &[Event::Recalled, Event::Redelivered],
+    );
+}
+
+#[test]
+fn in_a_soak_a_finish_meets_all_kinds_of_outcomes_and_a_cut() {
+    let faults = Faults { cuts: 1, nacks: 1, rejects: 1, leaves: 1, ..Faults::default() };
+    let bounds =
+        Bounds { tracked: true, drain: Some(true), grace: Grace::Short, faults, ..Bounds::default() };
+    soak(bounds, &[Event::Ended, Event::Left]);
+}
+
+#[test]
+fn in_a_soak_two_pushers_and_two_pullers_share_small_budgets() {
+    let faults = Faults { cuts: 1, cancels: 1, ..Faults::default() };
+    let bounds = Bounds { pushers: 2, messages: 1, budget: 1, waits: true, faults, ..Bounds::default() };
+    soak(bounds, &[Event::Recalled, Event::Skipped]);
+}

@@ -1,0 +1,57 @@
+//! The list of mutations is such that `cargo xtask mutants` can try each of them.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at once
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    mutation: Vec<Mutation>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutation {
+    id: String,
+    rule: String,
+    what: String,
+    file: String,
+    find: String,
+    replace: String,
+    caught_by: String,
+}
+
+fn read(file: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn list() -> Vec<Mutation> {
+    toml::from_str::<List>(&read("tests/mutations.toml")).unwrap().mutation
+}
+
+#[test]
+fn each_mutation_names_a_rule_and_breaks_one_place() {
+    let spec = read("SPEC.md");
+    let mut ids = BTreeSet::new();
+    for mutation in list() {
+        let Mutation { id, rule, what, file, find, replace, caught_by } = mutation;
+        assert!(ids.insert(id.clone()), "{id} is there twice");
+        assert!(spec.contains(&format!("\n- **{rule}** ")), "{id}: {rule} is no rule of SPEC.md");
+        assert!(!what.is_empty() && find != replace, "{id}");
+        assert!(caught_by.starts_with("-p "), "{id}: `{caught_by}` is no narrow test command");
+        assert_eq!(read(&file).matches(&find).count(), 1, "{id}: how often `{find}` is in {file}");
+    }
+}
+
+#[test]
+fn each_group_of_rules_is_broken_somewhere() {
+    let groups: BTreeSet<String> =
+        list().iter().map(|mutation| mutation.rule.chars().take_while(|c| *c != '-').collect()).collect();
+    for group in ["FR", "HS", "CR", "RR", "DL", "OC", "RC", "RD", "LV", "ST", "LM"] {
+        assert!(groups.contains(group), "no mutation breaks a rule of the group {group}");
+    }
+}
