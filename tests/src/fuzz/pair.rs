@@ -58,7 +58,8 @@ pub(super) fn run(octets: &[u8]) {
     push.max_unwritten = 1 + usize::from(input.short());
     push.grace = Duration::from_millis(u64::from(input.byte()) * 10);
     let timed = input.byte() >= 0xc0;
-    push.settle_timeout = timed.then(|| Duration::from_millis(1 + u64::from(input.byte()) * 20));
+    // Longer than the pullers take once all is well, or nothing would ever be in time.
+    push.settle_timeout = timed.then(|| Duration::from_millis(1_000 + u64::from(input.byte()) * 20));
     let pull = |input: &mut Input<'_>| {
         let mut s = PullerSettings::default();
         s.window = match input.byte() {
