@@ -105,6 +105,22 @@ fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
 }
 
 #[test]
+fn st_8_what_is_being_written_at_an_abort_is_unknown_because_it_may_still_arrive() {
+    // ST-8
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    w.wires[wire].stuck = true;
+    w.send(0, "half written");
+    let leftover = w.pushers[0].abort(w.now);
+    w.wires[wire].stuck = false;
+    w.settle();
+    assert_eq!((leftover.unacked.len(), leftover.unsent.len()), (1, 0));
+    assert_eq!(leftover.unacked[0].attempt, 1);
+    assert_eq!(w.pullers[0].stats().received, 1, "it has arrived");
+}
+
+#[test]
 fn hs_9_a_higher_generation_replaces_a_link_that_still_looks_alive() {
     // HS-9, ER-1
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);

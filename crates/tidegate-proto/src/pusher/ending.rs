@@ -123,7 +123,8 @@ impl Pusher {
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
             link.owed.clear();
-            for (mut pending, seen) in link.take_back() {
+            // What the driver has been given it goes on writing, before the Close.
+            for (mut pending, seen) in link.take_back(u64::MAX) {
                 // The attempt under way is the one to report, not the one that will not be made.
                 pending.attempt -= u32::from(seen);
                 all.push((pending, seen));

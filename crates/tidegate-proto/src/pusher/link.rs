@@ -225,15 +225,16 @@ impl PushLink {
             puller: self.session.peer.instance,
             may_return: !self.leaving && self.session.is_interrupted(),
             owed: std::mem::take(&mut self.owed),
-            un_acked: self.take_back(),
+            un_acked: self.take_back(self.session.written_octets()),
         }
     }
 
     /// Takes back what is un-acked: the message with the history that the loss gives it, and whether it may have been seen (RD-3).
-    pub(super) fn take_back(&mut self) -> Vec<(Pending, bool)> {
+    /// `written`: how many octets the driver has written, or will have.
+    pub(super) fn take_back(&mut self, written: u64) -> Vec<(Pending, bool)> {
         self.seal();
         (self.ready, self.ready_octets) = (VecDeque::new(), 0);
-        let mut all = self.flight.take_all(self.session.written_octets());
+        let mut all = self.flight.take_all(written);
         for (pending, _) in all.iter_mut().filter(|(_, seen)| *seen) {
             pending.attempt = pending.attempt.saturating_add(1);
             pending.losses = pending.losses.saturating_add(1);
