@@ -40,6 +40,7 @@
 //! Any tokio runtime with time and I/O. A single-threaded one is the fastest for this work; a task that computes for
 //! long without yielding delays the links that share its thread.
 
+mod crowd;
 mod endpoint;
 mod error;
 mod events;

@@ -14,7 +14,7 @@ use crate::{
     error::BuildError,
     events::Event,
     link::{dial, listen},
-    shared::{Role, Shared, Times},
+    shared::{Bounds, Role, Shared, Times},
 };
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Setup {
     pub(crate) connects: Vec<String>,
     pub(crate) name: String,
     pub(crate) token: Option<Bytes>,
-    pub(crate) max_handshakes: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) handshake_timeout: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
@@ -38,7 +38,7 @@ impl Default for Setup {
             connects: Vec::new(),
             name: String::new(),
             token: None,
-            max_handshakes: 256,
+            bounds: Bounds { handshakes: 256, handshakes_per_address: 64, links_per_address: 5_000 },
             handshake_timeout: Duration::from_secs(5),
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
@@ -75,7 +75,14 @@ impl Setup {
     /// LM-1.
     fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
-        ok(self.max_handshakes > 0, "max_handshakes", &self.max_handshakes, "at least 1")?;
+        let Bounds { handshakes, handshakes_per_address, links_per_address } = self.bounds;
+        for (bound, setting) in [
+            (handshakes, "max_handshakes"),
+            (handshakes_per_address, "max_handshakes_per_address"),
+            (links_per_address, "max_links_per_address"),
+        ] {
+            ok(bound > 0, setting, &bound, "at least 1")?;
+        }
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
         let first = self.reconnect_first;
@@ -119,7 +126,7 @@ impl Setup {
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
-        let shared = Shared::new(parts.machine, parts.state, local, times, self.max_handshakes, runtime);
+        let shared = Shared::new(parts.machine, parts.state, local, times, self.bounds, runtime);
         let shared = Arc::new(shared);
         for endpoint in binds {
             match listen::bind(&shared, &endpoint).await {
@@ -200,9 +207,23 @@ macro_rules! common_settings {
             self
         }
 
+        /// As [`Self::max_links`], of links that were accepted from one network address (of IPv6, its first 64 bits).
+        /// Raise it where more than so many peers are behind one address. Default: 5,000.
+        pub fn max_links_per_address(mut self, links: usize) -> Self {
+            self.setup.bounds.links_per_address = links;
+            self
+        }
+
         /// Strangers whose handshake is not finished, at each bound address; more are refused with BUSY. Default: 256.
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
-            self.setup.max_handshakes = handshakes;
+            self.setup.bounds.handshakes = handshakes;
+            self
+        }
+
+        /// As [`Self::max_handshakes`], of one peer's network address (of IPv6, its first 64 bits), so that one machine
+        /// cannot keep all others out. Does not count at unix sockets. Default: 64.
+        pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
+            self.setup.bounds.handshakes_per_address = handshakes;
             self
         }
 

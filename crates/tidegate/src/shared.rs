@@ -17,11 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    crowd::Crowd,
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
     link::outgoing,
-    throttle::Refusals,
+    throttle::Throttled,
     transport::Direct,
 };
 
@@ -147,19 +148,30 @@ pub(crate) struct Times {
     pub(crate) busy_poll: Duration,
 }
 
+/// How many strangers and links a socket takes, beside the bounds of its machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) handshakes: usize,
+    pub(crate) handshakes_per_address: usize,
+    pub(crate) links_per_address: usize,
+}
+
 pub(crate) struct Shared<M: Role> {
     inner: Mutex<Inner<M>>,
     pub(crate) signals: Signals,
     /// What this side says in handshakes; the pipeline is that of the endpoint.
     pub(crate) local: Local,
     pub(crate) times: Times,
-    pub(crate) max_handshakes: usize,
+    pub(crate) bounds: Bounds,
+    /// Its links, by where they come from (HS-13).
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) runtime: Handle,
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
     origin: Instant,
     events: broadcast::Sender<Event>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<Throttled>,
+    faults: Arc<Throttled>,
 }
 
 impl<M: Role> Shared<M> {
@@ -168,7 +180,7 @@ impl<M: Role> Shared<M> {
         state: M::State,
         local: Local,
         times: Times,
-        max_handshakes: usize,
+        bounds: Bounds,
         runtime: Handle,
     ) -> Self {
         let inner = Inner {
@@ -188,12 +200,14 @@ impl<M: Role> Shared<M> {
             signals,
             local,
             times,
-            max_handshakes,
+            bounds,
+            crowd: Arc::default(),
             runtime,
             stop: CancellationToken::new(),
             origin: Instant::now(),
             events: broadcast::Sender::new(EVENTS),
-            refusals: Refusals::new(),
+            refusals: Throttled::new("more refused"),
+            faults: Throttled::new("more links have ended like this"),
         }
     }
 
@@ -289,7 +303,10 @@ impl<M: Role> Shared<M> {
             // Whoever can reach the port can cause these: the log is bounded, the events are by their own bound.
             Event::RefusedPeer { .. } => self.refusals.warn(&self.runtime, format_args!("{event}")),
             Event::Refused { .. } => tracing::warn!("{event}"),
-            Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
+            // So can whoever is let in.
+            Event::Disconnected { end, .. } if end.is_fault() => {
+                self.faults.warn(&self.runtime, format_args!("{event}"));
+            }
             Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
                 tracing::info!("{event}");
             }

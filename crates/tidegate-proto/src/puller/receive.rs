@@ -213,9 +213,12 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let result = match wire::decode(frame, link.session.peer.max_message) {
+        let octets = frame.len();
+        let received = wire::decode(frame, link.session.peer.max_message)
+            .and_then(|body| link.session.receive(now, octets, body));
+        let result = match received {
             Err(violation) => Err(violation),
-            Ok(body) => match link.session.receive(now, body) {
+            Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
                         self.forsake(id);

@@ -97,3 +97,10 @@ pub struct PushLinkStats {
     /// The least round trip seen.
     pub round_trip: Option<Duration>,
 }
+
+impl PushLinkStats {
+    /// Messages that got an outcome over this link: other than released, and released.
+    pub(super) fn outcomes(&self) -> (u64, u64) {
+        (self.acked + self.nacked + self.rejected, self.released)
+    }
+}

@@ -24,6 +24,17 @@ use crate::{
     transport::BoxStream,
 };
 
+/// What a link may do before it lets others have their turn, whatever its peer sends: about as much as a full read of ordinary data
+/// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
+const TURN: usize = 512;
+
+/// What a frame costs of a turn: messages are mostly handed on where they lie, all else is looked at.
+fn cost(frame: &[u8]) -> usize {
+    // Deliver is field 2 of Frame.
+    let unit = if frame.first() == Some(&0x12) { 1_024 } else { 256 };
+    1 + frame.len() / unit
+}
+
 struct Driver<M: Role> {
     shared: Arc<Shared<M>>,
     link: LinkId,
@@ -40,6 +51,8 @@ struct Driver<M: Role> {
     gave_way: bool,
     /// What the last round of I/O brought, for the machine.
     news: News,
+    /// What is left of this turn; when nothing is, there may be whole frames left in the reader.
+    turn: usize,
 }
 
 #[derive(Default)]
@@ -90,6 +103,7 @@ pub(super) async fn drive<M: Role>(
         gave_way: false,
         // There may be frames that came with the Hello.
         news: News { read: true, ..News::default() },
+        turn: TURN,
         shared,
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
@@ -138,12 +152,21 @@ impl<M: Role> Driver<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.turn = TURN;
         loop {
             let step = self.consult(cx);
             if step.finished {
                 return Poll::Ready("no answer to Close".to_owned());
             }
             let mut again = self.write(cx);
+            if self.turn == 0 {
+                if let Some(deadline) = step.deadline {
+                    self.wait_until(cx, self.shared.instant(deadline));
+                }
+                self.news.read = true; // what is left in the reader
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if step.wants_read {
                 let buffer = self.reader.buffer();
                 match poll_read_buf(Pin::new(&mut self.stream), cx, buffer) {
@@ -203,7 +226,7 @@ impl<M: Role> Driver<M> {
 
     /// One visit to the machine: tells it what has happened, and asks what to do.
     fn consult(&mut self, cx: &Context<'_>) -> Step {
-        let Self { shared, link, reader, out, news, .. } = self;
+        let Self { shared, link, reader, out, news, turn, .. } = self;
         let link = *link;
         let news = std::mem::replace(news, News { write_dead: news.write_dead, ..News::default() });
         shared.with_link(Some(link), |inner| {
@@ -212,9 +235,12 @@ impl<M: Role> Driver<M> {
             let machine = &mut inner.machine;
             if news.read {
                 machine.heard(link);
-                loop {
+                while *turn > 0 {
                     match reader.next_frame() {
-                        Ok(Some(frame)) => machine.receive(now, link, frame),
+                        Ok(Some(frame)) => {
+                            *turn = turn.saturating_sub(cost(&frame));
+                            machine.receive(now, link, frame);
+                        }
                         Ok(None) => break,
                         Err(violation) => {
                             machine.unreadable(now, link, violation);
