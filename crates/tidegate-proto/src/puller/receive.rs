@@ -259,6 +259,27 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.violated(now, id, violation);
     }
 
+    fn unfinished(&mut self, now: Time, id: LinkId, progress: Progress) -> bool {
+        if !self.links.get(id).is_some_and(|link| link.session.is_open()) {
+            self.unfinished.forget(id);
+            return false;
+        }
+        self.unfinished.set(now, id, progress);
+        let bound = self.settings.budget_bytes.saturating_add(self.settings.max_message);
+        let octets = self.unfinished.octets();
+        if octets > bound
+            && let Some(slowest) = self.unfinished.slowest(now)
+        {
+            self.unfinished.forget(slowest);
+            let detail = format!(
+                "unfinished frames of all links take {octets} octets, but at most {bound} may; this is the slowest"
+            );
+            self.violated(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
+            return slowest != id;
+        }
+        true
+    }
+
     fn wants_read(&mut self, now: Time, id: LinkId) -> bool {
         let Some(link) = self.links.get_mut(id) else { return false };
         if link.queued_bytes < self.settings.read_ahead || link.session.is_ending() {
@@ -348,6 +369,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
         self.forsake(id);
+        self.unfinished.forget(id);
         let link = self.links.remove(id)?;
         let (messages, bytes) = link.grant.outstanding();
         self.committed.0 -= messages;

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{LinkEnd, LinkId, Time, wire::FrameReader};
+use tidegate_proto::{
+    LinkEnd, LinkId, Time,
+    wire::{FrameReader, Progress},
+};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     time::{Instant, Sleep},
@@ -27,6 +30,9 @@ use crate::{
 /// What a link may do before it lets others have their turn, whatever its peer sends: about as much as a full read of ordinary data
 /// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
 const TURN: usize = 512;
+
+/// Octets of an unfinished frame that the machine wants to know of (LM-4).
+const LARGE: usize = 64 * 1_024;
 
 /// What a frame costs of a turn: messages are mostly handed on where they lie, all else is looked at.
 fn cost(frame: &[u8]) -> usize {
@@ -53,6 +59,8 @@ struct Driver<M: Role> {
     news: News,
     /// What is left of this turn; when nothing is, there may be whole frames left in the reader.
     turn: usize,
+    /// Much of a frame is in the reader.
+    large: bool,
 }
 
 #[derive(Default)]
@@ -104,6 +112,7 @@ pub(super) async fn drive<M: Role>(
         // There may be frames that came with the Hello.
         news: News { read: true, ..News::default() },
         turn: TURN,
+        large: false,
         shared,
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
@@ -226,7 +235,7 @@ impl<M: Role> Driver<M> {
 
     /// One visit to the machine: tells it what has happened, and asks what to do.
     fn consult(&mut self, cx: &Context<'_>) -> Step {
-        let Self { shared, link, reader, out, news, turn, .. } = self;
+        let Self { shared, link, reader, out, news, turn, large, .. } = self;
         let link = *link;
         let news = std::mem::replace(news, News { write_dead: news.write_dead, ..News::default() });
         shared.with_link(Some(link), |inner| {
@@ -244,11 +253,18 @@ impl<M: Role> Driver<M> {
                         Ok(None) => break,
                         Err(violation) => {
                             machine.unreadable(now, link, violation);
+                            reader.abandon();
                             break;
                         }
                     }
                 }
             }
+            // With nothing left of the turn there may be whole frames in the reader.
+            let progress = if *turn > 0 { reader.progress() } else { Progress::default() };
+            if (progress.partial > LARGE || *large) && !machine.unfinished(now, link, progress) {
+                reader.skip();
+            }
+            *large = progress.partial > LARGE;
             if news.empty {
                 machine.found_empty(link);
             }
@@ -260,6 +276,9 @@ impl<M: Role> Driver<M> {
             }
             if news.due {
                 machine.advance(now, link, reader.progress());
+                if !news.read {
+                    reader.rest();
+                }
             }
             if out.is_empty() && !inner.leftovers.take(link, out) {
                 inner.machine.transmit(now, link, out);
