@@ -215,7 +215,7 @@ impl Machine for Pusher {
                 Some(Body::Working(working)) => {
                     let weighed = link.session.weigh(now, octets, 0);
                     weighed.and_then(|()| self.handle_working(now, id, &working))
-                },
+                }
                 Some(other) if !link.session.is_ending() => {
                     let name = match other {
                         Body::Hello(_) => "a second Hello",
@@ -285,7 +285,7 @@ impl Machine for Pusher {
         let overdue = self.settings.settle_timeout.filter(|_| link.session.is_open());
         let overdue = overdue.and_then(|timeout| link.flight.next_overdue(timeout));
         let others = [overdue, link.rest.until()].into_iter().flatten();
-        Some(others.fold(link.session.deadline(), |deadline, at| deadline.min(at)))
+        Some(others.fold(link.session.deadline(), Ord::min))
     }
 
     fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
