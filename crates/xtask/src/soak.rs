@@ -31,7 +31,13 @@ pub(crate) struct Part {
 
 impl Part {
     /// All parts, in the order in which they run.
-    pub(crate) const ALL: &'static [Self] = &[];
+    pub(crate) const ALL: &'static [Self] = &[Self {
+        name: "flood",
+        what: "what floods cost a link that behaves well, and how much memory they take (docs/SECURITY.md)",
+        share: 1,
+        cargo: &["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"],
+        tests: 1,
+    }];
 }
 
 /// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed
