@@ -13,7 +13,7 @@ const ALLOWANCE: u64 = 20_000;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Octets of a frame that weigh as much as one frame does: what reading it costs, roughly.
 const UNIT: u64 = 256;
-/// What a message that is settled takes off again: the frames around it were not for nothing.
+/// What a message that is settled for good takes off again: the frames around it were not for nothing.
 const WORTH: u64 = 16;
 
 /// The weight of the frames of one link that brought nothing forward in this period.
@@ -24,7 +24,7 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// A frame of so many octets has come, and so many messages have got an outcome by it.
+    /// A frame of so many octets has come, and so many messages have been settled for good by it.
     ///
     /// # Errors
     /// It is one too many.
@@ -36,7 +36,7 @@ impl Flood {
         self.weight = (self.weight + weight).saturating_sub(messages.saturating_mul(WORTH));
         if self.weight > ALLOWANCE {
             let detail = format!(
-                "frames that settle or deliver nothing weigh more than {ALLOWANCE} in {PERIOD:?} (1 each, and 1 for every {UNIT} octets)"
+                "frames that settle and deliver nothing weigh more than {ALLOWANCE} in {PERIOD:?} (1 each, and 1 for every {UNIT} octets)"
             );
             return Err(Violation::new(Code::Flood, "LM-3", detail));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tidegate::{Pull, PullBuilder, Push, PushBuilder};
 use tidegate_proto::Role;
 use tidegate_tests::hostile::raw::{Raw, address, hello};
-use tokio::task::spawn_blocking;
+use tokio::{sync::oneshot, task::spawn_blocking};
 
 const LONG: Duration = Duration::from_secs(60);
 /// What an attacker sends as messages; the job's are numbers.
@@ -18,6 +18,34 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 /// Runs `attack` in a thread of its own; what it returns is kept until the job is done.
 async fn run<T: Send + 'static>(at: SocketAddr, attack: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
     spawn_blocking(move || attack(at)).await.expect("the attack itself failed")
+}
+
+/// Sends at least so many messages, and goes on for as long as the attack does. Returns how many there were: half of them were sent
+/// while the attack was at its height, and are settled before what it holds is let go.
+async fn send<T>(push: &Push, least: u32, attack: impl Future<Output = T>) -> (u32, T) {
+    let mut sent = 0;
+    let sending = async {
+        loop {
+            for _ in 0..100 {
+                push.send(payload(sent)).await.unwrap();
+                sent += 1;
+            }
+            // No quicker than it is done: this is about what becomes of them.
+            let receipt = push.send_tracked(payload(sent)).await.unwrap();
+            sent += 1;
+            receipt.await.unwrap();
+        }
+    };
+    let attacked = tokio::select! {
+        attacked = attack => attacked,
+        () = sending => unreachable!(),
+    };
+    let before = sent;
+    while sent < least.max(2 * before) {
+        within(push.send(payload(sent))).await.unwrap();
+        sent += 1;
+    }
+    (sent, attacked)
 }
 
 fn payload(number: u32) -> Vec<u8> {
@@ -48,21 +76,7 @@ pub(crate) async fn pusher<T: Send + 'static>(
         }
         seen
     });
-    // Half of it goes while the attack begins, the rest when it is at its height, and all of it is done before it is over.
-    let sender = push.clone();
-    let (half, attacked) = tokio::join!(
-        async move {
-            for n in 0..count / 2 {
-                sender.send(payload(n)).await.unwrap();
-            }
-            sender
-        },
-        run(address(&endpoint), attack)
-    );
-    for n in count / 2..count {
-        within(half.send(payload(n))).await.unwrap();
-    }
-    drop(half);
+    let (count, attacked) = send(&push, count, run(address(&endpoint), attack)).await;
     let stats = within(push.finish(LONG)).await.unwrap();
     drop(attacked);
     let seen = within(worker).await.unwrap();
@@ -91,10 +105,18 @@ pub(crate) async fn puller_of<T: Send + 'static>(
     let pull = settings(Pull::builder().bind("tcp://127.0.0.1:0")).build().await.unwrap();
     let endpoint = pull.local_endpoints()[0].to_string();
     let push = Push::builder().connect(&endpoint).max_message(max_message).build().await.unwrap();
+    let (all, mut wanted) = oneshot::channel::<u32>();
     let worker = tokio::spawn(async move {
         let mut seen = BTreeMap::new();
-        while seen.len() < count as usize {
-            let delivery = pull.recv().await.unwrap().unwrap();
+        let mut count = None;
+        while count.is_none_or(|count| seen.len() < count as usize) {
+            let delivery = tokio::select! {
+                sent = &mut wanted, if count.is_none() => {
+                    count = Some(sent.unwrap());
+                    continue;
+                }
+                delivery = pull.recv() => delivery.unwrap().unwrap(),
+            };
             match number(delivery.payload()) {
                 Some(number) => *seen.entry(number).or_insert(0) += 1,
                 None => assert!(delivery.payload() == STRANGE || delivery.payload().is_empty()),
@@ -103,21 +125,9 @@ pub(crate) async fn puller_of<T: Send + 'static>(
         }
         (seen, pull)
     });
-    let sender = push.clone();
-    let (half, attacked) = tokio::join!(
-        async move {
-            for n in 0..count / 2 {
-                sender.send(payload(n)).await.unwrap();
-            }
-            sender
-        },
-        run(address(&endpoint), attack)
-    );
-    for n in count / 2..count {
-        within(half.send(payload(n))).await.unwrap();
-    }
+    let (count, attacked) = send(&push, count, run(address(&endpoint), attack)).await;
+    all.send(count).unwrap();
     let (seen, pull) = within(worker).await.unwrap();
-    drop(half);
     let stats = within(push.finish(LONG)).await.unwrap();
     drop((attacked, pull));
     assert!(seen.values().all(|times| *times == 1), "none came twice");

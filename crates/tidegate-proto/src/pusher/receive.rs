@@ -34,8 +34,8 @@ impl Pusher {
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let after = link.stats.outcomes();
-        let (settled, released) = (after.0 - before.0, after.1 - before.1);
-        link.rest.count(now, released, settled);
+        let (settled, again) = (after.0 - before.0, after.1 - before.1);
+        link.rest.count(now, again, settled);
         link.session.weigh(now, octets, settled)?;
         if !link.session.is_ending() {
             // OC-4: limits after outcomes, flags after limits.

@@ -1,15 +1,15 @@
-//! A puller that gives everything back: what it is sent again and again costs both sides, and brings nothing forward (OC-14).
+//! A puller that gives everything back, or fails at everything: what it is sent costs both sides, and brings nothing forward (OC-14).
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The rest for each message that was given back and is not made up for.
+/// The rest for each message that was released or nacked and is not made up for.
 const EACH: Duration = Duration::from_micros(1);
 /// A shorter rest is none: it would be over before a timer tells so.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
-/// Messages given back that one outcome of another kind makes up for.
+/// Messages released or nacked that one outcome of another kind makes up for.
 const WORTH: u64 = 16;
 
 /// How much a link has given back, and until when it gets nothing for that.
@@ -20,10 +20,10 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// An Ack has released so many messages, and settled so many in another way.
-    pub(super) fn count(&mut self, now: Time, released: u64, settled: u64) {
-        self.debt = (self.debt + released).saturating_sub(settled.saturating_mul(WORTH));
-        if released == 0 {
+    /// An Ack has released or nacked so many messages, and settled so many for good.
+    pub(super) fn count(&mut self, now: Time, again: u64, settled: u64) {
+        self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(WORTH));
+        if again == 0 {
             return;
         }
         let debt = u32::try_from(self.debt).unwrap_or(u32::MAX);

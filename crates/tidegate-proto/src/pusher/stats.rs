@@ -99,8 +99,8 @@ pub struct PushLinkStats {
 }
 
 impl PushLinkStats {
-    /// Messages that got an outcome over this link: other than released, and released.
+    /// Messages that got an outcome over this link for good, and those that come again.
     pub(super) fn outcomes(&self) -> (u64, u64) {
-        (self.acked + self.nacked + self.rejected, self.released)
+        (self.acked + self.rejected, self.nacked + self.released)
     }
 }

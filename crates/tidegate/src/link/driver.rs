@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,6 +17,7 @@ use tidegate_proto::{
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
+    task::yield_now,
     time::{Instant, Sleep},
 };
 use tokio_util::io::poll_read_buf;
@@ -173,7 +174,8 @@ impl<M: Role> Driver<M> {
                     self.wait_until(cx, self.shared.instant(deadline));
                 }
                 self.news.read = true; // what is left in the reader
-                cx.waker().wake_by_ref();
+                // Woken by itself it would be polled again before the runtime has looked at the sockets of the others.
+                let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
             }
             if step.wants_read {
