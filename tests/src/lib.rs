@@ -6,6 +6,7 @@ pub mod certs;
 pub mod chaos;
 pub mod daemons;
 pub mod fuzz;
+pub mod hostile;
 pub mod model;
 pub mod process;
 pub mod seeds;

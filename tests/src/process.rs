@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read, Write},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -160,6 +160,11 @@ impl Process {
         let stdout = lock(&self.child).stdout.take();
         stdout.ok_or(io::ErrorKind::NotFound)?.read_to_end(&mut octets)?;
         Ok(octets)
+    }
+
+    /// Its standard output.
+    pub fn raw_stdout(&mut self) -> Option<ChildStdout> {
+        lock(&self.child).stdout.take()
     }
 
     /// Its standard output, to be read line by line.

@@ -29,6 +29,7 @@
 
 pub mod close;
 pub mod credit;
+mod flood;
 pub mod handshake;
 mod links;
 mod liveness;

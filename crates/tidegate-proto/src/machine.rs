@@ -36,6 +36,12 @@ pub trait Machine {
     /// The stream cannot be cut into frames: the link is closed.
     fn unreadable(&mut self, now: Time, link: LinkId, violation: Violation);
 
+    /// Much of a frame is here, or was at the last call: whether to keep it. If not, what comes of it is to be thrown away
+    /// (LM-4).
+    fn unfinished(&mut self, _now: Time, _link: LinkId, _progress: Progress) -> bool {
+        true
+    }
+
     /// Whether to read now; when the answer is no, ask again at the [`Self::deadline`] or when woken (LV-5).
     fn wants_read(&mut self, now: Time, link: LinkId) -> bool;
 

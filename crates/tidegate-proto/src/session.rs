@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     close::LinkEnd,
+    flood::Flood,
     liveness::Liveness,
     peer::Peer,
     time::Time,
@@ -33,6 +34,7 @@ pub(crate) struct Timing {
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     alive: Liveness,
+    flood: Flood,
     timing: Timing,
     end: Option<Ending>,
     pong: Option<u64>,
@@ -65,6 +67,7 @@ impl Session {
         Self {
             peer,
             alive,
+            flood: Flood::default(),
             timing,
             end: None,
             pong: None,
@@ -90,8 +93,19 @@ impl Session {
         self.end.get_or_insert(Ending { end, sent: false, heard: false, until });
     }
 
-    /// Handles what both roles treat alike, and returns the rest.
-    pub(crate) fn receive(&mut self, now: Time, body: Body) -> Option<Body> {
+    /// Handles what both roles treat alike, and returns the rest. The frame had so many octets.
+    ///
+    /// # Errors
+    /// LM-3.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        octets: usize,
+        body: Body,
+    ) -> Result<Option<Body>, Violation> {
+        if matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Unknown) {
+            self.weigh(now, octets, 0)?;
+        }
         match body {
             Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
             Body::Pong(pong) => {
@@ -102,9 +116,17 @@ impl Session {
             }
             Body::Close(close) => self.peer_closed(now, &close),
             Body::Unknown => {} // GR-1
-            other => return Some(other),
+            other => return Ok(Some(other)),
         }
-        None
+        Ok(None)
+    }
+
+    /// Counts a frame of so many octets by which so many messages got an outcome (LM-3).
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn weigh(&mut self, now: Time, octets: usize, messages: u64) -> Result<(), Violation> {
+        if self.end.is_some() { Ok(()) } else { self.flood.weigh(now, octets, messages) }
     }
 
     fn peer_closed(&mut self, now: Time, close: &v1::Close) {

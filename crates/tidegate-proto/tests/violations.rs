@@ -292,7 +292,7 @@ fn gr_3_field_numbers_and_codes_are_what_they_were() {
     for (body, key) in kinds {
         assert_eq!(frame(body)[0], key);
     }
-    let codes = [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26, 30];
+    let codes = [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30];
     let known: Vec<_> = (1..100).filter(|c| Code::try_from(*c).is_ok()).collect();
     assert_eq!(known, codes);
 }

@@ -12,7 +12,7 @@ use crate::{
     io_thread::Place,
     link::{dial, listen},
     security::Policy,
-    shared::{Role, Shared, Times},
+    shared::{Bounds, Role, Shared, Times},
     transport::Custom,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Setup {
     pub(crate) connects: Vec<String>,
     pub(crate) name: String,
     pub(crate) policy: Policy,
-    pub(crate) max_handshakes: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) handshake_timeout: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
@@ -40,7 +40,7 @@ impl Default for Setup {
             connects: Vec::new(),
             name: String::new(),
             policy: Policy::default(),
-            max_handshakes: 256,
+            bounds: Bounds { handshakes: 256, handshakes_per_address: 64, links_per_address: 5_000 },
             handshake_timeout: Duration::from_secs(5),
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
@@ -92,7 +92,14 @@ impl Setup {
     /// LM-1.
     fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
-        ok(self.max_handshakes > 0, "max_handshakes", &self.max_handshakes, "at least 1")?;
+        let Bounds { handshakes, handshakes_per_address, links_per_address } = self.bounds;
+        for (bound, setting) in [
+            (handshakes, "max_handshakes"),
+            (handshakes_per_address, "max_handshakes_per_address"),
+            (links_per_address, "max_links_per_address"),
+        ] {
+            ok(bound > 0, setting, &bound, "at least 1")?;
+        }
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
         let first = self.reconnect_first;
@@ -161,7 +168,7 @@ impl Setup {
             busy_poll: self.busy_poll,
         };
         let Parts { machine, state, .. } = parts;
-        let shared = Shared::new(machine, state, local, times, self.max_handshakes, security, place);
+        let shared = Shared::new(machine, state, local, times, self.bounds, security, place);
         let shared = Arc::new(shared);
         // Gives up what is bound already, if the rest fails or is not waited for.
         let undo = shared.stop.clone().drop_guard();
@@ -317,9 +324,23 @@ macro_rules! common_settings {
             self
         }
 
+        /// As [`Self::max_links`], of links that were accepted from one network address (of IPv6, its first 64 bits).
+        /// Raise it where more than so many peers are behind one address. Default: 5,000.
+        pub fn max_links_per_address(mut self, links: usize) -> Self {
+            self.setup.bounds.links_per_address = links;
+            self
+        }
+
         /// Strangers whose handshake is not finished, at each bound address; more are refused with BUSY. Default: 256.
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
-            self.setup.max_handshakes = handshakes;
+            self.setup.bounds.handshakes = handshakes;
+            self
+        }
+
+        /// As [`Self::max_handshakes`], of one peer's network address (of IPv6, its first 64 bits), so that one machine
+        /// cannot keep all others out. Does not count at unix sockets. Default: 64.
+        pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
+            self.setup.bounds.handshakes_per_address = handshakes;
             self
         }
 

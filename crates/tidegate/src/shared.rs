@@ -16,13 +16,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    crowd::Crowd,
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
     io_thread::Place,
     link::outgoing,
     security::Security,
-    throttle::Refusals,
+    throttle::Throttled,
     transport::Direct,
 };
 
@@ -162,6 +163,14 @@ pub(crate) struct Times {
     pub(crate) busy_poll: Duration,
 }
 
+/// How many strangers and links a socket takes, beside the bounds of its machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) handshakes: usize,
+    pub(crate) handshakes_per_address: usize,
+    pub(crate) links_per_address: usize,
+}
+
 pub(crate) struct Shared<M: Role> {
     inner: Mutex<Inner<M>>,
     pub(crate) signals: Signals,
@@ -169,13 +178,16 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) local: Local,
     pub(crate) security: Security,
     pub(crate) times: Times,
-    pub(crate) max_handshakes: usize,
+    pub(crate) bounds: Bounds,
+    /// Its links, by where they come from (HS-13).
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) place: Place,
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
     origin: Instant,
     events: broadcast::Sender<Event>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<Throttled>,
+    faults: Arc<Throttled>,
 }
 
 impl<M: Role> Shared<M> {
@@ -184,7 +196,7 @@ impl<M: Role> Shared<M> {
         state: M::State,
         local: Local,
         times: Times,
-        max_handshakes: usize,
+        bounds: Bounds,
         security: Security,
         place: Place,
     ) -> Self {
@@ -199,19 +211,22 @@ impl<M: Role> Shared<M> {
             leftovers: Leftovers::default(),
             last_alone: Time::default(),
         };
-        let signals = Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
+        let signals =
+            Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
             signals,
             local,
             security,
             times,
-            max_handshakes,
+            bounds,
+            crowd: Arc::default(),
             place,
             stop: CancellationToken::new(),
             origin: Instant::now(),
             events: broadcast::Sender::new(EVENTS),
-            refusals: Refusals::new(),
+            refusals: Throttled::new("more refused"),
+            faults: Throttled::new("more links have ended like this"),
         }
     }
 
@@ -313,7 +328,10 @@ impl<M: Role> Shared<M> {
                 self.refusals.warn(&self.place.handle, format_args!("{event}"));
             }
             Event::Refused { .. } => tracing::warn!("{event}"),
-            Event::Disconnected { end, .. } if end.is_fault() => tracing::warn!("{event}"),
+            // So can whoever is let in.
+            Event::Disconnected { end, .. } if end.is_fault() => {
+                self.faults.warn(&self.place.handle, format_args!("{event}"));
+            }
             Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
                 tracing::info!("{event}");
             }

@@ -13,28 +13,30 @@ use tokio::{runtime::Handle, time::Instant};
 const LINES: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The warnings of one socket, or one address, about those that it has refused.
-pub(crate) struct Refusals {
+/// The warnings of one kind, of one socket or one address.
+pub(crate) struct Throttled {
+    /// What those are that are only counted.
+    more: &'static str,
     origin: Instant,
     throttle: Mutex<Throttle>,
 }
 
-impl Refusals {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { origin: Instant::now(), throttle: Mutex::default() })
+impl Throttled {
+    pub(crate) fn new(more: &'static str) -> Arc<Self> {
+        Arc::new(Self { more, origin: Instant::now(), throttle: Mutex::default() })
     }
 
-    /// Logs a refusal; or counts it, and logs how many there were when the time is over.
+    /// Logs a line; or counts it, and logs how many there were when the time is over.
     pub(crate) fn warn(self: &Arc<Self>, runtime: &Handle, text: fmt::Arguments<'_>) {
         match self.with(|throttle| throttle.next(self.origin.elapsed())) {
             Line::Write => tracing::warn!("{text}"),
             Line::Count => {}
             Line::CountAndSum(pause) => {
-                let refusals = self.clone();
+                let throttled = self.clone();
                 runtime.spawn(async move {
                     tokio::time::sleep(pause).await;
-                    let more = refusals.with(Throttle::sum);
-                    tracing::warn!("{more} more refused");
+                    let count = throttled.with(Throttle::sum);
+                    tracing::warn!("{count} {}", throttled.more);
                 });
             }
         }

@@ -97,6 +97,13 @@ impl Part {
             ],
             tests: 6,
         },
+        Self {
+            name: "flood",
+            what: "what floods cost a link that behaves well, and how much memory they take (docs/SECURITY.md)",
+            share: 1,
+            cargo: &["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"],
+            tests: 1,
+        },
     ];
 }
 

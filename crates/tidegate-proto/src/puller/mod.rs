@@ -18,6 +18,7 @@ mod received;
 mod repeats;
 mod settings;
 mod stats;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,6 +26,7 @@ use self::{
     auto::Auto,
     link::{Leaving, PullLink},
     memory::Memory,
+    unfinished::Unfinished,
 };
 pub use self::{
     outcomes::Verdict,
@@ -82,6 +84,8 @@ pub struct Puller<H = ()> {
     memory: Memory,
     /// Answered from memory: no work, and no sign of how quickly work is done.
     answered: u64,
+    /// Large frames that have begun to arrive.
+    unfinished: Unfinished,
     leaving: bool,
     ended: BTreeSet<InstanceId>,
     events: VecDeque<PullerEvent>,
@@ -114,6 +118,7 @@ impl<H: Clone + Default> Puller<H> {
             pending: Vec::new(),
             memory: Memory::new(memory),
             answered: 0,
+            unfinished: Unfinished::default(),
             leaving: false,
             ended: BTreeSet::new(),
             events: VecDeque::new(),

@@ -213,9 +213,12 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let result = match wire::decode(frame, link.session.peer.max_message) {
+        let octets = frame.len();
+        let received = wire::decode(frame, link.session.peer.max_message)
+            .and_then(|body| link.session.receive(now, octets, body));
+        let result = match received {
             Err(violation) => Err(violation),
-            Ok(body) => match link.session.receive(now, body) {
+            Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
                         self.forsake(id);
@@ -254,6 +257,27 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn unreadable(&mut self, now: Time, id: LinkId, violation: Violation) {
         self.violated(now, id, violation);
+    }
+
+    fn unfinished(&mut self, now: Time, id: LinkId, progress: Progress) -> bool {
+        if !self.links.get(id).is_some_and(|link| link.session.is_open()) {
+            self.unfinished.forget(id);
+            return false;
+        }
+        self.unfinished.set(now, id, progress);
+        let bound = self.settings.budget_bytes.saturating_add(self.settings.max_message);
+        let octets = self.unfinished.octets();
+        if octets > bound
+            && let Some(slowest) = self.unfinished.slowest(now)
+        {
+            self.unfinished.forget(slowest);
+            let detail = format!(
+                "unfinished frames of all links take {octets} octets, but at most {bound} may; this is the slowest"
+            );
+            self.violated(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
+            return slowest != id;
+        }
+        true
     }
 
     fn wants_read(&mut self, now: Time, id: LinkId) -> bool {
@@ -345,6 +369,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
         self.forsake(id);
+        self.unfinished.forget(id);
         let link = self.links.remove(id)?;
         let (messages, bytes) = link.grant.outstanding();
         self.committed.0 -= messages;

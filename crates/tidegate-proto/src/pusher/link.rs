@@ -9,6 +9,7 @@ use super::{
     backlog::Pending,
     flight::{Extra, Flight},
     grace::LotKey,
+    rest::Rest,
     stats::PushLinkStats,
 };
 use crate::{
@@ -60,6 +61,7 @@ pub(super) struct PushLink {
     pub(super) alone: Alone,
     /// Lots of messages that go to this link before anything else: its puller had them on a lost link (RD-8).
     pub(super) owed: VecDeque<LotKey>,
+    pub(super) rest: Rest,
     /// An outcome has come: a reconnect may be quick again (RD-6).
     pub(super) proven: bool,
     pub(super) stats: PushLinkStats,
@@ -90,6 +92,7 @@ impl PushLink {
             in_ring: false,
             alone: Alone::No,
             owed: VecDeque::new(),
+            rest: Rest::default(),
             proven: false,
             stats,
         }
@@ -110,6 +113,7 @@ impl PushLink {
             && self.session.is_open()
             && !self.session.is_stalled() // LV-6
             && !self.leaving
+            && !self.rest.is_on() // OC-14
             && self.skip.is_none() // a Skip must go out before what comes after it
     }
 

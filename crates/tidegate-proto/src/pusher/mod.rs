@@ -15,6 +15,7 @@ mod grace;
 mod link;
 mod placing;
 mod receive;
+mod rest;
 mod settings;
 mod stats;
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Pusher {
-    fn handle_ack(&mut self, now: Time, id: LinkId, ack: &v1::Ack) -> Result<(), Violation> {
+    fn handle_ack(&mut self, now: Time, id: LinkId, octets: usize, ack: &v1::Ack) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         // FR-4: the whole frame is checked before any of it takes effect.
         for outcome in &ack.outcomes {
@@ -28,10 +28,15 @@ impl Pusher {
             link.flight.check(outcome.first, outcome.count, link.handed())?;
         }
         link.proven |= !ack.outcomes.is_empty();
+        let before = link.stats.outcomes();
         for outcome in &ack.outcomes {
             self.settle(now, id, outcome);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        let after = link.stats.outcomes();
+        let (settled, again) = (after.0 - before.0, after.1 - before.1);
+        link.rest.count(now, again, settled);
+        link.session.weigh(now, octets, settled)?;
         if !link.session.is_ending() {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
@@ -195,17 +200,22 @@ impl Machine for Pusher {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let result = match wire::decode(frame, u64::MAX) {
+        let octets = frame.len();
+        let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, octets, body));
+        let result = match received {
             Err(violation) => Err(violation),
-            Ok(body) => match link.session.receive(now, body) {
+            Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
                         self.take_back(now, id); // RD-1: no outcome will come any more
                     }
                     Ok(())
                 }
-                Some(Body::Ack(ack)) => self.handle_ack(now, id, &ack),
-                Some(Body::Working(working)) => self.handle_working(now, id, &working),
+                Some(Body::Ack(ack)) => self.handle_ack(now, id, octets, &ack),
+                Some(Body::Working(working)) => {
+                    let weighed = link.session.weigh(now, octets, 0);
+                    weighed.and_then(|()| self.handle_working(now, id, &working))
+                }
                 Some(other) if !link.session.is_ending() => {
                     let name = match other {
                         Body::Hello(_) => "a second Hello",
@@ -274,16 +284,22 @@ impl Machine for Pusher {
         let link = self.links.get(id)?;
         let overdue = self.settings.settle_timeout.filter(|_| link.session.is_open());
         let overdue = overdue.and_then(|timeout| link.flight.next_overdue(timeout));
-        Some(overdue.map_or(link.session.deadline(), |at| at.min(link.session.deadline())))
+        let others = [overdue, link.rest.until()].into_iter().flatten();
+        Some(others.fold(link.session.deadline(), Ord::min))
     }
 
     fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
         let Some(link) = self.links.get_mut(id) else { return };
+        let rested = link.rest.is_on();
+        link.rest.advance(now);
         if let Err(violation) = link.session.advance(now, progress) {
             self.violated(now, id, violation);
         }
         self.time_out(now, id);
         self.refresh(id);
+        if rested {
+            self.pump();
+        }
     }
 
     fn is_finished(&self, now: Time, id: LinkId) -> bool {

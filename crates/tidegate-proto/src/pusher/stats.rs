@@ -97,3 +97,10 @@ pub struct PushLinkStats {
     /// The least round trip seen.
     pub round_trip: Option<Duration>,
 }
+
+impl PushLinkStats {
+    /// Messages that got an outcome over this link for good, and those that come again.
+    pub(super) fn outcomes(&self) -> (u64, u64) {
+        (self.acked + self.rejected, self.nacked + self.released)
+    }
+}

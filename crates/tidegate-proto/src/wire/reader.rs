@@ -9,6 +9,8 @@ use crate::violation::{Code, Violation};
 const SMALLEST_READ: usize = 4 * 1_024;
 /// The largest read, and how far a buffer may grow ahead of what has arrived (FR-3).
 const LARGEST_READ: usize = 256 * 1_024;
+/// A frame of messages keeps memory of at most so many times its length.
+const PINNED: usize = 8;
 /// Below this a read is not worth a system call.
 const WORTHWHILE: usize = 2 * 1_024;
 
@@ -21,6 +23,10 @@ pub struct FrameReader {
     deliver_limit: usize,
     stage: Stage,
     frames: u64,
+    /// What the memory of `buf` was when it was taken.
+    room: usize,
+    /// Octets of a frame that is not wanted any more, still to come.
+    unwanted: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,8 @@ impl FrameReader {
             deliver_limit: MAX_CONTROL_FRAME,
             stage: Stage::Preface,
             frames: 0,
+            room: 0,
+            unwanted: 0,
         }
     }
 
@@ -70,9 +78,11 @@ impl FrameReader {
         if self.buf.is_empty() && self.buf.capacity() < WORTHWHILE {
             // Everything before is in the hands of the application: a fresh buffer, as large as reads have been.
             self.buf = BytesMut::with_capacity(self.read_size);
+            self.room = self.buf.capacity();
         } else if self.buf.capacity() - self.buf.len() < WORTHWHILE {
             let missing = self.missing().unwrap_or(0).clamp(self.read_size, LARGEST_READ);
             self.buf.reserve(missing);
+            self.room = self.buf.capacity();
         }
         &mut self.buf
     }
@@ -86,11 +96,32 @@ impl FrameReader {
         }
     }
 
+    /// Gives the memory back, as long as nothing comes.
+    pub fn rest(&mut self) {
+        if self.buf.is_empty() {
+            (self.buf, self.read_size) = (BytesMut::new(), SMALLEST_READ);
+        }
+    }
+
+    /// Throws away everything that comes, for it cannot be cut into frames any more (FR-3).
+    pub fn abandon(&mut self) {
+        (self.buf, self.unwanted) = (BytesMut::new(), usize::MAX);
+    }
+
+    /// Throws the frame away that has begun to arrive, and what comes of it.
+    pub fn skip(&mut self) {
+        if let Some(missing) = self.missing().filter(|missing| *missing > 0) {
+            (self.buf, self.unwanted) = (BytesMut::new(), missing);
+            self.frames += 1;
+        }
+    }
+
     /// Octets of the frame under way that have not arrived, if its length has.
     fn missing(&self) -> Option<usize> {
         let head = self.buf.get(..4)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        (self.stage != Stage::Preface).then(|| (length + 4).saturating_sub(self.buf.len()))
+        (self.stage != Stage::Preface && self.unwanted == 0)
+            .then(|| (length + 4).saturating_sub(self.buf.len()))
     }
 
     /// How far the reader is.
@@ -104,14 +135,19 @@ impl FrameReader {
     /// # Errors
     /// FR-1 to FR-3. Nothing more can be read from the stream then.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, Violation> {
-        if self.stage == Stage::Preface {
+        if self.stage == Stage::Preface && self.unwanted == 0 {
             if !check_preface(&self.buf)? {
                 return Ok(None);
             }
             self.buf.advance(PREFACE.len());
             self.stage = Stage::First;
         }
-        let Some(head) = self.buf.get(..4) else { return Ok(None) };
+        if self.unwanted > 0 {
+            let here = self.unwanted.min(self.buf.len());
+            self.buf.advance(here);
+            self.unwanted -= if self.unwanted == usize::MAX { 0 } else { here };
+        }
+        let Some(head) = self.buf.get(..4).filter(|_| self.unwanted == 0) else { return Ok(None) };
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
         self.check_length(length)?;
         if self.buf.len() < 4 + length {
@@ -119,7 +155,12 @@ impl FrameReader {
         }
         self.buf.advance(4);
         self.frames += 1;
-        Ok(Some(self.buf.split_to(length).freeze()))
+        let frame = self.buf.split_to(length);
+        // Messages are kept until they are settled: a few octets of them must not keep a large buffer (LM-5).
+        if length < self.room / PINNED && frame.first() == Some(&0x12) {
+            return Ok(Some(Bytes::copy_from_slice(&frame)));
+        }
+        Ok(Some(frame.freeze()))
     }
 
     /// FR-2, FR-3: before memory is taken, and as soon as the kind of frame is known.
@@ -177,6 +218,60 @@ mod tests {
         control.buf.advance(8);
         control.open(300_000);
         assert_eq!(control.next_frame().unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn lm_5_a_small_frame_of_messages_does_not_keep_a_large_buffer() {
+        // LM-5
+        let mut reader = reader(&PREFACE);
+        (reader.read_size, reader.buf) = (LARGEST_READ, BytesMut::new());
+        reader.open(1 << 20);
+        let mut put = |length: usize, key: u8| {
+            let at = reader.buffer().as_ptr();
+            let buffer = reader.buffer();
+            buffer.extend_from_slice(&(length as u32).to_be_bytes());
+            buffer.extend_from_slice(&[key]);
+            buffer.resize(4 + length, 0);
+            let frame = reader.next_frame().unwrap().unwrap();
+            assert_eq!(frame.len(), length);
+            let there = at as usize..at as usize + LARGEST_READ;
+            there.contains(&(frame.as_ptr() as usize))
+        };
+        assert!(!put(100, 0x12), "a copy");
+        assert!(put(100, 0x1a), "nobody keeps an Ack");
+        assert!(put(40_000, 0x12), "it lies where it was read");
+    }
+
+    #[test]
+    fn fr_3_nothing_is_kept_of_a_stream_that_cannot_be_read_any_more() {
+        // FR-3
+        let mut reader = reader(&framed(u32::MAX, b""));
+        assert!(reader.next_frame().is_err());
+        reader.abandon();
+        for _ in 0..100 {
+            reader.buffer().extend_from_slice(&[0x12; 100_000]);
+            assert_eq!(reader.next_frame(), Ok(None));
+            assert!(reader.buf.is_empty() && reader.buf.capacity() < 2 * LARGEST_READ);
+        }
+    }
+
+    #[test]
+    fn lm_4_a_frame_that_is_not_wanted_any_more_is_thrown_away_and_the_next_one_is_not() {
+        // LM-4
+        let mut reader = reader(&framed(100_000, b"\x12")[PREFACE.len()..]);
+        reader.open(1 << 20);
+        reader.buffer().extend_from_slice(&[0; 50_000]);
+        assert_eq!(reader.next_frame(), Ok(None));
+        reader.skip();
+        assert_eq!(reader.progress(), Progress { frames: 1, partial: 0 });
+        reader.buffer().extend_from_slice(&[0; 40_000]);
+        assert_eq!(reader.next_frame(), Ok(None));
+        assert!(reader.buf.is_empty());
+        reader.buffer().extend_from_slice(&[0; 9_999]);
+        reader.buffer().extend_from_slice(&[0, 0, 0, 1, 0x1a]);
+        assert_eq!(reader.next_frame(), Ok(Some(Bytes::from_static(b"\x1a"))));
+        reader.rest();
+        assert_eq!(reader.buf.capacity(), 0, "an idle link keeps no buffer");
     }
 
     #[test]

@@ -5,15 +5,19 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use tidegate_proto::{LinkEnd, LinkId, Time, wire::FrameReader};
+use tidegate_proto::{
+    LinkEnd, LinkId, Time,
+    wire::{FrameReader, Progress},
+};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
+    task::yield_now,
     time::{Instant, Sleep, timeout},
 };
 use tokio_util::io::poll_read_buf;
@@ -23,6 +27,20 @@ use crate::{
     shared::{Role, Shared},
     transport::BoxStream,
 };
+
+/// What a link may do before it lets others have their turn, whatever its peer sends: about as much as a full read of ordinary data
+/// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
+const TURN: usize = 512;
+
+/// Octets of an unfinished frame that the machine wants to know of (LM-4).
+const LARGE: usize = 64 * 1_024;
+
+/// What a frame costs of a turn: messages are mostly handed on where they lie, all else is looked at.
+fn cost(frame: &[u8]) -> usize {
+    // Deliver is field 2 of Frame.
+    let unit = if frame.first() == Some(&0x12) { 1_024 } else { 256 };
+    1 + frame.len() / unit
+}
 
 struct Driver<M: Role> {
     shared: Arc<Shared<M>>,
@@ -42,6 +60,10 @@ struct Driver<M: Role> {
     gave_way: bool,
     /// What the last round of I/O brought, for the machine.
     news: News,
+    /// What is left of this turn; when nothing is, there may be whole frames left in the reader.
+    turn: usize,
+    /// Much of a frame is in the reader.
+    large: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +115,8 @@ pub(super) async fn drive<M: Role>(
         gave_way: false,
         // There may be frames that came with the Hello.
         news: News { read: true, ..News::default() },
+        turn: TURN,
+        large: false,
         shared,
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
@@ -146,12 +170,22 @@ impl<M: Role> Driver<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.turn = TURN;
         loop {
             let step = self.consult(cx);
             if step.finished {
                 return Poll::Ready("no answer to Close".to_owned());
             }
             let mut again = self.write(cx);
+            if self.turn == 0 {
+                if let Some(deadline) = step.deadline {
+                    self.wait_until(cx, self.shared.instant(deadline));
+                }
+                self.news.read = true; // what is left in the reader
+                // Woken by itself it would be polled again before the runtime has looked at the sockets of the others.
+                let _ = pin!(yield_now()).poll(cx);
+                return Poll::Pending;
+            }
             if step.wants_read {
                 let buffer = self.reader.buffer();
                 match poll_read_buf(Pin::new(&mut self.stream), cx, buffer) {
@@ -211,7 +245,7 @@ impl<M: Role> Driver<M> {
 
     /// One visit to the machine: tells it what has happened, and asks what to do.
     fn consult(&mut self, cx: &Context<'_>) -> Step {
-        let Self { shared, link, reader, out, news, .. } = self;
+        let Self { shared, link, reader, out, news, turn, large, .. } = self;
         let link = *link;
         let news = std::mem::replace(news, News { write_dead: news.write_dead, ..News::default() });
         shared.with_link(Some(link), |inner| {
@@ -224,17 +258,27 @@ impl<M: Role> Driver<M> {
             }
             if news.read {
                 machine.heard(link);
-                loop {
+                while *turn > 0 {
                     match reader.next_frame() {
-                        Ok(Some(frame)) => machine.receive(now, link, frame),
+                        Ok(Some(frame)) => {
+                            *turn = turn.saturating_sub(cost(&frame));
+                            machine.receive(now, link, frame);
+                        }
                         Ok(None) => break,
                         Err(violation) => {
                             machine.unreadable(now, link, violation);
+                            reader.abandon();
                             break;
                         }
                     }
                 }
             }
+            // With nothing left of the turn there may be whole frames in the reader.
+            let progress = if *turn > 0 { reader.progress() } else { Progress::default() };
+            if (progress.partial > LARGE || *large) && !machine.unfinished(now, link, progress) {
+                reader.skip();
+            }
+            *large = progress.partial > LARGE;
             if news.empty {
                 machine.found_empty(link);
             }
@@ -243,6 +287,9 @@ impl<M: Role> Driver<M> {
             }
             if news.due {
                 machine.advance(now, link, reader.progress());
+                if !news.read {
+                    reader.rest();
+                }
             }
             if out.is_empty() && !inner.leftovers.take(link, out) {
                 inner.machine.transmit(now, link, out);

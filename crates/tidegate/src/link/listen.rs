@@ -19,7 +19,7 @@ use tidegate_proto::{
 use tokio::{
     io::AsyncWrite,
     runtime::{self, Handle},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -28,13 +28,15 @@ use super::{
     dial::closed,
     driver::drive,
     greet::{NoHello, first_frame, hang_up, refuse, retry_after, send},
+    turnstile::Turnstile,
 };
 use crate::{
+    crowd::{Crowd, Place},
     endpoint::{Address, Endpoint},
     events::Event,
     security::{PeerIdentity, Security},
     shared::{Role, Shared},
-    throttle::Refusals,
+    throttle::Throttled,
     tls::Tls,
     transport::{BoxStream, Listener, TlsFailure},
 };
@@ -95,6 +97,12 @@ impl<M: Role> Serve for Route<M> {
         answer: Bytes,
     ) -> Result<(), (BoxStream, Violation)> {
         let shared = self.shared.clone();
+        let most = shared.bounds.links_per_address;
+        let Some(place) = shared.crowd.enter(&peer.address, most) else {
+            let detail =
+                format!("{most} links of your address are open, as many as max_links_per_address allows");
+            return Err((stream, Violation { code: Code::Busy, rule: "HS-13", detail }));
+        };
         let link = match shared.with(|inner| inner.machine.open(shared.now(), peer.clone())) {
             Ok(link) => link,
             Err(violation) => return Err((stream, violation)),
@@ -108,6 +116,7 @@ impl<M: Role> Serve for Route<M> {
             }
             shared.opened(link, &peer);
             let (end, _, _) = drive(shared.clone(), link, stream, reader).await;
+            drop(place);
             closed(&shared, link.as_u64(), &peer, end);
         });
         Ok(())
@@ -124,7 +133,11 @@ struct Port {
     routes: Mutex<Vec<Arc<dyn Serve>>>,
     tls: Option<Tls>,
     handshakes: Arc<Semaphore>,
-    refusals: Arc<Refusals>,
+    /// Those from one address (HS-13).
+    crowd: Arc<Crowd>,
+    most_of_an_address: usize,
+    turnstile: Turnstile,
+    refusals: Arc<Throttled>,
     stop: CancellationToken,
     /// Which runtime runs it, and hears of what comes over its connections.
     runtime: runtime::Id,
@@ -147,8 +160,11 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         address: address.clone(),
         routes: Mutex::default(),
         tls: tls.cloned(),
-        handshakes: Arc::new(Semaphore::new(shared.max_handshakes)),
-        refusals: Refusals::new(),
+        handshakes: Arc::new(Semaphore::new(shared.bounds.handshakes)),
+        crowd: Arc::default(),
+        most_of_an_address: shared.bounds.handshakes_per_address,
+        turnstile: Turnstile::default(),
+        refusals: Throttled::new("more refused"),
         stop: CancellationToken::new(),
         runtime: shared.place.handle.id(),
     });
@@ -222,12 +238,19 @@ impl Port {
     }
 
     async fn run(self: Arc<Self>, mut listener: Listener) {
+        let keeper = self.clone();
+        let keep = tokio::spawn(async move { keeper.turnstile.keep().await });
+        self.accept_all(&mut listener).await;
+        keep.abort();
+    }
+
+    async fn accept_all(self: &Arc<Self>, listener: &mut Listener) {
         let mut failed: u64 = 0;
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = self.turnstile.pass(listener.accept()) => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {
@@ -251,19 +274,37 @@ impl Port {
 
     /// Greets a stranger in a task of its own, if there is room for one more (HS-12).
     fn greet(self: Arc<Self>, stream: BoxStream, address: String) {
-        let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
-            let text = format_args!("refused {address}: too many unfinished handshakes at {}", self.address);
-            self.refusals.warn(&Handle::current(), text);
-            // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
-            if !matches!(self.address, Address::Tls { .. }) {
-                say_busy(stream);
+        let place = match self.place(&address) {
+            Ok(place) => place,
+            Err(busy) => {
+                let text = format_args!("refused {address}: {} at {}", busy.detail, self.address);
+                self.refusals.warn(&Handle::current(), text);
+                // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
+                if !matches!(self.address, Address::Tls { .. }) {
+                    say_busy(stream, &busy);
+                }
+                return;
             }
-            return;
         };
         tokio::spawn(async move {
-            self.handshake(stream, address).await;
-            drop(permit);
+            self.turnstile.pass(self.handshake(stream, address)).await;
+            drop(place);
         });
+    }
+
+    /// A place among the unfinished handshakes, or why there is none (HS-12, HS-13).
+    fn place(&self, address: &str) -> Result<(OwnedSemaphorePermit, Place), Violation> {
+        let busy = |rule, detail: &str| Violation { code: Code::Busy, rule, detail: detail.to_owned() };
+        let place = self
+            .crowd
+            .enter(address, self.most_of_an_address)
+            .ok_or_else(|| busy("HS-13", "too many unfinished handshakes of one address"))?;
+        let permit = self
+            .handshakes
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| busy("HS-12", "too many unfinished handshakes"))?;
+        Ok((permit, place))
     }
 
     async fn handshake(&self, mut stream: BoxStream, address: String) {
@@ -323,10 +364,8 @@ impl Port {
 
 /// Tells a stranger to come back later, as far as the socket takes it at once: a task for the answer would be what
 /// the bound is there to prevent (HS-12).
-fn say_busy(mut stream: BoxStream) {
-    let busy =
-        Violation { code: Code::Busy, rule: "HS-12", detail: "too many unfinished handshakes".to_owned() };
-    let octets = handshake::refusal(&busy, retry_after(busy.code));
+fn say_busy(mut stream: BoxStream, busy: &Violation) {
+    let octets = handshake::refusal(busy, retry_after(busy.code));
     let mut cx = Context::from_waker(Waker::noop());
     let _ = Pin::new(&mut stream).poll_write(&mut cx, &octets);
 }

@@ -5,3 +5,4 @@ mod driver;
 mod greet;
 pub(crate) mod listen;
 pub(crate) mod outgoing;
+mod turnstile;

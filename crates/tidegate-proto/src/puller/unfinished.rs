@@ -1,0 +1,82 @@
+//! Large frames that have begun to arrive: what they take on all links together (LM-4).
+
+use std::collections::BTreeMap;
+
+use crate::{links::LinkId, time::Time, wire::Progress};
+
+/// Less than this is bounded by the number of links.
+const SMALL: usize = 64 * 1_024;
+
+/// One entry for each link with much of a frame; so there are no more than the bound divided by [`SMALL`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Unfinished {
+    links: BTreeMap<LinkId, Frame>,
+    octets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Frame {
+    since: Time,
+    progress: Progress,
+}
+
+impl Unfinished {
+    /// A link is this far with its next frame.
+    pub(super) fn set(&mut self, now: Time, link: LinkId, progress: Progress) {
+        let old = self.remove(link);
+        if progress.partial > SMALL {
+            let since = old.filter(|old| old.progress.frames == progress.frames).map_or(now, |old| old.since);
+            self.links.insert(link, Frame { since, progress });
+            self.octets += progress.partial as u64;
+        }
+    }
+
+    /// The link is gone, or what it had of a frame is.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.remove(link);
+    }
+
+    fn remove(&mut self, link: LinkId) -> Option<Frame> {
+        let old = self.links.remove(&link)?;
+        self.octets -= old.progress.partial as u64;
+        Some(old)
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The link whose frame has come forward the least for its time: not the oldest one, which may be about to end.
+    pub(super) fn slowest(&self, now: Time) -> Option<LinkId> {
+        let pace = |frame: &Frame| {
+            frame.progress.partial as u64 * 1_000 / (1 + now.since(frame.since).as_millis() as u64)
+        };
+        self.links.iter().min_by_key(|(_, frame)| pace(frame)).map(|(link, _)| *link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::Links;
+
+    #[test]
+    fn lm_4_the_slowest_is_found_and_frames_that_end_are_forgotten() {
+        // LM-4
+        let mut links = Links::default();
+        let [old, slow, new] = [(); 3].map(|()| links.insert(()));
+        let mut unfinished = Unfinished::default();
+        let part = |partial| Progress { frames: 1, partial };
+        unfinished.set(Time(0), old, part(1 << 20));
+        unfinished.set(Time(1_000_000), slow, part(100_000));
+        unfinished.set(Time(2_000_000), old, part(8 << 20));
+        unfinished.set(Time(2_900_000), new, part(70_000));
+        assert_eq!(unfinished.slowest(Time(3_000_000)), Some(slow));
+        assert_eq!(unfinished.octets(), (8 << 20) + 170_000);
+        unfinished.set(Time(3_000_000), slow, part(10));
+        unfinished.forget(new);
+        assert_eq!(unfinished.octets(), 8 << 20);
+        unfinished.set(Time(9_000_000), old, Progress { frames: 2, partial: 100_000 });
+        assert_eq!(unfinished.links[&old].since, Time(9_000_000), "another frame");
+    }
+}

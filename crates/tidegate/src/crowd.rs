@@ -1,0 +1,82 @@
+//! How many come from where: one machine must not take the places of all others (HS-13).
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Counts by network address. As large as the number of those that are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place among those of its address, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Option<(Arc<Crowd>, IpAddr)>);
+
+impl Crowd {
+    /// A place for one more from `address`, as [`crate::transport::Listener::accept`] writes it; `None` if there are `most` already.
+    /// What has no network address has places without end: a unix socket is guarded by its file's permissions.
+    pub(crate) fn enter(self: &Arc<Self>, address: &str, most: usize) -> Option<Place> {
+        let Some(origin) = origin(address) else { return Some(Place(None)) };
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(origin).or_default();
+        if *count >= most {
+            return None; // there are some, so that the entry is no new one
+        }
+        *count += 1;
+        Some(Place(Some((self.clone(), origin))))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((crowd, origin)) = self.0.take() else { return };
+        let mut counts = crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&origin);
+            }
+        }
+    }
+}
+
+/// What is counted as one: an IPv4 address, or the half of an IPv6 address that one site gets.
+fn origin(address: &str) -> Option<IpAddr> {
+    Some(match address.parse::<SocketAddr>().ok()?.ip().to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 => v4,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hs_13_an_address_has_so_many_places_and_gets_them_back() {
+        // HS-13
+        let crowd = Arc::new(Crowd::default());
+        let first = crowd.enter("192.0.2.1:1000", 2);
+        let second = crowd.enter("[::ffff:192.0.2.1]:1001", 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(crowd.enter("192.0.2.1:1002", 2).is_none());
+        assert!(crowd.enter("192.0.2.2:1000", 2).is_some(), "another machine");
+        drop(second);
+        assert!(crowd.enter("192.0.2.1:1003", 2).is_some());
+        drop(first);
+        assert!(crowd.0.lock().unwrap().is_empty(), "nothing is kept of those that have gone");
+    }
+
+    #[test]
+    fn hs_13_a_site_does_not_become_many_by_counting_up_its_own_half() {
+        // HS-13
+        let crowd = Arc::new(Crowd::default());
+        let _first = crowd.enter("[2001:db8:0:1::1]:5", 1).unwrap();
+        assert!(crowd.enter("[2001:db8:0:1:ffff::2]:5", 1).is_none());
+        assert!(crowd.enter("[2001:db8:0:2::1]:5", 1).is_some());
+        let _unix =
+            [crowd.enter("unix:/tmp/socket", 1).unwrap(), crowd.enter("unix:/tmp/socket", 1).unwrap()];
+    }
+}

@@ -1,0 +1,78 @@
+//! Measures what floods cost: `cargo run --release -p tidegate-tests --bin flood -- --seconds 5`. See `docs/SECURITY.md`.
+
+// It is a command: it prints.
+#![allow(clippy::print_stdout)]
+
+use std::{env, error::Error, time::Duration};
+
+use tidegate_tests::hostile::{
+    attack,
+    measure::{Measure, name},
+    sides,
+};
+
+const USAGE: &str = "usage: flood [--seconds N] [--size OCTETS] [--only NAME,NAME] [--json]
+
+Attacks a pusher and a puller, each beside a link that behaves well, and tells what is left of its throughput: beside
+what it is while a plain TCP server that discards everything gets the same flood. Loopback only.
+TIDEGATE_SOAK_SECONDS is the time of all attacks together, unless --seconds gives that of each.";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if let Some(("side", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return sides::run(rest);
+    }
+    let (mut seconds, mut size, mut only, mut json) = (None, 1_024, None, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value\n{USAGE}"));
+        match arg.as_str() {
+            "--seconds" => seconds = Some(value()?.parse::<f64>()?),
+            "--size" => size = value()?.parse()?,
+            "--only" => only = Some(value()?.split(',').map(str::to_owned).collect::<Vec<_>>()),
+            "--json" => json = true,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    if let Some(unknown) = only.iter().flatten().find(|name| attack::ALL.iter().all(|a| a.name != **name)) {
+        let names: Vec<_> = attack::ALL.iter().map(|attack| attack.name).collect();
+        return Err(format!("{unknown} is no attack; there are {}", names.join(", ")).into());
+    }
+    let chosen = |name: &str| only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
+    let all: Vec<_> = attack::ALL
+        .iter()
+        .filter(|attack| chosen(attack.name))
+        .flat_map(|attack| attack.on.iter().map(move |target| (attack, *target)))
+        .collect();
+    let seconds = match (seconds, env::var("TIDEGATE_SOAK_SECONDS")) {
+        (Some(seconds), _) => seconds,
+        // Each is measured twice, and takes two seconds more to begin and to end.
+        (None, Ok(total)) => (total.parse::<f64>()? / (2 * all.len()) as f64 - 2.0).max(1.0),
+        (None, Err(_)) => 3.0,
+    };
+    let measure = Measure { program: env::current_exe()?, time: Duration::from_secs_f64(seconds), size };
+    if !json {
+        println!(
+            "| attack | on | msgs/s, plain server attacked | msgs/s, attacked | ratio | peak KiB, calm | peak KiB, attacked |"
+        );
+        println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    }
+    for (attack, target) in all {
+        let found = measure.run(attack, target).map_err(|error| format!("{}: {error}", attack.name))?;
+        if json {
+            println!("{}", found.to_json());
+        } else {
+            println!(
+                "| {} | {} | {:.0} | {:.0} | {:.2} | {} | {} |",
+                attack.name,
+                name(target),
+                found.plain,
+                found.attacked,
+                found.ratio(),
+                found.calm_kib,
+                found.peak_kib
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What a flood costs a link that behaves well, beside what it costs when a plain server gets it.
+
+use std::{
+    error::Error,
+    io::{self, BufRead, BufReader},
+    path::PathBuf,
+    process::{ChildStdout, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::attack::{Attack, Target};
+use crate::process::Process;
+
+/// What a measurement needs to know.
+#[derive(Clone, Debug)]
+pub struct Measure {
+    /// This program, for the processes of all sides.
+    pub program: PathBuf,
+    /// For how long each one counts.
+    pub time: Duration,
+    /// Octets of a payload.
+    pub size: usize,
+}
+
+/// What came of one attack.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The attack.
+    pub attack: &'static Attack,
+    /// Who was attacked.
+    pub target: Target,
+    /// Messages a second of the well-behaved link, while a plain server is attacked.
+    pub plain: f64,
+    /// The same while its own socket is.
+    pub attacked: f64,
+    /// Peak memory of the process with that socket, in KiB, while the plain server is attacked.
+    pub calm_kib: u64,
+    /// The same under attack.
+    pub peak_kib: u64,
+    /// Connections that the attacker made.
+    pub connections: u64,
+}
+
+impl Found {
+    /// What is left of the throughput.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        self.attacked / self.plain
+    }
+
+    /// For `--json`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "attack": self.attack.name,
+            "rules": self.attack.rules,
+            "target": name(self.target),
+            "msgs_per_s_beside_plain": self.plain,
+            "msgs_per_s_attacked": self.attacked,
+            "ratio": self.ratio(),
+            "peak_kib_calm": self.calm_kib,
+            "peak_kib_attacked": self.peak_kib,
+            "connections": self.connections,
+        })
+    }
+}
+
+/// As the tables call it.
+#[must_use]
+pub fn name(target: Target) -> &'static str {
+    match target {
+        Target::Pusher => "pusher",
+        Target::Puller => "puller",
+    }
+}
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+struct Side {
+    process: Process,
+    out: BufReader<ChildStdout>,
+}
+
+impl Side {
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.out.read_line(&mut line)?;
+        if line.is_empty() {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Ok(line.trim_end().to_owned())
+        }
+    }
+}
+
+impl Measure {
+    fn start(&self, args: &[&str]) -> Result<Side> {
+        let args = [&["side"], args].concat();
+        let mut process = Process::start(&self.program, &args, Stdio::piped(), Stdio::piped())?;
+        let out = process.raw_stdout().ok_or("no standard output")?;
+        Ok(Side { process, out: BufReader::new(out) })
+    }
+
+    /// Measures both ways.
+    ///
+    /// # Errors
+    /// A process fails.
+    pub fn run(&self, attack: &'static Attack, target: Target) -> Result<Found> {
+        let (plain, calm_kib, _) = self.once(attack, target, true)?;
+        let (attacked, peak_kib, connections) = self.once(attack, target, false)?;
+        Ok(Found { attack, target, plain, attacked, calm_kib, peak_kib, connections })
+    }
+
+    fn once(&self, attack: &'static Attack, target: Target, plain: bool) -> Result<(f64, u64, u64)> {
+        let (size, seconds) = (self.size.to_string(), self.time.as_secs_f64().to_string());
+        let mut socket = match target {
+            Target::Pusher => self.start(&["pusher", &size])?,
+            Target::Puller => self.start(&["puller"])?,
+        };
+        let at = socket.line()?;
+        let mut good = match target {
+            Target::Pusher => self.start(&["good-puller", &at, &seconds])?,
+            Target::Puller => self.start(&["good-pusher", &at, &seconds, &size])?,
+        };
+        good.line()?;
+        let mut discarder = self.start(&["discarder"])?;
+        let discarding_at = discarder.line()?;
+        let (to, kind) = if plain { (&discarding_at, "plain") } else { (&at, "tidegate") };
+        // It goes on for a little longer than is counted, at both ends.
+        let all = (self.time.as_secs_f64() + 1.0).to_string();
+        let mut attacker = self.start(&["attacker", attack.name, to, name(target), kind, &all])?;
+        attacker.line()?;
+        std::thread::sleep(Duration::from_millis(500));
+        good.process.write_line("go");
+        let rate: f64 = good.line()?.parse()?;
+        let peak = socket.process.peak_memory().ok_or("the attacked process has ended")?;
+        let connections = attacker.line()?.split(' ').next().unwrap_or_default().parse()?;
+        Ok((rate, peak, connections))
+    }
+}

@@ -1,0 +1,8 @@
+//! Peers that misbehave on purpose, over loopback: hand-made octets on a plain socket, for `tests/hostile.rs` and the `flood`
+//! binary. Everything is bounded in number and in time.
+
+pub mod attack;
+pub mod generators;
+pub mod measure;
+pub mod raw;
+pub mod sides;

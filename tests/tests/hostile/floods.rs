@@ -1,0 +1,133 @@
+//! Frames that bring nothing forward, from a peer that was let in.
+
+use std::{io::Write, net::SocketAddr, thread};
+
+use bytes::Bytes;
+use tidegate::Code;
+use tidegate_proto::{
+    Role,
+    wire::{
+        self, Body,
+        v1::{self, Verdict, frame::Body as Frame},
+    },
+};
+use tidegate_tests::hostile::raw::{Raw, ack, deliver, framed, outcome, unknown};
+
+use crate::job::{self, closed_by, link};
+
+/// Writes the same frame until the link is closed; and it is, with FLOOD.
+fn flood(mut raw: Raw, frame: &Bytes) {
+    let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
+    let mut socket = raw.socket().try_clone().unwrap();
+    // Each of these weighs at least one 256th of its octets: 10,000 are far more than any second's allowance. That the rest of them
+    // cannot be written any more is what we want.
+    let writer = thread::spawn(move || (0..10_000).find_map(|_| socket.write_all(&many).err()));
+    assert_eq!(closed_by(&mut raw, "LM-3"), Code::Flood);
+    drop(raw);
+    assert!(writer.join().unwrap().is_some(), "everything was read");
+}
+
+fn ping() -> Bytes {
+    wire::encode(Frame::Ping(v1::Ping { data: 1 }))
+}
+
+fn both(at: SocketAddr, role: Role) {
+    for (instance, frame) in [(1, ping()), (2, framed(b"\xa2\x06\x00")), (3, unknown(65_536))] {
+        flood(link(at, role, instance), &frame);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pusher_closes_links_that_flood_it_with_nothing() {
+    // LM-3, GR-1, LV-4
+    job::pusher(20_000, true, |push| push, |at| both(at, Role::Puller)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_puller_closes_links_that_flood_it_with_nothing() {
+    // LM-3, GR-1, LV-4
+    job::puller(20_000, |pull| pull, |at| both(at, Role::Pusher)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
+    // LM-3, CR-1, RC-1, LM-2
+    job::pusher(
+        20_000,
+        true,
+        |push| push,
+        |at| {
+            flood(link(at, Role::Puller, 1), &wire::encode(ack(Vec::new(), (0, 0))));
+            let recall = v1::Ack { recall: true, ..v1::Ack::default() };
+            flood(link(at, Role::Puller, 2), &wire::encode(Frame::Ack(recall)));
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_that_are_repeated_again_and_again_are_a_flood_too() {
+    // LM-3, OC-3
+    job::pusher(
+        20_000,
+        false,
+        |push| push,
+        |at| {
+            let mut raw = link(at, Role::Puller, 1);
+            raw.send(ack(Vec::new(), (1, 1))).unwrap();
+            raw.until(|body| matches!(body, Body::Deliver(_)).then_some(())).unwrap();
+            // Given back, so that the one who does the job gets it.
+            raw.send(ack(vec![outcome(0, 1, Verdict::Release)], (1, 1))).unwrap();
+            flood(raw, &wire::encode(ack(vec![outcome(0, 1, Verdict::Ack); 6_000], (1, 1))));
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_pings_as_are_allowed_are_no_flood() {
+    // LM-3, LV-4
+    job::pusher(
+        2_000,
+        true,
+        |push| push,
+        |at| {
+            let mut raw = link(at, Role::Puller, 1);
+            raw.write(&ping().repeat(19_990)).unwrap();
+            raw.settle_down().unwrap();
+            raw
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_messages_within_the_credit_are_messages() {
+    // CR-3, CR-9, LM-3: the credit bounds them, and nothing else need.
+    job::puller(
+        20_000,
+        |pull| pull.budget(1_000, 1 << 20),
+        |at| {
+            let mut raw = link(at, Role::Pusher, 1);
+            let (mut next, mut limit) = (0, 0);
+            while next < 30_000 {
+                while limit <= next {
+                    limit = raw
+                        .until(|body| if let Body::Ack(ack) = body { Some(ack.message_limit) } else { None })
+                        .unwrap();
+                }
+                assert!(limit <= next + 1_001, "no more than the budget, and one for who waits");
+                let frames: Vec<u8> =
+                    (next..limit).flat_map(|id| wire::encode(deliver(id, &[b""]))).collect();
+                raw.write(&frames).unwrap();
+                next = limit;
+            }
+            // One more than was granted, after all that was.
+            raw.settle_down().unwrap();
+            let (mut raw, next) = (raw, next + 2_000);
+            raw.send(deliver(next, &[b""])).unwrap();
+            assert_eq!(closed_by(&mut raw, "DL-1"), Code::Malformed);
+        },
+    )
+    .await;
+}

@@ -1,0 +1,149 @@
+//! A socket under attack, and a link to it that behaves well and has a job to do.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use tidegate::{Pull, PullBuilder, Push, PushBuilder};
+use tidegate_proto::Role;
+use tidegate_tests::hostile::raw::{Raw, address, hello};
+use tokio::{sync::oneshot, task::spawn_blocking};
+
+const LONG: Duration = Duration::from_secs(60);
+/// What an attacker sends as messages; the job's are numbers.
+pub(crate) const STRANGE: &[u8] = b"strange";
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.expect("took too long")
+}
+
+/// Runs `attack` in a thread of its own; what it returns is kept until the job is done.
+async fn run<T: Send + 'static>(at: SocketAddr, attack: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
+    spawn_blocking(move || attack(at)).await.expect("the attack itself failed")
+}
+
+/// Sends at least so many messages, and goes on for as long as the attack does. Returns how many there were: half of them were sent
+/// while the attack was at its height, and are settled before what it holds is let go.
+async fn send<T>(push: &Push, least: u32, attack: impl Future<Output = T>) -> (u32, T) {
+    let mut sent = 0;
+    let sending = async {
+        loop {
+            for _ in 0..100 {
+                push.send(payload(sent)).await.unwrap();
+                sent += 1;
+            }
+            // No quicker than it is done: this is about what becomes of them.
+            let receipt = push.send_tracked(payload(sent)).await.unwrap();
+            sent += 1;
+            receipt.await.unwrap();
+        }
+    };
+    let attacked = tokio::select! {
+        attacked = attack => attacked,
+        () = sending => unreachable!(),
+    };
+    let before = sent;
+    while sent < least.max(2 * before) {
+        within(push.send(payload(sent))).await.unwrap();
+        sent += 1;
+    }
+    (sent, attacked)
+}
+
+fn payload(number: u32) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+fn number(payload: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(payload.try_into().ok()?))
+}
+
+/// Attacks a pusher that has `count` messages for a puller that behaves well. Each is acked by that puller at least once, and by
+/// nobody else; `once`: and never comes twice.
+pub(crate) async fn pusher<T: Send + 'static>(
+    count: u32,
+    once: bool,
+    settings: impl FnOnce(PushBuilder) -> PushBuilder,
+    attack: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) {
+    let push = settings(Push::builder().bind("tcp://127.0.0.1:0")).build().await.unwrap();
+    let endpoint = push.local_endpoints()[0].to_string();
+    let pull = Pull::builder().connect(&endpoint).build().await.unwrap();
+    within(push.connected(1)).await.unwrap();
+    let worker = tokio::spawn(async move {
+        let mut seen = BTreeMap::new();
+        while let Some(delivery) = pull.recv().await.unwrap() {
+            *seen.entry(number(delivery.payload()).unwrap()).or_insert(0) += 1;
+            delivery.ack();
+        }
+        seen
+    });
+    let (count, attacked) = send(&push, count, run(address(&endpoint), attack)).await;
+    let stats = within(push.finish(LONG)).await.unwrap();
+    drop(attacked);
+    let seen = within(worker).await.unwrap();
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>(), "none is lost");
+    assert!(!once || seen.values().all(|times| *times == 1), "and none came twice");
+    assert_eq!((stats.accepted, stats.acked, stats.rejected), (count.into(), count.into(), 0));
+    assert_eq!((stats.queued, stats.in_flight, stats.held_bytes), (0, 0, 0));
+}
+
+/// Attacks a puller that has `count` messages to get from a pusher that behaves well: it gets each exactly once.
+pub(crate) async fn puller<T: Send + 'static>(
+    count: u32,
+    settings: impl FnOnce(PullBuilder) -> PullBuilder,
+    attack: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) {
+    puller_of(count, 4_096, settings, attack).await;
+}
+
+/// As [`puller`], with a largest message for the pusher that behaves well.
+pub(crate) async fn puller_of<T: Send + 'static>(
+    count: u32,
+    max_message: usize,
+    settings: impl FnOnce(PullBuilder) -> PullBuilder,
+    attack: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) {
+    let pull = settings(Pull::builder().bind("tcp://127.0.0.1:0")).build().await.unwrap();
+    let endpoint = pull.local_endpoints()[0].to_string();
+    let push = Push::builder().connect(&endpoint).max_message(max_message).build().await.unwrap();
+    let (all, mut wanted) = oneshot::channel::<u32>();
+    let worker = tokio::spawn(async move {
+        let mut seen = BTreeMap::new();
+        let mut count = None;
+        while count.is_none_or(|count| seen.len() < count as usize) {
+            let delivery = tokio::select! {
+                sent = &mut wanted, if count.is_none() => {
+                    count = Some(sent.unwrap());
+                    continue;
+                }
+                delivery = pull.recv() => delivery.unwrap().unwrap(),
+            };
+            match number(delivery.payload()) {
+                Some(number) => *seen.entry(number).or_insert(0) += 1,
+                None => assert!(delivery.payload() == STRANGE || delivery.payload().is_empty()),
+            }
+            delivery.ack();
+        }
+        (seen, pull)
+    });
+    let (count, attacked) = send(&push, count, run(address(&endpoint), attack)).await;
+    all.send(count).unwrap();
+    let (seen, pull) = within(worker).await.unwrap();
+    let stats = within(push.finish(LONG)).await.unwrap();
+    drop((attacked, pull));
+    assert!(seen.values().all(|times| *times == 1), "none came twice");
+    assert_eq!((stats.accepted, stats.acked, stats.in_flight), (count.into(), count.into(), 0));
+}
+
+/// A link as a puller, to a pusher, or the other way round.
+pub(crate) fn link(at: SocketAddr, role: Role, instance: u8) -> Raw {
+    let mut raw = Raw::connect(at).unwrap();
+    raw.greet(hello(role, instance)).unwrap();
+    raw
+}
+
+/// The code of the Close that comes, and that its reason names this rule.
+pub(crate) fn closed_by(raw: &mut Raw, rule: &str) -> tidegate::Code {
+    let (code, reason) = raw.closed().unwrap();
+    assert!(reason.starts_with(&format!("{rule}: ")), "{code}: {reason}, and not {rule}");
+    code
+}
