@@ -13,7 +13,7 @@ pub(super) fn follow(mut events: Events, pen: Pen) {
                     pen.write(What::Disconnected(link, peer.address, end.code, end.by_peer));
                 }
                 Event::Refused { code, .. } | Event::RefusedPeer { code, .. } => {
-                    pen.write(What::Refused(code))
+                    pen.write(What::Refused(code));
                 }
                 Event::Lagged(count) => panic!("{count} events were missed"),
                 _ => {}

@@ -112,7 +112,7 @@ impl Worker {
     async fn recv(&self, draw: &mut Draw) {
         loop {
             // A recv that is given up loses nothing.
-            let hurry = draw.chance(10).then(|| draw.millis(1, 20)).unwrap_or(LINGER);
+            let hurry = if draw.chance(10) { draw.millis(1, 20) } else { LINGER };
             match tokio::time::timeout(hurry, self.pull.recv()).await {
                 Err(_) => {}
                 Ok(next) => match next.unwrap() {

@@ -216,7 +216,7 @@ impl Scenario {
         let is_connector = |other: &usize| match self.dialing {
             Dialing::Pullers => !pushes,
             Dialing::Pushers => pushes,
-            Dialing::Mixed => ((host + other) % 2 == 0) == pushes,
+            Dialing::Mixed => (host + other).is_multiple_of(2) == pushes,
         };
         others.filter(is_connector).collect()
     }

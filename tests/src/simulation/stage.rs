@@ -166,7 +166,7 @@ impl Actor {
     pub async fn exit(self, for_good: bool) {
         self.pen.write(What::Exited);
         self.stage.exits.lock().unwrap().push((self.who.host, for_good));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

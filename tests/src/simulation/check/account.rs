@@ -258,7 +258,7 @@ impl<'a> Books<'a> {
                 line.code.get_or_insert(*code);
             }
             Frame::Working(_) | Frame::Ack(_) => {
-                wrong("FR-5", "a pusher sends what only a puller may".to_owned())
+                wrong("FR-5", "a pusher sends what only a puller may".to_owned());
             }
         }
     }

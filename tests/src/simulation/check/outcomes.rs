@@ -68,10 +68,8 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
                     faults.add("outcome", format!("{tag:?} is {outcome:?}, and was {other:?}"));
                 }
             }
-            What::Rejection(tag, _, attempts) => {
-                if told.rejected.insert(*tag, *attempts).is_some() {
-                    faults.add("OC-9", format!("{tag:?} is reported twice"));
-                }
+            What::Rejection(tag, _, attempts) if told.rejected.insert(*tag, *attempts).is_some() => {
+                faults.add("OC-9", format!("{tag:?} is reported twice"));
             }
             What::Stopped(ending, stats, unsent, unacked) => {
                 told.stopped = true;
