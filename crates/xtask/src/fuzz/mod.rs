@@ -3,6 +3,8 @@
 //! The inputs that it finds worth keeping for the next time go to `target/fuzz/corpus`; `--keep` chooses from them a few that
 //! reach what no kept input reaches, and puts those into `tests/fuzz/corpus`, which every `cargo test` runs.
 
+mod keep;
+
 use std::{
     fs,
     io::{self, Write},
@@ -58,7 +60,7 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     for target in &targets {
         writeln!(out, "\n== {target}: {each} s ==")?;
         let ended = fuzz(workspace, target, each)
-            .and_then(|()| if plan.keep { keep(workspace, target) } else { Ok(()) });
+            .and_then(|()| if plan.keep { keep::choose(workspace, target) } else { Ok(()) });
         if let Err(error) = ended {
             crate::complain(&format!("target `{target}`: {error:#}\n"));
             failed.push(target.as_str());
@@ -128,15 +130,6 @@ fn fuzz(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
     command.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);
     command.args([format!("-timeout={SLOWEST}"), format!("-rss_limit_mb={MEMORY}")]);
     command.args(["-print_final_stats=1", "-verbosity=0"]);
-    process::run(&mut command)
-}
-
-/// Adds to the kept inputs of a target the fewest of the found ones that reach what those do not.
-fn keep(workspace: &Workspace, target: &str) -> Result<()> {
-    let mut command = cargo_fuzz(workspace, "run");
-    command.arg(target).arg(workspace.path("tests/fuzz/corpus").join(target));
-    command.arg(workspace.built("fuzz/corpus").join(target)).arg("--");
-    command.args(["-set_cover_merge=1", "-use_counters=0", "-verbosity=0"]);
     process::run(&mut command)
 }
 
