@@ -104,7 +104,7 @@ impl Session {
         body: Body,
     ) -> Result<Option<Body>, Violation> {
         if matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Unknown) {
-            self.weigh(now, octets, 0)?;
+            self.weigh(now, octets)?;
         }
         match body {
             Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
@@ -121,12 +121,20 @@ impl Session {
         Ok(None)
     }
 
-    /// Counts a frame of so many octets by which so many messages got an outcome (LM-3).
+    /// Counts a frame of so many octets that settles nothing (LM-3).
     ///
     /// # Errors
     /// It is one too many.
-    pub(crate) fn weigh(&mut self, now: Time, octets: usize, messages: u64) -> Result<(), Violation> {
-        if self.end.is_some() { Ok(()) } else { self.flood.weigh(now, octets, messages) }
+    pub(crate) fn weigh(&mut self, now: Time, octets: usize) -> Result<(), Violation> {
+        if self.end.is_some() { Ok(()) } else { self.flood.weigh(now, octets) }
+    }
+
+    /// Counts an Ack of so many octets by which so many messages have been settled for good (LM-3).
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn weigh_ack(&mut self, now: Time, octets: usize, messages: u64) -> Result<(), Violation> {
+        if self.end.is_some() { Ok(()) } else { self.flood.weigh_ack(now, octets, messages) }
     }
 
     fn peer_closed(&mut self, now: Time, close: &v1::Close) {

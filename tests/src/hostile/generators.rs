@@ -358,11 +358,11 @@ pub(super) fn too_much(flood: &mut Flood) {
 
 pub(super) fn empty(flood: &mut Flood) {
     let mut link: Option<Raw> = None;
-    let (mut next, mut limit) = (0, 0);
+    let (mut next, mut limit, mut given_up) = (0, 0, 0);
     while flood.beat() {
         if link.is_none() {
             let hello = flood.hello();
-            (link, next, limit) = (flood.link(hello), 0, 0);
+            (link, next, limit, given_up) = (flood.link(hello), 0, 0, 0);
         }
         let Some(raw) = &mut link else { continue };
         if flood.plain {
@@ -370,6 +370,12 @@ pub(super) fn empty(flood: &mut Flood) {
         } else {
             let _ = raw.socket().set_read_timeout(Some(BEAT));
             match raw.frame() {
+                Ok(Some(Body::Ack(ack))) if ack.recall => {
+                    // It keeps to the rules: else it would get no more credit (RC-2).
+                    let bytes = ack.byte_limit - given_up;
+                    let _ = raw.send(Frame::Skip(v1::Skip { next_id: ack.message_limit.max(next), bytes }));
+                    (next, limit, given_up) = (ack.message_limit, ack.message_limit, ack.byte_limit);
+                }
                 Ok(Some(Body::Ack(ack))) => limit = limit.max(ack.message_limit),
                 Ok(None) => link = None,
                 _ => {}

@@ -21,8 +21,8 @@ use crate::job::{self, closed_by, link};
 
 const ENDLESS: (u64, u64) = (1 << 60, 1 << 60);
 
-/// Gives everything back that comes, until it has answered `times`.
-fn answer(mut raw: Raw, verdict: Verdict, times: usize) -> Raw {
+/// Gives everything back that comes, until it has answered `times`; then it breaks its link.
+fn answer(mut raw: Raw, verdict: Verdict, times: usize) {
     raw.send(ack(Vec::new(), ENDLESS)).unwrap();
     for _ in 0..times {
         let range = |body: &Body| match body {
@@ -32,7 +32,6 @@ fn answer(mut raw: Raw, verdict: Verdict, times: usize) -> Raw {
         let (first, count) = raw.until(range).unwrap();
         raw.send(ack(vec![outcome(first, count, verdict)], ENDLESS)).unwrap();
     }
-    raw
 }
 
 #[tokio::test(flavor = "multi_thread")]

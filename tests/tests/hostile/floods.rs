@@ -109,18 +109,27 @@ async fn empty_messages_within_the_credit_are_messages() {
         |pull| pull.budget(1_000, 1 << 20),
         |at| {
             let mut raw = link(at, Role::Pusher, 1);
-            let (mut next, mut limit) = (0, 0);
-            while next < 30_000 {
-                while limit <= next {
-                    limit = raw
-                        .until(|body| if let Body::Ack(ack) = body { Some(ack.message_limit) } else { None })
-                        .unwrap();
-                }
+            let (mut next, mut octets, mut sent) = (0, 0, 0);
+            while sent < 30_000 {
+                let (limit, byte_limit, recall) = raw
+                    .until(|body| match body {
+                        Body::Ack(ack) => Some((ack.message_limit, ack.byte_limit, ack.recall)),
+                        _ => None,
+                    })
+                    .unwrap();
                 assert!(limit <= next + 1_001, "no more than the budget, and one for who waits");
-                let frames: Vec<u8> =
-                    (next..limit).flat_map(|id| wire::encode(deliver(id, &[b""]))).collect();
-                raw.write(&frames).unwrap();
-                next = limit;
+                if recall {
+                    raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes: byte_limit - octets })).unwrap();
+                    octets = byte_limit;
+                } else if byte_limit > octets {
+                    let frames: Vec<u8> =
+                        (next..limit).flat_map(|id| wire::encode(deliver(id, &[b""]))).collect();
+                    raw.write(&frames).unwrap();
+                    sent += limit.saturating_sub(next);
+                } else {
+                    continue;
+                }
+                next = next.max(limit);
             }
             // One more than was granted, after all that was.
             raw.settle_down().unwrap();

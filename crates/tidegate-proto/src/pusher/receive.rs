@@ -36,7 +36,7 @@ impl Pusher {
         let after = link.stats.outcomes();
         let (settled, again) = (after.0 - before.0, after.1 - before.1);
         link.rest.count(now, again, settled);
-        link.session.weigh(now, octets, settled)?;
+        link.session.weigh_ack(now, octets, settled)?;
         if !link.session.is_ending() {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
@@ -213,7 +213,7 @@ impl Machine for Pusher {
                 }
                 Some(Body::Ack(ack)) => self.handle_ack(now, id, octets, &ack),
                 Some(Body::Working(working)) => {
-                    let weighed = link.session.weigh(now, octets, 0);
+                    let weighed = link.session.weigh(now, octets);
                     weighed.and_then(|()| self.handle_working(now, id, &working))
                 }
                 Some(other) if !link.session.is_ending() => {
