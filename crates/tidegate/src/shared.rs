@@ -199,7 +199,8 @@ impl<M: Role> Shared<M> {
             leftovers: Leftovers::default(),
             last_alone: Time::default(),
         };
-        let signals = Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
+        let signals =
+            Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
             signals,
