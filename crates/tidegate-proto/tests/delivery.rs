@@ -367,6 +367,22 @@ fn cr_6_who_only_polls_gets_what_comes_over_links_that_have_no_part_of_the_budge
 }
 
 #[test]
+fn cr_6_a_poll_adds_nothing_to_a_fixed_window_that_is_in_hand() {
+    // CR-5, CR-6
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(5))]);
+    w.join(0, 0);
+    for _ in 0..10 {
+        w.send(0, "m");
+    }
+    w.pass(SECOND);
+    let held: Vec<_> = std::iter::from_fn(|| w.recv(0)).collect();
+    assert_eq!(held.len(), 5);
+    w.pullers[0].ask();
+    w.pass(SECOND);
+    assert!(w.recv(0).is_none(), "a sixth beside five un-acked ones");
+}
+
+#[test]
 fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
     // OC-5
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);

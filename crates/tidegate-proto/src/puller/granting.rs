@@ -112,8 +112,10 @@ impl<H: Clone + Default> Puller<H> {
     /// being asked (CR-10).
     pub(super) fn raise(&mut self, now: Time, id: LinkId) {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
-        let wanted = self.is_wanted();
+        let (waiting, asked, auto) = (self.waiting > 0, self.asked, self.settings.window == Window::Auto);
         let Some(link) = self.links.get_mut(id) else { return };
+        // Who polls with messages in hand has a fixed window filled, and is not in want: it stays at its word.
+        let polled = asked && (auto || link.grant.outstanding().0 == link.grant.unused().0);
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
             // RC-2. It is not fed before the Skip, which asks for a grant of its own.
             self.hungry.remove(&id);
@@ -135,7 +137,7 @@ impl<H: Clone + Default> Puller<H> {
         let got = more.min(budget.saturating_sub(self.committed.0));
         let got_bytes = more_bytes.min(budget_bytes.saturating_sub(self.committed.1));
         let mut limits = (message_limit + got, byte_limit + got_bytes);
-        if wanted && self.queued == 0 {
+        if (waiting || polled) && self.queued == 0 {
             let (floor, floor_bytes) = link.grant.floor();
             let floored = limits.0 < floor || limits.1 < floor_bytes;
             limits = (limits.0.max(floor), limits.1.max(floor_bytes));

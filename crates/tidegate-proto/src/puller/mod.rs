@@ -216,7 +216,8 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// A poll has found nothing: until something comes, every link has credit as if a `recv` waited, or who only polls
-    /// would never get what a link without a part of the window has (CR-6). A window of 0 is taken at its word (CR-7).
+    /// would never get what a link without a part of the window has (CR-6). A fixed window is taken at its word where
+    /// some of it is un-acked, and always if it is 0 (CR-7).
     pub fn ask(&mut self) {
         let none = matches!(self.settings.window, Window::Fixed { messages: 0, .. });
         if !none && !self.asked && self.queued == 0 && !self.leaving {
