@@ -4,7 +4,7 @@
 use std::{
     env,
     io::{self, Write},
-    process::ExitCode,
+    process::{Command, ExitCode},
     time::Instant,
 };
 
@@ -29,80 +29,87 @@ pub(crate) struct Part {
     pub(crate) what: &'static str,
     /// Its part of the time: shares of all that are chosen are added up.
     share: u64,
-    /// The arguments of cargo.
-    cargo: &'static [&'static str],
-    /// How many randomised tests it has, which run one after another and share its time.
-    tests: u64,
+    work: Work,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    /// Randomised tests, one after another, which share the time: of these test binaries, those with names that contain the
+    /// filter.
+    Tests { binaries: &'static [&'static str], filter: &'static str, count: u64 },
+    /// Cargo with these arguments.
+    Cargo(&'static [&'static str]),
+}
+
+impl Work {
+    /// The command, and how many share its time.
+    fn command(&self, workspace: &Workspace) -> (Command, u64) {
+        let mut command = workspace.cargo([]);
+        match self {
+            Self::Cargo(arguments) => {
+                command.args(*arguments);
+                (command, 1)
+            }
+            Self::Tests { binaries, filter, count } => {
+                command.args(["test", "--profile", "soak", "--locked", "-p", "tidegate-tests"]);
+                for binary in *binaries {
+                    command.args(["--test", binary]);
+                }
+                command.args(["--", "--test-threads=1", "--nocapture", filter]);
+                (command, *count)
+            }
+        }
+    }
 }
 
 impl Part {
     /// All parts, in the order in which they run.
     pub(crate) const ALL: &'static [Self] = &[
         Self {
+            name: "simulation",
+            what: "the library on a simulated network and clock",
+            share: 3,
+            work: Work::Tests { binaries: &["simulation"], filter: "nothing_is_lost", count: 1 },
+        },
+        Self {
             name: "computing",
             what: "applications that compute for a minute at a time",
             share: 1,
-            cargo: &["test", "--release", "-p", "tidegate-tests", "--test", "computing", "a_minute"],
-            tests: 1,
+            work: Work::Tests { binaries: &["computing"], filter: "a_minute", count: 1 },
         },
         Self {
             name: "chaos",
             what: "faults inflicted on real processes by random schedules",
             share: 2,
-            cargo: &[
-                "test",
-                "--release",
-                "-p",
-                "tidegate-tests",
-                "--test",
-                "chaos_schedule",
-                "--test",
-                "chaos_killed",
-                "--test",
-                "chaos_network",
-                "--",
-                "--test-threads=1",
-                "--nocapture",
-            ],
-            tests: 4,
+            work: Work::Tests {
+                binaries: &["chaos_schedule", "chaos_killed", "chaos_network"],
+                filter: "",
+                count: 4,
+            },
         },
         Self {
             name: "mutations",
             what: "changed inputs of the fuzzer's corpora",
             share: 1,
-            cargo: &["test", "--release", "-p", "tidegate-tests", "--test", "fuzz_corpus", "mutations"],
-            tests: 1,
+            work: Work::Tests { binaries: &["fuzz_corpus"], filter: "mutations", count: 1 },
         },
         Self {
             name: "fuzz",
             what: "the fuzzer itself: cargo xtask fuzz",
             share: 3,
-            cargo: &["xtask", "fuzz"],
-            tests: 1,
+            work: Work::Cargo(&["xtask", "fuzz"]),
         },
         Self {
             name: "model",
             what: "the machines under the model checker, with larger bounds",
             share: 2,
-            cargo: &[
-                "test",
-                "--release",
-                "-p",
-                "tidegate-tests",
-                "--test",
-                "model",
-                "--",
-                "--test-threads=1",
-                "--nocapture",
-            ],
-            tests: 6,
+            work: Work::Tests { binaries: &["model"], filter: "", count: 6 },
         },
         Self {
             name: "flood",
             what: "what floods cost a link that behaves well, and how much memory they take (docs/SECURITY.md)",
-            share: 1,
-            cargo: &["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"],
-            tests: 1,
+            share: 3,
+            work: Work::Cargo(&["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"]),
         },
     ];
 }
@@ -120,8 +127,8 @@ pub(crate) fn run(workspace: &Workspace, minutes: u64, parts: &[&'static Part]) 
     for part in parts {
         let seconds = minutes * 60 * part.share / shares.max(1);
         writeln!(out, "\n== {}: {}, {seconds} s ==", part.name, part.what)?;
-        let mut command = workspace.cargo([]);
-        command.args(part.cargo).env(SECONDS, (seconds / part.tests.max(1)).max(1).to_string());
+        let (mut command, sharers) = part.work.command(workspace);
+        command.env(SECONDS, (seconds / sharers.max(1)).max(1).to_string());
         let status = process::status(&mut command)?;
         if status.success() {
             passed += 1;
