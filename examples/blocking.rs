@@ -5,6 +5,7 @@
 //! cargo run -p tidegate-examples --example blocking
 //! ```
 #![allow(clippy::print_stdout, reason = "an example tells what it does")]
+#![forbid(unsafe_code)]
 
 use std::{error::Error, thread, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Measures what floods cost: `cargo run --release -p tidegate-tests --bin flood -- --seconds 5`. See `docs/SECURITY.md`.
 
 // It is a command: it prints.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
 use std::{env, error::Error, time::Duration};

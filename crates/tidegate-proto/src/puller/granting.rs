@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Puller, Window,
     auto::Counts,
-    link::{Leaving, Recall},
+    link::{Leaving, PullLink, Recall},
     wake,
 };
 use crate::{links::LinkId, time::Time};
@@ -157,7 +157,9 @@ impl<H: Clone + Default> Puller<H> {
         } else {
             self.dry.remove(&id);
         }
-        if got < more || got_bytes < more_bytes {
+        // Only for its window: credit for what may come again is no reason to take some from others.
+        let (need, need_bytes) = link.grant.wanted(link.base.0, link.base.1);
+        if link.grant.limits().0 < need || link.grant.limits().1 < need_bytes {
             if self.hungry.insert(id) {
                 self.recall_surplus();
             }
@@ -178,9 +180,15 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Asks every link for unused credit that holds more than its part.
     pub(super) fn recall_surplus(&mut self) {
+        // While somebody waits, one message's credit is every link's own (CR-6): what is asked back of it would be granted again
+        // at once, and two links could take it from each other for ever.
+        let own = u64::from(self.is_wanted() && self.queued == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
-            if let Some(link) = self.links.get_mut(id).filter(|link| link.has_surplus(keep)) {
+            let spares = |link: &PullLink<H>| {
+                link.has_surplus(keep) && (link.grant.unused().0 > own || link.queued > keep)
+            };
+            if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
                 link.recall = Recall::Due;
                 wake(&mut self.wakes, id, link);
             }
