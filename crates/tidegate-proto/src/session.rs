@@ -20,6 +20,9 @@ use crate::{
     wire::{self, Body, Progress, cut_reason, v1},
 };
 
+/// So many times what makes a link stalled ends it (LV-8).
+const STALLS: u32 = 30;
+
 /// The settings of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Timing {
@@ -35,6 +38,7 @@ pub(crate) struct Session {
     pub(crate) peer: Peer,
     alive: Liveness,
     flood: Flood,
+    deaf: bool,
     timing: Timing,
     end: Option<Ending>,
     pong: Option<u64>,
@@ -68,6 +72,7 @@ impl Session {
             peer,
             alive,
             flood: Flood::default(),
+            deaf: false,
             timing,
             end: None,
             pong: None,
@@ -126,7 +131,8 @@ impl Session {
     /// # Errors
     /// It is one too many.
     pub(crate) fn weigh(&mut self, now: Time, octets: usize) -> Result<(), Violation> {
-        if self.end.is_some() { Ok(()) } else { self.flood.weigh(now, octets) }
+        let weighed = self.flood.weigh(now, octets);
+        self.judge(weighed)
     }
 
     /// Counts an Ack of so many octets by which so many messages have been settled for good (LM-3).
@@ -134,7 +140,19 @@ impl Session {
     /// # Errors
     /// It is one too many.
     pub(crate) fn weigh_ack(&mut self, now: Time, octets: usize, messages: u64) -> Result<(), Violation> {
-        if self.end.is_some() { Ok(()) } else { self.flood.weigh_ack(now, octets, messages) }
+        let weighed = self.flood.weigh_ack(now, octets, messages);
+        self.judge(weighed)
+    }
+
+    /// A flood is not listened to any more: reading on for outcomes and Close (ST-4) would be what it is after.
+    fn judge(&mut self, weighed: Result<(), Violation>) -> Result<(), Violation> {
+        self.deaf |= weighed.is_err();
+        if self.end.is_some() { Ok(()) } else { weighed }
+    }
+
+    /// Whether frames are thrown away unread (LM-3).
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf
     }
 
     fn peer_closed(&mut self, now: Time, close: &v1::Close) {
@@ -287,8 +305,14 @@ impl Session {
         if let Some(data) = self.alive.ping_due(now) {
             self.ping = Some(data);
         }
-        if self.taken > self.written && now >= self.progress_at + self.timing.write_stall {
+        let stuck = now.since(self.progress_at);
+        if self.taken > self.written && stuck >= self.timing.write_stall {
             self.stalled = true;
+            let patience = self.timing.write_stall.saturating_mul(STALLS);
+            if stuck >= patience {
+                let detail = format!("nothing could be written for {patience:?}");
+                return Err(Violation::new(Code::TooSlow, "LV-8", detail));
+            }
         }
         Ok(())
     }

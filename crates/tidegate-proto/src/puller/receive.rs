@@ -212,7 +212,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
         let octets = frame.len();
         let received = wire::decode(frame, link.session.peer.max_message)
             .and_then(|body| link.session.receive(now, octets, body));

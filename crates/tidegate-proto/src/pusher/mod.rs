@@ -134,6 +134,8 @@ pub struct Pusher {
     /// Rooms in the backlog that are promised to permits.
     reserved: usize,
     next_number: u64,
+    /// How many deliveries are to be made before the next message that must go alone (RD-4).
+    next_suspect: u64,
     phase: Phase,
     rejected: VecDeque<Rejected>,
     keep_rejected: bool,
@@ -160,6 +162,7 @@ impl Pusher {
             absent: Absent::default(),
             reserved: 0,
             next_number: 0,
+            next_suspect: 0,
             phase: Phase::Open,
             rejected: VecDeque::new(),
             keep_rejected: false,

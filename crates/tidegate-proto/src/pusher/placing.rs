@@ -3,6 +3,10 @@
 use super::{Pusher, backlog::Pending, flight::Extra, link::Alone};
 use crate::{links::LinkId, message::Message};
 
+/// Messages that others get between two suspects, while there are some: a puller that breaks its links again and again makes
+/// suspects faster than they can be tried, and must not have the links of all others to itself (RD-4).
+const BETWEEN_SUSPECTS: u64 = 200;
+
 impl Pusher {
     /// Gives a message to the link whose turn it is (RR-1). False if no link can take one.
     #[inline]
@@ -97,7 +101,12 @@ impl Pusher {
         let able = self.links.iter().filter(|(_, link)| link.is_able(settings) && link.alone != Alone::Used);
         let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
         let Some(link) = self.links.get_mut(id) else { return };
+        let idle = self.backlog.is_empty() && link.flight.messages() == 0;
+        if self.stats.sent < self.next_suspect && !idle {
+            return;
+        }
         if link.flight.messages() == 0 {
+            self.next_suspect = self.stats.sent + BETWEEN_SUSPECTS;
             if let Some(suspect) = self.backlog.pop_suspect() {
                 link.alone = Alone::Used;
                 self.put_pending(id, &suspect);

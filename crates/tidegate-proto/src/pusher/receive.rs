@@ -199,7 +199,7 @@ impl Machine for Pusher {
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
         let octets = frame.len();
         let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, octets, body));
         let result = match received {

@@ -30,15 +30,19 @@ use crate::{
 
 /// What a link may do before it lets others have their turn, whatever its peer sends: about as much as a full read of ordinary data
 /// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
-const TURN: usize = 512;
+const TURN: usize = 256;
 
 /// Octets of an unfinished frame that the machine wants to know of (LM-4).
 const LARGE: usize = 64 * 1_024;
 
-/// What a frame costs of a turn: messages are mostly handed on where they lie, all else is looked at.
+/// What a frame costs of a turn: messages are mostly handed on where they lie; in an Ack, a few octets are an outcome to look up.
 fn cost(frame: &[u8]) -> usize {
-    // Deliver is field 2 of Frame.
-    let unit = if frame.first() == Some(&0x12) { 1_024 } else { 256 };
+    // The first octet tells which field of Frame it is.
+    let unit = match frame.first() {
+        Some(0x12) => 2_048, // Deliver
+        Some(0x1a) => 32,    // Ack
+        _ => 256,
+    };
     1 + frame.len() / unit
 }
 

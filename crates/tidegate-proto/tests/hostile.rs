@@ -1,0 +1,171 @@
+//! Peers that cost more than they bring, against the machines alone: the clock is turned by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
+use tidegate_proto::{
+    Code, LinkId, Machine, Pusher, Role, Time, Window,
+    wire::{Body, Progress, v1, v1::Verdict},
+};
+
+const START: Time = Time(1_000_000);
+
+fn ping() -> Bytes {
+    frame(v1::frame::Body::Ping(v1::Ping { data: 1 }))
+}
+
+fn link(pusher: &mut Pusher, now: Time, instance: u8) -> LinkId {
+    let link = pusher.open(now, peer(Role::Puller, instance, Some((0, 1)))).unwrap();
+    pusher.receive(now, link, ack(Vec::new(), 1_000_000, 1 << 40));
+    link
+}
+
+#[test]
+fn lm_3_after_a_flood_nothing_more_is_looked_at() {
+    // LM-3
+    let mut pusher = pusher(|_| ());
+    let bad = link(&mut pusher, START, 1);
+    pusher.send("a".into(), false).unwrap();
+    sent(&mut pusher, START, bad);
+    for _ in 0..20_001 {
+        pusher.receive(START, bad, ping());
+    }
+    let close = close_of(&mut pusher, START, bad).expect("a Close");
+    assert_eq!(Code::from_wire(close.code), Code::Flood);
+    assert!(close.reason.starts_with("LM-3: "), "{}", close.reason);
+    pusher.receive(START, bad, ack(vec![outcome(0, 1, Verdict::Ack)], 10, 10));
+    assert_eq!(pusher.stats().acked, 0);
+    pusher.lost(START, bad, "");
+    assert_eq!(pusher.stats().queued, 1, "and nothing is lost");
+}
+
+#[test]
+fn lm_3_a_puller_minds_a_flood_too_and_not_what_is_below_it() {
+    // LM-3, LM-2
+    let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
+    let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    for second in 0..5 {
+        let now = START + second * SECOND;
+        for _ in 0..19_999 {
+            puller.receive(now, link, ping());
+        }
+        assert!(sent(&mut puller, now, link).iter().all(|body| !matches!(body, Body::Close(_))));
+    }
+    puller.receive(START + 5 * SECOND, link, deliver(0, &["a"]));
+    assert_eq!(puller.stats().received, 1);
+    for _ in 0..20_001 {
+        puller.receive(START + 5 * SECOND, link, ping());
+    }
+    let close = close_of(&mut puller, START + 5 * SECOND, link).expect("a Close");
+    assert_eq!(Code::from_wire(close.code), Code::Flood);
+}
+
+#[test]
+fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
+    // LV-6, LV-8
+    let mut pusher = pusher(|_| ());
+    let bad = link(&mut pusher, START, 1);
+    pusher.send("a".into(), false).unwrap();
+    let mut out = VecDeque::new();
+    pusher.transmit(START, bad, &mut out);
+    assert!(!out.is_empty(), "and none of it can be written");
+    let mut seconds = 0;
+    while !pusher.link_stats()[0].stalled || pusher.is_finished(START, bad) || seconds < 29 {
+        seconds += 1;
+        let now = START + seconds * SECOND;
+        pusher.receive(now, bad, ping());
+        pusher.heard(bad);
+        pusher.advance(now, bad, Progress::default());
+        assert!(close_of_unwritten(&mut pusher, now, bad).is_none(), "{seconds}");
+    }
+    let now = START + 30 * SECOND;
+    pusher.heard(bad);
+    pusher.advance(now, bad, Progress::default());
+    let close = close_of_unwritten(&mut pusher, now, bad).expect("a Close");
+    assert_eq!(Code::from_wire(close.code), Code::TooSlow);
+    assert_eq!(close.reason, "LV-8: nothing could be written for 30s");
+    assert!(pusher.is_finished(now + SECOND, bad), "although that cannot be written either");
+}
+
+/// The Close among what a machine wants to write, which stays unwritten.
+fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1::Close> {
+    let mut out = VecDeque::new();
+    pusher.transmit(now, link, &mut out);
+    out.into_iter().find_map(|octets| match tidegate_proto::wire::decode(octets.slice(4..), 1 << 20) {
+        Ok(Body::Close(close)) => Some(close),
+        _ => None,
+    })
+}
+
+#[test]
+fn oc_14_a_puller_that_gives_everything_back_rests_and_another_gets_the_work() {
+    // OC-14
+    let mut pusher = pusher(|_| ());
+    let (bad, good) = (link(&mut pusher, START, 1), link(&mut pusher, START, 2));
+    let mut now = START;
+    let (mut acked, mut next) = (0, [0u64; 2]);
+    for round in 0..200 {
+        for _ in 0..20 {
+            let _ = pusher.send(format!("{round}").into(), false);
+        }
+        for (index, id, verdict) in [(0, bad, Verdict::Release), (1, good, Verdict::Ack)] {
+            for body in sent(&mut pusher, now, id) {
+                let Body::Deliver(batch) = body else { continue };
+                let (first, count) = (batch.cursor.next_id(), batch.cursor.len());
+                next[index] = first + count;
+                acked += if verdict == Verdict::Ack { count } else { 0 };
+                pusher.receive(now, id, ack(vec![outcome(first, count, verdict)], 1_000_000, 1 << 40));
+            }
+        }
+        now = now + Duration::from_micros(100);
+        if let Some(at) = pusher.deadline(bad).filter(|at| *at <= now) {
+            pusher.advance(at, bad, Progress::default());
+        }
+    }
+    assert!(next[0] < 2_000, "{} deliveries in 20 ms to one that does nothing", next[0]);
+    assert!(acked >= 3_900, "{acked} of 4,000");
+}
+
+#[test]
+fn rd_4_messages_that_are_tried_alone_leave_room_for_others() {
+    // RD-4
+    let quick = Duration::from_micros(1);
+    let mut pusher = pusher(|s| (s.grace, s.retry_first, s.retry_longest) = (Duration::ZERO, quick, quick));
+    // Fifty messages were in flight on two links that were lost.
+    for _ in 0..50 {
+        pusher.send("suspect".into(), false).unwrap();
+    }
+    for instance in [1, 2] {
+        let bad = link(&mut pusher, START, instance);
+        sent(&mut pusher, START, bad);
+        pusher.lost(START, bad, "killed");
+    }
+    let mut now = START + SECOND;
+    pusher.advance_socket(now);
+    let good = link(&mut pusher, now, 3);
+    let (mut others, mut suspects) = (0u64, 0u64);
+    // It has always something else to do.
+    while suspects < 50 {
+        for _ in 0..100 {
+            let _ = pusher.send("other".into(), false);
+        }
+        let mut alone = None;
+        for body in sent(&mut pusher, now, good) {
+            let Body::Deliver(batch) = body else { continue };
+            let (first, count) = (batch.cursor.next_id(), batch.cursor.len());
+            let of_suspects = batch.items().filter(|item| item.attempt > 1).count() as u64;
+            assert!(of_suspects == 0 || (count == 1 && alone.is_none()), "alone");
+            alone = alone.or((of_suspects > 0).then_some(()));
+            (others, suspects) = (others + count - of_suspects, suspects + of_suspects);
+            pusher.receive(now, good, ack(vec![outcome(first, count, Verdict::Ack)], 1_000_000, 1 << 40));
+        }
+        now = now + Duration::from_millis(1);
+    }
+    assert!(others >= 49 * 200, "{others} others between 50 of them");
+    assert_eq!(pusher.stats().acked, others + suspects);
+}
