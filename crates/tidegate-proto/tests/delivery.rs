@@ -378,7 +378,7 @@ fn cr_6_a_poll_adds_nothing_to_a_fixed_window_that_is_in_hand() {
     let held: Vec<_> = std::iter::from_fn(|| w.recv(0)).collect();
     assert_eq!(held.len(), 5);
     w.pullers[0].ask();
-    w.pass(SECOND);
+    w.settle();
     assert!(w.recv(0).is_none(), "a sixth beside five un-acked ones");
 }
 
