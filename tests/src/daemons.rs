@@ -15,7 +15,7 @@ pub fn tidegate(args: &[&str]) -> Process {
     by(&[], args)
 }
 
-/// As [`tidegate`], started by another program that becomes it, such as `["ip", "netns", "exec", "name"]`.
+/// As [`tidegate()`], started by another program that becomes it, such as `["ip", "netns", "exec", "name"]`.
 #[must_use]
 pub fn by(starter: &[&str], args: &[&str]) -> Process {
     Process::spawn(command(starter, args).stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap()
