@@ -245,6 +245,33 @@ fn rd_9_a_window_of_0_has_credit_for_what_comes_again() {
 }
 
 #[test]
+fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other_for_ever() {
+    // RD-9, CR-9: the budget in octets is too small for what each would like to have.
+    let small = puller(|s| (s.window, s.budget_bytes) = (Window::messages(0), 60_000));
+    let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![small, puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.settle();
+    let now = w.now;
+    w.pullers[0].start_waiting(now);
+    w.send(0, "long");
+    let _held = w.recv(0).unwrap();
+    let now = w.now;
+    w.pullers[0].stop_waiting(now);
+    w.join(0, 1);
+    w.settle();
+    w.cut(wire);
+    w.settle();
+    assert_eq!(w.recv(1).map(|received| text(&received)), Some("long".to_owned()), "it went elsewhere");
+    w.join(0, 0);
+    w.join(0, 0);
+    w.settle(); // it fails here if it never comes to rest
+    w.pass(SECOND * 10);
+    let stats = w.pullers[0].stats();
+    assert!(stats.recalls <= 4, "{stats:?}");
+    assert_eq!(stats.committed, 0, "when the time for repeats is over, nothing is left of it");
+}
+
+#[test]
 fn rd_9_credit_for_what_does_not_come_again_is_taken_back() {
     // RD-9, CR-7
     let pullers = vec![puller(|s| s.window = Window::messages(0)), puller(|_| ())];
