@@ -121,7 +121,11 @@ impl<'a> Books<'a> {
                 line.puller = Some(*instance);
                 self.welcome_back(entry.at, *instance, true);
             }
-            What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
+            What::Sent(wire, frame) => {
+                // ST-8: so ends a stop for which the time is over; what it could not settle it has given back by now.
+                self.aborted |= matches!(frame, Frame::Close(code) if *code == Code::Aborted as i32);
+                self.sent(entry.at, wire, frame, wrong);
+            }
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
             What::Dropped(wire) => {
                 self.take_back(entry.at, wire);
