@@ -314,7 +314,10 @@ impl Run {
         self.pusher.drain(self.now, true);
         self.join(0);
         for _ in 0..400 {
+            // With a window of 0 there is credit only for who waits (CR-7).
+            self.pullers.iter_mut().for_each(|puller| puller.start_waiting(self.now));
             self.pass(Duration::from_millis(500), true);
+            self.pullers.iter_mut().for_each(|puller| puller.stop_waiting(self.now));
             for pull in 0..2 {
                 for _ in 0..50 {
                     self.recv(pull);
@@ -333,7 +336,12 @@ impl Run {
         }
         self.pass(Duration::from_secs(5), true);
         let s = self.pusher.stats();
-        assert!(self.pusher.is_done(), "it never comes to rest: {s:?}");
+        let links: Vec<_> = self.pullers.iter().map(|p| (p.stats(), p.link_stats())).collect();
+        assert!(
+            self.pusher.is_done(),
+            "it never comes to rest: {s:?}, {:?}, {links:?}",
+            self.pusher.link_stats()
+        );
         assert_eq!((s.acked + s.rejected, s.queued, s.in_flight, s.links), (self.sent, 0, 0, 0), "{s:?}");
         assert_eq!(
             self.seen.values().filter(|seen| seen.1 > 0).count() as u64,
