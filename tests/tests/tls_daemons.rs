@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use tidegate_tests::{
     certs::Ca,
-    daemons::{by, code, line, numbers, push, sorted, tidegate},
+    daemons::{by, code, line, numbers, sorted, tidegate},
     process::Process,
 };
 
