@@ -230,6 +230,7 @@ mod tests {
         spending.raise(5, 100);
         spending.raise(3, 200);
         spending.raise(5, 100);
+        spending.raise(4, 50);
         assert_eq!(spending.left(), (5, 200));
     }
 
@@ -258,6 +259,8 @@ mod tests {
         assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1");
         assert_eq!(granting, clean);
         assert_eq!(granting.accept(0, 2, 1_009, 1_000), Ok(()));
+        granting.raise(9, 9_999);
+        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1", "an id that has been used");
     }
 
     #[test]

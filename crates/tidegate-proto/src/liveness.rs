@@ -213,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn lv_3_silence_does_not_count_before_all_that_has_come_is_read() {
+        // LV-3
+        let mut alive = alive();
+        alive.heard();
+        for second in 1..20 {
+            assert_eq!(alive.advance(at(second), Progress::default()), Ok(()));
+        }
+        alive.found_empty();
+        assert!((20..24).any(|second| alive.advance(at(second), Progress::default()).is_err()));
+    }
+
+    #[test]
     fn lv_7_a_frame_must_progress_while_we_read() {
         // LV-7
         let mut alive = alive();

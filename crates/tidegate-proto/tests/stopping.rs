@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::{SECOND, World, puller, pusher};
-use tidegate_proto::{Code, Machine, PullerEvent, PusherEvent, Verdict, Window};
+use common::{SECOND, World, ack, frame, peer, puller, pusher, sent};
+use tidegate_proto::{
+    Code, Machine, PullerEvent, PusherEvent, Role, Time, Verdict, Window,
+    wire::{Body, v1},
+};
 
 #[test]
 fn st_2_the_end_waits_for_a_message_that_is_to_be_retried() {
@@ -61,6 +64,20 @@ fn st_5_a_drain_closes_without_end_and_refuses_newcomers() {
     assert_eq!(w.pullers[0].pushers_ended(), 0);
     let violation = w.join_as(0, 0, (99, 1)).unwrap_err();
     assert_eq!(violation.code, Code::GoingAway);
+}
+
+#[test]
+fn st_1_a_leaving_puller_gets_nothing_more_whatever_it_grants() {
+    // ST-1
+    let mut pusher = pusher(|_| ());
+    let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
+    let leaving = v1::Ack { message_limit: 1, byte_limit: 100, leaving: true, ..Default::default() };
+    pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(leaving)));
+    pusher.receive(Time(0), link, ack(Vec::new(), 9, 900));
+    pusher.send("m".into(), false).unwrap();
+    let bodies = sent(&mut pusher, Time(0), link);
+    assert!(matches!(bodies[..], [Body::Skip(_)]), "{bodies:?}");
+    assert_eq!(pusher.stats().queued, 1);
 }
 
 #[test]

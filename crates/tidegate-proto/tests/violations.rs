@@ -203,6 +203,7 @@ fn lm_2_a_flood_of_pings_gives_one_pong() {
         pusher.receive(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data })));
     }
     assert_eq!(sent(&mut pusher, NOW, link), [Body::Pong(v1::Pong { data: 999 })]);
+    assert_eq!(sent(&mut pusher, NOW, link), [], "once");
 }
 
 #[test]

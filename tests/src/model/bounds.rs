@@ -46,6 +46,11 @@ pub enum Grace {
 }
 
 impl Bounds {
+    /// Whether a delivery can be lost on its way.
+    pub fn loses_links(&self) -> bool {
+        self.faults.cuts + self.faults.restarts > 0
+    }
+
     /// Whether there is no reason for any message to run twice.
     pub fn runs_once(&self) -> bool {
         let Faults { restarts, nacks, releases, leaves, .. } = self.faults;

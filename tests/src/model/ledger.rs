@@ -1,5 +1,7 @@
 //! What an observer knows who sees only the applications: which message ran where, and what its sender was told.
 
+use super::bounds::Bounds;
+
 /// All messages of all pushers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ledger {
@@ -53,8 +55,7 @@ impl Ledger {
         self.messages[push].push(Record::default());
     }
 
-    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end; `once`:
-    /// nothing has happened for which it might run twice.
+    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end.
     ///
     /// # Errors
     /// There was no reason to hand this message out again, or its attempt is wrong.
@@ -63,9 +64,10 @@ impl Ledger {
         push: usize,
         number: u64,
         run: Run,
-        once: bool,
+        bounds: &Bounds,
         alive: impl Fn(u8) -> bool,
     ) -> Result<(), String> {
+        let once = bounds.runs_once();
         let record = self.record(push, number)?;
         if record.done.contains(&run.puller) {
             return Err(format!(
@@ -85,7 +87,9 @@ impl Ledger {
         let Some(before) = record.last.replace(run) else { return Ok(()) };
         let reason = match before.fate {
             Fate::Nacked => "a nack",
-            Fate::Released if attempt >= before.attempt => return Ok(()),
+            // OC-8, unless the next delivery was lost before it was handed out.
+            Fate::Released if attempt == before.attempt => return Ok(()),
+            Fate::Released if attempt > before.attempt && bounds.loses_links() => return Ok(()),
             Fate::Released => "a release",
             _ if alive(before.wire) => {
                 return Err(format!(
@@ -96,7 +100,7 @@ impl Ledger {
             }
             _ => "a lost link",
         };
-        if attempt <= before.attempt {
+        if attempt <= before.attempt || before.fate == Fate::Released {
             return Err(format!(
                 "message {number} of pusher {push} runs as attempt {attempt} after {reason} of attempt {}",
                 before.attempt

@@ -30,6 +30,9 @@ pub fn check_changed(before: &World, after: &World) -> Result<(), String> {
             check_puller(after, pull, new)?;
         }
     }
+    if after.bounds.window == 0 {
+        check_idle_credit(after)?;
+    }
     check_limits(after)
 }
 
@@ -86,6 +89,24 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
         // CR-5, CR-6
         if link.unsettled > world.bounds.window + world.bounds.workers as u64 {
             return Err(format!("puller {pull} has more un-acked than its window and CR-6 allow: {link:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// CR-7: with a window of 0, credit that is left when nobody waits any more is asked back; so when nothing is on its way and
+/// no driver has anything to do, there is none.
+fn check_idle_credit(world: &World) -> Result<(), String> {
+    let idle = |pulling: &Pulling| !pulling.waiting && !pulling.process.machine.is_leaving();
+    for wire in world.wires.iter().filter(|wire| !wire.cut && idle(&world.pullers[wire.pull])) {
+        let (Some(push), Some(pull)) = (wire.link(Side::Pusher), wire.link(Side::Puller)) else { continue };
+        let (pusher, puller) = (&world.pushers[wire.push].process, &world.pullers[wire.pull].process);
+        let quiet = Side::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty())
+            && pusher.asks(push) == (false, false, false)
+            && puller.asks(pull) == (false, false, false);
+        let links = puller.machine.link_stats();
+        if quiet && let Some(link) = links.iter().find(|l| l.link == pull.as_u64() && l.credit_messages > 0) {
+            return Err(format!("wire {}: nobody waits, and credit stays: {link:?}", wire.serial));
         }
     }
     Ok(())

@@ -313,8 +313,7 @@ impl World {
         if attempt > 1 {
             self.seen.note(Event::Redelivered);
         }
-        let once = self.bounds.runs_once();
-        Arc::make_mut(&mut self.ledger).ran(wire.push, number, run, once, alive)
+        Arc::make_mut(&mut self.ledger).ran(wire.push, number, run, &self.bounds, alive)
     }
 
     fn settle(&mut self, pull: usize, held: usize, fate: Fate) -> Step {

@@ -197,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn fr_1_a_stream_that_begins_otherwise_is_refused_at_once() {
+        // FR-1
+        assert_eq!(reader(b"GET").next_frame().unwrap_err().code, Code::NotTidegate);
+        assert_eq!(reader(&PREFACE[..7]).next_frame(), Ok(None));
+    }
+
+    #[test]
     fn fr_2_a_length_of_0_is_refused() {
         // FR-2
         assert_eq!(reader(&framed(0, b"")).next_frame().unwrap_err().code, Code::Malformed);
