@@ -12,7 +12,7 @@
 //! | `check` | one file for each thing that must hold |
 
 // It is a test: it stops at the first surprise.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub mod check;
 pub mod draw;

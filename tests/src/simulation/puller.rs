@@ -22,7 +22,7 @@ use super::{
 /// Between two looks at the counts.
 const SAMPLE: Duration = Duration::from_millis(67);
 /// How long a puller waits for its jobs when everything is over.
-const LINGER: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(20);
 
 /// One life of a puller.
 ///

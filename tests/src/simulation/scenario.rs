@@ -274,7 +274,7 @@ fn puller(draw: &mut Draw, calm: bool) -> Puller {
         ack_delay: Duration::from_millis(draw.one(&[0, 1, 1, 20])),
         workers: draw.one(&[1, 1, 2, 4]),
         taking,
-        job: Duration::from_millis(draw.one(&[0, 1, 5, 25])),
+        job: Duration::from_millis(draw.one(&[0, 1, 5, 25, 300])),
         bad,
         hanging: if calm { 0 } else { draw.one(&[0, 0, 0, 3]) },
         leaving: (!calm && draw.chance(30)).then(|| draw.millis(100, 2_000)),

@@ -1,7 +1,7 @@
 //! Plays a scenario: the clock, the network and the faults.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic,
     sync::{Arc, Once},
     time::{Duration, SystemTime},
@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long everything may take to come to rest when the faults are over: hundreds of the longest waits.
-const REST: Duration = Duration::from_secs(120);
+const REST: Duration = Duration::from_secs(60);
 /// How long a process that ended by itself stays away.
 const AWAY: Duration = Duration::from_millis(50);
 
@@ -34,19 +34,24 @@ pub struct Played {
 
 thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// From now on the panics of this thread are noted.
-fn watch_panics() {
+/// From now on the panics of this thread are noted, and told with the seed: a second one ends the process.
+fn watch_panics(seed: u64) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+            if let Some(seed) = SEED.get() {
+                PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+                eprintln!("in the simulation of seed {seed}:");
+            }
             before(info);
         }));
     });
     PANICS.take();
+    SEED.set(Some(seed));
 }
 
 /// Plays it to its end.
@@ -55,7 +60,7 @@ fn watch_panics() {
 /// When a process does.
 #[must_use]
 pub fn play(scenario: &Scenario) -> Played {
-    watch_panics();
+    watch_panics(scenario.seed);
     let mut builder = turmoil::Builder::new();
     builder
         .tick_duration(scenario.tick)
@@ -94,6 +99,7 @@ pub fn play(scenario: &Scenario) -> Played {
     stage.recorder.world(Some(sim.elapsed()));
     let history = stage.recorder.take();
     drop(sim);
+    SEED.set(None);
     Played { history, at_rest, panics: PANICS.take() }
 }
 
