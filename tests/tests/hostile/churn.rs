@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -15,7 +16,10 @@ use tidegate_proto::{
         v1::{self, Verdict},
     },
 };
-use tidegate_tests::hostile::raw::{Raw, ack, hello, outcome};
+use tidegate_tests::{
+    hostile::raw::{Raw, ack, hello, outcome},
+    process::LONG,
+};
 
 use crate::job::{self, closed_by, link};
 
@@ -133,14 +137,18 @@ async fn of_too_many_large_frames_that_do_not_end_the_slowest_goes() {
                 all.push(raw);
             }
             // One of them is told, and it is not the one who does the job.
-            let told = all.iter_mut().find_map(|raw| {
-                raw.socket().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                raw.closed().ok()
-            });
-            let (code, reason) = told.expect("one of them is closed");
+            let (tell, told) = mpsc::channel();
+            let listening: Vec<_> = all
+                .into_iter()
+                .map(|mut raw| {
+                    let tell = tell.clone();
+                    thread::spawn(move || raw.closed().map(|said| tell.send(said)))
+                })
+                .collect();
+            let (code, reason) = told.recv_timeout(LONG).expect("one of them is closed");
             assert_eq!(code, Code::TooSlow);
             assert!(reason.starts_with("LM-4: "), "{reason}");
-            all
+            listening
         },
     )
     .await;
