@@ -86,22 +86,20 @@ fn killing_one_worker_after_another_and_starting_new_ones_loses_nothing() {
 struct Workers {
     directory: tempfile::TempDir,
     begun: BufReader<File>,
+    go: [File; 2],
 }
 
 impl Workers {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        // Each is open for both here, and for as long as the test: so none ends for its reader when a writer closes it.
         let pipe = |name: &str| {
             let path = directory.path().join(name);
             assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-            path
+            File::options().read(true).write(true).open(path).unwrap()
         };
-        for index in 0..2 {
-            pipe(&format!("go{index}"));
-        }
-        // Open for writing too, so that it does not end while no worker has it open.
-        let begun = File::options().read(true).write(true).open(pipe("begun")).unwrap();
-        Self { directory, begun: BufReader::new(begun) }
+        let (begun, go) = (BufReader::new(pipe("begun")), [pipe("go0"), pipe("go1")]);
+        Self { directory, begun, go }
     }
 
     fn path(&self, name: &str) -> String {
@@ -126,7 +124,7 @@ impl Workers {
 
     /// Lets a worker finish the message that it has begun.
     fn let_on(&self, index: usize) {
-        File::options().write(true).open(self.path(&format!("go{index}"))).unwrap().write_all(b"\n").unwrap();
+        (&self.go[index]).write_all(b"\n").unwrap();
     }
 
     /// From now on none of them waits.
