@@ -363,6 +363,19 @@ fn oc_12_what_a_stuck_worker_sits_on_goes_to_another() {
 }
 
 #[test]
+fn oc_12_an_abort_calls_what_has_timed_out_unknown_because_its_worker_may_have_done_it() {
+    // OC-12, ST-8
+    let mut w = stuck(10 * SECOND);
+    w.send(0, "m");
+    let held = w.recv(0).unwrap();
+    w.pass(10 * SECOND);
+    assert_eq!((w.pushers[0].stats().timed_out, w.pushers[0].stats().queued), (1, 1));
+    let leftover = w.pushers[0].abort(w.now);
+    assert_eq!((leftover.unacked.len(), leftover.unsent.len()), (1, 0));
+    w.give(0, held, &Verdict::Ack);
+}
+
+#[test]
 fn oc_12_a_time_out_of_the_last_attempt_rejects() {
     // OC-12, OC-11
     let mut w = World::new(

@@ -221,6 +221,15 @@ impl Scenario {
         others.filter(is_connector).collect()
     }
 
+    /// Whether a pusher may be killed when it has just ended its stream, and begin another one.
+    #[must_use]
+    pub fn streams_begin_again(&self) -> bool {
+        let pusher = |host: &usize| *host < self.pushers.len();
+        let kills =
+            |fault: &Fault| matches!(fault, Fault::Kill(host) | Fault::PowerOff(host) if pusher(host));
+        self.faults.iter().any(|(_, fault)| kills(fault))
+    }
+
     /// Whether somebody connects to it.
     #[must_use]
     pub fn is_bound(&self, host: usize) -> bool {
