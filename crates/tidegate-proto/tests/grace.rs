@@ -168,6 +168,23 @@ fn rd_9_outcomes_that_were_sent_and_never_arrived_are_remembered() {
 }
 
 #[test]
+fn rd_9_a_repeat_whose_own_link_is_being_closed_counts_as_dropped() {
+    // RD-9, RD-5
+    let (mut w, wire) = world(1, 10);
+    let held = w.recv(0).unwrap();
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    assert_eq!(w.pullers[0].stats().joined, 1);
+    w.pullers[0].abandon(w.now);
+    w.pullers[0].settle(&held, &Verdict::Ack);
+    let stats = w.pullers[0].stats();
+    assert_eq!((stats.received, stats.dropped, stats.joined, stats.in_flight), (2, 2, 0, 0));
+    w.settle();
+    w.check();
+}
+
+#[test]
 fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
     // RD-9, RD-5
     let (mut w, wire) = world(2, 10);
