@@ -81,6 +81,8 @@ struct Line {
     gone: bool,
     ended: bool,
     closed: bool,
+    /// The other end has another link: what was half written on this one goes to nobody.
+    replaced: bool,
     /// What was un-acked has been taken back.
     over: bool,
 }
@@ -158,6 +160,9 @@ impl<'a> Books<'a> {
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
             self.take_back(now, &wire);
+            if let Some(line) = self.lines.get_mut(&wire) {
+                line.replaced = true;
+            }
         }
     }
 
@@ -221,6 +226,7 @@ impl<'a> Books<'a> {
         let line = self.lines.entry(wire.clone()).or_default();
         match frame {
             Frame::Hello(..) | Frame::Sign => {}
+            Frame::Deliver(..) if line.replaced => {}
             Frame::Deliver(first, items) => {
                 if *first != line.next_id {
                     wrong("DL-1", format!("first_id is {first}, but {} is next", line.next_id));
