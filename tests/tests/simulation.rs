@@ -13,7 +13,7 @@ use tidegate_tests::{
 };
 
 /// So many take some 20 s in a debug build on a machine with nothing else to do.
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 130;
 
 #[test]
 fn nothing_is_lost_and_every_rule_holds_whatever_the_network_does() {

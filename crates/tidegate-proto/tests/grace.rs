@@ -168,6 +168,23 @@ fn rd_9_outcomes_that_were_sent_and_never_arrived_are_remembered() {
 }
 
 #[test]
+fn rd_9_a_repeat_whose_own_link_is_being_closed_counts_as_dropped() {
+    // RD-9, RD-5
+    let (mut w, wire) = world(1, 10);
+    let held = w.recv(0).unwrap();
+    w.cut(wire);
+    w.join(0, 0);
+    w.settle();
+    assert_eq!(w.pullers[0].stats().joined, 1);
+    w.pullers[0].abandon(w.now);
+    w.pullers[0].settle(&held, &Verdict::Ack);
+    let stats = w.pullers[0].stats();
+    assert_eq!((stats.received, stats.dropped, stats.joined, stats.in_flight), (2, 2, 0, 0));
+    w.settle();
+    w.check();
+}
+
+#[test]
 fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
     // RD-9, RD-5
     let (mut w, wire) = world(2, 10);
@@ -360,6 +377,19 @@ fn oc_12_what_a_stuck_worker_sits_on_goes_to_another() {
     w.give(1, again, &Verdict::Ack);
     assert_eq!(w.pushers[0].stats().acked, 1);
     assert_eq!((w.pushers[0].links(), w.pushers[0].stats().links_broken), (2, 0));
+}
+
+#[test]
+fn oc_12_an_abort_calls_what_has_timed_out_unknown_because_its_worker_may_have_done_it() {
+    // OC-12, ST-8
+    let mut w = stuck(10 * SECOND);
+    w.send(0, "m");
+    let held = w.recv(0).unwrap();
+    w.pass(10 * SECOND);
+    assert_eq!((w.pushers[0].stats().timed_out, w.pushers[0].stats().queued), (1, 1));
+    let leftover = w.pushers[0].abort(w.now);
+    assert_eq!((leftover.unacked.len(), leftover.unsent.len()), (1, 0));
+    w.give(0, held, &Verdict::Ack);
 }
 
 #[test]

@@ -79,6 +79,7 @@ async fn build(actor: &Actor, plan: &scenario::Puller) -> Pull {
         .read_ahead(plan.read_ahead)
         .ack_delay(plan.ack_delay)
         .memory(plan.memory)
+        .keep(scenario.streams_begin_again())
         .max_message(scenario::MAX_MESSAGE);
     for endpoint in actor.connects() {
         builder = builder.connect(endpoint);

@@ -221,6 +221,15 @@ impl Scenario {
         others.filter(is_connector).collect()
     }
 
+    /// Whether a pusher may be killed when it has just ended its stream, and begin another one.
+    #[must_use]
+    pub fn streams_begin_again(&self) -> bool {
+        let pusher = |host: &usize| *host < self.pushers.len();
+        let kills =
+            |fault: &Fault| matches!(fault, Fault::Kill(host) | Fault::PowerOff(host) if pusher(host));
+        self.faults.iter().any(|(_, fault)| kills(fault))
+    }
+
     /// Whether somebody connects to it.
     #[must_use]
     pub fn is_bound(&self, host: usize) -> bool {
@@ -274,9 +283,9 @@ fn puller(draw: &mut Draw, calm: bool) -> Puller {
         ack_delay: Duration::from_millis(draw.one(&[0, 1, 1, 20])),
         workers: draw.one(&[1, 1, 2, 4]),
         taking,
-        job: Duration::from_millis(draw.one(&[0, 1, 5, 25, 300])),
+        job: Duration::from_millis(draw.one(&[0, 1, 5, 25, 200, 400])),
         bad,
-        hanging: if calm { 0 } else { draw.one(&[0, 0, 0, 3]) },
+        hanging: if calm { 0 } else { draw.one(&[0, 0, 5, 20]) },
         leaving: (!calm && draw.chance(30)).then(|| draw.millis(100, 2_000)),
         memory: draw.one(&[0, 2, 65_536, 65_536, 65_536]),
         telling: draw.one(&[0, 0, 30]),

@@ -89,7 +89,8 @@ impl Lines {
     /// are.
     #[must_use]
     pub fn cut(&self, at: usize, to: usize, how: Break, octets: usize) -> usize {
-        self.each(at, Some(to), |fate| fate.coming = Some((how, octets)))
+        // One that is broken stays as it is.
+        self.each(at, Some(to), |fate| fate.coming = Some((how, octets)).filter(|_| fate.broken.is_none()))
     }
 
     /// The streams of a host stand still, or go on.

@@ -66,7 +66,10 @@ impl<H: Clone + Default> Puller<H> {
         self.stats.dropped += count;
         for id in first..first + count {
             if let Some(Joined { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
-                due |= self.settle_open(link, id, 1, size, tracked, verdict).unwrap_or_default();
+                match self.settle_open(link, id, 1, size, tracked, verdict) {
+                    Some(now) => due |= now,
+                    None => self.stats.dropped += 1, // that link is being closed too
+                }
             }
         }
         due

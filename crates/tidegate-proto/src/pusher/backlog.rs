@@ -15,13 +15,15 @@ pub(super) struct Pending {
     pub(super) losses: u32,
     /// Those of them whose pullers did not come back (RD-4).
     pub(super) deaths: u32,
+    /// A puller took too long over it, and may have processed it all the same (OC-12).
+    pub(super) timed_out: bool,
     pub(super) tracked: bool,
     pub(super) message: Message,
 }
 
 impl Pending {
     pub(super) fn fresh(number: u64, tracked: bool, message: Message) -> Self {
-        Self { number, attempt: 1, losses: 0, deaths: 0, tracked, message }
+        Self { number, attempt: 1, losses: 0, deaths: 0, timed_out: false, tracked, message }
     }
 
     /// Whether it has to go out alone (RD-4).
@@ -31,8 +33,8 @@ impl Pending {
 
     /// What goes with it into flight.
     pub(super) fn extra(&self) -> Extra {
-        let Self { losses, deaths, tracked, .. } = *self;
-        Extra { losses, deaths, tracked, ..Extra::default() }
+        let Self { losses, deaths, timed_out, tracked, .. } = *self;
+        Extra { losses, deaths, timed_out, tracked, ..Extra::default() }
     }
 
     /// Attempts that failed and were not lost links: what a limit on attempts counts (OC-11).

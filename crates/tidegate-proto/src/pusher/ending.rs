@@ -134,9 +134,9 @@ impl Pusher {
         }
         all.sort_unstable_by_key(|(pending, _)| pending.number);
         for (pending, seen) in all {
-            let Pending { number, attempt, losses, message, .. } = pending;
-            // One that was lost with a link may have been processed there.
-            let unknown = seen || losses > 0;
+            let Pending { number, attempt, losses, timed_out, message, .. } = pending;
+            // One that was lost with a link, or timed out, may have been processed there.
+            let unknown = seen || losses > 0 || timed_out;
             let to = if unknown { &mut leftover.unacked } else { &mut leftover.unsent };
             to.push(Undelivered { id: MessageId { instance, number }, message, attempt });
         }

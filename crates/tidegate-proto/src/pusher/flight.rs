@@ -74,6 +74,8 @@ pub(super) struct Extra {
     /// Lost links on which the message was in flight, and those whose pullers did not come back (RD-4).
     pub(super) losses: u32,
     pub(super) deaths: u32,
+    /// It has been given up once, and may have been processed all the same (OC-12).
+    pub(super) timed_out: bool,
     /// Somebody waits for its outcome.
     pub(super) tracked: bool,
     /// When the puller has last said that it is being worked on (OC-13).
@@ -300,10 +302,11 @@ impl Frame {
                     taken.tracked.push(entry.number);
                 }
             } else if let Some((message, attempt)) = read_message(room, tail, entry.at) {
-                let Extra { losses, deaths, tracked, .. } = extra;
+                let Extra { losses, deaths, timed_out, tracked, .. } = extra;
                 taken.pending.push(Pending {
                     number: entry.number,
                     attempt,
+                    timed_out,
                     losses,
                     deaths,
                     tracked,

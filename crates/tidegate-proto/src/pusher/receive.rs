@@ -139,7 +139,8 @@ impl Pusher {
             return;
         }
         self.stats.timed_out += taken.messages;
-        for pending in taken.pending {
+        for mut pending in taken.pending {
+            pending.timed_out = true;
             self.failed(now, pending, Duration::ZERO, &format!("no outcome within {timeout:?}"));
         }
         self.release_alone(id);

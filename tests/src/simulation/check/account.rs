@@ -77,9 +77,12 @@ struct Line {
     alone: bool,
     recalls: u32,
     leaving: bool,
-    skipped: bool,
+    /// The Skip for a puller that leaves is out.
+    gone: bool,
     ended: bool,
     closed: bool,
+    /// The other end has another link: what was half written on this one goes to nobody.
+    replaced: bool,
     /// What was un-acked has been taken back.
     over: bool,
 }
@@ -90,7 +93,7 @@ struct Books<'a> {
     lines: BTreeMap<Wire, Line>,
     accepted: u64,
     counts: Counts,
-    aborted: bool,
+    stopping: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +109,7 @@ type Report<'a> = dyn FnMut(&str, String) + 'a;
 impl<'a> Books<'a> {
     fn new(plan: &'a Pusher) -> Self {
         let (messages, lines) = Default::default();
-        Self { plan, messages, lines, accepted: 0, counts: Counts::default(), aborted: false }
+        Self { plan, messages, lines, accepted: 0, counts: Counts::default(), stopping: false }
     }
 
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
@@ -121,24 +124,18 @@ impl<'a> Books<'a> {
                 line.puller = Some(*instance);
                 self.welcome_back(entry.at, *instance, true);
             }
-            What::Sent(wire, frame) => {
-                // ST-8: so ends a stop for which the time is over; what it could not settle it has given back by now.
-                self.aborted |= matches!(frame, Frame::Close(code) if *code == Code::Aborted as i32);
-                self.sent(entry.at, wire, frame, wrong);
-            }
+            What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
             What::Dropped(wire) => {
                 self.take_back(entry.at, wire);
                 self.lines.remove(wire);
             }
-            What::Stopping(Ending::Abort) => {
-                // ST-8: from now on nothing that comes counts.
-                self.aborted = true;
-            }
-            What::PushStats(stats, _) => self.compare(stats, wrong),
+            // ST-8: from now on nothing that comes counts; or from the end of the linger time on, whenever that is.
+            What::Stopping(ending) => self.stopping = *ending != Ending::Finish,
+            What::PushStats(stats, _) if !self.stopping => self.compare(stats, wrong),
             What::Stopped(ending, stats, unsent, unacked) => {
                 let whole = unsent.is_empty() && unacked.is_empty();
-                if *ending == Ending::Finish || whole {
+                if *ending == Ending::Finish || (*ending == Ending::Drain && whole) {
                     self.compare(stats, wrong);
                 }
             }
@@ -150,7 +147,7 @@ impl<'a> Books<'a> {
     fn compare(&self, stats: &PushStats, wrong: &mut Report<'_>) {
         let PushStats { acked, nacked, rejected, released, .. } = *stats;
         let told = Counts { acked, nacked, rejected, released };
-        if !self.aborted && self.plan.settle_timeout.is_none() && told != self.counts {
+        if self.plan.settle_timeout.is_none() && told != self.counts {
             wrong("OC-1", format!("the pusher counts {told:?}, but the wire had {:?}", self.counts));
         }
     }
@@ -163,6 +160,9 @@ impl<'a> Books<'a> {
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
             self.take_back(now, &wire);
+            if let Some(line) = self.lines.get_mut(&wire) {
+                line.replaced = true;
+            }
         }
     }
 
@@ -179,6 +179,8 @@ impl<'a> Books<'a> {
                 && Some(*absent) == puller
             {
                 *back = Back::Gone;
+                // It may have been on its way already, and not written: then it goes elsewhere at once.
+                message.vague = true;
             }
         }
         for (number, _) in flight.into_values() {
@@ -224,11 +226,12 @@ impl<'a> Books<'a> {
         let line = self.lines.entry(wire.clone()).or_default();
         match frame {
             Frame::Hello(..) | Frame::Sign => {}
+            Frame::Deliver(..) if line.replaced => {}
             Frame::Deliver(first, items) => {
                 if *first != line.next_id {
                     wrong("DL-1", format!("first_id is {first}, but {} is next", line.next_id));
                 }
-                if line.ended || line.closed || line.over || (line.leaving && line.skipped) {
+                if line.ended || line.closed || line.over || line.gone {
                     wrong("ST-7", "Deliver after End, Close or the Skip for one who leaves".to_owned());
                 }
                 let many = items.len() > 1;
@@ -246,7 +249,7 @@ impl<'a> Books<'a> {
                     wrong("RC-1", format!("Skip gives {:?} up, but {right:?} is unused", (next_id, octets)));
                 }
                 (line.next_id, line.octets) = (*next_id, line.octets + octets);
-                line.skipped = true;
+                line.gone |= line.leaving; // ST-1
             }
             Frame::End => {
                 if unsettled > 0 {

@@ -1,6 +1,6 @@
 //! The history of each message, put together from what all processes saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::{Code, MessageId};
 
@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) ends: BTreeMap<(Process, String), Option<Code>>,
     /// On which connections an attempt of a message went, by the pusher's account.
     sent: BTreeMap<(Process, u64, u32), Vec<String>>,
+    /// Processes that were killed: what their links came to was not written down.
+    killed: BTreeSet<Process>,
     /// Tags of one message under several ids, and the other way round.
     pub(super) mistaken: Vec<String>,
 }
@@ -50,6 +52,9 @@ impl Facts {
                         let key = (who, item.number, item.attempt);
                         facts.sent.entry(key).or_default().push(wire.name.to_string());
                     }
+                }
+                What::Killed => {
+                    facts.killed.insert(who);
                 }
                 What::Rejection(tag, id, _) => facts.name(*tag, *id),
                 _ => {}
@@ -106,6 +111,6 @@ impl Facts {
 
     fn has_broken(&self, pusher: Process, name: &str) -> bool {
         let end = self.ends.get(&(pusher, name.to_owned()));
-        end.is_some_and(|code| *code != Some(Code::Normal))
+        end.map_or(self.killed.contains(&pusher), |code| *code != Some(Code::Normal))
     }
 }

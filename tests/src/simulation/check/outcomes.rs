@@ -104,16 +104,15 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
         |attempts| plan.settle_timeout.is_some() && plan.max_attempts.is_some_and(|most| attempts >= most);
     for tag in &told.accepted {
         let deliveries = facts.of(*tag);
-        let last = deliveries.last();
         let left = told.unsent.contains(tag) || told.unacked.contains(tag);
         if let Some(attempts) = told.rejected.get(tag) {
             if left {
                 faults.add("outcome", format!("{tag:?} is rejected, and was given back"));
             }
             if !timed_out(*attempts) {
-                judge_rejected(*tag, *attempts, plan.max_attempts, deliveries, faults);
+                judge_rejected(scenario, *tag, *attempts, deliveries, faults);
             }
-        } else if told.stopped && !left && last.and_then(|d| d.verdict) != Some(Verdict::Ack) {
+        } else if told.stopped && !left && !was_last(scenario, deliveries, Verdict::Ack) {
             faults.add(
                 "lost",
                 format!("{tag:?} counts as acked, but this is what became of it: {deliveries:?}"),
@@ -125,17 +124,32 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
                 faults.add("ST-8", format!("{tag:?} is called certainly not processed: {deliveries:?}"));
             }
         }
-        judge_receipt(*tag, told, deliveries, faults);
+        judge_receipt(scenario, *tag, told, deliveries, faults);
     }
 }
 
+/// Whether this verdict is what the last application said that had the message; or one that answered for it later from its memory,
+/// which nobody sees (RD-9).
+fn was_last(scenario: &Scenario, deliveries: &[Delivery], verdict: Verdict) -> bool {
+    let remembers = |by: Process| scenario.pullers[by.host - scenario.pushers.len()].memory > 0;
+    let said = |delivery: &Delivery| delivery.verdict == Some(verdict);
+    deliveries.last().is_some_and(said) || deliveries.iter().any(|d| said(d) && remembers(d.by))
+}
+
 /// OC-9, OC-11.
-fn judge_rejected(tag: Tag, attempts: u32, limit: Option<u32>, deliveries: &[Delivery], faults: &mut Faults) {
+fn judge_rejected(
+    scenario: &Scenario,
+    tag: Tag,
+    attempts: u32,
+    deliveries: &[Delivery],
+    faults: &mut Faults,
+) {
+    let limit = scenario.pushers[tag.from.host].max_attempts;
     let nacks = deliveries.iter().filter(|d| d.verdict == Some(Verdict::Nack)).count();
     let right = match deliveries.last() {
         // A repeat of what a puller knows is not handed out (RD-9), but is an attempt.
         Some(last) if last.handed.attempt > attempts => false,
-        Some(last) if last.verdict == Some(Verdict::Reject) => true,
+        Some(_) if was_last(scenario, deliveries, Verdict::Reject) => true,
         Some(last) if last.verdict == Some(Verdict::Nack) => limit.is_some_and(|most| nacks >= most as usize),
         _ => false,
     };
@@ -144,13 +158,11 @@ fn judge_rejected(tag: Tag, attempts: u32, limit: Option<u32>, deliveries: &[Del
     }
 }
 
-fn judge_receipt(tag: Tag, told: &Told, deliveries: &[Delivery], faults: &mut Faults) {
-    let last = deliveries.last().and_then(|d| d.verdict);
+fn judge_receipt(scenario: &Scenario, tag: Tag, told: &Told, deliveries: &[Delivery], faults: &mut Faults) {
+    let acked = was_last(scenario, deliveries, Verdict::Ack);
     let wrong = match told.receipts.get(&tag) {
         None => told.tracked.contains(&tag) && told.stopped && !told.killed,
-        Some(Outcome::Acked) => {
-            last != Some(Verdict::Ack) || told.rejected.contains_key(&tag) || told.unacked.contains(&tag)
-        }
+        Some(Outcome::Acked) => !acked || told.rejected.contains_key(&tag) || told.unacked.contains(&tag),
         Some(Outcome::Rejected(attempts)) => {
             told.stopped && !told.killed && told.rejected.get(&tag) != Some(attempts)
         }

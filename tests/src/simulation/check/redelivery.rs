@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     super::{
         history::{Frame, History, Item, Process, Verdict, What},
-        scenario::{Scenario, Taking},
+        scenario::{Puller, Scenario, Taking},
     },
     Faults,
     facts::{Delivery, Facts},
@@ -23,9 +23,9 @@ pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, fault
     }
     for who in history.processes() {
         let puller = who.host.checked_sub(scenario.pushers.len()).map(|index| &scenario.pullers[index]);
-        // Several receivers take several each, and hand them out side by side.
-        let shared = puller.is_some_and(|plan| plan.taking == Taking::Lent && plan.workers > 1);
-        check_order(history, who, !shared, facts, faults);
+        if let Some(plan) = puller {
+            check_order(history, who, plan, facts, faults);
+        }
     }
 }
 
@@ -68,7 +68,10 @@ fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut 
 }
 
 /// DL-7: what an application gets of a link is what was on the wire, in the order of ids; RD-5: and nothing after its loss.
-fn check_order(history: &History, who: Process, in_order: bool, facts: &Facts, faults: &mut Faults) {
+fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, faults: &mut Faults) {
+    let lent = plan.taking == Taking::Lent;
+    // Several receivers take several each, and hand them out side by side.
+    let in_order = !lent || plan.workers == 1;
     let mut waiting = BTreeMap::<String, Vec<Item>>::new();
     let mut gone = BTreeSet::new();
     for entry in history.of(who) {
@@ -85,7 +88,8 @@ fn check_order(history: &History, who: Process, in_order: bool, facts: &Facts, f
                     wrong("DL-7", format!("{handed:?} came over no link"));
                     continue;
                 };
-                if gone.contains(name) {
+                // What a receiver has taken it has been given.
+                if gone.contains(name) && !lent {
                     wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();
