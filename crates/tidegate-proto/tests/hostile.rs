@@ -169,3 +169,60 @@ fn rd_4_messages_that_are_tried_alone_leave_room_for_others() {
     assert!(others >= 49 * 200, "{others} others between 50 of them");
     assert_eq!(pusher.stats().acked, others + suspects);
 }
+
+/// How many messages a link is given now.
+fn given(pusher: &mut Pusher, now: Time, link: LinkId) -> u64 {
+    let frames = sent(pusher, now, link);
+    frames.iter().map(|body| if let Body::Deliver(batch) = body { batch.cursor.len() } else { 0 }).sum()
+}
+
+#[test]
+fn rd_10_while_much_is_lost_a_link_gets_as_much_as_it_has_settled_and_a_little() {
+    // RD-10
+    let mut pusher = pusher(|_| ());
+    let bad = link(&mut pusher, START, 1);
+    for _ in 0..10_001 {
+        pusher.send("taken, and not done".into(), false).unwrap();
+    }
+    assert_eq!(given(&mut pusher, START, bad), 10_001);
+    pusher.lost(START, bad, "broken");
+    for _ in 0..1_000 {
+        pusher.send("next".into(), false).unwrap();
+    }
+    let new = link(&mut pusher, START, 2);
+    assert_eq!(given(&mut pusher, START, new), 16, "much is lost, and it has settled nothing");
+    pusher.receive(START, new, ack(vec![outcome(0, 4, Verdict::Ack)], 1_000_000, 1 << 40));
+    assert_eq!(given(&mut pusher, START, new), 4 + 4, "it may have 20 un-acked now");
+    pusher.receive(START, new, ack(vec![outcome(4, 20, Verdict::Ack)], 1_000_000, 1 << 40));
+    assert_eq!(given(&mut pusher, START, new), 16 + 24);
+    let over = START + SECOND;
+    assert_eq!(pusher.socket_deadline(), Some(over), "also without a word of anybody");
+    pusher.advance_socket(over);
+    assert_eq!(
+        given(&mut pusher, over, new),
+        10_001 + 1_000 - 64,
+        "all that waits, and what nobody came back for"
+    );
+    assert_eq!(pusher.stats().queued, 0);
+}
+
+#[test]
+fn rd_10_a_puller_that_is_back_gets_what_it_had_but_not_again_and_again() {
+    // RD-10, RD-8
+    let mut pusher = pusher(|_| ());
+    let first = link(&mut pusher, START, 1);
+    for _ in 0..10_001 {
+        pusher.send("wanted".into(), false).unwrap();
+    }
+    let mut got = vec![given(&mut pusher, START, first)];
+    let mut last = first;
+    for _ in 0..4 {
+        pusher.lost(START, last, "broken");
+        last = link(&mut pusher, START, 1);
+        got.push(given(&mut pusher, START, last));
+    }
+    assert_eq!(got, [10_001, 10_001, 10_001, 16, 16]);
+    let over = START + SECOND;
+    pusher.advance_socket(over);
+    assert_eq!(given(&mut pusher, over, last), 10_001 - 16, "none is lost");
+}

@@ -83,6 +83,11 @@ impl Absent {
         }
     }
 
+    /// What [`Self::pop`] would give.
+    pub(super) fn front(&self, key: LotKey) -> Option<&Pending> {
+        self.lots.get(&key)?.pending.front()
+    }
+
     /// The next message of a lot.
     pub(super) fn pop(&mut self, key: LotKey) -> Option<Pending> {
         let lot = self.lots.get_mut(&key)?;
@@ -117,6 +122,7 @@ impl Pusher {
         let grace = self.settings.grace;
         let may_return = may_return && !grace.is_zero();
         self.stats.returned += all.len() as u64;
+        self.losses.count(now, all.iter().map(|(pending, _)| pending));
         let mut waiting = VecDeque::new();
         for (pending, seen) in all {
             if seen && may_return {

@@ -9,6 +9,7 @@ use super::{
     backlog::Pending,
     flight::{Extra, Flight},
     grace::LotKey,
+    losses::Losses,
     rest::Rest,
     stats::PushLinkStats,
 };
@@ -103,7 +104,7 @@ impl PushLink {
         self.batch.len() + self.ready_octets + on_its_way as usize
     }
 
-    /// Whether it could take a message (RR-1).
+    /// Whether it could take a message.
     #[inline]
     pub(super) fn is_able(&self, settings: &PusherSettings) -> bool {
         self.credit.may_send()
@@ -122,8 +123,16 @@ impl PushLink {
         self.session.is_open() && !self.leaving
     }
 
-    pub(super) fn is_eligible(&self, settings: &PusherSettings) -> bool {
-        self.alone == Alone::No && self.owed.is_empty() && self.is_able(settings)
+    /// Whether no more is un-acked on it than it is trusted with (RD-10).
+    #[inline]
+    pub(super) fn is_trusted(&self, losses: &Losses) -> bool {
+        (self.flight.messages() as u64) < losses.trust(self.stats.acked + self.stats.rejected)
+    }
+
+    /// Whether it takes its turns (RR-1).
+    #[inline]
+    pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &Losses) -> bool {
+        self.alone == Alone::No && self.owed.is_empty() && self.is_able(settings) && self.is_trusted(losses)
     }
 
     /// Spends credit on a message and encodes it into the open batch.

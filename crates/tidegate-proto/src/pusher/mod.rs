@@ -13,6 +13,7 @@ mod ending;
 mod flight;
 mod grace;
 mod link;
+mod losses;
 mod placing;
 mod receive;
 mod rest;
@@ -30,6 +31,7 @@ use self::{
     flight::Extra,
     grace::Absent,
     link::PushLink,
+    losses::Losses,
 };
 pub use self::{
     ending::{Leftover, Undelivered},
@@ -131,6 +133,7 @@ pub struct Pusher {
     backlog: Backlog,
     /// What was lost with pullers that may come back (RD-8).
     absent: Absent,
+    losses: Losses,
     /// Rooms in the backlog that are promised to permits.
     reserved: usize,
     next_number: u64,
@@ -160,6 +163,7 @@ impl Pusher {
             ring: VecDeque::new(),
             backlog: Backlog::default(),
             absent: Absent::default(),
+            losses: Losses::default(),
             reserved: 0,
             next_number: 0,
             next_suspect: 0,

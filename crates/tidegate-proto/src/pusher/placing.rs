@@ -26,7 +26,7 @@ impl Pusher {
         loop {
             let id = *self.ring.front()?;
             match self.links.get_mut(id) {
-                Some(link) if link.is_eligible(&self.settings) => return Some(id),
+                Some(link) if link.is_eligible(&self.settings, &self.losses) => return Some(id),
                 Some(link) => link.in_ring = false,
                 None => {}
             }
@@ -53,7 +53,7 @@ impl Pusher {
             self.serve_owed(id);
         }
         let Some(link) = self.links.get_mut(id) else { return };
-        if !link.in_ring && link.is_eligible(&self.settings) {
+        if !link.in_ring && link.is_eligible(&self.settings, &self.losses) {
             link.in_ring = true;
             self.ring.push_back(id);
         }
@@ -70,11 +70,16 @@ impl Pusher {
             && link.is_able(&self.settings)
             && let Some(key) = link.owed.front()
         {
-            match self.absent.pop(*key) {
-                Some(pending) => self.put_pending(id, &pending),
+            match self.absent.front(*key) {
+                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => return,
+                Some(_) => {}
                 None => {
                     link.owed.pop_front();
+                    continue;
                 }
+            }
+            if let Some(pending) = self.absent.pop(*key) {
+                self.put_pending(id, &pending);
             }
         }
     }

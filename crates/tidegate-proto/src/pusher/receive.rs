@@ -326,12 +326,18 @@ impl Machine for Pusher {
     }
 
     fn socket_deadline(&self) -> Option<Time> {
-        self.backlog.next_delayed().into_iter().chain(self.absent.next_over()).min()
+        [self.backlog.next_delayed(), self.absent.next_over(), self.losses.until()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn advance_socket(&mut self, now: Time) {
         self.backlog.wake_delayed(now);
         self.give_up_absent(now);
+        if self.losses.advance(now) {
+            self.links.ids().into_iter().for_each(|id| self.refresh(id));
+        }
         self.pump();
     }
 
