@@ -78,7 +78,7 @@ pub const ALL: &[Attack] = &[
     ),
     attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, generators::nacks),
     attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, generators::releases),
-    attack("drops", "links that take a window and break", "RD-3, RD-4", PUSHER, generators::drops),
+    attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, generators::drops),
 ];
 
 const fn attack(

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tidegate_proto::{
     Role,
     wire::{
@@ -328,18 +328,34 @@ pub(super) fn half_frames(flood: &mut Flood) {
     let mut begun = BytesMut::from(&(16u32 << 20).to_be_bytes()[..]);
     begun.extend_from_slice(b"\x12\xfc\xff\xff\x07");
     begun.resize(8 << 20, 0);
-    let begun: Bytes = begun.freeze();
-    flood.hold(
-        400,
-        |flood| {
+    let mut held: Vec<Raw> = Vec::new();
+    // How much of it the last one has sent.
+    let mut at = 0;
+    let mut beats: u64 = 0;
+    while flood.beat() {
+        if held.is_empty() || (at == begun.len() && held.len() < 400) {
+            at = 0;
             let hello = flood.hello();
-            let mut raw = flood.link(hello)?;
-            flood.octets += begun.len() as u64;
-            raw.write(&begun).ok()?;
-            Some(raw)
-        },
-        b"",
-    );
+            held.extend(flood.link(hello).filter(|raw| raw.socket().set_nonblocking(true).is_ok()));
+        }
+        let Some(last) = held.last() else { continue };
+        let part = &begun[at..begun.len().min(at + OCTETS)];
+        match io::Write::write(&mut last.socket(), part) {
+            Ok(count) => {
+                at += count;
+                flood.octets += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => at = begun.len(),
+        }
+        beats += 1;
+        if beats.is_multiple_of(100) {
+            if !held.last_mut().is_some_and(is_open) {
+                at = begun.len();
+            }
+            held.retain_mut(is_open);
+        }
+    }
 }
 
 pub(super) fn too_much(flood: &mut Flood) {
