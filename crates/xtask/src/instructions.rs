@@ -24,7 +24,7 @@ struct Path {
 const PATHS: [Path; 3] = [
     Path { size: 64, links: 1, messages: 40_000, expected: 1_450 },
     Path { size: 64, links: 10, messages: 40_000, expected: 1_840 },
-    Path { size: 64, links: 1_000, messages: 200_000, expected: 1_940 },
+    Path { size: 64, links: 1_000, messages: 200_000, expected: 2_000 },
 ];
 /// Other versions of the C library and the compiler give other numbers: so much, in percent, is no slow-down yet.
 const MARGIN: u64 = 15;
