@@ -46,6 +46,8 @@ pub fn each(test: &str, count: u64, check: impl Fn(u64)) {
         return println!("{test}: {count} seeds");
     };
     let (first, started) = (RandomState::new().hash_one(test) >> 16, Instant::now());
+    // At once: a seed may bring down the process with it.
+    println!("{test}: seeds from {first} on");
     let mut seeds = 0;
     while started.elapsed() < time {
         one(test, first + seeds, &check);

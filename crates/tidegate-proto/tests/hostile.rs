@@ -103,6 +103,39 @@ fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1
 }
 
 #[test]
+fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
+    // OC-5, CR-7: a driver that cannot write would be called again and again, and would not let anybody else run.
+    let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
+    let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    sent(&mut puller, START, link);
+    puller.receive(START, link, deliver(0, &["a", "b"]));
+    let received = puller.recv().unwrap();
+    puller.settle(&received, &tidegate_proto::Verdict::Ack);
+    let acks = |bodies: Vec<Body>| {
+        bodies.iter().filter(|b| matches!(b, Body::Ack(a) if !a.outcomes.is_empty())).count()
+    };
+    assert_eq!(acks(sent(&mut puller, START, link)), 0, "held back");
+    let due = START + Duration::from_millis(1);
+    assert_eq!(puller.deadline(link), Some(due));
+    puller.advance(due, link, Progress::default());
+    assert!(puller.deadline(link).unwrap() > due + SECOND, "nothing but a sign of life");
+    assert_eq!(acks(sent(&mut puller, due + SECOND, link)), 1, "when it can be written");
+
+    let mut puller = common::puller(|s| s.window = Window::messages(0));
+    let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    puller.start_waiting(START);
+    sent(&mut puller, START, link);
+    puller.stop_waiting(START);
+    let mut now = START;
+    while let Some(at) = puller.deadline(link).filter(|at| *at < START + SECOND) {
+        assert!(at > now || now == START, "it is {now:?}, and comes again at {at:?}");
+        now = at.max(now);
+        puller.advance(now, link, Progress::default());
+    }
+    assert!(sent(&mut puller, now, link).iter().any(|body| matches!(body, Body::Ack(ack) if ack.recall)));
+}
+
+#[test]
 fn oc_14_a_puller_that_gives_everything_back_rests_and_another_gets_the_work() {
     // OC-14
     let mut pusher = pusher(|_| ());

@@ -210,6 +210,10 @@ pub struct Entry {
     pub what: What,
 }
 
+/// More than this a scenario does not come to: then something goes round and round, perhaps without time passing, and would fill
+/// all memory before anybody saw the seed.
+const MOST_ENTRIES: usize = 2_000_000;
+
 #[derive(Default)]
 struct Inner {
     entries: Vec<Entry>,
@@ -238,13 +242,18 @@ impl Recorder {
     }
 
     /// Writes down what the world did.
+    ///
+    /// # Panics
+    /// There is no end to it.
     pub fn write(&self, who: Option<Process>, what: What) {
         // Not under the lock: it looks into the simulation.
         let elapsed = turmoil::sim_elapsed();
-        self.with(|inner| {
+        let count = self.with(|inner| {
             let at = inner.world.or(elapsed).unwrap_or_default();
             inner.entries.push(Entry { at, who, what });
+            inner.entries.len()
         });
+        assert!(count < MOST_ENTRIES, "{count} things have happened, and there is no end to it");
     }
 
     /// Everything so far.

@@ -356,7 +356,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
         self.tune(now);
+        self.reconsider_floor(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
+        // What is due is said when the driver can write again, which nobody knows: the time for it does not come once more.
+        link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
         match link.session.advance(now, progress) {
             Ok(()) => wake(&mut self.wakes, id, link),
             Err(violation) => self.violated(now, id, violation),
