@@ -42,6 +42,8 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Sent(wire, Frame::Close(code)) => {
                     let line = lines.entry(wire.clone()).or_default();
                     line.close(*code, wrong);
+                    // From now on its messages may come again, over the link that replaces it.
+                    lost += line.lose();
                 }
                 What::Read(wire, Frame::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
@@ -53,7 +55,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                     lines.entry(wire.clone()).or_default().peer_closed = true;
                 }
                 What::Dropped(wire) => {
-                    lost += lines.remove(wire).map_or(0, |line| line.unsettled.len() as u64);
+                    lost += lines.remove(wire).map_or(0, |mut line| line.lose());
                 }
                 _ => {}
             }
@@ -86,9 +88,15 @@ struct Line {
     leaving: bool,
     opened: Option<Duration>,
     peer_closed: bool,
+    lost: bool,
 }
 
 impl Line {
+    /// How many messages are lost with it: told once.
+    fn lose(&mut self) -> u64 {
+        if std::mem::replace(&mut self.lost, true) { 0 } else { self.unsettled.len() as u64 }
+    }
+
     fn deliver(&mut self, first: u64, items: &[Item]) {
         for (id, item) in (first..).zip(items) {
             self.sizes.insert(id, item.size);
