@@ -161,7 +161,7 @@ impl<H: Clone + Default> Puller<H> {
         let (need, need_bytes) = link.grant.wanted(link.base.0, link.base.1);
         if link.grant.limits().0 < need || link.grant.limits().1 < need_bytes {
             if self.hungry.insert(id) {
-                self.recall_surplus();
+                self.recall_surplus(now);
             }
         } else {
             self.hungry.remove(&id);
@@ -179,14 +179,21 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Asks every link for unused credit that holds more than its part.
-    pub(super) fn recall_surplus(&mut self) {
+    fn recall_surplus(&mut self, now: Time) {
         // While somebody waits, one message's credit is every link's own (CR-6): what is asked back of it would be granted again
         // at once, and two links could take it from each other for ever.
         let own = u64::from(self.is_wanted() && self.queued == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
+            let memory = &self.memory;
+            // So it is with what may come again, as long as it is waited for (RD-9).
+            let expects = |link: &PullLink<H>| {
+                now < link.expects_until && memory.expected(link.session.peer.instance) > link.base.0
+            };
             let spares = |link: &PullLink<H>| {
-                link.has_surplus(keep) && (link.grant.unused().0 > own || link.queued > keep)
+                link.has_surplus(keep)
+                    && (link.grant.unused().0 > own || link.queued > keep)
+                    && !expects(link)
             };
             if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
                 link.recall = Recall::Due;
