@@ -182,7 +182,8 @@ impl<H: Clone + Default> Puller<H> {
     fn recall_surplus(&mut self, now: Time) {
         // While somebody waits, one message's credit is every link's own (CR-6): what is asked back of it would be granted again
         // at once, and two links could take it from each other for ever.
-        let own = u64::from(self.is_wanted() && self.queued == 0);
+        let wanted = self.is_wanted();
+        let own = u64::from(wanted && self.queued == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
             let memory = &self.memory;
@@ -192,7 +193,8 @@ impl<H: Clone + Default> Puller<H> {
             };
             let spares = |link: &PullLink<H>| {
                 link.has_surplus(keep)
-                    && (link.grant.unused().0 > own || link.queued > keep)
+                    // What is queued is given back to nobody while somebody waits for it (RC-4).
+                    && (link.grant.unused().0 > own || (!wanted && link.queued > keep))
                     && !expects(link)
             };
             if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
