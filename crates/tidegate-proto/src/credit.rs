@@ -199,6 +199,12 @@ impl Granting {
         (self.message_limit - self.next_id, self.byte_limit.saturating_sub(self.bytes))
     }
 
+    /// Octets that have come beyond the limit, with the last message that it let in (CR-3).
+    #[must_use]
+    pub fn overshoot(&self) -> u64 {
+        self.bytes.saturating_sub(self.byte_limit)
+    }
+
     /// Messages and octets granted and not done: unused credit and un-acked deliveries (CR-9).
     #[inline]
     #[must_use]

@@ -135,7 +135,10 @@ impl<H: Clone + Default> Puller<H> {
         let more = want.saturating_sub(message_limit);
         let more_bytes = want_bytes.saturating_sub(byte_limit);
         let got = more.min(budget.saturating_sub(self.committed.0));
-        let got_bytes = more_bytes.min(budget_bytes.saturating_sub(self.committed.1));
+        // What an overshoot took is committed already. Else a budget of one octet would cover it octet by octet, in as many Acks.
+        let left_bytes = budget_bytes.saturating_sub(self.committed.1);
+        let overshoot = if left_bytes > 0 { link.grant.overshoot() } else { 0 };
+        let got_bytes = more_bytes.min(overshoot + left_bytes);
         let mut limits = (message_limit + got, byte_limit + got_bytes);
         if (waiting || polled) && self.queued == 0 {
             let (floor, floor_bytes) = link.grant.floor();
