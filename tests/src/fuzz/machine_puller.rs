@@ -237,6 +237,10 @@ impl Run {
         let now = self.now;
         for round in 0.. {
             assert!(round < 1_000, "the machine wakes its drivers for ever");
+            // A driver that cannot write asks all the same whether it should read.
+            for tap in self.taps.iter().filter(|tap| tap.stuck) {
+                self.puller.wants_read(now, tap.id);
+            }
             for tap in self.taps.iter_mut().filter(|tap| !tap.stuck) {
                 tap.write(&mut self.puller, now, usize::MAX);
                 let sent = tap.transmit(&mut self.puller, now);
