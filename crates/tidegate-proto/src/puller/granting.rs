@@ -36,6 +36,7 @@ impl<H: Clone + Default> Puller<H> {
             let before = std::mem::replace(&mut link.base, base);
             link.begin_recent();
             if base.0 > before.0 || base.1 > before.1 {
+                link.asked_others = None;
                 // The rest goes with the next outcomes.
                 if !auto || link.grant.unused().0 * 4 < base.0 || link.grant.unused().1 * 4 < base.1 {
                     self.want_grant(id);
@@ -113,6 +114,7 @@ impl<H: Clone + Default> Puller<H> {
     pub(super) fn raise(&mut self, now: Time, id: LinkId) {
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let (waiting, asked, auto) = (self.waiting > 0, self.asked, self.settings.window == Window::Auto);
+        let done = self.done();
         let Some(link) = self.links.get_mut(id) else { return };
         // Who polls with messages in hand has a fixed window filled, and is not in want: it stays at its word.
         let polled = asked && (auto || link.grant.outstanding().0 == link.grant.unused().0);
@@ -163,12 +165,20 @@ impl<H: Clone + Default> Puller<H> {
         // Only for its window: credit for what may come again is no reason to take some from others.
         let (need, need_bytes) = link.grant.wanted(link.base.0, link.base.1);
         if link.grant.limits().0 < need || link.grant.limits().1 < need_bytes {
-            if self.hungry.insert(id) {
+            let begins = self.hungry.insert(id);
+            // Once for each thing that was done: credit that only goes round would go round for ever.
+            if begins && link.asked_others != Some(done) {
+                link.asked_others = Some(done);
                 self.recall_surplus(now);
             }
         } else {
             self.hungry.remove(&id);
         }
+    }
+
+    /// Grows with each delivery that is handed out, and with each that is settled.
+    fn done(&self) -> u64 {
+        2 * (self.stats.acked + self.stats.nacked + self.stats.rejected) + self.in_flight
     }
 
     /// Budget has come back: who went without is next.

@@ -79,6 +79,8 @@ pub(super) struct PullLink<H> {
     pub(super) in_turn: bool,
     /// Has outcomes and is in the list of such links.
     pub(super) in_pending: bool,
+    /// What was done when it last had others asked for their surplus.
+    pub(super) asked_others: Option<u64>,
     /// Got credit beyond its window because the application waited (CR-6).
     pub(super) floored: bool,
     pub(super) ack_at: Option<Time>,
@@ -112,6 +114,7 @@ impl<H: Clone + Default> PullLink<H> {
             ended: false,
             in_turn: false,
             in_pending: false,
+            asked_others: None,
             floored: false,
             ack_at: None,
             recall_at: None,
