@@ -289,6 +289,36 @@ fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other
 }
 
 #[test]
+fn rd_9_octets_are_not_granted_for_what_comes_again_while_the_budget_has_no_message_left() {
+    // RD-9, CR-9: octets alone are of no use, and others could not have them.
+    let small = puller(|s| (s.window, s.budget) = (Window::messages(0), 1));
+    let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![small]);
+    let wires = [w.join(0, 0), w.join(1, 0)];
+    w.settle();
+    let now = w.now;
+    w.pullers[0].start_waiting(now);
+    w.send(0, "long");
+    w.send(1, "longer");
+    let held = [w.recv(0).unwrap(), w.recv(0).unwrap()];
+    let now = w.now;
+    w.pullers[0].stop_waiting(now);
+    w.settle();
+    w.cut(wires[0]);
+    w.join(0, 0);
+    w.settle();
+    let stats = w.pullers[0].stats();
+    assert_eq!(stats.committed, 1, "what is held over the other link");
+    assert!(stats.committed_bytes < 1_000, "{stats:?}");
+    let [long, longer] = held;
+    w.give(0, longer, &Verdict::Ack);
+    assert_eq!(w.pullers[0].stats().joined, 1, "it comes when there is room for it");
+    w.give(0, long, &Verdict::Ack);
+    w.settle();
+    let acked: Vec<_> = w.pushers.iter().map(|pusher| pusher.stats().acked).collect();
+    assert_eq!(acked, [1, 1]);
+}
+
+#[test]
 fn rd_9_credit_for_what_does_not_come_again_is_taken_back() {
     // RD-9, CR-7
     let pullers = vec![puller(|s| s.window = Window::messages(0)), puller(|_| ())];

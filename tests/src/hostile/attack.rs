@@ -1,6 +1,6 @@
 //! The attacks that are measured, by name.
 
-use super::generators::{self, Flood};
+use super::{connections, flood::Flood, frames};
 
 /// Who is attacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,53 +32,47 @@ const PULLER: &[Target] = &[Target::Puller];
 
 /// All of them.
 pub const ALL: &[Attack] = &[
-    attack("connects", "connections that are closed at once", "HS-12, HS-14", BOTH, generators::connects),
+    attack("connects", "connections that are closed at once", "HS-12, HS-14", BOTH, connections::connects),
     attack(
         "silent",
         "connections that never speak, 1,000 at a time",
         "HS-11, HS-12, HS-13",
         BOTH,
-        generators::silent,
+        connections::silent,
     ),
-    attack("slow", "handshakes of an octet at a time", "HS-11, HS-12, HS-13", BOTH, generators::slow),
-    attack("http", "requests of another protocol", "FR-1, HS-14", BOTH, generators::http),
-    attack("hellos", "handshakes that are refused", "HS-2, HS-14", BOTH, generators::hellos),
-    attack("links", "2,000 idle links from one address", "HS-12, HS-13", BOTH, generators::links),
-    attack("come-and-go", "links that are opened and dropped", "RD-1, HS-14", BOTH, generators::come_and_go),
+    attack("slow", "handshakes of an octet at a time", "HS-11, HS-12, HS-13", BOTH, connections::slow),
+    attack("http", "requests of another protocol", "FR-1, HS-14", BOTH, connections::http),
+    attack("hellos", "handshakes that are refused", "HS-2, HS-14", BOTH, connections::hellos),
+    attack("links", "2,000 idle links from one address", "HS-12, HS-13", BOTH, connections::links),
+    attack("come-and-go", "links that are opened and dropped", "RD-1, HS-14", BOTH, connections::come_and_go),
     attack(
         "replace",
         "one slot that is taken over again and again",
         "HS-9, HS-14",
         BOTH,
-        generators::replace,
+        connections::replace,
     ),
-    attack("pings", "Ping after Ping", "LM-2, LM-3, LV-4", BOTH, generators::pings),
-    attack("tiny", "unknown frames of 3 octets", "LM-3, GR-1", BOTH, generators::tiny),
-    attack("unknown", "unknown frames of 64 KiB", "LM-3, GR-1", BOTH, generators::large),
-    attack("claims", "frames that claim 4 GiB", "FR-3", BOTH, generators::claims),
+    attack("pings", "Ping after Ping", "LM-2, LM-3, LV-4", BOTH, frames::pings),
+    attack("tiny", "unknown frames of 3 octets", "LM-3, GR-1", BOTH, frames::tiny),
+    attack("unknown", "unknown frames of 64 KiB", "LM-3, GR-1", BOTH, frames::large),
+    attack("claims", "frames that claim 4 GiB", "FR-3", BOTH, frames::claims),
     attack(
         "half-frames",
         "400 links with a message begun and not ended",
         "LV-7, LM-4",
         PULLER,
-        generators::half_frames,
+        frames::half_frames,
     ),
-    attack("too-much", "deliveries beyond the credit", "CR-3", PULLER, generators::too_much),
-    attack("empty", "empty messages, one a frame, within the credit", "CR-9", PULLER, generators::empty),
-    attack("grants", "Acks that change nothing", "CR-1, LM-3", PUSHER, generators::grants),
-    attack("ranges", "Acks full of repeated outcomes", "OC-3, LM-3", PUSHER, generators::ranges),
-    attack("recalls", "one recall after another", "RC-1, LM-2, LM-3", PUSHER, generators::recalls),
-    attack("never-sent", "acks for ids that were never sent", "OC-2", PUSHER, generators::never_sent),
-    attack(
-        "never-reads",
-        "a grant of 2^60, and nothing is read",
-        "CR-8, LV-6",
-        PUSHER,
-        generators::never_reads,
-    ),
-    attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, generators::nacks),
-    attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, generators::releases),
-    attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, generators::drops),
+    attack("too-much", "deliveries beyond the credit", "CR-3", PULLER, frames::too_much),
+    attack("empty", "empty messages, one a frame, within the credit", "CR-9", PULLER, frames::empty),
+    attack("grants", "Acks that change nothing", "CR-1, LM-3", PUSHER, frames::grants),
+    attack("ranges", "Acks full of repeated outcomes", "OC-3, LM-3", PUSHER, frames::ranges),
+    attack("recalls", "one recall after another", "RC-1, LM-2, LM-3", PUSHER, frames::recalls),
+    attack("never-sent", "acks for ids that were never sent", "OC-2", PUSHER, frames::never_sent),
+    attack("never-reads", "a grant of 2^60, and nothing is read", "CR-8, LV-6", PUSHER, frames::never_reads),
+    attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, frames::nacks),
+    attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, frames::releases),
+    attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, frames::drops),
 ];
 
 const fn attack(

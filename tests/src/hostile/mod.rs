@@ -2,7 +2,9 @@
 //! binary. Everything is bounded in number and in time.
 
 pub mod attack;
-pub mod generators;
+mod connections;
+pub mod flood;
+mod frames;
 pub mod measure;
 pub mod raw;
 pub mod sides;

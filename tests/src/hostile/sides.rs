@@ -13,7 +13,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener, runtime};
 
 use super::{
     attack::{self, Target},
-    generators::Flood,
+    flood::Flood,
     raw,
 };
 

@@ -127,7 +127,10 @@ impl<H: Clone + Default> Puller<H> {
         let (mut window, mut window_bytes) = link.base;
         // What it may send again is no more work: there is room for it whatever the window (RD-9).
         let expected = self.memory.expected(link.session.peer.instance);
-        if expected > window && now < link.expects_until {
+        // Octets without messages are of no use: none if the budget has no message left.
+        let has_messages = link.grant.unused().0 > 0 || self.committed.0 < budget;
+        let expects = expected > window && now < link.expects_until;
+        if expects && has_messages {
             (window, window_bytes) = (expected, window_bytes.max(expected << 20));
             self.floored += usize::from(!link.floored);
             link.floored = true;
@@ -162,17 +165,22 @@ impl<H: Clone + Default> Puller<H> {
         } else {
             self.dry.remove(&id);
         }
-        // Only for its window: credit for what may come again is no reason to take some from others.
-        let (need, need_bytes) = link.grant.wanted(link.base.0, link.base.1);
-        if link.grant.limits().0 < need || link.grant.limits().1 < need_bytes {
-            let begins = self.hungry.insert(id);
-            // Once for each thing that was done: credit that only goes round would go round for ever.
-            if begins && link.asked_others != Some(done) {
-                link.asked_others = Some(done);
-                self.recall_surplus(now);
-            }
-        } else {
+        // What comes again waits its turn for the budget, but is no reason to take some from others.
+        let lacks = |link: &PullLink<H>, window: (u64, u64)| {
+            let (limits, need) = (link.grant.limits(), link.grant.wanted(window.0, window.1));
+            limits.0 < need.0 || limits.1 < need.1
+        };
+        let in_want = lacks(link, link.base);
+        let waits_for_repeats = expects && lacks(link, (expected, 0));
+        if !in_want && !waits_for_repeats {
             self.hungry.remove(&id);
+            return;
+        }
+        let begins = self.hungry.insert(id) || link.asked_others.is_none();
+        // Once for each thing that was done: credit that only goes round would go round for ever.
+        if begins && in_want && link.asked_others != Some(done) {
+            link.asked_others = Some(done);
+            self.recall_surplus(now);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate::{Code, Window};
+use tidegate::{Code, InstanceId, Window};
 
 use super::{
     super::{
@@ -44,6 +44,12 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                     line.close(*code, wrong);
                     // From now on its messages may come again, over the link that replaces it.
                     lost += line.lose();
+                }
+                What::Read(wire, Frame::Hello(instance, slot, _)) if !wire.connector => {
+                    // What this link replaces is lost although its Close may have to wait (HS-9).
+                    let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *slot)));
+                    lost += replaced.map(Line::lose).sum::<u64>();
+                    lines.entry(wire.clone()).or_default().peer = Some((*instance, *slot));
                 }
                 What::Read(wire, Frame::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
@@ -87,6 +93,8 @@ struct Line {
     recalling: bool,
     leaving: bool,
     opened: Option<Duration>,
+    /// Instance and slot of one that connected.
+    peer: Option<(InstanceId, u64)>,
     peer_closed: bool,
     lost: bool,
 }
