@@ -75,6 +75,31 @@ fn rd_8_a_return_gives_the_grace_once_more_and_no_third_time() {
 }
 
 #[test]
+fn rd_8_what_a_second_break_keeps_from_its_puller_still_waits_for_it_but_no_longer() {
+    // RD-8, RD-3: back with credit, and lost again before the message went out once more.
+    let (mut w, wire) = world(1, 10);
+    w.cut(wire);
+    w.pass(SECOND / 2);
+    let come_back = |w: &mut World, generation| {
+        let link = w.pushers[0].open(w.now, peer(Role::Puller, 100, Some((50, generation)))).unwrap();
+        w.pushers[0].receive(w.now, link, common::ack(Vec::new(), 10, 1 << 20));
+        assert_eq!(w.pushers[0].stats().in_flight, 1);
+        let now = w.now;
+        w.pushers[0].lost(now, link, "cut");
+    };
+    come_back(&mut w, 1);
+    w.join(0, 1);
+    w.settle();
+    assert_eq!(w.pushers[0].stats().awaiting, 1, "it may be at work there");
+    w.pass(SECOND / 2);
+    come_back(&mut w, 2);
+    w.pass(SECOND / 4);
+    assert_eq!(w.pushers[0].stats().awaiting, 1);
+    w.pass(SECOND / 4);
+    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first return");
+}
+
+#[test]
 fn rd_8_there_is_no_grace_for_a_puller_that_goes_or_breaks_rules() {
     // RD-8
     let (mut w, wire) = world(2, 10);

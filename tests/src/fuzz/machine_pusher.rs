@@ -295,7 +295,8 @@ impl Run {
             self.pusher.lost(self.now, tap.id, "cut");
         }
         self.pusher.drain(self.now, true);
-        for _ in 0..300 {
+        // A nack may have asked for five minutes (OC-6).
+        for _ in 0..400 {
             while self.pusher.take_rejected().is_some() {}
             if self.pusher.is_done() || self.aborted {
                 break;

@@ -17,13 +17,15 @@ pub(super) struct Pending {
     pub(super) deaths: u32,
     /// A puller took too long over it, and may have processed it all the same (OC-12).
     pub(super) timed_out: bool,
+    /// It was on its way to the puller that had had it before, which has until then (RD-8).
+    pub(super) owed: Option<Time>,
     pub(super) tracked: bool,
     pub(super) message: Message,
 }
 
 impl Pending {
     pub(super) fn fresh(number: u64, tracked: bool, message: Message) -> Self {
-        Self { number, attempt: 1, losses: 0, deaths: 0, timed_out: false, tracked, message }
+        Self { number, attempt: 1, losses: 0, deaths: 0, timed_out: false, owed: None, tracked, message }
     }
 
     /// Whether it has to go out alone (RD-4).

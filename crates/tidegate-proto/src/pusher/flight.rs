@@ -76,6 +76,8 @@ pub(super) struct Extra {
     pub(super) deaths: u32,
     /// It has been given up once, and may have been processed all the same (OC-12).
     pub(super) timed_out: bool,
+    /// The puller had it before, on a lost link, and has until then (RD-8).
+    pub(super) owed: Option<Time>,
     /// Somebody waits for its outcome.
     pub(super) tracked: bool,
     /// When the puller has last said that it is being worked on (OC-13).
@@ -302,11 +304,12 @@ impl Frame {
                     taken.tracked.push(entry.number);
                 }
             } else if let Some((message, attempt)) = read_message(room, tail, entry.at) {
-                let Extra { losses, deaths, timed_out, tracked, .. } = extra;
+                let Extra { losses, deaths, timed_out, owed, tracked, .. } = extra;
                 taken.pending.push(Pending {
                     number: entry.number,
                     attempt,
                     timed_out,
+                    owed,
                     losses,
                     deaths,
                     tracked,

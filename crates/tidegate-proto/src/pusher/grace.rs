@@ -56,9 +56,12 @@ impl Absent {
         key
     }
 
-    fn add(&mut self, until: Time, puller: InstanceId, pending: VecDeque<Pending>) {
+    fn add(&mut self, until: Time, extended: bool, puller: InstanceId, pending: VecDeque<Pending>) {
+        if pending.is_empty() {
+            return;
+        }
         self.messages += pending.len();
-        self.insert(until, Lot { puller, back: None, extended: false, pending });
+        self.insert(until, Lot { puller, back: None, extended, pending });
     }
 
     /// A puller is back: its lots now belong to this link, for so long once more.
@@ -123,17 +126,21 @@ impl Pusher {
         let may_return = may_return && !grace.is_zero();
         self.stats.returned += all.len() as u64;
         self.losses.count(now, all.iter().map(|(pending, _)| pending));
-        let mut waiting = VecDeque::new();
+        let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
+        // What it had before is still its own although this link has not brought it: for as long as it was.
+        let mut until = now + grace;
         for (pending, seen) in all {
-            if seen && may_return {
-                waiting.push_back(pending);
-            } else {
-                self.put_back(now, pending, seen);
+            match pending.owed {
+                _ if seen && may_return => waiting.push_back(pending),
+                Some(owed_until) if may_return => {
+                    until = until.min(owed_until);
+                    waiting_on.push_back(pending);
+                }
+                _ => self.put_back(now, pending, seen),
             }
         }
-        if !waiting.is_empty() {
-            self.absent.add(now + grace, puller, waiting);
-        }
+        self.absent.add(now + grace, false, puller, waiting);
+        self.absent.add(until, true, puller, waiting_on);
         if may_return {
             // It may be here already, over another link.
             let here = |link: &PushLink| link.session.peer.instance == puller && link.takes_owed();

@@ -68,9 +68,9 @@ impl Pusher {
         while let Some(link) = self.links.get_mut(id)
             && link.alone == Alone::No
             && link.is_able(&self.settings)
-            && let Some(key) = link.owed.front()
+            && let Some(key) = link.owed.front().copied()
         {
-            match self.absent.front(*key) {
+            match self.absent.front(key) {
                 Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => return,
                 Some(_) => {}
                 None => {
@@ -78,8 +78,9 @@ impl Pusher {
                     continue;
                 }
             }
-            if let Some(pending) = self.absent.pop(*key) {
-                self.put_pending(id, &pending);
+            if let Some(pending) = self.absent.pop(key) {
+                let extra = Extra { owed: Some(key.0), ..pending.extra() };
+                self.put(id, pending.number, pending.attempt, extra, &pending.message);
             }
         }
     }
