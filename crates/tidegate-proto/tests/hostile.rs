@@ -103,6 +103,33 @@ fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1
 }
 
 #[test]
+fn fr_3_signs_of_work_on_however_many_deliveries_fit_their_frames() {
+    // FR-3, OC-13
+    let mut puller = puller(|s| (s.window, s.budget) = (Window::fixed(30_000, 1 << 30), 30_000));
+    let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    sent(&mut puller, START, link);
+    for batch in 0..30 {
+        puller.receive(START, link, deliver(batch * 1_000, &[""; 1_000]));
+    }
+    while let Some(received) = puller.recv() {
+        puller.working(received.link(), received.delivery());
+    }
+    let mut out = VecDeque::new();
+    puller.transmit(START, link, &mut out);
+    let told: usize = out
+        .iter()
+        .map(|octets| {
+            assert!(octets.len() <= 65_536 + 4, "{} octets", octets.len());
+            match tidegate_proto::wire::decode(octets.slice(4..), 1 << 20) {
+                Ok(Body::Working(working)) => working.deliveries.len(),
+                _ => 0,
+            }
+        })
+        .sum();
+    assert_eq!(told, 30_000);
+}
+
+#[test]
 fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
     // OC-5, CR-7: a driver that cannot write would be called again and again, and would not let anybody else run.
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));

@@ -178,13 +178,13 @@ fn rc_3_a_skip_that_nobody_asked_for_is_refused() {
 }
 
 #[test]
-fn st_7_an_end_while_something_is_un_acked_is_refused() {
+fn st_7_nothing_comes_after_an_end() {
     // ST-7
-    let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, deliver(0, &["a"]));
     let end = frame(v1::frame::Body::End(v1::End {}));
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, end.clone());
     let (code, reason) = violated(&mut puller, link, end.clone());
-    assert_eq!((code, reason.as_str()), (Code::Unexpected, "ST-7: End while 1 deliveries are un-acked"));
+    assert_eq!((code, reason.as_str()), (Code::Unexpected, "ST-7: a second End"));
     let (mut puller, link) = puller_with_link();
     puller.receive(NOW, link, end);
     assert_eq!(puller.pushers_ended(), 1);
@@ -193,6 +193,21 @@ fn st_7_an_end_while_something_is_un_acked_is_refused() {
         Code::Unexpected,
         "nothing comes after End"
     );
+}
+
+#[test]
+fn st_7_an_end_comes_over_the_link_of_a_stuck_worker_too() {
+    // ST-7, OC-12: the pusher has given up what is un-acked here.
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, deliver(0, &["stuck", "behind"]));
+    let stuck = puller.recv().unwrap();
+    puller.receive(NOW, link, frame(v1::frame::Body::End(v1::End {})));
+    assert_eq!(puller.pushers_ended(), 1);
+    assert!(puller.recv().is_none(), "somebody else has done it");
+    assert!(puller.is_open(link), "no violation");
+    puller.settle(&stuck, &Verdict::Ack);
+    let stats = puller.stats();
+    assert_eq!((stats.received, stats.acked, stats.dropped, stats.queued, stats.in_flight), (2, 1, 1, 0, 0));
 }
 
 #[test]

@@ -22,17 +22,13 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
     if !played.at_rest {
         faults.add("rest", "not everything has come to rest long after the faults were over");
     }
-    // A pusher that has timed a delivery out ends its stream while the puller still has it (OC-12), and ST-7 forbids that.
-    let timing_out = scenario.pushers.iter().any(|plan| plan.settle_timeout.is_some());
     let mut stopping = false;
     let mut dialed = BTreeMap::<(Process, &str), Duration>::new();
     for entry in &played.history.entries {
         let Some(who) = entry.who else { continue };
         let wrong = &mut faults.of(who, entry.at);
         match &entry.what {
-            What::Disconnected(_, name, Some(code), _)
-                if is_violation(*code) && !(timing_out && *code == Code::Unexpected) =>
-            {
+            What::Disconnected(_, name, Some(code), _) if is_violation(*code) => {
                 wrong("ER-1", format!("the link over {name} ended with {code}"));
             }
             What::Stopping(_) => stopping = true,
