@@ -59,6 +59,27 @@ fn cr_6_an_idle_pusher_cannot_hold_the_only_credit_of_a_worker() {
 }
 
 #[test]
+fn cr_6_each_of_several_that_wait_has_credit_although_nothing_is_settled() {
+    // CR-6: jobs may take hours, and each worker waits for one of its own.
+    let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
+    w.join(0, 0);
+    for _ in 0..3 {
+        w.pullers[0].start_waiting(w.now);
+    }
+    for i in 0..3 {
+        w.send(0, &format!("{i}"));
+    }
+    for i in 0..3 {
+        let received = w.recv(0).expect("one for each that waits");
+        assert_eq!(text(&received), format!("{i}"));
+        w.pullers[0].stop_waiting(w.now);
+        w.settle();
+    }
+    assert!(w.recv(0).is_none());
+    assert_eq!(w.pullers[0].stats().committed, 3, "and none beyond");
+}
+
+#[test]
 fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
     // CR-7, RC-2, RC-4
     let mut w =
@@ -271,6 +292,34 @@ fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
     w.cut(wire);
     w.pass(SECOND);
     assert_eq!(w.ack_all(1), [("killer".to_owned(), 4)]);
+}
+
+#[test]
+fn rd_4_a_link_that_was_kept_for_what_went_elsewhere_takes_part_again() {
+    // RD-4, RR-1
+    let mut w = World::new(
+        vec![pusher(|s| s.grace = Duration::ZERO)],
+        vec![puller(|_| ()), puller(|_| ()), puller(|_| ())],
+    );
+    w.send(0, "killer");
+    for _ in 0..2 {
+        let wire = w.join(0, 2);
+        w.settle();
+        w.cut(wire);
+    }
+    w.join(0, 0);
+    w.join(0, 1);
+    w.settle();
+    w.send(0, "long");
+    w.send(0, "short");
+    w.pass(SECOND);
+    let short = w.recv(1).unwrap();
+    w.give(1, short, &Verdict::Ack);
+    let killer = w.recv(1).expect("the empty link gets it");
+    assert_eq!(text(&killer), "killer");
+    w.send(0, "next");
+    let of_first: Vec<_> = std::iter::from_fn(|| w.recv(0)).map(|received| text(&received)).collect();
+    assert_eq!(of_first, ["long", "next"], "its long job is no reason to get no other");
 }
 
 #[test]

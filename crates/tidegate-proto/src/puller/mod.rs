@@ -212,6 +212,9 @@ impl<H: Clone + Default> Puller<H> {
         }
         if self.waiting == 0 && self.floored > 0 {
             self.wake_floored();
+        } else if self.waiting > 0 && self.queued == 0 {
+            // It has what the others wait for as well (CR-6).
+            self.feed_dry();
         }
     }
 

@@ -17,7 +17,7 @@ impl<H: Clone + Default> Puller<H> {
     /// begun are dropped (RD-5); the others are remembered (RD-9).
     pub(super) fn forsake(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let queued: Vec<_> = link.queued_ids().collect();
+        let mut queued: Vec<_> = link.queued_ids().collect();
         let dropped = link.drop_inbox();
         self.queued -= dropped;
         self.stats.dropped += dropped;
@@ -47,7 +47,15 @@ impl<H: Clone + Default> Puller<H> {
                 }
             }
         }
-        let waits = |id: u64| queued.iter().any(|(first, count)| (*first..first + count).contains(&id));
+        // Not in order where some have been put back; there may be as many as there are messages.
+        queued.sort_unstable();
+        let waits = |id: u64| {
+            let before = queued.partition_point(|(first, _)| *first <= id);
+            before
+                .checked_sub(1)
+                .and_then(|at| queued.get(at))
+                .is_some_and(|(first, count)| id - first < *count)
+        };
         for delivery in history.unsettled() {
             if !settled.contains(&delivery)
                 && !joined.contains(&delivery)

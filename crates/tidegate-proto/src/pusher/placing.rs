@@ -116,11 +116,23 @@ impl Pusher {
             if let Some(suspect) = self.backlog.pop_suspect() {
                 link.alone = Alone::Used;
                 self.put_pending(id, &suspect);
+                self.release_kept();
             }
         } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
             && let Some(link) = self.links.get_mut(id)
         {
             link.alone = Alone::Kept;
+        }
+    }
+
+    /// The link that was kept for a suspect takes part again: it went elsewhere, and the next one is not due.
+    fn release_kept(&mut self) {
+        let kept = self.links.iter().find(|(_, link)| link.alone == Alone::Kept).map(|(id, _)| id);
+        if let Some(link) = kept.and_then(|id| self.links.get_mut(id)) {
+            link.alone = Alone::No;
+        }
+        if let Some(id) = kept {
+            self.refresh(id);
         }
     }
 

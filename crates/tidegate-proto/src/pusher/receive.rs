@@ -144,6 +144,7 @@ impl Pusher {
             self.failed(now, pending, Duration::ZERO, &format!("no outcome within {timeout:?}"));
         }
         self.release_alone(id);
+        self.refresh(id);
         self.pump();
         self.check_drained(now);
     }
