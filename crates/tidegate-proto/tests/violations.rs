@@ -205,8 +205,10 @@ fn st_7_an_end_comes_over_the_link_of_a_stuck_worker_too() {
     assert_eq!(puller.pushers_ended(), 1);
     assert!(puller.recv().is_none(), "somebody else has done it");
     assert!(puller.is_open(link), "no violation");
+    let window = puller.stats().committed;
     puller.settle(&stuck, &Verdict::Ack);
     let stats = puller.stats();
+    assert_eq!(stats.committed, window - 1, "what was dropped takes none of the budget");
     assert_eq!((stats.received, stats.acked, stats.dropped, stats.queued, stats.in_flight), (2, 1, 1, 0, 0));
 }
 

@@ -96,7 +96,12 @@ impl<H: Clone + Default> Puller<H> {
         }
         link.ended = true;
         // Their time was up (OC-12), and others have done the work.
+        let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
+        link.grant.settle(dropped, bytes);
+        let after = link.grant.outstanding();
+        self.committed.0 -= before.0 - after.0;
+        self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
         self.stats.dropped += dropped;
         // ST-6; bounded like the links that it comes from.
@@ -104,6 +109,7 @@ impl<H: Clone + Default> Puller<H> {
             self.ended.insert(link.session.peer.instance);
         }
         self.events.push_back(PullerEvent::Ended(id));
+        self.feed_hungry();
         Ok(())
     }
 
