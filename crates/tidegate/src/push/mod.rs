@@ -37,7 +37,7 @@ use crate::{
 ///
 /// A cheap clone; clones are the same pusher. When the last one is dropped without [`finish`](Self::finish),
 /// [`drain`](Self::drain) or [`abort`](Self::abort), the pusher drains in the background for its linger time, without ending the stream, and
-/// warns if something is left.
+/// warns if something is left. So it does when one of the first two was cancelled; then the stream ends as was asked for.
 #[derive(Clone)]
 pub struct Push {
     handle: Arc<Handle>,

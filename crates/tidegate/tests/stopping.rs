@@ -1,0 +1,44 @@
+//! How sockets stop, and what is left of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::time::Duration;
+
+use tidegate::{Pull, Push};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A safety net: no test may wait for ever.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.expect("took too long")
+}
+
+/// Begins something that has to wait, and cancels it then.
+async fn begin<T>(work: impl Future<Output = T>) {
+    tokio::select! {
+        biased;
+        _ = work => panic!("there was nothing to wait for"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_when_a_cancelled_finish_is_followed_by_the_last_drop_still_arrives_and_the_stream_ends()
+{
+    let push = Push::builder().bind("mem://cancelled-finish").build().await.unwrap();
+    push.send("m").await.unwrap();
+    begin(push.finish(LONG)).await;
+    drop(push);
+    let pull = Pull::builder().connect("mem://cancelled-finish").build().await.unwrap();
+    within(pull.recv()).await.unwrap().expect("the message").ack();
+    assert!(within(pull.recv()).await.unwrap().is_none(), "the end that was asked for");
+}
+
+#[tokio::test]
+async fn a_finish_that_is_over_leaves_nothing_to_the_last_drop() {
+    let push = Push::builder().bind("mem://whole-finish").build().await.unwrap();
+    let mut events = push.events();
+    within(push.finish(LONG)).await.unwrap();
+    drop(push);
+    within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
+}
