@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tidegate::{Pull, Push};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -40,5 +41,32 @@ async fn a_finish_that_is_over_leaves_nothing_to_the_last_drop() {
     let mut events = push.events();
     within(push.finish(LONG)).await.unwrap();
     drop(push);
+    within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
+}
+
+#[tokio::test]
+async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_keep_it() {
+    // HS-11; more of them than may have a turn at once (HS-14).
+    let push = Push::builder()
+        .bind("tcp://127.0.0.1:0")
+        .handshake_timeout(Duration::from_millis(500))
+        .build()
+        .await
+        .unwrap();
+    let mut events = push.events();
+    let at = push.local_endpoints()[0].to_string();
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(TcpStream::connect(at.strip_prefix("tcp://").unwrap()).await.unwrap());
+    }
+    // It comes after the others, and waits behind them for its turns.
+    let pull = Pull::builder().connect(&at).build().await.unwrap();
+    within(pull.connected(1)).await.unwrap();
+    within(push.finish(LONG)).await.unwrap();
+    drop(push);
+    for mut stranger in silent {
+        let mut octets = Vec::new();
+        within(stranger.read_to_end(&mut octets)).await.unwrap();
+    }
     within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
 }

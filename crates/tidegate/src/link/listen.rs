@@ -242,6 +242,8 @@ impl Port {
         let keep = tokio::spawn(async move { keeper.turnstile.keep().await });
         self.accept_all(&mut listener).await;
         keep.abort();
+        // Those whose handshake has begun are refused in time, and hold the sockets until then.
+        self.turnstile.open_for_good();
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &mut Listener) {
