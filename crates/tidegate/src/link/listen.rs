@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dial::closed,
-    driver::drive,
+    driver::{Attached, drive},
     greet::{NoHello, first_frame, hang_up, refuse, retry_after, send},
     turnstile::Turnstile,
 };
@@ -107,13 +107,15 @@ impl<M: Role> Serve for Route<M> {
             Ok(link) => link,
             Err(violation) => return Err((stream, violation)),
         };
+        // It counts from here on: who waits for links to end waits for this one.
+        let attached = Attached::new(&shared, link, "the Hello could not be sent");
         shared.place.handle.clone().spawn(async move {
             // Our Hello goes first, and a peer that does not read it has no link.
             let sent = timeout(shared.times.handshake, send(&mut stream, &answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
-                shared.with(|inner| inner.machine.lost(shared.now(), link, "the Hello could not be sent"));
                 return;
             }
+            attached.done();
             shared.opened(link, &peer);
             let (end, _, _) = drive(shared.clone(), link, stream, reader).await;
             drop(place);

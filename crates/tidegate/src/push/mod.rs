@@ -255,12 +255,9 @@ impl Push {
     /// The refusal that makes sending pointless: no endpoint is left that could bring a puller.
     fn refusal(&self) -> Option<Refusal> {
         self.shared().with(|inner| {
-            let places = &mut inner.places;
-            if let Some(refusal) = places.refused.pop() {
-                inner.state.refused = Some(refusal);
-            }
+            let places = &inner.places;
             let hope = places.dialing > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
-            if hope { None } else { inner.state.refused.clone() }
+            if hope { None } else { places.refused.last().cloned() }
         })
     }
 

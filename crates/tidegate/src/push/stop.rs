@@ -77,8 +77,9 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     shared.with(|inner| {
         inner.machine.drain(shared.now(), end);
     });
-    // Who waits for room will not get it.
+    // Who waits for room will not get it, nor more links.
     shared.signals.ready.notify_waiters();
+    shared.signals.changed();
     let over =
         shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(inner.state.aborted));
     match shared.timeout(linger, over).await {
