@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tidegate::{Pull, Push};
+use tidegate::{BuildError, Pull, Push};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -69,4 +69,63 @@ async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_k
         within(stranger.read_to_end(&mut octets)).await.unwrap();
     }
     within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
+}
+
+#[tokio::test]
+async fn an_address_can_be_bound_again_as_soon_as_its_socket_has_stopped() {
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    within(push.finish(LONG)).await.unwrap();
+    for at in [at.as_str(), "mem://again", "unix:///tmp/tidegate-again.sock"] {
+        for _ in 0..3 {
+            let push = within(Push::builder().bind(at).build()).await.unwrap();
+            let pull = Pull::builder().connect(at).build().await.unwrap();
+            push.send("m").await.unwrap();
+            within(pull.recv()).await.unwrap().unwrap().ack();
+            within(push.finish(LONG)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_can_be_bound_again_while_another_one_keeps_the_address() {
+    let _other = Push::builder().bind("mem://kept#other").build().await.unwrap();
+    let push = Push::builder().bind("mem://kept#one").build().await.unwrap();
+    let twice = Push::builder().bind("mem://kept#one").build().await.unwrap_err();
+    assert!(matches!(twice, BuildError::Bind { .. }), "{twice}");
+    within(push.finish(LONG)).await.unwrap();
+    let push = within(Push::builder().bind("mem://kept#one").build()).await.unwrap();
+    let pull = Pull::builder().connect("mem://kept#one").build().await.unwrap();
+    push.send("m").await.unwrap();
+    within(pull.recv()).await.unwrap().unwrap().ack();
+}
+
+#[tokio::test]
+async fn an_address_written_with_a_name_serves_several_pipelines() {
+    // A port that is free now; nobody else is likely to take it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = format!("tcp://localhost:{port}");
+    let push = Push::builder().bind(format!("{at}/a")).bind(format!("{at}/b")).build().await.unwrap();
+    let bound = push.local_endpoints();
+    assert_eq!(bound.len(), 2);
+    assert!(bound.iter().all(|endpoint| !endpoint.to_string().contains("localhost")), "{bound:?}");
+    for pipeline in ["a", "b"] {
+        let pull = Pull::builder().connect(format!("{at}/{pipeline}")).build().await.unwrap();
+        within(pull.connected(1)).await.unwrap();
+        within(pull.leave(LONG)).await.unwrap();
+    }
+}
+
+#[test]
+fn an_address_whose_stopped_socket_is_on_a_runtime_that_stands_still_is_named_as_taken_until_that_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, running) = (runtime(), runtime());
+    idle.block_on(async {
+        Push::builder().bind("mem://still").build().await.unwrap().abort().await;
+    });
+    let again = || Push::builder().bind("mem://still").handshake_timeout(Duration::from_millis(100)).build();
+    let error = running.block_on(within(again())).unwrap_err();
+    assert!(error.to_string().contains("its runtime does not run"), "{error}");
+    drop(idle);
+    running.block_on(within(again())).unwrap();
 }
