@@ -350,7 +350,8 @@ macro_rules! common_settings {
             self
         }
 
-        /// The time for a connection to be made, and for a handshake. Default: 5 s.
+        /// The time for a connection to be made, and for a handshake. Of a name with several addresses the next one, of eight at
+        /// most, is tried beside the others when 250 ms are over, so it should be longer than that for each. Default: 5 s.
         pub fn handshake_timeout(mut self, time: Duration) -> Self {
             self.setup.handshake_timeout = time;
             self
