@@ -69,6 +69,10 @@ impl Push {
     /// Waiting sends get room in the order in which they began to wait. After about every 64 KiB for each link it yields to
     /// the links once, so that data leaves while a busy sender on the same thread goes on.
     ///
+    /// A payload with an owner of its own (`Bytes::from_owner`) is dropped when the message is settled, by the thread that runs the
+    /// links, under the lock of the socket. That drop must be quick and must not use a socket, not even by dropping its last
+    /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
+    ///
     /// # Errors
     /// The pusher is closed, the message is outside its limits, or every endpoint has refused for good. The message
     /// comes back in the error.
