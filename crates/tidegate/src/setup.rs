@@ -16,6 +16,13 @@ use crate::{
     transport::Custom,
 };
 
+/// Unfinished handshakes at an address: more than the file descriptors of a process.
+const MOST_HANDSHAKES: usize = 1_000_000;
+/// Longer waits for the answer to a Close would keep sockets that nobody uses any more.
+const LONGEST_CLOSE_WAIT: Duration = Duration::from_secs(3_600);
+/// Who waits longer between attempts does not connect any more.
+const LONGEST_RECONNECT: Duration = Duration::from_secs(24 * 3_600);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) binds: Vec<String>,
@@ -89,8 +96,8 @@ impl Setup {
         Ok(Chance { instance: InstanceId(octets), random: Random::new(seed) })
     }
 
-    /// LM-1.
-    fn check(&self) -> Result<(), SettingError> {
+    /// LM-1; `close_wait` is a setting of the machine too, which takes any.
+    fn check(&self, close_wait: Duration) -> Result<(), SettingError> {
         let ok = SettingError::unless;
         let Bounds { handshakes, handshakes_per_address, links_per_address } = self.bounds;
         for (bound, setting) in [
@@ -100,16 +107,14 @@ impl Setup {
         ] {
             ok(bound > 0, setting, &bound, "at least 1")?;
         }
+        ok(handshakes <= MOST_HANDSHAKES, "max_handshakes", &handshakes, "1 to 1,000,000")?;
+        ok(close_wait <= LONGEST_CLOSE_WAIT, "close_wait", &close_wait, "more than 0, at most 1 h")?;
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
-        let first = self.reconnect_first;
-        let fits = !first.is_zero() && first <= self.reconnect_longest;
-        ok(
-            fits,
-            "reconnect_backoff",
-            &(first, self.reconnect_longest),
-            "more than 0, the first at most the longest",
-        )?;
+        let (first, longest) = (self.reconnect_first, self.reconnect_longest);
+        let fits = !first.is_zero() && first <= longest && longest <= LONGEST_RECONNECT;
+        let right = "more than 0, the first at most the longest, the longest at most 24 h";
+        ok(fits, "reconnect_backoff", &(first, longest), right)?;
         ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
         for (index, custom) in self.transports.iter().enumerate() {
             let scheme = custom.scheme();
@@ -126,7 +131,7 @@ impl Setup {
         parts: Parts<M>,
         handle: impl FnOnce(Arc<Shared<M>>) -> H + Send + 'static,
     ) -> Result<H, BuildError> {
-        self.check()?;
+        self.check(parts.close_wait)?;
         if !self.io_thread {
             let place = Place::here().ok_or(BuildError::NoRuntime)?;
             return self.start_at(place, parts).await.map(handle);
@@ -331,7 +336,8 @@ macro_rules! common_settings {
             self
         }
 
-        /// Strangers whose handshake is not finished, at each bound address; more are refused with BUSY. Default: 256.
+        /// Strangers whose handshake is not finished, at each bound address; more are refused with BUSY. 1 to 1,000,000;
+        /// default: 256.
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
             self.setup.bounds.handshakes = handshakes;
             self
@@ -344,20 +350,21 @@ macro_rules! common_settings {
             self
         }
 
-        /// The time for a connection to be made, and for a handshake. Default: 5 s.
+        /// The time for a connection to be made, and for a handshake. Of a name with several addresses the next one, of eight at
+        /// most, is tried beside the others when 250 ms are over, so it should be longer than that for each. Default: 5 s.
         pub fn handshake_timeout(mut self, time: Duration) -> Self {
             self.setup.handshake_timeout = time;
             self
         }
 
         /// The waits between attempts to connect: the first, doubling up to the longest, each with up to 50 % more at
-        /// random. Default: 50 ms and 10 s.
+        /// random. More than 0, at most 24 h; default: 50 ms and 10 s.
         pub fn reconnect_backoff(mut self, first: Duration, longest: Duration) -> Self {
             (self.setup.reconnect_first, self.setup.reconnect_longest) = (first, longest);
             self
         }
 
-        /// How long to wait for the answer to a Close. Default: 1 s.
+        /// How long to wait for the answer to a Close. More than 0, at most 1 h; default: 1 s.
         pub fn close_wait(mut self, time: Duration) -> Self {
             self.settings.close_wait = time;
             self

@@ -83,8 +83,10 @@ pub(crate) struct Places {
     pub(crate) dialing: usize,
     /// Endpoints whose pusher has ended its stream.
     pub(crate) ended: usize,
-    /// Endpoints that refused for good, and were not reported yet.
+    /// Endpoints that refused for good, one entry at most for each.
     pub(crate) refused: Vec<Refusal>,
+    /// How many of those `recv` has told.
+    told: usize,
     /// Peers with which there are links, and how many.
     present: HashMap<InstanceId, usize>,
     /// Peers whose last link was interrupted, and that have not come back.
@@ -92,6 +94,13 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// A refusal that was not told yet.
+    pub(crate) fn tell(&mut self) -> Option<Refusal> {
+        let refusal = self.refused.get(self.told).cloned()?;
+        self.told += 1;
+        Some(refusal)
+    }
+
     /// A link is open.
     fn opened(&mut self, peer: InstanceId) {
         *self.present.entry(peer).or_default() += 1;

@@ -110,7 +110,7 @@ async fn keep_linked<M: Role>(
         }
         // The advice of a stranger is followed only so far.
         let pause = jittered(wait, random).max(least.min(longest));
-        wait = (wait * 2).min(longest);
+        wait = wait.saturating_mul(2).min(longest);
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return Err(None),
@@ -122,7 +122,7 @@ async fn keep_linked<M: Role>(
 
 /// Up to 50 % more, at random, so that many connectors do not come at once.
 fn jittered(wait: Duration, random: &mut Random) -> Duration {
-    wait + random.at_most(wait / 2)
+    wait.saturating_add(random.at_most(wait / 2))
 }
 
 /// One attempt; `None` if the socket has stopped before there was a link.

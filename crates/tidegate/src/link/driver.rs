@@ -104,7 +104,7 @@ pub(super) async fn drive<M: Role>(
         }
         inner.machine.frame_limit()
     }));
-    let mut attached = Attached { shared: &shared.clone(), link, done: false };
+    let attached = Attached::new(&shared, link, "the runtime has been shut down");
     let sleep_until = Instant::now();
     let mut driver = Driver {
         link,
@@ -125,7 +125,7 @@ pub(super) async fn drive<M: Role>(
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
     let Driver { shared, mut stream, news, .. } = driver;
-    attached.done = true;
+    attached.done();
     let result = shared.with(|inner| {
         inner.forget(link);
         // RD-3: what was written in the round that found the end may have been seen.
@@ -142,22 +142,34 @@ pub(super) async fn drive<M: Role>(
     result
 }
 
-/// Sees to it that a link does not outlive its driver, also when the runtime is shut down.
-struct Attached<'a, M: Role> {
-    shared: &'a Shared<M>,
+/// Sees to it that a link does not outlive what has been begun with it, also when the runtime is shut down.
+pub(super) struct Attached<M: Role> {
+    shared: Arc<Shared<M>>,
     link: LinkId,
-    done: bool,
+    reason: Option<&'static str>,
 }
 
-impl<M: Role> Drop for Attached<'_, M> {
+impl<M: Role> Attached<M> {
+    /// `reason`: why the link is lost, if this is dropped before it is done.
+    pub(super) fn new(shared: &Arc<Shared<M>>, link: LinkId, reason: &'static str) -> Self {
+        Self { shared: shared.clone(), link, reason: Some(reason) }
+    }
+
+    /// Somebody else sees to the link.
+    pub(super) fn done(mut self) {
+        self.reason = None;
+    }
+}
+
+impl<M: Role> Drop for Attached<M> {
     fn drop(&mut self) {
-        if !self.done {
-            let now = self.shared.now();
-            self.shared.with(|inner| {
-                inner.forget(self.link);
-                inner.machine.lost(now, self.link, "the runtime has been shut down")
-            });
-        }
+        let Some(reason) = self.reason else { return };
+        let now = self.shared.now();
+        self.shared.with(|inner| {
+            inner.forget(self.link);
+            inner.machine.lost(now, self.link, reason)
+        });
+        self.shared.signals.changed();
     }
 }
 

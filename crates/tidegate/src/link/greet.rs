@@ -9,7 +9,7 @@ use tidegate_proto::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 use tokio_util::io::poll_read_buf;
 
@@ -71,32 +71,30 @@ pub(super) async fn refuse(
     } else {
         wire::encode(v1::frame::Body::Close(handshake::close(violation, retry_after)))
     };
-    let deadline = Instant::now() + wait;
     // Whether it hears us or not, it is refused.
-    if let Ok(Ok(())) = timeout_at(deadline, stream.write_all(&octets)).await {
-        hang_up_at(stream, deadline).await;
-    }
+    let _ = timeout(wait, async {
+        stream.write_all(&octets).await?;
+        say_goodbye(stream).await
+    })
+    .await;
 }
 
 /// Ends a connection over which everything has been said, so that it arrives: reads on until the peer has gone too (ST-4).
 pub(super) async fn hang_up(stream: BoxStream, wait: Duration) {
-    hang_up_at(stream, Instant::now() + wait).await;
+    let _ = timeout(wait, say_goodbye(stream)).await;
 }
 
-async fn hang_up_at(mut stream: BoxStream, deadline: Instant) {
-    let say_goodbye = async {
-        stream.shutdown().await?;
-        let mut discarded = [0; 4_096];
-        let mut total = 0;
-        loop {
-            let count = stream.read(&mut discarded).await?;
-            total += count;
-            if count == 0 || total > DISCARD {
-                return io::Result::Ok(());
-            }
+async fn say_goodbye(mut stream: BoxStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut discarded = [0; 4_096];
+    let mut total = 0;
+    loop {
+        let count = stream.read(&mut discarded).await?;
+        total += count;
+        if count == 0 || total > DISCARD {
+            return Ok(());
         }
-    };
-    let _ = timeout_at(deadline, say_goodbye).await;
+    }
 }
 
 /// Advice for a stranger that is refused: come back later only if there is no room (HS-12).

@@ -22,11 +22,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     dial::closed,
-    driver::drive,
+    driver::{Attached, drive},
     greet::{NoHello, first_frame, hang_up, refuse, retry_after, send},
     turnstile::Turnstile,
 };
@@ -107,13 +107,15 @@ impl<M: Role> Serve for Route<M> {
             Ok(link) => link,
             Err(violation) => return Err((stream, violation)),
         };
+        // It counts from here on: who waits for links to end waits for this one.
+        let attached = Attached::new(&shared, link, "the Hello could not be sent");
         shared.place.handle.clone().spawn(async move {
             // Our Hello goes first, and a peer that does not read it has no link.
             let sent = timeout(shared.times.handshake, send(&mut stream, &answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
-                shared.with(|inner| inner.machine.lost(shared.now(), link, "the Hello could not be sent"));
                 return;
             }
+            attached.done();
             shared.opened(link, &peer);
             let (end, _, _) = drive(shared.clone(), link, stream, reader).await;
             drop(place);
@@ -138,27 +140,51 @@ struct Port {
     most_of_an_address: usize,
     turnstile: Turnstile,
     refusals: Arc<Throttled>,
+    /// Cancelled when nobody is left that it serves.
     stop: CancellationToken,
     /// Which runtime runs it, and hears of what comes over its connections.
     runtime: runtime::Id,
 }
 
-static PORTS: LazyLock<Mutex<HashMap<Address, Weak<Port>>>> = LazyLock::new(Mutex::default);
+/// A port, as those see it that want to bind there.
+#[derive(Clone)]
+struct Entry {
+    port: Weak<Port>,
+    /// Cancelled when its listener is gone, and the address is free.
+    closed: CancellationToken,
+}
+
+/// By address, also as it was written: a name, for example.
+static PORTS: LazyLock<Mutex<HashMap<Address, Entry>>> = LazyLock::new(Mutex::default);
+
+/// A listener, and who waits for it to be gone. Dropped in this order, also when the runtime is shut down.
+struct Listening {
+    listener: Listener,
+    _closed: DropGuard,
+}
 
 /// Binds a socket to an endpoint, and returns it with a port of 0 resolved. The socket is served until it stops.
 pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) -> io::Result<Endpoint> {
     let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
     let route = Arc::new(Route { shared: shared.clone(), local });
     let tls = shared.security.tls.as_ref();
-    if let Some(port) = existing(&endpoint.address) {
-        port.check_tls(tls)?;
-        port.add(route)?;
-        return Ok(endpoint.clone());
+    while let Some(Entry { port, closed }) = existing(&endpoint.address) {
+        if let Some(port) = port.upgrade()
+            && port.add(&route, tls)?
+        {
+            return Ok(endpoint.at(port.address.clone()));
+        }
+        // Whoever was bound there has stopped, and its listener is about to be dropped, unless its runtime stands still.
+        if timeout(shared.times.handshake, closed.cancelled()).await.is_err() {
+            let message =
+                "a socket of this process that has stopped is still bound there: its runtime does not run";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
     }
     let (listener, address) = Listener::bind(&endpoint.address, tls).await?;
     let port = Arc::new(Port {
         address: address.clone(),
-        routes: Mutex::default(),
+        routes: Mutex::new(vec![route.clone()]),
         tls: tls.cloned(),
         handshakes: Arc::new(Semaphore::new(shared.bounds.handshakes)),
         crowd: Arc::default(),
@@ -168,20 +194,27 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         stop: CancellationToken::new(),
         runtime: shared.place.handle.id(),
     });
-    port.add(route)?;
-    ports().insert(address.clone(), Arc::downgrade(&port));
-    shared.place.handle.spawn(port.run(listener));
+    port.prune_after(&route);
+    let closed = CancellationToken::new();
+    let entry = Entry { port: Arc::downgrade(&port), closed: closed.clone() };
+    let mut ports = ports();
+    if let Address::Tcp { port: 1.., .. } | Address::Tls { port: 1.., .. } = endpoint.address {
+        ports.insert(endpoint.address.clone(), entry.clone());
+    }
+    ports.insert(address.clone(), entry);
+    drop(ports);
+    shared.place.handle.spawn(port.run(Listening { listener, _closed: closed.drop_guard() }));
     Ok(endpoint.at(address))
 }
 
-fn ports() -> std::sync::MutexGuard<'static, HashMap<Address, Weak<Port>>> {
+fn ports() -> std::sync::MutexGuard<'static, HashMap<Address, Entry>> {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn existing(address: &Address) -> Option<Arc<Port>> {
+fn existing(address: &Address) -> Option<Entry> {
     let mut ports = ports();
-    ports.retain(|_, port| port.strong_count() > 0);
-    ports.get(address)?.upgrade().filter(|port| !port.stop.is_cancelled())
+    ports.retain(|_, entry| !entry.closed.is_cancelled());
+    ports.get(address).cloned()
 }
 
 impl Port {
@@ -198,20 +231,35 @@ impl Port {
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    fn add<M: Role>(self: &Arc<Self>, route: Arc<Route<M>>) -> io::Result<()> {
+    /// Serves one more socket. False if everybody that it served has stopped: then it takes nobody any more, and is about to end.
+    fn add<M: Role>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have stopped may not be forgotten yet.
+        if routes.iter().all(|other| other.is_stopped()) {
+            self.stop.cancel();
+            return Ok(false);
+        }
+        self.check_tls(tls)?;
         // Connections belong to the runtime that has accepted them: the links of a socket on another one would hang on it.
         if route.shared.place.handle.id() != self.runtime {
             let message = "a socket of this process is bound there, and its links run on another thread: give io_thread(true) to both or to none";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Arc<dyn Serve>| {
-            other.local().pipeline == route.local.pipeline && other.local().role == route.local.role
+            let (own, other_one) = (&route.local, other.local());
+            !other.is_stopped() && other_one.pipeline == own.pipeline && other_one.role == own.role
         };
         if routes.iter().any(same) {
             let message = "this process serves the same pipeline there already";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
+        routes.push(route.clone());
+        drop(routes);
+        self.prune_after(route);
+        Ok(true)
+    }
+
+    fn prune_after<M: Role>(self: &Arc<Self>, route: &Route<M>) {
         let (port, stop) = (Arc::downgrade(self), route.shared.stop.clone());
         route.shared.place.handle.spawn(async move {
             stop.cancelled().await;
@@ -219,29 +267,34 @@ impl Port {
                 port.prune();
             }
         });
-        routes.push(route);
-        Ok(())
     }
 
     /// Forgets sockets that have stopped; without any, the address is given up.
     fn prune(&self) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|route| !route.is_stopped());
+        let stopped: Vec<_> = routes.extract_if(.., |route| route.is_stopped()).collect();
         if routes.is_empty() {
-            ports().remove(&self.address);
             self.stop.cancel();
         }
+        drop(routes);
+        drop(stopped); // with all that they hold, and not under the lock
     }
 
+    /// Those that have stopped last: one of the same pipeline may have taken their place.
     fn routes(&self) -> Vec<Arc<dyn Serve>> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        routes.sort_by_key(|route| route.is_stopped());
+        routes
     }
 
-    async fn run(self: Arc<Self>, mut listener: Listener) {
+    async fn run(self: Arc<Self>, mut listening: Listening) {
         let keeper = self.clone();
         let keep = tokio::spawn(async move { keeper.turnstile.keep().await });
-        self.accept_all(&mut listener).await;
+        self.accept_all(&mut listening.listener).await;
+        drop(listening);
         keep.abort();
+        // Those whose handshake has begun are refused in time, and hold the sockets until then.
+        self.turnstile.open_for_good();
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &mut Listener) {

@@ -73,13 +73,22 @@ impl Turnstile {
     /// True if nobody waits any more.
     fn open(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.left = TURNS;
+        state.left = state.left.max(TURNS); // it may be open for good since
         let next = state.waiting.len().min(TURNS);
         let woken: Vec<_> = state.waiting.drain(..next).collect();
         let none_left = state.waiting.is_empty();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         none_left
+    }
+
+    /// Lets everybody through from now on, also without anybody to keep it. Those who are left get to their deadlines by that.
+    pub(super) fn open_for_good(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.left = usize::MAX;
+        let woken = std::mem::take(&mut state.waiting);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 

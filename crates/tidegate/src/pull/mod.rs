@@ -83,7 +83,7 @@ impl Pull {
     /// Waits without letting others run first.
     async fn wait_in_line(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
-        if let Some(result) = shared.with(|inner| self.next(inner)) {
+        if let Some(result) = self.next(false) {
             return result;
         }
         let _waiting = Waiting::new(shared);
@@ -91,7 +91,7 @@ impl Pull {
             let arrived = shared.signals.ready.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            if let Some(result) = shared.with(|inner| self.next(inner)) {
+            if let Some(result) = self.next(false) {
                 return result;
             }
             arrived.await;
@@ -138,29 +138,34 @@ impl Pull {
     /// # Errors
     /// As [`Self::recv`].
     pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
-        let next = self.shared().with(|inner| {
-            let next = self.next(inner);
-            if next.is_none() {
-                inner.machine.ask();
-            }
-            next
-        });
-        next.unwrap_or(Ok(None))
+        self.next(true).unwrap_or(Ok(None))
     }
 
-    fn next(&self, inner: &mut Inner<PullMachine>) -> Option<Result<Option<Delivery>, RecvError>> {
-        if let Some(received) = inner.machine.recv() {
-            return Some(Ok(Some(Delivery::new(received))));
+    /// What there is for a `recv`, if something is. If nothing is, it `asks` for it.
+    fn next(&self, asks: bool) -> Option<Result<Option<Delivery>, RecvError>> {
+        let shared = self.shared();
+        let mut closes = false;
+        let next = shared.with(|inner| {
+            if let Some(received) = inner.machine.recv() {
+                return Some(Ok(Some(Delivery::new(received))));
+            }
+            if let Some(refusal) = inner.places.tell() {
+                return Some(Err(RecvError::Refused(Box::new(refusal))));
+            }
+            closes = !inner.state.closed && is_over(inner);
+            if closes {
+                inner.state.closed = true;
+                inner.machine.leave(); // nobody is expected any more, and who comes is told so
+            }
+            if asks && !inner.state.closed {
+                inner.machine.ask();
+            }
+            inner.state.closed.then_some(Ok(None))
+        });
+        if closes {
+            announce(shared);
         }
-        if let Some(refusal) = inner.places.refused.pop() {
-            return Some(Err(RecvError::Refused(Box::new(refusal))));
-        }
-        if !inner.state.closed && is_over(inner) {
-            inner.state.closed = true;
-            inner.machine.leave(); // nobody is expected any more, and who comes is told so
-            self.shared().stop.cancel();
-        }
-        inner.state.closed.then_some(Ok(None))
+        next
     }
 
     /// A receiver that lends deliveries one at a time: the quickest way, for one task.
@@ -259,6 +264,11 @@ fn leave(shared: &Arc<Shared<PullMachine>>) {
         inner.machine.leave();
         inner.state.closed = true;
     });
+    announce(shared);
+}
+
+/// The puller is closed: whoever waits for something learns it.
+fn announce(shared: &Shared<PullMachine>) {
     shared.stop.cancel();
     shared.signals.changed();
     shared.signals.ready.notify_waiters();

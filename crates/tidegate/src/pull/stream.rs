@@ -11,7 +11,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::{Delivery, Pull};
 use crate::error::RecvError;
 
-/// A puller as a `Stream` of deliveries, from [`Pull::stream`]. It ends when `recv` does, and stays there.
+/// A puller as a `Stream` of deliveries, from [`Pull::stream`]. It ends when `recv` does, and stays there; an error is not its end.
 #[derive(Debug)]
 pub struct PullStream {
     pull: Pull,
@@ -34,9 +34,9 @@ impl Stream for PullStream {
         }
         // What is there already needs no future.
         if self.receiving.is_none()
-            && let Ok(Some(delivery)) = self.pull.try_recv()
+            && let Some(next) = self.pull.try_recv().transpose()
         {
-            return Poll::Ready(Some(Ok(delivery)));
+            return Poll::Ready(Some(next));
         }
         let pull = self.pull.clone();
         let receiving =

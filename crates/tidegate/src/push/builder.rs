@@ -97,7 +97,8 @@ impl PushBuilder {
         self
     }
 
-    /// How long the last handle, when it is dropped without `finish` or `drain`, goes on settling in the background. Default: 10 s.
+    /// How long the last handle, when it is dropped without `finish` or `drain`, or before they are done, goes on settling in the
+    /// background. Default: 10 s.
     pub fn linger(mut self, time: Duration) -> Self {
         self.setup.linger = time;
         self

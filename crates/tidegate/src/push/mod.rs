@@ -37,7 +37,7 @@ use crate::{
 ///
 /// A cheap clone; clones are the same pusher. When the last one is dropped without [`finish`](Self::finish),
 /// [`drain`](Self::drain) or [`abort`](Self::abort), the pusher drains in the background for its linger time, without ending the stream, and
-/// warns if something is left.
+/// warns if something is left. So it does when one of the first two was cancelled; then the stream ends as was asked for.
 #[derive(Clone)]
 pub struct Push {
     handle: Arc<Handle>,
@@ -68,6 +68,10 @@ impl Push {
     ///
     /// Waiting sends get room in the order in which they began to wait. After about every 64 KiB for each link it yields to
     /// the links once, so that data leaves while a busy sender on the same thread goes on.
+    ///
+    /// A payload with an owner of its own (`Bytes::from_owner`) is dropped when the message is settled, by the thread that runs the
+    /// links, under the lock of the socket. That drop must be quick and must not use a socket, not even by dropping its last
+    /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
     ///
     /// # Errors
     /// The pusher is closed, the message is outside its limits, or every endpoint has refused for good. The message
@@ -255,12 +259,9 @@ impl Push {
     /// The refusal that makes sending pointless: no endpoint is left that could bring a puller.
     fn refusal(&self) -> Option<Refusal> {
         self.shared().with(|inner| {
-            let places = &mut inner.places;
-            if let Some(refusal) = places.refused.pop() {
-                inner.state.refused = Some(refusal);
-            }
+            let places = &inner.places;
             let hope = places.dialing > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
-            if hope { None } else { inner.state.refused.clone() }
+            if hope { None } else { places.refused.last().cloned() }
         })
     }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    error::{ReceiptError, Refusal},
+    error::ReceiptError,
     shared::{Role, Signals},
 };
 
@@ -35,8 +35,6 @@ pub(crate) struct PushState {
     /// How many flushes wait.
     pub(super) flushing: usize,
     pub(super) since_yield: usize,
-    /// Every endpoint has refused for good.
-    pub(super) refused: Option<Refusal>,
     pub(super) rejected: std::sync::Arc<Notify>,
     /// Somebody has called `abort`.
     pub(super) aborted: bool,

@@ -21,7 +21,8 @@ impl Push {
     /// The linger time is over: the pusher is aborted, and the messages that are left come back.
     ///
     /// # Cancel safety
-    /// Cancelled: the pusher goes on draining, without a time limit; call again to wait for it.
+    /// Cancelled: the pusher goes on draining, without a time limit; call again to wait for it. If the last handle is dropped
+    /// instead, it goes on for the linger time of the builder, and warns if something is left.
     pub async fn finish(&self, linger: Duration) -> Result<PushStats, Unfinished> {
         self.stop(linger, true).await
     }
@@ -76,8 +77,9 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     shared.with(|inner| {
         inner.machine.drain(shared.now(), end);
     });
-    // Who waits for room will not get it.
+    // Who waits for room will not get it, nor more links.
     shared.signals.ready.notify_waiters();
+    shared.signals.changed();
     let over =
         shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(inner.state.aborted));
     match shared.timeout(linger, over).await {
@@ -120,7 +122,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let shared = self.shared.clone();
         let linger = self.linger;
-        let held = shared.with(|inner| inner.machine.is_open().then(|| inner.machine.stats()));
+        // A drain that was cancelled is not over: what is held would be lost with its links.
+        let held = shared.with(|inner| {
+            let over = inner.machine.is_done() || inner.state.aborted;
+            (!over).then(|| inner.machine.stats())
+        });
         let Some(stats) = held else {
             shared.stop.cancel();
             return;
@@ -132,6 +138,7 @@ impl Drop for Handle {
             );
         }
         self.shared.place.handle.spawn(async move {
+            // Of a drain that goes on already it does not change how that ends.
             if let Err(unfinished) = settle(&shared, linger, false).await {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");
             }

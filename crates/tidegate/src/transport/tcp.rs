@@ -1,11 +1,20 @@
 //! `tcp://`.
 
-use std::io;
+use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    task::JoinSet,
+    time::sleep,
+};
 
 use super::{BoxStream, split};
 use crate::endpoint::Address;
+
+/// How long an address of a name is tried alone, before the next one is tried beside it: the first may drop packets.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Addresses of a name that are tried at once, at most.
+const MOST_ADDRESSES: usize = 8;
 
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
     let stream = plain(host, port).await?;
@@ -15,7 +24,32 @@ pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, Str
 
 /// A connection without anything around it.
 pub(super) async fn plain(host: &str, port: u16) -> io::Result<TcpStream> {
-    prompt(TcpStream::connect((host, port)).await?)
+    let addresses = lookup_host((host, port)).await?.take(MOST_ADDRESSES).collect::<Vec<_>>();
+    prompt(first_of(&addresses).await?)
+}
+
+/// Connects to the first address that answers, in their order. The other attempts are given up then, as when this is cancelled.
+async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    if let [only] = addresses {
+        return TcpStream::connect(only).await;
+    }
+    let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut next = addresses.iter().copied();
+    let mut attempts = JoinSet::new();
+    loop {
+        let started = next.next().map(|address| attempts.spawn(TcpStream::connect(address))).is_some();
+        let ended = tokio::select! {
+            biased;
+            ended = attempts.join_next() => ended,
+            () = sleep(HEAD_START), if started => continue,
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(failed))) => error = failed,
+            Some(Err(failed)) => error = failed.into(),
+            None => return Err(error),
+        }
+    }
 }
 
 /// Batches are made by us, not by the kernel: Nagle's algorithm would only delay them (SPEC §2).
@@ -43,5 +77,48 @@ impl Listener {
     pub(super) async fn accept_plain(&self) -> io::Result<(TcpStream, String)> {
         let (stream, address) = self.0.accept().await?;
         Ok((prompt(stream)?, address.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpSocket, time::timeout};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn socket() -> (TcpSocket, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_is_connected_to_behind_those_that_refuse() {
+        let (listening, good) = socket();
+        let _listener = listening.listen(8).unwrap();
+        let (_closed, refusing) = socket(); // bound, and does not listen
+        let stream = timeout(LONG, first_of(&[refusing, refusing, good])).await.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let error = timeout(LONG, first_of(&[refusing, refusing])).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        first_of(&[]).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")] // where a full backlog drops packets
+    async fn an_address_that_answers_is_connected_to_behind_one_that_drops_packets() {
+        let (listening, good) = socket();
+        let _listener = listening.listen(8).unwrap();
+        let (full, silent) = socket();
+        let _full = full.listen(1).unwrap();
+        let mut held = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(silent)).await {
+            held.push(stream.unwrap());
+        }
+        let stream = timeout(LONG, first_of(&[silent, good])).await.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
     }
 }

@@ -1,0 +1,131 @@
+//! How sockets stop, and what is left of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::time::Duration;
+
+use tidegate::{BuildError, Pull, Push};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A safety net: no test may wait for ever.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.expect("took too long")
+}
+
+/// Begins something that has to wait, and cancels it then.
+async fn begin<T>(work: impl Future<Output = T>) {
+    tokio::select! {
+        biased;
+        _ = work => panic!("there was nothing to wait for"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_when_a_cancelled_finish_is_followed_by_the_last_drop_still_arrives_and_the_stream_ends()
+{
+    let push = Push::builder().bind("mem://cancelled-finish").build().await.unwrap();
+    push.send("m").await.unwrap();
+    begin(push.finish(LONG)).await;
+    drop(push);
+    let pull = Pull::builder().connect("mem://cancelled-finish").build().await.unwrap();
+    within(pull.recv()).await.unwrap().expect("the message").ack();
+    assert!(within(pull.recv()).await.unwrap().is_none(), "the end that was asked for");
+}
+
+#[tokio::test]
+async fn a_finish_that_is_over_leaves_nothing_to_the_last_drop() {
+    let push = Push::builder().bind("mem://whole-finish").build().await.unwrap();
+    let mut events = push.events();
+    within(push.finish(LONG)).await.unwrap();
+    drop(push);
+    within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
+}
+
+#[tokio::test]
+async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_keep_it() {
+    // HS-11; more of them than may have a turn at once (HS-14).
+    let push = Push::builder()
+        .bind("tcp://127.0.0.1:0")
+        .handshake_timeout(Duration::from_millis(500))
+        .build()
+        .await
+        .unwrap();
+    let mut events = push.events();
+    let at = push.local_endpoints()[0].to_string();
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(TcpStream::connect(at.strip_prefix("tcp://").unwrap()).await.unwrap());
+    }
+    // It comes after the others, and waits behind them for its turns.
+    let pull = Pull::builder().connect(&at).build().await.unwrap();
+    within(pull.connected(1)).await.unwrap();
+    within(push.finish(LONG)).await.unwrap();
+    drop(push);
+    for mut stranger in silent {
+        let mut octets = Vec::new();
+        within(stranger.read_to_end(&mut octets)).await.unwrap();
+    }
+    within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
+}
+
+#[tokio::test]
+async fn an_address_can_be_bound_again_as_soon_as_its_socket_has_stopped() {
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    within(push.finish(LONG)).await.unwrap();
+    for at in [at.as_str(), "mem://again", "unix:///tmp/tidegate-again.sock"] {
+        for _ in 0..3 {
+            let push = within(Push::builder().bind(at).build()).await.unwrap();
+            let pull = Pull::builder().connect(at).build().await.unwrap();
+            push.send("m").await.unwrap();
+            within(pull.recv()).await.unwrap().unwrap().ack();
+            within(push.finish(LONG)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_can_be_bound_again_while_another_one_keeps_the_address() {
+    let _other = Push::builder().bind("mem://kept#other").build().await.unwrap();
+    let push = Push::builder().bind("mem://kept#one").build().await.unwrap();
+    let twice = Push::builder().bind("mem://kept#one").build().await.unwrap_err();
+    assert!(matches!(twice, BuildError::Bind { .. }), "{twice}");
+    within(push.finish(LONG)).await.unwrap();
+    let push = within(Push::builder().bind("mem://kept#one").build()).await.unwrap();
+    let pull = Pull::builder().connect("mem://kept#one").build().await.unwrap();
+    push.send("m").await.unwrap();
+    within(pull.recv()).await.unwrap().unwrap().ack();
+}
+
+#[tokio::test]
+async fn an_address_written_with_a_name_serves_several_pipelines() {
+    // A port that is free now; nobody else is likely to take it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = format!("tcp://localhost:{port}");
+    let push = Push::builder().bind(format!("{at}/a")).bind(format!("{at}/b")).build().await.unwrap();
+    let bound = push.local_endpoints();
+    assert_eq!(bound.len(), 2);
+    assert!(bound.iter().all(|endpoint| !endpoint.to_string().contains("localhost")), "{bound:?}");
+    for pipeline in ["a", "b"] {
+        let pull = Pull::builder().connect(format!("{at}/{pipeline}")).build().await.unwrap();
+        within(pull.connected(1)).await.unwrap();
+        within(pull.leave(LONG)).await.unwrap();
+    }
+}
+
+#[test]
+fn an_address_whose_stopped_socket_is_on_a_runtime_that_stands_still_is_named_as_taken_until_that_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, running) = (runtime(), runtime());
+    idle.block_on(async {
+        Push::builder().bind("mem://still").build().await.unwrap().abort().await;
+    });
+    let again = || Push::builder().bind("mem://still").handshake_timeout(Duration::from_millis(100)).build();
+    let error = running.block_on(within(again())).unwrap_err();
+    assert!(error.to_string().contains("its runtime does not run"), "{error}");
+    drop(idle);
+    running.block_on(within(again())).unwrap();
+}

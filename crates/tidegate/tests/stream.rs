@@ -1,0 +1,55 @@
+//! A puller as a stream.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::{future::poll_fn, pin::Pin, time::Duration};
+
+use futures_core::{FusedStream, Stream};
+use tidegate::{Code, ConnectedError, Delivery, Pull, PullStream, Push, RecvError};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A safety net: no test may wait for ever.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.expect("took too long")
+}
+
+async fn next(stream: &mut PullStream) -> Option<Result<Delivery, RecvError>> {
+    within(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
+}
+
+#[tokio::test]
+async fn a_stream_gives_what_is_there_and_what_comes_and_ends_once_and_for_all() {
+    let push = Push::builder().bind("mem://stream").build().await.unwrap();
+    let pull = Pull::builder().connect("mem://stream").build().await.unwrap();
+    let mut stream = pull.stream();
+    let sending = async {
+        for i in 0..100u8 {
+            push.send(vec![i]).await.unwrap();
+        }
+        push.finish(LONG).await.unwrap();
+    };
+    let receiving = async {
+        for i in 0..100u8 {
+            let delivery = next(&mut stream).await.unwrap().unwrap();
+            assert_eq!(delivery.payload()[..], [i]);
+            delivery.ack();
+        }
+        assert!(next(&mut stream).await.is_none());
+        assert!(stream.is_terminated());
+        assert!(next(&mut stream).await.is_none(), "and stays there");
+    };
+    within(async { tokio::join!(sending, receiving) }).await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_came_before_a_stream_is_polled_is_told_and_not_taken_for_the_end() {
+    let _push = Push::builder().bind("mem://refusing#here").build().await.unwrap();
+    let pull = Pull::builder().connect("mem://refusing#there").build().await.unwrap();
+    let refused = within(pull.connected(1)).await.unwrap_err();
+    assert!(matches!(refused, ConnectedError::Refused(_)), "{refused}");
+    let mut stream = pull.stream();
+    let Some(Err(RecvError::Refused(refusal))) = next(&mut stream).await else { panic!("swallowed") };
+    assert_eq!(refusal.code, Code::NoPipeline);
+    assert!(next(&mut stream).await.is_none(), "nobody else is left");
+}
