@@ -101,6 +101,27 @@ fn a_dead_letter_file_on_a_full_disk_ends_the_pusher_and_loses_no_message() {
     pull.exit().unwrap();
 }
 
+#[test]
+fn a_log_on_a_full_disk_does_not_keep_a_puller_from_connecting_again() {
+    let (mut first, at) = push(1, &[]);
+    let onto_a_full_disk = ["sh", "-c", r#"exec "$@" 2>/dev/full"#, "sh"];
+    let mut pull = by(&onto_a_full_disk, &["pull", "--connect", &at, "-vvv"]);
+    let mut output = pull.stdout().unwrap();
+    let mut line = String::new();
+    first.write_line("before");
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "before\n");
+    first.signal("KILL").unwrap();
+    first.exit().unwrap();
+    let mut second = tidegate(&["push", "--bind", &at]);
+    second.endpoint().unwrap();
+    second.feed(b"after\n".to_vec());
+    line.clear();
+    output.read_to_string(&mut line).unwrap();
+    assert_eq!(line, "after\n");
+    assert_eq!((code(&mut second), code(&mut pull)), (0, 0));
+}
+
 /// Lets a process open files with numbers below this one only. What it has open stays.
 fn limit_files(process: &Process, end: usize) {
     let status = Command::new("prlimit")
