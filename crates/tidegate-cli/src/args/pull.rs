@@ -25,7 +25,7 @@ pub(crate) struct PullArgs {
     /// payload, or payload_base64 if it is not UTF-8; the summary on stderr becomes an object too
     #[arg(long)]
     pub(crate) json: bool,
-    /// Appends to this file instead of writing to stdout
+    /// Appends to this file instead of writing to stdout; if its last record has no end, it gets one first
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "worker"])]
     pub(crate) output: Option<PathBuf>,
     /// Runs this with `sh -c` once for each message, payload on its stdin; its exit status is the outcome

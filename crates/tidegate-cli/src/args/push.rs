@@ -52,12 +52,13 @@ pub(crate) struct PushArgs {
     /// end of the input, 25s after a signal]
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]
     pub(crate) linger: Option<Duration>,
-    /// Appends rejected messages to this file, in the framing of the input (headers are not kept)
+    /// Appends rejected messages to this file, in the framing of the input (headers are not kept); if its last
+    /// record has no end, it gets one first
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
     /// messages that nobody has acked, some of which may have been processed, and input that came in during the stop (headers
-    /// are not kept)
+    /// are not kept); if its last record has no end, it gets one first
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr
