@@ -116,3 +116,19 @@ fn dead_letters_have_the_framing_of_the_input() {
     assert_eq!(fs::read(dead).unwrap(), framed, "one after another, and so in order");
     assert_eq!(code(&mut pull), 3);
 }
+
+#[test]
+fn an_input_that_cannot_be_read_is_told_at_once_and_only_then_waited_for_what_was_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, typo) = (dir.path().join("there"), dir.path().join("typo"));
+    fs::write(&there, "0\n").unwrap();
+    let (mut push, at) = push(0, &[there.to_str().unwrap(), typo.to_str().unwrap(), "--linger", "forever"]);
+    // Nobody is there to take the message, and so it waits.
+    push.line_with_all(&["typo", "cannot open it"]).unwrap();
+    push.forget_lines();
+    let pull = tidegate(&["pull", "--connect", &at]);
+    assert_eq!(code(&mut push), 1);
+    push.line_with("1 acked").unwrap();
+    assert!(push.lines_seen().iter().all(|line| !line.contains("typo")), "told once");
+    pull.signal("TERM").unwrap();
+}
