@@ -78,8 +78,11 @@ Examples:
     tidegate push jobs.txt --connect tcp://a:8433 --connect tcp://b:8433 \\
       --max-attempts 5 --dead-letter failed.txt
 
-  A service that may be stopped: give up after 10 s, and send the rest next time:
-    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt
+  A file that is removed only when all of it has been processed:
+    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 && rm jobs.txt
+
+  A service that reads a pipe; stopped, it exits with 4, and what it had read and nobody acked is in a file:
+    producer | tidegate push --bind tcp://0.0.0.0:8433 --linger 10s --unsent left.txt
 
   Encrypted, for workers with a certificate by our own CA only; SIGHUP reads the files again:
     tidegate push jobs.txt --bind tls://0.0.0.0:8433 --tls-cert push.crt --tls-key push.key \\

@@ -88,8 +88,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
             }
         },
     };
-    let input_complete = matches!(stop, Stop::EndOfInput);
-    if !input_complete {
+    let came_to_end = matches!(stop, Stop::EndOfInput);
+    if !came_to_end {
         pending.extend(input.stop());
     }
 
@@ -128,11 +128,14 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         error = trouble.try_recv().ok();
     }
 
-    if !input_complete {
+    // All of it may have been read ahead when the signal came.
+    let input_complete = came_to_end || input.is_at_end();
+    if !came_to_end {
         // Brought by a read that was under way at the stop; nobody will read it from the input again.
         left.not_sent.extend(input.stop().into_iter().map(|payload| (None, payload)));
     }
-    if exit == Exit::Success && !left.not_sent.is_empty() {
+    // What was not read is left, too: whoever started this must not take the input for done.
+    if exit == Exit::Success && (!left.not_sent.is_empty() || !input_complete) {
         exit = Exit::Lingered;
     }
 
