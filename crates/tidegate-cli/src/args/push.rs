@@ -34,15 +34,15 @@ pub(crate) struct PushArgs {
     /// message straight to a puller [default: 1000]
     #[arg(long, value_name = "N")]
     pub(crate) high_water_mark: Option<usize>,
-    /// How many bytes may wait here, likewise [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::size_or_zero)]
+    /// How many bytes may wait here, at least 1 [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) high_water_mark_bytes: Option<usize>,
     /// Rejects a message after this many failed attempts; lost connections do not count [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_attempts: Option<u32>,
     /// How long the messages of a lost connection wait for the same puller to come back, before they go to another one; 0s:
-    /// not at all [default: 1s]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    /// not at all; at most 1h [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::grace)]
     pub(crate) grace: Option<Duration>,
     /// Tries a message again, elsewhere if it can, when its puller has neither settled it nor said that it is still at it for so
     /// long [default: never]
@@ -95,6 +95,12 @@ impl PushArgs {
                 "--header was given {} times; at most {} would be right",
                 self.headers.len(),
                 values::MAX_HEADERS
+            ));
+        }
+        let octets = self.header_bytes();
+        if let Some(limit) = self.socket.max_message.filter(|limit| octets > *limit) {
+            return Err(format!(
+                "--header: the headers have {octets} bytes, more than --max-message {limit}"
             ));
         }
         self.socket.check()
@@ -159,5 +165,7 @@ mod tests {
         let line: Vec<&str> = std::iter::repeat_n(["-H", "a: b"], 65).flatten().collect();
         assert!(push(&line).check().unwrap_err().contains("--header was given 65 times"));
         assert_eq!(push(&line[2..]).check(), Ok(()));
+        let large = push(&["-H", "a: bcd", "--max-message", "3"]).check().unwrap_err();
+        assert!(large.contains("4 bytes, more than --max-message 3"), "{large}");
     }
 }

@@ -82,6 +82,11 @@ impl SecurityArgs {
                         with --tls-verify-client only clients by this CA are, without --tls-ca everybody"
                 .to_owned());
         }
+        if let Some(allowed) =
+            self.allow.iter().find(|a| bind.iter().all(|endpoint| endpoint.pipeline() != a.pipeline))
+        {
+            return Err(format!("--allow {}=…: no --bind has this pipeline", allowed.pipeline));
+        }
         if self.tls_server_name.is_some() && !connects_tls {
             return Err("--tls-server-name was given, but no --connect begins with tls://".to_owned());
         }
@@ -141,6 +146,10 @@ mod tests {
                 "no --connect begins with tls://",
             ),
             ("pull --bind tls://h --tls-cert c --tls-key k --tls-server-name n", "--connect"),
+            (
+                "pull --bind tls://h/q --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=n",
+                "no --bind has this pipeline",
+            ),
             ("pull --connect tls://a --connect tcp://b --require-tls", "tcp://b:8433 is not encrypted"),
             (
                 "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p",
@@ -155,7 +164,7 @@ mod tests {
             assert!(said.contains(named), "{line}: {said}");
         }
         for line in [
-            "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=a,b --require-tls",
+            "push --bind tls://h/p --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=a,b --require-tls",
             "pull --connect tls://h",
             "pull --connect tls://h --bind tls://h --tls-cert c --tls-key k --tls-ca a",
             "pull --connect unix:///x --require-tls",
