@@ -26,7 +26,7 @@ pub(crate) fn open(path: &Path, framing: Framing) -> io::Result<File> {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let length = |file: &File| file.metadata().ok().filter(|data| data.is_file()).map(|data| data.len());
+    let length = |file: &File| file.metadata().ok().filter(std::fs::Metadata::is_file).map(|data| data.len());
     let before = length(file);
     let mut rest = bytes;
     let error = loop {
