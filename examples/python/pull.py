@@ -33,9 +33,8 @@ async def main():
             text = delivery.payload.decode(errors="replace")
             if args.json:
                 text = json.dumps({"id": delivery.id, "attempt": delivery.attempt, "payload": text})
-            sys.stdout.write(text + "\n")
+            print(text, flush=True)  # an ack means processed (OC-1), and not in a buffer
             delivery.ack()
-        sys.stdout.flush()
 
 
 asyncio.run(main())

@@ -27,8 +27,13 @@ async def main():
             print(f"listening on {scheme}://127.0.0.1:{port}", file=sys.stderr, flush=True)
         await push.until(lambda: len(push.links) >= args.expect)
         lines = sys.stdin.buffer if args.file == "-" else open(args.file, "rb")
-        for line in lines:
-            await push.send(line.rstrip(b"\n"))
+        rest = b""
+        while part := await asyncio.to_thread(lines.read1, 1 << 16):  # a read here would stop the links
+            *whole, rest = (rest + part).split(b"\n")
+            for line in whole:
+                await push.send(line)
+        if rest:
+            await push.send(rest)
         stats = await push.finish()
     print(json.dumps(stats))
     return 3 if stats["rejected"] else 0

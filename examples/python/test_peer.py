@@ -6,7 +6,7 @@ import struct
 import unittest
 from pathlib import Path
 
-from tidegate import Pull, Push, wire
+from tidegate import Pull, Push, push as pushing, wire
 
 
 def run(work):
@@ -43,6 +43,34 @@ class GoldenFrames(unittest.TestCase):
                 self.assertEqual({kind: described(getattr(frame, kind))} if kind else None, about["frame"])
                 if about["usual_encoding"]:
                     self.assertEqual(frame.SerializeToString(), octets[4:])
+
+
+class SignsOfLife(unittest.TestCase):
+    def test_each_part_of_a_large_frame_is_one(self):
+        async def work():
+            reader = asyncio.StreamReader()
+            link = wire.Link(reader, None, 1 << 20)
+            receiving = asyncio.ensure_future(link.receive())
+            octets = wire.Frame(deliver={"messages": [{"payload": bytes(200_000)}]}).SerializeToString()
+            reader.feed_data(struct.pack(">I", len(octets)))
+            for at in range(0, len(octets), 50_000):
+                link.heard = False
+                reader.feed_data(octets[at:at + 50_000])
+                while not link.heard:
+                    await asyncio.sleep(0)
+            kind, deliver = await receiving
+            self.assertEqual((kind, len(deliver.messages[0].payload)), ("deliver", 200_000))
+        run(work())
+
+
+class Retries(unittest.TestCase):
+    def test_the_thousandth_attempt_is_followed_by_another(self):
+        async def work():
+            push = Push(retry=(0.0, 0.0))
+            message = pushing.Message(0, b"", [], attempt=5_000)
+            push.settle(message, wire.Frame(ack={"outcomes": [{"verdict": wire.NACK}]}).ack.outcomes[0])
+            self.assertEqual(message.attempt, 5_001)
+        run(work())
 
 
 class Peers(unittest.TestCase):

@@ -214,3 +214,19 @@ fn what_each_of_many_commands_prints_stays_whole() {
     assert_eq!(errors.len(), 24 * LINES);
     assert!(errors.chunks(LINES).all(|block| block.iter().all(|line| *line == block[0])));
 }
+
+#[test]
+fn all_workers_are_told_of_the_end_before_any_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = dir.path().join("ends");
+    let (mut push, at) = push(1, &[]);
+    // Each begins a message when the other one has, and exits when the other one has seen its end.
+    let worker = format!(
+        r#"read -r n; echo >> {0}.begun; until [ $(wc -l < {0}.begun) = 2 ]; do sleep 0.01; done; echo ok
+        read -r n; echo >> {0}; until [ $(wc -l < {0}) = 2 ]; do sleep 0.01; done"#,
+        ends.display()
+    );
+    let mut pull = tidegate(&["pull", "--connect", &at, "--jobs", "2", "--worker", &worker]);
+    push.feed(numbers(2));
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}

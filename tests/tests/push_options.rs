@@ -116,3 +116,42 @@ fn dead_letters_have_the_framing_of_the_input() {
     assert_eq!(fs::read(dead).unwrap(), framed, "one after another, and so in order");
     assert_eq!(code(&mut pull), 3);
 }
+
+#[test]
+fn an_input_that_cannot_be_read_is_told_at_once_and_only_then_waited_for_what_was_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, typo) = (dir.path().join("there"), dir.path().join("typo"));
+    fs::write(&there, "0\n").unwrap();
+    let (mut push, at) = push(0, &[there.to_str().unwrap(), typo.to_str().unwrap(), "--linger", "forever"]);
+    // Nobody is there to take the message, and so it waits.
+    push.line_with_all(&["typo", "cannot open it"]).unwrap();
+    push.forget_lines();
+    let pull = tidegate(&["pull", "--connect", &at]);
+    assert_eq!(code(&mut push), 1);
+    push.line_with("1 acked").unwrap();
+    assert!(push.lines_seen().iter().all(|line| !line.contains("typo")), "told once");
+    pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn a_signal_after_the_whole_input_was_read_is_no_failure_once_all_is_acked() {
+    // A mark of 1 keeps most of the input where it was read ahead.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, numbers(20)).unwrap();
+    let (mut push, at) = push(1, &[file.to_str().unwrap(), "--high-water-mark", "1"]);
+    let pull = ["pull", "--connect", &at, "--exec", "read -r n; echo $n; [ $n != 0 ] || read -r _ < go"];
+    let go = dir.path().join("go");
+    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    let mut command = tidegate_tests::daemons::command(&[], &pull);
+    command.current_dir(dir.path()).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut pull = Process::spawn(&mut command).unwrap();
+    let mut output = pull.stdout().unwrap();
+    assert_eq!(line(&mut output), "0");
+    push.signal("TERM").unwrap();
+    push.line_with("SIGTERM").unwrap();
+    fs::write(&go, "\n").unwrap();
+    assert_eq!(code(&mut push), 0);
+    push.line_with("20 acked").unwrap();
+    pull.signal("TERM").unwrap();
+}

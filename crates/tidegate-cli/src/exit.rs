@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Error = 1,
     /// Everything was settled, and some messages were rejected.
     Rejected = 3,
-    /// The linger time expired with messages left, or a read that was under way at a signal brought some too late.
+    /// The linger time expired with messages left, or a signal came before the end of the input.
     Lingered = 4,
     /// A second signal stopped the process at once.
     Aborted = 5,
@@ -33,9 +33,10 @@ impl From<Exit> for ExitCode {
 /// The exit codes, for the help of every subcommand that moves messages.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  everything was acked
+  0  everything was acked, of the whole input
   1  error; stderr says what failed
   2  the command line is wrong
   3  everything was settled, and some messages were rejected
-  4  messages are left: the linger time expired, or input came in during a stop
+  4  messages are left: the linger time expired, or a signal came before the
+     end of push's input (the summary says how many messages were taken from it)
   5  aborted by a second signal";

@@ -25,6 +25,8 @@ pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
+        // It would be told with a macro that panics, within whatever task has logged something.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

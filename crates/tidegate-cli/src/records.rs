@@ -21,7 +21,8 @@ pub enum Framing {
 }
 
 impl Framing {
-    fn separator(self) -> Option<u8> {
+    /// What ends each record, if anything does.
+    pub(crate) fn separator(self) -> Option<u8> {
         match self {
             Framing::Newline => Some(b'\n'),
             Framing::Null => Some(0),

@@ -62,9 +62,15 @@ class Link:
             raise Closed("MALFORMED", "FR-2: a frame of length 0")
         if length > (MAX_HELLO if first else self.limit):
             raise Closed("TOO_LARGE", f"FR-3: a frame of {length} octets")
-        octets = await self.reader.readexactly(length)
+        octets = bytearray()
+        while len(octets) < length:  # each part is a sign of life: LV-2
+            part = await self.reader.read(min(length - len(octets), MAX_CONTROL))
+            if not part:
+                raise asyncio.IncompleteReadError(bytes(octets), length)
+            octets += part
+            self.heard = True
         try:
-            frame = Frame.FromString(octets)
+            frame = Frame.FromString(bytes(octets))
         except DecodeError as error:
             raise Closed("MALFORMED", f"FR-4: {error}") from error
         kind = frame.WhichOneof("body")
@@ -83,7 +89,7 @@ class Link:
     async def beat(self):
         """Is heard (LV-1), and gives up after three silent intervals (LV-3)."""
         silent, due = 0, time.monotonic()
-        while not self.closing and silent <= 3:
+        while not self.closing and silent < 3:
             if time.monotonic() >= due:
                 due = time.monotonic() + self.hello.heartbeat_ms / 1000
                 silent, self.heard = 0 if self.heard else silent + 1, False

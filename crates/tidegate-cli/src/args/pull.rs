@@ -25,10 +25,11 @@ pub(crate) struct PullArgs {
     /// payload, or payload_base64 if it is not UTF-8; the summary on stderr becomes an object too
     #[arg(long)]
     pub(crate) json: bool,
-    /// Appends to this file instead of writing to stdout
+    /// Appends to this file instead of writing to stdout; if its last record has no end, it gets one first
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "worker"])]
     pub(crate) output: Option<PathBuf>,
-    /// Runs this with `sh -c` once for each message, payload on its stdin; its exit status is the outcome
+    /// Runs this with `sh -c` once for each message, payload on its stdin, without a newline at its end (so that `read` fails,
+    /// though it reads it); its exit status is the outcome
     #[arg(long, value_name = "CMD", conflicts_with_all = ["worker", "null", "length_prefixed"])]
     pub(crate) exec: Option<String>,
     /// Keeps this running with `sh -c`: it gets one record at a time on stdin and answers each with one line

@@ -34,15 +34,15 @@ pub(crate) struct PushArgs {
     /// message straight to a puller [default: 1000]
     #[arg(long, value_name = "N")]
     pub(crate) high_water_mark: Option<usize>,
-    /// How many bytes may wait here, likewise [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::size_or_zero)]
+    /// How many bytes may wait here, at least 1 [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) high_water_mark_bytes: Option<usize>,
     /// Rejects a message after this many failed attempts; lost connections do not count [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_attempts: Option<u32>,
     /// How long the messages of a lost connection wait for the same puller to come back, before they go to another one; 0s:
-    /// not at all [default: 1s]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    /// not at all; at most 1h [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::grace)]
     pub(crate) grace: Option<Duration>,
     /// Tries a message again, elsewhere if it can, when its puller has neither settled it nor said that it is still at it for so
     /// long [default: never]
@@ -52,12 +52,13 @@ pub(crate) struct PushArgs {
     /// end of the input, 25s after a signal]
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]
     pub(crate) linger: Option<Duration>,
-    /// Appends rejected messages to this file, in the framing of the input (headers are not kept)
+    /// Appends rejected messages to this file, in the framing of the input (headers are not kept); if its last
+    /// record has no end, it gets one first
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
     /// messages that nobody has acked, some of which may have been processed, and input that came in during the stop (headers
-    /// are not kept)
+    /// are not kept); if its last record has no end, it gets one first
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr
@@ -77,8 +78,11 @@ Examples:
     tidegate push jobs.txt --connect tcp://a:8433 --connect tcp://b:8433 \\
       --max-attempts 5 --dead-letter failed.txt
 
-  A service that may be stopped: give up after 10 s, and send the rest next time:
-    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 --linger 10s --unsent rest.txt
+  A file that is removed only when all of it has been processed:
+    tidegate push jobs.txt --bind tcp://0.0.0.0:8433 && rm jobs.txt
+
+  A service that reads a pipe; stopped, it exits with 4, and what it had read and nobody acked is in a file:
+    producer | tidegate push --bind tcp://0.0.0.0:8433 --linger 10s --unsent left.txt
 
   Encrypted, for workers with a certificate by our own CA only; SIGHUP reads the files again:
     tidegate push jobs.txt --bind tls://0.0.0.0:8433 --tls-cert push.crt --tls-key push.key \\
@@ -91,6 +95,12 @@ impl PushArgs {
                 "--header was given {} times; at most {} would be right",
                 self.headers.len(),
                 values::MAX_HEADERS
+            ));
+        }
+        let octets = self.header_bytes();
+        if let Some(limit) = self.socket.max_message.filter(|limit| octets > *limit) {
+            return Err(format!(
+                "--header: the headers have {octets} bytes, more than --max-message {limit}"
             ));
         }
         self.socket.check()
@@ -155,5 +165,7 @@ mod tests {
         let line: Vec<&str> = std::iter::repeat_n(["-H", "a: b"], 65).flatten().collect();
         assert!(push(&line).check().unwrap_err().contains("--header was given 65 times"));
         assert_eq!(push(&line[2..]).check(), Ok(()));
+        let large = push(&["-H", "a: bcd", "--max-message", "3"]).check().unwrap_err();
+        assert!(large.contains("4 bytes, more than --max-message 3"), "{large}");
     }
 }

@@ -75,7 +75,19 @@ impl SecurityArgs {
         if self.tls_verify_client && binds_tls.is_none() {
             return Err("--tls-verify-client was given, but no --bind begins with tls://".to_owned());
         }
-        if self.tls_server_name.is_some() && !connect.iter().any(|endpoint| scheme(endpoint, "tls://")) {
+        let connects_tls = connect.iter().any(|endpoint| scheme(endpoint, "tls://"));
+        // Who listens with a CA means that others are kept out.
+        if self.tls_ca.is_some() && !self.tls_verify_client && !connects_tls {
+            return Err("--tls-ca was given, but no --connect begins with tls://, so that everybody would be let in; \
+                        with --tls-verify-client only clients by this CA are, without --tls-ca everybody"
+                .to_owned());
+        }
+        if let Some(allowed) =
+            self.allow.iter().find(|a| bind.iter().all(|endpoint| endpoint.pipeline() != a.pipeline))
+        {
+            return Err(format!("--allow {}=…: no --bind has this pipeline", allowed.pipeline));
+        }
+        if self.tls_server_name.is_some() && !connects_tls {
             return Err("--tls-server-name was given, but no --connect begins with tls://".to_owned());
         }
         Ok(())
@@ -120,6 +132,11 @@ mod tests {
             ("pull --connect tcp://h --tls-cert c --tls-key k", "--tls-cert was given"),
             ("pull --bind tls://h --tls-cert c --tls-key k --tls-verify-client", "--tls-ca"),
             ("pull --bind tls://h --tls-cert c --tls-key k --allow p=n", "--tls-verify-client"),
+            ("pull --bind tls://h --tls-cert c --tls-key k --tls-ca a", "with --tls-verify-client only"),
+            (
+                "push --bind tls://h --connect tcp://h --tls-cert c --tls-key k --tls-ca a",
+                "no --connect begins with tls://",
+            ),
             (
                 "pull --bind tcp://h --connect tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client",
                 "no --bind begins with tls://",
@@ -129,6 +146,10 @@ mod tests {
                 "no --connect begins with tls://",
             ),
             ("pull --bind tls://h --tls-cert c --tls-key k --tls-server-name n", "--connect"),
+            (
+                "pull --bind tls://h/q --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=n",
+                "no --bind has this pipeline",
+            ),
             ("pull --connect tls://a --connect tcp://b --require-tls", "tcp://b:8433 is not encrypted"),
             (
                 "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p",
@@ -143,8 +164,9 @@ mod tests {
             assert!(said.contains(named), "{line}: {said}");
         }
         for line in [
-            "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=a,b --require-tls",
+            "push --bind tls://h/p --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=a,b --require-tls",
             "pull --connect tls://h",
+            "pull --connect tls://h --bind tls://h --tls-cert c --tls-key k --tls-ca a",
             "pull --connect unix:///x --require-tls",
         ] {
             let line: Vec<&str> = line.split_whitespace().collect();

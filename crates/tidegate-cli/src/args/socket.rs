@@ -18,14 +18,14 @@ pub(crate) struct SocketArgs {
     /// Connects there, and again whenever the connection is lost (repeatable; the other side need not be up yet)
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
-    /// The name that the other side sees in its logs [default: chosen by the library]
-    #[arg(long, value_name = "NAME")]
+    /// The name that the other side sees in its logs [default: none]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
     /// The largest message, payload and headers, in bytes or with a unit; a puller's must not be below its pushers' [default: 16MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", value_parser = values::message_size)]
     pub(crate) max_message: Option<usize>,
-    /// How often this side promises to be heard; the other side takes it for dead after three times as long [default: 2s]
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    /// How often this side promises to be heard; the other side takes it for dead after three times as long; 100ms to 60s [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = values::heartbeat)]
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,

@@ -13,6 +13,11 @@ pub(crate) const MAX_HEADERS: usize = 64;
 /// The most octets that the name of a header may have (DL-5).
 const MAX_HEADER_NAME: usize = 256;
 
+/// The most octets that the name of a peer may have.
+const MAX_NAME: usize = 256;
+/// The largest `--max-message`.
+const MAX_MAX_MESSAGE: usize = (1 << 31) - 65_536;
+
 /// A header that is added to every message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -36,9 +41,34 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A number of octets, or none.
-pub(crate) fn size_or_zero(text: &str) -> Result<usize, String> {
-    if text.trim() == "0" { Ok(0) } else { size(text) }
+/// The size of a message (FR-3 bounds it).
+pub(crate) fn message_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        size if size > MAX_MAX_MESSAGE => Err(format!("at most {MAX_MAX_MESSAGE} bytes would be right")),
+        size => Ok(size),
+    }
+}
+
+/// How often to be heard (LV-1 bounds it).
+pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
+    let right = Duration::from_millis(100)..=Duration::from_mins(1);
+    duration(text).and_then(|d| right.contains(&d).then_some(d).ok_or("100ms to 60s would be right".into()))
+}
+
+/// How long to wait for a puller that was lost.
+pub(crate) fn grace(text: &str) -> Result<Duration, String> {
+    let fits = |d: Duration| (d <= Duration::from_hours(1)).then_some(d);
+    duration(text).and_then(|d| fits(d).ok_or("at most 1h would be right".into()))
+}
+
+/// The name of a peer (HS-7 bounds it).
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        length if length > MAX_NAME => {
+            Err(format!("it has {length} bytes; at most {MAX_NAME} would be right"))
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// A duration: `500ms`, `25s`, `2min 30s`; a bare number means seconds.
@@ -93,7 +123,6 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("16 MiB"), Ok(16 << 20));
-        assert_eq!(size_or_zero("0"), Ok(0));
         for wrong in ["0", "", "much", "-1", "16 parsecs"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
@@ -111,6 +140,14 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn what_the_library_would_refuse_is_refused_here() {
+        assert!(message_size("2147418112").is_ok() && message_size("3GiB").is_err());
+        assert!(heartbeat("100ms").is_ok() && heartbeat("10ms").is_err() && heartbeat("61s").is_err());
+        assert!(grace("0s").is_ok() && grace("1h").is_ok() && grace("2h").is_err());
+        assert!(name(&"n".repeat(256)).is_ok() && name(&"n".repeat(257)).is_err());
     }
 
     #[test]

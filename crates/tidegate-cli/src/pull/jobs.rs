@@ -118,6 +118,8 @@ impl Jobs {
                 failed.get_or_insert(error);
             }
         }
+        // All at once: each may have much to do at the end.
+        self.free.iter_mut().for_each(Slot::close);
         for slot in &mut self.free {
             slot.finish().await;
         }

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     let mut jobs = jobs(&args, rendering)?;
     let output = match &jobs {
         Some(_) => None,
-        None => Some(Output::open(args.output.as_deref())?),
+        None => Some(Output::open(args.output.as_deref(), rendering.framing)?),
     };
 
     let access = Access::open(&args.socket)?;

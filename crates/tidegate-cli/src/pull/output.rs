@@ -9,12 +9,18 @@ use std::sync::mpsc as blocking;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::oneshot;
 
+use crate::append;
+use crate::records::Framing;
+
 /// A place that takes whole writes, one after another.
 pub(crate) struct Output {
     tasks: blocking::Sender<Task>,
     /// What it is, for errors.
     name: String,
 }
+
+/// How bytes are written.
+type Write = fn(&mut File, &[u8]) -> io::Result<()>;
 
 /// One thing to write, and who wants to know.
 enum Task {
@@ -30,17 +36,13 @@ impl Output {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: Option<&Path>, framing: Framing) -> anyhow::Result<Self> {
         match path.filter(|path| *path != Path::new("-")) {
             None => Self::stdout(),
             Some(path) => {
                 let name = format!("--output {}", path.display());
-                let file = File::options()
-                    .append(true)
-                    .create(true)
-                    .open(path)
-                    .with_context(|| format!("{name}: cannot open it"))?;
-                Self::start(file, name)
+                let file = append::open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
+                Self::start(file, name, append::write)
             }
         }
     }
@@ -50,7 +52,7 @@ impl Output {
     /// # Errors
     /// When it is closed, or no thread can be started.
     pub(crate) fn stdout() -> anyhow::Result<Self> {
-        Self::start(duplicate(io::stdout().as_fd()).context("stdout")?, "stdout".to_owned())
+        Self::start(duplicate(io::stdout().as_fd()).context("stdout")?, "stdout".to_owned(), as_it_is)
     }
 
     /// Takes stderr.
@@ -58,10 +60,10 @@ impl Output {
     /// # Errors
     /// When it is closed, or no thread can be started.
     pub(crate) fn stderr() -> anyhow::Result<Self> {
-        Self::start(duplicate(io::stderr().as_fd()).context("stderr")?, "stderr".to_owned())
+        Self::start(duplicate(io::stderr().as_fd()).context("stderr")?, "stderr".to_owned(), as_it_is)
     }
 
-    fn start(mut target: File, name: String) -> anyhow::Result<Self> {
+    fn start(mut target: File, name: String, write: Write) -> anyhow::Result<Self> {
         let (tasks, todo) = blocking::channel();
         std::thread::Builder::new()
             .name("output".into())
@@ -70,7 +72,7 @@ impl Output {
                     // Whoever asked may have given up by then.
                     match task {
                         Task::Bytes(bytes, done) => {
-                            let written = target.write_all(&bytes);
+                            let written = write(&mut target, &bytes);
                             let _ = done.send((bytes, written));
                         }
                         Task::Copy(mut from, done) => {
@@ -87,7 +89,7 @@ impl Output {
     /// Writes all of `bytes` and gives the memory back, empty.
     ///
     /// # Errors
-    /// When the write fails; some of the bytes may have been written.
+    /// When the write fails; some of the bytes may have been written, if it is not to a file that was opened here.
     pub(crate) async fn write(&self, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let (done, result) = oneshot::channel();
         let _ = self.tasks.send(Task::Bytes(bytes, done));
@@ -112,6 +114,11 @@ impl Output {
     }
 }
 
+/// Others may write to the same file: it is nobody's to shorten.
+fn as_it_is(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)
+}
+
 /// The same open file without the line buffer that the standard library puts before it.
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(fd.try_clone_to_owned()?))
@@ -130,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         std::fs::write(&path, "before\n").unwrap();
-        let output = Output::open(Some(&path)).unwrap();
+        let output = Output::open(Some(&path), Framing::Newline).unwrap();
         let mut captured = tempfile::tempfile().unwrap();
         captured.write_all(b"copied\n").unwrap();
         on_runtime(async {
@@ -148,7 +155,7 @@ mod tests {
         if !full.exists() {
             return;
         }
-        let output = Output::open(Some(full)).unwrap();
+        let output = Output::open(Some(full), Framing::Newline).unwrap();
         let error = on_runtime(output.write(b"x".to_vec())).unwrap_err();
         assert!(error.to_string().contains("--output /dev/full"), "{error}");
     }

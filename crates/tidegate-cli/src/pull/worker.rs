@@ -32,6 +32,8 @@ pub(crate) struct Worker {
 #[derive(Default)]
 pub(crate) struct Slot {
     process: Option<Process>,
+    /// One whose pipes have been closed, and that has not exited yet.
+    ending: Option<(Group, Child)>,
     /// Failures since the last good answer.
     failures: u32,
     /// No process is started before then.
@@ -153,14 +155,20 @@ impl Slot {
         }
     }
 
-    /// Closes the process's stdin and waits until it has exited. Cancel safe.
+    /// Closes the pipes of the process, which should exit then.
+    pub(crate) fn close(&mut self) {
+        if let Some(Process { group, child, .. }) = self.process.take() {
+            self.ending = Some((group, child));
+        }
+    }
+
+    /// Closes the pipes of the process and waits until it has exited. Cancel safe.
     pub(crate) async fn finish(&mut self) {
-        let Some(process) = self.process.take() else {
-            return;
-        };
-        let Process { group, mut child, stdin, answers, .. } = process;
-        drop((stdin, answers));
-        if child.wait().await.is_ok() {
+        self.close();
+        if let Some((_, child)) = &mut self.ending
+            && child.wait().await.is_ok()
+            && let Some((group, _)) = self.ending.take()
+        {
             group.ended();
         }
     }

@@ -1,11 +1,11 @@
 //! Files that keep messages: `--dead-letter` and `--unsent`.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::append;
 use crate::records::Framing;
 
 /// Collected bytes are written when there are as many.
@@ -27,11 +27,7 @@ impl Appended {
     /// When that is not possible; the error names `flag`.
     pub(crate) fn open(flag: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
         let name = format!("{flag} {}", path.display());
-        let file = File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .with_context(|| format!("{name}: cannot open it"))?;
+        let file = append::open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
         Ok(Self { file, name, framing, buffer: Vec::new() })
     }
 
@@ -49,7 +45,7 @@ impl Appended {
     /// # Errors
     /// When that fails; it is forgotten then.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
-        let written = self.file.write_all(&self.buffer);
+        let written = append::write(&mut self.file, &self.buffer);
         self.buffer.clear();
         written.with_context(|| format!("{}: cannot write it", self.name))
     }

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as blocking;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc as blocking};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(crate) struct Input {
     /// `None` once reading has been stopped.
     requests: Option<blocking::Sender<()>>,
     batches: mpsc::Receiver<Batch>,
+    /// Whether the thread has come to the end of the last input.
+    ended: Arc<AtomicBool>,
 }
 
 impl Input {
@@ -37,11 +40,17 @@ impl Input {
         for _ in 0..AHEAD {
             requests.send(()).context("cannot start reading")?;
         }
+        let ended = Arc::new(AtomicBool::new(false));
+        let reached = Arc::clone(&ended);
         std::thread::Builder::new()
             .name("input".into())
-            .spawn(move || read(files, framing, limit, &asked, &answers))
+            .spawn(move || {
+                if read(files, framing, limit, &asked, &answers) {
+                    reached.store(true, Ordering::Release);
+                }
+            })
             .context("cannot start the thread that reads the input")?;
-        Ok(Self { requests: Some(requests), batches })
+        Ok(Self { requests: Some(requests), batches, ended })
     }
 
     /// The next records; `None` at the end of the last input. Cancel safe.
@@ -57,6 +66,11 @@ impl Input {
         batch.transpose()
     }
 
+    /// Whether everything has been read. Asked before the last [`Self::stop`], nothing comes after it.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// Asks for no more, and gives what has been read already. A read that is under way cannot be called back: called
     /// again later, this gives what came of it.
     pub(crate) fn stop(&mut self) -> Vec<Bytes> {
@@ -70,13 +84,14 @@ impl Input {
     }
 }
 
+/// Whether it came to the end of the last file.
 fn read(
     files: Vec<PathBuf>,
     framing: Framing,
     limit: usize,
     asked: &blocking::Receiver<()>,
     answers: &mpsc::Sender<Batch>,
-) {
+) -> bool {
     // Whether a batch has been asked for that has not been given yet.
     let mut wanted = false;
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
@@ -87,29 +102,30 @@ fn read(
             Err(error) => {
                 let _ = answers
                     .blocking_send(Err(anyhow!(error).context(format!("input {name}: cannot open it"))));
-                return;
+                return false;
             }
         };
         loop {
             if !wanted && asked.recv().is_err() {
-                return;
+                return false;
             }
             wanted = true;
             match reader.next_batch() {
                 Ok(Some(batch)) => {
                     if answers.blocking_send(Ok(batch)).is_err() {
-                        return;
+                        return false;
                     }
                     wanted = false;
                 }
                 Ok(None) => break,
                 Err(error) => {
                     let _ = answers.blocking_send(Err(anyhow!(error).context(format!("input {name}"))));
-                    return;
+                    return false;
                 }
             }
         }
     }
+    true
 }
 
 fn open(file: &Path) -> io::Result<Box<dyn Read>> {

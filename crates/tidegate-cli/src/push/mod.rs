@@ -36,8 +36,8 @@ const TROUBLES: usize = 2;
 enum Stop {
     EndOfInput,
     Signal(&'static str),
-    /// The input, or what it takes to send it, failed; what has been sent may still be settled.
-    Input(anyhow::Error),
+    /// The input, or what it takes to send it, failed, which has been said; what has been sent may still be settled.
+    Input,
     /// Waiting any longer is useless.
     Trouble(anyhow::Error),
 }
@@ -81,11 +81,15 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         Some(error) = trouble.recv() => Stop::Trouble(error),
         fed = feed(&push, &args, &mut input, &mut pending) => match fed {
             Ok(()) => Stop::EndOfInput,
-            Err(error) => Stop::Input(error),
+            Err(error) => {
+                // At once, because the rest may take a while.
+                text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+                Stop::Input
+            }
         },
     };
-    let input_complete = matches!(stop, Stop::EndOfInput);
-    if !input_complete {
+    let came_to_end = matches!(stop, Stop::EndOfInput);
+    if !came_to_end {
         pending.extend(input.stop());
     }
 
@@ -104,7 +108,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
             );
             Ending { finish: false, linger: Some(after_signal), after_signal, signalled: true, quiet }
         }
-        Stop::Input(_) => {
+        Stop::Input => {
             Ending { finish: false, linger: Some(after_signal), after_signal, signalled: false, quiet }
         }
         Stop::Trouble(_) => {
@@ -116,18 +120,22 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         ending.settle(&push, messages, &mut signals, &mut trouble).await;
     watcher.abort();
     let mut kept = keeper.await.context("the task that keeps rejected messages has failed")?;
-    if let Stop::Input(stopped) | Stop::Trouble(stopped) = stop {
+    let input_failed = matches!(stop, Stop::Input);
+    if let Stop::Trouble(stopped) = stop {
         error = Some(stopped);
     }
     if error.is_none() {
         error = trouble.try_recv().ok();
     }
 
-    if !input_complete {
+    // All of it may have been read ahead when the signal came.
+    let input_complete = came_to_end || input.is_at_end();
+    if !came_to_end {
         // Brought by a read that was under way at the stop; nobody will read it from the input again.
         left.not_sent.extend(input.stop().into_iter().map(|payload| (None, payload)));
     }
-    if exit == Exit::Success && !left.not_sent.is_empty() {
+    // What was not read is left, too: whoever started this must not take the input for done.
+    if exit == Exit::Success && (!left.not_sent.is_empty() || !input_complete) {
         exit = Exit::Lingered;
     }
 
@@ -141,7 +149,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     } else if let Err(second) = save(unsent, left, std::mem::take(&mut kept.unsaved)) {
         text::say(format_args!("error: {second:#}"));
     }
-    if error.is_some() {
+    if error.is_some() || input_failed {
         exit = Exit::Error;
     }
     PushSummary {
