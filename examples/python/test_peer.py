@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 import unittest
+import unittest.mock
 from pathlib import Path
 
 from tidegate import Pull, Push, push as pushing, wire
@@ -164,6 +165,38 @@ class Peers(unittest.TestCase):
                 self.assertEqual(await hello(generation=0), "MALFORMED")
                 frame = wire.PREFACE + struct.pack(">I", 1 << 31)
                 self.assertEqual(await ask(push.ports[0], frame), "TOO_LARGE")
+            async with Push(bind=["tcp://127.0.0.1:0/p"]) as push:
+                pull = Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}/p"], token=b"nobody asks for it")
+                async with pull:
+                    await push.send(b"m")
+                    async for delivery in pull:
+                        self.assertEqual(delivery.payload, b"m")
+                        delivery.ack()
+                        break
+        run(work())
+
+    def test_who_is_told_when_to_come_back_does_not_come_before(self):
+        async def work():
+            waits, sleep, came = [], asyncio.sleep, asyncio.Event()
+
+            async def note(seconds):
+                waits.append(seconds)
+                came.set()
+                await sleep(seconds)
+
+            async def busy(reader, writer):
+                close = {"code": wire.CODES["BUSY"], "reason": "HS-12", "retry_after_ms": 300}
+                body = wire.Frame(close=close).SerializeToString()
+                writer.write(wire.PREFACE + struct.pack(">I", len(body)) + body)
+                while await reader.read(4096):
+                    pass
+                writer.close()
+            server = await asyncio.start_server(busy, "127.0.0.1", 0)
+            with unittest.mock.patch("tidegate.peer.asyncio.sleep", note):
+                async with Pull(connect=[f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"]):
+                    await came.wait()
+            self.assertGreaterEqual(waits[0], 0.3)
+            server.close()
         run(work())
 
 

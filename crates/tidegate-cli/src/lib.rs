@@ -63,7 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Push(args) => block_on(push::run(*args, quiet)),
         Command::Pull(args) => block_on(pull::run(*args, quiet)),
         Command::Bench(args) => polling(args.busy_poll(), bench::run(args)),
-        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Demo(args) => block_on(demo::run(args, quiet)),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -1,6 +1,7 @@
 """What both roles have in common: endpoints, handshakes, links, reconnecting."""
 
 import asyncio
+import hmac
 import os
 import random
 import ssl
@@ -101,11 +102,12 @@ class Peer:
 
     def check(self, hello, pipeline, acceptor):
         """HS-2: version, token, pipeline, role, sizes, features, in this order."""
+        known = not acceptor or not self.token or hmac.compare_digest(hello.token, self.token)
         valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000 and (hello.generation or not acceptor)
         sends, takes = (MAX_MESSAGE, hello.max_message)[::1 if self.role == PUSHER else -1]
         for right, code, reason in (
                 (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side speaks version 1"),
-                (hello.token == self.token or not acceptor, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
+                (known, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
                 (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: no such pipeline, or not for you"),
                 (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: a pusher needs a puller"),
                 (valid, "MALFORMED", "HS-8, HS-9, LV-1: instance, generation or heartbeat_ms"),
@@ -122,7 +124,7 @@ class Peer:
                     raise Closed("NOT_TIDEGATE", f"FR-1: the stream begins with {preface!r}")
                 kind, body = await link.receive(first=True)
             if kind == "close":
-                raise Closed(wire.NAMES.get(body.code, "INTERNAL"), body.reason, by_peer=True)
+                raise Closed(wire.NAMES.get(body.code, "INTERNAL"), body.reason, by_peer=True, after=body.retry_after_ms / 1000)
             if kind != "hello":
                 raise Closed("UNEXPECTED", "FR-5: the first frame is not Hello")
             self.check(body, pipeline, acceptor)
@@ -160,7 +162,7 @@ class Peer:
         context = (self.tls_client or tls()[0]) if secured else None  # TL-2: its defaults check chain and name
         wait, generation = 0.05, 0
         while not self.stopping:
-            generation += 1
+            generation, after = generation + 1, 0
             try:
                 link = Link(*await asyncio.open_connection(host, port, ssl=context), self.frame_limit)
                 link.writer.write(PREFACE)
@@ -171,13 +173,15 @@ class Peer:
                     wait = 0.05  # RD-6: only an outcome resets it
                 if link.ended:
                     break  # ST-6
+                after = link.after
             except Closed as error:
+                after = error.after
                 if error.code in FINAL:
                     self.refused = error
                     break
             except (OSError, EOFError, TimeoutError):
                 pass
-            await asyncio.sleep(wait * (1 + random.random() / 2))
+            await asyncio.sleep(max(wait, min(after, 60)) * (1 + random.random() / 2))  # no sooner than the peer asks
             wait = min(wait * 2, 10)
         self.dialing -= 1
         self.notify()
@@ -194,7 +198,7 @@ class Peer:
                 if kind == "ping":
                     link.send(pong={"data": body.data})
                 elif kind == "close":
-                    answered = True
+                    answered, link.after = True, body.retry_after_ms / 1000  # RD-6
                     return link.close("NORMAL")
                 elif kind not in ("pong", None) and (kind == "ack" or not link.closing):
                     handler = getattr(self, "on_" + kind, None)

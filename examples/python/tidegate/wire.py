@@ -29,9 +29,9 @@ CLOSE_WAIT = 1.0
 class Closed(Exception):
     """The link is to be closed with this code, or was."""
 
-    def __init__(self, code, reason, by_peer=False):
+    def __init__(self, code, reason, by_peer=False, after=0):
         super().__init__(f"{code}: {reason}")
-        self.code, self.reason, self.by_peer = code, reason, by_peer
+        self.code, self.reason, self.by_peer, self.after = code, reason, by_peer, after
 
 
 class Link:
@@ -40,7 +40,7 @@ class Link:
     def __init__(self, reader, writer, frame_limit):
         self.reader, self.writer, self.limit = reader, writer, frame_limit
         self.hello, self.last_sent = None, time.monotonic()
-        self.heard, self.closing, self.ended, self.settled = True, False, False, False
+        self.heard, self.closing, self.ended, self.settled, self.after = True, False, False, False, 0
 
     def send(self, **body):
         octets = Frame(**body).SerializeToString()

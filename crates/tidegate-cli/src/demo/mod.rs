@@ -38,7 +38,7 @@ const STALL: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When a process fails, something is lost, or the results differ from those of a sequential pass.
-pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: DemoArgs, quiet: bool) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
     tokio::select! {
         // All processes die with the future that is dropped here.
@@ -46,21 +46,21 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
             text::say(format_args!("{name}: the demonstration was stopped"));
             Ok(Exit::Aborted)
         }
-        shown = show(args) => shown.map(|()| Exit::Success),
+        shown = show(args, quiet) => shown.map(|()| Exit::Success),
     }
 }
 
-async fn show(args: DemoArgs) -> anyhow::Result<()> {
+async fn show(args: DemoArgs, quiet: bool) -> anyhow::Result<()> {
     let files = Files::find(args.dir.as_deref())?;
-    text::say(format_args!("hashing {}", files.describe()));
+    text::note(quiet, format_args!("hashing {}", files.describe()));
     let started = Instant::now();
-    let tally = pipeline(&files).await?;
+    let tally = pipeline(&files, quiet).await?;
     let piped = started.elapsed();
 
     let mut out = Vec::new();
     write!(out, "{}", table::render(&tally))?;
     let started = Instant::now();
-    let sequential = sequential(&files).await;
+    let sequential = sequential(&files, quiet).await;
     let (digest, expected) = (tally.outcomes().digest(), sequential.digest());
     if digest != expected {
         std::io::stdout().write_all(&out).context("cannot write to stdout")?;
@@ -81,13 +81,13 @@ async fn show(args: DemoArgs) -> anyhow::Result<()> {
 }
 
 /// Sends every path through the processes, kills one of them half-way, and gives what came back.
-async fn pipeline(files: &Files) -> anyhow::Result<Tally> {
+async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
     let sink = Pull::builder().bind("tcp://127.0.0.1:0/results").name("demo-sink").build().await?;
     let results = sink.local_endpoints().pop().context("a bound puller without an endpoint")?;
     let mut processes = Processes::start(&files.paths, &results.to_string()).await?;
     let mut tally = Tally::new(&files.paths);
     let half = files.paths.len().div_ceil(2);
-    let progress = Progress::new(files.paths.len(), "piped");
+    let progress = Progress::new(files.paths.len(), "piped", quiet);
     let mut killed = false;
     loop {
         tokio::select! {
@@ -125,8 +125,8 @@ async fn pipeline(files: &Files) -> anyhow::Result<Tally> {
 }
 
 /// Hashes every file, one after another, in this process.
-async fn sequential(files: &Files) -> Outcomes {
-    let progress = Progress::new(files.paths.len(), "hashed again, one after another");
+async fn sequential(files: &Files, quiet: bool) -> Outcomes {
+    let progress = Progress::new(files.paths.len(), "hashed again, one after another", quiet);
     let mut outcomes = Outcomes::default();
     for path in &files.paths {
         outcomes.insert(path, Outcome::of(path).await);

@@ -7,17 +7,19 @@ use crate::text;
 /// How far it is. The bar is drawn on stderr, and only if that is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    quiet: bool,
 }
 
 impl Progress {
-    /// Counts up to `files`, saying `what` is done with them.
-    pub(crate) fn new(files: usize, what: &'static str) -> Self {
-        let bar = ProgressBar::new(files as u64).with_message(what);
+    /// Counts up to `files`, saying `what` is done with them; in silence if `quiet`.
+    pub(crate) fn new(files: usize, what: &'static str, quiet: bool) -> Self {
+        let bar =
+            if quiet { ProgressBar::hidden() } else { ProgressBar::new(files as u64).with_message(what) };
         // The template is right; should it ever not be, the plain style does.
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} files {msg}") {
             bar.set_style(style);
         }
-        Self { bar }
+        Self { bar, quiet }
     }
 
     /// So many are done.
@@ -27,7 +29,7 @@ impl Progress {
 
     /// Says something that stays.
     pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| text::say(format_args!("{line}")));
+        self.bar.suspend(|| text::note(self.quiet, format_args!("{line}")));
     }
 
     /// Takes the bar away.
