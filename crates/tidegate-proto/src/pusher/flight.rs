@@ -2,7 +2,7 @@
 //! keeping them costs no second copy, and acking a whole frame costs nothing per message.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -28,6 +28,10 @@ pub(super) struct Flight {
     empty: usize,
     /// What few messages have.
     extras: BTreeMap<u64, Extra>,
+    /// Those that are being worked on, by when the puller has last said so (OC-13).
+    working: BTreeSet<(Time, u64)>,
+    /// Frames that begin below this id have been out for a settle time-out: what they still have is in `working`.
+    fresh: u64,
     skipped: VecDeque<(u64, u64)>,
     messages: usize,
     bytes: u64,
@@ -184,7 +188,7 @@ impl Flight {
             if !keep && !frame.special && from == 0 && to == frame.entries.len() {
                 (frame.live, frame.live_bytes) = (0, 0);
             } else {
-                frame.settle_each(from..to, keep, &mut self.extras, taken);
+                frame.settle_each(from..to, keep, &mut self.extras, &mut self.working, taken);
             }
             taken.messages += (messages - frame.live) as u64;
             taken.bytes += bytes - frame.live_bytes;
@@ -207,48 +211,39 @@ impl Flight {
         let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
         if frame.entries.get((id - frame.first_id) as usize).is_some_and(Entry::is_live) {
             (frame.special, frame.worked_on) = (true, true);
-            self.extras.entry(id).or_default().working_at = now;
+            let before = std::mem::replace(&mut self.extras.entry(id).or_default().working_at, now);
+            self.working.remove(&(before, id));
+            self.working.insert((now, id));
         }
     }
 
-    /// When the first delivery will have been out for `timeout` without an outcome or a sign of work (OC-12).
+    /// When the first delivery may have been out for `timeout` without an outcome or a sign of work (OC-12); not before it
+    /// has, and later if it is settled meanwhile. Asked in every round of a driver, so that nothing is searched through.
     pub(super) fn next_overdue(&self, timeout: Duration) -> Option<Time> {
-        let mut next: Option<Time> = None;
-        for frame in self.sent().filter(|frame| frame.live > 0) {
-            // Frames go out in order, so that a later one is due earlier only if this one is being worked on.
-            if next.is_some_and(|next| next <= frame.sent_at + timeout) {
-                break;
-            }
-            let due = if frame.worked_on {
-                frame.live_ids().map(|id| self.due(frame, id, timeout)).min()
-            } else {
-                Some(frame.sent_at + timeout)
-            };
-            next = next.into_iter().chain(due).min();
-        }
-        next
+        let fresh = self.frames.get(self.first_fresh()).filter(|frame| frame.ends_at.is_some());
+        let since = [fresh.map(|frame| frame.sent_at), self.working.first().map(|(at, _)| *at)];
+        since.into_iter().flatten().min().map(|since| since + timeout)
     }
 
     /// Settles what is overdue, and gives the messages back (OC-12).
     pub(super) fn take_overdue(&mut self, now: Time, timeout: Duration, taken: &mut Taken) {
-        let mut ids = Vec::new();
-        for frame in self.sent().take_while(|frame| frame.sent_at + timeout <= now) {
-            let due = |id: &u64| !frame.worked_on || self.due(frame, *id, timeout) <= now;
-            ids.extend(frame.live_ids().filter(due));
+        let worked = self.working.iter().take_while(|(at, _)| *at + timeout <= now);
+        let mut ids: Vec<_> = worked.map(|(_, id)| *id).collect();
+        let sent = self.frames.range(self.first_fresh()..).take_while(|frame| frame.ends_at.is_some());
+        for frame in sent.take_while(|frame| frame.sent_at + timeout <= now) {
+            self.fresh = frame.first_id + 1;
+            let is_worked_on = |id: &u64| self.extras.get(id).is_some_and(|e| e.working_at > Time::default());
+            ids.extend(frame.live_ids().filter(|id| !frame.worked_on || !is_worked_on(id)));
         }
+        ids.sort_unstable();
         for id in ids {
             self.settle(id, 1, true, taken);
         }
     }
 
-    /// Frames that have been given to the driver.
-    fn sent(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().take_while(|frame| frame.ends_at.is_some())
-    }
-
-    fn due(&self, frame: &Frame, id: u64, timeout: Duration) -> Time {
-        let working_at = self.extras.get(&id).map_or(Time::default(), |extra| extra.working_at);
-        frame.sent_at.max(working_at) + timeout
+    /// The place of the first frame that has not been out for a settle time-out.
+    fn first_fresh(&self) -> usize {
+        self.frames.partition_point(|frame| frame.first_id < self.fresh)
     }
 
     fn drop_empty(&mut self) {
@@ -266,11 +261,11 @@ impl Flight {
     /// message whose frame is among them may have been seen (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
         let mut all = Vec::with_capacity(self.messages);
-        let Self { frames, mut extras, .. } = std::mem::take(self);
+        let Self { frames, mut extras, mut working, .. } = std::mem::take(self);
         for mut frame in frames {
             let seen = frame.ends_at.is_some_and(|end| end <= written);
             let mut taken = Taken::default();
-            frame.settle_each(0..frame.entries.len(), true, &mut extras, &mut taken);
+            frame.settle_each(0..frame.entries.len(), true, &mut extras, &mut working, &mut taken);
             all.extend(taken.pending.into_iter().map(|pending| (pending, seen)));
         }
         all
@@ -288,6 +283,7 @@ impl Frame {
         range: std::ops::Range<usize>,
         keep: bool,
         extras: &mut BTreeMap<u64, Extra>,
+        working: &mut BTreeSet<(Time, u64)>,
         taken: &mut Taken,
     ) {
         let (room, tail, first_id, special) = (&self.room, self.tail.as_ref(), self.first_id, self.special);
@@ -299,6 +295,9 @@ impl Frame {
             self.live_bytes -= u64::from(size);
             let id = first_id + index as u64;
             let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
+            if self.worked_on {
+                working.remove(&(extra.working_at, id));
+            }
             if !keep {
                 if extra.tracked {
                     taken.tracked.push(entry.number);
@@ -340,3 +339,6 @@ impl Frame {
         self.room = small.freeze();
     }
 }
+
+#[cfg(test)]
+mod tests;
