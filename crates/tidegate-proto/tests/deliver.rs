@@ -215,3 +215,20 @@ fn the_descriptor_set_that_other_languages_read_is_the_one_that_was_built() {
     let file = std::fs::read(path).unwrap();
     assert!(file == tidegate_proto::DESCRIPTOR_SET, "run cargo xtask descriptor");
 }
+
+#[test]
+fn a_message_with_large_headers_begins_a_batch_and_none_exceeds_the_limit_of_a_frame() {
+    // FR-3: headers are copied into the batch like a payload, and may be as large.
+    let most = 1 << 20;
+    let limit = wire::deliver_limit(most);
+    let small: Message = Bytes::from(vec![b'p'; 13_000]).into();
+    let large = Message::new("").with_header("h", vec![b'h'; most as usize - 1]);
+    let all: Vec<Sent> = (0..12)
+        .map(|number| (number, 1, false, if number == 10 { large.clone() } else { small.clone() }))
+        .collect();
+    let batches = sealed(0, &all);
+    assert_eq!(batches.iter().map(|(_, part, _)| part.len()).collect::<Vec<_>>(), [10, 1, 1]);
+    for (_, _, frame) in batches {
+        assert!(frame.len() - 4 <= limit, "{} octets, over {limit}", frame.len());
+    }
+}

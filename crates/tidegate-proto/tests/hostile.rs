@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Pusher, Role, Time, Window,
-    wire::{Body, Progress, v1, v1::Verdict},
+    wire::{self, Batch, Body, Progress, v1, v1::Verdict},
 };
 
 const START: Time = Time(1_000_000);
@@ -96,7 +96,7 @@ fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
 fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1::Close> {
     let mut out = VecDeque::new();
     pusher.transmit(now, link, &mut out);
-    out.into_iter().find_map(|octets| match tidegate_proto::wire::decode(octets.slice(4..), 1 << 20) {
+    out.into_iter().find_map(|octets| match wire::decode(octets.slice(4..), 1 << 20) {
         Ok(Body::Close(close)) => Some(close),
         _ => None,
     })
@@ -285,4 +285,60 @@ fn rd_10_a_puller_that_is_back_gets_what_it_had_but_not_again_and_again() {
     let over = START + SECOND;
     pusher.advance_socket(over);
     assert_eq!(given(&mut pusher, over, last), 10_001 - 16, "none is lost");
+}
+
+#[test]
+fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
+    // CR-3: numbers that jump are remembered one by one, which ends with the credit and not with the frame.
+    let jumping = |count: u8| {
+        let one = |at: u8| [0x1a, 2, 0x10, if at == 0 { 0 } else { 2 + 2 * (at % 2) }];
+        (0..count).flat_map(one).collect::<Vec<u8>>()
+    };
+    for key in [&b"\x1a\x00"[..], b"\x9a\x00\x00"] {
+        for (jumps, damage) in [(5, &b""[..]), (9, b"\x1a\xff")] {
+            let octets = [key, &jumping(jumps)[4..], key, damage].concat();
+            assert_eq!(Batch::parse_within(octets.into(), 100, 4).unwrap_err().rule, "CR-3");
+        }
+        let octets = [key, &jumping(4)[4..]].concat();
+        assert_eq!(Batch::parse_within(octets.into(), 100, 4).unwrap().cursor.len(), 4);
+    }
+    let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
+    let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    sent(&mut puller, START, link);
+    // In two parts, each within the credit.
+    let parts = [&b"\x12\x06\x1a\x00\x1a\x00\x1a\x00"[..]; 2].concat();
+    puller.receive(START, link, parts.into());
+    let close = close_of(&mut puller, START, link).expect("a Close");
+    assert_eq!(Code::from_wire(close.code), Code::Credit);
+    assert!(close.reason.starts_with("CR-3: a Deliver of more messages than the 4 "), "{}", close.reason);
+}
+
+#[test]
+fn cr_3_an_unusual_encoding_is_read_where_it_lies() {
+    // CR-3, FR-4: a longer key, a group, a payload with a longer key, a header with one.
+    let octets = Bytes::from_static(
+        b"\x9a\x00\x03\x2a\x01a\x7b\x7c\x1a\x04\xaa\x00\x01b\x1a\x07\x8a\x00\x04\x8a\x00\x01n",
+    );
+    let batch = Batch::parse(octets.clone(), 10).unwrap();
+    assert_eq!(batch.octets.as_ptr(), octets.as_ptr(), "it is not copied");
+    let messages: Vec<_> = batch.items().map(|item| item.message(&batch.octets)).collect();
+    let names: Vec<_> = messages[2].headers().iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!((&messages[0].payload()[..], &messages[1].payload()[..]), (&b"a"[..], &b"b"[..]));
+    assert_eq!(names, ["n"]);
+}
+
+#[test]
+fn fr_3_a_large_frame_is_a_deliver_and_nothing_else() {
+    // FR-3: an Ack that hides behind an empty Deliver would take many times its length.
+    let outcomes = vec![v1::Outcome::default(); 40_000];
+    let ack = frame(v1::frame::Body::Ack(v1::Ack { outcomes, ..Default::default() }));
+    for after in [&b""[..], b"\x12\x02\x1a\x00"] {
+        let hidden = [&b"\x12\x00"[..], &ack, after].concat();
+        let violation = wire::decode_within(hidden.into(), 100, 100).unwrap_err();
+        assert_eq!((violation.code, violation.rule), (Code::TooLarge, "FR-3"));
+    }
+    // Fields of a later version may be as large as they like.
+    let unknown = [&b"\xa2\x06\xa0\x8d\x06"[..], &[0; 100_000]].concat();
+    let deliver = [&b"\x12\x02\x1a\x00"[..], &unknown].concat();
+    assert!(matches!(wire::decode_within(deliver.into(), 100, 1), Ok(Body::Deliver(_))));
 }

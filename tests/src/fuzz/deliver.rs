@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tidegate_proto::{
     Code,
-    wire::{self, Batch, Body, Item, MAX_HEADER_NAME, MAX_HEADERS, MAX_NUMBER, v1},
+    wire::{self, Batch, Body, Item, MAX_CONTROL_FRAME, MAX_HEADER_NAME, MAX_HEADERS, MAX_NUMBER, v1},
 };
 
 use super::Input;
@@ -31,13 +31,15 @@ pub(super) fn run(octets: &[u8]) {
         (Ok(Body::Deliver(_)), other) => panic!("taken, where the generated code finds {other:?}"),
         (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
         (Ok(body), Err(wrong)) => panic!("{body:?}, where the generated code says {wrong}"),
+        (Err(violation), Ok(_)) if violation.code == Code::TooLarge && looser(&frame) => {}
         (Err(violation), Ok(body)) => panic!("{violation}, where the generated code finds {body:?}"),
     }
 }
 
-/// Where the generated code is known to take more than the hand-made one does. Nothing, so far.
-fn looser(_: &[u8]) -> bool {
-    false
+/// Where the generated code is known to take more than the hand-made one does: a frame that is too large for what is in it
+/// beside a Deliver (FR-3).
+fn looser(frame: &[u8]) -> bool {
+    frame.len() > MAX_CONTROL_FRAME
 }
 
 /// The rule that a `Deliver` breaks, by the generated types.

@@ -225,7 +225,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
         let octets = frame.len();
-        let received = wire::decode(frame, link.session.peer.max_message)
+        let credit = link.grant.unused().0;
+        let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             .and_then(|body| link.session.receive(now, octets, body));
         let result = match received {
             Err(violation) => Err(violation),

@@ -2,7 +2,7 @@
 //! keeping them costs no second copy, and acking a whole frame costs nothing per message.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 const SKIPS: usize = 64;
 /// Frames smaller than this are not worth copying survivors out of.
 const SMALL: usize = 4 * 1_024;
+/// Nor are so few entries.
+const FEW: usize = 16;
 
 /// The un-acked messages of one link, by delivery id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +30,10 @@ pub(super) struct Flight {
     empty: usize,
     /// What few messages have.
     extras: BTreeMap<u64, Extra>,
+    /// Those that are being worked on, by when the puller has last said so (OC-13).
+    working: BTreeSet<(Time, u64)>,
+    /// Frames that begin below this id have been out for a settle time-out: what they still have is in `working`.
+    fresh: u64,
     skipped: VecDeque<(u64, u64)>,
     messages: usize,
     bytes: u64,
@@ -37,11 +43,16 @@ pub(super) struct Flight {
 struct Frame {
     first_id: u64,
     entries: Vec<Entry>,
+    /// How many ids it has, and the places of those with an entry, once it has none for most of the settled ones.
+    ids: u64,
+    places: Vec<u32>,
     /// Entries that are not settled, and their size.
     live: usize,
     live_bytes: u64,
     /// Whether some of its messages have an [`Extra`].
     special: bool,
+    /// The same when it was last seen whether `room` could be smaller; 0 before that.
+    looked: (usize, u64),
     room: Bytes,
     tail: Option<Bytes>,
     /// Where it ends among the octets given to the driver, and when it was given; `None` until then.
@@ -54,7 +65,8 @@ struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     number: u64,
-    /// Where in the frame's buffer it is.
+    /// Where in the frame's buffer it is. Once it is settled: how many entries from here on are known to be settled, so
+    /// that an outcome which comes again and again does not walk over them (OC-3).
     at: u32,
     size: u32,
 }
@@ -114,6 +126,7 @@ impl Flight {
         self.bytes += size;
         let Some(frame) = self.frames.back_mut() else { return };
         frame.entries.push(Entry { number, at, size: size as u32 });
+        frame.ids += 1;
         frame.live += 1;
         frame.live_bytes += size;
         if extra != Extra::default() {
@@ -172,19 +185,19 @@ impl Flight {
     /// back, for another attempt or to be reported.
     pub(super) fn settle(&mut self, first: u64, count: u64, keep: bool, taken: &mut Taken) {
         let end = first + count;
-        let mut index = self.frames.partition_point(|f| f.first_id + f.entries.len() as u64 <= first);
+        let mut index = self.frames.partition_point(|f| f.first_id + f.ids <= first);
         while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
             index += 1;
             if frame.live == 0 {
                 continue;
             }
-            let from = first.saturating_sub(frame.first_id) as usize;
-            let to = (end - frame.first_id).min(frame.entries.len() as u64) as usize;
+            let from = frame.index(first.saturating_sub(frame.first_id));
+            let to = frame.index((end - frame.first_id).min(frame.ids));
             let (messages, bytes) = (frame.live, frame.live_bytes);
             if !keep && !frame.special && from == 0 && to == frame.entries.len() {
                 (frame.live, frame.live_bytes) = (0, 0);
             } else {
-                frame.settle_each(from..to, keep, &mut self.extras, taken);
+                frame.settle_each(from..to, keep, &mut self.extras, &mut self.working, taken);
             }
             taken.messages += (messages - frame.live) as u64;
             taken.bytes += bytes - frame.live_bytes;
@@ -193,8 +206,10 @@ impl Flight {
             if frame.live == 0 {
                 // Its place in the order is all that is left of it.
                 (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
+                (frame.ids, frame.places) = (0, Vec::new());
                 self.empty += 1;
             } else {
+                frame.forget_settled();
                 frame.copy_survivors();
             }
         }
@@ -203,52 +218,43 @@ impl Flight {
 
     /// The puller works on this delivery (OC-13). One that is settled is passed over.
     pub(super) fn worked_on(&mut self, now: Time, id: u64) {
-        let index = self.frames.partition_point(|f| f.first_id + f.entries.len() as u64 <= id);
+        let index = self.frames.partition_point(|f| f.first_id + f.ids <= id);
         let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
-        if frame.entries.get((id - frame.first_id) as usize).is_some_and(Entry::is_live) {
+        if frame.live_index(id - frame.first_id).is_some() {
             (frame.special, frame.worked_on) = (true, true);
-            self.extras.entry(id).or_default().working_at = now;
+            let before = std::mem::replace(&mut self.extras.entry(id).or_default().working_at, now);
+            self.working.remove(&(before, id));
+            self.working.insert((now, id));
         }
     }
 
-    /// When the first delivery will have been out for `timeout` without an outcome or a sign of work (OC-12).
+    /// When the first delivery may have been out for `timeout` without an outcome or a sign of work (OC-12); not before it
+    /// has, and later if it is settled meanwhile. Asked in every round of a driver, so that nothing is searched through.
     pub(super) fn next_overdue(&self, timeout: Duration) -> Option<Time> {
-        let mut next: Option<Time> = None;
-        for frame in self.sent().filter(|frame| frame.live > 0) {
-            // Frames go out in order, so that a later one is due earlier only if this one is being worked on.
-            if next.is_some_and(|next| next <= frame.sent_at + timeout) {
-                break;
-            }
-            let due = if frame.worked_on {
-                frame.live_ids().map(|id| self.due(frame, id, timeout)).min()
-            } else {
-                Some(frame.sent_at + timeout)
-            };
-            next = next.into_iter().chain(due).min();
-        }
-        next
+        let fresh = self.frames.get(self.first_fresh()).filter(|frame| frame.ends_at.is_some());
+        let since = [fresh.map(|frame| frame.sent_at), self.working.first().map(|(at, _)| *at)];
+        since.into_iter().flatten().min().map(|since| since + timeout)
     }
 
     /// Settles what is overdue, and gives the messages back (OC-12).
     pub(super) fn take_overdue(&mut self, now: Time, timeout: Duration, taken: &mut Taken) {
-        let mut ids = Vec::new();
-        for frame in self.sent().take_while(|frame| frame.sent_at + timeout <= now) {
-            let due = |id: &u64| !frame.worked_on || self.due(frame, *id, timeout) <= now;
-            ids.extend(frame.live_ids().filter(due));
+        let worked = self.working.iter().take_while(|(at, _)| *at + timeout <= now);
+        let mut ids: Vec<_> = worked.map(|(_, id)| *id).collect();
+        let sent = self.frames.range(self.first_fresh()..).take_while(|frame| frame.ends_at.is_some());
+        for frame in sent.take_while(|frame| frame.sent_at + timeout <= now) {
+            self.fresh = frame.first_id + 1;
+            let is_worked_on = |id: &u64| self.extras.get(id).is_some_and(|e| e.working_at > Time::default());
+            ids.extend(frame.live_ids().filter(|id| !frame.worked_on || !is_worked_on(id)));
         }
+        ids.sort_unstable();
         for id in ids {
             self.settle(id, 1, true, taken);
         }
     }
 
-    /// Frames that have been given to the driver.
-    fn sent(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().take_while(|frame| frame.ends_at.is_some())
-    }
-
-    fn due(&self, frame: &Frame, id: u64, timeout: Duration) -> Time {
-        let working_at = self.extras.get(&id).map_or(Time::default(), |extra| extra.working_at);
-        frame.sent_at.max(working_at) + timeout
+    /// The place of the first frame that has not been out for a settle time-out.
+    fn first_fresh(&self) -> usize {
+        self.frames.partition_point(|frame| frame.first_id < self.fresh)
     }
 
     fn drop_empty(&mut self) {
@@ -266,11 +272,11 @@ impl Flight {
     /// message whose frame is among them may have been seen (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
         let mut all = Vec::with_capacity(self.messages);
-        let Self { frames, mut extras, .. } = std::mem::take(self);
+        let Self { frames, mut extras, mut working, .. } = std::mem::take(self);
         for mut frame in frames {
             let seen = frame.ends_at.is_some_and(|end| end <= written);
             let mut taken = Taken::default();
-            frame.settle_each(0..frame.entries.len(), true, &mut extras, &mut taken);
+            frame.settle_each(0..frame.entries.len(), true, &mut extras, &mut working, &mut taken);
             all.extend(taken.pending.into_iter().map(|pending| (pending, seen)));
         }
         all
@@ -280,7 +286,24 @@ impl Flight {
 impl Frame {
     fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
-        live.map(|(index, _)| self.first_id + index as u64)
+        live.map(|(index, _)| self.first_id + self.place(index))
+    }
+
+    /// The first entry of this place among the ids, or of a later one.
+    fn index(&self, place: u64) -> usize {
+        if self.places.is_empty() {
+            return place as usize;
+        }
+        self.places.partition_point(|other| u64::from(*other) < place)
+    }
+
+    fn place(&self, index: usize) -> u64 {
+        self.places.get(index).map_or(index as u64, |place| (*place).into())
+    }
+
+    fn live_index(&self, place: u64) -> Option<usize> {
+        let index = self.index(place);
+        (self.place(index) == place && self.entries.get(index)?.is_live()).then_some(index)
     }
 
     fn settle_each(
@@ -288,25 +311,37 @@ impl Frame {
         range: std::ops::Range<usize>,
         keep: bool,
         extras: &mut BTreeMap<u64, Extra>,
+        working: &mut BTreeSet<(Time, u64)>,
         taken: &mut Taken,
     ) {
-        let (room, tail, first_id, special) = (&self.room, self.tail.as_ref(), self.first_id, self.special);
-        for index in range {
-            let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.is_live()) else { continue };
-            let size = entry.size;
-            entry.size |= SETTLED;
+        let special = self.special;
+        let (from, to) = (range.start, range.end);
+        let mut next = from;
+        while next < to {
+            let index = next;
+            let id = self.first_id + self.place(index);
+            let Some(entry) = self.entries.get_mut(index) else { break };
+            if !entry.is_live() {
+                next += entry.at as usize;
+                continue;
+            }
+            next += 1;
+            let (size, at, number) = (entry.size, entry.at, entry.number);
+            (entry.size, entry.at) = (size | SETTLED, 1);
             self.live -= 1;
             self.live_bytes -= u64::from(size);
-            let id = first_id + index as u64;
             let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
+            if self.worked_on {
+                working.remove(&(extra.working_at, id));
+            }
             if !keep {
                 if extra.tracked {
-                    taken.tracked.push(entry.number);
+                    taken.tracked.push(number);
                 }
-            } else if let Some((message, attempt)) = read_message(room, tail, entry.at) {
+            } else if let Some((message, attempt)) = read_message(&self.room, self.tail.as_ref(), at) {
                 let Extra { losses, deaths, timed_out, owed, tracked, .. } = extra;
                 taken.pending.push(Pending {
-                    number: entry.number,
+                    number,
                     attempt,
                     timed_out,
                     owed,
@@ -317,6 +352,26 @@ impl Frame {
                 });
             }
         }
+        // All of the range is settled now.
+        let mut index = from;
+        while let Some(entry) = self.entries.get_mut(index).filter(|_| index < to) {
+            let next = index + entry.at as usize;
+            entry.at = (next.max(to) - index) as u32;
+            index = next;
+        }
+    }
+
+    /// Nor must it keep an entry for each of many settled ones.
+    fn forget_settled(&mut self) {
+        if self.entries.len() < FEW || self.live * 8 > self.entries.len() {
+            return;
+        }
+        let (mut entries, mut places) = (Vec::with_capacity(self.live), Vec::with_capacity(self.live));
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live()) {
+            entries.push(*entry);
+            places.push(self.place(index) as u32);
+        }
+        (self.entries, self.places) = (entries, places);
     }
 
     /// One un-acked message must not keep a large buffer for long.
@@ -324,6 +379,12 @@ impl Frame {
         if self.room.len() < SMALL || self.live_bytes * 4 > self.room.len() as u64 {
             return;
         }
+        // Not after every outcome: only half of them, or of their octets, can make it worth while.
+        let (live, live_bytes) = self.looked;
+        if live > 0 && self.live * 2 > live && self.live_bytes * 2 >= live_bytes {
+            return;
+        }
+        self.looked = (self.live, self.live_bytes);
         let live = self.entries.iter().filter(|entry| entry.is_live());
         let spans: Option<Vec<_>> =
             live.map(|entry| message_span(&self.room, self.tail.as_ref(), entry.at)).collect();
@@ -340,3 +401,6 @@ impl Frame {
         self.room = small.freeze();
     }
 }
+
+#[cfg(test)]
+mod tests;

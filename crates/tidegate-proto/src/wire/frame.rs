@@ -3,8 +3,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
-use super::{MAX_TEXT, deliver::Batch, v1};
-use crate::violation::Violation;
+use super::{
+    MAX_CONTROL_FRAME, MAX_TEXT,
+    deliver::{Batch, Content, IN_DELIVER, IN_FRAME, field, wrong_type},
+    v1,
+};
+use crate::violation::{Code, Violation};
 
 /// A frame as a machine sees it. `Deliver` is not the generated type: it is read where it lies (DESIGN: the
 /// puller hands out slices of what it read).
@@ -37,18 +41,29 @@ pub enum Body {
 /// # Errors
 /// FR-4 for what is not a frame, and the rules of `Deliver`'s fields.
 pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
+    decode_within(frame, max_message, u64::MAX)
+}
+
+/// The same with `most`, the unused credit in messages: what goes beyond it takes no memory (CR-3).
+///
+/// # Errors
+/// As [`decode`], and CR-3.
+pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, Violation> {
     use v1::frame::Body as Wire;
     if let Some(deliver) = Batch::inside(&frame) {
-        return Batch::parse(deliver, max_message).map(Body::Deliver);
+        return Batch::parse_within(deliver, max_message, most).map(Body::Deliver);
+    }
+    if let Some(deliver) = gather(&frame)? {
+        return Batch::parse_within(deliver, max_message, most).map(Body::Deliver);
     }
     let decoded = v1::Frame::decode(frame).map_err(|e| Violation::malformed(format!("not a Frame: {e}")))?;
     Ok(match decoded.body {
         None => Body::Unknown, // GR-1
         Some(Wire::Hello(hello)) => Body::Hello(hello),
-        // An unusual but legal encoding, such as fields of the Frame in two parts: the generated code has understood
-        // it, and its own encoding is the usual one.
+        // It comes after another body, which it replaces: the generated code has understood it, and its own encoding
+        // is the usual one.
         Some(Wire::Deliver(deliver)) => {
-            Batch::parse(deliver.encode_to_vec().into(), max_message).map(Body::Deliver)?
+            Batch::parse_within(deliver.encode_to_vec().into(), max_message, most).map(Body::Deliver)?
         }
         Some(Wire::Ack(ack)) => Body::Ack(ack),
         Some(Wire::Skip(skip)) => Body::Skip(skip),
@@ -58,6 +73,33 @@ pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
         Some(Wire::Close(close)) => Body::Close(close),
         Some(Wire::Working(working)) => Body::Working(working),
     })
+}
+
+/// The `Deliver` of a frame in an unusual but legal encoding: in parts, which are merged by joining them, or among unknown
+/// fields. `None` if there are other bodies, which are left to the generated code: it takes many times their length in
+/// memory, so that only a control frame may have them.
+fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
+    let (mut at, mut whole, mut others) = (0, None, false);
+    while at < frame.len() {
+        match field(frame, &mut at, IN_FRAME)? {
+            (2, Content::Octets(part)) => {
+                // No field may begin in one part and end in another.
+                let mut within = 0;
+                while within < part.len() {
+                    field(part, &mut within, IN_DELIVER)?;
+                }
+                whole.get_or_insert_with(|| BytesMut::with_capacity(frame.len())).extend_from_slice(part);
+            }
+            (2, _) => return Err(wrong_type()),
+            (1..=9, _) => others = true,
+            _ => {}
+        }
+    }
+    if others && frame.len() > MAX_CONTROL_FRAME {
+        let detail = format!("a frame of {} octets is not a Deliver alone", frame.len());
+        return Err(Violation::new(Code::TooLarge, "FR-3", detail));
+    }
+    Ok(whole.filter(|_| !others).map(BytesMut::freeze))
 }
 
 /// Encodes a frame of the generated types, with its length in front (FR-2). Not for `Deliver` on the hot path.
@@ -85,7 +127,6 @@ pub fn cut_reason(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::violation::Code;
 
     #[test]
     fn fr_2_a_frame_is_its_length_and_its_octets() {

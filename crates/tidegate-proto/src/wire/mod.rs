@@ -14,7 +14,7 @@ pub mod v1 {
 }
 
 pub use deliver::{Batch, Cursor, Item, Numbers, OpenBatch, Sealed, message_span, read_message};
-pub use frame::{Body, cut_reason, decode, encode};
+pub use frame::{Body, cut_reason, decode, decode_within, encode};
 pub use preface::{PREFACE, check_preface, resembles};
 pub use reader::{FrameReader, Progress};
 

@@ -8,18 +8,11 @@ use crate::{
     wire::{MAX_HEADER_NAME, MAX_HEADERS, varint},
 };
 
-/// Why the fast path does not read something.
-pub(super) enum Unread {
-    /// A group: legal, and so rare that the generated code shall read it.
-    Odd,
-    Wrong(Violation),
-}
-
-impl From<&'static str> for Unread {
-    fn from(detail: &'static str) -> Self {
-        Self::Wrong(Violation::malformed(detail))
-    }
-}
+/// How deep groups may be nested in a message of each kind: as deep as the generated code follows them.
+pub(in crate::wire) const IN_FRAME: u32 = 100;
+pub(in crate::wire) const IN_DELIVER: u32 = IN_FRAME - 1;
+const IN_MESSAGE: u32 = IN_DELIVER - 1;
+const IN_HEADER: u32 = IN_MESSAGE - 1;
 
 /// The fields of one `Message`; the payload as a range of its octets.
 pub(super) struct Fields {
@@ -33,57 +26,45 @@ pub(super) struct Fields {
 
 impl Fields {
     #[inline]
-    pub(super) fn of(octets: &[u8]) -> Result<Self, Unread> {
+    pub(super) fn of(octets: &[u8]) -> Result<Self, Violation> {
         let mut at = 1;
         // The usual message is a payload and nothing else.
-        if octets.first() == Some(&0x2a) {
-            let length = varint::get(octets, &mut at).ok_or("a payload's length does not end")?;
-            if length == (octets.len() - at) as u64 {
-                let payload = at..octets.len();
-                return Ok(Self { payload, gap: 0, attempt: 0, tracked: false, headers: 0, size: length });
-            }
+        if octets.first() == Some(&0x2a)
+            && let Some(length) = varint::get(octets, &mut at)
+            && length == (octets.len() - at) as u64
+        {
+            let payload = at..octets.len();
+            return Ok(Self { payload, gap: 0, attempt: 0, tracked: false, headers: 0, size: length });
         }
         Self::of_any(octets)
     }
 
     #[cold]
-    fn of_any(octets: &[u8]) -> Result<Self, Unread> {
+    fn of_any(octets: &[u8]) -> Result<Self, Violation> {
         let mut all = Self { payload: 0..0, gap: 0, attempt: 0, tracked: false, headers: 0, size: 0 };
         let mut at = 0;
         while at < octets.len() {
-            let key = octets[at];
-            match key {
-                0x0a => {
-                    at += 1;
-                    let header = delimited(octets, &mut at).ok_or("a header does not end")?;
+            match field(octets, &mut at, IN_MESSAGE)? {
+                (1, Content::Octets(header)) => {
                     let (name, value) = header_fields(header)?;
                     if name.is_empty() || name.len() > MAX_HEADER_NAME {
                         let detail = format!("a header name has {} octets, not 1 to 256", name.len());
-                        return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-5", detail)));
+                        return Err(Violation::new(Code::Malformed, "DL-5", detail));
                     }
                     all.headers += 1;
                     all.size += (name.len() + value.len()) as u64;
                 }
-                0x10 | 0x18 | 0x20 => {
-                    at += 1;
-                    let value = varint::get(octets, &mut at).ok_or("an integer does not end")?;
-                    match key {
-                        0x10 => all.gap = varint::unzigzag(value),
-                        0x18 => all.attempt = value as u32,
-                        _ => all.tracked = value != 0,
-                    }
-                }
-                0x2a => {
-                    at += 1;
-                    let payload = delimited(octets, &mut at).ok_or("a payload does not end")?;
-                    all.payload = at - payload.len()..at;
-                }
-                _ => skip_unknown(octets, &mut at, &[1, 2, 3, 4, 5])?,
+                (2, Content::Integer(value)) => all.gap = varint::unzigzag(value),
+                (3, Content::Integer(value)) => all.attempt = value as u32,
+                (4, Content::Integer(value)) => all.tracked = value != 0,
+                (5, Content::Octets(payload)) => all.payload = at - payload.len()..at,
+                (1..=5, _) => return Err(wrong_type()),
+                _ => {}
             }
         }
         if all.headers > MAX_HEADERS {
             let detail = format!("a message has {} headers, more than {MAX_HEADERS}", all.headers);
-            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-5", detail)));
+            return Err(Violation::new(Code::Malformed, "DL-5", detail));
         }
         all.size += all.payload.len() as u64;
         Ok(all)
@@ -93,39 +74,73 @@ impl Fields {
         let mut headers = Headers::default();
         let mut at = 0;
         while headers.len() < self.headers && at < octets.len() {
-            if octets[at] != 0x0a {
-                if skip_unknown(octets, &mut at, &[]).is_err() {
-                    break;
+            match field(octets, &mut at, IN_MESSAGE) {
+                Ok((1, Content::Octets(header))) => {
+                    if let Ok((name, value)) = header_fields(header) {
+                        headers.push(name.to_owned(), octets.slice_ref(value));
+                    }
                 }
-                continue;
-            }
-            at += 1;
-            let Some(header) = delimited(octets, &mut at) else { break };
-            if let Ok((name, value)) = header_fields(header) {
-                headers.push(name.to_owned(), octets.slice_ref(value));
+                Ok(_) => {}
+                Err(_) => break,
             }
         }
         headers
     }
 }
 
-fn header_fields(octets: &[u8]) -> Result<(&str, &[u8]), Unread> {
+fn header_fields(octets: &[u8]) -> Result<(&str, &[u8]), Violation> {
     let (mut name, mut value, mut at) = ("", &octets[..0], 0);
     while at < octets.len() {
-        match octets[at] {
-            0x0a => {
-                at += 1;
-                let text = delimited(octets, &mut at).ok_or("a header name does not end")?;
-                name = std::str::from_utf8(text).map_err(|_| "a header name is not UTF-8")?;
+        match field(octets, &mut at, IN_HEADER)? {
+            (1, Content::Octets(text)) => {
+                name = std::str::from_utf8(text)
+                    .map_err(|_| Violation::malformed("a header name is not UTF-8"))?;
             }
-            0x12 => {
-                at += 1;
-                value = delimited(octets, &mut at).ok_or("a header value does not end")?;
-            }
-            _ => skip_unknown(octets, &mut at, &[1, 2])?,
+            (2, Content::Octets(octets)) => value = octets,
+            (1 | 2, _) => return Err(wrong_type()),
+            _ => {}
         }
     }
     Ok((name, value))
+}
+
+/// What a field holds, as far as it matters to a reader that knows its number.
+pub(in crate::wire) enum Content<'a> {
+    Integer(u64),
+    Octets(&'a [u8]),
+    Other,
+}
+
+/// Reads any field, in whatever encoding is legal: its number and what it holds. It takes no memory, whatever is sent.
+#[inline]
+pub(in crate::wire) fn field<'a>(
+    octets: &'a [u8],
+    at: &mut usize,
+    depth: u32,
+) -> Result<(u64, Content<'a>), Violation> {
+    read_field(octets, at, depth).ok_or_else(|| Violation::malformed("a field does not end, or is none"))
+}
+
+#[cold]
+pub(in crate::wire) fn wrong_type() -> Violation {
+    Violation::malformed("a known field has the wrong type")
+}
+
+fn read_field<'a>(octets: &'a [u8], at: &mut usize, depth: u32) -> Option<(u64, Content<'a>)> {
+    let key = varint::get(octets, at).filter(|key| *key <= u32::MAX.into())?;
+    let number = key >> 3;
+    if number == 0 || depth == 0 {
+        return None;
+    }
+    let content = match key & 7 {
+        0 => Content::Integer(varint::get(octets, at)?),
+        1 => skip(octets, at, 8)?,
+        2 => Content::Octets(delimited(octets, at)?),
+        3 => group(octets, at, number, depth)?,
+        5 => skip(octets, at, 4)?,
+        _ => return None, // the end of a group that has not begun, or no type at all
+    };
+    Some((number, content))
 }
 
 pub(super) fn delimited<'a>(octets: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
@@ -136,30 +151,20 @@ pub(super) fn delimited<'a>(octets: &'a [u8], at: &mut usize) -> Option<&'a [u8]
     Some(part)
 }
 
-/// Passes over a field (GR-1), which must not be one of `known` with the wrong type.
-pub(super) fn skip_unknown(octets: &[u8], at: &mut usize, known: &[u64]) -> Result<(), Unread> {
-    let key =
-        varint::get(octets, at).filter(|key| *key <= u32::MAX.into()).ok_or("a field's key does not end")?;
-    let number = key >> 3;
-    if number == 0 {
-        return Err("field number 0".into());
-    }
-    if known.contains(&number) {
-        // A longer encoding of the key of a known field, or the wrong type: the generated code decides.
-        return Err(Unread::Odd);
-    }
-    let skipped = match key & 7 {
-        0 => varint::get(octets, at).map(|_| ()),
-        1 => skip(octets, at, 8),
-        2 => delimited(octets, at).map(|_| ()),
-        3 | 4 => return Err(Unread::Odd),
-        5 => skip(octets, at, 4),
-        _ => None,
-    };
-    skipped.ok_or_else(|| "an unknown field does not end".into())
+fn skip(octets: &[u8], at: &mut usize, count: usize) -> Option<Content<'static>> {
+    *at = at.checked_add(count).filter(|end| *end <= octets.len())?;
+    Some(Content::Other)
 }
 
-fn skip(octets: &[u8], at: &mut usize, count: usize) -> Option<()> {
-    *at = at.checked_add(count).filter(|end| *end <= octets.len())?;
-    Some(())
+/// Passes over a group, which must end as it began.
+fn group(octets: &[u8], at: &mut usize, number: u64, depth: u32) -> Option<Content<'static>> {
+    loop {
+        let start = *at;
+        let key = varint::get(octets, at)?;
+        if key & 7 == 4 {
+            return (key >> 3 == number).then_some(Content::Other);
+        }
+        *at = start;
+        read_field(octets, at, depth - 1)?;
+    }
 }

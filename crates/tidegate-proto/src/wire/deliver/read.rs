@@ -1,16 +1,15 @@
 //! A received batch: checked as a whole, then taken message by message, without copying.
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::{
-    fields::{Fields, Unread, delimited, skip_unknown},
+    fields::{Content, Fields, IN_DELIVER, delimited, field, wrong_type},
     numbers::{Numbers, Steps},
 };
 use crate::{
     message::{Headers, Message},
     violation::{Code, Violation},
-    wire::{MAX_NUMBER, v1, varint},
+    wire::{MAX_NUMBER, varint},
 };
 
 /// The sender waits for the outcome.
@@ -125,10 +124,7 @@ impl Cursor {
             return None;
         }
         let mut at = self.at;
-        if *octets.get(at)? != 0x1a {
-            at = pass_over(octets, at)?;
-        }
-        at += 1;
+        at = if *octets.get(at)? == 0x1a { at + 1 } else { pass_over(octets, at)? };
         let length = usize::try_from(varint::get(octets, &mut at)?).ok()?;
         let end = at + length;
         let fields = Fields::of(octets.get(at..end)?).ok()?;
@@ -173,18 +169,15 @@ impl Cursor {
     }
 }
 
-/// The first message at or after `at`: what stands before it has been read.
+/// Where the length of the first message at or after `at` stands: what comes before it has been read.
 #[cold]
 fn pass_over(octets: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        match *octets.get(at)? {
-            0x1a => return Some(at),
-            0x08 | 0x10 => {
-                at += 1;
-                varint::get(octets, &mut at)?;
-            }
-            _ => skip_unknown(octets, &mut at, &[]).ok()?,
+        let mut after = at;
+        if varint::get(octets, &mut after)? == 0x1a {
+            return Some(after);
         }
+        field(octets, &mut at, IN_DELIVER).ok()?;
     }
 }
 
@@ -217,18 +210,15 @@ impl Batch {
     /// # Errors
     /// The first rule that does not hold.
     pub fn parse(deliver: Bytes, max_message: u64) -> Result<Self, Violation> {
-        let odd = match scan(&deliver, max_message) {
-            Ok(found) => return Ok(found.batch(deliver)),
-            Err(Unread::Wrong(violation)) => return Err(violation),
-            Err(Unread::Odd) => v1::Deliver::decode(deliver),
-        };
-        let plain = odd.map_err(|e| Violation::malformed(format!("not a Deliver: {e}")))?.encode_to_vec();
-        let plain = Bytes::from(plain);
-        match scan(&plain, max_message) {
-            Ok(found) => Ok(found.batch(plain)),
-            Err(Unread::Wrong(violation)) => Err(violation),
-            Err(Unread::Odd) => Err(Violation::malformed("a group")),
-        }
+        Self::parse_within(deliver, max_message, u64::MAX)
+    }
+
+    /// The same, of at most `most` messages (CR-3). It keeps nothing for more than those, in whatever encoding they are.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn parse_within(deliver: Bytes, max_message: u64, most: u64) -> Result<Self, Violation> {
+        Ok(scan(&deliver, max_message, most)?.batch(deliver))
     }
 
     /// Its messages, in order.
@@ -241,6 +231,8 @@ impl Batch {
 /// What a scan has found so far.
 #[derive(Default)]
 struct Found {
+    /// As many messages as there is credit for.
+    most: u64,
     first_id: u64,
     first_number: u64,
     count: u64,
@@ -255,25 +247,23 @@ struct Found {
     repeats: bool,
 }
 
-fn scan(deliver: &[u8], max_message: u64) -> Result<Found, Unread> {
-    let mut found = Found::default();
+fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation> {
+    let mut found = Found { most, ..Found::default() };
     let mut at = 0;
     while at < deliver.len() {
-        match deliver[at] {
-            0x1a => {
-                at += 1;
-                let octets = delimited(deliver, &mut at).ok_or("a message does not end")?;
-                found.message(&Fields::of(octets)?, max_message)?;
-            }
-            0x08 => {
-                at += 1;
-                found.first_id = varint::get(deliver, &mut at).ok_or("first_id does not end")?;
-            }
-            0x10 => {
-                at += 1;
-                found.first_number = varint::get(deliver, &mut at).ok_or("first_number does not end")?;
-            }
-            _ => skip_unknown(deliver, &mut at, &[1, 2, 3])?,
+        if deliver[at] == 0x1a {
+            at += 1;
+            let octets =
+                delimited(deliver, &mut at).ok_or_else(|| Violation::malformed("a message does not end"))?;
+            found.message(&Fields::of(octets)?, max_message)?;
+            continue;
+        }
+        match field(deliver, &mut at, IN_DELIVER)? {
+            (1, Content::Integer(value)) => found.first_id = value,
+            (2, Content::Integer(value)) => found.first_number = value,
+            (3, Content::Octets(octets)) => found.message(&Fields::of(octets)?, max_message)?,
+            (1..=3, _) => return Err(wrong_type()),
+            _ => {}
         }
     }
     found.check()
@@ -281,10 +271,10 @@ fn scan(deliver: &[u8], max_message: u64) -> Result<Found, Unread> {
 
 impl Found {
     #[inline]
-    fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Unread> {
+    fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Violation> {
         if fields.size > max_message {
             let detail = format!("a message has {} octets, but max_message is {max_message}", fields.size);
-            return Err(Unread::Wrong(Violation::new(Code::MessageSize, "DL-4", detail)));
+            return Err(Violation::new(Code::MessageSize, "DL-4", detail));
         }
         if fields.gap | self.steps.usual_gap() != 0 {
             self.jump(fields.gap)?;
@@ -298,11 +288,12 @@ impl Found {
 
     /// The number of this message does not follow on. `offset` is what gaps add to the count.
     #[cold]
-    fn jump(&mut self, gap: i64) -> Result<(), Unread> {
+    fn jump(&mut self, gap: i64) -> Result<(), Violation> {
         if self.count == 0 {
             let detail = "the first message of a batch has a gap";
-            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-2", detail)));
+            return Err(Violation::new(Code::Malformed, "DL-2", detail));
         }
+        self.check_count()?; // before anything is kept for it
         let before = self.offset + i128::from(self.count) - 1;
         self.offset += i128::from(gap);
         let after = self.offset + i128::from(self.count);
@@ -320,21 +311,31 @@ impl Found {
         Batch { octets, cursor, numbers: self.steps.numbers(first_number, count), repeats: self.repeats }
     }
 
-    fn check(self) -> Result<Self, Unread> {
+    /// CR-3, when `count` messages and perhaps one more have come.
+    fn check_count(&self) -> Result<(), Violation> {
+        if self.count > self.most {
+            let detail = format!("a Deliver of more messages than the {} that may still be sent", self.most);
+            return Err(Violation::new(Code::Credit, "CR-3", detail));
+        }
+        Ok(())
+    }
+
+    fn check(self) -> Result<Self, Violation> {
+        self.check_count()?;
         let Self { first_id, first_number, count, .. } = self;
         if count == 0 {
             let detail = "a Deliver without messages";
-            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-6", detail)));
+            return Err(Violation::new(Code::Malformed, "DL-6", detail));
         }
         let first = i128::from(first_number);
         let highest = self.highest.max(self.offset + i128::from(count) - 1);
         if first + self.lowest < 0 || first + highest >= i128::from(MAX_NUMBER) {
             let detail = "a message number is not within 0 and 2^63 - 1";
-            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-2", detail)));
+            return Err(Violation::new(Code::Malformed, "DL-2", detail));
         }
         if first_id.checked_add(count).is_none() {
             let detail = "delivery ids overflow";
-            return Err(Unread::Wrong(Violation::new(Code::Malformed, "DL-1", detail)));
+            return Err(Violation::new(Code::Malformed, "DL-1", detail));
         }
         Ok(self)
     }

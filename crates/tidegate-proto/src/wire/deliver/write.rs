@@ -66,11 +66,11 @@ impl OpenBatch {
         self.buf.len() + self.tail.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Whether it must be sealed before `message` is added.
+    /// Whether it must be sealed before `message` is added: a large one, for its payload or its headers, begins a batch.
     #[must_use]
     #[inline]
     pub fn is_full_for(&self, message: &Message) -> bool {
-        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.payload().len() >= LARGE)
+        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.size() >= LARGE)
     }
 
     /// Whether it must be sealed before such a payload is added, which must be small enough to be copied.
