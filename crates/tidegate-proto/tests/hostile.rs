@@ -120,7 +120,7 @@ fn fr_3_signs_of_work_on_however_many_deliveries_fit_their_frames() {
         .iter()
         .map(|octets| {
             assert!(octets.len() <= 65_536 + 4, "{} octets", octets.len());
-            match tidegate_proto::wire::decode(octets.slice(4..), 1 << 20) {
+            match wire::decode(octets.slice(4..), 1 << 20) {
                 Ok(Body::Working(working)) => working.deliveries.len(),
                 _ => 0,
             }
