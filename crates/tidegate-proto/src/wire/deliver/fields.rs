@@ -44,6 +44,24 @@ impl Fields {
         let mut all = Self { payload: 0..0, gap: 0, attempt: 0, tracked: false, headers: 0, size: 0 };
         let mut at = 0;
         while at < octets.len() {
+            // A gap and a payload are in most messages when several pullers take turns.
+            match octets[at] {
+                0x10 => {
+                    at += 1;
+                    let gap = varint::get(octets, &mut at);
+                    all.gap =
+                        varint::unzigzag(gap.ok_or_else(|| Violation::malformed("a gap does not end"))?);
+                    continue;
+                }
+                0x2a => {
+                    at += 1;
+                    let payload = delimited(octets, &mut at);
+                    let payload = payload.ok_or_else(|| Violation::malformed("a payload does not end"))?;
+                    all.payload = at - payload.len()..at;
+                    continue;
+                }
+                _ => {}
+            }
             match field(octets, &mut at, IN_MESSAGE)? {
                 (1, Content::Octets(header)) => {
                     let (name, value) = header_fields(header)?;
