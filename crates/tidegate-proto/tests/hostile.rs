@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
@@ -325,6 +325,57 @@ fn cr_3_an_unusual_encoding_is_read_where_it_lies() {
     let names: Vec<_> = messages[2].headers().iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!((&messages[0].payload()[..], &messages[1].payload()[..]), (&b"a"[..], &b"b"[..]));
     assert_eq!(names, ["n"]);
+}
+
+/// Octets that tell when nobody has them any more.
+struct Kept {
+    octets: Vec<u8>,
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+#[test]
+fn lm_5_a_message_does_not_keep_what_only_lies_beside_it() {
+    // LM-5: 1 MiB in an unknown field, of the message, of the Deliver, or of the frame.
+    let field = |key: &[u8], content: &[u8]| {
+        let mut length = Vec::new();
+        prost::encoding::encode_varint(content.len() as u64, &mut length);
+        [key, &length, content].concat()
+    };
+    let nothing = field(b"\xa2\x06", &vec![0; 1 << 20]);
+    let [first, second] = [b"\x0a\x06\x0a\x01n\x12\x01v\x18\x02\x20\x01\x2a\x01a", &b"\x10\x04\x2a\x01b"[..]];
+    let head = b"\x10\x05"; // number 5
+    let frames = [
+        field(
+            b"\x12",
+            &[&head[..], &field(b"\x1a", &[first, &nothing].concat()), &field(b"\x1a", second)].concat(),
+        ),
+        field(b"\x12", &[&head[..], &field(b"\x1a", first), &nothing, &field(b"\x1a", second)].concat()),
+        [
+            field(b"\x12", &[&head[..], &field(b"\x1a", first), &field(b"\x1a", second)].concat()),
+            nothing.clone(),
+        ]
+        .concat(),
+    ];
+    for octets in frames {
+        let mut puller = puller(|_| ());
+        let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+        sent(&mut puller, START, link);
+        let alive = Arc::new(());
+        puller.receive(START, link, Bytes::from_owner(Kept { octets, _alive: alive.clone() }));
+        assert_eq!(Arc::strong_count(&alive), 1, "the frame is gone");
+        let (a, b) = (puller.recv().unwrap(), puller.recv().unwrap());
+        assert_eq!((a.payload(), a.attempt(), a.id().number), (&b"a"[..], 2, 5));
+        let header = a.headers();
+        assert_eq!(header.get("n").map(|value| &value[..]), Some(&b"v"[..]));
+        assert_eq!((b.payload(), b.attempt(), b.id().number), (&b"b"[..], 1, 8));
+        assert_eq!(puller.stats().queued, 0);
+    }
 }
 
 #[test]

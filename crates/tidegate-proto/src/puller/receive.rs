@@ -44,6 +44,7 @@ impl<H: Clone + Default> Puller<H> {
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.feed(now, limited);
         let asked = std::mem::take(&mut self.asked);
+        let batch = batch.slimmed();
         link.arrived(&batch, self.settings.memory);
         if repeats {
             self.sift(id, batch);

@@ -99,7 +99,8 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
         let detail = format!("a frame of {} octets is not a Deliver alone", frame.len());
         return Err(Violation::new(Code::TooLarge, "FR-3", detail));
     }
-    Ok(whole.filter(|_| !others).map(BytesMut::freeze))
+    // It may be kept for long: without the room for what else was in the frame (LM-5).
+    Ok(whole.filter(|_| !others).map(|whole| Bytes::copy_from_slice(&whole)))
 }
 
 /// Encodes a frame of the generated types, with its length in front (FR-2). Not for `Deliver` on the hot path.

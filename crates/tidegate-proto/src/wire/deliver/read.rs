@@ -1,6 +1,7 @@
 //! A received batch: checked as a whole, then taken message by message, without copying.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{
     fields::{Content, Fields, IN_DELIVER, delimited, field, wrong_type},
@@ -9,11 +10,15 @@ use super::{
 use crate::{
     message::{Headers, Message},
     violation::{Code, Violation},
-    wire::{MAX_NUMBER, varint},
+    wire::{MAX_NUMBER, v1, varint},
 };
 
 /// The sender waits for the outcome.
 const TRACKED: u32 = 1;
+/// What a message takes beside its own octets, about: less than that is not looked at.
+const PER_MESSAGE: u64 = 256;
+/// How many times its worth a batch may keep.
+const PINNED: u64 = 8;
 
 /// A received message: what it says of itself, and where in the octets of its batch it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,6 +224,35 @@ impl Batch {
     /// The first rule that does not hold.
     pub fn parse_within(deliver: Bytes, max_message: u64, most: u64) -> Result<Self, Violation> {
         Ok(scan(&deliver, max_message, most)?.batch(deliver))
+    }
+
+    /// The same without what version 1 does not know, if that is most of it: its messages are kept until they are settled, and
+    /// credit does not count such fields (LM-5).
+    pub(crate) fn slimmed(self) -> Self {
+        let worth = self.cursor.size + PER_MESSAGE * self.cursor.left;
+        let length = self.octets.len() as u64;
+        if length <= PER_MESSAGE || length <= PINNED * worth {
+            return self;
+        }
+        let first_number = self.items().next().map_or(0, |item| item.number);
+        let (mut next_number, mut messages) = (first_number, Vec::new());
+        for item in self.items() {
+            let message = item.message(&self.octets);
+            let gap = item.number.wrapping_sub(next_number) as i64;
+            next_number = item.number + 1;
+            let header =
+                |(name, value): (&str, &Bytes)| v1::Header { name: name.to_owned(), value: value.clone() };
+            messages.push(v1::Message {
+                gap,
+                attempt: item.attempt,
+                tracked: item.is_tracked(),
+                headers: message.headers().iter().map(header).collect(),
+                payload: message.payload().clone(),
+            });
+        }
+        let deliver = v1::Deliver { first_id: self.cursor.next_id, first_number, messages };
+        // It was read before, so that it is read again.
+        Self::parse(deliver.encode_to_vec().into(), u64::MAX).unwrap_or(self)
     }
 
     /// Its messages, in order.
