@@ -132,6 +132,7 @@ impl Run {
 
     fn send(&mut self, input: &mut Input<'_>) {
         let mut message = Message::new(input.payload());
+        let mut promised = false;
         let accepted = match input.below(5) {
             0 => {
                 let taken = self.pusher.send_slice(message.payload());
@@ -149,6 +150,7 @@ impl Run {
                 let tracked = input.bool();
                 let sent = if reserved {
                     self.reserved -= 1;
+                    promised = true;
                     self.pusher.send_reserved(message.clone(), tracked)
                 } else {
                     self.pusher.send(message.clone(), tracked)
@@ -165,7 +167,7 @@ impl Run {
         if let Some((accepted, message)) = accepted {
             assert_eq!(accepted.size, message.size(), "CR-4");
             assert!(message.check(self.settings.max_message).is_ok(), "DL-4, DL-5");
-            self.model.accepted(accepted.number, message);
+            self.model.accepted(accepted.number, message, promised);
         }
     }
 

@@ -21,7 +21,7 @@ pub struct PusherSettings {
     /// Messages held in all: queued, in flight, waiting to be retried, rejected and not fetched. Without it a puller that nacks
     /// everything could fill the memory (CR-8).
     pub max_held: usize,
-    /// The same in octets.
+    /// The same in octets; any room left admits one whole message, and a promise of room is for a message of any size.
     pub max_held_bytes: u64,
     /// Un-acked messages on one link, whatever the puller grants (CR-8).
     pub max_in_flight: usize,

@@ -266,7 +266,8 @@ impl Push {
     }
 
     /// Reserves room for one message, waiting for it. The permit then sends without waiting; with a high-water mark of 0 it may
-    /// be the only one at a time.
+    /// be the only one at a time. It is for a message of any size: as many permits as there are may take what is held so many times
+    /// `max_message` beyond its limits in octets.
     ///
     /// # Errors
     /// The pusher is closed, or every endpoint has refused for good.
