@@ -325,8 +325,8 @@ fn honest(account: &Account) -> Bytes {
     let outcome = |id: u64| v1::Outcome { first: id, count: 1, verdict: 1, ..v1::Outcome::default() };
     wire::encode(v1::frame::Body::Ack(v1::Ack {
         outcomes: account.flight.keys().map(|id| outcome(*id)).collect(),
-        message_limit: account.next_id + 10,
-        byte_limit: account.bytes + 100_000,
+        message_limit: account.next_id.saturating_add(10),
+        byte_limit: account.bytes.saturating_add(100_000),
         ..v1::Ack::default()
     }))
     .slice(4..)
@@ -356,7 +356,10 @@ fn ack(input: &mut Input<'_>, account: &Account) -> Bytes {
     let limits = match flags >> 3 & 7 {
         0 => (input.number(), input.number()),
         1 => (u64::MAX, u64::MAX),
-        _ => (account.next_id + u64::from(input.byte() / 16), account.bytes + u64::from(input.short())),
+        _ => {
+            let (ids, octets) = (u64::from(input.byte() / 16), u64::from(input.short()));
+            (account.next_id.saturating_add(ids), account.bytes.saturating_add(octets))
+        }
     };
     let ack = v1::Ack {
         outcomes,
