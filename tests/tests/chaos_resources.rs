@@ -112,13 +112,18 @@ fn a_log_on_a_full_disk_does_not_keep_a_puller_from_connecting_again() {
     assert_eq!(line, "before\n");
     first.signal("KILL").unwrap();
     first.exit().unwrap();
-    let mut second = tidegate(&["push", "--bind", &at]);
-    second.endpoint().unwrap();
-    second.feed(b"after\n".to_vec());
-    line.clear();
-    output.read_to_string(&mut line).unwrap();
-    assert_eq!(line, "after\n");
-    assert_eq!((code(&mut second), code(&mut pull)), (0, 0));
+    a_new_pusher_is_served(&at, &mut pull, &mut output);
+}
+
+/// A puller connects to the pusher that is there next, and ends with it.
+fn a_new_pusher_is_served(at: &str, pull: &mut Process, output: &mut impl Read) {
+    let mut push = tidegate(&["push", "--bind", at]);
+    push.endpoint().unwrap();
+    push.feed(b"after\n".to_vec());
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "after\n");
+    assert_eq!((code(&mut push), code(pull)), (0, 0));
 }
 
 /// Lets a process open files with numbers below this one only. What it has open stays.
@@ -197,13 +202,7 @@ fn a_puller_without_file_descriptors_tries_again_until_it_has_one() {
     assert_eq!(code(&mut first), 4, "its input had not ended");
     pull.line_with("Too many open files").unwrap();
     limit_files(&pull, ENOUGH);
-    let mut second = tidegate(&["push", "--bind", &at]);
-    second.endpoint().unwrap();
-    second.feed(b"after\n".to_vec());
-    line.clear();
-    output.read_to_string(&mut line).unwrap();
-    assert_eq!(line, "after\n");
-    assert_eq!((code(&mut second), code(&mut pull)), (0, 0));
+    a_new_pusher_is_served(&at, &mut pull, &mut output);
 }
 
 #[test]

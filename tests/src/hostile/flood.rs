@@ -69,7 +69,7 @@ impl Flood {
     pub(super) fn beat(&mut self) -> bool {
         let now = Instant::now();
         if let Some(left) = self.next_beat.checked_duration_since(now) {
-            thread::sleep(left);
+            thread::sleep(left); // a rate, the same against both servers, and not a wait for something
         }
         self.next_beat = self.next_beat.max(now) + BEAT;
         now < self.until
@@ -232,7 +232,7 @@ fn finish(raw: &mut Raw, mut rest: &[u8], until: Instant) -> bool {
                 if !is_open(raw) {
                     return false;
                 }
-                thread::sleep(BEAT);
+                thread::sleep(BEAT); // likewise: who is not read from tries again at its rate
             }
             Err(_) => return false,
         }
