@@ -2,26 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
+mod common;
+
 use std::time::Duration;
 
+use common::{LONG, begin, within};
 use tidegate::{BuildError, Pull, Push};
 use tokio::{io::AsyncReadExt, net::TcpStream};
-
-const LONG: Duration = Duration::from_secs(20);
-
-/// A safety net: no test may wait for ever.
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
-
-/// Begins something that has to wait, and cancels it then.
-async fn begin<T>(work: impl Future<Output = T>) {
-    tokio::select! {
-        biased;
-        _ = work => panic!("there was nothing to wait for"),
-        () = std::future::ready(()) => {}
-    }
-}
 
 #[tokio::test]
 async fn what_is_held_when_a_cancelled_finish_is_followed_by_the_last_drop_still_arrives_and_the_stream_ends()

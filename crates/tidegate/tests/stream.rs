@@ -2,17 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+mod common;
 
+use std::{future::poll_fn, pin::Pin};
+
+use common::{LONG, within};
 use futures_core::{FusedStream, Stream};
 use tidegate::{Code, ConnectedError, Delivery, Pull, PullStream, Push, RecvError};
-
-const LONG: Duration = Duration::from_secs(20);
-
-/// A safety net: no test may wait for ever.
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
 
 async fn next(stream: &mut PullStream) -> Option<Result<Delivery, RecvError>> {
     within(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
+mod common;
+
 use std::{
     io,
     pin::pin,
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use common::{LONG, begin, within};
 use tidegate::{
     ConnectedError, Connection, Pull, Push, RecvError, SendError, Transport, TransportFuture,
     TransportListener,
@@ -22,22 +25,6 @@ use tokio::{
     net::TcpStream,
     runtime,
 };
-
-const LONG: Duration = Duration::from_secs(20);
-
-/// A safety net: no test may wait for ever.
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
-
-/// Lets something begin that has to wait.
-async fn begin<T>(work: impl Future<Output = T>) {
-    tokio::select! {
-        biased;
-        _ = work => panic!("there was nothing to wait for"),
-        () = std::future::ready(()) => {}
-    }
-}
 
 /// What a puller says first.
 fn greeting() -> Vec<u8> {
