@@ -1,18 +1,140 @@
-//! Appending to files, so that one whose disk was full can be read, and written on.
+//! Appending records to files that others rotate, remove or read on: `--output`, `--dead-letter` and `--unsent`.
+//!
+//! ```text
+//! open ──► write ──► write ──► reopen (SIGHUP, SIGUSR1) ──► write
+//!            └── the file was removed: it is made again, and the bytes are written there
+//! ```
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
+
+use crate::ready::{self, For};
 use crate::records::Framing;
+use crate::text;
 
-/// Opens `path` to append records, and makes it if it is not there. One that ends within a record gets its end first:
-/// the next record would become a part of it.
-///
-/// # Errors
-/// When the file cannot be opened, or that end cannot be written.
-pub(crate) fn open(path: &Path, framing: Framing) -> io::Result<File> {
-    let mut file = File::options().append(true).create(true).open(path)?;
+/// The mode of a file that is made: messages are nobody else's business. One that exists keeps its own.
+const MODE: u32 = 0o600;
+/// A named pipe that nobody reads is waited for this long before the user is told.
+const SOON: Duration = Duration::from_millis(500);
+/// How often a file may be removed between a write and the look at it, before that is an error.
+const REMOVALS: usize = 3;
+
+/// A file to which whole records are appended. It can be opened again by its name, after it was moved away.
+pub(crate) struct AppendFile {
+    file: File,
+    path: PathBuf,
+    /// The option and the path, for errors.
+    name: String,
+    framing: Framing,
+}
+
+impl AppendFile {
+    /// Opens `path` to append records, and makes it, with mode 0600, if it is not there. A file that ends within a record gets
+    /// its end first: the next record would become a part of it.
+    ///
+    /// Blocks while `path` is a named pipe that nobody reads; [`Self::open_waiting`] does not block the caller.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or that end cannot be written. The error names `option`.
+    pub(crate) fn open(option: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
+        let name = format!("{option} {}", path.display());
+        let file = open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
+        Ok(Self { file, path: path.to_owned(), name, framing })
+    }
+
+    /// As [`Self::open`], on another thread. The user is told if a named pipe has to be waited for.
+    ///
+    /// Cancelled, it leaves that thread behind, which a runtime that is shut down in the background does not wait for.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn open_waiting(
+        option: &'static str,
+        path: &Path,
+        framing: Framing,
+        quiet: bool,
+    ) -> anyhow::Result<Self> {
+        let owned = path.to_owned();
+        let mut opening = tokio::task::spawn_blocking(move || Self::open(option, &owned, framing));
+        let opened = match tokio::time::timeout(SOON, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                if is_fifo(path) {
+                    text::note(
+                        quiet,
+                        format_args!(
+                            "{option} {}: waiting for a reader of this named pipe",
+                            text::visible(&path.display().to_string())
+                        ),
+                    );
+                }
+                opening.await
+            }
+        };
+        opened.map_err(|error| anyhow!(error).context(option))?
+    }
+
+    /// Appends `bytes`, which are whole records, and notices when the file has been removed: it is made again then, and gets them.
+    /// Blocks; not for the runtime's thread.
+    ///
+    /// # Errors
+    /// When they cannot be written. A regular file is as long as before then, unless others append to it too.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for _ in 0..REMOVALS {
+            write(&mut self.file, bytes)?;
+            if !is_removed(&self.file) {
+                return Ok(());
+            }
+            self.file = open(&self.path, self.framing)?;
+        }
+        Err(io::Error::other("the file is removed again and again"))
+    }
+
+    /// Appends one record that is read from `from`, which has `length` bytes left. Blocks as [`Self::write`] does.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and when `from` cannot be read.
+    pub(crate) fn copy(&mut self, from: &mut File, length: u64) -> io::Result<()> {
+        for _ in 0..REMOVALS {
+            from.rewind()?;
+            copy(&mut self.file, self.framing, from, length)?;
+            if !is_removed(&self.file) {
+                return Ok(());
+            }
+            self.file = open(&self.path, self.framing)?;
+        }
+        Err(io::Error::other("the file is removed again and again"))
+    }
+
+    /// Opens the file by its name again, as after a log rotation, and makes it if need be. On an error the file that was open
+    /// stays in use. Blocks as [`Self::open`] does.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn reopen(&mut self) -> anyhow::Result<()> {
+        self.file =
+            open(&self.path, self.framing).with_context(|| format!("{}: cannot open it again", self.name))?;
+        Ok(())
+    }
+
+    /// The option and the path, for errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How its records are told apart.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+}
+
+fn open(path: &Path, framing: Framing) -> io::Result<File> {
+    let mut file = File::options().append(true).create(true).mode(MODE).open(path)?;
     if let Some(separator) = framing.separator()
         && last_byte(&file, path).is_some_and(|last| last != separator)
     {
@@ -22,25 +144,61 @@ pub(crate) fn open(path: &Path, framing: Framing) -> io::Result<File> {
 }
 
 /// Writes all of `bytes`. When that fails, a regular file is as long as before: what is appended later follows whole records.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let length = |file: &File| file.metadata().ok().filter(std::fs::Metadata::is_file).map(|data| data.len());
-    let before = length(file);
+fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    undone_if_failed(file, |file| write_all(file, bytes))
+}
+
+fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64) -> io::Result<()> {
+    let (before, after) = framing.around(length)?;
+    undone_if_failed(file, |file| {
+        let mut written = write_all(file, &before)?;
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match from.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => {
+                    let some = chunk.get(..n).unwrap_or_default();
+                    written +=
+                        write_all(file, some).map_err(|Failed(error, n)| Failed(error, written + n))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failed(error, written)),
+            }
+        }
+        let n = write_all(file, &after).map_err(|Failed(error, n)| Failed(error, written + n))?;
+        Ok(written + n)
+    })
+}
+
+/// A write that failed, and how many bytes had been written by then.
+struct Failed(io::Error, u64);
+
+fn write_all(file: &mut File, bytes: &[u8]) -> Result<u64, Failed> {
     let mut rest = bytes;
     let error = loop {
         if rest.is_empty() {
-            return Ok(());
+            return Ok(bytes.len() as u64);
         }
         match file.write(rest) {
             Ok(0) => break io::ErrorKind::WriteZero.into(),
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                match ready::wait(&*file, For::Writing) {
+                    Ok(()) => {}
+                    Err(error) => break error,
+                }
+            }
             Err(error) => break error,
         }
     };
-    let written = (bytes.len() - rest.len()) as u64;
+    Err(Failed(error, (bytes.len() - rest.len()) as u64))
+}
+
+fn undone_if_failed(file: &mut File, work: impl FnOnce(&mut File) -> Result<u64, Failed>) -> io::Result<()> {
+    let length = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|data| data.len());
+    let before = length(file);
+    let Err(Failed(error, written)) = work(file) else { return Ok(()) };
     // If somebody else has appended meanwhile, the end is not ours to cut off.
     if let Some(before) = before
         && length(file) == before.checked_add(written)
@@ -49,6 +207,16 @@ pub(crate) fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
         let _ = file.set_len(before);
     }
     Err(error)
+}
+
+/// Whether no name leads to the file any more: whatever is written to it is lost when it is closed.
+fn is_removed(file: &File) -> bool {
+    file.metadata().is_ok_and(|data| data.is_file() && data.nlink() == 0)
+}
+
+/// Whether `path` is a named pipe.
+pub(crate) fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
 }
 
 /// The last byte of a regular file that has one and may be read.
@@ -65,6 +233,10 @@ fn last_byte(file: &File, path: &Path) -> Option<u8> {
 mod tests {
     use super::*;
 
+    fn opened(path: &Path, framing: Framing) -> AppendFile {
+        AppendFile::open("--output", path, framing).unwrap()
+    }
+
     #[test]
     fn a_file_that_ends_within_a_record_gets_the_end_of_it_first() {
         let dir = tempfile::tempdir().unwrap();
@@ -78,8 +250,54 @@ mod tests {
             (Framing::LengthPrefixed, b"a", b"ac"),
         ] {
             std::fs::write(&path, before).unwrap();
-            write(&mut open(&path, framing).unwrap(), b"c").unwrap();
+            opened(&path, framing).write(b"c").unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), after);
         }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_written_on_until_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let mut file = opened(&path, Framing::Newline);
+        file.write(b"1\n").unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        file.write(b"2\n").unwrap();
+        file.reopen().unwrap();
+        file.write(b"3\n").unwrap();
+        assert_eq!(std::fs::read(&moved).unwrap(), b"1\n2\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"3\n");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_made_again_and_gets_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut file = opened(&path, Framing::Newline);
+        std::fs::remove_file(&path).unwrap();
+        file.write(b"1\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"1\n");
+        std::fs::remove_file(&path).unwrap();
+        let mut from = tempfile::tempfile().unwrap();
+        from.write_all(b"two").unwrap();
+        file.copy(&mut from, 3).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        file.write(b"3\n").unwrap_err();
+        assert!(file.reopen().unwrap_err().to_string().contains("--output"));
+    }
+
+    #[test]
+    fn a_file_that_is_made_can_be_read_by_its_owner_only_and_one_that_exists_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = dir.path().join("made");
+        opened(&path, Framing::Newline);
+        assert_eq!(mode(&path), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        opened(&path, Framing::Newline);
+        assert_eq!(mode(&path), 0o640);
     }
 }

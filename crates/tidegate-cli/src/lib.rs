@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "reopening and copying are used by the next changes of both daemons")]
 mod append;
 mod args;
 mod bench;
@@ -17,6 +18,8 @@ mod man;
 mod own;
 mod pull;
 mod push;
+#[allow(dead_code, reason = "used by the next changes of both daemons")]
+mod ready;
 #[doc(hidden)] // for the fuzzer
 pub mod records;
 mod reload;

@@ -38,6 +38,25 @@ impl Framing {
         }
     }
 
+    /// What comes before and after a record of `length` bytes.
+    ///
+    /// # Errors
+    /// When that is more than a length of 4 bytes can say.
+    #[allow(dead_code, reason = "for records that are copied from files")]
+    pub(crate) fn around(self, length: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        match self.separator() {
+            Some(separator) => Ok((Vec::new(), vec![separator])),
+            None => Ok((self.length(length)?.to_be_bytes().to_vec(), Vec::new())),
+        }
+    }
+
+    fn length(self, length: u64) -> io::Result<u32> {
+        u32::try_from(length).map_err(|_| {
+            let what = format!("a record of {length} bytes does not fit --length-prefixed");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
+
     /// Appends `record` to `out`.
     ///
     /// # Errors
@@ -49,10 +68,7 @@ impl Framing {
                 out.push(separator);
             }
             None => {
-                let length = u32::try_from(record.len()).map_err(|_| {
-                    let what = format!("a record of {} bytes does not fit --length-prefixed", record.len());
-                    io::Error::new(io::ErrorKind::InvalidData, what)
-                })?;
+                let length = self.length(record.len() as u64)?;
                 out.extend_from_slice(&length.to_be_bytes());
                 out.extend_from_slice(record);
             }

@@ -9,7 +9,7 @@ use std::sync::mpsc as blocking;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::oneshot;
 
-use crate::append;
+use crate::append::AppendFile;
 use crate::records::Framing;
 
 /// A place that takes whole writes, one after another.
@@ -19,8 +19,33 @@ pub(crate) struct Output {
     name: String,
 }
 
-/// How bytes are written.
-type Write = fn(&mut File, &[u8]) -> io::Result<()>;
+/// Where bytes go.
+enum Target {
+    /// Others may write to the same file: it is nobody's to shorten.
+    Standard(File),
+    Appended(AppendFile),
+}
+
+impl Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Target::Standard(file) => file.write_all(bytes),
+            Target::Appended(file) => file.write(bytes),
+        }
+    }
+
+    fn copy(&mut self, mut from: File) -> io::Result<()> {
+        from.rewind()?;
+        match self {
+            Target::Standard(file) => io::copy(&mut from, file).map(|_| ()),
+            Target::Appended(file) => {
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut from, &mut bytes)?;
+                file.write(&bytes)
+            }
+        }
+    }
+}
 
 /// One thing to write, and who wants to know.
 enum Task {
@@ -40,9 +65,9 @@ impl Output {
         match path.filter(|path| *path != Path::new("-")) {
             None => Self::stdout(),
             Some(path) => {
-                let name = format!("--output {}", path.display());
-                let file = append::open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
-                Self::start(file, name, append::write)
+                let file = AppendFile::open("--output", path, framing)?;
+                let name = file.name().to_owned();
+                Self::start(Target::Appended(file), name)
             }
         }
     }
@@ -52,7 +77,7 @@ impl Output {
     /// # Errors
     /// When it is closed, or no thread can be started.
     pub(crate) fn stdout() -> anyhow::Result<Self> {
-        Self::start(duplicate(io::stdout().as_fd()).context("stdout")?, "stdout".to_owned(), as_it_is)
+        Self::start(Target::Standard(duplicate(io::stdout().as_fd()).context("stdout")?), "stdout".to_owned())
     }
 
     /// Takes stderr.
@@ -60,10 +85,10 @@ impl Output {
     /// # Errors
     /// When it is closed, or no thread can be started.
     pub(crate) fn stderr() -> anyhow::Result<Self> {
-        Self::start(duplicate(io::stderr().as_fd()).context("stderr")?, "stderr".to_owned(), as_it_is)
+        Self::start(Target::Standard(duplicate(io::stderr().as_fd()).context("stderr")?), "stderr".to_owned())
     }
 
-    fn start(mut target: File, name: String, write: Write) -> anyhow::Result<Self> {
+    fn start(mut target: Target, name: String) -> anyhow::Result<Self> {
         let (tasks, todo) = blocking::channel();
         std::thread::Builder::new()
             .name("output".into())
@@ -72,12 +97,11 @@ impl Output {
                     // Whoever asked may have given up by then.
                     match task {
                         Task::Bytes(bytes, done) => {
-                            let written = write(&mut target, &bytes);
+                            let written = target.write(&bytes);
                             let _ = done.send((bytes, written));
                         }
-                        Task::Copy(mut from, done) => {
-                            let copied = from.rewind().and_then(|()| io::copy(&mut from, &mut target));
-                            let _ = done.send(copied.map(|_| ()));
+                        Task::Copy(from, done) => {
+                            let _ = done.send(target.copy(from));
                         }
                     }
                 }
@@ -112,11 +136,6 @@ impl Output {
     fn gone(&self) -> anyhow::Error {
         anyhow!("the thread that writes to {} has ended", self.name)
     }
-}
-
-/// Others may write to the same file: it is nobody's to shorten.
-fn as_it_is(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)
 }
 
 /// The same open file without the line buffer that the standard library puts before it.

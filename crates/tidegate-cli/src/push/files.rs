@@ -1,11 +1,10 @@
 //! Files that keep messages: `--dead-letter` and `--unsent`.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::append;
+use crate::append::AppendFile;
 use crate::records::Framing;
 
 /// Collected bytes are written when there are as many.
@@ -13,10 +12,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// A file to which records are appended. Appended, so that a daemon that is started again destroys nothing.
 pub(crate) struct Appended {
-    file: File,
-    /// The flag and the path, for errors.
-    name: String,
-    framing: Framing,
+    file: AppendFile,
     buffer: Vec<u8>,
 }
 
@@ -26,9 +22,7 @@ impl Appended {
     /// # Errors
     /// When that is not possible; the error names `flag`.
     pub(crate) fn open(flag: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
-        let name = format!("{flag} {}", path.display());
-        let file = append::open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
-        Ok(Self { file, name, framing, buffer: Vec::new() })
+        Ok(Self { file: AppendFile::open(flag, path, framing)?, buffer: Vec::new() })
     }
 
     /// Adds a record, which may stay in memory until [`Appended::finish`].
@@ -36,7 +30,7 @@ impl Appended {
     /// # Errors
     /// When a write fails.
     pub(crate) fn append(&mut self, record: &[u8]) -> anyhow::Result<()> {
-        self.framing.put(&mut self.buffer, record).with_context(|| self.name.clone())?;
+        self.file.framing().put(&mut self.buffer, record).with_context(|| self.file.name().to_owned())?;
         if self.buffer.len() >= BUFFER { self.finish() } else { Ok(()) }
     }
 
@@ -45,9 +39,9 @@ impl Appended {
     /// # Errors
     /// When that fails; it is forgotten then.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
-        let written = append::write(&mut self.file, &self.buffer);
+        let written = self.file.write(&self.buffer);
         self.buffer.clear();
-        written.with_context(|| format!("{}: cannot write it", self.name))
+        written.with_context(|| format!("{}: cannot write it", self.file.name()))
     }
 }
 

@@ -1,0 +1,113 @@
+//! Waiting until a file can be read or written, and whether stdin and stdout can be at all.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
+use rustix::io::Errno;
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    Reading,
+    Writing,
+}
+
+impl For {
+    fn flags(self) -> PollFlags {
+        match self {
+            For::Reading => PollFlags::IN,
+            For::Writing => PollFlags::OUT,
+        }
+    }
+}
+
+/// Blocks until `file` can be read or written, or has failed: others may have put a pipe into non-blocking mode, which
+/// belongs to the pipe and not to a process.
+///
+/// # Errors
+/// When the operating system cannot wait for such a file.
+pub(crate) fn wait(file: impl AsFd, until: For) -> io::Result<()> {
+    let mut files = [PollFd::from_borrowed_fd(file.as_fd(), until.flags())];
+    loop {
+        match poll(&mut files, None) {
+            Err(Errno::INTR) => {}
+            other => return other.map(|_| ()).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Blocks until `file` can be read (`true`), or `other` can and `file` cannot (`false`).
+///
+/// # Errors
+/// As [`wait`].
+pub(crate) fn first(file: impl AsFd, other: impl AsFd) -> io::Result<bool> {
+    let mut files = [
+        PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN),
+    ];
+    loop {
+        match poll(&mut files, None) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(files.first().is_some_and(|file| !file.revents().is_empty())),
+        }
+    }
+}
+
+/// Why `fd`, which was inherited as stdin or stdout, cannot be read or written; `None` if it can.
+///
+/// A descriptor that was closed is open again by now: the standard library opens `/dev/null` in its place, for reading and
+/// writing, before `main`. Shells and service managers open `/dev/null` for one of the two.
+pub(crate) fn unusable(fd: BorrowedFd<'_>, wanted: For) -> Option<&'static str> {
+    let (Ok(flags), Ok(data)) = (fcntl_getfl(fd), fstat(fd)) else { return Some("it is closed") };
+    if flags.contains(OFlags::PATH) {
+        return Some("it was opened for neither reading nor writing");
+    }
+    match (flags & OFlags::RWMODE, wanted) {
+        (OFlags::WRONLY, For::Reading) => return Some("it was opened for writing only"),
+        (OFlags::RDONLY, For::Writing) => return Some("it was opened for reading only"),
+        (OFlags::RDWR, _)
+            if stat("/dev/null").is_ok_and(|null| null.st_rdev == data.st_rdev && data.st_rdev != 0) =>
+        {
+            return Some("it is closed");
+        }
+        _ => {}
+    }
+    (rustix::fs::FileType::from_raw_mode(data.st_mode) == rustix::fs::FileType::Directory)
+        .then_some("it is a directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_cannot_be_read_or_written_is_told_from_one_that_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let both = |path: &str| File::options().read(true).write(true).open(path).unwrap();
+        let writing = File::create(&path).unwrap();
+        let reading = File::open(&path).unwrap();
+        let of = |file: &File, wanted| unusable(file.as_fd(), wanted);
+        assert_eq!(of(&writing, For::Reading), Some("it was opened for writing only"));
+        assert_eq!(of(&reading, For::Writing), Some("it was opened for reading only"));
+        assert_eq!(of(&File::open(dir.path()).unwrap(), For::Reading), Some("it is a directory"));
+        // What the standard library puts in the place of a closed one.
+        assert_eq!(of(&both("/dev/null"), For::Reading), Some("it is closed"));
+        assert_eq!(of(&both("/dev/null"), For::Writing), Some("it is closed"));
+        for (file, wanted) in [
+            (&reading, For::Reading),
+            (&writing, For::Writing),
+            (&File::open("/dev/null").unwrap(), For::Reading),
+            (&File::create("/dev/null").unwrap(), For::Writing),
+            (&both(path.to_str().unwrap()), For::Reading),
+            (&both("/dev/zero"), For::Reading),
+        ] {
+            assert_eq!(of(file, wanted), None);
+        }
+    }
+}
