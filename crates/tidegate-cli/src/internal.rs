@@ -10,7 +10,7 @@ use crate::args::Verbosity;
 use crate::bench::{bounds, echo, flow, latency, makespan, soak, tcp};
 use crate::demo::worker;
 use crate::exit::Exit;
-use crate::{block_on, failed, log, on_threads, own, polling};
+use crate::{block_on, ended, failed, log, on_threads, own, polling};
 
 #[derive(Debug, Parser)]
 #[command(name = "tidegate internal")]
@@ -62,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
         Command::DemoWorker(side) => block_on(side.run()),
     };
     match result {
-        Ok(()) => Exit::Success.into(),
+        Ok(()) => ended(Exit::Success),
         Err(error) => failed(&error),
     }
 }

@@ -25,6 +25,7 @@ pub mod records;
 mod reload;
 mod signals;
 mod socket;
+mod stderr;
 mod summary;
 mod text;
 
@@ -55,7 +56,7 @@ pub fn main() -> ExitCode {
         return failed(&error);
     }
     match run(cli) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => ended(exit),
         Err(error) => failed(&error),
     }
 }
@@ -111,5 +112,11 @@ fn polling<T>(busy_poll: u64, work: impl Future<Output = anyhow::Result<T>>) -> 
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
-    Exit::Error.into()
+    ended(Exit::Error)
+}
+
+/// The exit code, once everything has been said.
+fn ended(exit: Exit) -> ExitCode {
+    stderr::finish();
+    exit.into()
 }

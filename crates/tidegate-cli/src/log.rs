@@ -1,4 +1,4 @@
-//! The log: stderr, warnings unless told otherwise.
+//! The log: stderr, warnings unless told otherwise. Lines are dropped, and counted, while nobody reads it.
 
 use std::io::IsTerminal as _;
 
@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tracing_subscriber::filter::EnvFilter;
 
 use crate::args::Verbosity;
+use crate::stderr;
 
 /// The variable with a filter such as `tidegate=debug`; it comes before `-v` and `-q`.
 const VARIABLE: &str = "TIDEGATE_LOG";
@@ -22,12 +23,13 @@ pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
         _ => EnvFilter::new(level(verbosity)),
     };
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| stderr::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         // It would be told with a macro that panics, within whatever task has logged something.
         .log_internal_errors(false)
         .init();
+    stderr::take_over_panics();
     Ok(())
 }
 

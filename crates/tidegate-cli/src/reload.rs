@@ -1,5 +1,9 @@
-//! SIGHUP: certificates, keys, CAs and tokens are read from their files again. New connections are made with what is
-//! there now; links stay. A file that cannot be used changes nothing.
+//! SIGHUP: certificates, keys, CAs and tokens are read from their files again, and files that are written are opened again by
+//! their names. SIGUSR1: only the latter.
+//!
+//! New connections are made with what is there now; links stay. A file that cannot be used changes nothing.
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tidegate::{SettingError, Tokens};
@@ -8,49 +12,103 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::socket::Access;
 use crate::text;
 
-/// The signal, taken over before the process tells that it is up.
-pub(crate) struct Hangups(Option<Signal>);
+/// Both signals, taken over before the process tells that it is up.
+pub(crate) struct Reload {
+    /// Without anything to read or open again SIGHUP ends the process, see [`Signals`](crate::signals::Signals).
+    hangup: Option<Signal>,
+    user: Signal,
+}
 
-impl Hangups {
-    /// Takes the signal over, if there is something to read again. Otherwise it ends the process, as it does by default:
-    /// a terminal that is closed sends it too.
+/// A file that is written, and can be opened again. What opens it may block.
+#[derive(Clone)]
+pub(crate) struct Reopen {
+    /// The option and the path.
+    name: String,
+    open: Arc<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
+}
+
+impl Reopen {
+    /// `open` is called on a thread that may block. Its errors name the file.
+    pub(crate) fn new(name: &str, open: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) -> Self {
+        Self { name: name.to_owned(), open: Arc::new(open) }
+    }
+}
+
+impl Reload {
+    /// Takes SIGUSR1 over, and SIGHUP if there is anything to read or open again (`hangup`).
     ///
     /// # Errors
     /// When the operating system refuses a handler.
-    pub(crate) fn new(access: &Access) -> anyhow::Result<Self> {
-        if !access.has_files() {
-            return Ok(Self(None));
-        }
-        Ok(Self(Some(signal(SignalKind::hangup()).context("cannot handle SIGHUP")?)))
+    pub(crate) fn new(hangup: bool) -> anyhow::Result<Self> {
+        let take = |kind| signal(kind).context("cannot handle SIGHUP and SIGUSR1");
+        Ok(Self {
+            hangup: hangup.then(|| take(SignalKind::hangup())).transpose()?,
+            user: take(SignalKind::user_defined1())?,
+        })
     }
 
-    /// Reloads whenever the signal comes, for as long as the process lives.
+    /// Reads and opens again whenever a signal comes, for as long as the process lives.
     pub(crate) fn watch(
         self,
         access: Access,
-        set_tokens: impl Fn(Tokens) -> Result<(), SettingError> + Send + 'static,
+        set_tokens: impl Fn(Tokens) -> Result<(), SettingError> + Send + Sync + 'static,
+        files: Vec<Reopen>,
         quiet: bool,
     ) {
-        let Some(mut signal) = self.0 else { return };
+        let Self { hangup, mut user } = self;
+        let reopened = files.clone();
         tokio::spawn(async move {
-            while signal.recv().await.is_some() {
-                let reading = access.clone();
-                // Files may be slow, and the links share this thread.
-                let read = tokio::task::spawn_blocking(move || reading.reload());
-                let done = read.await.map_err(anyhow::Error::from).and_then(|read| {
-                    read?.map_or(Ok(()), |tokens| set_tokens(tokens).context("--token-file"))
-                });
-                match done {
-                    Ok(()) => text::note(
-                        quiet,
-                        format_args!("SIGHUP: read {} again, for new connections", access.files()),
-                    ),
-                    Err(error) => text::say(format_args!(
-                        "error: SIGHUP: {}; going on with what was there before",
-                        text::visible(&format!("{error:#}"))
-                    )),
+            while user.recv().await.is_some() {
+                if reopened.is_empty() {
+                    text::note(quiet, format_args!("SIGUSR1: there is no file to open again"));
                 }
+                reopen("SIGUSR1", &reopened, quiet).await;
+            }
+        });
+        let Some(mut hangup) = hangup else { return };
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                if access.has_files() {
+                    reread(&access, &set_tokens, quiet).await;
+                }
+                reopen("SIGHUP", &files, quiet).await;
             }
         });
     }
+}
+
+async fn reread(access: &Access, set_tokens: impl Fn(Tokens) -> Result<(), SettingError>, quiet: bool) {
+    let reading = access.clone();
+    // Files may be slow, and the links share this thread.
+    let read = tokio::task::spawn_blocking(move || reading.reload());
+    let done = read
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|read| read?.map_or(Ok(()), |tokens| set_tokens(tokens).context("--token-file")));
+    match done {
+        Ok(()) => {
+            text::note(quiet, format_args!("SIGHUP: read {} again, for new connections", access.files()));
+        }
+        Err(error) => failed("SIGHUP", &error),
+    }
+}
+
+async fn reopen(signal: &str, files: &[Reopen], quiet: bool) {
+    for file in files {
+        let open = file.open.clone();
+        let opened = tokio::task::spawn_blocking(move || open()).await;
+        match opened.map_err(anyhow::Error::from).and_then(|opened| opened) {
+            Ok(()) => {
+                text::note(quiet, format_args!("{signal}: opened {} again", text::visible(&file.name)));
+            }
+            Err(error) => failed(signal, &error),
+        }
+    }
+}
+
+fn failed(signal: &str, error: &anyhow::Error) {
+    text::say(format_args!(
+        "error: {signal}: {}; going on with what was there before",
+        text::visible(&format!("{error:#}"))
+    ));
 }

@@ -1,22 +1,30 @@
-//! SIGINT and SIGTERM: the first one asks for an orderly end, the second for an end at once.
+//! Signals that ask for the end: the first one for an orderly end, the second for an end at once.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The two signals that ask a daemon to stop.
+/// SIGINT, SIGTERM and SIGQUIT, and SIGHUP unless it means something else.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    quit: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Takes both signals over from their default action.
+    /// Takes the signals over from their default action. SIGHUP is one of them if `hangup_stops`: if there is nothing that
+    /// [`Reload`](crate::reload::Reload) would read or open again.
     ///
     /// # Errors
     /// When the operating system refuses a handler.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(hangup_stops: bool) -> anyhow::Result<Self> {
         let take = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+            quit: take(SignalKind::quit())?,
+            hangup: hangup_stops.then(|| take(SignalKind::hangup())).transpose()?,
+        })
     }
 
     /// Waits for the next of them and gives its name. Cancel safe: no signal is lost.
@@ -24,6 +32,15 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
+            _ = self.quit.recv() => "SIGQUIT",
+            () = hung_up(self.hangup.as_mut()) => "SIGHUP",
         }
+    }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -60,6 +60,16 @@ impl Access {
     }
 }
 
+/// Whether [`Access::reload`] would read anything for these options.
+pub(crate) fn reads_files(args: &SocketArgs) -> bool {
+    has_tls(args) || args.security.token_file.is_some()
+}
+
+fn has_tls(args: &SocketArgs) -> bool {
+    let mut all = args.bind.iter().chain(&args.connect);
+    all.any(|endpoint| endpoint.to_string().starts_with("tls://"))
+}
+
 /// Sets all options that push and pull share on a builder of either.
 macro_rules! with_socket_options {
     ($builder:expr, $args:expr, $access:expr) => {{
@@ -95,8 +105,7 @@ pub(crate) use with_socket_options;
 
 /// The TLS settings, if an endpoint needs some.
 fn tls(args: &SocketArgs) -> anyhow::Result<Option<Tls>> {
-    let mut all = args.bind.iter().chain(&args.connect);
-    if !all.any(|endpoint| endpoint.to_string().starts_with("tls://")) {
+    if !has_tls(args) {
         return Ok(None);
     }
     let SecurityArgs { tls_ca, tls_cert, tls_key, tls_verify_client, tls_server_name, .. } = &args.security;

@@ -1,12 +1,12 @@
 //! Words to people: stderr lines, and text from strangers made harmless.
 
 use std::fmt;
-use std::io::Write as _;
 
-/// Writes one line to stderr. Nobody can be told when that fails, so a failure is ignored.
+use crate::stderr;
+
+/// Writes one line to stderr, without waiting for it. Nobody can be told when that fails, so a failure is ignored.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // One write for a line, so that lines of several processes do not mix.
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    stderr::tell(format!("{line}\n").into_bytes());
 }
 
 /// Writes one line to stderr, unless the user wants to hear of errors only.

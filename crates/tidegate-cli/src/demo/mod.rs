@@ -39,7 +39,7 @@ const STALL: Duration = Duration::from_secs(60);
 /// # Errors
 /// When a process fails, something is lost, or the results differ from those of a sequential pass.
 pub(crate) async fn run(args: DemoArgs, quiet: bool) -> anyhow::Result<Exit> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(true)?;
     tokio::select! {
         // All processes die with the future that is dropped here.
         name = signals.next() => {

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::text;
+use crate::{stderr, text};
 
 /// How far it is. The bar is drawn on stderr, and only if that is a terminal.
 pub(crate) struct Progress {
@@ -29,7 +29,11 @@ impl Progress {
 
     /// Says something that stays.
     pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| text::note(self.quiet, format_args!("{line}")));
+        self.bar.suspend(|| {
+            text::note(self.quiet, format_args!("{line}"));
+            // Before the bar is drawn again.
+            stderr::finish();
+        });
     }
 
     /// Takes the bar away.

@@ -17,7 +17,7 @@ use tidegate::{Pull, Window};
 
 use crate::args::PullArgs;
 use crate::exit::Exit;
-use crate::reload::Hangups;
+use crate::reload::{Reload, Reopen};
 use crate::socket::{Access, with_socket_options};
 use crate::summary::PullSummary;
 use crate::{socket, text};
@@ -37,7 +37,9 @@ const JOBS_BUDGET: u64 = 64 << 20;
 /// # Errors
 /// When it cannot start. What fails later is reported at once, and exits with 1 all the same.
 pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
-    let mut stopper = Stopper::new(args.linger, quiet)?;
+    let reloads = socket::reads_files(&args.socket) || args.output.is_some();
+    let mut stopper = Stopper::new(args.linger, quiet, !reloads)?;
+    let reload = Reload::new(reloads)?;
     let rendering = Rendering { json: args.json, framing: args.framing.framing() };
     let mut jobs = jobs(&args, rendering)?;
     let output = match &jobs {
@@ -46,10 +48,10 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
 
     let access = Access::open(&args.socket)?;
-    let hangups = Hangups::new(&access)?;
     let pull = build(&args, &access).await?;
     let reloading = pull.clone();
-    hangups.watch(access, move |tokens| reloading.set_tokens(tokens), quiet);
+    let reopen = output.as_ref().and_then(Output::reopen).into_iter().collect::<Vec<Reopen>>();
+    reload.watch(access, move |tokens| reloading.set_tokens(tokens), reopen, quiet);
     socket::announce(&pull.local_endpoints(), quiet);
     let started = Instant::now();
     let mut source = Source::new(&pull, &args);

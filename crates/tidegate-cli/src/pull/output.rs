@@ -11,12 +11,15 @@ use tokio::sync::oneshot;
 
 use crate::append::AppendFile;
 use crate::records::Framing;
+use crate::reload::Reopen;
 
 /// A place that takes whole writes, one after another.
 pub(crate) struct Output {
     tasks: blocking::Sender<Task>,
     /// What it is, for errors.
     name: String,
+    /// Whether it is a file that was opened by its name.
+    named: bool,
 }
 
 /// Where bytes go.
@@ -27,6 +30,13 @@ enum Target {
 }
 
 impl Target {
+    fn reopen(&mut self) -> anyhow::Result<()> {
+        match self {
+            Target::Standard(_) => Ok(()),
+            Target::Appended(file) => file.reopen(),
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Target::Standard(file) => file.write_all(bytes),
@@ -51,6 +61,8 @@ impl Target {
 enum Task {
     /// Bytes; the memory comes back.
     Bytes(Vec<u8>, oneshot::Sender<(Vec<u8>, io::Result<()>)>),
+    /// Opens the file by its name again.
+    Reopen(oneshot::Sender<anyhow::Result<()>>),
     /// A whole file, from its beginning.
     Copy(File, oneshot::Sender<io::Result<()>>),
 }
@@ -90,6 +102,7 @@ impl Output {
 
     fn start(mut target: Target, name: String) -> anyhow::Result<Self> {
         let (tasks, todo) = blocking::channel();
+        let named = matches!(target, Target::Appended(_));
         std::thread::Builder::new()
             .name("output".into())
             .spawn(move || {
@@ -100,6 +113,9 @@ impl Output {
                             let written = target.write(&bytes);
                             let _ = done.send((bytes, written));
                         }
+                        Task::Reopen(done) => {
+                            let _ = done.send(target.reopen());
+                        }
                         Task::Copy(from, done) => {
                             let _ = done.send(target.copy(from));
                         }
@@ -107,7 +123,7 @@ impl Output {
                 }
             })
             .with_context(|| format!("cannot start the thread that writes to {name}"))?;
-        Ok(Self { tasks, name })
+        Ok(Self { tasks, name, named })
     }
 
     /// Writes all of `bytes` and gives the memory back, empty.
@@ -131,6 +147,19 @@ impl Output {
         let (done, result) = oneshot::channel();
         let _ = self.tasks.send(Task::Copy(from, done));
         result.await.map_err(|_| self.gone())?.with_context(|| format!("cannot write to {}", self.name))
+    }
+
+    /// How to open the file again; `None` if it is stdout.
+    pub(crate) fn reopen(&self) -> Option<Reopen> {
+        if !self.named {
+            return None;
+        }
+        let tasks = self.tasks.clone();
+        Some(Reopen::new(&self.name, move || {
+            let (done, result) = oneshot::channel();
+            let _ = tasks.send(Task::Reopen(done));
+            result.blocking_recv().context("the thread that writes to the file has ended")?
+        }))
     }
 
     fn gone(&self) -> anyhow::Error {

@@ -22,12 +22,19 @@ pub(crate) struct Stopper {
 }
 
 impl Stopper {
-    /// Takes the signals over.
+    /// Takes the signals over, SIGHUP among them if `hangup_stops`.
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub(crate) fn new(linger: Duration, quiet: bool) -> anyhow::Result<Self> {
-        Ok(Self { signals: Signals::new()?, linger, quiet, signalled: false, ending: false, deadline: None })
+    pub(crate) fn new(linger: Duration, quiet: bool, hangup_stops: bool) -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: Signals::new(hangup_stops)?,
+            linger,
+            quiet,
+            signalled: false,
+            ending: false,
+            deadline: None,
+        })
     }
 
     /// Waits for the first signal and starts the linger time. Cancel safe.

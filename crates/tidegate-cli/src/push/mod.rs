@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::args::PushArgs;
 use crate::exit::Exit;
-use crate::reload::Hangups;
+use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::socket::{Access, with_socket_options};
 use crate::summary::PushSummary;
@@ -47,7 +47,9 @@ enum Stop {
 /// # Errors
 /// Everything that exits with 1.
 pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
-    let mut signals = Signals::new()?;
+    let reloads = socket::reads_files(&args.socket) || args.dead_letter.is_some();
+    let mut signals = Signals::new(!reloads)?;
+    let reload = Reload::new(reloads)?;
     let framing = args.framing.framing();
     // Before the first message: a file that cannot be written should not be found out when it is needed.
     let dead_letter =
@@ -59,10 +61,9 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
 
     let access = Access::open(&args.socket)?;
-    let hangups = Hangups::new(&access)?;
     let push = build(&args, &access).await?;
     let reloading = push.clone();
-    hangups.watch(access, move |tokens| reloading.set_tokens(tokens), quiet);
+    reload.watch(access, move |tokens| reloading.set_tokens(tokens), Vec::new(), quiet);
     socket::announce(&push.local_endpoints(), quiet);
     let (report, mut trouble) = mpsc::channel(TROUBLES);
     let keeper = tokio::spawn(rejected::keep(push.rejections(), dead_letter, report.clone()));

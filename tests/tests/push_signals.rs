@@ -1,0 +1,86 @@
+//! Which signals end a pusher, and what they leave.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::fs;
+
+use tidegate_tests::daemons::{code, line, push, tidegate};
+
+#[test]
+fn hangup_and_quit_stop_a_pusher_in_order_as_terminate_does() {
+    for signal in ["HUP", "QUIT", "TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let unsent = dir.path().join("unsent");
+        let (mut push, at) = push(0, &["--unsent", unsent.to_str().unwrap(), "--linger", "100ms"]);
+        let mut pull = tidegate(&["pull", "--connect", &at]);
+        let mut output = pull.stdout().unwrap();
+        push.write_line("done");
+        assert_eq!(line(&mut output), "done");
+        pull.signal(signal).unwrap();
+        assert_eq!(code(&mut pull), 0, "a puller stops in order too");
+        push.write_line("1");
+        push.write_line("2");
+        push.signal(signal).unwrap();
+        push.line_with(&format!("SIG{signal}")).unwrap();
+        assert_eq!(code(&mut push), 4);
+        assert_eq!(fs::read_to_string(unsent).unwrap(), "1\n2\n");
+    }
+}
+
+#[test]
+fn a_hangup_lets_a_command_finish() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    let (mut push, at) = push(1, &[]);
+    let command = format!("read -r n; echo $n; read -r word < {}; echo end", go.display());
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", &command]);
+    let mut output = pull.stdout().unwrap();
+    push.feed(b"1\n".to_vec());
+    assert_eq!(line(&mut output), "1");
+    pull.signal("HUP").unwrap();
+    pull.line_with("SIGHUP").unwrap();
+    fs::write(&go, "go\n").unwrap();
+    assert_eq!(line(&mut output), "end");
+    assert_eq!((code(&mut pull), code(&mut push)), (0, 0));
+}
+
+#[test]
+fn a_user_signal_without_files_to_open_again_changes_nothing() {
+    let (mut push, at) = push(1, &[]);
+    push.signal("USR1").unwrap();
+    push.line_with("SIGUSR1").unwrap();
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    push.feed(b"1\n".to_vec());
+    assert_eq!(pull.output().unwrap(), "1\n");
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
+fn an_output_file_that_was_moved_or_removed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+    let (mut push, at) = push(1, &["--json"]);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--output", log.to_str().unwrap()]);
+    let mut pass = |word: &str, expected: &str| {
+        push.write_line(word);
+        let until = std::time::Instant::now() + tidegate_tests::process::LONG;
+        while fs::read_to_string(&log).unwrap_or_default() != expected {
+            assert!(std::time::Instant::now() < until, "{:?}", fs::read_to_string(&log));
+            std::thread::yield_now();
+        }
+    };
+    pass("1", "1\n");
+    for (n, signal) in ["HUP", "USR1"].into_iter().enumerate() {
+        fs::rename(&log, &moved).unwrap();
+        pull.signal(signal).unwrap();
+        pull.line_with_all(&[&format!("SIG{signal}"), "opened --output"]).unwrap();
+        pass(&format!("after {n}"), &format!("after {n}\n"));
+    }
+    fs::remove_file(&log).unwrap();
+    pass("removed", "removed\n");
+    pull.signal("TERM").unwrap();
+    assert_eq!(code(&mut pull), 0);
+    push.close_input();
+    assert_eq!(code(&mut push), 0);
+}
