@@ -8,8 +8,9 @@ use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
 
 /// Payload octets and optional headers.
 ///
-/// Cloning is cheap: the payload is shared.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// Cloning is cheap: the payload is shared. `Debug` shows sizes and the names of headers, never a payload or a value: they get into
+/// logs through the errors that hand a message back.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Message {
     payload: Bytes,
     headers: Headers,
@@ -77,6 +78,26 @@ impl Message {
     }
 }
 
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut message = f.debug_struct("Message");
+        message.field("payload", &Hidden(&self.payload));
+        if !self.headers.is_empty() {
+            message.field("headers", &self.headers);
+        }
+        message.finish()
+    }
+}
+
+/// Octets of which `Debug` shows only how many there are.
+pub(crate) struct Hidden<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
 impl<T: Into<Bytes>> From<T> for Message {
     fn from(payload: T) -> Self {
         Self::new(payload)
@@ -109,12 +130,12 @@ pub enum MessageError {
     },
 }
 
-/// Name and value pairs, in the order in which they were added. Names may repeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// Name and value pairs, in the order in which they were added. Names may repeat. `Debug` shows the size of a value only.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers(Option<Box<List>>);
 
 /// Behind a pointer, because few messages have any, and every message is moved about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 struct List {
     pairs: Vec<(String, Bytes)>,
 }
@@ -154,6 +175,12 @@ impl Headers {
     #[inline]
     fn size(&self) -> usize {
         self.pairs().iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, Hidden(value)))).finish()
     }
 }
 
@@ -197,6 +224,16 @@ mod tests {
         // CR-4
         let message = Message::from("12345").with_header("ab", "c").with_header("d", "");
         assert_eq!(message.size(), 5 + 3 + 1);
+    }
+
+    #[test]
+    fn debug_of_a_message_shows_sizes_and_header_names_and_no_content() {
+        let message = Message::from("hunter2").with_header("authorization", "Bearer hunter2");
+        assert_eq!(
+            format!("{message:?}"),
+            r#"Message { payload: <7 bytes>, headers: {"authorization": <14 bytes>} }"#
+        );
+        assert_eq!(format!("{:?}", Message::from("hunter2")), "Message { payload: <7 bytes> }");
     }
 
     #[test]

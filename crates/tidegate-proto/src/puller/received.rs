@@ -1,22 +1,32 @@
 //! What the application is handed.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     links::LinkId,
-    message::{Headers, InstanceId, Message, MessageId},
+    message::{Headers, Hidden, InstanceId, Message, MessageId},
     wire::{Cursor, Item},
 };
 
 /// What the deliveries of one batch have in common: one count of references for all that they need.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct Origin<H> {
     octets: Bytes,
     link: LinkId,
     instance: InstanceId,
     home: H,
+}
+
+impl<H> fmt::Debug for Origin<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("octets", &Hidden(&self.octets))
+            .field("link", &self.link)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A batch in an inbox.

@@ -6,6 +6,8 @@
 //!   └───────────────────┴── abort ──► Aborted
 //! ```
 
+use std::fmt;
+
 use super::{Blocked, Pusher, PusherEvent, backlog::Pending, stats::PushStats};
 use crate::{
     close::LinkEnd,
@@ -45,8 +47,8 @@ pub struct Undelivered {
     pub attempt: u32,
 }
 
-/// What an abort leaves (ST-8).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// What an abort leaves (ST-8). `Debug` shows how many messages there are and their size.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leftover {
     /// Certainly not processed: never written, released, or nacked by every puller that had it.
@@ -55,6 +57,26 @@ pub struct Leftover {
     pub unacked: Vec<Undelivered>,
     /// The counts at the moment of the abort, before these were taken out.
     pub stats: PushStats,
+}
+
+impl fmt::Debug for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leftover")
+            .field("unsent", &Many(&self.unsent))
+            .field("unacked", &Many(&self.unacked))
+            .field("stats", &self.stats)
+            .finish()
+    }
+}
+
+/// Shown as a count: there may be a million, and each would be a line of its own.
+struct Many<'a>(&'a [Undelivered]);
+
+impl fmt::Debug for Many<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: usize = self.0.iter().map(|undelivered| undelivered.message.size()).sum();
+        write!(f, "<{} messages, {bytes} bytes>", self.0.len())
+    }
 }
 
 impl Pusher {
@@ -140,8 +162,7 @@ impl Pusher {
             let to = if unknown { &mut leftover.unacked } else { &mut leftover.unsent };
             to.push(Undelivered { id: MessageId { instance, number }, message, attempt });
         }
-        let taken = (leftover.unsent.len() + leftover.unacked.len()) as u64;
-        self.stats.accepted -= taken;
+        self.stats.aborted += (leftover.unsent.len() + leftover.unacked.len()) as u64;
         self.stats.held_bytes = self.rejected.iter().map(|r| r.message.size() as u64).sum();
         leftover
     }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
     time::Duration,
 };
 
@@ -39,7 +40,7 @@ pub(super) struct Flight {
     bytes: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 struct Frame {
     first_id: u64,
     entries: Vec<Entry>,
@@ -280,6 +281,16 @@ impl Flight {
             all.extend(taken.pending.into_iter().map(|pending| (pending, seen)));
         }
         all
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("first_id", &self.first_id)
+            .field("live", &self.live)
+            .field("live_bytes", &self.live_bytes)
+            .finish_non_exhaustive()
     }
 }
 

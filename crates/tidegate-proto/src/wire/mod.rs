@@ -2,9 +2,9 @@
 
 mod deliver;
 mod frame;
-mod hello;
 mod preface;
 mod reader;
+mod shown;
 mod varint;
 
 /// The types that the build generates from `proto/tidegate/v1/tidegate.proto`. Their numbers are for ever (GR-3).

@@ -1,8 +1,11 @@
 //! Octets in, frames out.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, PREFACE, check_preface};
+use crate::message::Hidden;
 use crate::violation::{Code, Violation};
 
 /// The first read of a link is small, so that an idle link is.
@@ -16,7 +19,7 @@ const WORTHWHILE: usize = 2 * 1_024;
 
 /// Cuts a stream into frames. It never holds more than the part of a frame that has arrived, plus
 /// 262,144 octets (FR-3).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FrameReader {
     buf: BytesMut,
     read_size: usize,
@@ -43,6 +46,16 @@ pub struct Progress {
     pub frames: u64,
     /// Octets of the next one that are here.
     pub partial: usize,
+}
+
+impl fmt::Debug for FrameReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader")
+            .field("stage", &self.stage)
+            .field("frames", &self.frames)
+            .field("buf", &Hidden(&self.buf))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for FrameReader {

@@ -184,7 +184,7 @@ impl std::fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("id", &self.id())
             .field("attempt", &self.attempt())
-            .field("payload", &self.payload_bytes())
+            .field("payload", &format_args!("<{} bytes>", self.payload().len()))
             .finish_non_exhaustive()
     }
 }

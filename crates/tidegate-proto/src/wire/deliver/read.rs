@@ -1,5 +1,7 @@
 //! A received batch: checked as a whole, then taken message by message, without copying.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -8,7 +10,7 @@ use super::{
     numbers::{Numbers, Steps},
 };
 use crate::{
-    message::{Headers, Message},
+    message::{Headers, Hidden, Message},
     violation::{Code, Violation},
     wire::{MAX_NUMBER, v1, varint},
 };
@@ -187,7 +189,7 @@ fn pass_over(octets: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// A received `Deliver`, checked as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Batch {
     /// The octets in which its items lie.
     pub octets: Bytes,
@@ -197,6 +199,16 @@ pub struct Batch {
     pub numbers: Numbers,
     /// Whether some of its messages have been attempted before.
     pub repeats: bool,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("octets", &Hidden(&self.octets))
+            .field("cursor", &self.cursor)
+            .field("repeats", &self.repeats)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Batch {

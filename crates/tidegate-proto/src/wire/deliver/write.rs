@@ -1,5 +1,7 @@
 //! Messages into batches, and back out of what a pusher retains of them.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fields::Fields;
@@ -16,7 +18,7 @@ const FULL: usize = 128 * 1_024;
 const SMALLEST: usize = 1_024;
 
 /// A batch that messages are still being added to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct OpenBatch {
     buf: BytesMut,
     tail: Option<Bytes>,
@@ -29,7 +31,7 @@ pub struct OpenBatch {
 }
 
 /// A whole `Deliver` frame with its length: `room[start..]`, then `tail`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Sealed {
     /// The buffer; what is before `start` was not needed.
     pub room: Bytes,
@@ -50,6 +52,18 @@ impl Sealed {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed(<{} bytes>)", self.len())
+    }
+}
+
+impl fmt::Debug for OpenBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenBatch({} messages from {}, <{} bytes>)", self.count, self.first_id, self.len())
     }
 }
 

@@ -1,8 +1,9 @@
-//! A Hello as it may be shown: without its token, which must never get into a log (HS-4).
+//! Frames as they may be shown: a Hello without its token (HS-4) and messages without their content, which must never get into a log.
 
 use std::fmt;
 
-use super::v1::Hello;
+use super::v1::{Header, Hello, Message};
+use crate::message::Hidden;
 
 impl fmt::Debug for Hello {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,5 +37,21 @@ impl fmt::Debug for Hello {
             .field("offered", offered)
             .field("required", required)
             .finish()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whatever fields there are, none but these is anybody's secret.
+        f.debug_struct("Message")
+            .field("headers", &self.headers)
+            .field("payload", &Hidden(&self.payload))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header").field("name", &self.name).field("value", &Hidden(&self.value)).finish()
     }
 }
