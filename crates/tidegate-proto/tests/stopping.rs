@@ -116,7 +116,11 @@ fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
     let numbers = |all: &[tidegate_proto::Undelivered]| all.iter().map(|m| m.id.number).collect::<Vec<_>>();
     assert_eq!(numbers(&leftover.unacked), [0, 1]);
     assert_eq!(numbers(&leftover.unsent), [2, 3, 4]);
-    assert_eq!(w.pushers[0].stats().accepted, 0);
+    let stats = w.pushers[0].stats();
+    assert_eq!(
+        (stats.accepted, stats.aborted, stats.queued, stats.in_flight, stats.held_bytes),
+        (5, 5, 0, 0, 0)
+    );
     assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (0, 0));
     assert_eq!(w.pullers[0].stats().dropped, 2);
 }

@@ -298,7 +298,8 @@ impl Run {
 
     fn check(&self) {
         let s = self.pusher.stats();
-        assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "conservation: {s:?}");
+        let outcomes = s.acked + s.rejected + s.aborted;
+        assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
         assert_eq!(s.accepted, self.sent);
         let ended: u64 = self.seen.values().map(|seen| u64::from(seen.1 > 0)).sum();
         assert!(s.acked + s.rejected <= ended, "only what a puller has ended has ended: {ended}, {s:?}");

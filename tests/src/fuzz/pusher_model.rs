@@ -143,7 +143,8 @@ impl Model {
     /// After every step.
     pub(super) fn check(&self, pusher: &Pusher, settings: &PusherSettings) {
         let s = pusher.stats();
-        assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "conservation: {s:?}");
+        let outcomes = s.acked + s.rejected + s.aborted;
+        assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
         assert_eq!(s.acked, self.acked, "every ack counts once: {s:?}");
         let rejected = self.rejected..=self.rejected + settings.max_attempts.map_or(0, |_| self.nacked);
         assert!(rejected.contains(&s.rejected), "{rejected:?}: {s:?}");
@@ -153,7 +154,7 @@ impl Model {
 
 /// CR-8, LM-2: what it holds, whatever it was granted.
 fn bounds(s: &PushStats, pusher: &Pusher, settings: &PusherSettings, promised: u64) {
-    let (largest, held) = (settings.max_message, s.accepted - s.acked - s.rejected + s.rejected_waiting);
+    let (largest, held) = (settings.max_message, s.in_flight + s.queued + s.rejected_waiting);
     assert!(held <= settings.max_held as u64, "max_held: {s:?}");
     let most_bytes = settings.max_held_bytes + largest * (1 + promised);
     assert!(s.held_bytes < most_bytes, "max_held_bytes: {s:?}");

@@ -154,8 +154,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         exit = Exit::Error;
     }
     PushSummary {
-        // What comes back from an abort is not counted as accepted any more, but it was taken from the input.
-        accepted: stats.accepted + not_sent + not_acked,
+        // All that was taken from the input: what an abort handed back is among what is left.
+        accepted: stats.accepted - stats.aborted + not_sent + not_acked,
         acked: stats.acked,
         rejected: stats.rejected,
         nacked: stats.nacked,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Counts of a puller since it was made, and what it holds now.
+/// Counts of a puller since it was made, and what it holds now (`queued`, `in_flight`, `joined`, `links`, `committed`, `window`,
+/// `service_rate`). A count never falls.
 ///
 /// `received == acked + nacked + rejected + released + dropped + in_flight + queued + joined` at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -296,14 +296,14 @@ impl Pusher {
         fresh + self.reserved < self.settings.high_water_mark && bytes < self.settings.high_water_mark_bytes
     }
 
-    /// Messages held, whatever their state.
+    /// Messages held, whatever their state. Asked only while messages are accepted, and so before an abort.
     fn held(&self) -> usize {
         (self.stats.accepted - self.stats.acked - self.stats.rejected) as usize + self.rejected.len()
     }
 
     /// Messages that have no final outcome.
     fn unsettled(&self) -> u64 {
-        self.stats.accepted - self.stats.acked - self.stats.rejected
+        self.stats.accepted - self.stats.acked - self.stats.rejected - self.stats.aborted
     }
 
     /// Counts a message as accepted.

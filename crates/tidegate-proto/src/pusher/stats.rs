@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Counts of a pusher since it was made, and what it holds now.
+/// Counts of a pusher since it was made, and what it holds now. A count never falls.
 ///
-/// `accepted == acked + rejected + in_flight + queued` at any time.
+/// `accepted == acked + rejected + aborted + in_flight + queued` at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PushStats {
@@ -18,6 +18,8 @@ pub struct PushStats {
     pub acked_bytes: u64,
     /// Never to be sent again (OC-9, OC-11).
     pub rejected: u64,
+    /// Taken out by an abort, which has handed them back in its [`Leftover`](super::Leftover).
+    pub aborted: u64,
     /// Attempts that failed and are, or were, to be retried.
     pub nacked: u64,
     /// Deliveries given back un-started.
@@ -30,7 +32,7 @@ pub struct PushStats {
     pub timed_out: u64,
     /// Deliveries made, repeats included.
     pub sent: u64,
-    /// Links that have been opened, and those that were lost without a Close.
+    /// Links that have been opened.
     pub links_opened: u64,
     /// Links that ended without Close.
     pub links_broken: u64,

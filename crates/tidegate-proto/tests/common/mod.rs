@@ -253,7 +253,7 @@ impl World {
     pub fn check(&self) {
         for pusher in &self.pushers {
             let s = pusher.stats();
-            assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "{s:?}");
+            assert_eq!(s.accepted, s.acked + s.rejected + s.aborted + s.in_flight + s.queued, "{s:?}");
             let flying: u64 = pusher.link_stats().iter().map(|link| link.in_flight).sum();
             assert_eq!(s.in_flight, flying, "in flight, by links: {s:?}");
         }
