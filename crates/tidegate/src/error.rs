@@ -65,6 +65,16 @@ pub enum BuildError {
         /// Why not.
         problem: &'static str,
     },
+    /// A name that is allowed for a pipeline is none that a certificate can have.
+    #[error("allow for pipeline {pipeline:?}: {name:?}: {problem}")]
+    AllowName {
+        /// Which pipeline.
+        pipeline: String,
+        /// Which name.
+        name: String,
+        /// Why not, and what would be right.
+        problem: &'static str,
+    },
     /// The system gives no random octets for the instance id (HS-8).
     #[error("the system gives no random octets: {0}")]
     Random(String),

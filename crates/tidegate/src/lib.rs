@@ -71,6 +71,7 @@ mod error;
 mod events;
 mod io_thread;
 mod link;
+mod names;
 mod pull;
 mod push;
 mod security;

@@ -12,6 +12,7 @@ use tidegate_proto::{SettingError, Tokens, handshake::MAX_TOKEN};
 use crate::{
     endpoint::{Address, Endpoint},
     error::BuildError,
+    names::comparable,
     tls::Tls,
 };
 
@@ -20,11 +21,29 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
-    /// The names in its certificate: DNS names in lower case, and URIs, of its subject alternative names. They are
-    /// verified: without a `tls://` endpoint that verifies clients there are none.
+    /// The names in its certificate: DNS names in lower case and without a dot at their end, and URIs, of its subject alternative
+    /// names. A URI has a scheme, and so a `:`, which no DNS name has: compare each with its kind. They are verified: without a
+    /// `tls://` endpoint that verifies clients there are none.
     pub names: Vec<String>,
     /// From where it comes.
     pub address: String,
+}
+
+impl PeerIdentity {
+    /// A name as it is compared, and as it is in [`names`](Self::names): a DNS name in lower case and without a dot at its end, a
+    /// URI as it is. For a rule that has a list of its own.
+    ///
+    /// # Errors
+    /// No certificate can have this name; the text says why.
+    ///
+    /// ```
+    /// # use tidegate::PeerIdentity;
+    /// assert_eq!(PeerIdentity::comparable("Worker-1.Example.").unwrap(), "worker-1.example");
+    /// assert!(PeerIdentity::comparable("10.0.0.7").is_err());
+    /// ```
+    pub fn comparable(name: &str) -> Result<String, &'static str> {
+        comparable(name)
+    }
 }
 
 type Rule = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
@@ -32,13 +51,24 @@ type Rule = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
 /// Who may use which pipeline (TL-5).
 #[derive(Clone, Default)]
 pub(crate) struct Admission {
+    /// As they are compared ([`comparable`]).
     allowed: BTreeMap<String, BTreeSet<String>>,
+    /// The first name that no certificate can have: its pipeline, itself, and why.
+    wrong: Option<(String, String, &'static str)>,
     rule: Option<Arc<Rule>>,
 }
 
 impl Admission {
     pub(crate) fn allow(&mut self, pipeline: &str, name: &str) {
-        self.allowed.entry(pipeline.to_owned()).or_default().insert(comparable(name));
+        let allowed = self.allowed.entry(pipeline.to_owned()).or_default();
+        match comparable(name) {
+            Ok(name) => {
+                allowed.insert(name);
+            }
+            Err(problem) => {
+                self.wrong.get_or_insert_with(|| (pipeline.to_owned(), name.to_owned(), problem));
+            }
+        }
     }
 
     pub(crate) fn authorize(&mut self, rule: impl Fn(&PeerIdentity, &str) -> bool + Send + Sync + 'static) {
@@ -50,7 +80,8 @@ impl Admission {
         let listed = self
             .allowed
             .get(pipeline)
-            .is_none_or(|allowed| peer.names.iter().any(|name| allowed.contains(&comparable(name))));
+            // Verified names are in the form in which they are compared.
+            .is_none_or(|allowed| peer.names.iter().any(|name| allowed.contains(name)));
         listed && self.rule.as_ref().is_none_or(|rule| rule(peer, pipeline))
     }
 }
@@ -60,11 +91,6 @@ impl fmt::Debug for Admission {
         let rule = self.rule.is_some();
         f.debug_struct("Admission").field("allowed", &self.allowed).field("rule", &rule).finish()
     }
-}
-
-/// DNS names are compared without regard to case, URIs as they are.
-fn comparable(name: &str) -> String {
-    if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() }
 }
 
 /// As the user sets it.
@@ -95,6 +121,9 @@ impl Policy {
             return Err(BuildError::PlainEndpoint { endpoint: endpoint.clone() });
         }
         let tls = settled(tls, binds, connects)?;
+        if let Some((pipeline, name, problem)) = admission.wrong {
+            return Err(BuildError::AllowName { pipeline, name, problem });
+        }
         for (pipeline, names) in &admission.allowed {
             let wrong = |problem| Err(BuildError::Allow { pipeline: pipeline.clone(), problem });
             if names.is_empty() {
@@ -219,7 +248,7 @@ mod tests {
         // TL-5
         let mut admission = Admission::default();
         assert!(admission.admits(&peer(&[]), "p"), "without either, everybody");
-        admission.allow("p", "Worker.Example");
+        admission.allow("p", "Worker.Example.");
         admission.allow("p", "spiffe://x/Worker");
         assert!(admission.admits(&peer(&["other", "worker.example"]), "p"));
         assert!(admission.admits(&peer(&["spiffe://x/Worker"]), "p"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tidegate::Endpoint;
+use tidegate::{Endpoint, PeerIdentity};
 
 /// TLS and tokens, for push and pull alike.
 #[derive(Args, Debug, Default)]
@@ -31,8 +31,8 @@ pub(crate) struct SecurityArgs {
     /// Takes tcp:// endpoints for an error, so that nothing goes over a network in the clear by mistake
     #[arg(long)]
     pub(crate) require_tls: bool,
-    /// Lets only these peers use a pipeline bound here: names (DNS or URI) in their certificates; the default pipeline has
-    /// the empty name, as in `=worker-1` (repeatable)
+    /// Lets only these peers use a pipeline bound here: DNS names in their certificates, or URIs, which have a scheme, as in
+    /// spiffe://example/worker; the default pipeline has the empty name, as in `=worker-1` (repeatable)
     #[arg(long, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
     pub(crate) allow: Vec<Allowed>,
 }
@@ -50,6 +50,9 @@ fn allowed(text: &str) -> Result<Allowed, String> {
     let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
     if names.iter().any(String::is_empty) {
         return Err(format!("a name is empty; {right}"));
+    }
+    for name in &names {
+        PeerIdentity::comparable(name).map_err(|problem| format!("{name:?}: {problem}"))?;
     }
     Ok(Allowed { pipeline: pipeline.to_owned(), names })
 }
@@ -158,6 +161,10 @@ mod tests {
             (
                 "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow p=",
                 "empty",
+            ),
+            (
+                "push --bind tls://h --tls-cert c --tls-key k --tls-ca a --tls-verify-client --allow =w,10.0.0.7",
+                "IP address",
             ),
         ] {
             let said = wrong(line);

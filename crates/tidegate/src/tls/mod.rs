@@ -175,7 +175,9 @@ impl Loaded {
     /// It is neither a DNS name nor an address.
     pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.config.server_name.as_deref().unwrap_or(host);
-        ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
+        // A name with a dot at its end is the same name; certificates have none there.
+        let undotted = name.strip_suffix('.').unwrap_or(name);
+        ServerName::try_from(undotted.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
     }
 }
 
