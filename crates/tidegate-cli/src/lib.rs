@@ -26,6 +26,7 @@ mod reload;
 mod signals;
 mod socket;
 mod stderr;
+mod stdio;
 mod summary;
 mod text;
 

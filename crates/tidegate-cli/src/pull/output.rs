@@ -6,12 +6,16 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::mpsc as blocking;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::oneshot;
 
 use crate::append::AppendFile;
+use crate::ready::{self, For};
 use crate::records::Framing;
 use crate::reload::Reopen;
+
+/// The names of stdout. Opened by the system, they would be /dev/null if stdout was closed when this process was started.
+const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// A place that takes whole writes, one after another.
 pub(crate) struct Output {
@@ -69,13 +73,19 @@ enum Task {
 
 impl Output {
     /// Opens `path` for appending, so that a daemon that is started again destroys nothing; without a path, or
-    /// with `-`, takes stdout.
+    /// with a name of stdout, takes stdout.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// When the file cannot be opened, or messages cannot be written to stdout.
     pub(crate) fn open(path: Option<&Path>, framing: Framing) -> anyhow::Result<Self> {
-        match path.filter(|path| *path != Path::new("-")) {
-            None => Self::stdout(),
+        match path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) {
+            None => {
+                if let Some(why) = ready::unusable(io::stdout().as_fd(), For::Writing) {
+                    let what = why.strip_prefix("it ").unwrap_or(why);
+                    bail!("stdout {what}; name a file with --output, or drop the messages with >/dev/null");
+                }
+                Self::stdout()
+            }
             Some(path) => {
                 let file = AppendFile::open("--output", path, framing)?;
                 let name = file.name().to_owned();
@@ -84,10 +94,10 @@ impl Output {
         }
     }
 
-    /// Takes stdout.
+    /// Takes stdout as it is.
     ///
     /// # Errors
-    /// When it is closed, or no thread can be started.
+    /// When it cannot be duplicated, or no thread can be started.
     pub(crate) fn stdout() -> anyhow::Result<Self> {
         Self::start(Target::Standard(duplicate(io::stdout().as_fd()).context("stdout")?), "stdout".to_owned())
     }

@@ -1,0 +1,43 @@
+//! The standard streams as they were when the process was started.
+//!
+//! Rust's runtime opens /dev/null in place of a standard stream that is closed, before `main` runs: a daemon would read
+//! an empty input, or write its messages into nothing and ack them. So the streams are looked at before that.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A standard stream, and its bit.
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdin = 1,
+    Stdout = 2,
+    Stderr = 4,
+}
+
+/// The streams that were closed.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+/// Runs before `main`: only system calls and an atomic are used here, neither of which needs Rust's runtime.
+#[ctor::ctor]
+fn look_at_the_standard_streams() {
+    for (stream, fd) in [
+        (Stream::Stdin, rustix::stdio::stdin()),
+        (Stream::Stdout, rustix::stdio::stdout()),
+        (Stream::Stderr, rustix::stdio::stderr()),
+    ] {
+        if rustix::io::fcntl_getfd(fd).is_err() {
+            CLOSED.fetch_or(stream as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether `fd` is a standard stream that was closed when this process was started (`>&-` in a shell).
+pub(crate) fn was_closed(fd: BorrowedFd<'_>) -> bool {
+    let stream = match fd.as_raw_fd() {
+        0 => Stream::Stdin,
+        1 => Stream::Stdout,
+        2 => Stream::Stderr,
+        _ => return false,
+    };
+    CLOSED.load(Ordering::Relaxed) & stream as u8 != 0
+}
