@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod caught;
 mod crowd;
 mod endpoint;
 mod error;

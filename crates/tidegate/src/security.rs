@@ -10,6 +10,7 @@ use std::{
 use tidegate_proto::{SettingError, Tokens, handshake::MAX_TOKEN};
 
 use crate::{
+    caught::caught,
     endpoint::{Address, Endpoint},
     error::BuildError,
     names::comparable,
@@ -82,7 +83,13 @@ impl Admission {
             .get(pipeline)
             // Verified names are in the form in which they are compared.
             .is_none_or(|allowed| peer.names.iter().any(|name| allowed.contains(name)));
-        listed && self.rule.as_ref().is_none_or(|rule| rule(peer, pipeline))
+        listed
+            && self.rule.as_ref().is_none_or(|rule| {
+                caught(|| rule(peer, pipeline)).unwrap_or_else(|panicked| {
+                    tracing::error!("the rule of authorize {panicked}; the peer is refused");
+                    false
+                })
+            })
     }
 }
 

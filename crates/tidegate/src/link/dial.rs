@@ -14,6 +14,7 @@ use super::{
     greet::{NoHello, first_frame, refuse, send},
 };
 use crate::{
+    caught::{Panicked, caught_in},
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
@@ -32,14 +33,16 @@ enum Outcome {
     Ended,
     Refused(Code, String, Duration),
     Failed(String),
-    /// TLS does not let us, or does not let the peer. Never final: whoever is in between could cause it (TL-7).
-    TlsFailed(String),
+    /// TLS does not let us, or does not let the peer; never final, for whoever is in between could cause it (TL-7). Or the
+    /// transport panicked.
+    Alarming(String),
 }
 
 impl Outcome {
     fn failed(error: &io::Error) -> Self {
         match TlsFailure::of(error) {
-            Some(reason) => Self::TlsFailed(reason.to_owned()),
+            Some(reason) => Self::Alarming(reason.to_owned()),
+            None if Panicked::is(error) => Self::Alarming(format!("the transport {error}")),
             None => Self::Failed(error.to_string()),
         }
     }
@@ -78,7 +81,9 @@ async fn keep_linked<M: Role>(
     let mut wait = shared.times.reconnect_first;
     let mut told = None;
     for generation in 1.. {
-        let outcome = attempt(shared, endpoint, local, slot, generation).await;
+        let outcome = caught_in(attempt(shared, endpoint, local, slot, generation))
+            .await
+            .unwrap_or_else(|panicked| Some(Outcome::Alarming(format!("the attempt {panicked}"))));
         let mut least = Duration::ZERO;
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
         match outcome.ok_or(None)? {
@@ -99,7 +104,7 @@ async fn keep_linked<M: Role>(
                 shared.report(failed(format!("refused with {code}: {reason}")));
             }
             Outcome::Failed(reason) => shared.report(failed(reason)),
-            Outcome::TlsFailed(reason) => {
+            Outcome::Alarming(reason) => {
                 // It does not mend itself, as a peer that is not up yet does: somebody should know, but once.
                 if told.as_ref() != Some(&reason) {
                     tracing::warn!("cannot connect to {endpoint}: {}; trying again", reason.escape_debug());

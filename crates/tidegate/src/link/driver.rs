@@ -24,6 +24,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::outgoing;
 use crate::{
+    caught::caught,
     shared::{Role, Shared},
     transport::BoxStream,
 };
@@ -123,7 +124,11 @@ pub(super) async fn drive<M: Role>(
         large: false,
         shared,
     };
-    let reason = poll_fn(|cx| driver.poll(cx)).await;
+    // The owner of a payload or a waker may panic in it: that ends the link, and not what would connect it again.
+    let reason = poll_fn(|cx| {
+        caught(|| driver.poll(cx)).unwrap_or_else(|panicked| Poll::Ready(format!("its driver {panicked}")))
+    })
+    .await;
     let Driver { shared, mut stream, news, .. } = driver;
     attached.done();
     let result = shared.with(|inner| {

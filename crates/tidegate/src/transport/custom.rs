@@ -13,7 +13,10 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{BoxStream, Stream};
-use crate::endpoint::Address;
+use crate::{
+    caught::{caught, caught_in},
+    endpoint::Address,
+};
 
 /// Something that a [`Transport`] takes its time for.
 pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
@@ -53,6 +56,9 @@ pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + S
 /// pull.recv().await?.expect("a delivery").ack();
 /// # Ok(()) }
 /// ```
+///
+/// A panic in a transport, its listener or a connection is caught and counts as an error of that one attempt or connection: it is
+/// warned about, and tried again as any other.
 ///
 /// A transport is one place of its own: sockets that are bound to the same address share a listener if they were given
 /// clones of the same `Arc`, and are strangers to each other if not.
@@ -96,7 +102,7 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: impl Into<String>,
     ) -> Self {
-        Self { stream: Box::new(Plain(stream)), peer: peer.into() }
+        Self { stream: Box::new(Plain(Some(stream))), peer: peer.into() }
     }
 
     pub(super) fn into_parts(self) -> (BoxStream, String) {
@@ -134,12 +140,13 @@ impl Custom {
     }
 
     pub(super) async fn connect(&self, place: &str) -> io::Result<(BoxStream, String)> {
-        Ok(self.transport.connect(place).await?.into_parts())
+        Ok(caught_in(async { self.transport.connect(place).await }).await??.into_parts())
     }
 
     pub(super) async fn bind(&self, place: &str) -> io::Result<(Box<dyn TransportListener>, Address)> {
-        let listener = self.transport.bind(place).await?;
-        let address = Address::Custom { transport: self.clone(), place: listener.address() };
+        let listener = caught_in(async { self.transport.bind(place).await }).await??;
+        let place = caught(|| listener.address())?;
+        let address = Address::Custom { transport: self.clone(), place };
         Ok((listener, address))
     }
 
@@ -168,8 +175,36 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// A stream of somebody else's, which has no second writing end.
-struct Plain<S>(S);
+/// A stream of somebody else's, which has no second writing end. A panic in it is an error of this one connection; it is not used
+/// after that.
+struct Plain<S>(Option<S>);
+
+impl<S: Unpin> Plain<S> {
+    fn call<T>(&mut self, call: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(stream) = &mut self.0 else {
+            return Poll::Ready(Err(io::Error::other("the transport has panicked before")));
+        };
+        caught(|| call(Pin::new(stream))).unwrap_or_else(|panicked| {
+            self.give_up();
+            Poll::Ready(Err(panicked.into()))
+        })
+    }
+}
+
+impl<S> Plain<S> {
+    fn give_up(&mut self) {
+        let stream = self.0.take();
+        if let Err(panicked) = caught(|| drop(stream)) {
+            tracing::warn!("the drop of a connection {panicked}");
+        }
+    }
+}
+
+impl<S> Drop for Plain<S> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for Plain<S> {}
 
@@ -179,13 +214,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Plain<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        self.call(|stream| stream.poll_read(cx, buf))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.call(|stream| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -193,18 +228,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        self.call(|stream| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.0.as_ref().is_some_and(|stream| caught(|| stream.is_write_vectored()).unwrap_or(false))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        self.call(|stream| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.call(|stream| stream.poll_shutdown(cx))
     }
 }

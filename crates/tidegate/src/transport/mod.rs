@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::custom::{Connection, Transport, TransportFuture, TransportListener};
 pub(crate) use self::{custom::Custom, failure::TlsFailure, split::Direct};
-use crate::{endpoint::Address, tls::Tls};
+use crate::{caught::caught_in, endpoint::Address, tls::Tls};
 
 /// A connection, whatever carries it.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
@@ -94,7 +94,7 @@ impl Listener {
             Self::Mem(listener) => listener.accept().await,
             #[cfg(feature = "tls")]
             Self::Tls(listener) => listener.accept().await,
-            Self::Custom(listener) => Ok(listener.accept().await?.into_parts()),
+            Self::Custom(listener) => Ok(caught_in(async { listener.accept().await }).await??.into_parts()),
         }
     }
 }

@@ -1,8 +1,14 @@
 //! Waiting in tests, which never sleep.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test file uses its part
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
 
 /// Longer than anything takes that does not hang.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -18,5 +24,39 @@ pub async fn begin<T>(work: impl Future<Output = T>) {
         biased;
         _ = work => panic!("there was nothing to wait for"),
         () = std::future::ready(()) => {}
+    }
+}
+
+/// An executor that knows nothing of tokio, on a thread of its own, so that a wait for ever fails its test.
+pub fn elsewhere<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    within_thread(move || run(work))
+}
+
+/// Runs it on a thread of its own, so that a call that blocks for ever fails its test.
+pub fn within_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || drop(sender.send(work())));
+    match receiver.recv_timeout(3 * LONG) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("took too long"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
+/// An executor that knows nothing of tokio.
+pub fn run<F: Future>(work: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut work = pin!(work);
+    loop {
+        if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
     }
 }
