@@ -88,4 +88,7 @@ pub trait Machine {
 
     /// How many links are open.
     fn links(&self) -> usize;
+
+    /// Which they are.
+    fn link_ids(&self) -> Vec<LinkId>;
 }

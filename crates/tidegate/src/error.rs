@@ -106,6 +106,9 @@ pub enum CannotBlock {
     /// subscriber, or the drop of a payload's owner.
     #[error("a blocking call on the thread that runs the links would stop what it waits for")]
     OnIoThread,
+    /// The socket was built before a fork, and this is the child: the thread that runs the links is in the parent only.
+    #[error("the socket belongs to the process that forked this one; build sockets after the fork")]
+    OtherProcess,
 }
 
 /// A message was not taken: it is certainly not processed, and comes back with [`SendError::into_message`].
@@ -221,7 +224,11 @@ pub enum ReceiptError {
     "{} messages were not sent and {} have no outcome {}",
     leftover.unsent.len(),
     leftover.unacked.len(),
-    if *aborted { "at the abort" } else { "at the end of the linger time" }
+    match (aborted, runtime_gone) {
+        (true, _) => "at the abort",
+        (_, true) => "when the runtime that ran the links was shut down",
+        _ => "at the end of the linger time",
+    }
 )]
 #[non_exhaustive]
 pub struct Unfinished {
@@ -229,6 +236,9 @@ pub struct Unfinished {
     pub leftover: Box<Leftover>,
     /// Somebody else called `abort`, which has the messages then.
     pub aborted: bool,
+    /// The runtime on which the pusher was built has been shut down, so that nothing more could be settled, nor the end of
+    /// the stream be told.
+    pub runtime_gone: bool,
 }
 
 /// Waiting for links is pointless.
@@ -253,6 +263,10 @@ pub enum RecvError {
     /// An endpoint has refused us for good. Told once for each; further calls go on with the others.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// The runtime on which the socket was built has been shut down, or this is a child of the process that built it:
+    /// nothing will come any more. Each further call tells it again.
+    #[error("the runtime that ran the links of this puller has been shut down")]
+    RuntimeGone,
     /// It was not tried: from blocking calls only.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),

@@ -204,7 +204,7 @@ impl Events {
     /// # Errors
     /// The thread cannot block.
     pub fn blocking_recv(&mut self) -> Result<Option<Event>, CannotBlock> {
-        self.links.may_block()?;
+        self.links.may_wait()?;
         Ok(block_on(self.recv()))
     }
 }

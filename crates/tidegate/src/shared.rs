@@ -11,17 +11,19 @@ use bytes::Bytes;
 use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
 use tokio::{
     sync::{Notify, broadcast},
-    time::{Instant, Timeout},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    caught::caught,
     crowd::Crowd,
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
     io_thread::Place,
     link::outgoing,
+    lost::{Keeper, Lost},
     security::Security,
     throttle::Throttled,
     transport::Direct,
@@ -51,6 +53,9 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
+
+    /// Nothing runs the links any more: takes nothing new, and hands nothing out. False if the socket had come to its end before.
+    fn lose(inner: &mut Inner<Self>, now: Time) -> bool;
 
     /// Whether an endpoint is connected to again after the stream there has ended: another may begin.
     fn stays(_state: &Self::State) -> bool {
@@ -127,6 +132,8 @@ pub(crate) struct Inner<M: Role> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
     pub(crate) places: Places,
+    /// Why the socket has ended, if it did so by itself.
+    pub(crate) lost: Option<Lost>,
     wakers: HashMap<LinkId, Waker>,
     wakes: Vec<LinkId>,
     timer: Option<Time>,
@@ -194,7 +201,8 @@ pub(crate) struct Shared<M: Role> {
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
     origin: Instant,
-    events: broadcast::Sender<Event>,
+    /// `None` when the socket has ended by itself.
+    pub(crate) events: Mutex<Option<broadcast::Sender<Event>>>,
     refusals: Arc<Throttled>,
     faults: Arc<Throttled>,
 }
@@ -213,6 +221,7 @@ impl<M: Role> Shared<M> {
             machine,
             state,
             places: Places::default(),
+            lost: None,
             wakers: HashMap::new(),
             wakes: Vec::new(),
             timer: None,
@@ -233,7 +242,7 @@ impl<M: Role> Shared<M> {
             place,
             stop: CancellationToken::new(),
             origin: Instant::now(),
-            events: broadcast::Sender::new(EVENTS),
+            events: Mutex::new(Some(broadcast::Sender::new(EVENTS))),
             refusals: Throttled::new("more refused"),
             faults: Throttled::new("more links have ended like this"),
         }
@@ -301,7 +310,8 @@ impl<M: Role> Shared<M> {
         if guard.machine.has_wakes() {
             let now = self.now();
             let before = std::mem::replace(&mut guard.last_alone, now);
-            if now.since(before) >= STREAMING {
+            // A child of a fork has the connections of its parent, and must not write to them.
+            if now.since(before) >= STREAMING && !self.place.is_of_other_process() {
                 guard.write_at_once(now);
             }
             wake_links(guard, None);
@@ -317,17 +327,19 @@ impl<M: Role> Shared<M> {
             if let Some(result) = self.with(&mut done) {
                 return result;
             }
+            if self.lost_by_fork()
+                && let Some(result) = self.with(&mut done)
+            {
+                return result;
+            }
             changed.await;
         }
     }
 
-    /// Bounds a wait, also outside of any runtime if the links have their own.
-    pub(crate) fn timeout<F: Future>(&self, wait: Duration, work: F) -> Timeout<F> {
-        self.place.within(|| tokio::time::timeout(wait, work))
-    }
-
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a socket that is lost there are none: this one's sender is gone at once.
+        events.as_ref().map_or_else(|| broadcast::Sender::new(1).subscribe(), broadcast::Sender::subscribe)
     }
 
     pub(crate) fn report(&self, event: Event) {
@@ -347,7 +359,9 @@ impl<M: Role> Shared<M> {
             _ => tracing::debug!("{event}"),
         }
         // Nobody may be listening.
-        let _ = self.events.send(event);
+        if let Some(events) = &*self.events.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = events.send(event);
+        }
     }
 
     pub(crate) fn opened(&self, link: LinkId, peer: &tidegate_proto::Peer) {
@@ -359,10 +373,10 @@ impl<M: Role> Shared<M> {
     /// Runs the timer of the socket for as long as it exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
         // It does not hold the socket while it sleeps, so that the socket can end.
-        let (shared, earlier) = (Arc::downgrade(self), self.signals.timer.clone());
+        let (keeper, earlier) = (Keeper::new(self), self.signals.timer.clone());
         self.place.handle.spawn(async move {
             loop {
-                let Some(strong) = shared.upgrade() else { return };
+                let Some(strong) = keeper.socket() else { return };
                 let deadline = strong.with(|inner| {
                     inner.timer = inner.machine.socket_deadline();
                     inner.timer
@@ -373,11 +387,14 @@ impl<M: Role> Shared<M> {
                 tokio::select! {
                     biased;
                     () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
-                        let Some(strong) = shared.upgrade() else { return };
-                        strong.with(|inner| {
+                        let Some(strong) = keeper.socket() else { return };
+                        // A payload's owner may panic when it is dropped; the timer goes on.
+                        if let Err(panicked) = caught(|| strong.with(|inner| {
                             let now = strong.now();
                             inner.machine.advance_socket(now);
-                        });
+                        })) {
+                            tracing::error!("the timer of a socket {panicked}");
+                        }
                     }
                     () = earlier.notified() => {}
                     // Nothing to do: look now and then whether the socket is still there.

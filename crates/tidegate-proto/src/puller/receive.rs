@@ -431,4 +431,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
     fn links(&self) -> usize {
         self.links.len()
     }
+
+    fn link_ids(&self) -> Vec<LinkId> {
+        self.links.ids()
+    }
 }

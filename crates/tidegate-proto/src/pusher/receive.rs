@@ -358,6 +358,10 @@ impl Machine for Pusher {
     fn links(&self) -> usize {
         self.links.len()
     }
+
+    fn link_ids(&self) -> Vec<LinkId> {
+        self.links.ids()
+    }
 }
 
 impl Pusher {

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io,
+    ops::DerefMut,
     pin::Pin,
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
     task::{Context, Waker},
@@ -34,6 +35,7 @@ use crate::{
     crowd::{Crowd, Place},
     endpoint::{Address, Endpoint},
     events::Event,
+    of_process::OfProcess,
     security::{PeerIdentity, Security},
     shared::{Role, Shared},
     throttle::Throttled,
@@ -155,7 +157,7 @@ struct Entry {
 }
 
 /// By address, also as it was written: a name, for example.
-static PORTS: LazyLock<Mutex<HashMap<Address, Entry>>> = LazyLock::new(Mutex::default);
+static PORTS: LazyLock<OfProcess<HashMap<Address, Entry>>> = LazyLock::new(OfProcess::default);
 
 /// A listener, and who waits for it to be gone. Dropped in this order, also when the runtime is shut down.
 struct Listening {
@@ -207,8 +209,8 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
     Ok(endpoint.at(address))
 }
 
-fn ports() -> std::sync::MutexGuard<'static, HashMap<Address, Entry>> {
-    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+fn ports() -> impl DerefMut<Target = HashMap<Address, Entry>> {
+    PORTS.lock()
 }
 
 fn existing(address: &Address) -> Option<Entry> {

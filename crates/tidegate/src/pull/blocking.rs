@@ -36,7 +36,7 @@ impl Pull {
     /// # Errors
     /// Nothing came in that time, or as [`Self::blocking_recv`].
     pub fn blocking_recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
-        self.shared().place.may_block().map_err(RecvError::from)?;
+        self.shared().place.may_wait().map_err(RecvError::from)?;
         self.links_run();
         match block_for(wait, self.wait_in_line()) {
             Some(result) => Ok(result?),
@@ -71,7 +71,7 @@ impl Pull {
     /// # Errors
     /// As [`Self::connected`], or the thread cannot block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         block_on(self.connected(n))
     }
 
@@ -80,11 +80,12 @@ impl Pull {
     /// # Errors
     /// As [`Self::leave`], or the thread cannot block: then nothing has happened.
     pub fn blocking_leave(&self, linger: Duration) -> Result<PullStats, StopError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         Ok(block_on(self.leave(linger))?)
     }
 
     fn blocking_wait(&self) -> Result<Option<Delivery>, RecvError> {
+        self.shared().place.may_wait()?;
         self.links_run();
         block_on(self.wait_in_line())
     }

@@ -59,7 +59,8 @@ impl Pull {
     /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
     ///
     /// # Errors
-    /// An endpoint has refused for good: told once for each. Further calls go on with the others.
+    /// An endpoint has refused for good: told once for each. Further calls go on with the others. Or the runtime that ran the
+    /// links has been shut down.
     ///
     /// # Cancel safety
     /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
@@ -93,6 +94,9 @@ impl Pull {
             arrived.as_mut().enable();
             if let Some(result) = self.next(false) {
                 return result;
+            }
+            if shared.lost_by_fork() {
+                return Err(RecvError::RuntimeGone);
             }
             arrived.await;
         }
@@ -149,6 +153,9 @@ impl Pull {
             if let Some(received) = inner.machine.recv() {
                 return Some(Ok(Some(Delivery::new(received))));
             }
+            if inner.lost.is_some() {
+                return Some(Err(RecvError::RuntimeGone));
+            }
             if let Some(refusal) = inner.places.tell() {
                 return Some(Err(RecvError::Refused(Box::new(refusal))));
             }
@@ -186,14 +193,14 @@ impl Pull {
         let shared = self.shared();
         leave(shared);
         let closed = shared.until(|inner| (inner.machine.links() == 0).then_some(()));
-        if shared.timeout(linger, closed).await.is_ok() {
+        if shared.timeout(linger, closed).await.is_some() {
             return Ok(self.stats());
         }
         let held = shared.with(|inner| {
             inner.machine.abandon(shared.now());
             inner.machine.stats().in_flight
         });
-        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        shared.links_ended().await;
         Err(LeaveError { held })
     }
 
@@ -276,6 +283,9 @@ fn announce(shared: &Shared<PullMachine>) {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.shared.place.is_of_other_process() {
+            return; // a copy of the parent's, which has its own
+        }
         leave(&self.shared);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tidegate_proto::{LinkId, Puller, PullerEvent};
+use tidegate_proto::{LinkId, Puller, PullerEvent, Time};
 
 use super::receiver::Lending;
 use crate::shared::{Inner, Role, Shared, Signals};
@@ -71,6 +71,11 @@ impl Role for PullMachine {
 
     fn opened(inner: &mut Inner<Self>, link: LinkId, shared: &Arc<Shared<Self>>) {
         inner.machine.set_home(link, Home(Some(shared.clone())));
+    }
+
+    fn lose(inner: &mut Inner<Self>, _: Time) -> bool {
+        inner.machine.leave(); // what was not handed out is lost with its link, and sent again by its pusher
+        !inner.state.closed
     }
 
     fn stays(state: &PullState) -> bool {

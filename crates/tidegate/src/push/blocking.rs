@@ -113,7 +113,7 @@ impl Push {
     /// # Errors
     /// As [`Self::reserve`], or the thread cannot block.
     pub fn blocking_reserve(&self) -> Result<Permit, ReserveError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         block_on(self.reserve())
     }
 
@@ -122,7 +122,7 @@ impl Push {
     /// # Errors
     /// The thread cannot block.
     pub fn blocking_flush(&self) -> Result<(), CannotBlock> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         block_on(self.flush());
         Ok(())
     }
@@ -132,7 +132,7 @@ impl Push {
     /// # Errors
     /// As [`Self::connected`], or the thread cannot block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         block_on(self.connected(n))
     }
 
@@ -141,7 +141,7 @@ impl Push {
     /// # Errors
     /// As [`Self::finish`], or the thread cannot block: then nothing has happened.
     pub fn blocking_finish(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         Ok(block_on(self.finish(linger))?)
     }
 
@@ -150,7 +150,7 @@ impl Push {
     /// # Errors
     /// As [`Self::drain`], or the thread cannot block: then nothing has happened.
     pub fn blocking_drain(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         Ok(block_on(self.drain(linger))?)
     }
 
@@ -159,7 +159,7 @@ impl Push {
     /// # Errors
     /// The thread cannot block: then nothing has happened.
     pub fn blocking_abort(&self) -> Result<Leftover, CannotBlock> {
-        self.shared().place.may_block()?;
+        self.shared().place.may_wait()?;
         Ok(block_on(self.abort()))
     }
 }

@@ -74,8 +74,8 @@ impl Push {
     /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
     ///
     /// # Errors
-    /// The pusher is closed, the message is outside its limits, or every endpoint has refused for good. The message
-    /// comes back in the error.
+    /// The pusher is closed, as it also is when the runtime that ran its links has been shut down; the message is outside its
+    /// limits; or every endpoint has refused for good. The message comes back in the error.
     ///
     /// # Cancel safety
     /// Cancelled: the message is certainly not sent, and dropped. [`Self::reserve`] keeps it.
@@ -246,6 +246,9 @@ impl Push {
             }
             if let Some(refusal) = self.refusal() {
                 return Err(ReserveError::Refused(Box::new(refusal)));
+            }
+            if shared.lost_by_fork() {
+                return Err(ReserveError::Closed);
             }
             turn.as_mut().await;
             if shared.with(|inner| inner.machine.room()).is_ok() {

@@ -37,7 +37,7 @@ impl Receipt {
     /// # Errors
     /// As the future, or the thread cannot block: the outcome remains unknown.
     pub fn blocking_wait(self) -> Result<(), ReceiptError> {
-        self.links.may_block()?;
+        self.links.may_wait()?;
         block_on(self)
     }
 
@@ -46,7 +46,7 @@ impl Receipt {
     /// # Errors
     /// As [`Self::blocking_wait`].
     pub fn blocking_wait_timeout(&mut self, wait: Duration) -> Option<Result<(), ReceiptError>> {
-        match self.links.may_block() {
+        match self.links.may_wait() {
             Ok(()) => block_for(wait, self),
             Err(error) => Some(Err(error.into())),
         }

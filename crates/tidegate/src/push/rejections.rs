@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tidegate_proto::{InstanceId, Message, MessageId, Pusher};
 
-use crate::{blocking::block_on, error::CannotBlock, shared::Shared};
+use crate::{
+    blocking::block_on,
+    error::CannotBlock,
+    shared::{Inner, Shared},
+};
 
 /// A message that a puller, or the limit on attempts, has rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ impl Rejections {
     /// # Errors
     /// The thread cannot block.
     pub fn blocking_recv(&mut self) -> Result<Option<Rejected>, CannotBlock> {
-        self.shared.place.may_block()?;
+        self.shared.place.may_wait()?;
         Ok(block_on(self.recv()))
     }
 
@@ -51,7 +55,7 @@ impl Rejections {
         let arrived = self.shared.with(|inner| inner.state.rejected.clone());
         loop {
             let (next, done) = self.shared.with(|inner| {
-                let done = inner.machine.is_done() || inner.state.aborted;
+                let done = is_over(inner);
                 (inner.machine.take_rejected(), done)
             });
             if let Some(rejected) = next {
@@ -62,8 +66,7 @@ impl Rejections {
             if done {
                 return None;
             }
-            let done =
-                self.shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(()));
+            let done = self.shared.until(|inner| is_over(inner).then_some(()));
             tokio::select! {
                 biased;
                 () = arrived.notified() => {}
@@ -71,4 +74,9 @@ impl Rejections {
             }
         }
     }
+}
+
+/// Whether nothing will be rejected any more.
+fn is_over(inner: &Inner<Pusher>) -> bool {
+    inner.machine.is_done() || inner.state.aborted || inner.lost.is_some()
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tidegate_proto::{LinkId, Pusher, PusherEvent, Settled};
+use tidegate_proto::{LinkId, Pusher, PusherEvent, Settled, Time};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     error::ReceiptError,
-    shared::{Role, Signals},
+    shared::{Inner, Role, Signals},
 };
 
 /// Octets for each link after which a busy sender lets the links run: with one thread they can write while it computes.
@@ -91,6 +91,14 @@ impl Role for Pusher {
         if machine.has_rejected() {
             state.rejected.notify_one();
         }
+    }
+
+    fn lose(inner: &mut Inner<Self>, now: Time) -> bool {
+        let over = inner.machine.is_done() || inner.state.aborted;
+        inner.machine.drain(now, false); // sends fail from now on; what is held is left to `finish` and `abort`
+        inner.state.receipts.clear(); // unknown
+        inner.state.rejected.notify_waiters();
+        !over
     }
 
     fn is_proven(&self, link: LinkId) -> bool {

@@ -18,7 +18,8 @@ impl Push {
     /// over for good. `Duration::MAX` lingers for ever. Closes all clones.
     ///
     /// # Errors
-    /// The linger time is over: the pusher is aborted, and the messages that are left come back.
+    /// The linger time is over, or the runtime that ran the links has been shut down: the pusher is aborted, and the messages that
+    /// are left come back.
     ///
     /// # Cancel safety
     /// Cancelled: the pusher goes on draining, without a time limit; call again to wait for it. If the last handle is dropped
@@ -43,22 +44,21 @@ impl Push {
         settle(shared, linger, end).await?;
         let deadline = shared.now() + END_GRACE;
         loop {
-            // The Close handshakes are bounded by themselves.
-            shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+            shared.links_ended().await;
             let back = shared.until(|inner| {
                 (inner.places.missing.is_empty() || inner.machine.links() > 0)
                     .then_some(inner.machine.links())
             });
             match shared.timeout(deadline.since(shared.now()), back).await {
-                Ok(links) if end && links > 0 => {}
-                Err(_) | Ok(_) => break,
+                Some(links) if end && links > 0 => {}
+                None | Some(_) => break,
             }
             if !end {
                 break;
             }
         }
         shared.stop.cancel();
-        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        shared.links_ended().await;
         Ok(self.stats())
     }
 
@@ -67,7 +67,7 @@ impl Push {
     pub async fn abort(&self) -> Leftover {
         let shared = self.shared();
         let leftover = abort(shared);
-        shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+        shared.links_ended().await;
         leftover
     }
 }
@@ -80,22 +80,24 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     // Who waits for room will not get it, nor more links.
     shared.signals.ready.notify_waiters();
     shared.signals.changed();
-    let over =
-        shared.until(|inner| (inner.machine.is_done() || inner.state.aborted).then_some(inner.state.aborted));
-    match shared.timeout(linger, over).await {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            let stats = shared.with(|inner| inner.machine.stats());
-            let mut leftover = Leftover::default();
-            leftover.stats = stats;
-            Err(Unfinished { leftover: Box::new(leftover), aborted: true })
-        }
-        Err(_) => {
-            let leftover = Box::new(abort(shared));
-            shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
-            Err(Unfinished { leftover, aborted: false })
-        }
-    }
+    let over = shared.until(|inner| {
+        let over = inner.machine.is_done() || inner.state.aborted || inner.lost.is_some();
+        over.then_some((inner.state.aborted, inner.lost.is_some()))
+    });
+    let (aborted, runtime_gone) = match shared.timeout(linger, over).await {
+        Some((false, false)) => return Ok(()),
+        Some(over) => over,
+        None => (false, false),
+    };
+    let leftover = if aborted {
+        let mut leftover = Leftover::default();
+        leftover.stats = shared.with(|inner| inner.machine.stats());
+        leftover
+    } else {
+        abort(shared)
+    };
+    shared.links_ended().await;
+    Err(Unfinished { leftover: Box::new(leftover), aborted, runtime_gone })
 }
 
 fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
@@ -122,6 +124,9 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let shared = self.shared.clone();
         let linger = self.linger;
+        if shared.place.is_of_other_process() {
+            return; // a copy of the parent's, which has its own
+        }
         // A drain that was cancelled is not over: what is held would be lost with its links.
         let held = shared.with(|inner| {
             let over = inner.machine.is_done() || inner.state.aborted;

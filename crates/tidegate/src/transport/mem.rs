@@ -1,29 +1,26 @@
 //! `mem://`: within the process, for tests and for programs that are one process today and several tomorrow.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::{LazyLock, Mutex, PoisonError},
-};
+use std::{collections::HashMap, io, sync::LazyLock};
 
 use tokio::{io::DuplexStream, sync::mpsc};
 
 use super::{BoxStream, Stream};
+use crate::of_process::OfProcess;
 
 /// Octets that a direction holds, like a socket's buffer.
 const BUFFER: usize = 256 * 1_024;
 /// Connections that wait to be accepted, like a socket's backlog.
 const BACKLOG: usize = 128;
 
-static NAMES: LazyLock<Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<OfProcess<HashMap<String, mpsc::Sender<DuplexStream>>>> =
+    LazyLock::new(OfProcess::default);
 
 impl Stream for DuplexStream {}
 
 pub(crate) async fn connect(name: &str) -> io::Result<(BoxStream, String)> {
     let refused =
         || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody is bound to mem://{name}"));
-    let sender =
-        NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().ok_or_else(refused)?;
+    let sender = NAMES.lock().get(name).cloned().ok_or_else(refused)?;
     let (here, there) = tokio::io::duplex(BUFFER);
     sender.send(there).await.map_err(|_| refused())?;
     Ok((Box::new(here), format!("mem:{name}")))
@@ -37,7 +34,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(super) fn bind(name: &str) -> io::Result<Self> {
         let (sender, incoming) = mpsc::channel(BACKLOG);
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = NAMES.lock();
         if names.contains_key(name) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("mem://{name} is bound already")));
         }
@@ -54,6 +51,6 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        NAMES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        NAMES.lock().remove(&self.name);
     }
 }

@@ -1,0 +1,120 @@
+//! How a socket ends that nobody has stopped: what runs its links is gone. Everything that waits for it ends then.
+//!
+//! ```text
+//! runtime shut down ──► its tasks are dropped, the timer's among them ─► Keeper ─┐
+//! fork ──► a wait in the child, which has none of the threads ──────────────────┴► lose ─► recv, send, finish, events…
+//! ```
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, PoisonError, Weak},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    io_thread::Place,
+    shared::{Role, Shared},
+};
+
+/// Why a socket has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// What ran its links is gone.
+    RuntimeGone,
+}
+
+impl Lost {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::RuntimeGone => "the runtime that ran the link has been shut down",
+        }
+    }
+}
+
+/// Part of a task that lives as long as the socket or its runtime. Dropped before the socket, the runtime is gone.
+pub(crate) struct Keeper<M: Role>(Weak<Shared<M>>);
+
+impl<M: Role> Keeper<M> {
+    pub(crate) fn new(shared: &Arc<Shared<M>>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+
+    pub(crate) fn socket(&self) -> Option<Arc<Shared<M>>> {
+        self.0.upgrade()
+    }
+}
+
+impl<M: Role> Drop for Keeper<M> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lose(Lost::RuntimeGone);
+        }
+    }
+}
+
+impl<M: Role> Shared<M> {
+    /// The socket has ended by itself. Its links are lost at once: their drivers may never run again.
+    pub(crate) fn lose(&self, why: Lost) {
+        let now = self.now();
+        self.with(|inner| {
+            if inner.lost.is_none() && M::lose(inner, now) {
+                inner.lost = Some(why);
+            }
+            for link in inner.machine.link_ids() {
+                inner.forget(link);
+                inner.machine.lost(now, link, why.reason());
+            }
+        });
+        self.stop.cancel();
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.signals.changed();
+        self.signals.ready.notify_waiters();
+    }
+
+    /// Whether this is another process than the one that built the socket: a fork copies no threads, so that nothing
+    /// would end a wait. The socket is lost then.
+    pub(crate) fn lost_by_fork(&self) -> bool {
+        let lost = self.place.is_of_other_process();
+        if lost && self.with(|inner| inner.lost.is_none()) {
+            self.lose(Lost::RuntimeGone);
+        }
+        lost
+    }
+
+    /// Bounds a wait: `None` when the time is over first. Works on any executor, and whether the runtime of the links runs or not.
+    pub(crate) async fn timeout<F: Future>(&self, wait: Duration, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        let mut sleep = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            let (sleep, _) = sleep.get_or_insert_with(|| {
+                let place = self.clock();
+                // A task of its own, for a timer panics that is polled when its runtime is gone. The task is cancelled then.
+                let sleep = place.handle.spawn(async move { tokio::time::sleep(wait).await });
+                (AbortOnDropHandle::new(sleep), place)
+            });
+            Pin::new(sleep).poll(cx).map(|_| None)
+        })
+        .await
+    }
+
+    /// Where a timer for a wait here runs: with the links, if whoever waits is on their runtime, so that the test clocks of
+    /// runtimes work. Elsewhere the runtime of the links may stand still, and the library's own thread does not.
+    fn clock(&self) -> Place {
+        let here = Handle::try_current().is_ok_and(|here| here.id() == self.place.handle.id());
+        if here { self.place.clone() } else { Place::own().unwrap_or_else(|_| self.place.clone()) }
+    }
+
+    /// Waits until all links have ended. Their Close handshakes are bounded by themselves, unless their runtime stands still.
+    pub(crate) async fn links_ended(&self) {
+        let ended = self.until(|inner| (inner.machine.links() == 0).then_some(()));
+        let _ = self.timeout(self.times.close_wait * 2, ended).await;
+    }
+}
