@@ -94,12 +94,17 @@ impl<M: Role> Shared<M> {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
+            let first = sleep.is_none();
             let (sleep, _) = sleep.get_or_insert_with(|| {
                 let place = self.clock();
                 // A task of its own, for a timer panics that is polled when its runtime is gone. The task is cancelled then.
                 let sleep = place.handle.spawn(async move { tokio::time::sleep(wait).await });
                 (AbortOnDropHandle::new(sleep), place)
             });
+            // To start the thread of the clock may park this one, and so swallow the wake-up that an executor like that waits for.
+            if first && let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
             Pin::new(sleep).poll(cx).map(|_| None)
         })
         .await
