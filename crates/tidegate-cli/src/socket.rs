@@ -89,6 +89,9 @@ macro_rules! with_socket_options {
         if let Some(interval) = args.heartbeat {
             builder = builder.heartbeat(interval);
         }
+        if let Some(mode) = args.unix_mode {
+            builder = builder.unix_mode(mode);
+        }
         if let Some(tokens) = &access.tokens {
             builder = builder.tokens(tokens.clone());
         }

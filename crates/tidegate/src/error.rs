@@ -19,7 +19,7 @@ pub enum BuildError {
     /// No endpoint was given.
     #[error("no endpoint: bind or connect to at least one")]
     NoEndpoint,
-    /// There is no tokio runtime here.
+    /// There is no tokio runtime here, or it has no timers, or no I/O for endpoints other than `mem://`.
     #[error(
         "no tokio runtime: build() must be called within one, with time and I/O enabled, or with io_thread(true)"
     )]
@@ -260,7 +260,9 @@ pub enum ConnectedError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// An endpoint has refused us for good. Told once for each; further calls go on with the others.
+    /// An endpoint has refused us for good. Told once for each, while there are others that further calls go on with; and each
+    /// time when there are none. `set_tokens` gives those that have refused another try, and
+    /// [`retry_refusals`](crate::PullBuilder::retry_refusals) waits instead.
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// The runtime on which the socket was built has been shut down, or this is a child of the process that built it:

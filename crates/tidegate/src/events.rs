@@ -1,9 +1,18 @@
 //! What happens to the links of a socket, as a stream.
 
-use std::fmt;
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
 
 use tidegate_proto::{Code, InstanceId, LinkEnd, Peer};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::Links};
 
@@ -178,25 +187,85 @@ impl fmt::Display for Event {
     }
 }
 
-/// The events of a socket from the call that made this on. At most 1,024 are kept; who is slower gets [`Event::Lagged`].
+/// Events that a slow listener may be behind before it misses some.
+const CAPACITY: usize = 1_024;
+
+/// Where the events of a socket come from: made with it, or before by its builder.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    /// `None` when the socket has ended by itself.
+    sender: Arc<Mutex<Option<broadcast::Sender<Event>>>>,
+    links: Arc<OnceLock<Links>>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let sender = Arc::new(Mutex::new(Some(broadcast::Sender::new(CAPACITY))));
+        Self { sender, links: Arc::default() }
+    }
+}
+
+impl Feed {
+    fn sender(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket is being built: its links run there.
+    pub(crate) fn run_at(&self, links: Links) {
+        let _ = self.links.set(links); // a second socket from a clone of the builder
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        // Of a socket that has ended by itself there are none: this one's sender is gone at once.
+        let none = || broadcast::Sender::new(1).subscribe();
+        let events = self.sender().as_ref().map_or_else(none, broadcast::Sender::subscribe);
+        Events { next: ReusableBoxFuture::new(next(events)), links: self.links.clone() }
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        if let Some(sender) = &*self.sender() {
+            let _ = sender.send(event); // nobody may be listening
+        }
+    }
+
+    /// No more will come.
+    pub(crate) fn end(&self) {
+        let sender = self.sender().take();
+        drop(sender); // not under the lock: it wakes who listens
+    }
+}
+
+type Next = (Result<Event, RecvError>, broadcast::Receiver<Event>);
+
+async fn next(mut events: broadcast::Receiver<Event>) -> Next {
+    (events.recv().await, events)
+}
+
+/// The events of a socket from the call that made this on, and a `Stream` of them. At most 1,024 are kept; who is slower gets
+/// [`Event::Lagged`].
+///
+/// Those that happen while a socket is built, such as [`Event::Bound`], can be had from its builder
+/// ([`PushBuilder::events`](crate::PushBuilder::events), [`PullBuilder::events`](crate::PullBuilder::events)).
 #[derive(Debug)]
 pub struct Events {
-    events: broadcast::Receiver<Event>,
-    links: Links,
+    next: ReusableBoxFuture<'static, Next>,
+    links: Arc<OnceLock<Links>>,
 }
 
 impl Events {
-    pub(crate) fn new(events: broadcast::Receiver<Event>, links: Links) -> Self {
-        Self { events, links }
-    }
-
     /// The next event; `None` when the socket is gone. Cancel safe.
     pub async fn recv(&mut self) -> Option<Event> {
-        match self.events.recv().await {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let (result, events) = ready!(self.next.poll(cx));
+        self.next.set(next(events));
+        Poll::Ready(match result {
             Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Event::Lagged(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
+            Err(RecvError::Lagged(count)) => Some(Event::Lagged(count)),
+            Err(RecvError::Closed) => None,
+        })
     }
 
     /// As [`Self::recv`], blocking the thread; needs [`io_thread`](crate::PushBuilder::io_thread).
@@ -204,7 +273,16 @@ impl Events {
     /// # Errors
     /// The thread cannot block.
     pub fn blocking_recv(&mut self) -> Result<Option<Event>, CannotBlock> {
-        self.links.may_wait()?;
+        // Before the socket is built, nothing says that it cannot.
+        self.links.get().map_or(Ok(()), |links| links.may_wait())?;
         Ok(block_on(self.recv()))
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_recv(cx)
     }
 }

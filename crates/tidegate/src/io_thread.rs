@@ -17,12 +17,13 @@ use std::{
         mpsc,
     },
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use tokio::runtime::{self, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::CannotBlock;
+use crate::{caught::caught, error::CannotBlock};
 
 /// The name of the thread, as `top -H` and debuggers show it.
 const NAME: &str = "tidegate-io";
@@ -121,6 +122,14 @@ impl Place {
     /// On the runtime of who calls, if there is one.
     pub(crate) fn here() -> Option<Self> {
         Handle::try_current().ok().map(|handle| Self { handle, thread: None, process: process::id() })
+    }
+
+    /// Whether the runtime here has timers, and I/O if sockets of the system are used. Tokio tells that by a panic only, which
+    /// is caught; the program's panic hook sees it.
+    pub(crate) fn has_drivers(&self, needs_io: bool) -> bool {
+        self.thread.is_some()
+            || (caught(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
+                && (!needs_io || caught(tokio::net::UnixStream::pair).is_ok()))
     }
 
     /// On the library's own thread.

@@ -8,7 +8,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::Poll,
     time::Duration,
 };
@@ -71,7 +71,7 @@ impl<M: Role> Shared<M> {
             }
         });
         self.stop.cancel();
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.events.end();
         self.signals.changed();
         self.signals.ready.notify_waiters();
     }

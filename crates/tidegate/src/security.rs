@@ -107,6 +107,8 @@ pub(crate) struct Policy {
     pub(crate) require_tls: bool,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) admission: Admission,
+    /// Of the files of unix sockets.
+    pub(crate) unix_mode: Option<u32>,
 }
 
 /// As a socket holds it.
@@ -114,12 +116,13 @@ pub(crate) struct Security {
     pub(crate) tls: Option<Tls>,
     tokens: RwLock<Option<Tokens>>,
     admission: Admission,
+    pub(crate) unix_mode: Option<u32>,
 }
 
 impl Policy {
     /// Checks it against the endpoints.
     pub(crate) fn prepare(self, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Security, BuildError> {
-        let Self { tls, require_tls, tokens, admission } = self;
+        let Self { tls, require_tls, tokens, admission, unix_mode } = self;
         if let Some(tokens) = &tokens {
             check_tokens(tokens)?;
         }
@@ -149,7 +152,7 @@ impl Policy {
                 return wrong("peers have names only if clients are verified (TlsConfig::verify_clients)");
             }
         }
-        Ok(Security { tls, tokens: RwLock::new(tokens), admission })
+        Ok(Security { tls, tokens: RwLock::new(tokens), admission, unix_mode })
     }
 }
 

@@ -6,9 +6,9 @@ use tidegate_proto::{InstanceId, Random, Role as WireRole, SettingError, handsha
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    endpoint::Endpoint,
+    endpoint::{Address, Endpoint},
     error::BuildError,
-    events::Event,
+    events::{Event, Feed},
     io_thread::Place,
     link::{dial, listen},
     security::Policy,
@@ -33,11 +33,14 @@ pub(crate) struct Setup {
     pub(crate) handshake_timeout: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
+    pub(crate) retry_refusals: Option<Duration>,
     pub(crate) linger: Duration,
     pub(crate) busy_poll: Duration,
     pub(crate) io_thread: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) transports: Vec<Custom>,
+    /// Made when somebody wants to see the events of building.
+    pub(crate) events: Option<Feed>,
 }
 
 impl Default for Setup {
@@ -51,11 +54,13 @@ impl Default for Setup {
             handshake_timeout: Duration::from_secs(5),
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
+            retry_refusals: None,
             linger: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             io_thread: false,
             seed: None,
             transports: Vec::new(),
+            events: None,
         }
     }
 }
@@ -112,9 +117,24 @@ impl Setup {
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
         let (first, longest) = (self.reconnect_first, self.reconnect_longest);
+        if let Some(mode) = self.policy.unix_mode {
+            let bound = self.binds.iter().any(|endpoint| endpoint.starts_with("unix://"));
+            ok(bound, "unix_mode", &format_args!("{mode:o}"), "only with a unix:// endpoint that is bound")?;
+            let fits = mode <= 0o777 && mode & 0o600 == 0o600;
+            ok(
+                fits,
+                "unix_mode",
+                &format_args!("{mode:o}"),
+                "600 to 777 (octal), with read and write for the owner",
+            )?;
+        }
         let fits = !first.is_zero() && first <= longest && longest <= LONGEST_RECONNECT;
         let right = "more than 0, the first at most the longest, the longest at most 24 h";
         ok(fits, "reconnect_backoff", &(first, longest), right)?;
+        if let Some(wait) = self.retry_refusals {
+            let fits = !wait.is_zero() && wait <= LONGEST_RECONNECT;
+            ok(fits, "retry_refusals", &wait, "more than 0, at most 24 h")?;
+        }
         ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
         for (index, custom) in self.transports.iter().enumerate() {
             let scheme = custom.scheme();
@@ -152,6 +172,13 @@ impl Setup {
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
+        // What a transport of the program's own needs it says itself.
+        let of_system = |endpoint: &Endpoint| {
+            matches!(endpoint.address, Address::Tcp { .. } | Address::Tls { .. } | Address::Unix { .. })
+        };
+        if !place.has_drivers(binds.iter().chain(&connects).any(of_system)) {
+            return Err(BuildError::NoRuntime);
+        }
         let security = self.policy.prepare(&binds, &connects)?;
         let Chance { instance, mut random } = parts.chance;
         let local = Local {
@@ -169,11 +196,16 @@ impl Setup {
             handshake: self.handshake_timeout,
             reconnect_first: self.reconnect_first,
             reconnect_longest: self.reconnect_longest,
+            retry_refusals: self.retry_refusals,
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
         let Parts { machine, state, .. } = parts;
-        let shared = Shared::new(machine, state, local, times, self.bounds, security, place);
+        let mut shared = Shared::new(machine, state, local, times, self.bounds, security, place);
+        if let Some(events) = self.events {
+            shared.events = events;
+        }
+        shared.events.run_at(shared.place.links());
         let shared = Arc::new(shared);
         // Gives up what is bound already, if the rest fails or is not waited for.
         let undo = shared.stop.clone().drop_guard();
@@ -216,6 +248,13 @@ macro_rules! common_settings {
         ) -> Self {
             self.setup.transports.push(crate::transport::Custom::new(scheme.into(), transport));
             self
+        }
+
+        /// The events of the socket from its building on, such as [`Event::Bound`](crate::Event::Bound), which are over when
+        /// `build` returns. Sockets that are built from clones of this builder report to the same events.
+        #[must_use]
+        pub fn events(&mut self) -> crate::Events {
+            self.setup.events.get_or_insert_default().subscribe()
         }
 
         /// Everything random about this socket (its instance id, the jitter of its waits) comes from this number instead of
@@ -277,6 +316,15 @@ macro_rules! common_settings {
         #[cfg(feature = "tls")]
         pub fn tls(mut self, tls: crate::Tls) -> Self {
             self.setup.policy.tls = Some(tls);
+            self
+        }
+
+        /// Who may connect to the `unix://` endpoints that are bound, as the mode of their socket files: `0o660` for the owner and the
+        /// group. It is set before anybody can connect, whatever the umask. (Some systems other than Linux do not look at it: there a
+        /// directory with the right mode keeps others out.) 0o600 to 0o777, with read and write for the owner; default: what
+        /// the umask leaves of 0o777.
+        pub fn unix_mode(mut self, mode: u32) -> Self {
+            self.setup.policy.unix_mode = Some(mode);
             self
         }
 
@@ -361,6 +409,14 @@ macro_rules! common_settings {
         /// random. More than 0, at most 24 h; default: 50 ms and 10 s.
         pub fn reconnect_backoff(mut self, first: Duration, longest: Duration) -> Self {
             (self.setup.reconnect_first, self.setup.reconnect_longest) = (first, longest);
+            self
+        }
+
+        /// Connects again after this time to an endpoint that has refused this socket for good, such as one that has not been given
+        /// its token yet. Until then sends and `recv` wait, as for an endpoint that is not up. More than 0, at most 24 h;
+        /// default: a refusal is an error, until `set_tokens` is called.
+        pub fn retry_refusals(mut self, wait: Duration) -> Self {
+            self.setup.retry_refusals = Some(wait);
             self
         }
 

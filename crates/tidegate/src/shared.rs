@@ -1,18 +1,15 @@
 //! What the handles of a socket and its links share: the machine behind one lock, and the means to wake who waits.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
 };
 
 use bytes::Bytes;
-use tidegate_proto::{InstanceId, LinkId, Machine, Time, handshake::Local};
-use tokio::{
-    sync::{Notify, broadcast},
-    time::Instant,
-};
+use tidegate_proto::{InstanceId, LinkId, Machine, SettingError, Time, Tokens, handshake::Local};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,7 +17,7 @@ use crate::{
     crowd::Crowd,
     endpoint::Endpoint,
     error::Refusal,
-    events::{Event, PeerInfo},
+    events::{Event, Feed, PeerInfo},
     io_thread::Place,
     link::outgoing,
     lost::{Keeper, Lost},
@@ -29,10 +26,10 @@ use crate::{
     transport::Direct,
 };
 
-/// Events that a slow listener may be behind before it misses some.
-const EVENTS: usize = 1_024;
 /// Pullers whose return is hoped for at the end of a stream (ST-3); more are not worth waiting for.
 const MISSING: usize = 1_024;
+/// Pushers whose end is told once although they have several links; more may be told of more often.
+const ENDED: usize = 1_024;
 
 /// A role: its machine, and what the library keeps beside it under the same lock.
 pub(crate) trait Role: Machine + Send + Sized + 'static {
@@ -92,8 +89,12 @@ pub(crate) struct Places {
     pub(crate) refused: Vec<Refusal>,
     /// How many of those `recv` has told.
     told: usize,
+    /// How often those that refused were given another try.
+    pub(crate) revivals: u64,
     /// Peers with which there are links, and how many.
     present: HashMap<InstanceId, usize>,
+    /// Pushers whose end was told as an event.
+    ended_peers: HashSet<InstanceId>,
     /// Peers whose last link was interrupted, and that have not come back.
     pub(crate) missing: Vec<InstanceId>,
 }
@@ -104,6 +105,24 @@ impl Places {
         let refusal = self.refused.get(self.told).cloned()?;
         self.told += 1;
         Some(refusal)
+    }
+
+    /// An endpoint has refused for good. False if there was another try since `revivals` was read: then this was none of it.
+    pub(crate) fn refuse(&mut self, refusal: Refusal, revivals: u64) -> bool {
+        if self.revivals != revivals {
+            return false;
+        }
+        self.dialing -= 1;
+        self.refused.push(refusal);
+        true
+    }
+
+    /// Endpoints that refused are connected to again.
+    fn revive(&mut self) {
+        self.revivals += 1;
+        self.dialing += self.refused.len();
+        self.refused.clear();
+        self.told = 0;
     }
 
     /// A link is open.
@@ -175,6 +194,8 @@ pub(crate) struct Times {
     pub(crate) handshake: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
+    /// The wait after a refusal for good, if it is not taken as that.
+    pub(crate) retry_refusals: Option<Duration>,
     pub(crate) close_wait: Duration,
     pub(crate) busy_poll: Duration,
 }
@@ -201,8 +222,7 @@ pub(crate) struct Shared<M: Role> {
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
     origin: Instant,
-    /// `None` when the socket has ended by itself.
-    pub(crate) events: Mutex<Option<broadcast::Sender<Event>>>,
+    pub(crate) events: Feed,
     refusals: Arc<Throttled>,
     faults: Arc<Throttled>,
 }
@@ -242,7 +262,7 @@ impl<M: Role> Shared<M> {
             place,
             stop: CancellationToken::new(),
             origin: Instant::now(),
-            events: Mutex::new(Some(broadcast::Sender::new(EVENTS))),
+            events: Feed::default(),
             refusals: Throttled::new("more refused"),
             faults: Throttled::new("more links have ended like this"),
         }
@@ -336,10 +356,12 @@ impl<M: Role> Shared<M> {
         }
     }
 
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of a socket that is lost there are none: this one's sender is gone at once.
-        events.as_ref().map_or_else(|| broadcast::Sender::new(1).subscribe(), broadcast::Sender::subscribe)
+    /// Takes new tokens, and tries endpoints again that have refused for good.
+    pub(crate) fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
+        self.security.set_tokens(tokens)?;
+        self.with(|inner| inner.places.revive());
+        self.signals.changed();
+        Ok(())
     }
 
     pub(crate) fn report(&self, event: Event) {
@@ -358,9 +380,17 @@ impl<M: Role> Shared<M> {
             }
             _ => tracing::debug!("{event}"),
         }
-        // Nobody may be listening.
-        if let Some(events) = &*self.events.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = events.send(event);
+        self.events.send(event);
+    }
+
+    /// A pusher has ended its stream: told once, over however many links it says so.
+    pub(crate) fn ended(&self, peer: &tidegate_proto::Peer) {
+        let first = self.with(|inner| {
+            let ended = &mut inner.places.ended_peers;
+            if ended.len() < ENDED { ended.insert(peer.instance) } else { !ended.contains(&peer.instance) }
+        });
+        if first {
+            self.report(Event::Ended { peer: PeerInfo::from(peer) });
         }
     }
 

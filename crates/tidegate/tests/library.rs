@@ -330,7 +330,8 @@ async fn a_wrong_role_token_or_pipeline_is_an_error_and_not_a_silent_retry() {
     let wrong = pull().connect(&at).token("guess").build().await.unwrap();
     let error = within(wrong.recv()).await.unwrap_err().to_string();
     assert!(error.contains("UNAUTHORIZED"), "{error}");
-    assert!(within(wrong.recv()).await.unwrap().is_none(), "nobody is left to wait for");
+    let again = within(wrong.recv()).await.unwrap_err().to_string();
+    assert_eq!(again, error, "nobody is left to wait for, and that is not the end of a stream");
     let other = pull().connect(at.replace("/work", "/play")).token("secret").build().await.unwrap();
     let error = within(other.recv()).await.unwrap_err().to_string();
     assert!(error.contains("NO_PIPELINE"), "{error}");

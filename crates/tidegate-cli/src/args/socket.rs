@@ -18,6 +18,9 @@ pub(crate) struct SocketArgs {
     /// Connects there, and again whenever the connection is lost (repeatable; the other side need not be up yet)
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
+    /// Sets the mode of the socket files of --bind unix:// endpoints, in octal such as 660, before anyone can connect [default: by the umask]
+    #[arg(long, value_name = "MODE", value_parser = values::unix_mode, requires = "bind")]
+    pub(crate) unix_mode: Option<u32>,
     /// The name that the other side sees in its logs [default: none]
     #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
@@ -33,6 +36,13 @@ pub(crate) struct SocketArgs {
 
 impl SocketArgs {
     pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(mode) = self.unix_mode
+            && !self.bind.iter().any(|endpoint| endpoint.to_string().starts_with("unix://"))
+        {
+            return Err(format!(
+                "--unix-mode {mode:o}: no --bind endpoint is unix://, so there is no file to set it on"
+            ));
+        }
         self.security.check(&self.bind, &self.connect)
     }
 }

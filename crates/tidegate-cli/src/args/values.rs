@@ -55,6 +55,13 @@ pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|d| right.contains(&d).then_some(d).ok_or("100ms to 60s would be right".into()))
 }
 
+/// The mode of the file of a unix socket, as chmod takes it: `660`, `0o660`.
+pub(crate) fn unix_mode(text: &str) -> Result<u32, String> {
+    let right = "three octal digits from 600 to 777, with read and write for the owner, such as 660";
+    let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| right.to_owned())?;
+    if mode <= 0o777 && mode & 0o600 == 0o600 { Ok(mode) } else { Err(right.to_owned()) }
+}
+
 /// How long to wait for a puller that was lost.
 pub(crate) fn grace(text: &str) -> Result<Duration, String> {
     let fits = |d: Duration| (d <= Duration::from_hours(1)).then_some(d);

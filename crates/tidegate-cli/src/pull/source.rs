@@ -20,8 +20,8 @@ pub(crate) struct Source {
     connect_by: Option<Instant>,
     /// How many endpoints may refuse before there is nobody left; `None` if there are listeners too.
     may_refuse: Option<usize>,
-    /// What an endpoint said that refused for good.
-    refused: Option<RecvError>,
+    /// What the endpoints said that refused for good.
+    refused: Vec<RecvError>,
 }
 
 /// What came.
@@ -44,7 +44,7 @@ impl Source {
             connect_timeout: args.connect_timeout,
             connect_by: args.connect_timeout.and_then(|timeout| now.checked_add(timeout)),
             may_refuse: args.socket.bind.is_empty().then_some(args.socket.connect.len()),
-            refused: None,
+            refused: Vec::new(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Source {
                         self.touch();
                         return Ok(Next::Message(delivery));
                     }
-                    Ok(None) => return self.refused.take().map_or(Ok(Next::Ended), |refused| Err(refused.into())),
+                    Ok(None) => return self.refused.pop().map_or(Ok(Next::Ended), |refused| Err(refused.into())),
                     Err(error @ RecvError::Refused { .. }) => self.note(error)?,
                     Err(error) => return Err(error.into()),
                 },
@@ -90,6 +90,10 @@ impl Source {
 
     /// One endpoint refuses for good: the others go on, and the exit code will tell.
     fn note(&mut self, refused: RecvError) -> anyhow::Result<()> {
+        // Told again: there are no others.
+        if self.refused.contains(&refused) {
+            return Err(refused.into());
+        }
         if let Some(left) = &mut self.may_refuse {
             *left = left.saturating_sub(1);
             if *left == 0 {
@@ -97,7 +101,7 @@ impl Source {
             }
         }
         text::say(format_args!("error: {}; going on with the others", text::visible(&refused.to_string())));
-        self.refused.get_or_insert(refused);
+        self.refused.push(refused);
         Ok(())
     }
 

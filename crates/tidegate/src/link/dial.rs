@@ -48,45 +48,56 @@ impl Outcome {
     }
 }
 
-/// Keeps a link to an endpoint until the socket stops, the endpoint refuses for good, or its stream has ended.
+/// Keeps a link to an endpoint until the socket stops or the stream has ended; while it refuses for good, none is tried.
 pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u64, mut random: Random) {
     let runtime = shared.place.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
         let end = keep_linked(&shared, &endpoint, &local, slot, &mut random).await;
-        shared.with(|inner| {
-            inner.places.dialing -= 1;
-            inner.places.ended += usize::from(end.is_ok());
-            if let Err(Some(refusal)) = &end {
-                inner.places.refused.push(refusal.clone());
-            }
-        });
-        if let Err(Some(Refusal { endpoint, code, reason })) = end {
-            shared.report(Event::Refused { endpoint, code, reason });
+        if end == End::OfStream {
+            shared.with(|inner| {
+                inner.places.dialing -= 1;
+                inner.places.ended += 1;
+            });
+            tell_waiters(&shared);
         }
-        shared.signals.changed();
-        shared.signals.ready.notify_waiters();
     });
 }
 
-/// `Ok`: the stream has ended. `Err(None)`: the socket has stopped.
+/// Everybody who waits looks again whether that has a point.
+fn tell_waiters<M: Role>(shared: &Shared<M>) {
+    shared.signals.changed();
+    shared.signals.ready.notify_waiters();
+}
+
+/// Why an endpoint is not connected to any more.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// The pusher's stream is over.
+    OfStream,
+    /// The socket has stopped.
+    OfSocket,
+}
+
 async fn keep_linked<M: Role>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
     local: &Local,
     slot: u64,
     random: &mut Random,
-) -> Result<(), Option<Refusal>> {
+) -> End {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
     let mut told = None;
     for generation in 1.. {
+        let revivals = shared.with(|inner| inner.places.revivals);
         let outcome = caught_in(attempt(shared, endpoint, local, slot, generation))
             .await
             .unwrap_or_else(|panicked| Some(Outcome::Alarming(format!("the attempt {panicked}"))));
-        let mut least = Duration::ZERO;
+        let (mut least, mut patience) = (Duration::ZERO, Duration::ZERO);
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
-        match outcome.ok_or(None)? {
+        let Some(outcome) = outcome else { return End::OfSocket };
+        match outcome {
             Outcome::Linked { proven, retry_after } => {
                 told = None;
                 least = retry_after;
@@ -95,9 +106,25 @@ async fn keep_linked<M: Role>(
                 }
             }
             Outcome::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
-            Outcome::Ended => return Ok(()),
+            Outcome::Ended => return End::OfStream,
             Outcome::Refused(code, reason, _) if code.is_final() => {
-                return Err(Some(Refusal { endpoint: endpoint.clone(), code, reason }));
+                if let Some(pause) = shared.times.retry_refusals {
+                    let text = format!("refused with {code}: {reason}");
+                    if told.as_ref() != Some(&text) {
+                        tracing::warn!("{endpoint} {}; trying again every {pause:?}", text.escape_debug());
+                        told = Some(text.clone());
+                    }
+                    shared.report(failed(text));
+                    patience = pause;
+                } else {
+                    if !stay_refused(shared, Refusal { endpoint: endpoint.clone(), code, reason }, revivals)
+                        .await
+                    {
+                        return End::OfSocket;
+                    }
+                    wait = shared.times.reconnect_first;
+                    continue;
+                }
             }
             Outcome::Refused(code, reason, retry_after) => {
                 least = retry_after;
@@ -114,15 +141,27 @@ async fn keep_linked<M: Role>(
             }
         }
         // The advice of a stranger is followed only so far.
-        let pause = jittered(wait, random).max(least.min(longest));
+        let pause = jittered(wait, random).max(least.min(longest)).max(patience);
         wait = wait.saturating_mul(2).min(longest);
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return Err(None),
+            () = shared.stop.cancelled() => return End::OfSocket,
             () = tokio::time::sleep(pause) => {}
         }
     }
-    Err(None)
+    End::OfSocket
+}
+
+/// The endpoint has refused us for good: it is an error until somebody sets other tokens. False if the socket stops first.
+async fn stay_refused<M: Role>(shared: &Arc<Shared<M>>, refusal: Refusal, revivals: u64) -> bool {
+    // Tokens that were set during the attempt have not been tried.
+    if shared.with(|inner| inner.places.refuse(refusal.clone(), revivals)) {
+        let Refusal { endpoint, code, reason } = refusal;
+        shared.report(Event::Refused { endpoint, code, reason });
+        tell_waiters(shared);
+    }
+    let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
+    unless_stopped(shared, revived).await.is_some()
 }
 
 /// Up to 50 % more, at random, so that many connectors do not come at once.
@@ -183,7 +222,7 @@ async fn attempt<M: Role>(
         }
     };
     shared.opened(link, &peer);
-    let (end, proven, ended) = drive(shared.clone(), link, stream, reader).await;
+    let (end, proven, ended) = drive(shared.clone(), link, stream, reader, peer.clone()).await;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
     Some(if ended { Outcome::Ended } else { Outcome::Linked { proven, retry_after } })
 }

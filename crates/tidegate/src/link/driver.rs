@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_proto::{
-    LinkEnd, LinkId, Time,
+    LinkEnd, LinkId, Peer, Time,
     wire::{FrameReader, Progress},
 };
 use tokio::{
@@ -69,6 +69,9 @@ struct Driver<M: Role> {
     turn: usize,
     /// Much of a frame is in the reader.
     large: bool,
+    peer: Peer,
+    /// The end of its stream was told as an event.
+    end_told: bool,
 }
 
 #[derive(Default)]
@@ -85,6 +88,8 @@ struct News {
 struct Step {
     wants_read: bool,
     finished: bool,
+    /// The peer has ended its stream.
+    ended: bool,
     deadline: Option<Time>,
 }
 
@@ -95,6 +100,7 @@ pub(super) async fn drive<M: Role>(
     link: LinkId,
     stream: BoxStream,
     mut reader: FrameReader,
+    peer: Peer,
 ) -> (Option<LinkEnd>, bool, bool) {
     reader.open(shared.with(|inner| {
         M::opened(inner, link, &shared);
@@ -122,6 +128,8 @@ pub(super) async fn drive<M: Role>(
         news: News { read: true, ..News::default() },
         turn: TURN,
         large: false,
+        peer,
+        end_told: false,
         shared,
     };
     // The owner of a payload or a waker may panic in it: that ends the link, and not what would connect it again.
@@ -194,6 +202,9 @@ impl<M: Role> Driver<M> {
         self.turn = TURN;
         loop {
             let step = self.consult(cx);
+            if step.ended && !std::mem::replace(&mut self.end_told, true) {
+                self.shared.ended(&self.peer);
+            }
             if step.finished {
                 return Poll::Ready("no answer to Close".to_owned());
             }
@@ -318,6 +329,7 @@ impl<M: Role> Driver<M> {
             let machine = &mut inner.machine;
             Step {
                 finished: machine.is_finished(now, link),
+                ended: machine.has_ended(link),
                 wants_read: machine.wants_read(now, link),
                 deadline: machine.deadline(link),
             }

@@ -119,7 +119,7 @@ impl<M: Role> Serve for Route<M> {
             }
             attached.done();
             shared.opened(link, &peer);
-            let (end, _, _) = drive(shared.clone(), link, stream, reader).await;
+            let (end, _, _) = drive(shared.clone(), link, stream, reader, peer.clone()).await;
             drop(place);
             closed(&shared, link.as_u64(), &peer, end);
         });
@@ -136,6 +136,7 @@ struct Port {
     address: Address,
     routes: Mutex<Vec<Arc<dyn Serve>>>,
     tls: Option<Tls>,
+    unix_mode: Option<u32>,
     handshakes: Arc<Semaphore>,
     /// Those from one address (HS-13).
     crowd: Arc<Crowd>,
@@ -183,11 +184,12 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
     }
-    let (listener, address) = Listener::bind(&endpoint.address, tls).await?;
+    let (listener, address) = Listener::bind(&endpoint.address, tls, shared.security.unix_mode).await?;
     let port = Arc::new(Port {
         address: address.clone(),
         routes: Mutex::new(vec![route.clone()]),
         tls: tls.cloned(),
+        unix_mode: shared.security.unix_mode,
         handshakes: Arc::new(Semaphore::new(shared.bounds.handshakes)),
         crowd: Arc::default(),
         most_of_an_address: shared.bounds.handshakes_per_address,
@@ -242,6 +244,15 @@ impl Port {
             return Ok(false);
         }
         self.check_tls(tls)?;
+        if let Some(mode) = route.shared.security.unix_mode
+            && matches!(self.address, Address::Unix { .. })
+            && self.unix_mode != Some(mode)
+        {
+            let message = format!(
+                "a socket of this process is bound there without unix_mode {mode:o}; give the same one to both"
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
         // Connections belong to the runtime that has accepted them: the links of a socket on another one would hang on it.
         if route.shared.place.handle.id() != self.runtime {
             let message = "a socket of this process is bound there, and its links run on another thread: give io_thread(true) to both or to none";

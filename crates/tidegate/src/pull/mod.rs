@@ -59,8 +59,8 @@ impl Pull {
     /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
     ///
     /// # Errors
-    /// An endpoint has refused for good: told once for each. Further calls go on with the others. Or the runtime that ran the
-    /// links has been shut down.
+    /// An endpoint has refused for good: told once for each, and further calls go on with the others. When there is no other, each
+    /// call tells it, until [`Self::set_tokens`] gives it another try. Or the runtime that ran the links has been shut down.
     ///
     /// # Cancel safety
     /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
@@ -159,7 +159,12 @@ impl Pull {
             if let Some(refusal) = inner.places.tell() {
                 return Some(Err(RecvError::Refused(Box::new(refusal))));
             }
-            closes = !inner.state.closed && is_over(inner);
+            let over = !inner.state.closed && is_over(inner);
+            // Not the end of a stream, and not for ever: other tokens may be set.
+            if over && let Some(refusal) = inner.places.refused.last() {
+                return Some(Err(RecvError::Refused(Box::new(refusal.clone()))));
+            }
+            closes = over;
             if closes {
                 inner.state.closed = true;
                 inner.machine.leave(); // nobody is expected any more, and who comes is told so
@@ -218,12 +223,13 @@ impl Pull {
         self.shared().with(|inner| inner.places.bound.clone())
     }
 
-    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay.
+    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay, and endpoints
+    /// that have refused this socket for good are tried again.
     ///
     /// # Errors
     /// There is none, or one has more than 4,096 octets; then everything stays as it was.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
-        self.shared().security.set_tokens(tokens)
+        self.shared().set_tokens(tokens)
     }
 
     /// Counts, and what is held now.
@@ -238,13 +244,13 @@ impl Pull {
         self.shared().with(|inner| inner.machine.link_stats())
     }
 
-    /// The events of links and endpoints from now on.
+    /// The events of links and endpoints from now on; those of its building are to be had from the builder.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.shared().subscribe(), self.shared().place.links())
+        self.shared().events.subscribe()
     }
 
-    /// A `Stream` of deliveries; it is fused.
+    /// A `Stream` of deliveries; it is fused. An error is not its end, and repeats as that of [`Self::recv`] does.
     #[must_use]
     pub fn stream(&self) -> PullStream {
         PullStream::new(self.clone())

@@ -310,12 +310,13 @@ impl Push {
         self.shared().with(|inner| inner.places.bound.clone())
     }
 
-    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay.
+    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay, and endpoints
+    /// that have refused this socket for good are tried again.
     ///
     /// # Errors
     /// There is none, or one has more than 4,096 octets; then everything stays as it was.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
-        self.shared().security.set_tokens(tokens)
+        self.shared().set_tokens(tokens)
     }
 
     /// Counts, and what is held now.
@@ -334,10 +335,10 @@ impl Push {
         self.shared().with(|inner| inner.machine.link_stats())
     }
 
-    /// The events of links and endpoints from now on.
+    /// The events of links and endpoints from now on; those of its building are to be had from the builder.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.shared().subscribe(), self.shared().place.links())
+        self.shared().events.subscribe()
     }
 
     /// Messages that will never be sent again, with their reasons. From the first call on they are kept until they are fetched,

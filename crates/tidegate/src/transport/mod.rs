@@ -63,13 +63,19 @@ pub(crate) enum Listener {
 
 impl Listener {
     /// Binds, and returns the address with a port of 0 resolved.
-    pub(crate) async fn bind(address: &Address, tls: Option<&Tls>) -> io::Result<(Self, Address)> {
+    pub(crate) async fn bind(
+        address: &Address,
+        tls: Option<&Tls>,
+        unix_mode: Option<u32>,
+    ) -> io::Result<(Self, Address)> {
         Ok(match address {
             Address::Tcp { host, port } => {
                 let (listener, address) = tcp::Listener::bind(host, *port).await?;
                 (Self::Tcp(listener), address)
             }
-            Address::Unix { path } => (Self::Unix(unix::Listener::bind(path).await?), address.clone()),
+            Address::Unix { path } => {
+                (Self::Unix(unix::Listener::bind(path, unix_mode).await?), address.clone())
+            }
             Address::Mem { name } => (Self::Mem(mem::Listener::bind(name)?), address.clone()),
             #[cfg(feature = "tls")]
             Address::Tls { host, port } => {

@@ -2,13 +2,16 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::{BoxStream, split};
+
+/// Connections that wait to be accepted, as many as tokio's own `bind` asks for.
+const BACKLOG: u32 = 1_024;
 
 pub(crate) async fn connect(path: &Path) -> io::Result<(BoxStream, String)> {
     let stream = UnixStream::connect(path).await?;
@@ -23,11 +26,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(super) async fn bind(path: &Path) -> io::Result<Self> {
-        let listener = match UnixListener::bind(path) {
+    pub(super) async fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        let listener = match listen(path, mode) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_abandoned(path).await => {
                 fs::remove_file(path)?;
-                UnixListener::bind(path)?
+                listen(path, mode)?
             }
             other => other?,
         };
@@ -39,6 +42,20 @@ impl Listener {
         let (stream, _) = self.listener.accept().await?;
         Ok((Box::new(split::unix(stream)), format!("unix:{}", self.path.display())))
     }
+}
+
+/// Listens. With a mode, nobody can connect before the file has it: only `listen` lets them.
+fn listen(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+    let Some(mode) = mode else { return UnixListener::bind(path) };
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    let set = || {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        socket.listen(BACKLOG)
+    };
+    set().inspect_err(|_| {
+        let _ = fs::remove_file(path); // ours: bind has made it
+    })
 }
 
 /// A socket file that a process left behind when it was killed: nobody answers.
