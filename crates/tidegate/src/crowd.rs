@@ -43,7 +43,7 @@ impl Drop for Place {
 }
 
 /// What is counted as one: an IPv4 address, or the half of an IPv6 address that one site gets.
-fn origin(address: &str) -> Option<IpAddr> {
+pub(crate) fn origin(address: &str) -> Option<IpAddr> {
     Some(match address.parse::<SocketAddr>().ok()?.ip().to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
         v4 => v4,

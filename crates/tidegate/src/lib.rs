@@ -67,6 +67,7 @@
 mod blocking;
 mod caught;
 mod crowd;
+mod descriptors;
 mod endpoint;
 mod error;
 mod events;

@@ -372,6 +372,11 @@ macro_rules! common_settings {
         }
 
         /// Links open at once; more are refused with BUSY. Default: 10,000.
+        ///
+        /// Connections from outside also leave an eighth of the file descriptors that the process may have (`RLIMIT_NOFILE`, the
+        /// soft limit), at least 16 and at most 1,024, for everything else: with the usual 1,024 there are at most 896 descriptors
+        /// for links and whatever else is open. Beyond that, newcomers are refused with BUSY, and a warning names the limit. An
+        /// application that wants more links raises the limit, which may be done at any time.
         pub fn max_links(mut self, links: usize) -> Self {
             self.settings.max_links = links;
             self
@@ -384,22 +389,26 @@ macro_rules! common_settings {
             self
         }
 
-        /// Strangers whose handshake is not finished, at each bound address; more are refused with BUSY. 1 to 1,000,000;
-        /// default: 256.
+        /// Connections whose handshake is not finished, at each bound address. When all places are taken, a newcomer takes the place
+        /// of one of the peer's network address that has the most: of one that was refused, or else of the oldest that has said
+        /// nothing, or else of the oldest. That one is refused with BUSY, to come back later. 1 to 1,000,000; default: 256.
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
             self.setup.bounds.handshakes = handshakes;
             self
         }
 
         /// As [`Self::max_handshakes`], of one peer's network address (of IPv6, its first 64 bits), so that one machine
-        /// cannot keep all others out. Does not count at unix sockets. Default: 64.
+        /// cannot keep all others out: here a newcomer takes the place of another connection of its own address. Does not count at
+        /// unix sockets. Default: 64.
         pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
             self.setup.bounds.handshakes_per_address = handshakes;
             self
         }
 
         /// The time for a connection to be made, and for a handshake. Of a name with several addresses the next one, of eight at
-        /// most, is tried beside the others when 250 ms are over, so it should be longer than that for each. Default: 5 s.
+        /// most, is tried beside the others when 250 ms are over, so it should be longer than that for each. While more than half of
+        /// [`Self::max_handshakes`] are taken, new connections of one address share the time, and each has at least a fifth of it.
+        /// Default: 5 s.
         pub fn handshake_timeout(mut self, time: Duration) -> Self {
             self.setup.handshake_timeout = time;
             self

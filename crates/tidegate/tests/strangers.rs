@@ -80,16 +80,16 @@ async fn a_handshake_that_does_not_end_is_ended() {
 }
 
 #[tokio::test]
-async fn unfinished_handshakes_are_bounded_and_the_next_one_is_told_to_come_back() {
+async fn unfinished_handshakes_are_bounded_and_the_oldest_makes_room_and_is_told_to_come_back() {
     // HS-12
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_handshakes(1).build().await.unwrap();
     let mut first = stranger(&push).await;
     first.write_all(&PREFACE).await.unwrap();
-    // The first one is being greeted when the second is refused; connections are accepted in order.
     let mut second = stranger(&push).await;
-    let (code, _) = refusal(&mut second).await;
-    assert_eq!(code, Code::Busy);
-    drop(first);
+    let (code, reason) = refusal(&mut first).await;
+    assert!(code == Code::Busy && reason.starts_with("HS-12: "), "{code}: {reason}");
+    // One that was refused, and does not hang up, is no obstacle either.
+    second.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await.unwrap();
     within(pull.connected(1)).await.unwrap();
 }

@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// What an attacker sends as messages; the job's are numbers.
 pub(crate) const STRANGE: &[u8] = b"strange";
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, work).await.expect("took too long")
 }
 

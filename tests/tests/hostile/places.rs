@@ -1,45 +1,106 @@
 //! Who takes the places of others: strangers that hold them, and links from one address.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tidegate::{Code, Pull, Push};
-use tidegate_proto::{Role, wire::PREFACE};
+use tidegate_proto::{
+    Role,
+    wire::{self, Body, PREFACE, v1::frame::Body as Frame},
+};
 use tidegate_tests::hostile::raw::{Raw, address, hello};
 use tokio::task::spawn_blocking;
 
-use crate::job::{self, closed_by};
+use crate::job::{self, closed_by, within};
 
-/// Connections from an address that never speak, until one is refused.
-fn fill(at: SocketAddr, most: usize, rule: &str) -> Vec<Raw> {
-    let mut held = Vec::new();
-    loop {
-        let mut raw = Raw::connect(at).unwrap();
-        // Connections are accepted in order, so that after this many the next one is refused, and none is before.
-        if held.len() == most {
-            assert_eq!(closed_by(&mut raw, rule), Code::Busy);
-            return held;
-        }
-        raw.write(&PREFACE).unwrap();
-        held.push(raw);
+/// What the deadline is when a test is about places.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections from an address that never speak, three times as many as there are places: the oldest make room for the others, and for
+/// links with `role`.
+fn fill(at: SocketAddr, role: Role, most: usize, rule: &str) -> Vec<Raw> {
+    let mut held: Vec<_> = (0..3 * most).map(|_| Raw::connect(at).unwrap()).collect();
+    for _ in 0..2 * most {
+        assert_eq!(closed_by(&mut held.remove(0), rule), Code::Busy);
     }
+    held.extend((1..=3).map(|n| job::link(at, role, n)));
+    held
+}
+
+/// Connections that never speak, from so many addresses other than 127.0.0.1.
+async fn crowd(at: SocketAddr, addresses: u8, of_each: usize) -> Vec<Raw> {
+    let mut held = Vec::new();
+    for _ in 0..of_each {
+        for last in 0..addresses {
+            held.push(Raw::connect_from(at, 10 + last).await.unwrap());
+        }
+    }
+    held
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_of_one_address_cannot_take_all_places_of_a_pusher() {
+#[cfg(target_os = "linux")] // where every program may have the addresses 127.0.0.x
+async fn a_slow_newcomer_gets_in_although_other_addresses_take_all_places_again_and_again() {
     // HS-12, HS-13
-    job::pusher(20_000, true, |push| push.max_handshakes_per_address(20), |at| fill(at, 20, "HS-13")).await;
+    let push = Push::builder()
+        .bind("tcp://127.0.0.1:0")
+        .max_handshakes(20)
+        .handshake_timeout(PATIENCE)
+        .build()
+        .await
+        .unwrap();
+    let endpoint = push.local_endpoints()[0].to_string();
+    let at = address(&endpoint);
+    let mut slow = Raw::connect_from(at, 9).await.unwrap();
+    let hello = [&PREFACE[..], &wire::encode(Frame::Hello(hello(Role::Puller, 1)))].concat();
+    let mut held = Vec::new();
+    for piece in hello.chunks(8) {
+        // With this, every stranger that was there before has had to make room.
+        held.extend(crowd(at, 5, 8).await);
+        // The last of them has been accepted when this is a link, and it gets in too.
+        let pull = Pull::builder().connect(&endpoint).build().await.unwrap();
+        within(pull.connected(1)).await.unwrap();
+        slow.write(piece).unwrap();
+    }
+    spawn_blocking(move || slow.until(|body| matches!(body, Body::Hello(_)).then_some(())))
+        .await
+        .unwrap()
+        .unwrap();
+    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_of_one_address_cannot_take_all_places_of_a_puller() {
+async fn strangers_of_one_address_make_room_for_newcomers_of_a_pusher() {
     // HS-12, HS-13
-    job::puller(20_000, |pull| pull.max_handshakes_per_address(20), |at| fill(at, 20, "HS-13")).await;
+    job::pusher(
+        20_000,
+        true,
+        |push| push.max_handshakes_per_address(20).handshake_timeout(PATIENCE),
+        |at| fill(at, Role::Puller, 20, "HS-13"),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_all_places_of_strangers_are_taken_links_go_on() {
+async fn strangers_of_one_address_make_room_for_newcomers_of_a_puller() {
+    // HS-12, HS-13
+    job::puller(
+        20_000,
+        |pull| pull.max_handshakes_per_address(20).handshake_timeout(PATIENCE),
+        |at| fill(at, Role::Pusher, 20, "HS-13"),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_all_places_of_strangers_are_taken_links_go_on_and_newcomers_get_in() {
     // HS-12
-    job::pusher(20_000, true, |push| push.max_handshakes(30), |at| fill(at, 30, "HS-12")).await;
+    job::pusher(
+        20_000,
+        true,
+        |push| push.max_handshakes(30).handshake_timeout(PATIENCE),
+        |at| fill(at, Role::Puller, 30, "HS-12"),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,5 +132,5 @@ async fn links_of_one_address_are_bounded_and_another_address_still_gets_in() {
     push.send("m").await.unwrap();
     pull.recv().await.unwrap().unwrap().ack();
     drop(held);
-    push.finish(std::time::Duration::from_secs(60)).await.unwrap();
+    push.finish(Duration::from_secs(60)).await.unwrap();
 }

@@ -189,7 +189,7 @@ async fn attempt<M: Role>(
     let greeting = handshake::greet(local, slot, generation);
     let greet = async {
         send(&mut stream, &greeting).await.map_err(NoHello::Io)?;
-        first_frame(&mut stream, &mut reader, limit).await
+        first_frame(&mut stream, &mut reader, limit, || ()).await
     };
     let frame = match unless_stopped(shared, greet).await? {
         Ok(frame) => frame,

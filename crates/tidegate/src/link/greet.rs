@@ -1,6 +1,6 @@
 //! The handshake's I/O, for both sides. A stranger's octets are read into one small buffer, until a deadline.
 
-use std::{io, pin::Pin, time::Duration};
+use std::{io, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -26,21 +26,30 @@ pub(super) enum NoHello {
     Gone,
 }
 
-/// Reads the first frame of the peer, for at most `wait` (HS-11).
+/// Reads the first frame of the peer, for at most `wait` (HS-11). `begun` is called when the first byte has come.
 pub(super) async fn first_frame(
     stream: &mut BoxStream,
     reader: &mut FrameReader,
     wait: Duration,
+    mut begun: impl FnMut(),
 ) -> Result<Bytes, NoHello> {
+    let mut has_begun = false;
     let read = async {
         loop {
             if let Some(frame) = reader.next_frame().map_err(NoHello::Violation)? {
                 return Ok(frame);
             }
             let buffer = reader.buffer();
-            let count = std::future::poll_fn(|cx| poll_read_buf(Pin::new(&mut *stream), cx, buffer))
-                .await
-                .map_err(NoHello::Io)?;
+            let count = std::future::poll_fn(|cx| {
+                let count = poll_read_buf(Pin::new(&mut *stream), cx, buffer);
+                if !has_begun && (stream.has_begun() || matches!(count, Poll::Ready(Ok(1..)))) {
+                    has_begun = true;
+                    begun();
+                }
+                count
+            })
+            .await
+            .map_err(NoHello::Io)?;
             if count == 0 {
                 return Err(NoHello::Gone);
             }

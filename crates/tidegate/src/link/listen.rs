@@ -5,49 +5,38 @@ use std::{
     collections::HashMap,
     io,
     ops::DerefMut,
-    pin::Pin,
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
-    task::{Context, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tidegate_proto::{
-    Code, Peer, Violation,
-    handshake::{self, Local},
-    wire::FrameReader,
-};
-use tokio::{
-    io::AsyncWrite,
-    runtime::{self, Handle},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tidegate_proto::{Code, Peer, Violation, handshake::Local, wire::FrameReader};
+use tokio::{runtime, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     dial::closed,
     driver::{Attached, drive},
-    greet::{NoHello, first_frame, hang_up, refuse, retry_after, send},
+    greet::send,
+    handshakes::Handshakes,
     turnstile::Turnstile,
 };
 use crate::{
-    crowd::{Crowd, Place},
     endpoint::{Address, Endpoint},
     events::Event,
     of_process::OfProcess,
-    security::{PeerIdentity, Security},
+    security::Security,
     shared::{Role, Shared},
     throttle::Throttled,
     tls::Tls,
-    transport::{BoxStream, Listener, TlsFailure},
+    transport::{BoxStream, Listener},
 };
 
 /// What a listener does after `accept` failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket, as a listener sees it.
-trait Serve: Send + Sync {
+pub(super) trait Serve: Send + Sync {
     fn local(&self) -> &Local;
     fn security(&self) -> &Security;
     fn handshake_time(&self) -> Duration;
@@ -132,17 +121,14 @@ impl<M: Role> Serve for Route<M> {
 }
 
 /// A listening address of this process.
-struct Port {
-    address: Address,
+pub(super) struct Port {
+    pub(super) address: Address,
     routes: Mutex<Vec<Arc<dyn Serve>>>,
     tls: Option<Tls>,
     unix_mode: Option<u32>,
-    handshakes: Arc<Semaphore>,
-    /// Those from one address (HS-13).
-    crowd: Arc<Crowd>,
-    most_of_an_address: usize,
-    turnstile: Turnstile,
-    refusals: Arc<Throttled>,
+    pub(super) handshakes: Arc<Handshakes>,
+    pub(super) turnstile: Turnstile,
+    pub(super) refusals: Arc<Throttled>,
     /// Cancelled when nobody is left that it serves.
     stop: CancellationToken,
     /// Which runtime runs it, and hears of what comes over its connections.
@@ -190,9 +176,7 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         routes: Mutex::new(vec![route.clone()]),
         tls: tls.cloned(),
         unix_mode: shared.security.unix_mode,
-        handshakes: Arc::new(Semaphore::new(shared.bounds.handshakes)),
-        crowd: Arc::default(),
-        most_of_an_address: shared.bounds.handshakes_per_address,
+        handshakes: Handshakes::new(shared.bounds.handshakes, shared.bounds.handshakes_per_address),
         turnstile: Turnstile::default(),
         refusals: Throttled::new("more refused"),
         stop: CancellationToken::new(),
@@ -294,7 +278,7 @@ impl Port {
     }
 
     /// Those that have stopped last: one of the same pipeline may have taken their place.
-    fn routes(&self) -> Vec<Arc<dyn Serve>> {
+    pub(super) fn routes(&self) -> Vec<Arc<dyn Serve>> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         routes.sort_by_key(|route| route.is_stopped());
         routes
@@ -326,112 +310,27 @@ impl Port {
                     }
                     self.clone().greet(stream, address);
                 }
+                // It has gone before it was accepted: the next one has done nothing.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     failed += 1;
                     // It may last for days, and must not fill a disk with its log.
                     if failed.is_power_of_two() {
                         tracing::warn!("cannot accept at {}: {error}; failed tries: {failed}", self.address);
                     }
+                    // Without descriptors, strangers are the first to go.
+                    if is_out_of_descriptors(&error) {
+                        self.handshakes.make_room();
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
-
-    /// Greets a stranger in a task of its own, if there is room for one more (HS-12).
-    fn greet(self: Arc<Self>, stream: BoxStream, address: String) {
-        let place = match self.place(&address) {
-            Ok(place) => place,
-            Err(busy) => {
-                let text = format_args!("refused {address}: {} at {}", busy.detail, self.address);
-                self.refusals.warn(&Handle::current(), text);
-                // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
-                if !matches!(self.address, Address::Tls { .. }) {
-                    say_busy(stream, &busy);
-                }
-                return;
-            }
-        };
-        tokio::spawn(async move {
-            self.turnstile.pass(self.handshake(stream, address)).await;
-            drop(place);
-        });
-    }
-
-    /// A place among the unfinished handshakes, or why there is none (HS-12, HS-13).
-    fn place(&self, address: &str) -> Result<(OwnedSemaphorePermit, Place), Violation> {
-        let busy = |rule, detail: &str| Violation { code: Code::Busy, rule, detail: detail.to_owned() };
-        let place = self
-            .crowd
-            .enter(address, self.most_of_an_address)
-            .ok_or_else(|| busy("HS-13", "too many unfinished handshakes of one address"))?;
-        let permit = self
-            .handshakes
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| busy("HS-12", "too many unfinished handshakes"))?;
-        Ok((permit, place))
-    }
-
-    async fn handshake(&self, mut stream: BoxStream, address: String) {
-        let routes = self.routes();
-        let Some(first) = routes.first() else { return };
-        let mut reader = FrameReader::new();
-        let frame = match first_frame(&mut stream, &mut reader, first.handshake_time()).await {
-            Ok(frame) => frame,
-            Err(NoHello::Violation(violation)) => {
-                return self.refuse(first, stream, address, &violation).await;
-            }
-            Err(NoHello::Io(error)) if TlsFailure::of(&error).is_some() => {
-                let reason = error.to_string();
-                first.report(Event::TlsFailed { address, reason });
-                return hang_up(stream, first.close_wait()).await;
-            }
-            Err(NoHello::Io(error)) => {
-                return tracing::debug!("{address} left during the handshake: {error}");
-            }
-            Err(NoHello::Gone) => return tracing::debug!("{address} left without a Hello"),
-        };
-        let local =
-            |route: &Arc<dyn Serve>| Local { token: route.security().tokens(), ..route.local().clone() };
-        let locals: Vec<_> = routes.iter().map(local).collect();
-        let visitor = PeerIdentity { names: stream.names().to_vec(), address: address.clone() };
-        let admits = |index: usize| {
-            let route = routes.get(index);
-            route.is_some_and(|route| route.security().admits(&visitor, &route.local().pipeline)) // TL-5
-        };
-        let (index, mut peer, answer) = match handshake::accept_where(frame, &locals, admits) {
-            Ok(accepted) => accepted,
-            Err(violation) => return self.refuse(first, stream, address, &violation).await,
-        };
-        peer.address.clone_from(&address);
-        peer.names = visitor.names;
-        let Some(route) = routes.get(index) else { return };
-        if let Err((stream, violation)) = route.clone().adopt(peer, stream, reader, answer) {
-            self.refuse(route, stream, address, &violation).await;
-        }
-    }
-
-    async fn refuse(
-        &self,
-        route: &Arc<dyn Serve>,
-        stream: BoxStream,
-        address: String,
-        violation: &Violation,
-    ) {
-        // A stale try is the connector's own business; the others are news.
-        if violation.code != Code::Stale {
-            let (code, reason) = (violation.code, violation.to_string());
-            route.report(Event::RefusedPeer { address, code, reason });
-        }
-        refuse(stream, violation, retry_after(violation.code), true, route.close_wait()).await;
-    }
 }
 
-/// Tells a stranger to come back later, as far as the socket takes it at once: a task for the answer would be what
-/// the bound is there to prevent (HS-12).
-fn say_busy(mut stream: BoxStream, busy: &Violation) {
-    let octets = handshake::refusal(busy, retry_after(busy.code));
-    let mut cx = Context::from_waker(Waker::noop());
-    let _ = Pin::new(&mut stream).poll_write(&mut cx, &octets);
+/// Whether the process, or the whole system, has as many files open as it may.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }

@@ -3,6 +3,8 @@
 pub(crate) mod dial;
 mod driver;
 mod greet;
+mod handshakes;
 pub(crate) mod listen;
+mod meet;
 pub(crate) mod outgoing;
 mod turnstile;

@@ -9,7 +9,7 @@ mod tcp;
 mod tls;
 mod unix;
 
-use std::{io, sync::Arc};
+use std::{io, os::fd::RawFd, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -22,6 +22,16 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// The writing end, for use beside this, if there is such a thing.
     fn direct(&self) -> Option<Arc<dyn Direct>> {
         None
+    }
+
+    /// Its file descriptor, of a connection that was just accepted and has one.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Whether something has come that reading does not give, such as a part of a TLS handshake.
+    fn has_begun(&self) -> bool {
+        false
     }
 
     /// What the peer is called by the certificate that it has proved to hold; nothing without one (TL-4).

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsRawFd, RawFd},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -25,6 +26,7 @@ pub(crate) trait Direct: Send + Sync {
 pub(super) struct Split<R, W> {
     read: R,
     write: Arc<Mutex<W>>,
+    descriptor: RawFd,
 }
 
 /// A writing half of tokio's.
@@ -51,18 +53,24 @@ impl<W: Half> Direct for Mutex<W> {
 }
 
 pub(super) fn tcp(stream: TcpStream) -> impl Stream {
+    let descriptor = stream.as_raw_fd();
     let (read, write) = stream.into_split();
-    Split { read, write: Arc::new(Mutex::new(write)) }
+    Split { read, write: Arc::new(Mutex::new(write)), descriptor }
 }
 
 pub(super) fn unix(stream: UnixStream) -> impl Stream {
+    let descriptor = stream.as_raw_fd();
     let (read, write) = stream.into_split();
-    Split { read, write: Arc::new(Mutex::new(write)) }
+    Split { read, write: Arc::new(Mutex::new(write)), descriptor }
 }
 
 impl<R: AsyncRead + Send + Unpin, W: Half> Stream for Split<R, W> {
     fn direct(&self) -> Option<Arc<dyn Direct>> {
         Some(self.write.clone())
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.descriptor)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io::{self, IoSlice},
+    os::fd::{AsRawFd, RawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -101,6 +102,17 @@ fn looks_like(octets: &[u8]) -> &'static str {
 }
 
 impl Stream for Accepting {
+    fn descriptor(&self) -> Option<RawFd> {
+        match &self.0 {
+            State::Silent(stream, _) => Some(stream.as_raw_fd()),
+            _ => None,
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        !matches!(self.0, State::Silent(..))
+    }
+
     fn names(&self) -> &[String] {
         match &self.0 {
             State::Open(stream) => stream.names(),

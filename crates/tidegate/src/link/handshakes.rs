@@ -1,0 +1,294 @@
+//! The places of connections whose handshake is not finished, at one port (HS-11 … HS-13).
+//!
+//! ```text
+//!            accept                          Hello read
+//!  newcomer ────────► silent ──► speaking ──────────────► a link, or refused
+//!                        ▲           ▲                          ▲
+//!                        └───────────┴─── one of these makes room for a newcomer when all places are taken
+//! ```
+//!
+//! Whoever opens connections and says nothing could keep everybody else out for as long as it likes if newcomers were turned away. So
+//! a newcomer always gets in, and a connection of the address that has the most of them is closed instead: one that has been refused
+//! already, or else the oldest that has said nothing, or else the oldest. An address with a single connection is the last to lose one.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::crowd::origin;
+
+/// While more than half of the places are taken, the connections of one address share the time for a handshake, and each has at least
+/// this part of it: with the default of 5 s, a second, which is enough for three round trips halfway round the world.
+const LEAST_PART: u32 = 5;
+
+/// Resolves when the place is lost, to the rule that says so. The connection is to be closed then.
+pub(super) type Lost = oneshot::Receiver<&'static str>;
+
+/// In the order in which they make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It has been told why not, and has yet to hang up.
+    Refused,
+    /// Not a byte has come.
+    Silent,
+    /// Something has come, and no whole Hello.
+    Speaking,
+}
+
+const STAGES: [Stage; 3] = [Stage::Refused, Stage::Silent, Stage::Speaking];
+
+/// A stage, and when the connection came: first come, first to make room.
+type Rank = (Stage, u64);
+
+/// What has no network address is one group: its peers are on this machine.
+type Origin = Option<IpAddr>;
+
+pub(super) struct Handshakes {
+    most: usize,
+    /// Does not count for connections without a network address: a unix socket is guarded by its file's permissions.
+    most_of_an_address: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    taken: usize,
+    next: u64,
+    /// No group is empty. As large as the number of places that are taken.
+    groups: HashMap<Origin, BTreeMap<Rank, oneshot::Sender<&'static str>>>,
+    /// The groups by size; among equals, the one whose first to make room has been there the longest comes last.
+    by_size: BTreeSet<(usize, Reverse<Rank>, Origin)>,
+}
+
+/// A place, until it is dropped.
+pub(super) struct Place {
+    handshakes: Arc<Handshakes>,
+    origin: Origin,
+    number: u64,
+    /// How many connections of its address share the time.
+    sharing: u32,
+}
+
+impl Handshakes {
+    pub(super) fn new(most: usize, most_of_an_address: usize) -> Arc<Self> {
+        Arc::new(Self { most, most_of_an_address, state: Mutex::default() })
+    }
+
+    /// A place for one more from `address`, as [`crate::transport::Listener::accept`] writes it. If there is none left, in all or for
+    /// its address, another connection loses its own. `scarce`: there is no room for one more, whatever the bounds say; then there is a
+    /// place only if another one can be had, and `None` if not.
+    pub(super) fn enter(self: &Arc<Self>, address: &str, scarce: bool) -> Option<(Place, Lost)> {
+        let origin = origin(address);
+        let mut state = self.lock();
+        let own = state.groups.get(&origin).map_or(0, BTreeMap::len);
+        if origin.is_some() && own >= self.most_of_an_address {
+            state.make_room(origin, "HS-13");
+        } else if scarce || state.taken >= self.most {
+            let (largest, _, other) =
+                state.by_size.last().copied().unwrap_or((0, Reverse((Stage::Silent, 0)), None));
+            if largest == 0 {
+                return None;
+            }
+            state.make_room(if own >= largest { origin } else { other }, "HS-12");
+        }
+        let pressed = scarce || state.taken >= self.most / 2;
+        let number = state.next;
+        state.next += 1;
+        let (sender, lost) = oneshot::channel();
+        let sharing = state.change(origin, |group| {
+            group.insert((Stage::Silent, number), sender);
+            group.len()
+        });
+        state.taken += 1;
+        let sharing = if pressed { u32::try_from(sharing).unwrap_or(u32::MAX) } else { 1 };
+        Some((Place { handshakes: self.clone(), origin, number, sharing }, lost))
+    }
+
+    /// Closes a connection, if there is one: there is no room for as many. True if there was.
+    pub(super) fn make_room(&self) -> bool {
+        let mut state = self.lock();
+        let Some((_, _, origin)) = state.by_size.last().copied() else { return false };
+        state.make_room(origin, "HS-12");
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn make_room(&mut self, origin: Origin, rule: &'static str) {
+        if let Some((_, lost)) = self.change(origin, BTreeMap::pop_first) {
+            self.taken -= 1;
+            // It may be gone already.
+            let _ = lost.send(rule);
+        }
+    }
+
+    fn change<R>(
+        &mut self,
+        origin: Origin,
+        change: impl FnOnce(&mut BTreeMap<Rank, oneshot::Sender<&'static str>>) -> R,
+    ) -> R {
+        let group = self.groups.entry(origin).or_default();
+        if let Some((rank, _)) = group.first_key_value() {
+            self.by_size.remove(&(group.len(), Reverse(*rank), origin));
+        }
+        let result = change(group);
+        match group.first_key_value() {
+            Some((rank, _)) => {
+                self.by_size.insert((group.len(), Reverse(*rank), origin));
+            }
+            None => {
+                self.groups.remove(&origin);
+            }
+        }
+        result
+    }
+}
+
+impl Place {
+    /// The time for the handshake, of that which the setting allows (HS-11).
+    pub(super) fn time(&self, whole: Duration) -> Duration {
+        (whole / self.sharing.max(1)).max(whole / LEAST_PART)
+    }
+
+    /// Something has come.
+    pub(super) fn speaks(&self) {
+        self.is_at(Stage::Speaking);
+    }
+
+    /// It has been refused, and is the first to make room.
+    pub(super) fn is_refused(&self) {
+        self.is_at(Stage::Refused);
+    }
+
+    fn is_at(&self, stage: Stage) {
+        self.handshakes.lock().change(self.origin, |group| {
+            if let Some(sender) = remove(group, self.number) {
+                group.insert((stage, self.number), sender);
+            }
+        });
+    }
+}
+
+fn remove<T>(group: &mut BTreeMap<Rank, T>, number: u64) -> Option<T> {
+    STAGES.iter().find_map(|stage| group.remove(&(*stage, number)))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.handshakes.lock();
+        let was_there = state.change(self.origin, |group| remove(group, self.number).is_some());
+        state.taken -= usize::from(was_there); // else another has it
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(handshakes: &Arc<Handshakes>, address: &str) -> (Place, Lost) {
+        handshakes.enter(address, false).unwrap()
+    }
+
+    fn lost(place: &mut (Place, Lost)) -> Option<&'static str> {
+        place.1.try_recv().ok()
+    }
+
+    #[test]
+    fn hs_13_the_oldest_silent_connection_of_an_address_makes_room_for_the_next_one() {
+        // HS-13
+        let all = Handshakes::new(100, 2);
+        let mut first = enter(&all, "192.0.2.1:1");
+        let mut second = enter(&all, "[::ffff:192.0.2.1]:2");
+        first.0.speaks();
+        let mut third = enter(&all, "192.0.2.1:3");
+        assert_eq!((lost(&mut first), lost(&mut second), lost(&mut third)), (None, Some("HS-13"), None));
+        let mut fourth = enter(&all, "192.0.2.1:4");
+        assert_eq!((lost(&mut first), lost(&mut third), lost(&mut fourth)), (None, Some("HS-13"), None));
+        fourth.0.speaks();
+        let fifth = enter(&all, "192.0.2.1:5");
+        assert_eq!(
+            (lost(&mut first), lost(&mut fourth)),
+            (Some("HS-13"), None),
+            "the oldest that has spoken"
+        );
+        assert_eq!(all.lock().taken, 2);
+        drop((first, second, third, fourth, fifth));
+        let state = all.lock();
+        assert!(state.groups.is_empty() && state.by_size.is_empty() && state.taken == 0, "nothing is kept");
+    }
+
+    #[test]
+    fn hs_12_an_address_with_many_connections_cannot_take_the_place_of_one_with_few() {
+        // HS-12
+        let all = Handshakes::new(8, 8);
+        let mut honest = enter(&all, "192.0.2.9:1");
+        let mut held: Vec<_> = (0..100).map(|n| enter(&all, &format!("192.0.2.{}:{n}", n % 3))).collect();
+        assert_eq!(lost(&mut honest), None, "although it is the oldest, and has said nothing");
+        assert_eq!(all.lock().taken, 8);
+        let left =
+            held.iter_mut().filter_map(|place| lost(place).is_none().then_some(place.0.number)).count();
+        assert_eq!(left, 7);
+        let mut newcomer = enter(&all, "198.51.100.1:1");
+        assert_eq!((lost(&mut honest), lost(&mut newcomer)), (None, None));
+    }
+
+    #[test]
+    fn hs_12_among_equals_the_one_that_has_been_refused_goes_first_and_then_the_oldest_silent_one() {
+        // HS-12
+        let all = Handshakes::new(4, 8);
+        let mut held: Vec<_> = (0..4).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
+        held[0].0.speaks();
+        held[3].0.speaks();
+        held[3].0.is_refused();
+        let mut newcomers: Vec<_> = (10..14).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
+        assert!(held[1..].iter_mut().all(|place| lost(place) == Some("HS-12")));
+        // It has spoken, and so the newcomers that have not are the next.
+        assert_eq!(lost(&mut held[0]), None);
+        assert_eq!(newcomers.iter_mut().map(lost).collect::<Vec<_>>(), [Some("HS-12"), None, None, None]);
+    }
+
+    #[test]
+    fn hs_12_without_room_there_is_a_place_only_if_another_one_can_be_had() {
+        // HS-12
+        let all = Handshakes::new(100, 100);
+        assert!(all.enter("192.0.2.1:1", true).is_none() && !all.make_room());
+        let mut first = enter(&all, "192.0.2.1:1");
+        let (_second, _) = all.enter("192.0.2.2:1", true).unwrap();
+        assert_eq!((lost(&mut first), all.lock().taken), (Some("HS-12"), 1));
+        assert!(all.make_room() && !all.make_room());
+    }
+
+    #[test]
+    fn hs_11_under_pressure_the_connections_of_one_address_share_the_time() {
+        // HS-11
+        const WHOLE: Duration = Duration::from_secs(5);
+        let all = Handshakes::new(8, 8);
+        let time = |place: &(Place, Lost)| place.0.time(WHOLE);
+        let calm: Vec<_> = (0..4).map(|n| enter(&all, &format!("192.0.2.1:{n}"))).collect();
+        assert!(calm.iter().all(|place| time(place) == WHOLE), "half of the places are free");
+        let fifth = enter(&all, "192.0.2.1:5");
+        assert_eq!(time(&fifth), Duration::from_secs(1));
+        assert_eq!(time(&enter(&all, "192.0.2.1:6")), Duration::from_secs(1), "and never less");
+        assert_eq!(time(&enter(&all, "192.0.2.2:1")), WHOLE, "another address has done nothing");
+        let second = (enter(&all, "192.0.2.3:1"), enter(&all, "192.0.2.3:2")).1;
+        assert_eq!(time(&second), WHOLE / 2);
+    }
+
+    #[test]
+    fn hs_12_connections_without_an_address_are_bounded_in_all_only() {
+        // HS-12, HS-13
+        let all = Handshakes::new(4, 1);
+        let mut held: Vec<_> = (0..5).map(|_| enter(&all, "unix:/tmp/socket")).collect();
+        assert_eq!(held.iter_mut().map(lost).collect::<Vec<_>>(), [Some("HS-12"), None, None, None, None]);
+    }
+}
