@@ -160,6 +160,33 @@ fn oc_6_retries_wait_at_least_as_asked_grow_and_are_bounded() {
 }
 
 #[test]
+fn a_message_that_fails_for_ever_is_told_of_once_when_it_has_failed_ten_times() {
+    for limit in [None, Some(20)] {
+        let mut w = World::new(vec![pusher(|s| s.max_attempts = limit)], vec![puller(|_| ())]);
+        let first = w.join(0, 0);
+        w.settle();
+        w.send(0, "m");
+        w.settle();
+        w.cut(first); // a lost link is no failure
+        w.join(0, 0);
+        w.settle();
+        for failures in 1..=15 {
+            let received = w.recv(0).unwrap();
+            w.give(0, received, &nack(0));
+            let told = w.pushers[0].poll_event();
+            if failures == 10 && limit.is_none() {
+                let Some(PusherEvent::Failing { number: 0, failures: 10, .. }) = told else {
+                    panic!("not told: {told:?}")
+                };
+            } else {
+                assert_eq!(told, None, "after {failures} failures");
+            }
+            w.pass(60 * SECOND);
+        }
+    }
+}
+
+#[test]
 fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
     // OC-11, OC-9
     let mut w = World::new(vec![pusher(|s| s.max_attempts = Some(2))], vec![puller(|_| ())]);

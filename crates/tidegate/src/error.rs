@@ -157,11 +157,11 @@ impl SendError {
     }
 }
 
-/// A message was not taken at once.
+/// A message was not taken at once, or in the time that was given.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
-    /// There is no room now.
+    /// There was no room at once, or in the time that was given; or others waited for it.
     #[error("no room: the high-water mark is reached")]
     Full(Message),
     /// It will not be taken later either.
@@ -193,6 +193,18 @@ pub enum ReserveError {
     /// It was not tried: from blocking calls only.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
+}
+
+/// Room could not be reserved at once, or in the time that was given.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryReserveError {
+    /// There was no room at once, or in the time that was given; or others waited for it.
+    #[error("no room: the high-water mark is reached")]
+    Full,
+    /// There will not be any later either.
+    #[error(transparent)]
+    Failed(#[from] ReserveError),
 }
 
 /// A tracked message was accepted, but not acked.

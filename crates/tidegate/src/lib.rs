@@ -92,11 +92,11 @@ mod transport;
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
 pub use error::{
     BuildError, CannotBlock, ConnectedError, LeaveError, ReceiptError, RecvError, RecvTimeoutError, Refusal,
-    ReserveError, SendError, StopError, TrySendError, Unfinished,
+    ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};
-pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections};
+pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,

@@ -40,7 +40,12 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     const GIVES_WAY: bool;
 
     /// Runs after every use of the machine, still under the lock: passes on what has happened.
-    fn after(machine: &mut Self, state: &mut Self::State, signals: &Signals);
+    fn after(inner: &mut Inner<Self>, signals: &Signals);
+
+    /// What is to be done as soon as the lock is free.
+    fn take_later(_state: &mut Self::State) -> Later {
+        Later::default()
+    }
 
     /// A link has been opened and is about to be driven.
     fn opened(_inner: &mut Inner<Self>, _link: LinkId, _shared: &Arc<Shared<Self>>) {}
@@ -60,9 +65,17 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     }
 }
 
+/// What must not be done under the lock, because it may use the socket.
+#[derive(Default)]
+pub(crate) struct Later {
+    pub(crate) wakers: Vec<Waker>,
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Who waits for what.
 pub(crate) struct Signals {
-    /// Room for a send, or a delivery for a recv: one at a time, first come first served.
+    /// A delivery for a recv: one at a time, first come first served. Of a pusher, something to do for the task that looks after
+    /// its line.
     pub(crate) ready: Notify,
     /// Something rare has changed: links, ends, refusals, a drain. All look again, in the order in which they began to
     /// wait.
@@ -225,6 +238,7 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) events: Feed,
     refusals: Arc<Throttled>,
     faults: Arc<Throttled>,
+    failing: Arc<Throttled>,
 }
 
 impl<M: Role> Shared<M> {
@@ -265,6 +279,7 @@ impl<M: Role> Shared<M> {
             events: Feed::default(),
             refusals: Throttled::new("more refused"),
             faults: Throttled::new("more links have ended like this"),
+            failing: Throttled::new("more messages fail again and again"),
         }
     }
 
@@ -297,7 +312,8 @@ impl<M: Role> Shared<M> {
         let mut guard = self.lock();
         let inner = &mut *guard;
         let result = f(inner);
-        M::after(&mut inner.machine, &mut inner.state, &self.signals);
+        M::after(inner, &self.signals);
+        let later = M::take_later(&mut inner.state);
         let deadline = inner.machine.socket_deadline();
         if deadline.is_some() && (inner.timer.is_none() || deadline < inner.timer) {
             inner.timer = deadline;
@@ -305,6 +321,12 @@ impl<M: Role> Shared<M> {
         }
         if inner.machine.has_wakes() {
             wake_links(guard, own);
+        } else {
+            drop(guard);
+        }
+        later.wakers.into_iter().for_each(Waker::wake);
+        for warning in later.warnings {
+            self.failing.warn(&self.place.handle, format_args!("{warning}"));
         }
         result
     }

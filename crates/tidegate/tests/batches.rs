@@ -18,7 +18,7 @@ fn number(delivery: &Delivery) -> u64 {
 
 fn assert_conserved(push: &Push, pull: &Pull) {
     let s = push.stats();
-    assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "{s:?}");
+    assert_eq!(s.accepted, s.acked + s.rejected + s.aborted + s.in_flight + s.queued, "{s:?}");
     let s = pull.stats();
     let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
     assert_eq!(s.received, settled + s.in_flight + s.queued, "{s:?}");

@@ -14,7 +14,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 
 fn assert_conserved(push: &Push, pulls: &[&Pull]) {
     let s = push.stats();
-    assert_eq!(s.accepted, s.acked + s.rejected + s.in_flight + s.queued, "{s:?}");
+    assert_eq!(s.accepted, s.acked + s.rejected + s.aborted + s.in_flight + s.queued, "{s:?}");
     for pull in pulls {
         let s = pull.stats();
         let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;

@@ -31,7 +31,7 @@ async fn pair(name: &str, window: Window) -> (Push, Pull) {
 /// sent = acked + rejected + in flight + queued, and the same on the other side.
 fn assert_conserved(push: &Push, pull: &Pull) {
     let p = push.stats();
-    assert_eq!(p.accepted, p.acked + p.rejected + p.in_flight + p.queued, "{p:?}");
+    assert_eq!(p.accepted, p.acked + p.rejected + p.aborted + p.in_flight + p.queued, "{p:?}");
     let q = pull.stats();
     let settled = q.acked + q.nacked + q.rejected + q.released + q.dropped;
     assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");

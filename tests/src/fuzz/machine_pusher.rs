@@ -25,7 +25,7 @@ struct Run {
     model: Model,
     /// Who has which slot (HS-9).
     slots: Vec<((InstanceId, u64), LinkId)>,
-    reserved: usize,
+    reserved: Vec<u64>,
     opened: usize,
     aborted: bool,
 }
@@ -40,7 +40,7 @@ pub(super) fn run(octets: &[u8]) {
         taps: Vec::new(),
         model: Model::default(),
         slots: Vec::new(),
-        reserved: 0,
+        reserved: Vec::new(),
         opened: 0,
         aborted: false,
     };
@@ -146,12 +146,12 @@ impl Run {
                 if way == 4 {
                     message = message.with_header(input.text(30), input.payload());
                 }
-                let reserved = self.reserved > 0 && input.bool();
+                let reserved = !self.reserved.is_empty() && input.bool();
                 let tracked = input.bool();
                 let sent = if reserved {
-                    self.reserved -= 1;
+                    let size = self.reserved.pop().unwrap_or_default();
                     promised = true;
-                    self.pusher.send_reserved(message.clone(), tracked)
+                    self.pusher.send_reserved(message.clone(), tracked, size)
                 } else {
                     self.pusher.send(message.clone(), tracked)
                 };
@@ -172,11 +172,15 @@ impl Run {
     }
 
     fn reserve(&mut self, input: &mut Input<'_>) {
-        if input.bool() && self.reserved > 0 {
-            self.reserved -= 1;
-            self.pusher.unreserve();
-        } else if self.pusher.reserve().is_ok() {
-            self.reserved += 1;
+        if input.bool()
+            && let Some(size) = self.reserved.pop()
+        {
+            self.pusher.unreserve(size);
+            return;
+        }
+        let size = input.below(3) as u64 * 100;
+        if self.pusher.reserve(size).is_ok() {
+            self.reserved.push(size);
         }
     }
 

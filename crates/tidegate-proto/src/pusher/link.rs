@@ -129,6 +129,16 @@ impl PushLink {
         (self.flight.messages() as u64) < losses.trust(self.stats.acked + self.stats.rejected)
     }
 
+    /// How many messages it could take, for what their number is worth.
+    pub(super) fn room(&self, settings: &PusherSettings, losses: &Losses) -> u64 {
+        if !self.is_eligible(settings, losses) {
+            return 0;
+        }
+        let flying = self.flight.messages() as u64;
+        let most = losses.trust(self.stats.acked + self.stats.rejected).min(settings.max_in_flight as u64);
+        self.credit.left().0.min(most - flying)
+    }
+
     /// Whether it takes its turns (RR-1).
     #[inline]
     pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &Losses) -> bool {

@@ -115,6 +115,15 @@ pub enum Settled {
 pub enum PusherEvent {
     /// A tracked message has its outcome.
     Settled(u64, Settled),
+    /// A message has failed ten times, and no limit on attempts will reject it: told once.
+    Failing {
+        /// Its number.
+        number: u64,
+        /// How often it has failed.
+        failures: u32,
+        /// Why it has failed now. A stranger's text.
+        reason: String,
+    },
     /// A drain is complete: nothing is held any more, and every link is being closed.
     Drained,
 }
@@ -134,8 +143,9 @@ pub struct Pusher {
     /// What was lost with pullers that may come back (RD-8).
     absent: Absent,
     losses: Losses,
-    /// Rooms in the backlog that are promised to permits.
+    /// Rooms for messages that are promised, and for their octets as far as these are known.
     reserved: usize,
+    reserved_bytes: u64,
     next_number: u64,
     /// How many deliveries are to be made before the next message that must go alone (RD-4).
     next_suspect: u64,
@@ -165,6 +175,7 @@ impl Pusher {
             absent: Absent::default(),
             losses: Losses::default(),
             reserved: 0,
+            reserved_bytes: 0,
             next_number: 0,
             next_suspect: 0,
             phase: Phase::Open,
@@ -237,40 +248,50 @@ impl Pusher {
     /// Whether a message of so many octets can be accepted without looking any further.
     #[inline]
     fn takes(&self, size: usize) -> bool {
-        let open = self.phase.accepts().is_ok() && self.reserved == 0;
-        let room =
-            self.held() < self.settings.max_held && self.stats.held_bytes < self.settings.max_held_bytes;
+        // What the queue has promised takes nothing from the links.
+        let open = self.phase.accepts().is_ok() && self.reserved <= self.settings.high_water_mark;
+        let room = self.held() + self.reserved < self.settings.max_held
+            && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes;
         open && room && size as u64 <= self.settings.max_message
     }
 
-    /// Promises room for one message to a later [`Self::send_reserved`].
+    /// Promises room for one message to a later [`Self::send_reserved`]: in the queue, or with a link that has credit. If that credit has
+    /// gone by then, the message goes into the queue beyond the high-water mark: at most one for each promise. The bounds in octets
+    /// take the message to have `size` of them: with 0, each promise may go beyond them by a whole message.
     ///
     /// # Errors
     /// There is no room, or the pusher takes no new messages.
-    pub fn reserve(&mut self) -> Result<(), Blocked> {
+    pub fn reserve(&mut self, size: u64) -> Result<(), Blocked> {
         self.room()?;
         self.reserved += 1;
+        self.reserved_bytes += size;
         Ok(())
     }
 
-    /// Gives a promise back.
-    pub fn unreserve(&mut self) {
+    /// Gives a promise of so many octets back.
+    pub fn unreserve(&mut self, size: u64) {
         self.reserved = self.reserved.saturating_sub(1);
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
     }
 
-    /// Accepts a message for which room was promised. The promise is used up, whatever comes of it.
+    /// Accepts a message for which room for `promised` octets was promised. The promise is used up, whatever comes of it.
     ///
     /// # Errors
     /// The message is invalid, or the pusher takes no new messages; never that there is no room.
-    pub fn send_reserved(&mut self, message: Message, tracked: bool) -> Result<Accepted, Refused> {
-        self.unreserve();
+    pub fn send_reserved(
+        &mut self,
+        message: Message,
+        tracked: bool,
+        promised: u64,
+    ) -> Result<Accepted, Refused> {
+        self.unreserve(promised);
         if let Err(reason) = self.may_accept(&message, true) {
             return Err(Refused { message, reason });
         }
         Ok(self.accept(message, tracked))
     }
 
-    fn may_accept(&self, message: &Message, promised: bool) -> Result<(), Blocked> {
+    fn may_accept(&mut self, message: &Message, promised: bool) -> Result<(), Blocked> {
         message.check(self.settings.max_message).map_err(Blocked::Invalid)?;
         if promised { self.phase.accepts() } else { self.room() }
     }
@@ -279,21 +300,54 @@ impl Pusher {
     ///
     /// # Errors
     /// Why not.
-    pub fn room(&self) -> Result<(), Blocked> {
+    pub fn room(&mut self) -> Result<(), Blocked> {
         self.phase.accepts()?;
         let held = self.held() + self.reserved;
-        if held >= self.settings.max_held || self.stats.held_bytes >= self.settings.max_held_bytes {
+        let held_bytes = self.stats.held_bytes + self.reserved_bytes;
+        if held >= self.settings.max_held || held_bytes >= self.settings.max_held_bytes {
             return Err(Blocked::Full);
         }
-        // With a link at hand the queue is passed by; a promise might need that link.
-        let direct = self.reserved == 0 && self.backlog.is_empty() && !self.ring.is_empty();
-        if self.queue_has_room() || direct { Ok(()) } else { Err(Blocked::Full) }
+        if self.queue_has_room() || self.links_have_room() { Ok(()) } else { Err(Blocked::Full) }
+    }
+
+    /// Whether links have credit for one message more than what is promised beyond the queue.
+    fn links_have_room(&mut self) -> bool {
+        if !self.backlog.is_empty() || self.turn().is_none() {
+            return false;
+        }
+        let mut promised = self.reserved.saturating_sub(self.settings.high_water_mark) as u64;
+        self.ring.iter().filter_map(|id| self.links.get(*id)).any(|link| {
+            let room = link.room(&self.settings, &self.losses);
+            let more = room > promised;
+            promised = promised.saturating_sub(room);
+            more
+        })
+    }
+
+    /// Whether the bounds in octets admit one more message.
+    #[must_use]
+    pub fn has_byte_room(&self) -> bool {
+        self.backlog.fresh().1 + self.reserved_bytes < self.settings.high_water_mark_bytes
+            && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes
+    }
+
+    /// How many messages the queue could take beside what is promised.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        let settings = &self.settings;
+        if !self.has_byte_room() {
+            return 0;
+        }
+        let (fresh, _) = self.backlog.fresh();
+        let queue = settings.high_water_mark.saturating_sub(fresh + self.reserved);
+        queue.min(settings.max_held.saturating_sub(self.held() + self.reserved))
     }
 
     #[inline]
     fn queue_has_room(&self) -> bool {
         let (fresh, bytes) = self.backlog.fresh();
-        fresh + self.reserved < self.settings.high_water_mark && bytes < self.settings.high_water_mark_bytes
+        fresh + self.reserved < self.settings.high_water_mark
+            && bytes + self.reserved_bytes < self.settings.high_water_mark_bytes
     }
 
     /// Messages held, whatever their state. Asked only while messages are accepted, and so before an abort.
@@ -338,6 +392,14 @@ impl Pusher {
     /// who does not fetch them comes to a stop instead of losing them.
     pub fn keep_rejected(&mut self) {
         self.keep_rejected = true;
+    }
+
+    /// From now on rejected messages are only counted. Returns how many had not been fetched: they are gone.
+    pub fn drop_rejected(&mut self) -> usize {
+        self.keep_rejected = false;
+        let gone = std::mem::take(&mut self.rejected);
+        self.stats.held_bytes -= gone.iter().map(|rejected| rejected.message.size() as u64).sum::<u64>();
+        gone.len()
     }
 
     /// The oldest rejected message that has not been fetched.

@@ -16,6 +16,9 @@ use crate::{
     wire::{self, Body, MAX_CONTROL_FRAME, Progress, cut_reason, v1, v1::Role, v1::Verdict},
 };
 
+/// Failures after which somebody should look at a message that is tried again for ever.
+const FAILING: u32 = 10;
+
 impl Pusher {
     fn handle_ack(&mut self, now: Time, id: LinkId, octets: usize, ack: &v1::Ack) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
@@ -98,6 +101,10 @@ impl Pusher {
         if self.settings.max_attempts.is_some_and(|most| failures >= most) {
             let reason = format!("attempt {failures} of {failures} failed: {reason}");
             return self.reject(pending, attempts, cut_reason(&reason));
+        }
+        if failures == FAILING && self.settings.max_attempts.is_none() {
+            let reason = reason.to_owned();
+            self.events.push_back(PusherEvent::Failing { number: pending.number, failures, reason });
         }
         pending.attempt = pending.attempt.saturating_add(1);
         let delay = self.retry_delay(failures, delay);

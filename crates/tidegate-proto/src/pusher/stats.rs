@@ -50,7 +50,8 @@ pub struct PushStats {
     pub held_bytes: u64,
     /// Rejected messages that wait to be fetched.
     pub rejected_waiting: u64,
-    /// How long at least one send has waited for room.
+    /// How long there was no room for a send that waited for it, or that was refused for lack of it and might be tried again. Kept by
+    /// the owner of the machine.
     pub blocked: Duration,
 }
 

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     endpoint::Endpoint,
-    error::{ConnectedError, LeaveError, RecvError},
+    error::{ConnectedError, LeaveError, RecvError, RecvTimeoutError},
     events::Events,
     push::connected,
     shared::{Inner, Shared},
@@ -137,12 +137,28 @@ impl Pull {
         })
     }
 
-    /// The next delivery, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
+    /// The next delivery, if one is there. `None` means that nothing is there now, or that nothing will come any more: only
+    /// [`Self::recv`] tells which.
     ///
     /// # Errors
     /// As [`Self::recv`].
     pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
         self.next(true).unwrap_or(Ok(None))
+    }
+
+    /// The next delivery, waiting for it for at most `wait`. `None` means what it means for [`Self::recv`]: nothing will come any
+    /// more. That nothing came in time is an error.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError::Timeout`] if nothing came in that time, or as [`Self::recv`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::recv`].
+    pub async fn recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
+        match self.shared().timeout(wait, self.recv()).await {
+            Some(result) => Ok(result?),
+            None => Err(RecvTimeoutError::Timeout),
+        }
     }
 
     /// What there is for a `recv`, if something is. If nothing is, it `asks` for it.

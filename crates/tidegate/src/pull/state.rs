@@ -59,7 +59,8 @@ impl Role for PullMachine {
     type State = PullState;
     const GIVES_WAY: bool = true;
 
-    fn after(machine: &mut Self, state: &mut PullState, signals: &Signals) {
+    fn after(inner: &mut Inner<Self>, signals: &Signals) {
+        let (machine, state) = (&mut inner.machine, &inner.state);
         while let Some(PullerEvent::Ended(_)) = machine.poll_event() {
             signals.changed();
             signals.ready.notify_waiters();

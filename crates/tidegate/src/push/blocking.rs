@@ -9,10 +9,14 @@ use bytes::Bytes;
 use tidegate_proto::{Leftover, Message, PushStats};
 use tokio::sync::oneshot;
 
-use super::{CHUNK, Permit, Push, Receipt, send_short};
+use super::{
+    Permit, Push, Receipt,
+    send::{ANY, not_taken, with_permit},
+    waiting::Turn,
+};
 use crate::{
     blocking::{block_for, block_on},
-    error::{CannotBlock, ConnectedError, ReserveError, SendError, StopError, TrySendError},
+    error::{CannotBlock, ConnectedError, ReserveError, SendError, StopError, TryReserveError, TrySendError},
 };
 
 impl Push {
@@ -21,11 +25,8 @@ impl Push {
     /// # Errors
     /// As [`Self::send`], or the thread cannot block; the message comes back.
     pub fn blocking_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = message.into();
-        if let Err(reason) = self.shared().place.may_block() {
-            return Err(SendError::CannotBlock { message, reason });
-        }
-        if self.shared().with_send(|inner| send_short(inner, &mut message)) {
+        let mut message = self.may_block_with(message.into())?;
+        if self.send_at_once(&mut message) {
             return Ok(());
         }
         block_on(self.send_any(message, None, false)).map(|_| ())
@@ -40,17 +41,31 @@ impl Push {
         message: impl Into<Message>,
         wait: Duration,
     ) -> Result<(), TrySendError> {
-        let message = message.into();
-        if let Err(reason) = self.shared().place.may_block() {
-            return Err(SendError::CannotBlock { message, reason }.into());
+        let mut message = self.may_block_with(message.into())?;
+        if self.send_at_once(&mut message) {
+            return Ok(());
         }
-        // Not a send that is given up: the message would be gone with it.
-        match block_for(wait, self.reserve()) {
-            Some(Ok(permit)) => Ok(permit.send(message)?),
-            Some(Err(ReserveError::Refused(refusal))) => Err(SendError::Refused { message, refusal }.into()),
-            Some(Err(_)) => Err(SendError::Closed(message).into()),
-            None => Err(TrySendError::Full(message)),
-        }
+        let message = self.check(message)?;
+        let size = message.size() as u64;
+        let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
+        Ok(permit.send(message)?)
+    }
+
+    /// Accepts a message as [`Self::blocking_send_timeout`] does, and gives a future of its outcome; [`Receipt::blocking_wait`]
+    /// waits for it.
+    ///
+    /// # Errors
+    /// As [`Self::blocking_send_timeout`].
+    pub fn blocking_send_tracked_timeout(
+        &self,
+        message: impl Into<Message>,
+        wait: Duration,
+    ) -> Result<Receipt, TrySendError> {
+        let message = self.may_block_with(message.into())?;
+        let message = self.check(message)?;
+        let size = message.size() as u64;
+        let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
+        Ok(permit.send_tracked(message)?)
     }
 
     /// As [`Self::send_slice`], blocking as [`Self::blocking_send`] does.
@@ -64,32 +79,27 @@ impl Push {
         self.blocking_send(Bytes::copy_from_slice(payload))
     }
 
-    /// As [`Self::send_all`], blocking as [`Self::blocking_send`] does.
+    /// Accepts all of them, in order, and returns how many there were: does what [`Self::blocking_send`] does for each, for less.
+    ///
+    /// It asks the iterator for a message only when there is room for it, and has sent everything before. So an iterator may wait
+    /// for its next item, if the lower bound of its `size_hint` is 0, as for a channel or the lines of a file: what it has given
+    /// leaves meanwhile. That the pusher has been closed shows at the next message.
     ///
     /// # Errors
-    /// As [`Self::blocking_send`], for the first message that is not taken; those before it are. Give `&mut iterator` to keep
-    /// those behind it.
+    /// As [`Self::blocking_send`], for the first message that is not taken, which comes back; those before it are accepted. Give
+    /// `&mut iterator` to keep those behind it.
     pub fn blocking_send_all<I>(&self, messages: I) -> Result<u64, SendError>
     where
         I: IntoIterator,
         I::Item: Into<Message>,
     {
         let mut messages = messages.into_iter();
-        // As in `send_all`. What may not block takes none, and its first send tells.
-        let chunk_size = if self.shared().place.may_block().is_ok() { CHUNK } else { 1 };
-        let mut chunk = Vec::with_capacity(chunk_size);
-        let mut sent = 0;
-        loop {
-            chunk.extend(messages.by_ref().take(chunk_size).map(Into::into));
-            if chunk.is_empty() {
-                return Ok(sent);
-            }
-            let short = if chunk_size == 1 { 0 } else { self.send_chunk(&mut chunk) };
-            sent += short as u64;
-            for message in chunk.drain(..).skip(short) {
-                self.blocking_send(message)?;
-                sent += 1;
-            }
+        match self.shared().place.may_block() {
+            Ok(()) => block_on(self.send_many(messages, false)),
+            Err(reason) => match messages.next() {
+                Some(message) => Err(not_taken(message.into(), reason.into())),
+                None => Ok(0),
+            },
         }
     }
 
@@ -98,14 +108,10 @@ impl Push {
     /// # Errors
     /// As [`Self::blocking_send`].
     pub fn blocking_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
-        let message = message.into();
-        let place = &self.shared().place;
-        if let Err(reason) = place.may_block() {
-            return Err(SendError::CannotBlock { message, reason });
-        }
+        let message = self.may_block_with(message.into())?;
         let (sender, outcome) = oneshot::channel();
         let id = block_on(self.send_any(message, Some(sender), false))?;
-        Ok(Receipt { id, outcome, links: place.links() })
+        Ok(self.receipt(id, outcome))
     }
 
     /// As [`Self::reserve`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
@@ -115,6 +121,30 @@ impl Push {
     pub fn blocking_reserve(&self) -> Result<Permit, ReserveError> {
         self.shared().place.may_wait()?;
         block_on(self.reserve())
+    }
+
+    /// Reserves room for one message as [`Self::blocking_reserve`] does, but blocks for at most `wait`.
+    ///
+    /// # Errors
+    /// [`TryReserveError::Full`] if there was no room in that time, or as [`Self::blocking_reserve`].
+    pub fn blocking_reserve_timeout(&self, wait: Duration) -> Result<Permit, TryReserveError> {
+        self.blocking_turn(wait, ANY)
+    }
+
+    fn blocking_turn(&self, wait: Duration, size: u64) -> Result<Permit, TryReserveError> {
+        self.shared().place.may_block().map_err(ReserveError::from)?;
+        match block_for(wait, Turn::new(self, size)) {
+            Some(result) => Ok(result?),
+            None => Err(TryReserveError::Full),
+        }
+    }
+
+    /// Gives the message back if the thread cannot block.
+    fn may_block_with(&self, message: Message) -> Result<Message, SendError> {
+        match self.shared().place.may_block() {
+            Ok(()) => Ok(message),
+            Err(reason) => Err(SendError::CannotBlock { message, reason }),
+        }
     }
 
     /// As [`Self::flush`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).

@@ -1,22 +1,27 @@
 //! Room for one message.
 
-use tidegate_proto::{Blocked, Message, MessageId, Refused};
+use tidegate_proto::{Message, MessageId};
 use tokio::sync::oneshot;
 
-use super::{Push, Receipt, ReceiptSender, accepted_as};
+use super::{
+    Push, Receipt,
+    send::{ReceiptSender, accepted_as, failed},
+};
 use crate::error::SendError;
 
-/// Room for one message, from [`Push::reserve`]. Dropped unused, the room goes to who waits next.
+/// Room for one message, from [`Push::reserve`]. If it is dropped unused, the room goes to the next sender in line.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
     push: Push,
+    /// Octets that it has room for, if these were known.
+    size: u64,
     used: bool,
 }
 
 impl Permit {
-    pub(super) fn new(push: Push) -> Self {
-        Self { push, used: false }
+    pub(super) fn new(push: Push, size: u64) -> Self {
+        Self { push, size, used: false }
     }
 
     /// Sends a message into the room, without waiting.
@@ -27,29 +32,30 @@ impl Permit {
         self.send_any(message.into(), None).map(|_| ())
     }
 
-    /// As [`Self::send`], and gives a future of the outcome.
+    /// Sends a message into the room, without waiting, and gives a future of its outcome.
     ///
     /// # Errors
     /// As [`Self::send`].
     pub fn send_tracked(self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
-        let links = self.push.shared().place.links();
+        let push = self.push.clone();
         let id = self.send_any(message.into(), Some(sender))?;
-        Ok(Receipt { id, outcome, links })
+        Ok(push.receipt(id, outcome))
     }
 
-    fn send_any(mut self, message: Message, receipt: Option<ReceiptSender>) -> Result<MessageId, SendError> {
+    pub(super) fn send_any(
+        mut self,
+        message: Message,
+        receipt: Option<ReceiptSender>,
+    ) -> Result<MessageId, SendError> {
         self.used = true;
         let result = self.push.shared().with(|inner| {
-            let accepted = inner.machine.send_reserved(message, receipt.is_some())?;
+            let accepted = inner.machine.send_reserved(message, receipt.is_some(), self.size)?;
             Ok(accepted_as(inner, accepted, receipt))
         });
         match result {
-            Ok(number) => Ok(MessageId { instance: self.push.handle.instance, number }),
-            Err(Refused { message, reason: Blocked::Invalid(source) }) => {
-                Err(SendError::Invalid { message, source })
-            }
-            Err(Refused { message, .. }) => Err(SendError::Closed(message)),
+            Ok(number) => Ok(self.push.id(number)),
+            Err(tidegate_proto::Refused { message, reason }) => Err(failed(message, reason)),
         }
     }
 }
@@ -57,7 +63,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.used {
-            self.push.shared().with(|inner| inner.machine.unreserve());
+            self.push.shared().with(|inner| inner.machine.unreserve(self.size));
         }
     }
 }

@@ -1,11 +1,18 @@
 //! Messages that will never be sent again.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use futures_core::Stream;
 use tidegate_proto::{InstanceId, Message, MessageId, Pusher};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
-    blocking::block_on,
+    blocking::{block_for, block_on},
     error::CannotBlock,
     shared::{Inner, Shared},
 };
@@ -24,10 +31,15 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// The rejected messages of a pusher, from [`crate::Push::rejections`].
+/// The rejected messages of a pusher, from [`crate::Push::rejections`]. Also a `Stream`, which ends when [`Self::recv`] gives `None`.
+///
+/// Rejected messages are kept for as long as there is a handle like this one. With the last one those that were not fetched are
+/// dropped, with a warning; from then on they are only counted.
 pub struct Rejections {
     shared: Arc<Shared<Pusher>>,
     instance: InstanceId,
+    /// The wait of the stream.
+    waiting: Option<ReusableBoxFuture<'static, ()>>,
 }
 
 impl std::fmt::Debug for Rejections {
@@ -38,10 +50,32 @@ impl std::fmt::Debug for Rejections {
 
 impl Rejections {
     pub(super) fn new(shared: Arc<Shared<Pusher>>, instance: InstanceId) -> Self {
-        Self { shared, instance }
+        shared.with(|inner| {
+            inner.state.rejections += 1;
+            inner.machine.keep_rejected();
+        });
+        Self { shared, instance, waiting: None }
     }
 
-    /// As [`Self::recv`], blocking the thread; needs [`io_thread`](crate::PushBuilder::io_thread).
+    /// The next one; `None` when the pusher is done or aborted and all have been fetched, and from then on. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Rejected> {
+        loop {
+            match self.fetch() {
+                Poll::Ready(next) => return next,
+                Poll::Pending => arrival(self.shared.clone()).await,
+            }
+        }
+    }
+
+    /// The next one, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
+    pub fn try_recv(&mut self) -> Option<Rejected> {
+        match self.fetch() {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Blocks the thread until there is one, as [`Self::recv`] waits; needs [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// # Errors
     /// The thread cannot block.
@@ -50,28 +84,26 @@ impl Rejections {
         Ok(block_on(self.recv()))
     }
 
-    /// The next one; `None` when the pusher is done and all have been fetched. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Rejected> {
-        let arrived = self.shared.with(|inner| inner.state.rejected.clone());
-        loop {
-            let (next, done) = self.shared.with(|inner| {
-                let done = is_over(inner);
-                (inner.machine.take_rejected(), done)
-            });
-            if let Some(rejected) = next {
-                let id = MessageId { instance: self.instance, number: rejected.number };
-                let tidegate_proto::Rejected { message, attempts, reason, .. } = rejected;
-                return Some(Rejected { id, message, attempts, reason });
+    /// Blocks the thread as [`Self::blocking_recv`] does, but for at most `wait`. The outer `None` means that nothing came in that
+    /// time; the inner one what it means for [`Self::recv`].
+    ///
+    /// # Errors
+    /// The thread cannot block.
+    pub fn blocking_recv_timeout(&mut self, wait: Duration) -> Result<Option<Option<Rejected>>, CannotBlock> {
+        self.shared.place.may_wait()?;
+        Ok(block_for(wait, self.recv()))
+    }
+
+    /// The next one, or the end; pending if there may be more.
+    fn fetch(&self) -> Poll<Option<Rejected>> {
+        let (next, over) = self.shared.with(|inner| (inner.machine.take_rejected(), is_over(inner)));
+        match next {
+            Some(tidegate_proto::Rejected { number, message, attempts, reason, .. }) => {
+                let id = MessageId { instance: self.instance, number };
+                Poll::Ready(Some(Rejected { id, message, attempts, reason }))
             }
-            if done {
-                return None;
-            }
-            let done = self.shared.until(|inner| is_over(inner).then_some(()));
-            tokio::select! {
-                biased;
-                () = arrived.notified() => {}
-                () = done => {}
-            }
+            None if over => Poll::Ready(None),
+            None => Poll::Pending,
         }
     }
 }
@@ -79,4 +111,48 @@ impl Rejections {
 /// Whether nothing will be rejected any more.
 fn is_over(inner: &Inner<Pusher>) -> bool {
     inner.machine.is_done() || inner.state.aborted || inner.lost.is_some()
+}
+
+/// Waits until there is one, or none will come any more.
+async fn arrival(shared: Arc<Shared<Pusher>>) {
+    let arrived = shared.with(|inner| inner.state.rejected.clone());
+    let over = shared.until(|inner| is_over(inner).then_some(()));
+    tokio::select! {
+        biased;
+        () = arrived.notified() => {}
+        () = over => {}
+    }
+}
+
+impl Stream for Rejections {
+    type Item = Rejected;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rejected>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.poll(cx));
+                self.waiting = None;
+            }
+            match self.fetch() {
+                Poll::Pending => {
+                    self.waiting = Some(ReusableBoxFuture::new(arrival(self.shared.clone())));
+                }
+                ready => return ready,
+            }
+        }
+    }
+}
+
+impl Drop for Rejections {
+    fn drop(&mut self) {
+        let gone = self.shared.with(|inner| {
+            inner.state.rejections -= 1;
+            if inner.state.rejections == 0 { inner.machine.drop_rejected() } else { 0 }
+        });
+        if gone > 0 {
+            tracing::warn!(
+                "the last handle on the rejected messages of a pusher was dropped: {gone} that were not fetched are gone"
+            );
+        }
+    }
 }

@@ -32,6 +32,9 @@ pub enum SinkError {
 }
 
 /// A pusher as a `Sink` of messages, from [`Push::sink`]: ready means room, flush means written, close means finished.
+///
+/// Once it is ready it holds a [`Permit`] until it is given a message. To send what is no [`Message`] yet, convert it on the way:
+/// `push.sink(linger).with(async |line: String| Ok::<_, SinkError>(Message::from(line)))`, with `futures_util::SinkExt`.
 #[derive(Debug)]
 pub struct PushSink {
     push: Push,
@@ -48,7 +51,7 @@ impl PushSink {
     }
 }
 
-impl<T: Into<Message>> Sink<T> for PushSink {
+impl Sink<Message> for PushSink {
     type Error = SinkError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
@@ -64,7 +67,7 @@ impl<T: Into<Message>> Sink<T> for PushSink {
         Poll::Ready(Ok(()))
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: T) -> Result<(), SinkError> {
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
         let permit = self.permit.take().ok_or(SinkError::NotReady)?;
         Ok(permit.send(message)?)
     }

@@ -2,15 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tidegate_proto::{LinkId, Pusher, PusherEvent, Settled, Time};
+use tidegate_proto::{Blocked, LinkId, MessageId, Pusher, PusherEvent, Settled, Time};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
+use super::{line::Line, refusal};
 use crate::{
     error::ReceiptError,
-    shared::{Inner, Role, Signals},
+    shared::{Inner, Later, Role, Signals},
 };
 
 /// Octets for each link after which a busy sender lets the links run: with one thread they can write while it computes.
@@ -28,29 +29,38 @@ pub(super) fn yield_every(links: usize) -> usize {
 pub(crate) struct PushState {
     /// Who waits for outcomes, by message number: as many as there are tracked messages held.
     pub(super) receipts: HashMap<u64, oneshot::Sender<Result<(), ReceiptError>>>,
-    /// How many sends wait for room.
-    pub(super) waiting: usize,
+    /// Who waits for room.
+    pub(super) line: Line,
+    /// There was no room for the last send that did not wait for any.
+    pub(super) refused: bool,
     blocked_since: Option<Instant>,
     blocked: Duration,
     /// How many flushes wait.
     pub(super) flushing: usize,
     pub(super) since_yield: usize,
+    /// Wakes who waits for rejected messages.
     pub(super) rejected: std::sync::Arc<Notify>,
+    /// How many handles there are that fetch rejected messages.
+    pub(super) rejections: usize,
+    /// Warnings to be logged when the lock is free.
+    pub(super) warnings: Vec<String>,
     /// Somebody has called `abort`.
     pub(super) aborted: bool,
 }
 
 impl PushState {
-    pub(super) fn start_waiting(&mut self) {
-        self.waiting += 1;
-        self.blocked_since.get_or_insert_with(Instant::now);
-    }
-
-    pub(super) fn stop_waiting(&mut self) {
-        self.waiting -= 1;
-        if self.waiting == 0
-            && let Some(since) = self.blocked_since.take()
-        {
+    /// Counts the time for which there is no room for somebody who wants it.
+    fn count_blocked(&mut self, machine: &mut Pusher) {
+        if !self.refused && !self.line.is_waited_in() && self.blocked_since.is_none() {
+            return;
+        }
+        // Room that is promised to who was called is room all the same.
+        self.refused &= !self.line.has_called();
+        let blocked = (self.refused || self.line.is_waited_in()) && machine.room() == Err(Blocked::Full);
+        self.refused &= blocked;
+        if blocked {
+            self.blocked_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.blocked_since.take() {
             self.blocked += since.elapsed();
         }
     }
@@ -64,7 +74,11 @@ impl Role for Pusher {
     type State = PushState;
     const GIVES_WAY: bool = false;
 
-    fn after(machine: &mut Self, state: &mut PushState, signals: &Signals) {
+    fn after(inner: &mut Inner<Self>, signals: &Signals) {
+        if inner.state.line.is_waited_in() && (!inner.machine.is_open() || refusal(inner).is_some()) {
+            inner.state.line.dismiss();
+        }
+        let (machine, state) = (&mut inner.machine, &mut inner.state);
         while let Some(event) = machine.poll_event() {
             match event {
                 PusherEvent::Settled(number, settled) => {
@@ -79,10 +93,19 @@ impl Role for Pusher {
                         let _ = receipt.send(result); // it may have been dropped
                     }
                 }
+                PusherEvent::Failing { number, failures, reason } => {
+                    let id = MessageId { instance: machine.instance(), number };
+                    state.warnings.push(format!(
+                        "message {id} has failed {failures} times and is tried again and again; max_attempts would reject it; last: {}",
+                        reason.escape_debug()
+                    ));
+                }
                 _ => signals.changed(),
             }
         }
-        if state.waiting > 0 && machine.room().is_ok() {
+        state.line.call(machine);
+        state.count_blocked(machine);
+        if state.line.wakes_watch() {
             signals.ready.notify_one();
         }
         if state.flushing > 0 && machine.is_flushed() {
@@ -99,6 +122,10 @@ impl Role for Pusher {
         inner.state.receipts.clear(); // unknown
         inner.state.rejected.notify_waiters();
         !over
+    }
+
+    fn take_later(state: &mut PushState) -> Later {
+        Later { wakers: state.line.take_wakers(), warnings: std::mem::take(&mut state.warnings) }
     }
 
     fn is_proven(&self, link: LinkId) -> bool {

@@ -32,7 +32,11 @@ fn pusher(plan: &Pusher, stats: &PushStats, links: &[PushLinkStats], wrong: &mut
         }
     };
     let held = stats.in_flight + stats.queued;
-    must(stats.accepted == stats.acked + stats.rejected + held, "conservation", "messages are missing");
+    must(
+        stats.accepted == stats.acked + stats.rejected + stats.aborted + held,
+        "conservation",
+        "messages are missing",
+    );
     let flying: u64 = links.iter().map(|link| link.in_flight).sum();
     must(stats.in_flight == flying, "conservation", "in flight is not what is in flight on the links");
     let most = plan.max_held.0 as u64;

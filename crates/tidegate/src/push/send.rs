@@ -1,0 +1,388 @@
+//! Sending: the short way of a single message, and the line for which it is too late.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::{Accepted, Blocked, Machine as _, Message, MessageId, Pusher, Refused};
+use tokio::{sync::oneshot, task::yield_now};
+
+use super::{Permit, Push, Receipt, refusal, state::yield_every, waiting::Turn};
+use crate::{
+    error::{ReserveError, SendError, TryReserveError, TrySendError},
+    shared::Inner,
+};
+
+pub(super) type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;
+
+/// The size of a message that is not there yet: the bounds in bytes admit a whole one.
+pub(super) const ANY: u64 = 0;
+
+/// What came of trying to send without waiting in line.
+enum Tried {
+    Accepted(u64),
+    /// The links should run first; the message comes back.
+    Yield(Message),
+    /// There is no room, or others wait for it.
+    Full(Message),
+    Failed(SendError),
+}
+
+impl Push {
+    /// Accepts a message, waiting for room if the high-water mark is reached.
+    ///
+    /// Waiting senders get room in the order in which they began to wait, and each keeps its place until it is served: neither
+    /// [`Self::try_send`] nor a new `send` gets past them, and senders that come back again and again get equal shares. A future that has
+    /// been woken and is not polled, because it is held beside something else, delays the others by at most 20 ms and is served
+    /// first when it is polled again. After about every 64 KiB for each link a send yields to the links once, so that data leaves
+    /// while a busy sender on the same thread goes on.
+    ///
+    /// A payload with an owner of its own (`Bytes::from_owner`) is dropped when the message is settled, by the thread that runs the
+    /// links, under the lock of the socket. That drop must be quick and must not use a socket, not even by dropping its last
+    /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
+    ///
+    /// # Errors
+    /// The pusher is closed, as it also is when the runtime that ran its links has been shut down; the message is outside its
+    /// limits; or every endpoint has refused for good. The message comes back in the error.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, the message is not sent, and dropped with it. [`Self::reserve`] and
+    /// [`Self::send_timeout`] keep it.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = message.into();
+        if self.send_at_once(&mut message) {
+            return Ok(());
+        }
+        self.send_any(message, None, true).await.map(|_| ())
+    }
+
+    /// Accepts a payload that is not in a `Bytes`, as [`Self::send`] does: a small one is copied once, into what goes to the
+    /// connection, which is the quickest way to send it.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
+        if self.send_slice_short(payload) {
+            return Ok(());
+        }
+        self.send(Bytes::copy_from_slice(payload)).await
+    }
+
+    /// Accepts a message as [`Self::send`] does, and gives a future of its outcome. Pullers send the ack of such a message without
+    /// delay.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
+        let (sender, outcome) = oneshot::channel();
+        let id = self.send_any(message.into(), Some(sender), true).await?;
+        Ok(self.receipt(id, outcome))
+    }
+
+    /// Accepts a message, waiting for room for at most `wait`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # use {std::time::Duration, tidegate::{Push, TrySendError}};
+    /// # let push = Push::builder().bind("mem://send-timeout").high_water_mark(0).build().await.unwrap();
+    /// match push.send_timeout("resize 17.png", Duration::from_millis(1)).await {
+    ///     Ok(()) => {}
+    ///     Err(TrySendError::Full(message)) => println!("no puller had room for {message:?}"),
+    ///     Err(error) => println!("{error}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] if there was no room in that time, or as [`Self::send`]; the message comes back.
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        wait: Duration,
+    ) -> Result<(), TrySendError> {
+        let mut message = message.into();
+        if self.send_at_once(&mut message) {
+            return Ok(());
+        }
+        let message = self.check(message)?;
+        let size = message.size() as u64;
+        // Not a send that is given up: the message would be gone with it.
+        let (permit, message) = with_permit(message, self.turn_within(wait, size).await)?;
+        Ok(permit.send(message)?)
+    }
+
+    /// Accepts a message as [`Self::send_timeout`] does, and gives a future of its outcome.
+    ///
+    /// # Errors
+    /// As [`Self::send_timeout`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::send`].
+    pub async fn send_tracked_timeout(
+        &self,
+        message: impl Into<Message>,
+        wait: Duration,
+    ) -> Result<Receipt, TrySendError> {
+        let message = self.check(message.into())?;
+        let size = message.size() as u64;
+        let (permit, message) = with_permit(message, self.turn_within(wait, size).await)?;
+        Ok(permit.send_tracked(message)?)
+    }
+
+    /// Accepts a message if there is room at once and nobody else waits for it.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] if there is none, or as [`Self::send`]; the message comes back.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.try_send_any(message.into(), None).map(|_| ())
+    }
+
+    /// Accepts a message as [`Self::try_send`] does, and gives a future of its outcome.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`].
+    pub fn try_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError> {
+        let (sender, outcome) = oneshot::channel();
+        let id = self.try_send_any(message.into(), Some(sender))?;
+        Ok(self.receipt(id, outcome))
+    }
+
+    /// Reserves room for one message, waiting for it in line as [`Self::send`] does. The permit then sends without waiting.
+    ///
+    /// Permits count towards the high-water mark, but one that is held keeps no send waiting for which a link has credit. A permit is for
+    /// a message of any size, and is good even if the credit that it was given for has gone: `n` permits that are held may exceed the
+    /// high-water mark by `n` messages, and the limits in bytes by `n` times `max_message`.
+    ///
+    /// # Errors
+    /// The pusher is closed, or every endpoint has refused for good.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing is reserved.
+    pub async fn reserve(&self) -> Result<Permit, ReserveError> {
+        Turn::new(self, ANY).await
+    }
+
+    /// Reserves room for one message as [`Self::reserve`] does, waiting for at most `wait`.
+    ///
+    /// # Errors
+    /// [`TryReserveError::Full`] if there was no room in that time, or as [`Self::reserve`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::reserve`].
+    pub async fn reserve_timeout(&self, wait: Duration) -> Result<Permit, TryReserveError> {
+        self.turn_within(wait, ANY).await
+    }
+
+    /// Reserves room for one message if there is some at once and nobody else waits for it.
+    ///
+    /// # Errors
+    /// [`TryReserveError::Full`] if there is none, or as [`Self::reserve`].
+    pub fn try_reserve(&self) -> Result<Permit, TryReserveError> {
+        let reserved = self.shared().with(|inner| {
+            let reserved = match inner.machine.reserve(ANY) {
+                Ok(()) if !inner.state.line.is_free() => {
+                    inner.machine.unreserve(ANY);
+                    Err(Blocked::Full)
+                }
+                other => other,
+            };
+            reserved.map_err(|reason| match (reason, refusal(inner)) {
+                (Blocked::Full, Some(refusal)) => ReserveError::Refused(Box::new(refusal)).into(),
+                (Blocked::Full, None) => {
+                    inner.state.refused = true;
+                    TryReserveError::Full
+                }
+                _ => ReserveError::Closed.into(),
+            })
+        });
+        reserved.map(|()| Permit::new(self.clone(), ANY))
+    }
+
+    async fn turn_within(&self, wait: Duration, size: u64) -> Result<Permit, TryReserveError> {
+        match self.shared().timeout(wait, Turn::new(self, size)).await {
+            Some(result) => Ok(result?),
+            None => Err(TryReserveError::Full),
+        }
+    }
+
+    pub(super) fn receipt(
+        &self,
+        id: MessageId,
+        outcome: oneshot::Receiver<Result<(), crate::ReceiptError>>,
+    ) -> Receipt {
+        Receipt { id, outcome, links: self.shared().place.links() }
+    }
+
+    pub(super) fn id(&self, number: u64) -> MessageId {
+        MessageId { instance: self.handle.instance, number }
+    }
+
+    pub(super) fn check(&self, message: Message) -> Result<Message, SendError> {
+        match message.check(self.shared().local.max_message) {
+            Ok(()) => Ok(message),
+            Err(source) => Err(SendError::Invalid { message, source }),
+        }
+    }
+
+    /// The short way of a message. What was taken has left an empty one behind.
+    #[inline]
+    pub(super) fn send_at_once(&self, message: &mut Message) -> bool {
+        self.shared().with_send(|inner| {
+            let state = &mut inner.state;
+            if state.since_yield >= yield_every(inner.machine.links()) || !state.line.is_free() {
+                return false;
+            }
+            let Some(accepted) = inner.machine.send_short(message) else { return false };
+            state.since_yield += accepted.size + 16;
+            true
+        })
+    }
+
+    #[inline]
+    pub(super) fn send_slice_short(&self, payload: &[u8]) -> bool {
+        self.shared().with_send(|inner| {
+            let state = &mut inner.state;
+            if state.since_yield >= yield_every(inner.machine.links()) || !state.line.is_free() {
+                return false;
+            }
+            let Some(accepted) = inner.machine.send_slice(payload) else { return false };
+            state.since_yield += accepted.size + 16;
+            true
+        })
+    }
+
+    /// The long way of a message. Unless it `yields`, the links have a thread of their own.
+    pub(super) async fn send_any(
+        &self,
+        message: Message,
+        mut receipt: Option<ReceiptSender>,
+        yields: bool,
+    ) -> Result<MessageId, SendError> {
+        let mut message = self.check(message)?;
+        loop {
+            match self.shared().with(|inner| try_send(inner, message, &mut receipt, yields)) {
+                Tried::Accepted(number) => return Ok(self.id(number)),
+                Tried::Failed(error) => return Err(error),
+                Tried::Yield(back) => {
+                    // Before the message is accepted, so that a send that is cancelled here has not happened.
+                    message = back;
+                    yield_now().await;
+                }
+                Tried::Full(back) => {
+                    return match Turn::new(self, back.size() as u64).await {
+                        Ok(permit) => permit.send_any(back, receipt),
+                        Err(error) => Err(not_taken(back, error)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn try_send_any(
+        &self,
+        message: Message,
+        mut receipt: Option<ReceiptSender>,
+    ) -> Result<MessageId, TrySendError> {
+        let message = self.check(message)?;
+        let sent = self.shared().with(|inner| {
+            let sent = if inner.state.line.is_free() || !inner.machine.is_open() {
+                accept(inner, message, &mut receipt)
+            } else {
+                Err(Refused { message, reason: Blocked::Full })
+            };
+            sent.map_err(|Refused { message, reason }| match (reason, refusal(inner)) {
+                (Blocked::Full, Some(refusal)) => {
+                    SendError::Refused { message, refusal: Box::new(refusal) }.into()
+                }
+                (Blocked::Full, None) => {
+                    inner.state.refused = true;
+                    TrySendError::Full(message)
+                }
+                (reason, _) => failed(message, reason).into(),
+            })
+        });
+        sent.map(|number| self.id(number))
+    }
+}
+
+fn try_send(
+    inner: &mut Inner<Pusher>,
+    message: Message,
+    receipt: &mut Option<ReceiptSender>,
+    yields: bool,
+) -> Tried {
+    if inner.state.since_yield >= yield_every(inner.machine.links()) {
+        inner.state.since_yield = 0;
+        if yields {
+            return Tried::Yield(message);
+        }
+    }
+    // Those who wait already come first.
+    if inner.machine.is_open() && !inner.state.line.lets_pass() {
+        return Tried::Full(message);
+    }
+    match accept(inner, message, receipt) {
+        Ok(number) => Tried::Accepted(number),
+        Err(Refused { message, reason: Blocked::Full }) => Tried::Full(message),
+        Err(Refused { message, reason }) => Tried::Failed(failed(message, reason)),
+    }
+}
+
+/// Accepts under the lock, and enters the receipt before any outcome can come.
+fn accept(
+    inner: &mut Inner<Pusher>,
+    message: Message,
+    receipt: &mut Option<ReceiptSender>,
+) -> Result<u64, Refused> {
+    let accepted = inner.machine.send(message, receipt.is_some())?;
+    Ok(accepted_as(inner, accepted, receipt.take()))
+}
+
+/// Enters the receipt of a message that has just been accepted, and returns its number.
+pub(super) fn accepted_as(
+    inner: &mut Inner<Pusher>,
+    accepted: Accepted,
+    receipt: Option<ReceiptSender>,
+) -> u64 {
+    inner.state.since_yield += accepted.size + 16;
+    if let Some(sender) = receipt {
+        inner.state.receipts.insert(accepted.number, sender);
+    }
+    accepted.number
+}
+
+pub(super) fn failed(message: Message, reason: Blocked) -> SendError {
+    match reason {
+        Blocked::Invalid(source) => SendError::Invalid { message, source },
+        _ => SendError::Closed(message),
+    }
+}
+
+/// The error of a message for which there will be no room.
+pub(super) fn not_taken(message: Message, error: ReserveError) -> SendError {
+    match error {
+        ReserveError::Closed => SendError::Closed(message),
+        ReserveError::Refused(refusal) => SendError::Refused { message, refusal },
+        ReserveError::CannotBlock(reason) => SendError::CannotBlock { message, reason },
+    }
+}
+
+/// The message with its permit, or the error of a message for which there was none.
+pub(super) fn with_permit(
+    message: Message,
+    reserved: Result<Permit, TryReserveError>,
+) -> Result<(Permit, Message), TrySendError> {
+    match reserved {
+        Ok(permit) => Ok((permit, message)),
+        Err(TryReserveError::Full) => Err(TrySendError::Full(message)),
+        Err(TryReserveError::Failed(error)) => Err(not_taken(message, error).into()),
+    }
+}

@@ -1,0 +1,110 @@
+//! Waiting for room: a place in the line, and the task that sees to it that nobody in it keeps the others waiting.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tidegate_proto::{Blocked, Pusher};
+
+use super::{Permit, Push, line::Watch, refusal};
+use crate::{
+    error::ReserveError,
+    shared::{Inner, Shared},
+};
+
+/// How long room is kept, at least, for who was called and does not come: longer than a busy machine takes to run a thread that
+/// was woken, and too short to be noticed by who is behind it.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// A future of room for one message, in turn. Dropped, it leaves the line.
+pub(super) struct Turn<'a> {
+    push: &'a Push,
+    /// Octets of the message; 0 if it may have any number.
+    size: u64,
+    place: Option<u64>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(push: &'a Push, size: u64) -> Self {
+        Self { push, size, place: None }
+    }
+}
+
+impl Future for Turn<'_> {
+    type Output = Result<Permit, ReserveError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let shared = this.push.shared();
+        let mut starts = false;
+        let polled = shared.with(|inner| {
+            let polled = poll(inner, &mut this.place, this.size, cx);
+            starts = this.place.is_some() && inner.state.line.needs_watch();
+            polled
+        });
+        if polled.is_pending() && shared.lost_by_fork() {
+            return Poll::Ready(Err(ReserveError::Closed));
+        }
+        if starts {
+            shared.place.handle.spawn(watch(shared.clone()));
+        }
+        polled.map_ok(|()| Permit::new(this.push.clone(), this.size))
+    }
+}
+
+fn poll(
+    inner: &mut Inner<Pusher>,
+    place: &mut Option<u64>,
+    size: u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), ReserveError>> {
+    if !inner.machine.is_open() {
+        return Poll::Ready(Err(ReserveError::Closed));
+    }
+    if let Some(own) = *place {
+        if inner.state.line.come(own, cx.waker(), size, &mut inner.machine) {
+            *place = None;
+            return Poll::Ready(Ok(()));
+        }
+    } else if inner.state.line.lets_pass() {
+        match inner.machine.reserve(size) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(Blocked::Full) => {}
+            Err(_) => return Poll::Ready(Err(ReserveError::Closed)),
+        }
+    }
+    if let Some(refusal) = refusal(inner) {
+        return Poll::Ready(Err(ReserveError::Refused(Box::new(refusal))));
+    }
+    place.get_or_insert_with(|| inner.state.line.join(cx.waker(), size));
+    Poll::Pending
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.push.shared().with(|inner| inner.state.line.leave(place, &mut inner.machine));
+        }
+    }
+}
+
+/// Looks after the called ones for as long as somebody is in line: whoever that is has a handle, so that this does not keep the
+/// socket longer than it lives.
+async fn watch(shared: Arc<Shared<Pusher>>) {
+    loop {
+        // Made before the look, so that no change goes by in between.
+        let changed = shared.signals.ready.notified();
+        match shared.with(|inner| inner.state.line.watch()) {
+            Watch::Over => return,
+            Watch::Idle => changed.await,
+            Watch::Called => {
+                tokio::time::sleep(PATIENCE).await;
+                shared.with(|inner| inner.state.line.look(&mut inner.machine));
+            }
+        }
+    }
+}
