@@ -13,6 +13,7 @@ mod completions;
 mod demo;
 mod exit;
 mod internal;
+mod limits;
 mod log;
 mod man;
 mod own;
@@ -29,6 +30,7 @@ mod stderr;
 mod stdio;
 mod summary;
 mod text;
+mod throttle;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -64,6 +66,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
     let quiet = cli.verbosity.quiet;
+    if matches!(cli.command, Command::Push(_) | Command::Pull(_)) {
+        limits::raise();
+    }
     match cli.command {
         Command::Push(args) => block_on(push::run(*args, quiet)),
         Command::Pull(args) => block_on(pull::run(*args, quiet)),

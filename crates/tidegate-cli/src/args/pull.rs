@@ -38,6 +38,10 @@ pub(crate) struct PullArgs {
     /// How many commands or workers run at once [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "command")]
     pub(crate) jobs: Option<u32>,
+    /// Stops a command, or a worker that has not answered, after this long (SIGTERM to its process group, and SIGKILL 5 s
+    /// later), and counts a failed attempt [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, requires = "command")]
+    pub(crate) timeout: Option<Duration>,
     /// How many un-acked messages each pusher may have here; 0 asks for one only when one is wanted [default: sets
     /// itself by how quickly they are processed; with --exec and --worker as many as --jobs, for all pushers together but
     /// one each at least]
@@ -89,24 +93,31 @@ Commands (--exec):
   Exit status 0 acks the message; 65 (EX_DATAERR) rejects it for good; 75
   (EX_TEMPFAIL) and any other failure gives it back to be tried again, after a
   growing delay. 126 and 127, a command that cannot be started, stop the
-  daemon, so that no message is burnt on it. TIDEGATE_MESSAGE_ID and
-  TIDEGATE_ATTEMPT tell which message it is. With --jobs above 1, what a
-  command prints is kept in unnamed temporary files (in TMPDIR, one each for
-  stdout and stderr), and written whole when it has ended.
+  daemon before the first command has succeeded, so that no message is burnt on
+  a wrong command line; after that they are failures like any other. The first
+  failure is a warning with the last line of the command's stderr; more of them
+  are counted, and -v tells of each. TIDEGATE_MESSAGE_ID and TIDEGATE_ATTEMPT
+  tell which message it is. With --jobs above 1, what a command prints is kept
+  in unnamed temporary files (in TMPDIR, one each for stdout and stderr), and
+  written whole when it has ended.
 
 Workers (--worker):
   Each message is one line on stdin (or a record, with --null or
   --length-prefixed); the answer is one line on stdout, of at most 4096 bytes:
   `ok`, `retry`, `retry SECONDS` or `reject REASON`. Before it, any number of
-  lines `working` say that it is still at it (push --settle-timeout). One that
-  dies, or
-  answers anything else, is restarted, and its message is tried again; after
-  5 failures in a row without a good answer, and after exit status 126 or 127,
-  the daemon stops. A payload that the framing cannot carry is rejected. At
-  the end a worker's stdin is closed, and it should exit.
+  lines `working` say that it is still at it (push --settle-timeout). Each
+  message gets exactly one answer, after it has been read: a worker that answers
+  too often or too early is restarted, and the message in progress is tried
+  again. So is one that exits or answers anything else; what it had answered
+  before its exit counts, also without a newline. Before the first good answer,
+  5 failures in a row and the exit statuses 126 and 127 stop the daemon. A
+  payload that the framing cannot carry is rejected. At the end a worker's stdin
+  is closed, and it should exit.
 
   Commands and workers run in process groups of their own, so Ctrl-C reaches
-  only the daemon.
+  only the daemon. While the system has no file descriptors, processes or memory
+  for one more, the daemon waits until a job has ended. It raises its own soft
+  limit on file descriptors to the hard one; commands get the limit as it was.
 
 When the daemon itself has rejected a message, it exits with 3.";
 

@@ -3,105 +3,172 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use tidegate::Delivery;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin};
+use tokio::time::Instant;
 
 use super::child::{self, Group};
 use super::envelope::Rendering;
 use super::jobs::Outcome;
 use super::output::Output;
+use super::shortage::Shortage;
+use super::source::at;
+use super::tee::{LastLine, Tee};
+use crate::stdio;
+use crate::throttle::{Throttle, more};
 
 /// EX_DATAERR of sysexits: the message is at fault.
 const DATA_ERROR: i32 = 65;
+/// Failures are told this often; `-v` tells of each.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A command, and what to do with what it prints.
 pub(crate) struct Exec {
     command: String,
     rendering: Rendering,
+    /// How long one may run.
+    timeout: Option<Duration>,
     /// Where collected stdout and stderr go; `None` lets the only job print by itself.
     collected: Option<(Output, Output)>,
+    shortage: Arc<Shortage>,
+    /// Stderrs that are read on although their commands have ended.
+    left_open: Arc<AtomicUsize>,
+    failures: Mutex<Throttle>,
 }
 
 /// What one command has printed: unnamed files, so that neither memory nor a process that stays behind matters.
 struct Printed {
-    stdout: File,
+    stdout: Option<File>,
     stderr: File,
 }
 
+/// A command that runs.
+struct Running {
+    child: Child,
+    printed: Option<Printed>,
+}
+
+/// How a command ended.
+enum Ended {
+    Exited(ExitStatus),
+    TimedOut(Duration),
+}
+
 impl Exec {
-    /// Runs `command` with `sh -c`, `jobs` at a time.
+    /// Runs `command` with `sh -c`, `jobs` at a time, each for at most `timeout`.
     ///
     /// # Errors
     /// When stdout or stderr cannot be used.
-    pub(crate) fn new(command: &str, rendering: Rendering, jobs: u32) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        command: &str,
+        rendering: Rendering,
+        jobs: u32,
+        timeout: Option<Duration>,
+        shortage: Arc<Shortage>,
+    ) -> anyhow::Result<Self> {
         let collected = if jobs > 1 { Some((Output::stdout()?, Output::stderr()?)) } else { None };
-        Ok(Self { command: command.to_owned(), rendering, collected })
+        Ok(Self {
+            command: command.to_owned(),
+            rendering,
+            timeout,
+            collected,
+            shortage,
+            left_open: Arc::default(),
+            failures: Mutex::new(Throttle::new(1, TOLD_EVERY)),
+        })
     }
 
     /// Runs the command for one message and settles it. Cancelled, it kills the command.
     pub(crate) async fn run(&self, delivery: Delivery) -> Outcome {
-        let (mut child, printed) = match self.start(&delivery) {
-            Ok(started) => started,
-            Err(error) => {
-                delivery.release();
-                return Outcome::Fatal(error);
-            }
-        };
-        let status = match self.wait(&mut child, &delivery).await {
-            Ok(status) => status,
+        let what = format!("--exec {}", self.command);
+        let Running { mut child, printed } =
+            match self.shortage.overcome(&what, || self.start(&delivery)).await {
+                Ok(Some(running)) => running,
+                Ok(None) => {
+                    delivery.release();
+                    return Outcome::Settled;
+                }
+                Err(error) => {
+                    delivery.release();
+                    return Outcome::Fatal(anyhow!(error).context(format!("{what}: cannot start sh")));
+                }
+            };
+        let mut tee = Tee::new(child.stderr.take(), Arc::clone(&self.left_open));
+        let ended = match self.wait(&mut child, &mut tee, &delivery).await {
+            Ok(ended) => ended,
             Err(error) => {
                 delivery.nack_with(None, "the command was lost");
-                return Outcome::Fatal(anyhow!(error).context(format!("--exec {}", self.command)));
+                return Outcome::Fatal(anyhow!(error).context(what));
             }
         };
-        if let (Some(printed), Some((stdout, stderr))) = (printed, &self.collected) {
-            // Nobody can be told that stderr does not work; stdout is part of the work.
-            let _ = stderr.copy(printed.stderr).await;
-            if let Err(error) = stdout.copy(printed.stdout).await {
-                delivery.nack_with(None, "the output could not be written");
-                return Outcome::Fatal(error);
-            }
-        }
-        self.settle(delivery, status)
+        let said = match printed {
+            None => tee.finish().await,
+            Some(printed) => match self.pass_on(printed).await {
+                Ok(said) => said,
+                Err(error) => {
+                    delivery.nack_with(None, "the output could not be written");
+                    return Outcome::Fatal(error);
+                }
+            },
+        };
+        self.settle(delivery, &ended, &said)
     }
 
-    fn start(&self, delivery: &Delivery) -> anyhow::Result<(Child, Option<Printed>)> {
-        let mut command = child::shell(&self.command);
+    fn start(&self, delivery: &Delivery) -> io::Result<Running> {
+        // Rust's runtime has opened /dev/null instead: a command that writes should fail, as it would without this daemon.
+        let closed = stdio::was_closed(io::stdout().as_fd());
+        let mut command = child::shell_after(if closed { "exec >&-; " } else { "" }, &self.command);
         command
             .env("TIDEGATE_MESSAGE_ID", delivery.id().to_string())
             .env("TIDEGATE_ATTEMPT", delivery.attempt().to_string());
         let printed = match &self.collected {
-            None => None,
+            None => {
+                command.stderr(Stdio::piped());
+                None
+            }
             Some(_) => {
-                let file = || {
-                    tempfile::tempfile().context("--jobs: no temporary file for a command's output (TMPDIR)")
-                };
-                let printed = Printed { stdout: file()?, stderr: file()? };
-                command
-                    .stdout(Stdio::from(printed.stdout.try_clone()?))
-                    .stderr(Stdio::from(printed.stderr.try_clone()?));
+                let file = || tempfile::tempfile().map_err(no_temporary_file);
+                let stdout = if closed { None } else { Some(file()?) };
+                let printed = Printed { stdout, stderr: file()? };
+                if let Some(stdout) = &printed.stdout {
+                    command.stdout(Stdio::from(stdout.try_clone()?));
+                }
+                command.stderr(Stdio::from(printed.stderr.try_clone()?));
                 Some(printed)
             }
         };
-        let child = command.spawn().with_context(|| format!("--exec {}: cannot start sh", self.command))?;
-        Ok((child, printed))
+        Ok(Running { child: command.spawn()?, printed })
     }
 
-    async fn wait(&self, child: &mut Child, delivery: &Delivery) -> io::Result<ExitStatus> {
+    async fn wait(&self, child: &mut Child, tee: &mut Tee, delivery: &Delivery) -> io::Result<Ended> {
         let group = Group::of(child);
         let stdin = child.stdin.take();
-        let status = tokio::select! {
-            status = child.wait() => status?,
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        tokio::select! {
+            status = child.wait() => {
+                group.ended();
+                return Ok(Ended::Exited(status?));
+            }
+            () = at(deadline) => {}
             // Whether it reads its stdin is the command's own affair.
             never = self.feed(stdin, delivery) => match never {},
-        };
-        group.ended();
-        Ok(status)
+            never = tee.run() => match never {},
+        }
+        tokio::select! {
+            () = group.terminate(child) => {}
+            never = tee.run() => match never {},
+        }
+        Ok(Ended::TimedOut(self.timeout.unwrap_or_default()))
     }
 
     async fn feed(&self, stdin: Option<ChildStdin>, delivery: &Delivery) -> Infallible {
@@ -120,33 +187,78 @@ impl Exec {
         std::future::pending().await
     }
 
-    fn settle(&self, delivery: Delivery, status: ExitStatus) -> Outcome {
+    /// Writes what a command has printed, and gives the last line of its stderr.
+    async fn pass_on(&self, printed: Printed) -> anyhow::Result<LastLine> {
+        let Some((stdout, stderr)) = &self.collected else { return Ok(LastLine::default()) };
+        let said = LastLine::of(&printed.stderr).unwrap_or_default();
+        // Nobody can be told that stderr does not work; stdout is part of the work.
+        stderr.copy_if_read(printed.stderr).await;
+        if let Some(file) = printed.stdout {
+            stdout.copy(file).await?;
+        }
+        Ok(said)
+    }
+
+    fn settle(&self, delivery: Delivery, ended: &Ended, said: &LastLine) -> Outcome {
+        let status = match ended {
+            Ended::Exited(status) => *status,
+            Ended::TimedOut(timeout) => {
+                let timeout = humantime::format_duration(*timeout);
+                let what = format!("the command ran for longer than --timeout {timeout}, and was stopped");
+                self.tell(&delivery, &what, said);
+                delivery.nack_with(None, &what);
+                return Outcome::Settled;
+            }
+        };
         match (status.code(), status.signal()) {
             (Some(0), _) => {
                 delivery.ack();
                 Outcome::Acked
             }
             (Some(DATA_ERROR), _) => {
+                let what = "the command exited with 65 (EX_DATAERR), which rejects the message";
+                self.tell(&delivery, what, said);
                 delivery.reject("the command exited with 65 (EX_DATAERR)");
                 Outcome::Settled
             }
             (Some(code), _) if child::cannot_start(status) => {
-                delivery.release();
-                Outcome::Fatal(anyhow!("--exec {}: it cannot be started (exit status {code})", self.command))
+                let told = said.told();
+                let what =
+                    format!("--exec {}: it cannot be started (exit status {code}{told})", self.command);
+                Outcome::CannotStart(delivery, anyhow!(what))
             }
             (Some(code), _) => {
-                tracing::info!(id = %delivery.id(), attempt = delivery.attempt(), code, "the command failed");
-                delivery.nack_with(None, &format!("the command exited with {code}"));
+                let what = format!("the command exited with {code}");
+                self.tell(&delivery, &what, said);
+                delivery.nack_with(None, &what);
                 Outcome::Settled
             }
             (None, signal) => {
-                tracing::warn!(id = %delivery.id(), attempt = delivery.attempt(), signal, "the command was killed");
-                delivery.nack_with(
-                    None,
-                    &format!("the command was killed by signal {}", signal.unwrap_or_default()),
-                );
+                let what = format!("the command was killed by signal {}", signal.unwrap_or_default());
+                self.tell(&delivery, &what, said);
+                delivery.nack_with(None, &what);
                 Outcome::Settled
             }
         }
     }
+
+    fn tell(&self, delivery: &Delivery, what: &str, said: &LastLine) {
+        let (id, attempt, said) = (delivery.id(), delivery.attempt(), said.told());
+        match self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit() {
+            Some(kept_back) => {
+                let hint = if kept_back == 0 { "; -v tells of each failure" } else { "" };
+                let more = more(kept_back);
+                tracing::warn!(%id, attempt, "{what}{said}{more}{hint}");
+            }
+            None => tracing::info!(%id, attempt, "{what}{said}"),
+        }
+    }
+}
+
+fn no_temporary_file(error: io::Error) -> io::Error {
+    if crate::limits::is_shortage(&error) {
+        return error;
+    }
+    let what = format!("--jobs: no temporary file for a command's output (TMPDIR): {error}");
+    io::Error::new(error.kind(), what)
 }

@@ -7,16 +7,22 @@ use tidegate::{Delivery, Pull};
 use tokio::task::JoinSet;
 
 use super::exec::Exec;
+use super::shortage::Shortage;
 use super::source::{Next, Source};
 use super::stopper::Stopper;
 use super::worker::{Slot, Worker};
 use crate::exit::Exit;
+use crate::text;
 
 /// What became of a message.
 pub(crate) enum Outcome {
     Acked,
     /// It has another outcome.
     Settled,
+    /// There was nothing to run. Until something has succeeded, that is a mistake in the command line and not in the message.
+    CannotStart(Delivery, anyhow::Error),
+    /// It has another outcome, and until something has succeeded, going on is useless.
+    Failing(anyhow::Error),
     /// Going on is useless; the message has been given back.
     Fatal(anyhow::Error),
 }
@@ -34,21 +40,35 @@ pub(crate) struct Jobs {
     free: Vec<Slot>,
     running: JoinSet<(Slot, Outcome)>,
     acked: u64,
+    shortage: Arc<Shortage>,
+    /// Whether a command or worker has succeeded so far. From then on a failure is one of the message, whatever it is: a message
+    /// that nobody can process must not stop every puller in turn.
+    proven: bool,
+    /// Messages whose commands could not be started, while others run that may succeed.
+    undecided: Vec<(Delivery, anyhow::Error)>,
 }
 
 impl Jobs {
     /// Runs a new process for each message.
-    pub(crate) fn exec(exec: Arc<Exec>, jobs: u32) -> Self {
-        Self::new(Kind::Exec(exec), jobs)
+    pub(crate) fn exec(exec: Arc<Exec>, jobs: u32, shortage: Arc<Shortage>) -> Self {
+        Self::new(Kind::Exec(exec), jobs, shortage)
     }
 
     /// Runs a process in each place, for message after message.
-    pub(crate) fn worker(worker: Arc<Worker>, jobs: u32) -> Self {
-        Self::new(Kind::Worker(worker), jobs)
+    pub(crate) fn worker(worker: Arc<Worker>, jobs: u32, shortage: Arc<Shortage>) -> Self {
+        Self::new(Kind::Worker(worker), jobs, shortage)
     }
 
-    fn new(kind: Kind, jobs: u32) -> Self {
-        Self { kind, free: (0..jobs).map(|_| Slot::default()).collect(), running: JoinSet::new(), acked: 0 }
+    fn new(kind: Kind, jobs: u32, shortage: Arc<Shortage>) -> Self {
+        Self {
+            kind,
+            free: (0..jobs).map(|_| Slot::default()).collect(),
+            running: JoinSet::new(),
+            acked: 0,
+            shortage,
+            proven: false,
+            undecided: Vec::new(),
+        }
     }
 
     /// Works until there is a reason to leave. Always `None`: what runs has to be waited for, see [`wind_up`].
@@ -64,8 +84,11 @@ impl Jobs {
         let count = count.unwrap_or(u64::MAX);
         while self.acked < count {
             // Not more at once than may still be acked: a message too many would be processed and not counted.
-            let wanted = self.acked + (self.running.len() as u64) < count;
+            let wanted = self.acked + (self.running.len() as u64) < count
+                && self.undecided.is_empty()
+                && !self.shortage.is_on();
             let busy = !self.running.is_empty();
+            let shortage = Arc::clone(&self.shortage);
             tokio::select! {
                 biased;
                 () = stopper.requested() => return Ok(None),
@@ -77,6 +100,7 @@ impl Jobs {
                     Next::Message(delivery) => self.start(delivery),
                     Next::Ended | Next::Idle => return Ok(None),
                 },
+                () = shortage.is_over(), if self.shortage.is_on() => {}
             }
         }
         Ok(None)
@@ -102,16 +126,42 @@ impl Jobs {
     fn done(&mut self, done: Result<(Slot, Outcome), tokio::task::JoinError>) -> anyhow::Result<()> {
         let (slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
         self.free.push(slot);
+        self.shortage.job_ended();
         match outcome {
-            Outcome::Acked => self.acked += 1,
+            Outcome::Acked => {
+                self.acked += 1;
+                self.proven = true;
+            }
             Outcome::Settled => {}
-            Outcome::Fatal(error) => return Err(error),
+            Outcome::CannotStart(delivery, error) => self.undecided.push((delivery, error)),
+            Outcome::Failing(error) if self.proven => tracing::debug!("{error:#}"),
+            Outcome::Failing(error) | Outcome::Fatal(error) => return Err(error),
+        }
+        self.decide()
+    }
+
+    /// Settles messages whose commands could not be started, once it is known whether any command can.
+    fn decide(&mut self) -> anyhow::Result<()> {
+        if self.proven {
+            for (delivery, error) in self.undecided.drain(..) {
+                let what = format!("{error:#}");
+                tracing::warn!(id = %delivery.id(), attempt = delivery.attempt(), "{}", text::visible(&what));
+                delivery.nack_with(None, "the command could not be started");
+            }
+        } else if self.running.is_empty() {
+            let mut first = None;
+            for (delivery, error) in self.undecided.drain(..) {
+                delivery.release();
+                first.get_or_insert(error);
+            }
+            return first.map_or(Ok(()), Err);
         }
         Ok(())
     }
 
     /// Waits for what runs, then for the workers, whose stdin is closed. Cancel safe: nothing is forgotten.
     async fn finish(&mut self) -> anyhow::Result<()> {
+        self.shortage.leave();
         let mut failed = None;
         while let Some(done) = self.running.join_next().await {
             if let Err(error) = self.done(done) {

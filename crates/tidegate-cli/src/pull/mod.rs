@@ -1,13 +1,17 @@
 //! `tidegate pull`: messages to stdout, to commands or to workers.
 
+mod answer;
 mod child;
 mod envelope;
 mod exec;
 mod jobs;
 mod output;
+mod process;
+mod shortage;
 mod sink;
 mod source;
 mod stopper;
+mod tee;
 mod worker;
 
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use envelope::Rendering;
 use exec::Exec;
 use jobs::Jobs;
 use output::Output;
+use shortage::Shortage;
 use source::Source;
 use stopper::Stopper;
 use worker::Worker;
@@ -111,10 +116,15 @@ fn report(error: &anyhow::Error) {
 
 fn jobs(args: &PullArgs, rendering: Rendering) -> anyhow::Result<Option<Jobs>> {
     let jobs = args.jobs();
+    let shortage = Arc::new(Shortage::new(jobs));
     if let Some(command) = &args.exec {
-        return Ok(Some(Jobs::exec(Arc::new(Exec::new(command, rendering, jobs)?), jobs)));
+        let exec = Exec::new(command, rendering, jobs, args.timeout, Arc::clone(&shortage))?;
+        return Ok(Some(Jobs::exec(Arc::new(exec), jobs, shortage)));
     }
-    Ok(args.worker.as_ref().map(|command| Jobs::worker(Arc::new(Worker::new(command, rendering)), jobs)))
+    Ok(args.worker.as_ref().map(|command| {
+        let worker = Worker::new(command, rendering, args.timeout, Arc::clone(&shortage));
+        Jobs::worker(Arc::new(worker), jobs, shortage)
+    }))
 }
 
 async fn build(args: &PullArgs, access: &Access) -> anyhow::Result<Pull> {

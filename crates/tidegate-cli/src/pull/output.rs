@@ -1,10 +1,13 @@
 //! Writing on a thread of its own: a slow reader of stdout must not stop the daemon from being heard by its pushers.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::oneshot;
@@ -17,6 +20,11 @@ use crate::reload::Reopen;
 /// The names of stdout. Opened by the system, they would be /dev/null if stdout was closed when this process was started.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
+/// A file is copied in pieces of this size.
+const CHUNK: usize = 64 << 10;
+/// A stderr that takes nothing for this long is not read.
+const STALLED: Duration = Duration::from_secs(1);
+
 /// A place that takes whole writes, one after another.
 pub(crate) struct Output {
     tasks: blocking::Sender<Task>,
@@ -24,6 +32,10 @@ pub(crate) struct Output {
     name: String,
     /// Whether it is a file that was opened by its name.
     named: bool,
+    /// Copies that nobody has read for a while, see [`Self::copy_if_read`].
+    unread: Arc<AtomicU32>,
+    /// Files that were dropped because of that.
+    dropped: Arc<AtomicU64>,
 }
 
 /// Where bytes go.
@@ -43,7 +55,7 @@ impl Target {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Target::Standard(file) => file.write_all(bytes),
+            Target::Standard(file) => write_all(file, bytes),
             Target::Appended(file) => file.write(bytes),
         }
     }
@@ -51,10 +63,18 @@ impl Target {
     fn copy(&mut self, mut from: File) -> io::Result<()> {
         from.rewind()?;
         match self {
-            Target::Standard(file) => io::copy(&mut from, file).map(|_| ()),
+            Target::Standard(file) => {
+                let mut chunk = vec![0; CHUNK];
+                loop {
+                    match from.read(&mut chunk)? {
+                        0 => return Ok(()),
+                        n => write_all(file, chunk.get(..n).unwrap_or_default())?,
+                    }
+                }
+            }
             Target::Appended(file) => {
                 let mut bytes = Vec::new();
-                io::Read::read_to_end(&mut from, &mut bytes)?;
+                from.read_to_end(&mut bytes)?;
                 file.write(&bytes)
             }
         }
@@ -133,7 +153,7 @@ impl Output {
                 }
             })
             .with_context(|| format!("cannot start the thread that writes to {name}"))?;
-        Ok(Self { tasks, name, named })
+        Ok(Self { tasks, name, named, unread: Arc::default(), dropped: Arc::default() })
     }
 
     /// Writes all of `bytes` and gives the memory back, empty.
@@ -159,6 +179,34 @@ impl Output {
         result.await.map_err(|_| self.gone())?.with_context(|| format!("cannot write to {}", self.name))
     }
 
+    /// As [`Self::copy`], to something that need not be read: without a reader the file is dropped, after a while at first and
+    /// then at once.
+    pub(crate) async fn copy_if_read(&self, from: File) {
+        if self.unread.load(Ordering::Relaxed) > 0 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let (done, result) = oneshot::channel();
+        let _ = self.tasks.send(Task::Copy(from, done));
+        let mut result = result;
+        if tokio::time::timeout(STALLED, &mut result).await.is_ok() {
+            return;
+        }
+        let (unread, dropped) = (Arc::clone(&self.unread), Arc::clone(&self.dropped));
+        unread.fetch_add(1, Ordering::Relaxed);
+        let name = self.name.clone();
+        tokio::spawn(async move {
+            let _ = result.await;
+            unread.fetch_sub(1, Ordering::Relaxed);
+            let dropped = dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                tracing::warn!(
+                    "{name} was not read for a while: what {dropped} commands wrote to it was dropped"
+                );
+            }
+        });
+    }
+
     /// How to open the file again; `None` if it is stdout.
     pub(crate) fn reopen(&self) -> Option<Reopen> {
         if !self.named {
@@ -175,6 +223,21 @@ impl Output {
     fn gone(&self) -> anyhow::Error {
         anyhow!("the thread that writes to {} has ended", self.name)
     }
+}
+
+/// Writes all of it, and waits for a reader if others have put the pipe into non-blocking mode.
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready::wait(&*file, For::Writing)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The same open file without the line buffer that the standard library puts before it.

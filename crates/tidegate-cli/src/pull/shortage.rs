@@ -1,0 +1,177 @@
+//! What to do while the system has no descriptors, processes or memory for one more command: wait until a job has ended.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::limits;
+use crate::throttle::{Throttle, more};
+
+/// Whatever is short may be there again without the end of a job.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The pauses grow up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The user is told this often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Jobs that wait until they can be started. While there are any, no further message is taken.
+pub(crate) struct Shortage {
+    jobs: u32,
+    waiting: AtomicU32,
+    /// No job is started any more.
+    leaving: AtomicBool,
+    /// A job has ended, waits no longer, or shall not be started any more.
+    changed: Notify,
+    told: Mutex<Throttle>,
+}
+
+impl Shortage {
+    pub(crate) fn new(jobs: u32) -> Self {
+        Self {
+            jobs,
+            waiting: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
+            changed: Notify::new(),
+            told: Mutex::new(Throttle::new(1, TOLD_EVERY)),
+        }
+    }
+
+    /// Starts something, again and again while the system is short of what that takes. `None`: nothing is started any more.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Any other error of `start`.
+    pub(crate) async fn overcome<T>(
+        &self,
+        what: &str,
+        mut start: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let mut pause = FIRST_PAUSE;
+        let mut place = None;
+        loop {
+            // Before the attempt, so that a job that ends during it is not missed.
+            let changed = self.changed.notified();
+            let error = match start() {
+                Ok(started) => return Ok(Some(started)),
+                Err(error) if limits::is_shortage(&error) => error,
+                Err(error) => return Err(error),
+            };
+            place.get_or_insert_with(|| Waiting::new(self));
+            self.tell(what, &error);
+            if self.leaving.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
+            }
+            if self.leaving.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn tell(&self, what: &str, error: &io::Error) {
+        if let Some(kept_back) = self.told.lock().unwrap_or_else(PoisonError::into_inner).admit() {
+            tracing::warn!(
+                "cannot start {what}: {error}: {} is too low for --jobs {}; it is tried again when a job has ended{}",
+                limits::of(error),
+                self.jobs,
+                more(kept_back)
+            );
+        }
+    }
+
+    /// A job has ended, and with it what it needed.
+    pub(crate) fn job_ended(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Jobs that wait are not started any more.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether a job waits until it can be started.
+    pub(crate) fn is_on(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits while one does. Cancel safe.
+    pub(crate) async fn is_over(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.is_on() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// The place of one job that waits.
+struct Waiting<'a>(&'a Shortage);
+
+impl<'a> Waiting<'a> {
+    fn new(shortage: &'a Shortage) -> Self {
+        shortage.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(shortage)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn a_start_that_fails_for_want_of_something_is_tried_again_and_is_no_error() {
+        on_runtime(async {
+            let shortage = Shortage::new(3);
+            for errno in [Errno::MFILE, Errno::AGAIN, Errno::NOMEM] {
+                let tries = Cell::new(0);
+                let started = shortage.overcome("sh", || {
+                    tries.set(tries.get() + 1);
+                    if tries.get() < 4 { Err(errno.into()) } else { Ok(tries.get()) }
+                });
+                assert_eq!(started.await.unwrap(), Some(4));
+                assert!(!shortage.is_on());
+            }
+            let error = shortage.overcome::<()>("sh", || Err(Errno::NOENT.into())).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        });
+    }
+
+    #[test]
+    fn nothing_is_started_any_more_once_the_daemon_leaves() {
+        on_runtime(async {
+            let shortage = Shortage::new(1);
+            let start = shortage.overcome::<()>("sh", || Err(Errno::MFILE.into()));
+            let leave = async {
+                assert!(shortage.is_on());
+                shortage.leave();
+                shortage.is_over().await;
+            };
+            let (started, ()) = tokio::join!(biased; start, leave);
+            assert_eq!(started.unwrap(), None);
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! What a command says on stderr: passed on, and its last line remembered for the warning about its failure.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::ChildStderr;
+
+use crate::{stderr, text};
+
+/// This much of a line is remembered, in bytes.
+const LINE: usize = 300;
+/// This much is read at a time.
+const CHUNK: usize = 8 << 10;
+/// As many stderrs are read on after their commands have ended: each costs a descriptor. Beyond that, they are closed.
+const LEFT_OPEN: usize = 64;
+
+/// The last line of a text that is not empty.
+#[derive(Default)]
+pub(crate) struct LastLine {
+    last: Vec<u8>,
+    /// A line without its end.
+    begun: Vec<u8>,
+}
+
+impl LastLine {
+    fn take(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LINE.saturating_sub(self.begun.len());
+            let line = part.strip_suffix(b"\n").unwrap_or(part);
+            self.begun.extend_from_slice(line.get(..room).unwrap_or(line));
+            if line.len() < part.len() {
+                if self.begun.trim_ascii().is_empty() {
+                    self.begun.clear();
+                } else {
+                    self.last = std::mem::take(&mut self.begun);
+                }
+            }
+        }
+    }
+
+    /// `: "the line"`, to end a sentence; nothing if there is none.
+    pub(crate) fn told(&self) -> String {
+        let line = if self.begun.trim_ascii().is_empty() { &self.last } else { &self.begun };
+        if line.is_empty() {
+            return String::new();
+        }
+        let line = text::visible(String::from_utf8_lossy(line).trim());
+        format!("; the last line of its stderr: {line}")
+    }
+
+    /// The last line of a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn of(mut file: &File) -> io::Result<Self> {
+        let length = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(4 * LINE as u64)))?;
+        let mut end = Vec::new();
+        file.take(4 * LINE as u64).read_to_end(&mut end)?;
+        let mut last = Self::default();
+        last.take(&end);
+        Ok(last)
+    }
+}
+
+/// The stderr of a command while it runs.
+pub(crate) struct Tee {
+    /// `None` at its end.
+    from: Option<ChildStderr>,
+    last: LastLine,
+    /// How many there are of which the command has ended.
+    left_open: Arc<AtomicUsize>,
+}
+
+impl Tee {
+    pub(crate) fn new(from: Option<ChildStderr>, left_open: Arc<AtomicUsize>) -> Self {
+        Self { from, last: LastLine::default(), left_open }
+    }
+
+    /// Passes on what comes, and never ends. Cancel safe.
+    pub(crate) async fn run(&mut self) -> std::convert::Infallible {
+        while self.next().await {}
+        std::future::pending().await
+    }
+
+    /// Passes on some of it; `false` at the end.
+    async fn next(&mut self) -> bool {
+        let Some(from) = &mut self.from else { return false };
+        let mut chunk = [0; CHUNK];
+        match from.read(&mut chunk).await {
+            Ok(n @ 1..) => self.pass(chunk.get(..n).unwrap_or_default()),
+            _ => self.from = None,
+        }
+        self.from.is_some()
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.last.take(bytes);
+        stderr::log(bytes.to_vec());
+    }
+
+    /// The command has ended: passes on what it has left behind, and gives the last line. A process that still holds the pipe is
+    /// passed on for as long as it lives.
+    pub(crate) async fn finish(mut self) -> LastLine {
+        while self.from.as_ref().is_some_and(has_more) && self.next().await {}
+        let last = std::mem::take(&mut self.last);
+        if self.from.is_some() {
+            let before = self.left_open.fetch_add(1, Ordering::Relaxed);
+            let open = LeftOpen(Arc::clone(&self.left_open));
+            if before < LEFT_OPEN {
+                tokio::spawn(async move {
+                    let _open = open;
+                    while self.next().await {}
+                });
+            }
+        }
+        last
+    }
+}
+
+/// Whether something can be read now. What an ended command has written is there: nothing has to be waited for.
+pub(crate) fn has_more(pipe: &impl AsFd) -> bool {
+    let mut files = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut files, Some(&now)).is_ok() && files.iter().any(|file| file.revents().contains(PollFlags::IN))
+}
+
+struct LeftOpen(Arc<AtomicUsize>);
+
+impl Drop for LeftOpen {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_last_one_with_text_however_it_comes() {
+        for (parts, last) in [
+            (&["a\nb\n"][..], "b"),
+            (&["a\nb"], "b"),
+            (&["a\n\n \n"], "a"),
+            (&["a", "b", "\n"], "ab"),
+            (&["a\n", "\u{1b}[2J\r\n"], "\\u{1b}[2J"),
+        ] {
+            let mut line = LastLine::default();
+            parts.iter().for_each(|part| line.take(part.as_bytes()));
+            assert_eq!(line.told(), format!("; the last line of its stderr: {last}"), "{parts:?}");
+            let mut file = tempfile::tempfile().unwrap();
+            parts.iter().for_each(|part| file.write_all(part.as_bytes()).unwrap());
+            assert_eq!(LastLine::of(&file).unwrap().told(), line.told());
+        }
+        assert_eq!(LastLine::default().told(), "");
+    }
+
+    #[test]
+    fn no_more_than_some_of_a_line_is_remembered() {
+        let mut line = LastLine::default();
+        (0..1_000).for_each(|_| line.take(&[b'x'; 1_000]));
+        assert_eq!((line.begun.len(), line.last.len()), (LINE, 0));
+    }
+}
