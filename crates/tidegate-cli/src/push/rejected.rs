@@ -1,11 +1,19 @@
 //! Keeping rejected messages.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tidegate::Rejections;
 use tokio::sync::mpsc::Sender;
 
 use super::files::Appended;
 use crate::text;
+use crate::throttle::{Throttle, more};
+
+/// As many rejections are listed in [`TOLD_EVERY`] (with `-v`); the others are counted.
+const TOLD: u32 = 20;
+/// See [`TOLD`].
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What became of rejected messages.
 pub(crate) struct Kept {
@@ -24,15 +32,19 @@ pub(crate) async fn keep(
     let mut kept = Kept { unsaved: Vec::new() };
     let mut failed = false;
     let mut first = true;
+    // A few bytes from a peer may reject as many messages as it has.
+    let mut told = Throttle::new(TOLD, TOLD_EVERY);
     while let Some(rejected) = rejections.recv().await {
-        let reason = text::visible(&rejected.reason);
+        let (id, attempts) = (rejected.id, rejected.attempts);
         if first && file.is_none() {
+            let reason = text::visible(&rejected.reason);
             tracing::warn!(
-                id = %rejected.id, attempts = rejected.attempts, %reason,
+                %id, attempts, %reason,
                 "a message was rejected and is dropped: --dead-letter would keep it (-v shows further ones)"
             );
-        } else {
-            tracing::info!(id = %rejected.id, attempts = rejected.attempts, %reason, "a message was rejected");
+        } else if let Some(kept_back) = told.admit() {
+            let reason = text::visible(&rejected.reason);
+            tracing::info!(%id, attempts, %reason, "a message was rejected{}", more(kept_back));
         }
         first = false;
         let Some(open) = &mut file else {
@@ -49,6 +61,10 @@ pub(crate) async fn keep(
             }
         }
         kept.unsaved.push(rejected.message.into_payload());
+    }
+    let kept_back = told.take_kept_back();
+    if kept_back > 0 {
+        tracing::info!("{} rejected that are not listed here", text::count(kept_back, "more message"));
     }
     kept
 }
