@@ -85,6 +85,7 @@ impl AppendFile {
     /// # Errors
     /// When they cannot be written. A regular file is as long as before then, unless others append to it too.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.follow_name()?;
         for _ in 0..REMOVALS {
             write(&mut self.file, bytes)?;
             if !is_removed(&self.file) {
@@ -100,6 +101,7 @@ impl AppendFile {
     /// # Errors
     /// As [`Self::write`], and when `from` cannot be read.
     pub(crate) fn copy(&mut self, from: &mut File, length: u64) -> io::Result<()> {
+        self.follow_name()?;
         for _ in 0..REMOVALS {
             from.rewind()?;
             copy(&mut self.file, self.framing, from, length)?;
@@ -119,6 +121,19 @@ impl AppendFile {
     pub(crate) fn reopen(&mut self) -> anyhow::Result<()> {
         self.file =
             open(&self.path, self.framing).with_context(|| format!("{}: cannot open it again", self.name))?;
+        Ok(())
+    }
+
+    /// Opens the file again if another one has its name, as after a rotation that makes the next file itself. While nothing has the
+    /// name, the file is written on: whoever rotates it may be about to make the next one.
+    fn follow_name(&mut self) -> io::Result<()> {
+        let place = |data: Metadata| (data.dev(), data.ino());
+        if let (Ok(open), Ok(named)) = (self.file.metadata(), std::fs::metadata(&self.path))
+            && open.is_file()
+            && place(open) != place(named)
+        {
+            self.file = self::open(&self.path, self.framing)?;
+        }
         Ok(())
     }
 
@@ -267,6 +282,23 @@ mod tests {
         file.write(b"3\n").unwrap();
         assert_eq!(std::fs::read(&moved).unwrap(), b"1\n2\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"3\n");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_written_to_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let mut file = opened(&path, Framing::Newline);
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::write(&path, "").unwrap();
+        file.write(b"1\n").unwrap();
+        let mut from = tempfile::tempfile().unwrap();
+        from.write_all(b"two").unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::write(&path, "").unwrap();
+        file.copy(&mut from, 3).unwrap();
+        assert_eq!(std::fs::read(&moved).unwrap(), b"1\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod pull;
 mod push;
 #[allow(dead_code, reason = "used by the next changes of both daemons")]
 mod ready;
+mod reaper;
 #[doc(hidden)] // for the fuzzer
 pub mod records;
 mod reload;

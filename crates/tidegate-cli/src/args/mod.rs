@@ -15,7 +15,7 @@ pub(crate) use bench::{
     BenchArgs, BenchCommand, LatencyArgs, LinksArgs, LoadArgs, MakespanArgs, SoakArgs, StoppedArgs,
     ThreadArgs, TuneArgs, window,
 };
-pub(crate) use pull::PullArgs;
+pub(crate) use pull::{PullArgs, SeparatorInPayload};
 pub(crate) use push::PushArgs;
 pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};
@@ -112,7 +112,7 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.command {
             Command::Push(args) => args.check(),
-            Command::Pull(args) => args.socket.check(),
+            Command::Pull(args) => args.check(),
             _ => Ok(()),
         }
     }

@@ -25,9 +25,15 @@ pub(crate) struct PullArgs {
     /// payload, or payload_base64 if it is not UTF-8; the summary on stderr becomes an object too
     #[arg(long)]
     pub(crate) json: bool,
-    /// Appends to this file instead of writing to stdout; if its last record has no end, it gets one first
+    /// Appends to this file instead of writing to stdout, and makes it (mode 0600) if need be; if its last record has no end, it
+    /// gets one first. SIGHUP and SIGUSR1 open it again by its name, for log rotation; a file that was removed or replaced is
+    /// noticed at the next write. A named pipe is waited for until it has a reader
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "worker"])]
     pub(crate) output: Option<PathBuf>,
+    /// Says what to do with a payload that holds the byte that ends a record, a newline or with --null a NUL: `warn` writes it as
+    /// it is, and warns once; `reject` rejects it; --worker always rejects it [default: warn]
+    #[arg(long, value_name = "RULE", conflicts_with = "exec")]
+    pub(crate) separator_in_payload: Option<SeparatorInPayload>,
     /// Runs this with `sh -c` once for each message, payload on its stdin, without a newline at its end (so that `read` fails,
     /// though it reads it); its exit status is the outcome
     #[arg(long, value_name = "CMD", conflicts_with_all = ["worker", "null", "length_prefixed"])]
@@ -69,6 +75,13 @@ pub(crate) struct PullArgs {
     /// How long to wait at the end for running commands and the last acks, or `forever`
     #[arg(long, value_name = "DURATION", value_parser = values::linger, default_value = "25s")]
     pub(crate) linger: Duration,
+}
+
+/// What becomes of a payload that holds the byte that ends a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SeparatorInPayload {
+    Warn,
+    Reject,
 }
 
 const EXAMPLES: &str = "\
@@ -122,6 +135,15 @@ Workers (--worker):
 When the daemon itself has rejected a message, it exits with 3.";
 
 impl PullArgs {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.worker.is_some() && self.separator_in_payload == Some(SeparatorInPayload::Warn) {
+            return Err("--separator-in-payload warn does not go with --worker, which would take one message for several; \
+                 give --length-prefixed or --json"
+                .to_owned());
+        }
+        self.socket.check()
+    }
+
     /// How many commands or workers may run at once.
     pub(crate) fn jobs(&self) -> u32 {
         self.jobs.unwrap_or(1)

@@ -1,5 +1,6 @@
 //! Commands in process groups of their own.
 
+use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::limits;
+use crate::reaper::Own;
 use crate::socket::TOKEN_VARIABLE;
 
 /// Exit status of a shell for a command that is there and cannot be run.
@@ -39,14 +41,22 @@ pub(crate) fn cannot_start(status: ExitStatus) -> bool {
 }
 
 /// The process group of a running command. Dropped, it is killed, unless the command has ended by itself.
-pub(crate) struct Group(Option<Pid>);
+pub(crate) struct Group(Option<Own>);
+
+/// Starts a command made by [`shell`].
+///
+/// # Errors
+/// When the operating system cannot.
+pub(crate) fn start(command: &mut Command) -> io::Result<(Child, Group)> {
+    let (child, own) = Own::start(|| {
+        let child = command.spawn()?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        io::Result::Ok((child, pid))
+    })?;
+    Ok((child, Group(own)))
+}
 
 impl Group {
-    /// The group of a command made by [`shell`] that has not been waited for.
-    pub(crate) fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
     /// The command has ended and been waited for: its number may belong to somebody else from now on.
     pub(crate) fn ended(mut self) {
         self.0 = None;
@@ -54,7 +64,7 @@ impl Group {
 
     /// Asks all of the group to end, waits for a while until it has, and kills what is left of it.
     pub(crate) async fn terminate(self, child: &mut Child) {
-        let Some(group) = self.0 else { return };
+        let Some(group) = self.0.as_ref().and_then(Own::pid) else { return };
         let _ = kill_process_group(group, Signal::TERM);
         let until = Instant::now() + KILL_AFTER;
         while Instant::now() < until {
@@ -72,7 +82,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
+        if let Some(group) = self.0.as_ref().and_then(Own::pid) {
             // It may be gone already.
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -92,8 +102,8 @@ mod tests {
     fn dropping_the_group_kills_what_the_command_started() {
         on_runtime(async {
             // The sleeper inherits stdout, which ends only when both are gone.
-            let mut child = shell("sleep 1000 & echo started; wait").stdout(Stdio::piped()).spawn().unwrap();
-            let group = Group::of(&child);
+            let mut command = shell("sleep 1000 & echo started; wait");
+            let (mut child, group) = start(command.stdout(Stdio::piped())).unwrap();
             let mut stdout = child.stdout.take().unwrap();
             let mut line = [0; 8];
             stdout.read_exact(&mut line).await.unwrap();
@@ -117,11 +127,11 @@ mod tests {
                 ),
                 ("trap '' TERM; echo up; while :; do sleep 1; done", ""),
             ] {
-                let mut child = shell(command).stdout(Stdio::piped()).spawn().unwrap();
+                let (mut child, group) = start(shell(command).stdout(Stdio::piped())).unwrap();
                 let mut stdout = child.stdout.take().unwrap();
                 let mut line = [0; 3];
                 stdout.read_exact(&mut line).await.unwrap();
-                Group::of(&child).terminate(&mut child).await;
+                group.terminate(&mut child).await;
                 let mut rest = String::new();
                 let end = tokio::time::timeout(Duration::from_secs(30), stdout.read_to_string(&mut rest));
                 end.await.expect("all of the group has ended").unwrap();

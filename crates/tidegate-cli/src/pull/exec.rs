@@ -55,6 +55,7 @@ struct Printed {
 /// A command that runs.
 struct Running {
     child: Child,
+    group: Group,
     printed: Option<Printed>,
 }
 
@@ -91,7 +92,7 @@ impl Exec {
     /// Runs the command for one message and settles it. Cancelled, it kills the command.
     pub(crate) async fn run(&self, delivery: Delivery) -> Outcome {
         let what = format!("--exec {}", self.command);
-        let Running { mut child, printed } =
+        let Running { mut child, group, printed } =
             match self.shortage.overcome(&what, || self.start(&delivery)).await {
                 Ok(Some(running)) => running,
                 Ok(None) => {
@@ -104,7 +105,7 @@ impl Exec {
                 }
             };
         let mut tee = Tee::new(child.stderr.take(), Arc::clone(&self.left_open));
-        let ended = match self.wait(&mut child, &mut tee, &delivery).await {
+        let ended = match self.wait(&mut child, group, &mut tee, &delivery).await {
             Ok(ended) => ended,
             Err(error) => {
                 delivery.nack_with(None, "the command was lost");
@@ -147,11 +148,17 @@ impl Exec {
                 Some(printed)
             }
         };
-        Ok(Running { child: command.spawn()?, printed })
+        let (child, group) = child::start(&mut command)?;
+        Ok(Running { child, group, printed })
     }
 
-    async fn wait(&self, child: &mut Child, tee: &mut Tee, delivery: &Delivery) -> io::Result<Ended> {
-        let group = Group::of(child);
+    async fn wait(
+        &self,
+        child: &mut Child,
+        group: Group,
+        tee: &mut Tee,
+        delivery: &Delivery,
+    ) -> io::Result<Ended> {
         let stdin = child.stdin.take();
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         tokio::select! {

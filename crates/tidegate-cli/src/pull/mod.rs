@@ -7,6 +7,7 @@ mod exec;
 mod jobs;
 mod output;
 mod process;
+mod separators;
 mod shortage;
 mod sink;
 mod source;
@@ -19,16 +20,17 @@ use std::time::Instant;
 
 use tidegate::{Pull, Window};
 
-use crate::args::PullArgs;
+use crate::args::{PullArgs, SeparatorInPayload};
 use crate::exit::Exit;
 use crate::reload::{Reload, Reopen};
 use crate::socket::{Access, with_socket_options};
 use crate::summary::PullSummary;
-use crate::{socket, text};
+use crate::{reaper, socket, text};
 use envelope::Rendering;
 use exec::Exec;
 use jobs::Jobs;
 use output::Output;
+use separators::Separators;
 use shortage::Shortage;
 use source::Source;
 use stopper::Stopper;
@@ -42,15 +44,23 @@ const JOBS_BUDGET: u64 = 64 << 20;
 /// # Errors
 /// When it cannot start. What fails later is reported at once, and exits with 1 all the same.
 pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
-    let reloads = socket::reads_files(&args.socket) || args.output.is_some();
+    let output_file = args.output.as_deref().filter(|path| !output::is_stdout(path));
+    let reloads = socket::reads_files(&args.socket) || output_file.is_some();
     let mut stopper = Stopper::new(args.linger, quiet, !reloads)?;
     let reload = Reload::new(reloads)?;
     let rendering = Rendering { json: args.json, framing: args.framing.framing() };
     let mut jobs = jobs(&args, rendering)?;
     let output = match &jobs {
         Some(_) => None,
-        None => Some(Output::open(args.output.as_deref(), rendering.framing)?),
+        None => tokio::select! {
+            biased;
+            opened = Output::open(output_file, rendering.framing, quiet) => Some(opened?),
+            // A named pipe may have no reader for a long time.
+            () = stopper.requested() => return Ok(Exit::Success),
+        },
     };
+    let separators = Separators::new(args.separator_in_payload.unwrap_or(SeparatorInPayload::Warn));
+    reaper::start();
 
     let access = Access::open(&args.socket)?;
     let pull = build(&args, &access).await?;
@@ -62,7 +72,9 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     let mut source = Source::new(&pull, &args);
     let stopped = match (&mut jobs, &output) {
         (Some(jobs), _) => jobs.run(&mut source, &mut stopper, args.count).await,
-        (None, Some(output)) => sink::run(output, rendering, &mut source, &mut stopper, args.count).await,
+        (None, Some(output)) => {
+            sink::run(output, rendering, &separators, &mut source, &mut stopper, args.count).await
+        }
         (None, None) => Ok(None),
     };
     let (given_up, mut failed) = match stopped {

@@ -20,6 +20,11 @@ use crate::reload::Reopen;
 /// The names of stdout. Opened by the system, they would be /dev/null if stdout was closed when this process was started.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
+/// Whether this names stdout.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    STDOUT.iter().any(|name| path == Path::new(name))
+}
+
 /// A file is copied in pieces of this size.
 const CHUNK: usize = 64 << 10;
 /// A stderr that takes nothing for this long is not read.
@@ -92,13 +97,13 @@ enum Task {
 }
 
 impl Output {
-    /// Opens `path` for appending, so that a daemon that is started again destroys nothing; without a path, or
-    /// with a name of stdout, takes stdout.
+    /// Opens `path` for appending, so that a daemon that is started again destroys nothing; without a path, takes stdout. Waits
+    /// for the reader of a named pipe, and says so. Cancel safe.
     ///
     /// # Errors
     /// When the file cannot be opened, or messages cannot be written to stdout.
-    pub(crate) fn open(path: Option<&Path>, framing: Framing) -> anyhow::Result<Self> {
-        match path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) {
+    pub(crate) async fn open(path: Option<&Path>, framing: Framing, quiet: bool) -> anyhow::Result<Self> {
+        match path {
             None => {
                 if let Some(why) = ready::unusable(io::stdout().as_fd(), For::Writing) {
                     let what = why.strip_prefix("it ").unwrap_or(why);
@@ -107,7 +112,7 @@ impl Output {
                 Self::stdout()
             }
             Some(path) => {
-                let file = AppendFile::open("--output", path, framing)?;
+                let file = AppendFile::open_waiting("--output", path, framing, quiet).await?;
                 let name = file.name().to_owned();
                 Self::start(Target::Appended(file), name)
             }
@@ -250,7 +255,7 @@ mod tests {
     use super::*;
 
     fn on_runtime<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
     }
 
     #[test]
@@ -258,7 +263,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         std::fs::write(&path, "before\n").unwrap();
-        let output = Output::open(Some(&path), Framing::Newline).unwrap();
+        let output = on_runtime(Output::open(Some(&path), Framing::Newline, true)).unwrap();
         let mut captured = tempfile::tempfile().unwrap();
         captured.write_all(b"copied\n").unwrap();
         on_runtime(async {
@@ -276,7 +281,7 @@ mod tests {
         if !full.exists() {
             return;
         }
-        let output = Output::open(Some(full), Framing::Newline).unwrap();
+        let output = on_runtime(Output::open(Some(full), Framing::Newline, true)).unwrap();
         let error = on_runtime(output.write(b"x".to_vec())).unwrap_err();
         assert!(error.to_string().contains("--output /dev/full"), "{error}");
     }

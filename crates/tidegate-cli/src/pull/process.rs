@@ -39,6 +39,8 @@ pub(crate) struct Process {
 /// What came instead of an answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// The process has ended after its last answer, before it has read any of the message.
+    Gone,
     /// The process has ended, or closed its stdout. What it had written of an answer.
     Died(Option<ExitStatus>, String),
     /// This is not an answer.
@@ -55,8 +57,7 @@ impl Process {
     /// # Errors
     /// When the operating system cannot.
     pub(crate) fn start(command: &str) -> io::Result<Self> {
-        let mut child = child::shell(command).stdout(Stdio::piped()).spawn()?;
-        let group = Group::of(&child);
+        let (mut child, group) = child::start(child::shell(command).stdout(Stdio::piped()))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("a process without pipes"));
         };
@@ -177,6 +178,14 @@ impl Process {
             Some(answer) => {
                 self.answered += 1;
                 Ok(answer)
+            }
+            // Only if it has answered before: one that never does would be started for ever.
+            None if status.is_some()
+                && self.answered > 0
+                && rest.is_empty()
+                && self.has_read_nothing(record, written) =>
+            {
+                Err(Failure::Gone)
             }
             None => Err(Failure::Died(status, shown(&rest))),
         }
@@ -337,6 +346,22 @@ mod tests {
             while process.is_ready().unwrap() {
                 tokio::task::yield_now().await;
             }
+        });
+    }
+
+    #[test]
+    fn a_message_that_an_ended_process_has_not_read_is_told_from_one_that_ended_it() {
+        on_runtime(async {
+            let mut process = Process::start("read a; echo ok; read b; exit 3").unwrap();
+            process.ask(b"x\n", || ()).await.unwrap();
+            assert!(matches!(process.ask(b"y\n", || ()).await, Err(Failure::Died(Some(_), _))));
+            let mut process = Process::start("read a; echo ok; exit 3").unwrap();
+            process.ask(b"x\n", || ()).await.unwrap();
+            assert!(matches!(process.ask(b"y\n", || ()).await, Err(Failure::Gone)));
+            assert!(
+                matches!(ask("exit 3").await, Err(Failure::Died(Some(_), _))),
+                "the first message of a process"
+            );
         });
     }
 

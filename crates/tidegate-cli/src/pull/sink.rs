@@ -4,6 +4,7 @@ use tidegate::Delivery;
 
 use super::envelope::Rendering;
 use super::output::Output;
+use super::separators::{self, Separators};
 use super::source::{Next, Source};
 use super::stopper::Stopper;
 use crate::exit::Exit;
@@ -20,6 +21,7 @@ const BATCH_MESSAGES: u64 = 4096;
 pub(crate) async fn run(
     output: &Output,
     rendering: Rendering,
+    separators: &Separators,
     source: &mut Source,
     stopper: &mut Stopper,
     count: Option<u64>,
@@ -36,12 +38,15 @@ pub(crate) async fn run(
                 Next::Ended | Next::Idle => return Ok(None),
             },
         };
-        batch.add(first, rendering, &mut buffer)?;
+        batch.add(first, rendering, separators, &mut buffer)?;
         while buffer.len() < BATCH && batch.len() < left.min(BATCH_MESSAGES) {
             match source.try_next()? {
-                Some(delivery) => batch.add(delivery, rendering, &mut buffer)?,
+                Some(delivery) => batch.add(delivery, rendering, separators, &mut buffer)?,
                 None => break,
             }
+        }
+        if batch.len() == 0 {
+            continue;
         }
         let mut stopping = false;
         let writing = output.write(std::mem::take(&mut buffer));
@@ -74,7 +79,18 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, delivery: Delivery, rendering: Rendering, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Adds a record, or rejects its message.
+    fn add(
+        &mut self,
+        delivery: Delivery,
+        rendering: Rendering,
+        separators: &Separators,
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        if !rendering.json && !separators.allow(rendering.framing, delivery.payload()) {
+            delivery.reject(separators::REASON);
+            return Ok(());
+        }
         rendering.put(buffer, &delivery)?;
         self.deliveries.push(delivery);
         Ok(())

@@ -13,8 +13,10 @@ use super::child::{self, Group};
 use super::envelope::Rendering;
 use super::jobs::Outcome;
 use super::process::{Failure, Process};
+use super::separators::{self, Separators};
 use super::shortage::Shortage;
 use super::source::at;
+use crate::args::SeparatorInPayload;
 use crate::text;
 use crate::throttle::{Throttle, more};
 
@@ -34,6 +36,8 @@ pub(crate) struct Worker {
     /// How long an answer may take.
     timeout: Option<Duration>,
     shortage: Arc<Shortage>,
+    /// A worker would answer twice to one message: such payloads are always rejected.
+    separators: Separators,
     failures: Mutex<Throttle>,
 }
 
@@ -58,53 +62,57 @@ impl Worker {
         shortage: Arc<Shortage>,
     ) -> Self {
         let failures = Mutex::new(Throttle::new(TOLD, TOLD_EVERY));
-        Self { command: command.to_owned(), rendering, timeout, shortage, failures }
+        let separators = Separators::new(SeparatorInPayload::Reject);
+        Self { command: command.to_owned(), rendering, timeout, shortage, separators, failures }
     }
 
     /// Gives a message to the process in `slot`, which is started if need be, and settles it by the answer.
     /// Cancelled, it kills the process with the slot.
     pub(crate) async fn run(&self, slot: &mut Slot, delivery: Delivery) -> Outcome {
         let mut record = Vec::new();
+        let framing = self.rendering.framing;
         let carried = self.rendering.content(&delivery).and_then(|content| {
-            self.rendering.framing.put(&mut record, &content)?;
-            Ok(self.rendering.framing.carries(&content))
+            framing.put(&mut record, &content)?;
+            Ok(self.separators.allow(framing, &content))
         });
         if !matches!(carried, Ok(true)) {
             // No attempt will ever do better.
-            delivery.reject(
-                "the payload holds the byte that ends a record; the worker needs --length-prefixed or --json",
-            );
+            delivery.reject(separators::REASON);
             return Outcome::Settled;
         }
-        let process = match self.ready(slot).await {
-            Ok(Some(process)) => process,
-            Ok(None) => {
-                delivery.release();
-                return Outcome::Settled;
-            }
-            Err(error) => {
-                delivery.release();
-                return Outcome::Fatal(
-                    anyhow!(error).context(format!("--worker {}: cannot start sh", self.command)),
-                );
-            }
-        };
-        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let answer = tokio::select! {
-            biased;
-            answer = process.ask(&record, || delivery.working()) => answer,
-            () = at(deadline) => return self.timed_out(slot, delivery).await,
-        };
-        match answer {
-            Ok(answer) => {
-                let extra = process.take_out_of_step();
-                slot.failures = 0;
-                if extra {
-                    self.extra(slot);
+        loop {
+            let process = match self.ready(slot).await {
+                Ok(Some(process)) => process,
+                Ok(None) => {
+                    delivery.release();
+                    return Outcome::Settled;
                 }
-                answer.settle(delivery)
+                Err(error) => {
+                    delivery.release();
+                    return Outcome::Fatal(
+                        anyhow!(error).context(format!("--worker {}: cannot start sh", self.command)),
+                    );
+                }
+            };
+            let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            let answer = tokio::select! {
+                biased;
+                answer = process.ask(&record, || delivery.working()) => answer,
+                () = at(deadline) => return self.timed_out(slot, delivery).await,
+            };
+            match answer {
+                Ok(answer) => {
+                    let extra = process.take_out_of_step();
+                    slot.failures = 0;
+                    if extra {
+                        self.extra(slot);
+                    }
+                    return answer.settle(delivery);
+                }
+                // Nobody has begun it: this is no attempt. The next process answers, or fails for good.
+                Err(Failure::Gone) => slot.process = None,
+                Err(failure) => return self.failed(slot, delivery, &failure),
             }
-            Err(failure) => self.failed(slot, delivery, &failure),
         }
     }
 
@@ -169,6 +177,7 @@ impl Worker {
                 "it has answered more often than it was asked; it must answer each message once".to_owned()
             }
             Failure::Early => "it has answered before it had read the message".to_owned(),
+            Failure::Gone => "it has ended".to_owned(),
         };
         self.tell(&format!("{what} (id {}, attempt {})", delivery.id(), delivery.attempt()));
         delivery.nack_with(None, "the worker failed");

@@ -19,7 +19,7 @@ use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::socket::{Access, with_socket_options};
 use crate::summary::PushSummary;
-use crate::{socket, text};
+use crate::{reaper, socket, text};
 use files::Appended;
 use input::Input;
 use settle::{Ending, Settled};
@@ -48,6 +48,7 @@ enum Stop {
 /// Everything that exits with 1.
 pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let reloads = socket::reads_files(&args.socket) || args.dead_letter.is_some();
+    reaper::start();
     let mut signals = Signals::new(!reloads)?;
     let reload = Reload::new(reloads)?;
     let framing = args.framing.framing();

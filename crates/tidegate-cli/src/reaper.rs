@@ -1,0 +1,122 @@
+//! Waiting for processes that nobody else waits for: they become children of the first process of a container.
+//!
+//! The system gives the status of an ended child to whoever asks first, so our own children must be left to those who wait for
+//! them: each is listed here from before it runs until it has been waited for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, child_subreaper, wait, waitpid};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Orphans that have ended wait at most about this long: looking for them costs a look at every process.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Our own children that have not been waited for.
+static OWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn own() -> MutexGuard<'static, BTreeSet<i32>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child of ours that somebody here waits for.
+#[derive(Debug)]
+pub(crate) struct Own(i32);
+
+impl Own {
+    /// Starts a child that nobody else waits for.
+    ///
+    /// # Errors
+    /// As `start`, which gives the child and its number.
+    pub(crate) fn start<T, E>(
+        start: impl FnOnce() -> Result<(T, Option<Pid>), E>,
+    ) -> Result<(T, Option<Self>), E> {
+        // Held meanwhile: a child that ends at once must not be taken for an orphan.
+        let mut own = own();
+        let (child, pid) = start()?;
+        let pid = pid.map(Pid::as_raw_pid);
+        own.extend(pid);
+        Ok((child, pid.map(Self)))
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.0)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        own().remove(&self.0);
+    }
+}
+
+/// Waits for orphans as long as the runtime runs, if this process is one that gets them.
+pub(crate) fn start() {
+    if std::process::id() != 1 && !matches!(child_subreaper(), Ok(Some(_))) {
+        return;
+    }
+    let mut ended = match signal(SignalKind::child()) {
+        Ok(ended) => ended,
+        Err(error) => return tracing::warn!(%error, "cannot wait for orphans (SIGCHLD)"),
+    };
+    tokio::spawn(async move {
+        loop {
+            if let Err(error) = tokio::task::spawn_blocking(reap).await {
+                tracing::warn!(%error, "cannot wait for orphans");
+            }
+            tokio::time::sleep(EVERY).await;
+            // At once if one has ended meanwhile.
+            if ended.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+/// Waits for all that have ended and are not our own.
+fn reap() {
+    {
+        let own = own();
+        if own.is_empty() {
+            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            return;
+        }
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for process in processes.flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = fs::read(process.path().join("stat")).unwrap_or_default();
+        if is_ended_child(&stat, std::process::id())
+            && let own = own()
+            && !own.contains(&pid)
+        {
+            let _ = waitpid(Pid::from_raw(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Whether this content of `/proc/PID/stat` tells of a child of `parent` that has ended.
+fn is_ended_child(stat: &[u8], parent: u32) -> bool {
+    // The name before it may hold anything but this parenthesis.
+    let text = String::from_utf8_lossy(stat);
+    let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.next() == Some("Z") && fields.next().and_then(|field| field.parse().ok()) == Some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_child_is_told_from_others_whatever_its_name() {
+        assert!(is_ended_child(b"7 (sh) Z 1 7 7", 1));
+        assert!(is_ended_child(b"7 (a) S 2 (b) Z 1 7 7", 1));
+        assert!(!is_ended_child(b"7 (a) Z 1 (b) S 1 7 7", 1));
+        assert!(!is_ended_child(b"7 (sh) Z 12 7 7", 1));
+        assert!(!is_ended_child(b"", 1));
+    }
+}
