@@ -1,6 +1,6 @@
 //! Where a socket binds or connects to.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
 use crate::transport::Custom;
 
@@ -11,8 +11,8 @@ pub const DEFAULT_PORT: u16 = 8433;
 /// `mem://name#pipeline`; and `scheme://address#pipeline` for a [`Transport`](crate::Transport) of the application's own, which
 /// only a builder that has it can read.
 ///
-/// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets. Without a
-/// pipeline the default one, with the empty name, is meant.
+/// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets; a link-local one
+/// needs its zone, as in `tcp://[fe80::5%eth0]:8433`. Without a pipeline the default one, with the empty name, is meant.
 ///
 /// ```
 /// let endpoint: tidegate::Endpoint = "tcp://[::1]:9000/thumbnails".parse().unwrap();
@@ -65,7 +65,7 @@ impl FromStr for Endpoint {
 impl Endpoint {
     /// As `from_str`, with these transports too.
     pub(crate) fn parse(text: &str, transports: &[Custom]) -> Result<Self, EndpointError> {
-        let wrong = |problem| EndpointError { endpoint: text.to_owned(), problem };
+        let wrong = |problem| EndpointError { endpoint: without_credentials(text), problem };
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme; write tcp://host:port, unix:///path or mem://name"))?;
@@ -91,6 +91,8 @@ impl Endpoint {
                 }
                 (Address::Mem { name: name.to_owned() }, pipeline)
             }
+            "ipc" => return Err(wrong("the scheme is unknown; write unix:///path")),
+            "inproc" => return Err(wrong("the scheme is unknown; write mem://name")),
             _ => {
                 let known = transports.iter().find(|transport| transport.scheme() == scheme);
                 let transport = known.cloned().ok_or_else(|| {
@@ -107,9 +109,41 @@ impl Endpoint {
     }
 }
 
+/// The text of an endpoint for an error, which may end up in a log.
+fn without_credentials(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    match rest.split('/').next().and_then(|place| place.rsplit_once('@')) {
+        Some((secret, _)) => format!("{scheme}://…{}", rest.get(secret.len()..).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// What is wrong with an address in brackets.
+fn check_v6(host: &str) -> Result<(), &'static str> {
+    let (address, zone) = host.split_once('%').map_or((host, None), |(address, zone)| (address, Some(zone)));
+    let address: Ipv6Addr =
+        address.parse().map_err(|_| "what stands in brackets is not an IPv6 address, such as [::1]")?;
+    match zone {
+        None if address.is_unicast_link_local() => {
+            Err("a link-local address needs its zone: add the zone, as in [fe80::5%eth0]")
+        }
+        Some("") => Err("the zone after % is missing: add the zone, as in [fe80::5%eth0]"),
+        _ => Ok(()),
+    }
+}
+
 fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
+    if place.contains('@') {
+        return Err(
+            "credentials do not belong in an endpoint; tokens and certificates are settings of their own",
+        );
+    }
+    if place.contains('#') {
+        return Err("the pipeline comes after a slash: tcp://host:port/pipeline");
+    }
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
+        check_v6(host)?;
         (
             host,
             rest.strip_prefix(':')
@@ -128,6 +162,9 @@ fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
     };
     if host.is_empty() {
         return Err("the host is missing; to bind on all interfaces, write 0.0.0.0 or [::]");
+    }
+    if host == "*" || host == "+" {
+        return Err("a host cannot be a wildcard; write 0.0.0.0 or [::] for all addresses");
     }
     let port = if port.is_empty() {
         DEFAULT_PORT
@@ -176,6 +213,9 @@ mod tests {
             ("tcp://h:1/p/q", "tcp://h:1/p/q"),
             ("tcp://[::1]", "tcp://[::1]:8433"),
             ("tcp://[::1]:0/p", "tcp://[::1]:0/p"),
+            ("tcp://[fe80::5%eth0]:1", "tcp://[fe80::5%eth0]:1"),
+            ("tls://[fe80::5%3]", "tls://[fe80::5%3]:8433"),
+            ("unix:///run/a@b c.sock#p", "unix:///run/a@b c.sock#p"),
             ("tls://h/p", "tls://h:8433/p"),
             ("tls://[::1]:1", "tls://[::1]:1"),
             ("unix:///run/x.sock", "unix:///run/x.sock"),
@@ -199,9 +239,28 @@ mod tests {
             ("tcp://[::1]x", "after ]"),
             ("unix://", "no path"),
             ("mem://", "no name"),
+            ("tcp://[fe80::5]:1", "add the zone, as in [fe80::5%eth0]"),
+            ("tls://[fe80::5%]:1", "add the zone, as in [fe80::5%eth0]"),
+            ("tcp://[localhost]:1", "not an IPv6 address"),
+            ("tcp://*:8433", "write 0.0.0.0 or [::] for all addresses"),
+            ("tls://*", "write 0.0.0.0 or [::] for all addresses"),
+            ("tcp://+:1", "write 0.0.0.0"),
+            ("tcp://h:1#p", "after a slash"),
+            ("ipc:///run/x", "unix:///path"),
+            ("inproc://x", "mem://name"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(hint) && error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn credentials_are_refused_and_not_shown() {
+        for text in ["tcp://user:secret@host:9/p", "tls://se@cret@host", "tcp://secret@[::1]:1"] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains("credentials do not belong in an endpoint"), "{error}");
+            assert!(!error.contains("cret") && error.contains('@'), "{error}");
+        }
+        assert_eq!("tcp://h/a@b".parse::<Endpoint>().unwrap().pipeline(), "a@b");
     }
 }

@@ -58,13 +58,23 @@ fn prompt(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// The address that was bound, with the zone as it was given, or as its number: without it nobody could connect there.
+fn with_zone(host: &str, local: SocketAddr) -> String {
+    let ip = local.ip();
+    match (host.split_once('%'), local) {
+        (Some((_, zone)), SocketAddr::V6(_)) => format!("{ip}%{zone}"),
+        (None, SocketAddr::V6(local)) if local.scope_id() != 0 => format!("{ip}%{}", local.scope_id()),
+        _ => ip.to_string(),
+    }
+}
+
 pub(crate) struct Listener(TcpListener);
 
 impl Listener {
     pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Self, Address)> {
         let listener = TcpListener::bind((host, port)).await?;
         let local = listener.local_addr()?;
-        let address = Address::Tcp { host: local.ip().to_string(), port: local.port() };
+        let address = Address::Tcp { host: with_zone(host, local), port: local.port() };
         Ok((Self(listener), address))
     }
 
@@ -93,6 +103,15 @@ mod tests {
         socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = socket.local_addr().unwrap();
         (socket, address)
+    }
+
+    #[test]
+    fn the_address_that_was_bound_keeps_its_zone() {
+        let v6 = |scope| SocketAddr::V6(std::net::SocketAddrV6::new("fe80::5".parse().unwrap(), 1, 0, scope));
+        assert_eq!(with_zone("fe80::5%eth0", v6(3)), "fe80::5%eth0");
+        assert_eq!(with_zone("some-host", v6(3)), "fe80::5%3");
+        assert_eq!(with_zone("::", "[::]:1".parse().unwrap()), "::");
+        assert_eq!(with_zone("localhost", "127.0.0.1:1".parse().unwrap()), "127.0.0.1");
     }
 
     #[tokio::test]
