@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     driver::drive,
     greet::{NoHello, first_frame, refuse, send},
+    outage::Outage,
 };
 use crate::{
     caught::{Panicked, caught_in},
@@ -32,17 +33,16 @@ enum Outcome {
     /// The pusher's stream is over (ST-6).
     Ended,
     Refused(Code, String, Duration),
-    Failed(String),
-    /// TLS does not let us, or does not let the peer; never final, for whoever is in between could cause it (TL-7). Or the
+    /// Never final, also if TLS does not let us, or does not let the peer: whoever is in between could cause it (TL-7). Or the
     /// transport panicked.
-    Alarming(String),
+    Failed(String),
 }
 
 impl Outcome {
     fn failed(error: &io::Error) -> Self {
         match TlsFailure::of(error) {
-            Some(reason) => Self::Alarming(reason.to_owned()),
-            None if Panicked::is(error) => Self::Alarming(format!("the transport {error}")),
+            Some(reason) => Self::Failed(reason.to_owned()),
+            None if Panicked::is(error) => Self::Failed(format!("the transport {error}")),
             None => Self::Failed(error.to_string()),
         }
     }
@@ -88,18 +88,18 @@ async fn keep_linked<M: Role>(
 ) -> End {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
-    let mut told = None;
+    let mut outage = Outage::default();
     for generation in 1.. {
         let revivals = shared.with(|inner| inner.places.revivals);
         let outcome = caught_in(attempt(shared, endpoint, local, slot, generation))
             .await
-            .unwrap_or_else(|panicked| Some(Outcome::Alarming(format!("the attempt {panicked}"))));
+            .unwrap_or_else(|panicked| Some(Outcome::Failed(format!("the attempt {panicked}"))));
         let (mut least, mut patience) = (Duration::ZERO, Duration::ZERO);
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
         let Some(outcome) = outcome else { return End::OfSocket };
         match outcome {
             Outcome::Linked { proven, retry_after } => {
-                told = None;
+                outage.over();
                 least = retry_after;
                 if proven {
                     wait = shared.times.reconnect_first; // RD-6
@@ -110,10 +110,7 @@ async fn keep_linked<M: Role>(
             Outcome::Refused(code, reason, _) if code.is_final() => {
                 if let Some(pause) = shared.times.retry_refusals {
                     let text = format!("refused with {code}: {reason}");
-                    if told.as_ref() != Some(&text) {
-                        tracing::warn!("{endpoint} {}; trying again every {pause:?}", text.escape_debug());
-                        told = Some(text.clone());
-                    }
+                    outage.failed(endpoint, &text);
                     shared.report(failed(text));
                     patience = pause;
                 } else {
@@ -128,15 +125,12 @@ async fn keep_linked<M: Role>(
             }
             Outcome::Refused(code, reason, retry_after) => {
                 least = retry_after;
-                shared.report(failed(format!("refused with {code}: {reason}")));
+                let reason = format!("refused with {code}: {reason}");
+                outage.failed(endpoint, &reason);
+                shared.report(failed(reason));
             }
-            Outcome::Failed(reason) => shared.report(failed(reason)),
-            Outcome::Alarming(reason) => {
-                // It does not mend itself, as a peer that is not up yet does: somebody should know, but once.
-                if told.as_ref() != Some(&reason) {
-                    tracing::warn!("cannot connect to {endpoint}: {}; trying again", reason.escape_debug());
-                    told = Some(reason.clone());
-                }
+            Outcome::Failed(reason) => {
+                outage.failed(endpoint, &reason);
                 shared.report(failed(reason));
             }
         }

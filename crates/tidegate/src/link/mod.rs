@@ -6,5 +6,6 @@ mod greet;
 mod handshakes;
 pub(crate) mod listen;
 mod meet;
+mod outage;
 pub(crate) mod outgoing;
 mod turnstile;

@@ -1,0 +1,78 @@
+//! Warnings about an endpoint that cannot be reached: at once, and then less and less often.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::endpoint::Endpoint;
+
+/// The pause after the first warning; each further one is twice as long, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_mins(10);
+/// How many different reasons are told within a pause: the addresses of a name may fail for different ones.
+const REASONS: usize = 4;
+
+/// What has been told since the endpoint was reached last.
+#[derive(Default)]
+pub(super) struct Outage {
+    /// When to tell again, and the pause after that.
+    next: Option<(Instant, Duration)>,
+    /// Told since then.
+    reasons: Vec<String>,
+}
+
+impl Outage {
+    /// An attempt has failed.
+    pub(super) fn failed(&mut self, endpoint: &Endpoint, reason: &str) {
+        if self.is_to_be_told(Instant::now(), reason) {
+            tracing::warn!("cannot connect to {endpoint}: {}; trying again", reason.escape_debug());
+        }
+    }
+
+    /// There was a link.
+    pub(super) fn over(&mut self) {
+        *self = Self::default();
+    }
+
+    fn is_to_be_told(&mut self, now: Instant, reason: &str) -> bool {
+        match self.next {
+            Some((next, _)) if now < next => {
+                if self.reasons.len() >= REASONS || self.reasons.iter().any(|told| told == reason) {
+                    return false;
+                }
+            }
+            _ => {
+                let pause = self.next.map_or(FIRST, |(_, pause)| pause);
+                self.next = now.checked_add(pause).map(|next| (next, pause.saturating_mul(2).min(LONGEST)));
+                self.reasons.clear();
+            }
+        }
+        self.reasons.push(reason.to_owned());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_at_once_and_then_at_growing_intervals_until_there_is_a_link() {
+        let start = Instant::now();
+        let mut outage = Outage::default();
+        let told: Vec<u64> = (0..4_000)
+            .filter(|second| outage.is_to_be_told(start + Duration::from_secs(*second), "refused"))
+            .collect();
+        assert_eq!(told, [0, 10, 30, 70, 150, 310, 630, 1_230, 1_830, 2_430, 3_030, 3_630]);
+        outage.over();
+        assert!(outage.is_to_be_told(start, "refused"));
+    }
+
+    #[test]
+    fn another_reason_is_told_at_once_but_only_so_many() {
+        let mut outage = Outage::default();
+        let now = Instant::now();
+        let told = (0..100).filter(|n| outage.is_to_be_told(now, &format!("reason {}", n % 10))).count();
+        assert_eq!(told, REASONS);
+    }
+}
