@@ -132,6 +132,12 @@ impl Pusher {
         }
     }
 
+    /// What [`Self::abort`] would give back now; nothing changes. It copies the whole machine, and the memory of payloads is shared.
+    #[must_use]
+    pub fn leftover(&self, now: Time) -> Leftover {
+        self.clone().abort(now)
+    }
+
     /// Stops now, closes every link with ABORTED, and gives back every message that has no outcome (ST-8).
     pub fn abort(&mut self, now: Time) -> Leftover {
         let stats = self.stats();

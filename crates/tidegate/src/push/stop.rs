@@ -62,6 +62,23 @@ impl Push {
         Ok(self.stats())
     }
 
+    /// A copy of what [`Self::abort`] would return now; the pusher goes on. For a process that may be killed before its messages
+    /// are settled, and wants to save them before. It takes time and memory for each message that is held, but does not
+    /// copy payloads.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let push = tidegate::Push::builder().bind("mem://leftover").build().await?;
+    /// push.send("work").await?;
+    /// assert_eq!(push.leftover().unsent[0].message.payload(), &b"work"[..]);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn leftover(&self) -> Leftover {
+        let shared = self.shared();
+        shared.with(|inner| inner.machine.leftover(shared.now()))
+    }
+
     /// Stops now. Returns what was certainly not processed, and what may have been. Closes all clones; receipts of what is left
     /// fail accordingly.
     pub async fn abort(&self) -> Leftover {
