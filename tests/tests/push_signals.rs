@@ -4,15 +4,20 @@
 
 use std::fs;
 
-use tidegate_tests::daemons::{code, line, push, tidegate};
+use tidegate_tests::daemons::{by, code, line, push, tidegate};
+
+/// Whoever runs the tests may have had hangups ignored, as `nohup` does, and a child inherits that.
+const NOT_IGNORED: [&str; 2] = ["env", "--default-signal=HUP"];
 
 #[test]
 fn hangup_and_quit_stop_a_pusher_in_order_as_terminate_does() {
     for signal in ["HUP", "QUIT", "TERM", "INT"] {
         let dir = tempfile::tempdir().unwrap();
         let unsent = dir.path().join("unsent");
-        let (mut push, at) = push(0, &["--unsent", unsent.to_str().unwrap(), "--linger", "100ms"]);
-        let mut pull = tidegate(&["pull", "--connect", &at]);
+        let args = ["--bind", "tcp://127.0.0.1:0", "--unsent", unsent.to_str().unwrap(), "--linger", "100ms"];
+        let mut push = by(&NOT_IGNORED, &[&["push"], &args[..]].concat());
+        let at = push.endpoint().unwrap();
+        let mut pull = by(&NOT_IGNORED, &["pull", "--connect", &at]);
         let mut output = pull.stdout().unwrap();
         push.write_line("done");
         assert_eq!(line(&mut output), "done");
@@ -34,7 +39,7 @@ fn a_hangup_lets_a_command_finish() {
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
     let (mut push, at) = push(1, &[]);
     let command = format!("read -r n; echo $n; read -r word < {}; echo end", go.display());
-    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", &command]);
+    let mut pull = by(&NOT_IGNORED, &["pull", "--connect", &at, "--exec", &command]);
     let mut output = pull.stdout().unwrap();
     push.feed(b"1\n".to_vec());
     assert_eq!(line(&mut output), "1");
@@ -43,6 +48,23 @@ fn a_hangup_lets_a_command_finish() {
     fs::write(&go, "go\n").unwrap();
     assert_eq!(line(&mut output), "end");
     assert_eq!((code(&mut pull), code(&mut push)), (0, 0));
+}
+
+#[test]
+fn a_hangup_that_is_ignored_as_under_nohup_changes_nothing() {
+    let ignored = ["env", "--ignore-signal=HUP"];
+    let mut push = by(&ignored, &["push", "--bind", "tcp://127.0.0.1:0"]);
+    let at = push.endpoint().unwrap();
+    let mut pull = by(&ignored, &["pull", "--connect", &at]);
+    let mut output = pull.stdout().unwrap();
+    for word in ["one", "two"] {
+        push.signal("HUP").unwrap();
+        pull.signal("HUP").unwrap();
+        push.write_line(word);
+        assert_eq!(line(&mut output), word);
+    }
+    push.close_input();
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
 }
 
 #[test]

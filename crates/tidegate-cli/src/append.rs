@@ -19,8 +19,8 @@ use crate::text;
 
 /// The mode of a file that is made: messages are nobody else's business. One that exists keeps its own.
 const MODE: u32 = 0o600;
-/// A named pipe that nobody reads is waited for this long before the user is told.
-const SOON: Duration = Duration::from_millis(500);
+/// A named pipe that nobody reads, or writes, is waited for this long before the user is told.
+pub(crate) const SOON: Duration = Duration::from_millis(500);
 /// How often a file may be removed between a write and the look at it, before that is an error.
 const REMOVALS: usize = 3;
 
@@ -96,7 +96,7 @@ impl AppendFile {
         Err(io::Error::other("the file is removed again and again"))
     }
 
-    /// Appends one record that is read from `from`, which has `length` bytes left. Blocks as [`Self::write`] does.
+    /// Appends the first `length` bytes of `from` as a record. Blocks as [`Self::write`] does.
     ///
     /// # Errors
     /// As [`Self::write`], and when `from` cannot be read.
@@ -137,6 +137,11 @@ impl AppendFile {
         Ok(())
     }
 
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The option and the path, for errors.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -168,6 +173,7 @@ fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64) -> io::
     undone_if_failed(file, |file| {
         let mut written = write_all(file, &before)?;
         let mut chunk = vec![0; 64 * 1024];
+        let mut from = from.take(length);
         loop {
             match from.read(&mut chunk) {
                 Ok(0) => break,

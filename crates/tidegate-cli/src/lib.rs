@@ -5,11 +5,11 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, reason = "reopening and copying are used by the next changes of both daemons")]
 mod append;
 mod args;
 mod bench;
 mod completions;
+mod connecting;
 mod demo;
 mod exit;
 mod internal;
@@ -19,7 +19,6 @@ mod man;
 mod own;
 mod pull;
 mod push;
-#[allow(dead_code, reason = "used by the next changes of both daemons")]
 mod ready;
 mod reaper;
 #[doc(hidden)] // for the fuzzer
@@ -118,7 +117,7 @@ fn polling<T>(busy_poll: u64, work: impl Future<Output = anyhow::Result<T>>) -> 
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+    text::say(format_args!("error: {}", text::causes(error)));
     ended(Exit::Error)
 }
 

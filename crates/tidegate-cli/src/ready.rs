@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fstat};
 use rustix::io::Errno;
 
@@ -40,20 +41,34 @@ pub(crate) fn wait(file: impl AsFd, until: For) -> io::Result<()> {
     }
 }
 
-/// Blocks until `file` can be read (`true`), or `other` can and `file` cannot (`false`).
+/// What came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The file can be read, is at its end, or has failed.
+    File,
+    /// Waiting is to end.
+    Stop,
+    /// The time is over.
+    Time,
+}
+
+/// Blocks until `file` can be read, `stop` can be or is at its end, which comes first, or the time is over.
 ///
 /// # Errors
 /// As [`wait`].
-pub(crate) fn first(file: impl AsFd, other: impl AsFd) -> io::Result<bool> {
+pub(crate) fn first(file: impl AsFd, stop: impl AsFd, time: Option<Duration>) -> io::Result<First> {
     let mut files = [
+        PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN),
     ];
+    let time = time.and_then(|time| Timespec::try_from(time).ok());
     loop {
-        match poll(&mut files, None) {
+        match poll(&mut files, time.as_ref()) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(files.first().is_some_and(|file| !file.revents().is_empty())),
+            Ok(0) => return Ok(First::Time),
+            Ok(_) if files.first().is_some_and(|stop| !stop.revents().is_empty()) => return Ok(First::Stop),
+            Ok(_) => return Ok(First::File),
         }
     }
 }

@@ -42,7 +42,6 @@ impl Framing {
     ///
     /// # Errors
     /// When that is more than a length of 4 bytes can say.
-    #[allow(dead_code, reason = "for records that are copied from files")]
     pub(crate) fn around(self, length: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
         match self.separator() {
             Some(separator) => Ok((Vec::new(), vec![separator])),
@@ -88,6 +87,10 @@ pub enum ReadError {
         record: u64,
         /// The room for it, in bytes.
         limit: usize,
+        /// How many bytes of it are known of.
+        length: u64,
+        /// Whether those are all that it has.
+        whole: bool,
     },
     /// The input ends within a length-prefixed record.
     Truncated {
@@ -104,10 +107,12 @@ impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ReadError::Io(error) => write!(f, "{error}"),
-            ReadError::TooLarge { record, limit } => {
+            ReadError::TooLarge { record, limit, length, whole } => {
+                let least = if *whole { "" } else { "at least " };
                 write!(
                     f,
-                    "record {record} is larger than {limit} bytes, the room that --max-message leaves; give a larger one"
+                    "record {record} has {least}{length} bytes, more than the {limit} that --max-message leaves; give a \
+                     larger one, or go on without such records: --oversized skip or dead-letter"
                 )
             }
             ReadError::Truncated { record, got, of: Some(of) } => {
@@ -128,6 +133,19 @@ impl std::fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+/// What there is of a record at which reading was stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Which one.
+    pub record: u64,
+    /// What has been read of it.
+    pub bytes: Bytes,
+    /// How many bytes it would have had, if its length is known.
+    pub of: Option<u64>,
+    /// How many bytes of its length have been read, if that is not whole either.
+    pub prefix: usize,
+}
+
 /// Splits what it reads into records, several at a time, without copying them.
 #[derive(Debug)]
 pub struct RecordReader<R> {
@@ -135,6 +153,8 @@ pub struct RecordReader<R> {
     framing: Framing,
     /// The largest record that is taken, in bytes.
     limit: usize,
+    /// Whether a carriage return at the end of a record belongs to its end.
+    crlf: bool,
     buffer: BytesMut,
     /// How much of `buffer` is known to hold no separator.
     searched: usize,
@@ -146,7 +166,23 @@ pub struct RecordReader<R> {
 impl<R: Read> RecordReader<R> {
     /// Reads records of at most `limit` bytes from `input`.
     pub fn new(input: R, framing: Framing, limit: usize) -> Self {
-        Self { input, framing, limit, buffer: BytesMut::new(), searched: 0, records: 0, ended: false }
+        Self {
+            input,
+            framing,
+            limit,
+            crlf: false,
+            buffer: BytesMut::new(),
+            searched: 0,
+            records: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether lines may end with CR LF: then one carriage return before the end of a record is not part of it.
+    #[must_use]
+    pub fn crlf(mut self, crlf: bool) -> Self {
+        self.crlf = crlf;
+        self
     }
 
     /// The records that are complete after one more read, at least one; `None` at the end of the input.
@@ -168,6 +204,88 @@ impl<R: Read> RecordReader<R> {
             }
             self.read()?;
         }
+    }
+
+    /// Gives the record that [`ReadError::TooLarge`] was about to `sink`, piece by piece, so that memory does not depend on its
+    /// length, and leaves it behind. Returns its length.
+    ///
+    /// # Errors
+    /// What `sink` says, as [`ReadError::Io`]; and what reading says. `length` says how much `sink` has got by then.
+    pub fn pass_over(
+        &mut self,
+        length: &mut u64,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ReadError> {
+        let mut left = match self.framing.separator() {
+            Some(_) => u64::MAX,
+            None => self.take_prefix().unwrap_or_default(),
+        };
+        let of = usize::try_from(left).ok();
+        loop {
+            let (piece, whole) = match self.framing.separator() {
+                Some(separator) => match memchr::memchr(separator, &self.buffer) {
+                    Some(found) => (found, true),
+                    None => (self.buffer.len(), self.ended),
+                },
+                None => {
+                    let piece = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    (piece, piece as u64 == left)
+                }
+            };
+            let piece = self.buffer.split_to(piece);
+            self.searched = 0;
+            sink(&piece).map_err(ReadError::Io)?;
+            *length += piece.len() as u64;
+            left = left.saturating_sub(piece.len() as u64);
+            if whole {
+                if self.framing.separator().is_some() && !self.buffer.is_empty() {
+                    self.buffer.advance(1);
+                }
+                self.records += 1;
+                return Ok(());
+            }
+            if self.ended {
+                let got = usize::try_from(*length).unwrap_or(usize::MAX);
+                return Err(ReadError::Truncated { record: self.records + 1, got, of });
+            }
+            drop(piece);
+            self.read()?;
+        }
+    }
+
+    fn take_prefix(&mut self) -> Option<u64> {
+        let length = u32::from_be_bytes(*self.buffer.first_chunk::<PREFIX>()?);
+        self.buffer.advance(PREFIX);
+        Some(length.into())
+    }
+
+    /// What has been read and not been given out, when reading stops before the end of the input: whole records of any length,
+    /// and what there is of one that is not whole.
+    pub fn rest(&mut self) -> (Vec<Bytes>, Option<Partial>) {
+        self.limit = usize::MAX;
+        self.ended = false;
+        let mut records = Vec::new();
+        // Nothing can be too large any more.
+        let _ = self.split(&mut records);
+        let record = self.number(&records);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        self.searched = 0;
+        if bytes.is_empty() {
+            return (records, None);
+        }
+        let of = match (self.framing.separator(), bytes.first_chunk::<PREFIX>()) {
+            (Some(_), _) => None,
+            (None, Some(prefix)) => {
+                let of = u32::from_be_bytes(*prefix);
+                bytes.advance(PREFIX);
+                Some(of.into())
+            }
+            (None, None) => {
+                let prefix = bytes.len();
+                return (records, Some(Partial { record, bytes: Bytes::new(), of: None, prefix }));
+            }
+        };
+        (records, Some(Partial { record, bytes: bytes.freeze(), of, prefix: 0 }))
     }
 
     fn read(&mut self) -> Result<(), ReadError> {
@@ -197,17 +315,20 @@ impl<R: Read> RecordReader<R> {
         while let Some(found) =
             self.buffer.get(self.searched..).and_then(|rest| memchr::memchr(separator, rest))
         {
-            let length = self.searched + found;
-            self.check(length, batch)?;
+            let end = self.searched + found;
+            let length = self.without_return(end);
+            self.check(length, true, batch)?;
             batch.push(self.buffer.split_to(length).freeze());
-            self.buffer.advance(1);
+            self.buffer.advance(end - length + 1);
             self.searched = 0;
         }
         self.searched = self.buffer.len();
-        self.check(self.searched, batch)?;
+        // The last line counts without its newline.
+        let length = self.without_return(self.searched);
+        self.check(length, self.ended, batch)?;
         if self.ended && !self.buffer.is_empty() {
-            // The last line counts without its newline.
-            batch.push(self.buffer.split().freeze());
+            batch.push(self.buffer.split_to(length).freeze());
+            self.buffer.clear();
             self.searched = 0;
         }
         Ok(())
@@ -216,7 +337,7 @@ impl<R: Read> RecordReader<R> {
     fn split_prefixed(&mut self, batch: &mut Vec<Bytes>) -> Result<(), ReadError> {
         while let Some(prefix) = self.buffer.first_chunk::<PREFIX>() {
             let length = u32::from_be_bytes(*prefix) as usize;
-            self.check(length, batch)?;
+            self.check(length, true, batch)?;
             if self.buffer.len() - PREFIX < length {
                 break;
             }
@@ -238,9 +359,16 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    fn check(&self, length: usize, batch: &[Bytes]) -> Result<(), ReadError> {
+    /// The length of a record that ends at `end`.
+    fn without_return(&self, end: usize) -> usize {
+        let last = end.checked_sub(1).and_then(|last| self.buffer.get(last));
+        end - usize::from(self.crlf && last == Some(&b'\r'))
+    }
+
+    fn check(&self, length: usize, whole: bool, batch: &[Bytes]) -> Result<(), ReadError> {
         if length > self.limit {
-            return Err(ReadError::TooLarge { record: self.number(batch), limit: self.limit });
+            let (record, limit) = (self.number(batch), self.limit);
+            return Err(ReadError::TooLarge { record, limit, length: length as u64, whole });
         }
         Ok(())
     }
@@ -252,119 +380,4 @@ impl<R: Read> RecordReader<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Gives its bytes in reads of at most `step`.
-    struct Slowly<'a> {
-        bytes: &'a [u8],
-        step: usize,
-    }
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-            let n = self.step.min(self.bytes.len()).min(room.len());
-            room[..n].copy_from_slice(&self.bytes[..n]);
-            self.bytes = &self.bytes[n..];
-            Ok(n)
-        }
-    }
-
-    fn read_all(
-        bytes: &[u8],
-        step: usize,
-        framing: Framing,
-        limit: usize,
-    ) -> (Vec<Vec<u8>>, Result<(), ReadError>) {
-        let mut reader = RecordReader::new(Slowly { bytes, step }, framing, limit);
-        let mut records = Vec::new();
-        loop {
-            match reader.next_batch() {
-                Ok(Some(batch)) => {
-                    assert!(!batch.is_empty());
-                    records.extend(batch.into_iter().map(|r| r.to_vec()));
-                }
-                Ok(None) => return (records, Ok(())),
-                Err(error) => return (records, Err(error)),
-            }
-        }
-    }
-
-    #[test]
-    fn lines_come_apart_wherever_the_reads_end() {
-        for step in [1, 2, 3, 1000] {
-            let (records, result) = read_all(b"one\n\ntwo\nlast", step, Framing::Newline, 4);
-            assert!(result.is_ok());
-            assert_eq!(records, [&b"one"[..], b"", b"two", b"last"], "in steps of {step}");
-        }
-    }
-
-    #[test]
-    fn an_empty_input_has_no_records_and_an_empty_line_is_one() {
-        for framing in [Framing::Newline, Framing::Null, Framing::LengthPrefixed] {
-            assert!(read_all(b"", 9, framing, 9).0.is_empty());
-        }
-        assert_eq!(read_all(b"\n", 9, Framing::Newline, 9).0, [b""]);
-        assert_eq!(read_all(b"a\n", 9, Framing::Newline, 9).0, [b"a"]);
-    }
-
-    #[test]
-    fn null_leaves_newlines_alone() {
-        assert_eq!(read_all(b"a\nb\0\0c", 2, Framing::Null, 9).0, [&b"a\nb"[..], b"", b"c"]);
-    }
-
-    #[test]
-    fn what_is_put_can_be_read() {
-        let records = [&b"a\n\0b"[..], b"", &[7; 70_000], b"z"];
-        let mut bytes = Vec::new();
-        for record in records {
-            Framing::LengthPrefixed.put(&mut bytes, record).unwrap();
-        }
-        for step in [1, 5, 65_536] {
-            let (read, result) = read_all(&bytes, step, Framing::LengthPrefixed, 70_000);
-            assert!(result.is_ok());
-            assert_eq!(read, records);
-        }
-    }
-
-    #[test]
-    fn long_lines_are_taken_up_to_the_limit() {
-        let mut bytes = vec![b'x'; 300_000];
-        assert_eq!(read_all(&bytes, 1 << 20, Framing::Newline, 300_000).0, [&bytes[..]]);
-        bytes.push(b'x');
-        let (records, result) = read_all(&bytes, 1 << 20, Framing::Newline, 300_000);
-        assert!(records.is_empty());
-        assert!(matches!(result, Err(ReadError::TooLarge { record: 1, limit: 300_000 })));
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_named_and_those_before_it_are_given_out() {
-        let (records, result) = read_all(b"a\nb\ntoo long\nc\n", 1000, Framing::Newline, 3);
-        assert_eq!(records, [b"a", b"b"]);
-        assert!(matches!(result, Err(ReadError::TooLarge { record: 3, limit: 3 })));
-        assert!(result.unwrap_err().to_string().contains("--max-message"));
-    }
-
-    #[test]
-    fn a_length_over_the_limit_is_refused_before_its_bytes_are_waited_for() {
-        let (records, result) = read_all(b"\0\0\0\x01a\xff\xff\xff\xff", 1000, Framing::LengthPrefixed, 100);
-        assert_eq!(records, [b"a"]);
-        assert!(matches!(result, Err(ReadError::TooLarge { record: 2, limit: 100 })));
-    }
-
-    #[test]
-    fn an_input_that_ends_within_a_record_is_an_error() {
-        let (records, result) = read_all(b"\0\0\0\x01a\0\0\0\x05ab", 4, Framing::LengthPrefixed, 100);
-        assert_eq!(records, [b"a"]);
-        assert!(matches!(result, Err(ReadError::Truncated { record: 2, got: 2, of: Some(5) })));
-        let (_, result) = read_all(b"\0\0", 4, Framing::LengthPrefixed, 100);
-        assert!(matches!(result, Err(ReadError::Truncated { record: 1, got: 2, of: None })));
-    }
-
-    #[test]
-    fn what_a_framing_carries() {
-        assert!(Framing::Newline.carries(b"a\0b") && !Framing::Newline.carries(b"a\nb"));
-        assert!(Framing::Null.carries(b"a\nb") && !Framing::Null.carries(b"a\0b"));
-        assert!(Framing::LengthPrefixed.carries(b"a\n\0"));
-    }
-}
+mod tests;

@@ -107,8 +107,5 @@ async fn reopen(signal: &str, files: &[Reopen], quiet: bool) {
 }
 
 fn failed(signal: &str, error: &anyhow::Error) {
-    text::say(format_args!(
-        "error: {signal}: {}; going on with what was there before",
-        text::visible(&format!("{error:#}"))
-    ));
+    text::say(format_args!("error: {signal}: {}; going on with what was there before", text::causes(error)));
 }

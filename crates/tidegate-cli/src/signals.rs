@@ -13,7 +13,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Takes the signals over from their default action. SIGHUP is one of them if `hangup_stops`: if there is nothing that
-    /// [`Reload`](crate::reload::Reload) would read or open again.
+    /// [`Reload`](crate::reload::Reload) would read or open again. It stays ignored if it is, as under `nohup`.
     ///
     /// # Errors
     /// When the operating system refuses a handler.
@@ -23,7 +23,9 @@ impl Signals {
             interrupt: take(SignalKind::interrupt())?,
             terminate: take(SignalKind::terminate())?,
             quit: take(SignalKind::quit())?,
-            hangup: hangup_stops.then(|| take(SignalKind::hangup())).transpose()?,
+            hangup: (hangup_stops && !is_ignored(SignalKind::hangup()))
+                .then(|| take(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
@@ -36,6 +38,15 @@ impl Signals {
             () = hung_up(self.hangup.as_mut()) => "SIGHUP",
         }
     }
+}
+
+/// Whether whoever started this process has had a signal ignored. Where the system does not say, it counts as not ignored.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(kind.as_raw_value() - 1).ok().and_then(|bit| 1u64.checked_shl(bit));
+    bit.is_some_and(|bit| mask & bit != 0)
 }
 
 async fn hung_up(signal: Option<&mut Signal>) {

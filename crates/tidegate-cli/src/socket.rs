@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use tidegate::{Endpoint, Pem, Tls, TlsConfig, Tokens};
 
+use crate::append::SOON;
 use crate::args::{SecurityArgs, SocketArgs};
 use crate::text;
 
@@ -31,6 +32,27 @@ impl Access {
             tokens: tokens(security.token_file.as_deref())?,
             token_file: security.token_file.clone(),
         })
+    }
+
+    /// As [`Self::open`], on another thread: files may be slow, or named pipes. The user is told what is waited for. Cancelled, it
+    /// leaves that thread behind.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn read(args: &SocketArgs, quiet: bool) -> anyhow::Result<Self> {
+        let args = args.clone();
+        let mut opening = tokio::task::spawn_blocking(move || Self::open(&args));
+        let opened = match tokio::time::timeout(SOON, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                text::note(
+                    quiet,
+                    format_args!("waiting for the files of --token-file and --tls-... to be read"),
+                );
+                opening.await
+            }
+        };
+        opened.context("cannot read the files")?
     }
 
     /// Whether [`Self::reload`] would read anything.

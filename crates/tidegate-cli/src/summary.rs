@@ -17,10 +17,14 @@ pub(crate) struct PushSummary {
     pub(crate) redelivered: u64,
     /// Deliveries that nobody had settled when the settle time-out was over.
     pub(crate) timed_out: u64,
+    /// Records that were too large for a message, and were skipped or written to the dead letters.
+    pub(crate) oversized: u64,
     /// Messages left that were certainly not processed, with those read and not accepted.
     pub(crate) not_sent: u64,
     /// Messages left that were delivered and perhaps processed.
     pub(crate) not_acked: u64,
+    /// The bytes of a record of which only the beginning was read.
+    pub(crate) incomplete: u64,
     /// Whether the input was read to its end.
     pub(crate) input_complete: bool,
     pub(crate) seconds: f64,
@@ -66,6 +70,7 @@ impl PushSummary {
             (self.nacked, "failed attempts"),
             (self.redelivered, "redelivered"),
             (self.timed_out, "timed out"),
+            (self.oversized, "too large"),
             (self.not_sent, "left that nobody has processed"),
             (self.not_acked, "left that may have been processed"),
         ] {
@@ -75,6 +80,9 @@ impl PushSummary {
         }
         if !self.input_complete {
             line += "; the input was not read to its end";
+        }
+        if self.incomplete > 0 {
+            line += &format!("; the last record was incomplete ({})", count(self.incomplete, "byte"));
         }
         line
     }
@@ -152,6 +160,8 @@ mod tests {
             nacked: 3,
             redelivered: 3,
             timed_out: 1,
+            oversized: 1,
+            incomplete: 3,
             not_sent: 2,
             not_acked: 2,
             seconds: 1.0,
@@ -159,8 +169,9 @@ mod tests {
         };
         assert_eq!(
             summary.line(),
-            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, \
-             2 left that nobody has processed, 2 left that may have been processed; the input was not read to its end"
+            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, 1 too large, \
+             2 left that nobody has processed, 2 left that may have been processed; the input was not read to its end; \
+             the last record was incomplete (3 bytes)"
         );
         let summary = PullSummary {
             received: 9,
@@ -187,6 +198,6 @@ mod tests {
             serde_json::to_value(PushSummary { exit: 4, not_acked: 2, ..PushSummary::default() }).unwrap();
         assert_eq!(object["exit"], 4);
         assert_eq!(object["not_acked"], 2);
-        assert_eq!(object.as_object().unwrap().len(), 11);
+        assert_eq!(object.as_object().unwrap().len(), 13);
     }
 }

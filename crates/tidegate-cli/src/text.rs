@@ -29,6 +29,19 @@ pub(crate) fn visible(text: &str) -> String {
     out
 }
 
+/// An error and its causes, for a terminal. A cause that the error before it has told already is left out.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    let mut all = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if all.is_empty() {
+            all = cause;
+        } else if !all.ends_with(&cause) {
+            all = format!("{all}: {cause}");
+        }
+    }
+    visible(&all)
+}
+
 /// `1 message`, `2 messages`: a count and its noun, with thousands set apart.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
@@ -60,6 +73,16 @@ mod tests {
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(count(1, "message"), "1 message");
         assert_eq!(count(1_000, "file"), "1,000 files");
+    }
+
+    #[test]
+    fn a_cause_that_is_part_of_its_error_is_told_once() {
+        use anyhow::Context as _;
+        let refused = || std::io::Error::other("in use");
+        let told: anyhow::Result<()> = Err(anyhow::Error::from(refused()).context("cannot bind: in use"));
+        assert_eq!(causes(&told.context("--bind").unwrap_err()), "--bind: cannot bind: in use");
+        let apart = anyhow::Error::from(refused()).context("cannot bind");
+        assert_eq!(causes(&apart), "cannot bind: in use");
     }
 
     #[test]

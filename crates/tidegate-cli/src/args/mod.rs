@@ -16,7 +16,7 @@ pub(crate) use bench::{
     ThreadArgs, TuneArgs, window,
 };
 pub(crate) use pull::{PullArgs, SeparatorInPayload};
-pub(crate) use push::PushArgs;
+pub(crate) use push::{Oversized, PushArgs};
 pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};
 

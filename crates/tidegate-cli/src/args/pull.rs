@@ -12,7 +12,9 @@ use crate::exit;
 ///
 /// Without --exec and --worker each payload is written to stdout as a line, and acked when the write has
 /// succeeded. It ends when every pusher that it connects to has ended its stream; a pusher that was stopped or restarted is
-/// waited for. The first SIGINT or SIGTERM gives back what has not been started and finishes what has; the second one stops at once.
+/// waited for. The first SIGINT, SIGTERM, SIGQUIT or SIGHUP gives back what has not been started and finishes what has; the
+/// second one stops at once. With TLS, --token-file or --output, SIGHUP reads and opens these files again instead, and SIGUSR1
+/// opens --output again. Under nohup, SIGHUP does not stop it. Log lines are dropped, and counted, while nobody reads stderr.
 #[derive(Args, Debug)]
 #[command(after_help = format!("{EXAMPLES}\n\n{COMMANDS}\n\n{}", exit::HELP))]
 #[command(group = clap::ArgGroup::new("command").args(["exec", "worker"]))]
@@ -69,11 +71,11 @@ pub(crate) struct PullArgs {
     /// Ends, with 0, when no message has come and no command has run for this long
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) idle_exit: Option<Duration>,
-    /// Ends, with 1, if no pusher has connected after this long
+    /// Ends, with 1, if no pusher has connected after this long, and says why
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) connect_timeout: Option<Duration>,
     /// How long to wait at the end for running commands and the last acks, or `forever`
-    #[arg(long, value_name = "DURATION", value_parser = values::linger, default_value = "25s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::linger, default_value = "9s")]
     pub(crate) linger: Duration,
 }
 
@@ -191,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn the_linger_time_is_25_seconds_unless_given() {
-        assert_eq!(pull(&[]).linger, Duration::from_secs(25));
+    fn the_linger_time_fits_into_the_usual_10_seconds_before_a_kill_unless_given() {
+        assert_eq!(pull(&[]).linger, Duration::from_secs(9));
         assert_eq!(pull(&["--linger", "1s"]).linger, Duration::from_secs(1));
         assert_eq!(pull(&[]).jobs(), 1);
     }

@@ -12,8 +12,10 @@ use crate::exit;
 /// Sends each line of the input as a message, and ends when all of them have been processed.
 ///
 /// Messages go in turn to the pullers that have credit left, and what a puller loses goes to another one. At the end of the input
-/// the stream is over: pullers that connect here end too. The first SIGINT or SIGTERM stops reading and waits for
-/// what has been sent (the pullers then wait for this pusher to come back); the second one stops at once.
+/// the stream is over: pullers that connect here end too. A named pipe ends when its last writer has gone (see --follow). The
+/// first SIGINT, SIGTERM, SIGQUIT or SIGHUP stops reading and waits for what has been sent (the pullers then wait for this
+/// pusher to come back); the second one stops at once. With TLS, --token-file or --dead-letter, SIGHUP reads and opens these
+/// files again instead, and SIGUSR1 opens --dead-letter again. Under nohup, SIGHUP does not stop it. Log lines are dropped, and counted, while nobody reads stderr.
 #[derive(Args, Debug)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(crate) struct PushArgs {
@@ -24,6 +26,17 @@ pub(crate) struct PushArgs {
     pub(crate) socket: SocketArgs,
     #[command(flatten)]
     pub(crate) framing: FramingArgs,
+    /// Takes lines that end with CR LF: the CR is not part of the message then [default: it is]
+    #[arg(long, conflicts_with_all = ["null", "length_prefixed"])]
+    pub(crate) crlf: bool,
+    /// Keeps reading the named pipe FILE (or stdin, if it is a pipe) when its last writer has gone, for the next one
+    /// [default: the input ends then]
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// What to do with a record that is larger than --max-message: `stop` reading and exit with 1 (what has been read is
+    /// sent, and the record goes to --unsent), `skip` it with a warning, or append it to `dead-letter`
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Oversized::Stop)]
+    pub(crate) oversized: Oversized,
     /// Adds a header to every message (repeatable, at most 64)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub(crate) headers: Vec<Header>,
@@ -48,22 +61,39 @@ pub(crate) struct PushArgs {
     /// long [default: never]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) settle_timeout: Option<Duration>,
+    /// Ends, with 1, if no puller has connected after this long, and says why [default: waits]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
     /// How long to wait at the end for the pullers to process what is left, or `forever` [default: forever at the
-    /// end of the input, 25s after a signal]
+    /// end of the input, 9s after a signal, which fits the usual 10s before a kill]
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]
     pub(crate) linger: Option<Duration>,
     /// Appends rejected messages to this file, in the framing of the input (headers are not kept); if its last
-    /// record has no end, it gets one first
+    /// record has no end, it gets one first; made with mode 0600; SIGHUP and SIGUSR1 open it again
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
-    /// messages that nobody has acked, some of which may have been processed, and input that came in during the stop (headers
-    /// are not kept); if its last record has no end, it gets one first
+    /// messages that nobody has acked, some of which may have been processed, then a record that was too large, then what
+    /// had arrived of an incomplete record, as a record of its own (headers are not kept). It is written when the linger time
+    /// begins, and replaced each second, so that a kill loses nothing. If its last record has no end, it gets one first; made
+    /// with mode 0600; only one pusher may use it
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What becomes of a record that is larger than a message may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Oversized {
+    /// Stops reading, and exits with 1.
+    #[default]
+    Stop,
+    /// Drops it, with a warning.
+    Skip,
+    /// Appends it to --dead-letter.
+    DeadLetter,
 }
 
 const EXAMPLES: &str = "\
@@ -102,6 +132,12 @@ impl PushArgs {
             return Err(format!(
                 "--header: the headers have {octets} bytes, more than --max-message {limit}"
             ));
+        }
+        if self.oversized == Oversized::DeadLetter && self.dead_letter.is_none() {
+            return Err("--oversized dead-letter needs --dead-letter FILE".to_owned());
+        }
+        if self.unsent.is_some() && self.unsent == self.dead_letter {
+            return Err("--unsent and --dead-letter name the same file; each needs one of its own".to_owned());
         }
         self.socket.check()
     }

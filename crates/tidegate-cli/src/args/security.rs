@@ -6,7 +6,7 @@ use clap::Args;
 use tidegate::{Endpoint, PeerIdentity};
 
 /// TLS and tokens, for push and pull alike.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityArgs {
     /// Reads the token that both sides must share from this file; several lines are several tokens: the first is shown when

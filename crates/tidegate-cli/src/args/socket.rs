@@ -9,7 +9,7 @@ use super::{SecurityArgs, values};
 use crate::records::Framing;
 
 /// Where to listen and connect, and as whom.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("endpoints").args(["bind", "connect"]).required(true).multiple(true))]
 pub(crate) struct SocketArgs {
     /// Listens there, such as tcp://0.0.0.0:8433/pipeline; port 0 takes a free one, which stderr tells (repeatable)

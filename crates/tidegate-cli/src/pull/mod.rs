@@ -62,7 +62,10 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     let separators = Separators::new(args.separator_in_payload.unwrap_or(SeparatorInPayload::Warn));
     reaper::start();
 
-    let access = Access::open(&args.socket)?;
+    let access = tokio::select! {
+        access = Access::read(&args.socket, quiet) => access?,
+        () = stopper.requested() => return Ok(Exit::Success),
+    };
     let pull = build(&args, &access).await?;
     let reloading = pull.clone();
     let reopen = output.as_ref().and_then(Output::reopen).into_iter().collect::<Vec<Reopen>>();
@@ -123,7 +126,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
 }
 
 fn report(error: &anyhow::Error) {
-    text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+    text::say(format_args!("error: {}", text::causes(error)));
 }
 
 fn jobs(args: &PullArgs, rendering: Rendering) -> anyhow::Result<Option<Jobs>> {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use tidegate::{Delivery, Pull, RecvError};
 use tokio::time::Instant;
 
 use crate::args::PullArgs;
+use crate::connecting::LastFailure;
 use crate::text;
 
 /// A `Pull` with `--idle-exit` and `--connect-timeout`.
@@ -16,6 +16,8 @@ pub(crate) struct Source {
     /// When the last message came, or the last command ended.
     active: Instant,
     connect_timeout: Option<Duration>,
+    /// Why nobody has connected.
+    failures: LastFailure,
     /// When some pusher must have connected; `None` once one has.
     connect_by: Option<Instant>,
     /// How many endpoints may refuse before there is nobody left; `None` if there are listeners too.
@@ -42,6 +44,7 @@ impl Source {
             idle: args.idle_exit,
             active: now,
             connect_timeout: args.connect_timeout,
+            failures: LastFailure::watch(pull.events()),
             connect_by: args.connect_timeout.and_then(|timeout| now.checked_add(timeout)),
             may_refuse: args.socket.bind.is_empty().then_some(args.socket.connect.len()),
             refused: Vec::new(),
@@ -111,10 +114,7 @@ impl Source {
         // A pusher that has come and gone between two looks has connected, too.
         if stats.links == 0 && stats.received == 0 && stats.pushers_ended == 0 {
             let timeout = self.connect_timeout.unwrap_or_default();
-            bail!(
-                "--connect-timeout: no pusher has connected within {}",
-                humantime::format_duration(timeout)
-            );
+            return Err(self.failures.timed_out("pusher", timeout));
         }
         Ok(())
     }

@@ -1,69 +1,185 @@
 //! Reading the input on a thread of its own, a bounded way ahead.
 //!
-//! Reading stdin blocks, and the daemon must not. The thread reads only when asked, so that it never holds a batch
-//! that nobody will take: a read that has been given up loses nothing but what is under way in the operating system.
+//! Reading blocks, and the daemon must not. The thread reads only when asked, so that it never holds a batch that nobody will
+//! take. Asked to stop, it gives back whatever it has read: whole records, and what there is of the last one.
+//!
+//! ```text
+//!          requests ──►            ┌── poll ── input
+//! daemon                 thread  ──┤
+//!          ◄── reads, rest         └── poll ── stop
+//! ```
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, PipeWriter, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as blocking};
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use rustix::fs::OFlags;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::records::{Framing, RecordReader};
+use crate::append::{SOON, is_fifo};
+use crate::args::Oversized;
+use crate::ready::{self, First, For};
+use crate::records::{Framing, ReadError, RecordReader};
+use crate::text;
 
 /// Batches asked for ahead of the one in use.
 const AHEAD: usize = 2;
 
-type Batch = anyhow::Result<Vec<Bytes>>;
+/// What to read, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// None: stdin.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) framing: Framing,
+    /// The largest record, in bytes.
+    pub(crate) limit: usize,
+    pub(crate) oversized: Oversized,
+    /// Whether a carriage return belongs to the end of a line.
+    pub(crate) crlf: bool,
+    /// Whether the only file is a named pipe that has no end.
+    pub(crate) follow: bool,
+    /// Whether to say nothing about what is waited for.
+    pub(crate) quiet: bool,
+}
+
+/// What came from the input.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Records(Vec<Bytes>),
+    /// A record that is too large, and has been left behind.
+    Oversized(TooLong),
+}
+
+/// A record that is larger than a message may be.
+#[derive(Debug)]
+pub(crate) struct TooLong {
+    pub(crate) input: String,
+    pub(crate) record: u64,
+    pub(crate) length: u64,
+    /// All of it, for the dead letters.
+    pub(crate) kept: Option<File>,
+}
+
+/// What has been read and was not given out when reading stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    pub(crate) records: Vec<Bytes>,
+    pub(crate) oversized: Vec<TooLong>,
+    pub(crate) incomplete: Option<Incomplete>,
+}
+
+/// A record of which only the beginning has arrived.
+#[derive(Debug)]
+pub(crate) struct Incomplete {
+    pub(crate) input: String,
+    pub(crate) record: u64,
+    /// How many bytes of it have been read.
+    pub(crate) got: u64,
+    /// How many bytes of its length have been read, if not even that is whole.
+    pub(crate) prefix: usize,
+    /// Those of them that are in memory.
+    pub(crate) bytes: Bytes,
+    /// Or in a file, because the record is too large; `None` if it was to be skipped.
+    pub(crate) kept: Option<File>,
+}
 
 /// The records of all inputs, in order.
 pub(crate) struct Input {
     /// `None` once reading has been stopped.
     requests: Option<blocking::Sender<()>>,
-    batches: mpsc::Receiver<Batch>,
+    reads: mpsc::Receiver<anyhow::Result<Read>>,
+    /// Dropped, it lets the thread stop.
+    stop: Option<PipeWriter>,
+    rest: oneshot::Receiver<Rest>,
     /// Whether the thread has come to the end of the last input.
     ended: Arc<AtomicBool>,
 }
 
-impl Input {
-    /// Starts reading `files` (none: stdin), records of at most `limit` bytes.
+impl Reading {
+    /// Looks at the inputs before the first message.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub(crate) fn start(files: Vec<PathBuf>, framing: Framing, limit: usize) -> anyhow::Result<Self> {
+    /// Stdin is to be read and cannot be, or there is nothing to follow.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let stdin = io::stdin();
+        if self.reads_stdin()
+            && let Some(why) = ready::unusable(stdin.as_fd(), For::Reading)
+        {
+            bail!(
+                "stdin is not readable: {why}; name the input as FILE (/dev/null for none), or redirect it"
+            );
+        }
+        if self.follow {
+            let path = self.files.first().map_or(Path::new("-"), PathBuf::as_path);
+            if self.files.len() > 1 {
+                bail!("--follow: only one FILE can be followed; {} were given", self.files.len());
+            }
+            if !is_fifo(real(path)) {
+                bail!(
+                    "--follow: {} is not a pipe; `tail -F FILE | tidegate push` follows a file",
+                    name(path)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn reads_stdin(&self) -> bool {
+        const NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+        let is_stdin = |file: &PathBuf| NAMES.iter().any(|name| file == Path::new(name));
+        self.files.is_empty() || self.files.iter().any(is_stdin)
+    }
+}
+
+impl Input {
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// When no thread or pipe can be made.
+    pub(crate) fn start(reading: Reading) -> anyhow::Result<Self> {
         let (requests, asked) = blocking::channel();
-        let (answers, batches) = mpsc::channel(AHEAD);
+        let (answers, reads) = mpsc::channel(AHEAD);
+        let (rest_to, rest) = oneshot::channel();
         for _ in 0..AHEAD {
             requests.send(()).context("cannot start reading")?;
         }
+        let (stopped, stop) = io::pipe().context("cannot make the pipe that stops reading")?;
         let ended = Arc::new(AtomicBool::new(false));
         let reached = Arc::clone(&ended);
+        let mut thread = Thread { reading, asked, answers, stopped: Arc::new(stopped), wanted: false };
         std::thread::Builder::new()
             .name("input".into())
             .spawn(move || {
-                if read(files, framing, limit, &asked, &answers) {
+                let mut rest = Rest::default();
+                if thread.run(&mut rest) {
                     reached.store(true, Ordering::Release);
                 }
+                let _ = rest_to.send(rest);
+                // Last, for whoever sees the end of the channel finds all this.
+                drop(thread);
             })
             .context("cannot start the thread that reads the input")?;
-        Ok(Self { requests: Some(requests), batches, ended })
+        Ok(Self { requests: Some(requests), reads, stop: Some(stop), rest, ended })
     }
 
     /// The next records; `None` at the end of the last input. Cancel safe.
     ///
     /// # Errors
     /// When an input cannot be read, or has a record that is too large or cut off.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Vec<Bytes>>> {
-        let batch = self.batches.recv().await;
-        if let (Some(_), Some(requests)) = (&batch, &self.requests) {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Read>> {
+        let read = self.reads.recv().await;
+        if let (Some(_), Some(requests)) = (&read, &self.requests) {
             // The thread may have ended meanwhile; then it has nothing more to give.
             let _ = requests.send(());
         }
-        batch.transpose()
+        read.transpose()
     }
 
     /// Whether everything has been read. Asked before the last [`Self::stop`], nothing comes after it.
@@ -71,150 +187,235 @@ impl Input {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Asks for no more, and gives what has been read already. A read that is under way cannot be called back: called
-    /// again later, this gives what came of it.
-    pub(crate) fn stop(&mut self) -> Vec<Bytes> {
-        self.requests = None;
-        let mut records = Vec::new();
-        while let Ok(batch) = self.batches.try_recv() {
-            // An input that fails now was not going to be read on anyway.
-            records.extend(batch.unwrap_or_default());
+    /// Stops reading, and gives what has been read. A read that is stuck in the operating system, as on a file server that does
+    /// not answer, is waited for no longer than `patience`; called again later, this gives what came of it.
+    pub(crate) async fn stop(&mut self, patience: Duration) -> Rest {
+        (self.requests, self.stop) = (None, None);
+        let mut all = Rest::default();
+        let (reads, rest) = (&mut self.reads, &mut self.rest);
+        let collect = async {
+            while let Some(read) = reads.recv().await {
+                match read {
+                    Ok(Read::Records(records)) => all.records.extend(records),
+                    Ok(Read::Oversized(record)) => all.oversized.push(record),
+                    // An input that fails now was not going to be read on anyway.
+                    Err(error) => tracing::info!("{error:#}"),
+                }
+            }
+            (!rest.is_terminated()).then_some(())?;
+            rest.await.ok()
+        };
+        let last = tokio::time::timeout(patience, collect).await.ok().flatten();
+        if let Some(last) = last {
+            all.records.extend(last.records);
+            all.incomplete = last.incomplete;
         }
-        records
+        all
     }
 }
 
-/// Whether it came to the end of the last file.
-fn read(
-    files: Vec<PathBuf>,
-    framing: Framing,
-    limit: usize,
-    asked: &blocking::Receiver<()>,
-    answers: &mpsc::Sender<Batch>,
-) -> bool {
-    // Whether a batch has been asked for that has not been given yet.
-    let mut wanted = false;
-    let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
-    for file in files {
-        let name = if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() };
-        let mut reader = match open(&file) {
-            Ok(input) => RecordReader::new(input, framing, limit),
+/// What the thread works with.
+struct Thread {
+    reading: Reading,
+    asked: blocking::Receiver<()>,
+    answers: mpsc::Sender<anyhow::Result<Read>>,
+    stopped: Arc<PipeReader>,
+    /// Whether a batch has been asked for that has not been given yet.
+    wanted: bool,
+}
+
+impl Thread {
+    /// Whether it came to the end of the last file. If not, what has been read is in `rest`.
+    fn run(&mut self, rest: &mut Rest) -> bool {
+        let files = std::mem::take(&mut self.reading.files);
+        let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
+        files.iter().all(|file| self.read(file, rest))
+    }
+
+    /// Whether it came to the end of the file.
+    fn read(&mut self, file: &Path, rest: &mut Rest) -> bool {
+        let Reading { framing, limit, crlf, .. } = self.reading;
+        let name = name(file);
+        let mut reader = match self.open(file) {
+            Ok(input) => RecordReader::new(input, framing, limit).crlf(crlf),
             Err(error) => {
-                let _ = answers
-                    .blocking_send(Err(anyhow!(error).context(format!("input {name}: cannot open it"))));
+                self.fail(anyhow!(error).context(format!("input {name}: cannot open it")));
                 return false;
             }
         };
         loop {
-            if !wanted && asked.recv().is_err() {
+            if !self.wanted && self.asked.recv().is_err() {
+                rest.take(&mut reader, &name);
                 return false;
             }
-            wanted = true;
-            match reader.next_batch() {
-                Ok(Some(batch)) => {
-                    if answers.blocking_send(Ok(batch)).is_err() {
-                        return false;
+            self.wanted = true;
+            let read = match reader.next_batch() {
+                Ok(Some(batch)) => Read::Records(batch),
+                Ok(None) => return true,
+                Err(ReadError::TooLarge { record, .. }) if self.reading.oversized != Oversized::Stop => {
+                    match self.pass_over(&mut reader, &name, record) {
+                        Ok(record) => Read::Oversized(record),
+                        Err((error, incomplete)) => {
+                            rest.take(&mut reader, &name);
+                            rest.incomplete = Some(incomplete);
+                            self.fail(error);
+                            return false;
+                        }
                     }
-                    wanted = false;
                 }
-                Ok(None) => break,
                 Err(error) => {
-                    let _ = answers.blocking_send(Err(anyhow!(error).context(format!("input {name}"))));
+                    rest.take(&mut reader, &name);
+                    if !is_stop(&error) {
+                        self.fail(anyhow!(error).context(format!("input {name}")));
+                    }
                     return false;
                 }
+            };
+            if self.answers.blocking_send(Ok(read)).is_err() {
+                return false;
+            }
+            self.wanted = false;
+        }
+    }
+
+    fn fail(&self, error: anyhow::Error) {
+        let _ = self.answers.blocking_send(Err(error));
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Waiting> {
+        let follow = self.reading.follow;
+        let stopped = Arc::clone(&self.stopped);
+        let plain = |file| Ok(Waiting { file, stopped: Arc::clone(&self.stopped), waits_for: None });
+        if path == Path::new("-") && !follow {
+            return plain(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+        }
+        let path = real(path);
+        if !is_fifo(path) {
+            return plain(File::open(path)?);
+        }
+        // Opened like this it does not block, and can be given up while nobody writes. A pipe that is open for writing here too
+        // has no end.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = File::options().read(true).write(follow).custom_flags(flags).open(path)?;
+        let waits_for = (!self.reading.quiet).then(|| name(path));
+        Ok(Waiting { file, stopped, waits_for })
+    }
+
+    /// Leaves a record behind that is too large, and keeps it in an unnamed file if it is a dead letter.
+    fn pass_over(
+        &self,
+        reader: &mut RecordReader<Waiting>,
+        input: &str,
+        record: u64,
+    ) -> Result<TooLong, (anyhow::Error, Incomplete)> {
+        let mut length = 0;
+        let mut last = None;
+        let mut kept = None;
+        let result = self.spool(&mut kept).and_then(|()| {
+            let sink = |piece: &[u8]| {
+                last = piece.last().copied().or(last);
+                kept.as_mut().map_or(Ok(()), |file: &mut File| file.write_all(piece))
+            };
+            reader.pass_over(&mut length, sink)
+        });
+        let input = input.to_owned();
+        if let Err(error) = result {
+            let context = format!("input {input}: record {record}, which is too large (--oversized)");
+            let incomplete = Incomplete { input, record, got: length, prefix: 0, bytes: Bytes::new(), kept };
+            return Err((anyhow!(error).context(context), incomplete));
+        }
+        if self.reading.crlf && last == Some(b'\r') {
+            length -= 1;
+        }
+        Ok(TooLong { input, record, length, kept })
+    }
+
+    fn spool(&self, kept: &mut Option<File>) -> Result<(), ReadError> {
+        if self.reading.oversized == Oversized::DeadLetter {
+            let file = tempfile::tempfile().map_err(|error| {
+                let what = format!("no temporary file for it (TMPDIR): {error}");
+                ReadError::Io(io::Error::new(error.kind(), what))
+            });
+            *kept = Some(file?);
+        }
+        Ok(())
+    }
+}
+
+impl Rest {
+    fn take(&mut self, reader: &mut RecordReader<Waiting>, input: &str) {
+        let (records, partial) = reader.rest();
+        self.records.extend(records);
+        self.incomplete = partial.map(|partial| Incomplete {
+            input: input.to_owned(),
+            record: partial.record,
+            got: partial.bytes.len() as u64,
+            prefix: partial.prefix,
+            bytes: partial.bytes,
+            kept: None,
+        });
+    }
+}
+
+/// An input whose reads end when reading is to stop. It may be in non-blocking mode.
+struct Waiting {
+    file: File,
+    stopped: Arc<PipeReader>,
+    /// Whom to name if nobody writes to it for a while.
+    waits_for: Option<String>,
+}
+
+/// Why a read ended without bytes.
+#[derive(Debug)]
+struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("reading was stopped")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl io::Read for Waiting {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let soon = self.waits_for.as_ref().map(|_| SOON);
+            match ready::first(&self.file, &*self.stopped, soon)? {
+                First::Stop => return Err(io::Error::other(Stopped)),
+                First::Time => {
+                    if let Some(name) = self.waits_for.take() {
+                        text::say(format_args!(
+                            "input {}: waiting for somebody to write to this named pipe",
+                            text::visible(&name)
+                        ));
+                    }
+                }
+                First::File => match self.file.read(room) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    other => {
+                        self.waits_for = None;
+                        return other;
+                    }
+                },
             }
         }
     }
-    true
 }
 
-fn open(file: &Path) -> io::Result<Box<dyn Read>> {
-    if file == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    Ok(Box::new(File::open(file)?))
+fn is_stop(error: &ReadError) -> bool {
+    let ReadError::Io(error) = error else { return false };
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Stopped>)
+}
+
+/// Stdin by a name that can be opened again.
+fn real(path: &Path) -> &Path {
+    if path == Path::new("-") { Path::new("/dev/fd/0") } else { path }
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::os::fd::AsRawFd as _;
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    fn on_runtime<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
-    }
-
-    #[test]
-    fn files_follow_one_another_and_do_not_run_together() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b, c) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
-        std::fs::write(&a, "1\n2").unwrap();
-        std::fs::write(&b, "").unwrap();
-        std::fs::write(&c, "3\n").unwrap();
-        let mut input = Input::start(vec![a, b, c], Framing::Newline, 10).unwrap();
-        let records = on_runtime(async {
-            let mut records = Vec::new();
-            while let Some(batch) = input.next().await.unwrap() {
-                records.extend(batch);
-            }
-            records
-        });
-        assert_eq!(records, [&b"1"[..], b"2", b"3"]);
-    }
-
-    #[test]
-    fn many_batches_arrive_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("numbers");
-        let numbers: Vec<String> = (0..200_000).map(|n: u32| n.to_string()).collect();
-        std::fs::write(&file, numbers.join("\n")).unwrap();
-        let mut input = Input::start(vec![file], Framing::Newline, 10).unwrap();
-        on_runtime(async {
-            let mut at = 0;
-            while let Some(batch) = input.next().await.unwrap() {
-                for record in batch {
-                    assert_eq!(record, numbers[at].as_bytes());
-                    at += 1;
-                }
-            }
-            assert_eq!(at, numbers.len());
-        });
-    }
-
-    #[test]
-    fn what_a_read_under_way_brings_after_the_stop_is_not_lost() {
-        let (reader, mut writer) = io::pipe().unwrap();
-        let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
-        let mut input = Input::start(vec![path], Framing::Newline, 10).unwrap();
-        writer.write_all(b"1\n").unwrap();
-        assert_eq!(on_runtime(input.next()).unwrap().unwrap(), [&b"1"[..]]);
-        assert!(input.stop().is_empty());
-        writer.write_all(b"2\n").unwrap();
-        let until = Instant::now() + Duration::from_secs(60);
-        let mut late = Vec::new();
-        while late.is_empty() && Instant::now() < until {
-            late = input.stop();
-            std::thread::yield_now();
-        }
-        assert_eq!(late, [&b"2"[..]]);
-    }
-
-    #[test]
-    fn an_error_names_its_input_and_comes_after_what_was_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        std::fs::write(&file, "ok\ntoo long for this\n").unwrap();
-        let missing = dir.path().join("missing");
-        let mut input = Input::start(vec![file, missing.clone()], Framing::Newline, 5).unwrap();
-        on_runtime(async {
-            assert_eq!(input.next().await.unwrap().unwrap(), [&b"ok"[..]]);
-            let error = format!("{:#}", input.next().await.unwrap_err());
-            assert!(error.contains("file") && error.contains("record 2"), "{error}");
-            let mut input = Input::start(vec![missing], Framing::Newline, 5).unwrap();
-            assert!(format!("{:#}", input.next().await.unwrap_err()).contains("missing"));
-        });
-    }
-}
+mod tests;

@@ -1,36 +1,50 @@
 //! `tidegate push`: records of the input become messages, until all of them have been settled.
 
-mod files;
+mod dead;
+mod feed;
 mod input;
 mod rejected;
+mod saving;
 mod settle;
+mod trouble;
+mod unsent;
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use tidegate::{Event, Message, Push};
-use tokio::sync::mpsc;
+use tidegate::Push;
+use tokio::sync::{mpsc, watch};
 
+use crate::append::AppendFile;
 use crate::args::PushArgs;
+use crate::connecting::LastFailure;
 use crate::exit::Exit;
+use crate::records::Framing;
 use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::socket::{Access, with_socket_options};
 use crate::summary::PushSummary;
 use crate::{reaper, socket, text};
-use files::Appended;
-use input::Input;
+use dead::DeadLetters;
+use feed::Feeder;
+use input::{Input, Reading, Rest};
+use saving::Saving;
 use settle::{Ending, Settled};
+use unsent::Unsent;
 
 /// The library's own bound on a message, unless `--max-message` says otherwise.
 const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
-/// How long to wait for what has been sent after a signal, unless `--linger` says otherwise.
-const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(25);
+/// How long to wait for what has been sent after a signal, unless `--linger` says otherwise: a little less than the 10 seconds
+/// after which container and process managers kill.
+const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
+/// How long a read that is stuck in the operating system is waited for at the stop.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// How long dead letters that are being written are waited for when nothing else is.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Reports of trouble that wait to be looked at: there are two reporters, and the first report ends the work.
-const TROUBLES: usize = 2;
+/// Reports of trouble that wait to be looked at: there are three reporters, and the first report ends the work.
+const TROUBLES: usize = 3;
 
 /// Why no more of the input is sent.
 enum Stop {
@@ -51,77 +65,103 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     reaper::start();
     let mut signals = Signals::new(!reloads)?;
     let reload = Reload::new(reloads)?;
-    let framing = args.framing.framing();
-    // Before the first message: a file that cannot be written should not be found out when it is needed.
-    let dead_letter =
-        args.dead_letter.as_deref().map(|f| Appended::open("--dead-letter", f, framing)).transpose()?;
-    let unsent = args.unsent.as_deref().map(|f| Appended::open("--unsent", f, framing)).transpose()?;
     let limit = args.socket.max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
     let Some(room) = limit.checked_sub(args.header_bytes()) else {
         bail!("--header: the headers have {} bytes, more than --max-message {limit}", args.header_bytes());
     };
+    let reading = Reading {
+        files: args.inputs.clone(),
+        framing: args.framing.framing(),
+        limit: room,
+        oversized: args.oversized,
+        crlf: args.crlf,
+        follow: args.follow,
+        quiet,
+    };
+    reading.check()?;
+    // Before the first message: a file that cannot be written should not be found out when it is needed.
+    let (access, dead_letter, unsent) = tokio::select! {
+        opened = open_files(&args, quiet) => opened?,
+        name = signals.next() => {
+            text::note(quiet, format_args!("{name}: nothing has been read yet"));
+            return Ok(Exit::Lingered);
+        }
+    };
 
-    let access = Access::open(&args.socket)?;
     let push = build(&args, &access).await?;
+    let failures = LastFailure::watch(push.events());
     let reloading = push.clone();
-    reload.watch(access, move |tokens| reloading.set_tokens(tokens), Vec::new(), quiet);
+    let reopen = dead_letter.iter().map(DeadLetters::reopen).collect();
+    reload.watch(access, move |tokens| reloading.set_tokens(tokens), reopen, quiet);
     socket::announce(&push.local_endpoints(), quiet);
     let (report, mut trouble) = mpsc::channel(TROUBLES);
-    let keeper = tokio::spawn(rejected::keep(push.rejections(), dead_letter, report.clone()));
-    let watcher = tokio::spawn(watch_refusals(
+    let (give_up, given_up) = watch::channel(false);
+    let mut keeper =
+        tokio::spawn(rejected::keep(push.rejections(), dead_letter.clone(), report.clone(), given_up));
+    let watcher = tokio::spawn(trouble::watch_refusals(
         push.clone(),
         args.socket.connect.clone(),
         args.socket.bind.is_empty(),
-        report,
+        report.clone(),
     ));
+    let connecting =
+        tokio::spawn(trouble::watch_connecting(push.clone(), args.connect_timeout, failures, report));
 
     let started = Instant::now();
-    let mut input = Input::start(args.inputs.clone(), framing, room)?;
-    let mut pending = VecDeque::new();
+    let mut input = Input::start(reading)?;
+    let mut feeder = Feeder::new(&push, &args, dead_letter);
     let stop = tokio::select! {
         name = signals.next() => Stop::Signal(name),
         Some(error) = trouble.recv() => Stop::Trouble(error),
-        fed = feed(&push, &args, &mut input, &mut pending) => match fed {
+        fed = feeder.feed(&mut input) => match fed {
             Ok(()) => Stop::EndOfInput,
             Err(error) => {
                 // At once, because the rest may take a while.
-                text::say(format_args!("error: {}", text::visible(&format!("{error:#}"))));
+                report_error(&error);
                 Stop::Input
             }
         },
     };
     let came_to_end = matches!(stop, Stop::EndOfInput);
-    if !came_to_end {
-        pending.extend(input.stop());
-    }
+    let rest = if came_to_end { Rest::default() } else { input.stop(READ_PATIENCE).await };
+    let (mut pending, mut oversized) = feeder.end(rest.oversized, WRITE_PATIENCE).await;
+    pending.extend(rest.records);
+    // The input is not read on; a record at its stop that was too large goes to the unsent ones, however large.
+    let too_large: Vec<_> = pending.iter().filter(|record| record.len() > room).cloned().collect();
+    pending.retain(|record| record.len() <= room);
 
     let after_signal = args.linger.unwrap_or(LINGER_AFTER_SIGNAL);
-    let ending = match &stop {
-        Stop::EndOfInput => {
-            Ending { finish: true, linger: args.linger, after_signal, signalled: false, quiet }
-        }
+    let (finish, linger, signalled) = match &stop {
+        Stop::EndOfInput => (true, args.linger, false),
         Stop::Signal(name) => {
             text::note(
                 quiet,
                 format_args!(
-                    "{name}: the input is read no further; waiting up to {} for what has been sent (once more stops at once)",
+                    "{name}: the input is read no further; waiting up to {} (--linger) for what has been sent (once more stops at once)",
                     linger_text(after_signal)
                 ),
             );
-            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: true, quiet }
+            (false, Some(after_signal), true)
         }
-        Stop::Input => {
-            Ending { finish: false, linger: Some(after_signal), after_signal, signalled: false, quiet }
-        }
-        Stop::Trouble(_) => {
-            Ending { finish: false, linger: Some(Duration::ZERO), after_signal, signalled: false, quiet }
-        }
+        Stop::Input => (false, Some(after_signal), false),
+        Stop::Trouble(_) => (false, Some(Duration::ZERO), false),
     };
-    let messages = pending.into_iter().map(|payload| message(&args, payload)).collect();
-    let Settled { mut exit, mut left, mut error } =
-        ending.settle(&push, messages, &mut signals, &mut trouble).await;
+    let ending = Ending { finish, linger, after_signal, signalled, quiet };
+    let messages = pending.into_iter().map(|payload| feed::message(&args, payload)).collect();
+    let mut saving = Saving::new(unsent, too_large, rest.incomplete);
+    let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
+    let Settled { mut exit, mut left, mut error } = settled;
     watcher.abort();
-    let mut kept = keeper.await.context("the task that keeps rejected messages has failed")?;
+    connecting.abort();
+    let kept = tokio::select! {
+        kept = &mut keeper => kept,
+        _ = signals.next() => give_up_on(&give_up, keeper).await,
+        () = tokio::time::sleep(WRITE_PATIENCE.max(after_signal)), if exit == Exit::Success => {
+            give_up_on(&give_up, keeper).await
+        }
+        () = tokio::time::sleep(WRITE_PATIENCE), if exit != Exit::Success => give_up_on(&give_up, keeper).await,
+    };
+    let kept = kept.context("the task that keeps rejected messages has failed")?;
     let input_failed = matches!(stop, Stop::Input);
     if let Stop::Trouble(stopped) = stop {
         error = Some(stopped);
@@ -133,23 +173,35 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     // All of it may have been read ahead when the signal came.
     let input_complete = came_to_end || input.is_at_end();
     if !came_to_end {
-        // Brought by a read that was under way at the stop; nobody will read it from the input again.
-        left.not_sent.extend(input.stop().into_iter().map(|payload| (None, payload)));
+        // Brought by a read that was stuck at the stop; nobody will read it from the input again.
+        let late = input.stop(Duration::ZERO).await;
+        left.not_sent.extend(late.records.into_iter().map(|payload| (None, payload)));
+        for record in &late.oversized {
+            feed::dropped(record);
+            oversized += 1;
+        }
+        saving.late(late.incomplete);
     }
     // What was not read is left, too: whoever started this must not take the input for done.
-    if exit == Exit::Success && (!left.not_sent.is_empty() || !input_complete) {
+    if exit == Exit::Success && (!left.not_sent.is_empty() || saving.holds_back() || !input_complete) {
         exit = Exit::Lingered;
     }
 
     let stats = push.stats();
-    if exit == Exit::Success && stats.rejected > 0 {
+    if exit == Exit::Success && (stats.rejected > 0 || oversized > 0) {
         exit = Exit::Rejected;
     }
-    let (not_sent, not_acked) = (left.not_sent.len() as u64, left.not_acked.len() as u64);
-    if error.is_none() {
-        error = save(unsent, left, std::mem::take(&mut kept.unsaved)).err();
-    } else if let Err(second) = save(unsent, left, std::mem::take(&mut kept.unsaved)) {
-        text::say(format_args!("error: {second:#}"));
+    let not_sent = left.not_sent.len() as u64 + saving.too_large();
+    let not_acked = left.not_acked.len() as u64;
+    let incomplete = saving.incomplete_bytes();
+    let saved = tokio::select! {
+        saved = saving.finish(left, kept.unsaved) => saved,
+        error = no_patience(&mut signals, quiet) => Err(error),
+    };
+    match (saved, &error) {
+        (Err(second), Some(_)) => report_error(&second),
+        (Err(first), None) => error = Some(first),
+        (Ok(()), _) => {}
     }
     if error.is_some() || input_failed {
         exit = Exit::Error;
@@ -162,14 +214,37 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         nacked: stats.nacked,
         redelivered: stats.redelivered,
         timed_out: stats.timed_out,
+        oversized,
         not_sent,
         not_acked,
+        incomplete,
         input_complete,
         seconds: started.elapsed().as_secs_f64(),
         exit: exit.code(),
     }
     .say(args.json, quiet);
     error.map_or(Ok(exit), Err)
+}
+
+async fn open_files(
+    args: &PushArgs,
+    quiet: bool,
+) -> anyhow::Result<(Access, Option<DeadLetters>, Option<Unsent>)> {
+    let access = Access::read(&args.socket, quiet).await?;
+    let framing: Framing = args.framing.framing();
+    let dead_letter = match args.dead_letter.as_deref() {
+        None => None,
+        Some(path) => {
+            Some(DeadLetters::new(AppendFile::open_waiting("--dead-letter", path, framing, quiet).await?))
+        }
+    };
+    let unsent = match args.unsent.as_deref() {
+        None => None,
+        Some(path) => {
+            Some(Unsent::new(AppendFile::open_waiting("--unsent", path, framing, quiet).await?, path)?)
+        }
+    };
+    Ok((access, dead_letter, unsent))
 }
 
 async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
@@ -187,70 +262,25 @@ async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
     Ok(builder.build().await?)
 }
 
-/// Sends the whole input. When it is cancelled, what has been read and not been accepted is in `pending`.
-async fn feed(
-    push: &Push,
-    args: &PushArgs,
-    input: &mut Input,
-    pending: &mut VecDeque<Bytes>,
-) -> anyhow::Result<()> {
-    if args.expect > 0 {
-        push.connected(args.expect).await.context("--expect")?;
-    }
-    while let Some(batch) = input.next().await? {
-        *pending = batch.into();
-        // It leaves the line only when it has been accepted: a cancelled `send` has certainly not sent.
-        while let Some(payload) = pending.front() {
-            push.send(message(args, payload.clone())).await?;
-            pending.pop_front();
-        }
-    }
-    Ok(())
+/// Lets the rejected messages be kept in memory instead of waiting for their file.
+async fn give_up_on<T>(
+    give_up: &watch::Sender<bool>,
+    keeper: tokio::task::JoinHandle<T>,
+) -> Result<T, tokio::task::JoinError> {
+    let _ = give_up.send(true);
+    keeper.await
 }
 
-fn message(args: &PushArgs, payload: Bytes) -> Message {
-    let plain = Message::new(payload);
-    args.headers.iter().fold(plain, |message, h| message.with_header(h.name.clone(), h.value.clone()))
+/// Waits for two more signals: what is left takes a moment to write, which a single one should not cut off.
+async fn no_patience(signals: &mut Signals, quiet: bool) -> anyhow::Error {
+    let name = signals.next().await;
+    text::note(quiet, format_args!("{name}: writing --unsent (once more stops without it)"));
+    let name = signals.next().await;
+    anyhow::anyhow!("{name}: --unsent was not written to its end")
 }
 
-/// Reports when nobody is left to send to: every endpoint has refused this pusher for good, and it listens nowhere.
-async fn watch_refusals(
-    push: Push,
-    mut connect: Vec<tidegate::Endpoint>,
-    only_connects: bool,
-    report: mpsc::Sender<anyhow::Error>,
-) {
-    let mut events = push.events();
-    while let Some(event) = events.recv().await {
-        if let Event::Refused { endpoint, reason, .. } = event {
-            connect.retain(|other| *other != endpoint);
-            if only_connects && connect.is_empty() {
-                let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
-                return;
-            }
-        }
-    }
-}
-
-/// Writes what is left to the `--unsent` file, in the order in which it was read.
-fn save(file: Option<Appended>, left: settle::Left, unsaved: Vec<Bytes>) -> anyhow::Result<()> {
-    let Some(mut file) = file else {
-        if !unsaved.is_empty() {
-            let n = text::count(unsaved.len() as u64, "rejected message");
-            text::say(format_args!(
-                "error: {n} could not be written to --dead-letter, and there is no --unsent: dropped"
-            ));
-        }
-        return Ok(());
-    };
-    let mut numbered = left.not_acked;
-    numbered.extend(left.not_sent);
-    // What was never accepted has no number, and comes last.
-    numbered.sort_by_key(|(number, _)| number.unwrap_or(u64::MAX));
-    for payload in unsaved.iter().chain(numbered.iter().map(|(_, payload)| payload)) {
-        file.append(payload)?;
-    }
-    file.finish()
+fn report_error(error: &anyhow::Error) {
+    text::say(format_args!("error: {}", text::causes(error)));
 }
 
 fn linger_text(linger: Duration) -> String {

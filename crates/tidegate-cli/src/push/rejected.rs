@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::Rejections;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 
-use super::files::Appended;
+use super::dead::DeadLetters;
 use crate::text;
 use crate::throttle::{Throttle, more};
 
@@ -23,11 +24,13 @@ pub(crate) struct Kept {
 
 /// Writes each rejected message to `file`, if there is one, until the pusher has ended.
 ///
-/// After a failed write, which goes to `report`, the rest is kept in memory: the pusher bounds how much that can be.
+/// After a failed write, which goes to `report`, and once `give_up` is set, because a write does not end, the rest is kept in
+/// memory: the pusher bounds how much that can be.
 pub(crate) async fn keep(
     mut rejections: Rejections,
-    mut file: Option<Appended>,
+    file: Option<DeadLetters>,
     report: Sender<anyhow::Error>,
+    mut give_up: watch::Receiver<bool>,
 ) -> Kept {
     let mut kept = Kept { unsaved: Vec::new() };
     let mut failed = false;
@@ -47,12 +50,20 @@ pub(crate) async fn keep(
             tracing::info!(%id, attempts, %reason, "a message was rejected{}", more(kept_back));
         }
         first = false;
-        let Some(open) = &mut file else {
+        let Some(file) = &file else {
             continue;
         };
+        let payload = rejected.message.into_payload();
         if !failed {
             // Each one at once: rejections are few, and this is their only copy.
-            match open.append(rejected.message.payload()).and_then(|()| open.finish()) {
+            let written = tokio::select! {
+                biased;
+                written = file.append(payload.clone()) => written,
+                _ = give_up.wait_for(|given_up| *given_up) => {
+                    Err(anyhow::anyhow!("--dead-letter: writing does not end, and is not waited for any longer"))
+                }
+            };
+            match written {
                 Ok(()) => continue,
                 Err(error) => {
                     failed = true;
@@ -60,7 +71,7 @@ pub(crate) async fn keep(
                 }
             }
         }
-        kept.unsaved.push(rejected.message.into_payload());
+        kept.unsaved.push(payload);
     }
     let kept_back = told.take_kept_back();
     if kept_back > 0 {

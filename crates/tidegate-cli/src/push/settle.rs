@@ -1,5 +1,6 @@
 //! The end of a pusher: waiting until everything is settled, and for how long.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -9,9 +10,13 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::linger_text;
+use super::saving::Saving;
 use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::text;
+
+/// How often what is left is saved while it is waited for.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How to end.
 pub(crate) struct Ending {
@@ -58,11 +63,13 @@ impl Ending {
     pub(crate) async fn settle(
         mut self,
         push: &Push,
-        mut pending: VecDeque<Message>,
+        pending: RefCell<VecDeque<Message>>,
+        saving: &mut Saving,
         signals: &mut Signals,
         trouble: &mut Receiver<anyhow::Error>,
     ) -> Settled {
-        let early = self.wait(push, &mut pending, signals, trouble).await;
+        let early = self.wait(push, &pending, saving, signals, trouble).await;
+        let pending = pending.into_inner();
         let mut left = Left::default();
         let (exit, error, leftover) = match early {
             None => return Settled { exit: Exit::Success, left, error: None },
@@ -79,7 +86,8 @@ impl Ending {
     async fn wait(
         &mut self,
         push: &Push,
-        pending: &mut VecDeque<Message>,
+        pending: &RefCell<VecDeque<Message>>,
+        saving: &mut Saving,
         signals: &mut Signals,
         trouble: &mut Receiver<anyhow::Error>,
     ) -> Option<Early> {
@@ -87,18 +95,22 @@ impl Ending {
         // The time is kept here and not by the library, because a signal may shorten it.
         let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let work = async {
-            while let Some(message) = pending.front() {
-                if let Err(error) = push.send(message.clone()).await {
+            loop {
+                let Some(message) = pending.borrow().front().cloned() else { break };
+                if let Err(error) = push.send(message).await {
                     return Some(Early::Trouble(error.into()));
                 }
-                pending.pop_front();
+                pending.borrow_mut().pop_front();
             }
             let settled =
                 if finish { push.finish(Duration::MAX).await } else { push.drain(Duration::MAX).await };
             settled.err().map(|unfinished| Early::Gone(Box::new(unfinished)))
         };
         tokio::pin!(work);
+        let mut save_at = Some(Instant::now());
         loop {
+            // Only while there is a limit to the waiting: whoever has set it may kill at its end.
+            let save = save_at.filter(|_| deadline.is_some() && saving.is_early());
             tokio::select! {
                 biased;
                 name = signals.next() => {
@@ -114,6 +126,11 @@ impl Ending {
                 }
                 early = &mut work => return early,
                 () = at(deadline) => return Some(Early::Deadline),
+                () = saving.ended() => save_at = Instant::now().checked_add(SAVE_EVERY),
+                () = at(save) => {
+                    saving.start(push, &pending.borrow());
+                    save_at = Instant::now().checked_add(SAVE_EVERY);
+                }
                 Some(error) = trouble.recv() => return Some(Early::Trouble(error)),
             }
         }
@@ -121,10 +138,19 @@ impl Ending {
 }
 
 impl Left {
-    fn take(&mut self, leftover: Leftover) {
+    /// Adds what a pusher has left.
+    pub(crate) fn take(&mut self, leftover: Leftover) {
         let numbered = |u: Undelivered| (Some(u.id.number), u.message.into_payload());
         self.not_sent.extend(leftover.unsent.into_iter().map(numbered));
         self.not_acked.extend(leftover.unacked.into_iter().map(numbered));
+    }
+
+    /// All of it, in the order in which it was read. What was never accepted has no number, and comes last.
+    pub(crate) fn in_order(self) -> Vec<(Option<u64>, Bytes)> {
+        let mut all = self.not_acked;
+        all.extend(self.not_sent);
+        all.sort_by_key(|(number, _)| number.unwrap_or(u64::MAX));
+        all
     }
 }
 

@@ -1,0 +1,44 @@
+//! Why there is no connection: what a daemon says when `--connect-timeout` is over.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate::{Event, Events};
+
+use crate::text;
+
+/// The last failed attempt to connect. A cheap handle.
+#[derive(Clone, Default)]
+pub(crate) struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    /// Remembers what the events of a socket say, for as long as it lives.
+    pub(crate) fn watch(mut events: Events) -> Self {
+        let last = Self::default();
+        let remembered = last.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                remembered.note(&event);
+            }
+        });
+        last
+    }
+
+    /// Remembers an event, if it is such a failure.
+    pub(crate) fn note(&self, event: &Event) {
+        if let Event::ConnectFailed { endpoint, reason } = event {
+            let text = format!("cannot connect to {endpoint}: {}", text::visible(reason));
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        }
+    }
+
+    /// The error for a time that is over, with `who` has not come.
+    pub(crate) fn timed_out(&self, who: &str, time: Duration) -> anyhow::Error {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason = last.map(|reason| format!("; {reason}")).unwrap_or_default();
+        anyhow::anyhow!(
+            "--connect-timeout: no {who} has connected within {}{reason}",
+            humantime::format_duration(time)
+        )
+    }
+}

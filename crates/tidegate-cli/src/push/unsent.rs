@@ -1,0 +1,299 @@
+//! The file of `--unsent`: what is left when a pusher stops.
+//!
+//! It is written as soon as the pusher begins to wait for its last outcomes, and again while they come in, so that a process that
+//! is killed while it waits has saved them. Each time the whole file is replaced at once: what was in it before, and what is
+//! left now. A file that cannot be replaced (a pipe, a device, a directory without write permission) is written once, at the end.
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::input::Incomplete;
+use crate::append::AppendFile;
+use crate::records::Framing;
+
+/// Collected bytes are written when there are as many.
+const BUFFER: usize = 64 * 1024;
+
+/// What is to be in the file after what was there before.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// Whole records.
+    pub(crate) records: Vec<Bytes>,
+    /// Then the beginning of one, as a record of its own.
+    pub(crate) incomplete: Option<Incomplete>,
+}
+
+/// The file. Everything here blocks.
+pub(crate) struct Unsent {
+    /// Locked, if it is to be replaced.
+    file: AppendFile,
+    /// Without symbolic links, which a replacement would replace.
+    path: PathBuf,
+    /// How many bytes are from before, if the file can be replaced.
+    base: Option<u64>,
+}
+
+impl Unsent {
+    /// Takes a file that was opened.
+    ///
+    /// # Errors
+    /// When another process uses it in the same way.
+    pub(crate) fn new(file: AppendFile, path: &Path) -> anyhow::Result<Self> {
+        let metadata = file.file().metadata().ok().filter(|data| data.is_file() && data.nlink() == 1);
+        let mut base = metadata.map(|data| data.len());
+        if base.is_some() {
+            match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
+                // It may have been replaced since it was opened.
+                Ok(()) if is_at(file.file(), path) => {}
+                Ok(()) | Err(Errno::WOULDBLOCK) => {
+                    bail!("{}: another pusher uses it; give each one a file of its own", file.name())
+                }
+                // Not every file system can.
+                Err(_) => base = None,
+            }
+        }
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { file, path, base })
+    }
+
+    /// Whether [`Self::save`] may be called before the end.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Replaces what the last call has written by what is left now. Without that possibility it appends, which only the
+    /// last call may do.
+    ///
+    /// # Errors
+    /// When that fails: then the file is as it was before.
+    pub(crate) fn save(&mut self, left: &mut Left, last: bool) -> anyhow::Result<()> {
+        let saved = match self.base {
+            Some(base) => match self.replace(base, left) {
+                Err(error) if is_refused(&error) => {
+                    self.base = None;
+                    Ok(())
+                }
+                other => other,
+            },
+            None => Ok(()),
+        };
+        let saved = saved.and_then(|()| if last && self.base.is_none() { self.append(left) } else { Ok(()) });
+        saved.with_context(|| format!("{}: cannot write it", self.file.name()))
+    }
+
+    fn replace(&mut self, base: u64, left: &mut Left) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new().prefix(".tidegate-unsent-").tempfile_in(directory)?;
+        let before = self.before(base)?;
+        let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file());
+        let mut length = 0;
+        if let Some((file, data, base)) = before {
+            length = io::copy(&mut file.take(base), &mut out)?;
+            // Root may write for somebody else; others may not give files away, and need not.
+            let _ = std::os::unix::fs::fchown(out.get_ref(), Some(data.uid()), Some(data.gid()));
+            out.get_ref().set_permissions(data.permissions())?;
+        }
+        write(&mut out, self.file.framing(), left)?;
+        out.flush()?;
+        drop(out);
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.path).map_err(|error| error.error)?;
+        // The name is in the directory, which is a file too. Not every system lets it be synced.
+        let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        self.base = Some(length);
+        self.file.reopen().map_err(io::Error::other)?;
+        // The lock belonged to the open file that was just closed.
+        let _ = flock(self.file.file(), FlockOperation::NonBlockingLockExclusive);
+        Ok(())
+    }
+
+    /// What is to be kept of the file that has the name now, and how many bytes of it.
+    fn before(&self, base: u64) -> io::Result<Option<(File, Metadata, u64)>> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let (data, ours) = (file.metadata()?, self.file.file().metadata()?);
+        let same = (data.dev(), data.ino()) == (ours.dev(), ours.ino());
+        // Somebody has put another file there: all of it was there before.
+        let base = if same { base } else { data.len() };
+        Ok(Some((file, data, base)))
+    }
+
+    fn append(&mut self, left: &mut Left) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        for record in &left.records {
+            self.file.framing().put(&mut buffer, record)?;
+            if buffer.len() >= BUFFER {
+                self.file.write(&buffer)?;
+                buffer.clear();
+            }
+        }
+        match &mut left.incomplete {
+            Some(Incomplete { kept: Some(kept), got, .. }) => {
+                self.file.write(&buffer)?;
+                self.file.copy(kept, *got)
+            }
+            Some(Incomplete { bytes, .. }) if !bytes.is_empty() => {
+                self.file.framing().put(&mut buffer, bytes)?;
+                self.file.write(&buffer)
+            }
+            _ => self.file.write(&buffer),
+        }
+    }
+}
+
+fn write(out: &mut impl io::Write, framing: Framing, left: &mut Left) -> io::Result<()> {
+    let mut framed = Vec::new();
+    let mut put = |out: &mut dyn io::Write, record: &[u8]| {
+        framed.clear();
+        framing.put(&mut framed, record)?;
+        out.write_all(&framed)
+    };
+    for record in &left.records {
+        put(out, record)?;
+    }
+    match &mut left.incomplete {
+        Some(Incomplete { kept: Some(kept), got, .. }) => {
+            let (before, after) = framing.around(*got)?;
+            out.write_all(&before)?;
+            kept.rewind()?;
+            io::copy(&mut kept.take(*got), out)?;
+            out.write_all(&after)
+        }
+        Some(Incomplete { bytes, .. }) if !bytes.is_empty() => put(out, bytes),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `path` leads to the open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let Ok(there) = std::fs::metadata(path) else { return false };
+    file.metadata().is_ok_and(|data| (data.dev(), data.ino()) == (there.dev(), there.ino()))
+}
+
+/// Whether the directory, and not the disk, is what does not let the file be replaced.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::ResourceBusy
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsent(path: &Path) -> Unsent {
+        Unsent::new(AppendFile::open("--unsent", path, Framing::Newline).unwrap(), path).unwrap()
+    }
+
+    fn left(records: &[&'static str]) -> Left {
+        let records = records.iter().map(|record| Bytes::from_static(record.as_bytes())).collect();
+        Left { records, incomplete: None }
+    }
+
+    #[test]
+    fn each_save_replaces_the_one_before_and_keeps_what_was_there_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("unsent");
+        std::fs::write(&path, "from\nbefore").unwrap();
+        let mut file = unsent(&path);
+        for (records, content) in [
+            (&["1", "2", "3"][..], "from\nbefore\n1\n2\n3\n"),
+            (&["2"], "from\nbefore\n2\n"),
+            (&[], "from\nbefore\n"),
+        ] {
+            file.save(&mut left(records), false).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        }
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "no temporary file stays: {names:?}");
+    }
+
+    #[test]
+    fn the_beginning_of_a_record_is_written_as_the_last_one() {
+        let incomplete = |bytes: &'static [u8], prefix, kept: Option<&[u8]>| {
+            let kept = kept.map(|bytes| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(bytes).unwrap();
+                file
+            });
+            let got = kept.as_ref().map_or(bytes.len() as u64, |_| 3);
+            Some(Incomplete {
+                input: String::new(),
+                record: 2,
+                got,
+                prefix,
+                bytes: Bytes::from_static(bytes),
+                kept,
+            })
+        };
+        for (framing, incomplete, content) in [
+            (Framing::Newline, incomplete(b"hal", 0, None), &b"1\nhal\n"[..]),
+            (Framing::Null, incomplete(b"hal", 0, None), b"1\0hal\0"),
+            (Framing::LengthPrefixed, incomplete(b"hal", 0, None), b"\0\0\0\x011\0\0\0\x03hal"),
+            (Framing::LengthPrefixed, incomplete(b"", 2, None), b"\0\0\0\x011"),
+            (Framing::LengthPrefixed, incomplete(b"", 0, Some(b"halx")), b"\0\0\0\x011\0\0\0\x03hal"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("unsent");
+            let file = AppendFile::open("--unsent", &path, framing).unwrap();
+            let mut unsent = Unsent::new(file, &path).unwrap();
+            let mut left = Left { incomplete, ..left(&["1"]) };
+            unsent.save(&mut left, false).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            std::fs::write(&path, "").unwrap();
+            unsent.base = None;
+            unsent.save(&mut left, false).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"", "only the last one is appended");
+            unsent.save(&mut left, true).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_pusher_uses_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("unsent");
+        let mut first = unsent(&path);
+        first.save(&mut left(&["1"]), false).unwrap();
+        let again = AppendFile::open("--unsent", &path, Framing::Newline).unwrap();
+        let error = Unsent::new(again, &path).err().unwrap().to_string();
+        assert!(error.contains("--unsent") && error.contains("another pusher"), "{error}");
+        drop(first);
+        unsent(&path);
+    }
+
+    #[test]
+    fn a_link_stays_one_and_the_mode_is_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("unsent"), dir.path().join("link"));
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        unsent(&link).save(&mut left(&["1"]), true).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read(&path).unwrap(), b"1\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_appended_at_the_end() {
+        let path = Path::new("/dev/null");
+        let mut file = unsent(path);
+        assert!(!file.is_replaceable());
+        file.save(&mut left(&["1"]), false).unwrap();
+        file.save(&mut left(&["1"]), true).unwrap();
+        let error = unsent(Path::new("/dev/full")).save(&mut left(&["1"]), true).unwrap_err();
+        assert!(error.to_string().contains("--unsent /dev/full"), "{error}");
+    }
+}

@@ -1,0 +1,383 @@
+//! What a pusher does with each kind of input, and that nothing it has read is lost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use tidegate_tests::daemons::{by, code, command, line, numbers, push, summary, tidegate};
+use tidegate_tests::process::{LONG, Process};
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Waits until the file has this content.
+fn wait_for(path: &Path, content: &[u8]) {
+    let until = Instant::now() + LONG;
+    while fs::read(path).unwrap_or_default() != content {
+        let now = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(Instant::now() < until, "{now:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_record_that_is_too_large_stops_the_input_and_nothing_that_was_read_is_lost() {
+    for (framing, input, kept) in [
+        (&[][..], &b"a\nxxxxx\nb\n"[..], &b"xxxxx\n"[..]),
+        (&["--null"], b"a\0xxxxx\0b\0", b"xxxxx\0"),
+        (&["--length-prefixed"], b"\0\0\0\x01a\0\0\0\x05xxxxx\0\0\0\x01b", b"\0\0\0\x05xxxxx"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let unsent = dir.path().join("unsent");
+        let more = ["--max-message", "3", "--unsent", unsent.to_str().unwrap(), "--json"];
+        let (mut push, at) = push(1, &[&more[..], framing].concat());
+        let mut pull = tidegate(&["pull", "--connect", &at]);
+        let mut output = pull.stdout().unwrap();
+        push.feed(input.to_vec());
+        push.line_with_all(&["record 2", "5 bytes", "--max-message", "--oversized"]).unwrap();
+        assert_eq!((line(&mut output), line(&mut output)), ("a".to_owned(), "b".to_owned()));
+        assert_eq!(code(&mut push), 1);
+        assert_eq!(fs::read(unsent).unwrap(), kept);
+        let summary = summary(&mut push);
+        assert_eq!((&summary["acked"], &summary["not_sent"]), (&2.into(), &1.into()), "{summary}");
+        assert_eq!(summary["accepted"], 3);
+        pull.signal("TERM").unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_is_too_large_can_be_skipped_or_kept_whatever_its_size() {
+    let huge = 40 << 20;
+    let mut input = b"a\n".to_vec();
+    input.extend(std::iter::repeat_n(b'x', huge));
+    input.extend(b"\nb\n");
+    for oversized in ["skip", "dead-letter"] {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = dir.path().join("dead");
+        let more = ["--max-message", "1000", "--oversized", oversized, "--json"];
+        let (mut push, at) = push(1, &[&more[..], &["--dead-letter", dead.to_str().unwrap()]].concat());
+        let mut pull = tidegate(&["pull", "--connect", &at]);
+        push.feed(input.clone());
+        assert_eq!(pull.output().unwrap(), "a\nb\n");
+        if oversized == "skip" {
+            push.line_with_all(&["record 2", "41,943,040 bytes"]).unwrap();
+        }
+        assert!(push.peak_memory().is_none_or(|kib| kib < 35 << 10), "not in memory");
+        assert_eq!((code(&mut push), code(&mut pull)), (3, 0));
+        assert_eq!(summary(&mut push)["oversized"], 1);
+        let kept = fs::read(dead).unwrap();
+        assert_eq!(kept, if oversized == "skip" { &[][..] } else { &input[2..2 + huge + 1] });
+    }
+}
+
+#[test]
+fn the_beginning_of_a_record_is_saved_when_a_signal_comes_before_its_end() {
+    for (framing, input, kept) in [
+        (&[][..], &b"a\nhal"[..], &b"hal\n"[..]),
+        (&["--null"], b"a\0ha\nl", b"ha\nl\0"),
+        (&["--length-prefixed"], b"\0\0\0\x01a\0\0\0\x09hal", b"\0\0\0\x03hal"),
+    ] {
+        for signal in ["TERM", "HUP"] {
+            let dir = tempfile::tempdir().unwrap();
+            let unsent = dir.path().join("unsent");
+            let more = ["--unsent", unsent.to_str().unwrap(), "--json"];
+            // Whoever runs the tests may have had hangups ignored.
+            let args = [&["push", "--bind", "tcp://127.0.0.1:0"], &more[..], framing].concat();
+            let mut push = by(&["env", "--default-signal=HUP"], &args);
+            let at = push.endpoint().unwrap();
+            let mut pull = tidegate(&["pull", "--connect", &at]);
+            let mut output = pull.stdout().unwrap();
+            push.write(input);
+            assert_eq!(line(&mut output), "a");
+            push.signal(signal).unwrap();
+            push.line_with("which are the last record of --unsent").unwrap();
+            assert_eq!(code(&mut push), 4);
+            assert_eq!(fs::read(&unsent).unwrap(), kept);
+            let got = kept.len() - if framing == ["--length-prefixed"] { 4 } else { 1 };
+            assert_eq!(summary(&mut push)["incomplete"], got);
+            pull.signal("TERM").unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_arrived_of_a_record_that_is_too_large_is_saved_at_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (unsent, dead) = (dir.path().join("unsent"), dir.path().join("dead"));
+    let files = ["--unsent", unsent.to_str().unwrap(), "--dead-letter", dead.to_str().unwrap()];
+    let more = [&files[..], &["--max-message", "3", "--oversized", "dead-letter"]].concat();
+    let (mut push, at) = push(1, &more);
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    let mut output = pull.stdout().unwrap();
+    push.write(b"a\n");
+    assert_eq!(line(&mut output), "a");
+    push.write(b"too large");
+    // The file with it has no name; that it has been read shows when the pipe is empty, and so nothing is waited for here: it is
+    // saved whether it was read before the signal or not, or it is still in the pipe.
+    push.signal("TERM").unwrap();
+    assert_eq!(code(&mut push), 4);
+    let saved = fs::read_to_string(unsent).unwrap();
+    assert!(saved == "too large\n" || saved.is_empty(), "{saved:?}");
+    assert_eq!(fs::read_to_string(dead).unwrap(), "");
+    pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn without_a_file_for_it_the_loss_is_told() {
+    let (mut push, at) = push(1, &[]);
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    let mut output = pull.stdout().unwrap();
+    push.write(b"a\nhal");
+    assert_eq!(line(&mut output), "a");
+    push.signal("TERM").unwrap();
+    push.line_with_all(&["record 2", "3 bytes", "--unsent FILE would keep"]).unwrap();
+    push.line_with("the last record was incomplete (3 bytes)").unwrap();
+    assert_eq!(code(&mut push), 4);
+    pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_an_error_before_the_first_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    for (stdin, why) in [
+        ("<&-", "it is closed"),
+        (&*format!("0>{}", file.display()), "for writing only"),
+        (&*format!("<{}", dir.path().display()), "a directory"),
+    ] {
+        let script = format!("exec \"$@\" {stdin}");
+        let args = ["push", "--bind", "tcp://127.0.0.1:0"];
+        let mut push = Process::spawn(
+            command(&["sh", "-c", &script, "sh"], &args).stdin(Stdio::piped()).stdout(Stdio::piped()),
+        )
+        .unwrap();
+        push.line_with_all(&["stdin is not readable", why]).unwrap();
+        assert_eq!(code(&mut push), 1);
+        assert!(push.lines_seen().iter().all(|line| !line.contains("listening")));
+        // Another input needs no stdin.
+        let args = [&args[..], &["/dev/null"]].concat();
+        let mut push = Process::spawn(
+            command(&["sh", "-c", &script, "sh"], &args).stdin(Stdio::piped()).stdout(Stdio::piped()),
+        )
+        .unwrap();
+        assert_eq!(code(&mut push), 0);
+    }
+}
+
+#[test]
+fn a_stdin_that_does_not_block_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = format!("unix://{}", dir.path().join("work").display());
+    let script = "import os,sys; os.set_blocking(0, False); os.execv(sys.argv[1], sys.argv[1:])";
+    let mut starter = command(&["python3", "-c", script], &["push", "--bind", &at]);
+    let mut push = Process::spawn(starter.stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+    let mut pull = tidegate(&["pull", "--connect", &at]);
+    let mut output = pull.stdout().unwrap();
+    push.endpoint().unwrap();
+    for word in ["one", "two"] {
+        push.write_line(word);
+        assert_eq!(line(&mut output), word);
+    }
+    push.close_input();
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
+fn a_named_pipe_is_waited_for_and_ends_with_its_last_writer_unless_it_is_followed() {
+    for follow in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        make_fifo(&fifo);
+        let more = [&[fifo.to_str().unwrap()][..], if follow { &["--follow"] } else { &[] }].concat();
+        let (mut push, at) = push(1, &more);
+        let mut pull = tidegate(&["pull", "--connect", &at]);
+        let mut output = pull.stdout().unwrap();
+        push.line_with("waiting for somebody to write to this named pipe").unwrap();
+        fs::write(&fifo, "one\n").unwrap();
+        assert_eq!(line(&mut output), "one");
+        if follow {
+            fs::write(&fifo, "two\n").unwrap();
+            assert_eq!(line(&mut output), "two");
+            push.signal("TERM").unwrap();
+            pull.signal("TERM").unwrap();
+        }
+        assert_eq!((code(&mut push), code(&mut pull)), (if follow { 4 } else { 0 }, 0));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_pusher_that_waits_for_a_named_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    make_fifo(&fifo);
+    let path = fifo.to_str().unwrap();
+    for (args, waits) in [
+        (&["--unsent", path][..], "--unsent"),
+        (&["--dead-letter", path], "--dead-letter"),
+        (&[path], "input"),
+        (&["--token-file", path], "--token-file"),
+    ] {
+        let args = [&["push", "--bind", "tcp://127.0.0.1:0"][..], args].concat();
+        let mut push = tidegate(&args);
+        push.line_with_all(&[waits, "waiting for"]).unwrap();
+        push.signal("TERM").unwrap();
+        assert_eq!(code(&mut push), 4);
+    }
+    // And one that somebody reads is written.
+    let (mut push, _) = {
+        let reading = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read_to_string(fifo).unwrap()
+        });
+        let (mut push, at) = push(0, &["--unsent", path, "--linger", "10ms"]);
+        push.feed(b"1\n2\n".to_vec());
+        assert_eq!(code(&mut push), 4);
+        assert_eq!(reading.join().unwrap(), "1\n2\n");
+        (push, at)
+    };
+    assert_eq!(code(&mut push), 4);
+}
+
+#[test]
+fn what_cannot_be_followed_is_an_error_that_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "1\n").unwrap();
+    let path = file.to_str().unwrap();
+    let mut one = tidegate(&["push", "--bind", "tcp://127.0.0.1:0", "--follow", path]);
+    one.line_with_all(&["--follow", "tail -F"]).unwrap();
+    let mut two = tidegate(&["push", "--bind", "tcp://127.0.0.1:0", "--follow", path, path]);
+    two.line_with_all(&["--follow", "only one FILE"]).unwrap();
+    assert_eq!((code(&mut one), code(&mut two)), (1, 1));
+}
+
+#[test]
+fn a_carriage_return_is_part_of_a_message_unless_crlf_is_given() {
+    for (crlf, expected) in [(&[][..], "one\r\n\r\ntwo\n"), (&["--crlf"], "one\n\ntwo\n")] {
+        let (mut push, at) = push(1, crlf);
+        let mut pull = tidegate(&["pull", "--connect", &at]);
+        push.feed(b"one\r\n\r\ntwo\n".to_vec());
+        assert_eq!(pull.output().unwrap(), expected);
+        assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+    }
+}
+
+#[test]
+fn what_is_left_is_saved_as_soon_as_a_signal_comes_and_a_kill_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    fs::write(&unsent, "before\n").unwrap();
+    let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap()]);
+    let command = "read -r n; echo $n; [ $n -lt 2 ] || exec sleep 60";
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", command]);
+    let mut output = pull.stdout().unwrap();
+    push.write(&numbers(500));
+    for n in 0..3 {
+        assert_eq!(line(&mut output), n.to_string());
+    }
+    push.signal("TERM").unwrap();
+    let left: String = (2..500).map(|n| format!("{n}\n")).collect();
+    wait_for(&unsent, format!("before\n{left}").as_bytes());
+    push.signal("KILL").unwrap();
+    push.exit().unwrap();
+    assert_eq!(fs::read_to_string(&unsent).unwrap(), format!("before\n{left}"));
+    pull.signal("KILL").unwrap();
+}
+
+#[test]
+fn what_was_saved_early_goes_again_when_it_is_acked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (unsent, go) = (dir.path().join("unsent"), dir.path().join("go"));
+    make_fifo(&go);
+    let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap(), "--linger", "forever"]);
+    let command = format!("read -r n; echo $n; [ $n != 0 ] || read -r _ < {}", go.display());
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", &command]);
+    let mut output = pull.stdout().unwrap();
+    push.write(b"0\n1\n");
+    assert_eq!(line(&mut output), "0");
+    push.signal("TERM").unwrap();
+    push.line_with("SIGTERM").unwrap();
+    fs::write(&go, "\n").unwrap();
+    assert_eq!(code(&mut push), 4, "its input had not ended");
+    assert_eq!(fs::read_to_string(&unsent).unwrap(), "");
+    pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn a_dead_letter_file_that_was_moved_is_made_again_at_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dead, moved) = (dir.path().join("dead"), dir.path().join("dead.1"));
+    let (mut push, at) = push(1, &["--dead-letter", dead.to_str().unwrap()]);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "exit 65"]);
+    push.write_line("1");
+    wait_for(&dead, b"1\n");
+    for (word, signal) in [("2", "HUP"), ("3", "USR1")] {
+        fs::rename(&dead, &moved).unwrap();
+        push.signal(signal).unwrap();
+        push.line_with_all(&[&format!("SIG{signal}"), "opened --dead-letter"]).unwrap();
+        push.write_line(word);
+        wait_for(&dead, format!("{word}\n").as_bytes());
+    }
+    fs::remove_file(&dead).unwrap();
+    push.write_line("4");
+    wait_for(&dead, b"4\n");
+    push.close_input();
+    assert_eq!(code(&mut push), 3);
+    pull.exit().unwrap();
+}
+
+#[test]
+fn dead_letters_that_nobody_reads_do_not_keep_a_pusher_from_ending() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
+    make_fifo(&fifo);
+    // Open for reading, and never read: full after 64 KiB.
+    let mut unread = File::options().read(true).write(true).open(&fifo).unwrap();
+    let more = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
+    let (mut push, at) = push(1, &more);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--worker", "sed -u 's/.*/reject no/'"]);
+    let record = "x".repeat(999) + "\n";
+    push.feed(record.repeat(100).into_bytes());
+    // What does not fit waits, and so the pusher does not end by itself until it is told to, twice.
+    pull.exit().unwrap();
+    push.signal("TERM").unwrap();
+    push.signal("INT").unwrap();
+    assert_eq!(code(&mut push), 1);
+    push.line_with_all(&["error", "--dead-letter"]).unwrap();
+    let saved = fs::read_to_string(unsent).unwrap();
+    let in_pipe = 100 - saved.lines().count();
+    assert!((1..100).contains(&in_pipe));
+    let mut dead = vec![0; in_pipe * record.len()];
+    unread.read_exact(&mut dead).unwrap();
+    assert_eq!(dead, record.repeat(in_pipe).into_bytes(), "each message is in one of the two");
+}
+
+#[test]
+fn a_file_that_another_pusher_uses_for_what_is_left_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    let path = unsent.to_str().unwrap();
+    let (_first, _) = push(0, &["--unsent", path]);
+    let mut second = tidegate(&["push", "--bind", "tcp://127.0.0.1:0", "--unsent", path]);
+    second.line_with_all(&["--unsent", "another pusher uses it"]).unwrap();
+    assert_eq!(code(&mut second), 1);
+    let mut both =
+        tidegate(&["push", "--bind", "tcp://127.0.0.1:0", "--unsent", path, "--dead-letter", path]);
+    both.line_with("name the same file").unwrap();
+    assert_eq!(code(&mut both), 2);
+}
+
+#[test]
+fn a_full_disk_is_told_as_soon_as_what_is_left_cannot_be_saved() {
+    let (mut push, _) = push(0, &["--unsent", "/dev/full", "--linger", "10ms"]);
+    push.feed(b"1\n2\n".to_vec());
+    push.line_with_all(&["error", "2 messages", "could not be saved", "--unsent /dev/full"]).unwrap();
+    assert_eq!(code(&mut push), 1);
+}
