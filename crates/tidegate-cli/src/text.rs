@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tidegate::shown;
+
 use crate::stderr;
 
 /// Writes one line to stderr, without waiting for it. Nobody can be told when that fails, so a failure is ignored.
@@ -16,17 +18,13 @@ pub(crate) fn note(quiet: bool, line: fmt::Arguments<'_>) {
     }
 }
 
-/// `text` with control characters escaped: reasons and names come from strangers, and a terminal obeys such characters.
+/// Characters of an error: a path may have as many.
+const MAX_ERROR: usize = 4_096;
+
+/// `text` as one line, with everything escaped that a terminal or a log would obey, or that cannot be seen: reasons and names come from
+/// strangers, and so may a part of any error.
 pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    shown(text).at_most(MAX_ERROR).to_string()
 }
 
 /// An error and its causes, for a terminal. A cause that the error before it has told already is left out.
@@ -88,6 +86,7 @@ mod tests {
     #[test]
     fn control_characters_are_escaped_and_text_is_kept() {
         assert_eq!(visible("a\x1b[2Jb\u{7}\u{9b}c é"), "a\\u{1b}[2Jb\\u{7}\\u{9b}c é");
-        assert_eq!(visible("two\nlines"), "two\nlines");
+        assert_eq!(visible("two\nlines \u{202e}\u{2028}"), "two\\nlines \\u{202e}\\u{2028}");
+        assert!(visible(&"x".repeat(10_000)).len() < 5_000);
     }
 }

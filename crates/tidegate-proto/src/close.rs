@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::violation::{Code, Violation};
+use crate::{
+    shown::shown,
+    violation::{Code, Violation},
+};
 
 /// Why a link ended, and who said so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,9 +45,9 @@ impl From<Violation> for LinkEnd {
 impl fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.code, self.by_peer) {
-            (None, _) => write!(f, "broken: {}", self.reason),
-            (Some(code), true) => write!(f, "closed by the peer with {code}: {}", self.reason.escape_debug()),
-            (Some(code), false) => write!(f, "closed with {code}: {}", self.reason),
+            (None, _) => write!(f, "broken: {}", shown(&self.reason)),
+            (Some(code), true) => write!(f, "closed by the peer with {code}: {}", shown(&self.reason)),
+            (Some(code), false) => write!(f, "closed with {code}: {}", shown(&self.reason)),
         }
     }
 }

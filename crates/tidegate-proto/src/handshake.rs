@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     message::InstanceId,
     peer::Peer,
+    shown::shown,
     tokens::Tokens,
     violation::{Code, Violation},
     wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
@@ -248,7 +249,7 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
     if let Some(feature) =
         missing(&hello.required, &local.offered).or_else(|| missing(&local.required, &hello.offered))
     {
-        let detail = format!("feature {} is required and not offered", feature.escape_debug());
+        let detail = format!("feature {} is required and not offered", shown(&feature));
         return Err(Violation::new(Code::Feature, "HS-10", detail));
     }
     if from_connector && hello.generation == 0 {

@@ -40,6 +40,7 @@ mod puller;
 mod pusher;
 mod random;
 mod session;
+mod shown;
 mod time;
 mod tokens;
 pub mod violation;
@@ -58,6 +59,7 @@ pub use pusher::{
     Rejected, Settled, Undelivered,
 };
 pub use random::Random;
+pub use shown::{Shown, shown};
 pub use time::Time;
 pub use tokens::Tokens;
 pub use violation::{Code, SettingError, Violation};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError};
+use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError, shown};
 
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -82,7 +82,7 @@ pub enum BuildError {
 
 /// An endpoint that refused us for good (RD-7).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{endpoint} refused the connection with {code}: {}", reason.escape_debug())]
+#[error("{endpoint} refused the connection with {code}: {}", shown(reason))]
 #[non_exhaustive]
 pub struct Refusal {
     /// Which.
@@ -212,7 +212,7 @@ pub enum TryReserveError {
 #[non_exhaustive]
 pub enum ReceiptError {
     /// A puller, or the limit on attempts, has rejected it for good.
-    #[error("rejected after {attempts} attempts: {}", reason.escape_debug())]
+    #[error("rejected after {attempts} attempts: {}", shown(reason))]
     Rejected {
         /// The puller's reason. A stranger's text.
         reason: String,

@@ -10,13 +10,13 @@ use std::{
 
 use futures_core::Stream;
 
-use tidegate_proto::{Code, InstanceId, LinkEnd, Peer};
+use tidegate_proto::{Code, InstanceId, LinkEnd, Peer, shown};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::Links};
 
-/// Who is at the other end of a link. The name is a stranger's text: escape it before showing it.
+/// Who is at the other end of a link. The name is a stranger's text: see [`shown`](crate::shown) before showing it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -47,11 +47,11 @@ impl From<&Peer> for PeerInfo {
 impl fmt::Display for PeerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.name.is_empty() { "?" } else { self.name.as_str() };
-        write!(f, "{} at {}", name.escape_debug(), self.address)?;
+        write!(f, "{} at {}", shown(name), shown(&self.address))?;
         if self.names.is_empty() {
             return Ok(());
         }
-        write!(f, " (certificate for {})", self.names.join(", ").escape_debug())
+        write!(f, " (certificate for {})", shown(&self.names.join(", ")))
     }
 }
 
@@ -86,7 +86,7 @@ impl From<LinkEnd> for End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = self.reason.escape_debug();
+        let reason = shown(&self.reason);
         match self.code {
             None => write!(f, "the connection broke: {reason}"),
             Some(code) => {
@@ -170,16 +170,16 @@ impl fmt::Display for Event {
             Self::Connected { link, peer } => write!(f, "link {link} to {peer} is open"),
             Self::Disconnected { link, peer, end } => write!(f, "link {link} to {peer} has ended: {end}"),
             Self::ConnectFailed { endpoint, reason } => {
-                write!(f, "cannot connect to {endpoint}: {}; trying again", reason.escape_debug())
+                write!(f, "cannot connect to {endpoint}: {}; trying again", shown(reason))
             }
             Self::Refused { endpoint, code, reason } => {
-                write!(f, "{endpoint} refused us with {code}: {}", reason.escape_debug())
+                write!(f, "{endpoint} refused us with {code}: {}", shown(reason))
             }
             Self::RefusedPeer { address, code, reason } => {
-                write!(f, "refused {address} with {code}: {}", reason.escape_debug())
+                write!(f, "refused {} with {code}: {}", shown(address), shown(reason))
             }
             Self::TlsFailed { address, reason } => {
-                write!(f, "refused {address}: {}", reason.escape_debug())
+                write!(f, "refused {}: {}", shown(address), shown(reason))
             }
             Self::Ended { peer } => write!(f, "{peer} has ended its stream"),
             Self::Lagged(count) => write!(f, "{count} events were missed"),

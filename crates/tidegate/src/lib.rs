@@ -100,7 +100,7 @@ pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejection
 pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,
-    PushLinkStats, PushStats, SettingError, Tokens, Undelivered, Window,
+    PushLinkStats, PushStats, SettingError, Shown, Tokens, Undelivered, Window, shown,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Pem, Tls, TlsConfig, TlsError, TlsPart};

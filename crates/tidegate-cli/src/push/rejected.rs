@@ -40,13 +40,13 @@ pub(crate) async fn keep(
     while let Some(rejected) = rejections.recv().await {
         let (id, attempts) = (rejected.id, rejected.attempts);
         if first && file.is_none() {
-            let reason = text::visible(&rejected.reason);
+            let reason = tidegate::shown(&rejected.reason);
             tracing::warn!(
                 %id, attempts, %reason,
                 "a message was rejected and is dropped: --dead-letter would keep it (-v shows further ones)"
             );
         } else if let Some(kept_back) = told.admit() {
-            let reason = text::visible(&rejected.reason);
+            let reason = tidegate::shown(&rejected.reason);
             tracing::info!(%id, attempts, %reason, "a message was rejected{}", more(kept_back));
         }
         first = false;

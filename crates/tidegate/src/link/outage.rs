@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_proto::shown;
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
@@ -25,7 +26,7 @@ impl Outage {
     /// An attempt has failed.
     pub(super) fn failed(&mut self, endpoint: &Endpoint, reason: &str) {
         if self.is_to_be_told(Instant::now(), reason) {
-            tracing::warn!("cannot connect to {endpoint}: {}; trying again", reason.escape_debug());
+            tracing::warn!("cannot connect to {endpoint}: {}; trying again", shown(reason));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tidegate_proto::{Blocked, LinkId, MessageId, Pusher, PusherEvent, Settled, Time};
+use tidegate_proto::{Blocked, LinkId, MessageId, Pusher, PusherEvent, Settled, Time, shown};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -97,7 +97,7 @@ impl Role for Pusher {
                     let id = MessageId { instance: machine.instance(), number };
                     state.warnings.push(format!(
                         "message {id} has failed {failures} times and is tried again and again; max_attempts would reject it; last: {}",
-                        reason.escape_debug()
+                        shown(&reason)
                     ));
                 }
                 _ => signals.changed(),

@@ -1,0 +1,156 @@
+//! Text from a peer, for people: names, reasons, addresses, errors. Shown as it is, it could forge lines of a log, move the cursor of a
+//! terminal, or read differently from what it is.
+
+use std::fmt::{self, Write as _};
+
+/// Characters of a text that are shown by default; the rest is counted. Reasons and names have at most 256 bytes (OC-7, HS-10).
+const MAX_SHOWN: usize = 512;
+/// Marks in a row that are shown above or below one letter. Some languages need two or three.
+const MAX_MARKS: usize = 4;
+
+/// A text from a stranger, ready to be shown: see [`shown`].
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    text: &'a str,
+    most: usize,
+}
+
+/// Makes a text from a stranger harmless wherever it is shown: as one line, and at most 512 characters of it.
+///
+/// What a terminal or a log would obey, and what cannot be seen, becomes an escape of Rust, such as `\n` or `\u{202e}`: control
+/// characters and line ends of all kinds, marks that change the direction of writing, spaces other than a blank, characters of no width,
+/// those that are private or mean nothing. All else is shown as it is, backslashes too: what has been made harmless once is not changed
+/// by being made so again, so a text can be built of others.
+///
+/// ```
+/// use tidegate_proto::shown;
+/// assert_eq!(shown("café \"x\"").to_string(), "café \"x\"");
+/// assert_eq!(shown("ok\nERROR: \u{202e}").to_string(), "ok\\nERROR: \\u{202e}");
+/// ```
+#[must_use]
+pub fn shown(text: &str) -> Shown<'_> {
+    Shown { text, most: MAX_SHOWN }
+}
+
+impl Shown<'_> {
+    /// With another limit than 512 characters: for a text that is built of several.
+    #[must_use]
+    pub fn at_most(self, characters: usize) -> Self {
+        Self { most: characters, ..self }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut marks = 0;
+        for (index, (at, c)) in self.text.char_indices().enumerate() {
+            if index == self.most {
+                return write!(f, "… ({} more bytes)", self.text.len() - at);
+            }
+            let kind = kind(c);
+            marks = if kind == Kind::Mark { marks + 1 } else { 0 };
+            match kind {
+                Kind::Plain => f.write_char(c)?,
+                // At the beginning it would change what stands before the text.
+                Kind::Mark if index > 0 && marks <= MAX_MARKS => f.write_char(c)?,
+                Kind::Mark => write!(f, "{}", c.escape_unicode())?,
+                Kind::Escaped => write!(f, "{}", c.escape_debug())?,
+                Kind::Invisible => write!(f, "{}", c.escape_unicode())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Combines with what is before it.
+    Mark,
+    /// The standard library takes it for one that cannot be printed.
+    Escaped,
+    /// Printable in its eyes, and not to be seen.
+    Invisible,
+}
+
+fn kind(c: char) -> Kind {
+    if c.is_ascii_graphic() || c == ' ' {
+        return Kind::Plain;
+    }
+    if is_invisible(c) {
+        return Kind::Invisible;
+    }
+    if c.escape_debug().len() == 1 {
+        return Kind::Plain;
+    }
+    // Marks are escaped where they stand alone, and only there; all other escapes are independent of what is before them.
+    let letter_and_mark = String::from_iter(['a', c]);
+    if letter_and_mark.escape_debug().nth(1) == Some(c) { Kind::Mark } else { Kind::Escaped }
+}
+
+/// Letters and marks that have no shape of their own.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_seen_is_shown_as_it_is() {
+        for text in [
+            "",
+            "OK",
+            "a b",
+            "it's \"fine\" & <b>",
+            "C:\\n",
+            "grüße, 世界, ไทย, हिन्दी, עברית, 🎉",
+            "e\u{301}",
+        ] {
+            assert_eq!(shown(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn nothing_ends_a_line_moves_a_cursor_turns_the_writing_or_hides() {
+        let bidi =
+            "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200e}\u{200f}\u{61c}";
+        let ends = "\n\r\u{b}\u{c}\u{85}\u{2028}\u{2029}";
+        let hidden = "\u{0}\u{7}\u{8}\u{1b}\u{7f}\u{9b}\u{ad}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{fe0f}\u{3164}\u{e0041}\u{a0}\t";
+        for c in bidi.chars().chain(ends.chars()).chain(hidden.chars()) {
+            let text = format!("a{c}b");
+            let out = shown(&text).to_string();
+            assert!(!out.contains(c) && out.starts_with("a\\") && out.ends_with('b'), "{:?}: {out}", c);
+        }
+        for code in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let out = shown(&code.to_string()).to_string();
+            assert!(!out.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_harmless_stays_as_it_is() {
+        let once = shown("a\nb\u{202e}c\u{200b}\\d").to_string();
+        assert_eq!(shown(&once).to_string(), once);
+    }
+
+    #[test]
+    fn marks_do_not_pile_up() {
+        assert_eq!(shown("\u{301}x").to_string(), "\\u{301}x", "it would stand on what is before the text");
+        let piled = format!("a{}", "\u{301}".repeat(7));
+        assert_eq!(shown(&piled).to_string(), format!("a{}{}", "\u{301}".repeat(4), "\\u{301}".repeat(3)));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_the_rest_is_counted() {
+        let text = "é".repeat(600);
+        assert_eq!(shown(&text).to_string(), format!("{}… (176 more bytes)", "é".repeat(512)));
+        assert_eq!(shown(&"x".repeat(512)).to_string(), "x".repeat(512));
+        assert_eq!(shown("abc").at_most(2).to_string(), "ab… (1 more bytes)");
+    }
+}
