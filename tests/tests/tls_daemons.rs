@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use tidegate_tests::{
     certs::Ca,
@@ -104,6 +104,71 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
         "{:?}",
         push.lines_seen()
     );
+}
+
+#[test]
+fn a_hangup_with_a_good_certificate_and_a_bad_token_changes_neither() {
+    // TL-8, HS-4
+    let (old, new, dir) = (Ca::new("old"), Ca::new("new"), tempfile::tempdir().unwrap());
+    let token = dir.path().join("token");
+    fs::write(&token, "first\n").unwrap();
+    let (mut push, at) = secured(&old, dir.path(), &["--token-file", text(&token), "-v"]);
+    let own = dir.path().join("own-token");
+    fs::write(&own, "first\n").unwrap();
+    let with_token = ["--token-file", text(&own)];
+    new.write(dir.path(), "ca.crt");
+    new.sign(&["127.0.0.1"]).write(dir.path(), "push");
+    for bad in ["x".repeat(5_000), "# nothing but this\n".to_owned()] {
+        push.forget_lines();
+        fs::write(&token, bad).unwrap();
+        push.signal("HUP").unwrap();
+        let said = push.line_with("error: SIGHUP: --token-file").unwrap();
+        assert!(said.contains("going on with what was there before"), "{said}");
+        assert!(!said.contains("xxx"), "{said}");
+    }
+    // The old certificate and the old token are still right, and the new certificate is not shown.
+    let mut pull = worker(&old, &old, dir.path(), "worker", &at, &with_token);
+    push.line_with("(certificate for worker)").unwrap();
+    // The other way round: a good token and a certificate that is none.
+    push.forget_lines();
+    fs::write(&token, "second\n").unwrap();
+    fs::write(dir.path().join("push.crt"), "nonsense").unwrap();
+    push.signal("HUP").unwrap();
+    push.line_with("going on with what was there before").unwrap();
+    let mut late = worker(&old, &old, dir.path(), "late", &at, &with_token);
+    push.line_with("(certificate for late)").unwrap();
+    push.close_input();
+    assert_eq!((code(&mut push), code(&mut pull), code(&mut late)), (0, 0, 0));
+}
+
+#[test]
+fn secrets_that_others_can_read_are_warned_of() {
+    // HS-4
+    let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
+    let token = dir.path().join("token");
+    fs::write(&token, "hush\n").unwrap();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&token, 0o640);
+    let (certificate, key) = ca.sign(&["127.0.0.1"]).write(dir.path(), "push");
+    set(&key, 0o644);
+    let args =
+        ["push", "--bind", "tls://127.0.0.1:0", "--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    let with_token = ["--token-file", text(&token)];
+    let mut push = tidegate(&[&args[..], &with_token].concat());
+    push.line_with("token: its group can read or change this file (mode 640)").unwrap();
+    push.forget_lines();
+    let mut push = tidegate(&[&args[..], &with_token].concat());
+    push.line_with("push.key: every user of this machine can read or change this file (mode 644)").unwrap();
+    set(&token, 0o600);
+    set(&key, 0o600);
+    let mut push = tidegate(&[&args[..], &with_token, &["--linger", "0s"]].concat());
+    push.endpoint().unwrap();
+    push.close_input();
+    push.exit().unwrap();
+    assert!(!push.lines_seen().iter().any(|line| line.contains("this file")), "{:?}", push.lines_seen());
+    let mut open = by(&["env", "TIDEGATE_TOKEN=hush"], &["push", "--bind", "tcp://127.0.0.1:0"]);
+    let said = open.line_with("TIDEGATE_TOKEN").unwrap();
+    assert!(said.contains("--token-file is safer") && !said.contains("hush"), "{said}");
 }
 
 #[test]

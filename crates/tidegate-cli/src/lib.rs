@@ -31,6 +31,7 @@ mod stdio;
 mod summary;
 mod text;
 mod throttle;
+mod token_file;
 
 use std::future::Future;
 use std::process::ExitCode;

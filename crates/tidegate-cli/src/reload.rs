@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tidegate::{SettingError, Tokens};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::socket::Access;
+use crate::socket::{Access, Reloaded};
 use crate::text;
 
 /// Both signals, taken over before the process tells that it is up.
@@ -81,10 +81,17 @@ async fn reread(access: &Access, set_tokens: impl Fn(Tokens) -> Result<(), Setti
     let reading = access.clone();
     // Files may be slow, and the links share this thread.
     let read = tokio::task::spawn_blocking(move || reading.reload());
-    let done = read
-        .await
-        .map_err(anyhow::Error::from)
-        .and_then(|read| read?.map_or(Ok(()), |tokens| set_tokens(tokens).context("--token-file")));
+    // All of it has been checked when the first thing changes, and the last change cannot fail.
+    let done = read.await.map_err(anyhow::Error::from).and_then(|read| {
+        let Reloaded { tokens, tls } = read?;
+        if let Some(tokens) = tokens {
+            set_tokens(tokens).context("--token-file")?;
+        }
+        if let Some(tls) = tls {
+            tls.commit();
+        }
+        Ok(())
+    });
     match done {
         Ok(()) => {
             text::note(quiet, format_args!("SIGHUP: read {} again, for new connections", access.files()));

@@ -1,13 +1,13 @@
 //! What push and pull do alike with their endpoints: options, TLS and tokens, and saying where they listen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
-use tidegate::{Endpoint, Pem, Tls, TlsConfig, Tokens};
+use anyhow::Context as _;
+use tidegate::{Endpoint, Pem, Prepared, Tls, TlsConfig, Tokens};
 
 use crate::append::SOON;
 use crate::args::{SecurityArgs, SocketArgs};
-use crate::text;
+use crate::{text, token_file};
 
 /// The variable with the token, when no file is named.
 pub(crate) const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
@@ -17,7 +17,8 @@ pub(crate) const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
 pub(crate) struct Access {
     pub(crate) tls: Option<Tls>,
     pub(crate) tokens: Option<Tokens>,
-    token_file: Option<std::path::PathBuf>,
+    token_file: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Access {
@@ -27,8 +28,14 @@ impl Access {
     /// One cannot be used. A token or key is never part of an error.
     pub(crate) fn open(args: &SocketArgs) -> anyhow::Result<Self> {
         let security = &args.security;
+        let tls = tls(args)?;
+        let key = security.tls_key.clone().filter(|_| tls.is_some());
+        if let Some(key) = &key {
+            token_file::warn_if_readable("--tls-key", key);
+        }
         Ok(Self {
-            tls: tls(args)?,
+            tls,
+            key,
             tokens: tokens(security.token_file.as_deref())?,
             token_file: security.token_file.clone(),
         })
@@ -69,17 +76,24 @@ impl Access {
         }
     }
 
-    /// Reads the files again: TLS uses what they hold from now on, the tokens are given back. Nothing changes unless all can be used.
+    /// Reads the files again and checks all of them. Nothing changes before the caller takes over what is in the result.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) fn reload(&self) -> anyhow::Result<Option<Tokens>> {
-        let tokens = self.token_file.as_deref().map(read_tokens).transpose()?;
-        if let Some(tls) = &self.tls {
-            tls.reload()?;
+    pub(crate) fn reload(&self) -> anyhow::Result<Reloaded> {
+        let tokens = self.token_file.as_deref().map(token_file::read).transpose()?;
+        let tls = self.tls.as_ref().map(Tls::prepare_reload).transpose()?;
+        if let Some(key) = &self.key {
+            token_file::warn_if_readable("--tls-key", key);
         }
-        Ok(tokens)
+        Ok(Reloaded { tokens, tls })
     }
+}
+
+/// What files hold now, read and checked.
+pub(crate) struct Reloaded {
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) tls: Option<Prepared>,
 }
 
 /// Whether [`Access::reload`] would read anything for these options.
@@ -150,24 +164,19 @@ fn tls(args: &SocketArgs) -> anyhow::Result<Option<Tls>> {
 /// The tokens of a file, or the one of the environment, if there is any. None is ever an argument: everybody can see those.
 fn tokens(file: Option<&Path>) -> anyhow::Result<Option<Tokens>> {
     use std::os::unix::ffi::OsStringExt;
-    match file {
-        Some(file) => read_tokens(file).map(Some),
-        None => Ok(std::env::var_os(TOKEN_VARIABLE)
-            .map(OsStringExt::into_vec)
-            .filter(|token| !token.is_empty())
-            .map(Tokens::from)),
+    if let Some(file) = file {
+        return token_file::read(file).map(Some);
     }
-}
-
-/// Each line is one.
-fn read_tokens(file: &Path) -> anyhow::Result<Tokens> {
-    let text = std::fs::read(file).with_context(|| format!("--token-file {}", file.display()))?;
-    let lines = text.split(|octet| *octet == b'\n');
-    let tokens = Tokens::new(lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()));
-    if tokens.is_empty() {
-        bail!("--token-file {}: it is empty; one line with the token would be right", file.display());
+    let token = std::env::var_os(TOKEN_VARIABLE).map(OsStringExt::into_vec).filter(|token| !token.is_empty());
+    if token.is_some() {
+        // This process cannot take it out of its own environment again.
+        tracing::warn!(
+            "the token comes from the variable {TOKEN_VARIABLE}, which every process of this user can read in /proc/{}/environ, \
+             commands of --exec and --worker too; --token-file is safer",
+            std::process::id()
+        );
     }
-    Ok(tokens)
+    Ok(token.map(Tokens::from))
 }
 
 /// Says on stderr where this process listens, with ports that were given as 0 filled in.
@@ -181,33 +190,3 @@ pub(crate) fn announce(endpoints: &[Endpoint], quiet: bool) {
 
 /// How the line of [`announce`] begins; the demonstration reads it.
 pub(crate) const LISTENING: &str = "listening on ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_line_of_a_token_file_is_a_token_without_its_end_and_nothing_else_is_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("token");
-        for (content, first, count) in [
-            (&b"secret\n"[..], &b"secret"[..], 1),
-            (b" a b \r\n", b" a b ", 1),
-            (b"x", b"x", 1),
-            (b"new\n\nold\n", b"new", 2),
-        ] {
-            std::fs::write(&file, content).unwrap();
-            let tokens = tokens(Some(&file)).unwrap().unwrap();
-            assert_eq!((tokens.first().map(|token| &token[..]), tokens.len()), (Some(first), count));
-        }
-    }
-
-    #[test]
-    fn an_empty_or_missing_token_file_is_an_error_that_names_the_flag() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("token");
-        assert!(tokens(Some(&file)).unwrap_err().to_string().contains("--token-file"));
-        std::fs::write(&file, "\n").unwrap();
-        assert!(tokens(Some(&file)).unwrap_err().to_string().contains("empty"));
-    }
-}

@@ -103,5 +103,5 @@ pub use tidegate_proto::{
     PushLinkStats, PushStats, SettingError, Shown, Tokens, Undelivered, Window, shown,
 };
 #[cfg(feature = "tls")]
-pub use tls::{Pem, Tls, TlsConfig, TlsError, TlsPart};
+pub use tls::{Pem, Prepared, Tls, TlsConfig, TlsError, TlsPart};
 pub use transport::{Connection, Transport, TransportFuture, TransportListener};

@@ -9,8 +9,10 @@ use tidegate::{Endpoint, PeerIdentity};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityArgs {
-    /// Reads the token that both sides must share from this file; several lines are several tokens: the first is shown when
-    /// connecting, each is taken when listening; without the option the variable TIDEGATE_TOKEN has one [default: no token]
+    /// Reads the token that both sides must share from this file, which only its owner should be able to read; several lines are
+    /// several tokens: the first is shown when connecting, each is taken when listening; blank lines, and lines that begin with #,
+    /// are none. Without the option, the variable TIDEGATE_TOKEN may have a token, which other processes of the user can read
+    /// [default: no token]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Trusts the CA certificates in this file (PEM) on tls:// endpoints [default: those of the system]

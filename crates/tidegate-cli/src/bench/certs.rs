@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use anyhow::Context as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -26,7 +30,9 @@ pub(super) fn make() -> anyhow::Result<TempDir> {
     let key = KeyPair::generate()?;
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?.pem();
     for (name, pem) in [(CA, ca), (CERTIFICATE, certificate), (KEY, key.serialize_pem())] {
-        std::fs::write(dir.path().join(name), pem).with_context(|| format!("cannot write {name}"))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.path().join(name));
+        file.and_then(|mut file| file.write_all(pem.as_bytes()))
+            .with_context(|| format!("cannot write {name}"))?;
     }
     Ok(dir)
 }

@@ -65,6 +65,29 @@ impl Tls {
     /// # Errors
     /// As [`Self::load`]; then everything stays as it was.
     pub fn replace(&self, config: TlsConfig) -> Result<(), TlsError> {
+        self.prepare(config).map(Prepared::commit)
+    }
+
+    /// Reads the same files again and checks them, as [`Self::reload`] does, but changes nothing before [`Prepared::commit`]: for a
+    /// program that changes something else with it, such as tokens, and wants all of it or nothing. Blocks while it reads.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    ///
+    /// ```
+    /// # use tidegate::{Push, Tls, Tokens, TlsConfig};
+    /// # fn reload(tls: &Tls, push: &Push, tokens: Tokens) -> Result<(), Box<dyn std::error::Error>> {
+    /// let certificates = tls.prepare_reload()?; // nothing has changed if this fails,
+    /// push.set_tokens(tokens)?; // nor if this does;
+    /// certificates.commit(); // and this cannot.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prepare_reload(&self) -> Result<Prepared, TlsError> {
+        self.prepare(self.loaded().config.clone())
+    }
+
+    fn prepare(&self, config: TlsConfig) -> Result<Prepared, TlsError> {
         let old = self.loaded();
         let new = Loaded::new(config)?;
         if old.server.is_some() && new.server.is_none() {
@@ -76,8 +99,7 @@ impl Tls {
         if old.roots().is_ok() {
             new.roots()?;
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-        Ok(())
+        Ok(Prepared { tls: self.clone(), new: Arc::new(new) })
     }
 
     pub(crate) fn loaded(&self) -> Arc<Loaded> {
@@ -96,6 +118,22 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// TLS settings that have been read and checked again, and are not in force yet: see [`Tls::prepare_reload`].
+#[derive(Debug)]
+#[must_use = "nothing changes before `commit`"]
+pub struct Prepared {
+    tls: Tls,
+    new: Arc<Loaded>,
+}
+
+impl Prepared {
+    /// Makes new connections with them from now on; links that are open stay. Of two that were prepared at the same time, the one
+    /// that is committed last is in force.
+    pub fn commit(self) {
+        *self.tls.0.lock().unwrap_or_else(PoisonError::into_inner) = self.new;
+    }
+}
+
 /// What connections are made with, until the next reload.
 pub(crate) struct Loaded {
     config: TlsConfig,
@@ -104,6 +142,12 @@ pub(crate) struct Loaded {
     ca: Option<Arc<RootCertStore>>,
     client: OnceLock<Result<Arc<ClientConfig>, TlsError>>,
     server: Option<Arc<ServerConfig>>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Loaded").field(&self.config).finish()
+    }
 }
 
 impl Loaded {
