@@ -187,6 +187,23 @@ fn a_message_that_fails_for_ever_is_told_of_once_when_it_has_failed_ten_times() 
 }
 
 #[test]
+fn time_outs_are_failures_of_a_message_too() {
+    let timeout = |s: &mut tidegate_proto::PusherSettings| s.settle_timeout = Some(SECOND);
+    let mut w = World::new(vec![pusher(timeout)], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.settle();
+    w.send(0, "m");
+    w.settle();
+    let mut told = Vec::new();
+    while w.pushers[0].stats().timed_out < 15 {
+        drop(w.recv(0)); // and never an outcome
+        w.pass(SECOND);
+        told.extend(std::iter::from_fn(|| w.pushers[0].poll_event()));
+    }
+    assert!(matches!(told[..], [PusherEvent::Failing { number: 0, failures: 10, .. }]), "{told:?}");
+}
+
+#[test]
 fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
     // OC-11, OC-9
     let mut w = World::new(vec![pusher(|s| s.max_attempts = Some(2))], vec![puller(|_| ())]);
