@@ -151,6 +151,15 @@ pub fn accept_where(
     Ok((index, peer, with_preface(v1::frame::Body::Hello(local.hello()))))
 }
 
+/// The `Close` of a connector that gives up before its `Hello`: legal, and not answered (FR-5).
+#[must_use]
+pub fn farewell(frame: &Bytes) -> Option<v1::Close> {
+    match wire::decode(frame.clone(), u64::MAX) {
+        Ok(Body::Close(close)) => Some(close),
+        _ => None,
+    }
+}
+
 /// A connector's reading of the acceptor's answer.
 ///
 /// # Errors
@@ -435,6 +444,11 @@ mod tests {
     fn fr_5_the_first_frame_must_be_hello() {
         // FR-5
         let ping = wire::encode(v1::frame::Body::Ping(v1::Ping { data: 1 })).slice(4..);
+        assert_eq!(farewell(&ping), None);
         assert_eq!(accept(ping, &[local(Role::Pusher)]).unwrap_err().code, Code::Unexpected);
+        // But for a Close.
+        let close = v1::Close { code: Code::GoingAway.into(), ..v1::Close::default() };
+        let frame = wire::encode(v1::frame::Body::Close(close.clone())).slice(4..);
+        assert_eq!(farewell(&frame), Some(close));
     }
 }

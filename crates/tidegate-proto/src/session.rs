@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     close::LinkEnd,
-    flood::Flood,
+    flood::{AckWork, Flood},
     liveness::Liveness,
     peer::Peer,
     time::Time,
@@ -135,12 +135,31 @@ impl Session {
         self.judge(weighed)
     }
 
-    /// Counts an Ack of so many octets by which so many messages have been settled for good (LM-3).
+    /// Counts a frame of so many bytes that names deliveries and settles none (LM-3).
     ///
     /// # Errors
     /// It is one too many.
-    pub(crate) fn weigh_ack(&mut self, now: Time, octets: usize, messages: u64) -> Result<(), Violation> {
-        let weighed = self.flood.weigh_ack(now, octets, messages);
+    pub(crate) fn weigh_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
+        let weighed = self.flood.weigh_ids(now, bytes);
+        self.judge(weighed)
+    }
+
+    /// Counts an Ack of so many bytes (LM-3).
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn weigh_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
+        let weighed = self.flood.weigh_ack(now, bytes, work);
+        self.judge(weighed)
+    }
+
+    /// Counts bytes of a Deliver that are no message (LM-3).
+    ///
+    /// # Errors
+    /// They are too many.
+    #[inline]
+    pub(crate) fn weigh_junk(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
+        let weighed = self.flood.weigh_junk(now, bytes);
         self.judge(weighed)
     }
 

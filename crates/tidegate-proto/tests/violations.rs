@@ -112,6 +112,62 @@ fn oc_10_an_impossible_range_or_verdict_is_malformed_and_nothing_of_its_frame_co
 }
 
 #[test]
+fn oc_2_oc_10_of_an_ack_with_one_bad_outcome_nothing_has_an_effect() {
+    // OC-2, OC-10, FR-4: neither its other outcomes, before and after it, nor limits, nor flags.
+    let bad = [
+        outcome(3, 1, Wire::Ack),
+        outcome(0, 0, Wire::Ack),
+        outcome(1, u64::MAX, Wire::Nack),
+        outcome(0, 1, Wire::Unspecified),
+    ];
+    for bad in bad {
+        for place in 0..3 {
+            let (mut pusher, link) = pusher_with_three();
+            let mut outcomes =
+                vec![outcome(0, 1, Wire::Ack), outcome(1, 1, Wire::Reject), outcome(2, 1, Wire::Nack)];
+            outcomes.insert(place, bad.clone());
+            let all = v1::Ack { outcomes, message_limit: 99, byte_limit: 9_999, recall: true, leaving: true };
+            pusher.receive(NOW, link, frame(v1::frame::Body::Ack(all)));
+            let stats = pusher.stats();
+            assert_eq!((stats.acked, stats.rejected, stats.nacked, stats.in_flight), (0, 0, 0, 3));
+            let own = &pusher.link_stats()[0];
+            assert_eq!((own.message_limit, own.leaving), (10, false));
+            let bodies = sent(&mut pusher, NOW, link);
+            assert!(matches!(bodies[..], [Body::Close(_)]), "and no Skip: {bodies:?}");
+        }
+    }
+}
+
+#[test]
+fn er_1_a_reason_names_the_rule_that_was_broken() {
+    // ER-1: ST-7 and ST-1 where a frame comes too late, OC-13 for signs of work.
+    let rule = |reason: &str| reason.split(':').next().unwrap().to_owned();
+    let end = || frame(v1::frame::Body::End(v1::End {}));
+    let skip = || frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1_000 }));
+    for late in [deliver(0, &["a"]), skip(), end()] {
+        let (mut puller, link) = puller_with_link();
+        puller.receive(NOW, link, end());
+        let (code, reason) = violated(&mut puller, link, late);
+        assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-7"), "{reason}");
+    }
+    let (mut puller, link) = puller_with_link();
+    puller.receive(NOW, link, deliver(0, &["held"]));
+    let _held = puller.recv().unwrap();
+    puller.leave();
+    sent(&mut puller, NOW, link);
+    puller.receive(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
+    let (code, reason) = violated(&mut puller, link, deliver(4, &["a"]));
+    assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-1"), "{reason}");
+    for (delivery, first) in [(3, "OC-13: Working for delivery 3, but 3 is the next"), (u64::MAX, "OC-13: ")]
+    {
+        let (mut pusher, link) = pusher_with_three();
+        let working = v1::Working { deliveries: vec![0, delivery] };
+        let (_, reason) = violated(&mut pusher, link, frame(v1::frame::Body::Working(working)));
+        assert!(reason.starts_with(first), "{reason}");
+    }
+}
+
+#[test]
 fn fr_5_frames_that_a_role_may_not_send_are_refused() {
     // FR-5
     let (mut pusher, link) = pusher_with_three();

@@ -125,7 +125,8 @@ class Push(Peer):
         elif outcome.verdict == NACK:  # OC-6
             self.stats["nacked"] += 1
             grown = min(self.retry[0] * 2 ** min(message.attempt - 1, 30), self.retry[1])
-            delay = max(grown, min(outcome.delay_ms / 1000, 300)) * (1 + random.random() / 4)
+            asked = min(max(outcome.delay_ms, 10) / 1000, 300)
+            delay = (asked if outcome.delay_ms else grown) * (1 + random.random() / 4)
             message.attempt, self.delayed = message.attempt + 1, self.delayed + 1
             asyncio.get_running_loop().call_later(delay, self.again, message)
         else:

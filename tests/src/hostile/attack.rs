@@ -1,6 +1,6 @@
 //! The attacks that are measured, by name.
 
-use super::{connections, flood::Flood, frames};
+use super::{connections, flood::Flood, frames, keeping};
 
 /// Who is attacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,30 @@ pub const ALL: &[Attack] = &[
     attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, frames::nacks),
     attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, frames::releases),
     attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, frames::drops),
+    attack(
+        "nack-first",
+        "the first of each frame nacked, the rest acked",
+        "LM-5, OC-6",
+        PUSHER,
+        keeping::nack_first,
+    ),
+    attack(
+        "settled-again",
+        "outcomes for many frames that are settled, repeated",
+        "OC-3, LM-3",
+        PUSHER,
+        keeping::settled_again,
+    ),
+    attack("working", "signs of work for 20,000 deliveries a frame", "OC-13, LM-3", PUSHER, keeping::working),
+    attack(
+        "slow-small",
+        "batches of a large quick message and a small slow one",
+        "LM-5",
+        PULLER,
+        keeping::slow_small,
+    ),
+    attack("no-skip", "two pushers that earn a window and keep it", "RC-1, CR-9", PULLER, keeping::no_skip),
+    attack("junk", "messages among unknown fields", "LM-3, GR-1", PULLER, keeping::junk),
 ];
 
 const fn attack(

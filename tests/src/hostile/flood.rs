@@ -39,7 +39,7 @@ pub struct Flood {
     target: Target,
     /// There is a plain server: no answer will come.
     pub(super) plain: bool,
-    until: Instant,
+    pub(super) until: Instant,
     generation: u64,
     next_beat: Instant,
     /// Connections made.

@@ -5,6 +5,7 @@ pub mod attack;
 mod connections;
 pub mod flood;
 mod frames;
+mod keeping;
 pub mod measure;
 pub mod raw;
 pub mod sides;

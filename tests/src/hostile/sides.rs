@@ -1,6 +1,7 @@
 //! The processes of a measurement: who is attacked, who behaves well, who discards, and the attacker.
 
 use std::{
+    collections::VecDeque,
     error::Error,
     io::{self, BufRead, Write},
     net::Ipv4Addr,
@@ -14,8 +15,12 @@ use tokio::{io::AsyncReadExt, net::TcpListener, runtime};
 use super::{
     attack::{self, Target},
     flood::Flood,
+    keeping::SLOW,
     raw,
 };
+
+/// Slow deliveries that the measured puller works on at once.
+const MOST_SLOW: usize = 1_000;
 
 /// What a side's process returns.
 pub type Done = Result<(), Box<dyn Error>>;
@@ -84,7 +89,9 @@ async fn discard() -> Done {
 
 /// The pusher under attack: sends as fast as it can.
 async fn pusher(size: usize) -> Done {
-    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await?;
+    // So long that it never ends a delivery: signs of work are looked at (OC-13).
+    let hour = Some(Duration::from_secs(3_600));
+    let push = Push::builder().bind("tcp://127.0.0.1:0").settle_timeout(hour).build().await?;
     tell(&push.local_endpoints().first().ok_or("not bound")?.to_string())?;
     let payload = Bytes::from(vec![7; size]);
     loop {
@@ -92,12 +99,22 @@ async fn pusher(size: usize) -> Done {
     }
 }
 
-/// The puller under attack: takes what comes, and acks it.
+/// The puller under attack: takes what comes, and acks it; some things take longer.
 async fn puller() -> Done {
     let pull = Pull::builder().bind("tcp://127.0.0.1:0").build().await?;
     tell(&pull.local_endpoints().first().ok_or("not bound")?.to_string())?;
+    let mut slow = VecDeque::new();
     while let Some(delivery) = pull.recv().await? {
-        delivery.ack();
+        if delivery.payload() == SLOW {
+            slow.push_back(delivery);
+            if slow.len() > MOST_SLOW
+                && let Some(done) = slow.pop_front()
+            {
+                done.ack();
+            }
+        } else {
+            delivery.ack();
+        }
     }
     Ok(())
 }

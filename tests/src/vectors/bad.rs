@@ -263,8 +263,8 @@ fn to_puller() -> Vec<Bad> {
     let late = bad(
         "puller-deliver-after-end",
         Code::Unexpected,
-        "FR-5",
-        "A delivery after End (ST-7)",
+        "ST-7",
+        "A delivery after End",
         deliver(2, 2, vec![sized(1)]),
     );
     let end = frame(Some(Body::End(v1::End {})));

@@ -16,7 +16,7 @@ use tidegate_tests::hostile::raw::{Raw, ack, deliver, framed, outcome, unknown};
 use crate::job::{self, closed_by, link};
 
 /// Writes the same frame until the link is closed; and it is, with FLOOD.
-fn flood(mut raw: Raw, frame: &Bytes) {
+pub(crate) fn flood(mut raw: Raw, frame: &Bytes) {
     let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
     let mut socket = raw.socket().try_clone().unwrap();
     // Each of these weighs at least one 256th of its octets: 100 are more than a second's allowance. A link that is closed for it

@@ -6,6 +6,7 @@
 mod churn;
 mod floods;
 mod job;
+mod keeping;
 mod limits;
 mod places;
 mod violations;

@@ -131,7 +131,7 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
             let (mut raw, ..) = granted(at, 8);
             raw.send(Frame::End(v1::End {})).unwrap();
             raw.send(deliver(0, &[STRANGE])).unwrap();
-            assert_eq!(closed_by(&mut raw, "FR-5"), Code::Unexpected);
+            assert_eq!(closed_by(&mut raw, "ST-7"), Code::Unexpected);
         },
     )
     .await;

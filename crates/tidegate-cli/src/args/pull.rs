@@ -120,7 +120,9 @@ Workers (--worker):
   Each message is one line on stdin (or a record, with --null or
   --length-prefixed); the answer is one line on stdout, of at most 4096 bytes:
   `ok`, `retry`, `retry SECONDS` or `reject REASON`. Before it, any number of
-  lines `working` say that it is still at it (push --settle-timeout). Each
+  lines `working` say that it is still at it: push --settle-timeout begins
+  anew, push --max-work-time does not. `retry` leaves the wait to the pusher,
+  `retry SECONDS` names it (at most 5 min by default). Each
   message gets exactly one answer, after it has been read: a worker that answers
   too often or too early is restarted, and the message in progress is tried
   again. So is one that exits or answers anything else; what it had answered

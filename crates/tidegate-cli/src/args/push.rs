@@ -61,6 +61,10 @@ pub(crate) struct PushArgs {
     /// long [default: never]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) settle_timeout: Option<Duration>,
+    /// Tries a message again when it has not been settled for so long after it was sent, even if its puller says that it is still
+    /// at it; at least --settle-timeout [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    pub(crate) max_work_time: Option<Duration>,
     /// Ends, with 1, if no puller has connected after this long, and says why [default: waits]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) connect_timeout: Option<Duration>,
@@ -139,6 +143,13 @@ impl PushArgs {
         if self.unsent.is_some() && self.unsent == self.dead_letter {
             return Err("--unsent and --dead-letter name the same file; each needs one of its own".to_owned());
         }
+        if let (Some(most), Some(timeout)) = (self.max_work_time, self.settle_timeout)
+            && most < timeout
+        {
+            return Err(format!(
+                "--max-work-time {most:?} is less than --settle-timeout {timeout:?}; it must be at least as long"
+            ));
+        }
         self.socket.check()
     }
 
@@ -194,6 +205,15 @@ mod tests {
         assert_eq!(args.framing.framing(), Framing::Newline);
         assert_eq!((args.expect, args.linger, args.max_attempts), (0, None, None));
         assert!(args.inputs.is_empty() && !args.json);
+    }
+
+    #[test]
+    fn work_may_take_no_less_than_a_settle_time_out() {
+        let bad = push(&["--settle-timeout", "2s", "--max-work-time", "1s"]).check().unwrap_err();
+        assert!(bad.contains("--max-work-time 1s is less than --settle-timeout 2s"), "{bad}");
+        let good = push(&["--settle-timeout", "2s", "--max-work-time", "2s"]);
+        assert_eq!(good.check(), Ok(()));
+        assert_eq!(good.max_work_time, Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -248,7 +248,10 @@ async fn open_files(
 }
 
 async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
-    let common = Push::builder().max_attempts(args.max_attempts).settle_timeout(args.settle_timeout);
+    let common = Push::builder()
+        .max_attempts(args.max_attempts)
+        .settle_timeout(args.settle_timeout)
+        .max_work_time(args.max_work_time);
     let mut builder = with_socket_options!(common, &args.socket, access);
     if let Some(time) = args.grace {
         builder = builder.grace(time);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{
     history::History,
+    kept::Kept,
     outcomes::{Outcomes, Verdict},
     received::Queued,
     stats::PullLinkStats,
@@ -18,9 +19,16 @@ use crate::{
     links::LinkId,
     session::Session,
     time::Time,
-    wire::{Batch, Cursor},
+    violation::{Code, Violation},
+    wire::{self, Batch, Cursor, v1},
 };
 
+/// Ids in one Working: each takes at most ten bytes (FR-3).
+const WORKING_IDS: usize = 6_000;
+/// Signs of work are told together, as outcomes are, and the more of them there are the longer the next ones wait: so a link
+/// stays below what is weighed as a flood (LM-3), however often the application gives them.
+const WORKING_EVERY: Duration = Duration::from_millis(1);
+const WORKING_EACH_BYTE: Duration = Duration::from_micros(2);
 /// How long a pusher may take to send again what it had sent over a lost link.
 const RETURN: Duration = Duration::from_secs(1);
 
@@ -64,6 +72,8 @@ pub(super) struct PullLink<H> {
     pub(super) history: History,
     /// Deliveries of which the pusher is to hear that they are being worked on (OC-13).
     pub(super) working: BTreeSet<u64>,
+    /// Until then they wait for more of them.
+    pub(super) working_at: Option<Time>,
     /// It takes no further part, and what it leaves has been seen to.
     pub(super) forsaken: bool,
     /// Until then there is credit beyond the window for what the pusher may send again (RD-9).
@@ -105,6 +115,7 @@ impl<H: Clone + Default> PullLink<H> {
             outcomes: Outcomes::default(),
             history: History::default(),
             working: BTreeSet::new(),
+            working_at: None,
             forsaken: false,
             expects_until: now + RETURN,
             hurry: false,
@@ -133,11 +144,38 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Takes messages into the inbox.
-    pub(super) fn push(&mut self, id: LinkId, octets: Bytes, cursor: Cursor) {
+    pub(super) fn push(&mut self, id: LinkId, octets: Bytes, cursor: Cursor, kept: &Kept) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
         let (instance, home) = (self.session.peer.instance, self.home.clone());
-        self.inbox.push_back(Queued::new(octets, cursor, id, instance, home));
+        self.inbox.push_back(Queued::new(octets, cursor, id, instance, home, kept));
+    }
+
+    /// What is wrong with any delivery that comes now (ST-7, ST-1).
+    pub(super) fn too_late(&self) -> Option<Violation> {
+        let (rule, detail) = match (self.ended, self.leaving) {
+            (true, _) => ("ST-7", "a Deliver after End"),
+            (false, Leaving::Skipped) => ("ST-1", "a Deliver after the Skip that answers leaving"),
+            (false, _) => return None,
+        };
+        Some(Violation::new(Code::Unexpected, rule, detail))
+    }
+
+    /// Tells which deliveries are being worked on (OC-13), unless it has just done so.
+    pub(super) fn transmit_working(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        self.working_at.take_if(|at| *at <= now);
+        if self.working.is_empty() || self.working_at.is_some() || !self.session.is_open() {
+            return;
+        }
+        let all: Vec<u64> = std::mem::take(&mut self.working).into_iter().collect();
+        let mut bytes = 0;
+        for deliveries in all.chunks(WORKING_IDS) {
+            let working = v1::Working { deliveries: deliveries.to_vec() };
+            let frame = wire::encode(v1::frame::Body::Working(working));
+            bytes += u32::try_from(frame.len()).unwrap_or(u32::MAX);
+            self.session.put(now, out, frame);
+        }
+        self.working_at = Some(now + WORKING_EVERY + WORKING_EACH_BYTE.saturating_mul(bytes));
     }
 
     /// Whether outcomes must go out now (OC-5).

@@ -1,11 +1,12 @@
 //! What is known of messages whose links were lost (RD-9): those that are still being worked on, and those that are done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Verdict;
 use crate::{
     links::LinkId,
     message::{InstanceId, MessageId},
+    wire::cut_reason,
 };
 
 /// A delivery, by its link and its id there.
@@ -23,6 +24,8 @@ pub(super) struct Memory {
     orphans: BTreeMap<Place, Orphan>,
     /// The same, by message.
     running: BTreeMap<MessageId, Place>,
+    /// Those that have come again, by the link over which they have: so that a link that goes is not looked for among all.
+    joined: BTreeMap<LinkId, BTreeSet<Place>>,
     /// How many of them have not come again, by pusher.
     expected: BTreeMap<InstanceId, u64>,
 }
@@ -61,6 +64,7 @@ impl Memory {
             order: VecDeque::new(),
             orphans: BTreeMap::new(),
             running: BTreeMap::new(),
+            joined: BTreeMap::new(),
             expected: BTreeMap::new(),
         }
     }
@@ -88,6 +92,10 @@ impl Memory {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
         }
+        let verdict = match verdict {
+            Verdict::Reject { reason } => Verdict::Reject { reason: cut_reason(&reason).to_owned() },
+            other => other,
+        };
         if self.done.insert(message, verdict).is_none() {
             self.order.push_back(message);
             if self.order.len() > self.limit
@@ -126,6 +134,7 @@ impl Memory {
         match self.orphans.get_mut(place) {
             Some(orphan) if orphan.joined.is_none() => {
                 orphan.joined = Some(here);
+                self.joined.entry(here.link).or_default().insert(*place);
                 self.expect_less(message.instance);
                 Repeat::Joined
             }
@@ -145,6 +154,14 @@ impl Memory {
     pub(super) fn settle(&mut self, place: Place, verdict: &Verdict) -> Option<Joined> {
         let Orphan { message, joined } = self.orphans.remove(&place)?;
         self.running.remove(&message);
+        if let Some(Joined { link, .. }) = joined
+            && let Some(places) = self.joined.get_mut(&link)
+        {
+            places.remove(&place);
+            if places.is_empty() {
+                self.joined.remove(&link);
+            }
+        }
         if joined.is_none() {
             self.expect_less(message.instance);
             self.done(message, verdict.clone());
@@ -155,8 +172,9 @@ impl Memory {
     /// A link is lost on which messages had come again: their deliveries wait for the next repeat. Returns the ids.
     pub(super) fn part(&mut self, link: LinkId) -> Vec<u64> {
         let mut ids = Vec::new();
-        for orphan in self.orphans.values_mut() {
-            if let Some(joined) = orphan.joined.take_if(|joined| joined.link == link) {
+        for place in self.joined.remove(&link).unwrap_or_default() {
+            let Some(orphan) = self.orphans.get_mut(&place) else { continue };
+            if let Some(joined) = orphan.joined.take() {
                 ids.push(joined.id);
                 *self.expected.entry(orphan.message.instance).or_default() += 1;
             }

@@ -9,6 +9,7 @@
 mod auto;
 mod granting;
 mod history;
+mod kept;
 mod link;
 mod lots;
 mod memory;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::{
     auto::Auto,
+    kept::Kept,
     link::{Leaving, PullLink},
     memory::Memory,
     unfinished::Unfinished,
@@ -86,6 +88,8 @@ pub struct Puller<H = ()> {
     answered: u64,
     /// Large frames that have begun to arrive.
     unfinished: Unfinished,
+    /// What batches keep.
+    kept: Kept,
     leaving: bool,
     ended: BTreeSet<InstanceId>,
     events: VecDeque<PullerEvent>,
@@ -100,7 +104,7 @@ impl<H: Clone + Default> Puller<H> {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
-        let memory = settings.memory;
+        let (memory, kept) = (settings.memory, Kept::new(settings.budget_bytes));
         Ok(Self {
             settings,
             links: Links::default(),
@@ -119,6 +123,7 @@ impl<H: Clone + Default> Puller<H> {
             memory: Memory::new(memory),
             answered: 0,
             unfinished: Unfinished::default(),
+            kept,
             leaving: false,
             ended: BTreeSet::new(),
             events: VecDeque::new(),
@@ -315,8 +320,12 @@ impl<H: Clone + Default> Puller<H> {
     pub fn working(&mut self, link: LinkId, delivery: u64) {
         let (link, delivery) = self.memory.joined(link, delivery).unwrap_or((link, delivery));
         if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
+            // The driver has to hear of the first one: it sets its timer, if they have to wait for more.
+            let begins = found.working.is_empty();
             found.working.insert(delivery);
-            wake(&mut self.wakes, link, found);
+            if begins {
+                wake(&mut self.wakes, link, found);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Outcomes that wait to be sent, as ranges (OC-5).
 
+use std::collections::BTreeMap;
+
 use crate::wire::{cut_reason, v1, v1::Verdict as Wire};
 
 /// What became of a delivery (OC-1).
@@ -25,24 +27,45 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn to_wire(&self, first: u64, count: u64) -> v1::Outcome {
+    fn to_kind(&self) -> Kind {
         let (verdict, delay_ms, reason) = match self {
             Self::Ack => (Wire::Ack, 0, ""),
             Self::Nack { delay_ms, reason } => (Wire::Nack, *delay_ms, reason.as_str()),
             Self::Reject { reason } => (Wire::Reject, 0, reason.as_str()),
             Self::Release => (Wire::Release, 0, ""),
         };
-        let reason = cut_reason(reason).to_owned();
-        v1::Outcome { first, count, verdict: verdict.into(), delay_ms, reason }
+        Kind { verdict: verdict.into(), delay_ms, reason: cut_reason(reason).to_owned() }
     }
 }
+
+/// What makes two outcomes the same, so that one range tells both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Kind {
+    verdict: i32,
+    delay_ms: u32,
+    reason: String,
+}
+
+impl Kind {
+    fn ack() -> Self {
+        Verdict::Ack.to_kind()
+    }
+
+    fn outcome(&self, first: u64, count: u64) -> v1::Outcome {
+        let Self { verdict, delay_ms, reason } = self;
+        v1::Outcome { first, count, verdict: *verdict, delay_ms: *delay_ms, reason: reason.clone() }
+    }
+}
+
+/// Ids as `(first, count)`, as they came.
+type Ranges = Vec<(u64, u64)>;
 
 /// Outcomes of one link, not yet sent. Bounded by what was delivered and not settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Outcomes {
-    /// Plain acks, as `(first, count)`: by far the most.
-    acks: Vec<(u64, u64)>,
-    others: Vec<v1::Outcome>,
+    /// Plain acks: by far the most.
+    acks: Ranges,
+    others: BTreeMap<Kind, Ranges>,
     pub(super) messages: u64,
     pub(super) bytes: u64,
 }
@@ -52,15 +75,16 @@ impl Outcomes {
     pub(super) fn push(&mut self, first: u64, count: u64, bytes: u64, verdict: &Verdict) {
         self.messages += count;
         self.bytes += bytes;
-        if *verdict != Verdict::Ack {
-            self.others.push(verdict.to_wire(first, count));
-            return;
+        if *verdict == Verdict::Ack {
+            add(&mut self.acks, first, count);
+        } else {
+            self.push_other(first, count, verdict);
         }
-        match self.acks.last_mut() {
-            Some((from, length)) if *from + *length == first => *length += count,
-            Some((from, length)) if first + count == *from => (*from, *length) = (first, *length + count),
-            _ => self.acks.push((first, count)),
-        }
+    }
+
+    #[cold]
+    fn push_other(&mut self, first: u64, count: u64, verdict: &Verdict) {
+        add(self.others.entry(verdict.to_kind()).or_default(), first, count);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -69,23 +93,43 @@ impl Outcomes {
 
     /// Everything, as it is.
     pub(super) fn peek(&self) -> Vec<v1::Outcome> {
-        let acks = self.acks.iter().map(|(first, count)| Verdict::Ack.to_wire(*first, *count));
-        self.others.iter().cloned().chain(acks).collect()
+        let ranges = |kind: &Kind, ranges: &Ranges| -> Vec<_> {
+            ranges.iter().map(|(first, count)| kind.outcome(*first, *count)).collect()
+        };
+        let others = self.others.iter().flat_map(|(kind, all)| ranges(kind, all));
+        others.chain(ranges(&Kind::ack(), &self.acks)).collect()
     }
 
     /// Takes everything, in as few ranges as it can be.
     pub(super) fn take(&mut self) -> Vec<v1::Outcome> {
         (self.messages, self.bytes) = (0, 0);
-        let mut all = std::mem::take(&mut self.others);
-        self.acks.sort_unstable();
-        let mut acks = self.acks.drain(..).peekable();
-        while let Some((first, mut count)) = acks.next() {
-            while let Some((_, more)) = acks.next_if(|(next, _)| *next == first + count) {
-                count += more;
-            }
-            all.push(Verdict::Ack.to_wire(first, count));
+        let mut all = Vec::new();
+        for (kind, mut ranges) in std::mem::take(&mut self.others) {
+            take(&mut ranges, &kind, &mut all);
         }
+        take(&mut self.acks, &Kind::ack(), &mut all);
         all
+    }
+}
+
+#[inline]
+fn add(ranges: &mut Ranges, first: u64, count: u64) {
+    match ranges.last_mut() {
+        Some((from, length)) if *from + *length == first => *length += count,
+        Some((from, length)) if first + count == *from => (*from, *length) = (first, *length + count),
+        _ => ranges.push((first, count)),
+    }
+}
+
+/// Takes ranges in any order as few.
+fn take(ranges: &mut Ranges, kind: &Kind, to: &mut Vec<v1::Outcome>) {
+    ranges.sort_unstable();
+    let mut ranges = ranges.drain(..).peekable();
+    while let Some((first, mut count)) = ranges.next() {
+        while let Some((_, more)) = ranges.next_if(|(next, _)| *next == first + count) {
+            count += more;
+        }
+        to.push(kind.outcome(first, count));
     }
 }
 
@@ -106,6 +150,38 @@ mod tests {
         let ranges: Vec<_> = all.iter().map(|o| (o.first, o.count, o.verdict)).collect();
         assert_eq!(ranges, [(6, 1, 3), (0, 6, 1), (7, 1, 1), (9, 1, 1)]);
         assert_eq!(all[0].reason.len(), 256, "OC-7");
+        assert!(outcomes.is_empty() && outcomes.take().is_empty());
+    }
+
+    #[test]
+    fn nacks_and_releases_are_merged_as_acks_are_where_they_say_the_same() {
+        // OC-5
+        let mut outcomes = Outcomes::default();
+        let nack = |delay_ms, reason: &str| Verdict::Nack { delay_ms, reason: reason.to_owned() };
+        // Eight workers, each a little out of order.
+        for id in (0..1_000).map(|n| n ^ 7) {
+            outcomes.push(id, 1, 1, &nack(60_000, "busy"));
+        }
+        for (id, verdict) in [(1_000, nack(60_000, "other")), (1_001, nack(1, "busy"))] {
+            outcomes.push(id, 1, 1, &verdict);
+        }
+        for id in [1_003, 1_005, 1_004, 1_002] {
+            outcomes.push(id, 1, 1, &Verdict::Release);
+        }
+        assert_eq!(outcomes.peek().iter().map(|outcome| outcome.count).sum::<u64>(), 1_006);
+        let all = outcomes.take();
+        let mut ranges: Vec<_> =
+            all.iter().map(|o| (o.first, o.count, o.verdict, o.delay_ms, o.reason.as_str())).collect();
+        ranges.sort_unstable();
+        assert_eq!(
+            ranges,
+            [
+                (0, 1_000, 2, 60_000, "busy"),
+                (1_000, 1, 2, 60_000, "other"),
+                (1_001, 1, 2, 1, "busy"),
+                (1_002, 4, 4, 0, "")
+            ]
+        );
         assert!(outcomes.is_empty() && outcomes.take().is_empty());
     }
 }

@@ -22,17 +22,17 @@ use crate::{
 
 /// The longest pause of reading (LV-5).
 const PAUSE: Duration = Duration::from_millis(100);
-/// Ids in one Working: each takes at most ten octets (FR-3).
-const WORKING_IDS: usize = 6_000;
 /// Octets of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
 const ACK_OCTETS: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
-    fn handle_deliver(&mut self, now: Time, id: LinkId, batch: Batch) -> Result<(), Violation> {
+    /// `frame`: bytes of the whole frame.
+    fn handle_deliver(&mut self, now: Time, id: LinkId, frame: usize, batch: Batch) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        if link.ended || link.leaving == Leaving::Skipped {
-            return Err(Violation::unexpected("Deliver after End or after the Skip of a leaving puller"));
+        if let Some(violation) = link.too_late() {
+            return Err(violation);
         }
+        link.session.weigh_junk(now, batch.junk(frame))?;
         let before = link.grant.outstanding();
         let new = batch.cursor;
         let repeats = batch.repeats && self.memory.knows(link.session.peer.instance);
@@ -50,7 +50,7 @@ impl<H: Clone + Default> Puller<H> {
             self.sift(id, batch);
         } else {
             self.queued += new.len();
-            link.push(id, batch.octets, batch.cursor);
+            link.push(id, batch.octets, batch.cursor, &self.kept);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if !link.in_turn && !link.inbox.is_empty() {
@@ -68,7 +68,10 @@ impl<H: Clone + Default> Puller<H> {
 
     fn handle_skip(&mut self, id: LinkId, skip: v1::Skip) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        if (link.recall != Recall::Sent && link.leaving != Leaving::Sent) || link.ended {
+        if link.ended {
+            return Err(Violation::new(Code::Unexpected, "ST-7", "a Skip after End"));
+        }
+        if link.recall != Recall::Sent && link.leaving != Leaving::Sent {
             return Err(Violation::new(Code::Unexpected, "RC-3", "a Skip without a recall"));
         }
         let before = link.grant.outstanding();
@@ -228,6 +231,11 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let octets = frame.len();
         let credit = link.grant.unused().0;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
+            // There is no credit either then, but that is not what is wrong (ER-1).
+            .map_err(|violation| match link.too_late() {
+                Some(late) if violation.rule == "CR-3" => late,
+                _ => violation,
+            })
             .and_then(|body| link.session.receive(now, octets, body));
         let result = match received {
             Err(violation) => Err(violation),
@@ -239,7 +247,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                     Ok(())
                 }
                 Some(_) if link.session.is_ending() => Ok(()), // ST-4
-                Some(Body::Deliver(batch)) => self.handle_deliver(now, id, batch),
+                Some(Body::Deliver(batch)) => self.handle_deliver(now, id, octets, batch),
                 Some(Body::Skip(skip)) => self.handle_skip(id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
@@ -333,13 +341,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         if link.leaving == Leaving::Skipped && link.grant.unsettled() == 0 && link.outcomes.is_empty() {
             link.session.close(now, LinkEnd::own(Code::Normal, "the puller has left")); // ST-1
         }
-        if !link.working.is_empty() && link.session.is_open() {
-            let all: Vec<u64> = std::mem::take(&mut link.working).into_iter().collect();
-            for deliveries in all.chunks(WORKING_IDS) {
-                let working = v1::Working { deliveries: deliveries.to_vec() };
-                link.session.put(now, out, wire::encode(v1::frame::Body::Working(working)));
-            }
-        }
+        link.transmit_working(now, out);
         link.session.transmit_close(now, out);
     }
 
@@ -364,7 +366,9 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let link = self.links.get(id)?;
         let mut deadline = link.session.deadline();
         let tune_at = self.tune_at(id);
-        for at in [link.ack_at, link.recall_at, link.paused_until, tune_at].into_iter().flatten() {
+        let working_at = link.working_at.filter(|_| !link.working.is_empty());
+        for at in [link.ack_at, working_at, link.recall_at, link.paused_until, tune_at].into_iter().flatten()
+        {
             deadline = deadline.min(at);
         }
         Some(deadline)
@@ -376,6 +380,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         // What is due is said when the driver can write again, which nobody knows: the time for it does not come once more.
         link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
+        link.working_at.take_if(|at| *at <= now);
         match link.session.advance(now, progress) {
             Ok(()) => wake(&mut self.wakes, id, link),
             Err(violation) => self.violated(now, id, violation),

@@ -4,16 +4,23 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
+use super::kept::{Kept, Share};
 use crate::{
     links::LinkId,
     message::{Headers, Hidden, InstanceId, Message, MessageId},
     wire::{Cursor, Item},
 };
 
+/// Where the small messages of a batch are a reason to copy them out of it, whatever else is kept: no pusher of ours puts so much
+/// into a batch of more than one message.
+const LARGE: usize = 256 * 1_024;
+
 /// What the deliveries of one batch have in common: one count of references for all that they need.
 #[derive(PartialEq, Eq, Hash)]
 struct Origin<H> {
     octets: Bytes,
+    /// What `octets` keeps, as long as this lives.
+    share: Share,
     link: LinkId,
     instance: InstanceId,
     home: H,
@@ -33,24 +40,60 @@ impl<H> fmt::Debug for Origin<H> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Queued<H> {
     origin: Arc<Origin<H>>,
+    /// Whether each delivery gets memory of its own, so that a slow one does not keep the whole batch (LM-5).
+    apart: bool,
     pub(super) cursor: Cursor,
 }
 
-impl<H> Queued<H> {
-    pub(super) fn new(octets: Bytes, cursor: Cursor, link: LinkId, instance: InstanceId, home: H) -> Self {
-        Self { origin: Arc::new(Origin { octets, link, instance, home }), cursor }
+impl<H: Clone> Queued<H> {
+    pub(super) fn new(
+        octets: Bytes,
+        cursor: Cursor,
+        link: LinkId,
+        instance: InstanceId,
+        home: H,
+        kept: &Kept,
+    ) -> Self {
+        let apart = (octets.len() > LARGE && cursor.len() > 1) || !kept.has_room(octets.len());
+        let share = kept.share(octets.len());
+        Self { origin: Arc::new(Origin { octets, share, link, instance, home }), apart, cursor }
     }
 
     /// The next delivery.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Received<H>> {
         let item = self.cursor.next(&self.origin.octets)?;
+        if self.apart {
+            return Some(self.own(item));
+        }
         Some(Received { item, origin: self.origin.clone() })
+    }
+
+    #[cold]
+    fn own(&self, item: Item) -> Received<H> {
+        match item.apart(&self.origin.octets) {
+            Some((item, octets)) => Received { item, origin: self.origin.with(octets) },
+            None => Received { item, origin: self.origin.clone() },
+        }
     }
 
     /// Takes off the last `count` messages and returns their size.
     pub(super) fn truncate(&mut self, count: u64) -> u64 {
         self.cursor.truncate(&self.origin.octets, count)
+    }
+}
+
+impl<H: Clone> Origin<H> {
+    /// The same for some of its deliveries, in memory that only they keep, and that credit counts.
+    fn with(&self, octets: Bytes) -> Arc<Self> {
+        let Self { link, instance, home, .. } = self;
+        Arc::new(Self {
+            octets,
+            share: Share::default(),
+            link: *link,
+            instance: *instance,
+            home: home.clone(),
+        })
     }
 }
 
@@ -104,26 +147,31 @@ impl<H> Lot<H> {
     }
 }
 
-impl<H> Queued<H> {
+impl<H: Clone> Queued<H> {
     /// The next `limit` of them, or all if there are not so many.
     pub(super) fn split(&mut self, limit: u64) -> Lot<H> {
+        // What is done of a lot is kept with what is not.
+        let limit = if self.apart { 1 } else { limit };
         let mut cursor = self.cursor;
+        let mut rest = Cursor::default();
         if limit < cursor.len() {
-            let mut rest = cursor;
+            rest = cursor;
             for _ in 0..limit {
                 rest.next(&self.origin.octets);
             }
             cursor.shorten(limit, cursor.size() - rest.size());
-            self.cursor = rest;
-        } else {
-            self.cursor = Cursor::default();
         }
-        Lot { origin: self.origin.clone(), first: None, cursor }
+        self.cursor = rest;
+        let own = if self.apart { cursor.apart(&rest, &self.origin.octets) } else { None };
+        match own {
+            Some((cursor, octets)) => Lot { origin: self.origin.with(octets), first: None, cursor },
+            None => Lot { origin: self.origin.clone(), first: None, cursor },
+        }
     }
 
     /// What is left of a lot.
     pub(super) fn rest(lot: Lot<H>) -> Self {
-        Self { origin: lot.origin, cursor: lot.cursor }
+        Self { origin: lot.origin, apart: false, cursor: lot.cursor }
     }
 }
 

@@ -113,7 +113,7 @@ impl<H: Clone + Default> Puller<H> {
             {
                 run.shorten(length, size);
                 self.queued += length;
-                link.push(id, batch.octets.clone(), run);
+                link.push(id, batch.octets.clone(), run, &self.kept);
             }
             (run, length, size) = (rest, 0, 0);
             let Some(item) = item else { return };

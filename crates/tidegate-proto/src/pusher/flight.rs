@@ -2,15 +2,16 @@
 //! keeping them costs no second copy, and acking a whole frame costs nothing per message.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 
-use super::Pending;
+use super::{Pending, working::Working};
 use crate::{
+    message::Message,
     time::Time,
     violation::{Code, Violation},
     wire::{Sealed, message_span, read_message},
@@ -18,8 +19,10 @@ use crate::{
 
 /// Ranges of skipped ids that are remembered to refuse outcomes for them (OC-2); older ones are forgotten.
 const SKIPS: usize = 64;
-/// Frames smaller than this are not worth copying survivors out of.
-const SMALL: usize = 4 * 1_024;
+/// Frames that keep less than this are not worth copying survivors out of: it is little more than what a message takes anyway.
+const SMALL: usize = 1_024;
+/// What is left of a frame may keep memory of this many times its bytes (LM-5).
+const PINNED: u64 = 4;
 /// Nor are so few entries.
 const FEW: usize = 16;
 
@@ -31,8 +34,8 @@ pub(super) struct Flight {
     empty: usize,
     /// What few messages have.
     extras: BTreeMap<u64, Extra>,
-    /// Those that are being worked on, by when the puller has last said so (OC-13).
-    working: BTreeSet<(Time, u64)>,
+    /// Those that are being worked on (OC-13).
+    working: Working,
     /// Frames that begin below this id have been out for a settle time-out: what they still have is in `working`.
     fresh: u64,
     skipped: VecDeque<(u64, u64)>,
@@ -50,6 +53,11 @@ struct Frame {
     /// Entries that are not settled, and their size.
     live: usize,
     live_bytes: u64,
+    /// Once none is live: how many frames from here on are known to have none, so that an outcome which comes again and
+    /// again does not walk over them (OC-3).
+    run: usize,
+    /// Bytes of memory that `room` keeps.
+    memory: usize,
     /// Whether some of its messages have an [`Extra`].
     special: bool,
     /// The same when it was last seen whether `room` could be smaller; 0 before that.
@@ -93,8 +101,6 @@ pub(super) struct Extra {
     pub(super) owed: Option<Time>,
     /// Somebody waits for its outcome.
     pub(super) tracked: bool,
-    /// When the puller has last said that it is being worked on (OC-13).
-    pub(super) working_at: Time,
 }
 
 /// What a settling took out of flight.
@@ -106,6 +112,8 @@ pub(super) struct Taken {
     pub(super) tracked: Vec<u64>,
     /// The messages themselves, if asked for.
     pub(super) pending: Vec<Pending>,
+    /// Frames that were looked at: the work that outcomes cause, whatever they settle.
+    pub(super) looks: u64,
 }
 
 impl Flight {
@@ -140,6 +148,7 @@ impl Flight {
     pub(super) fn seal(&mut self, sealed: &Sealed) {
         if let Some(frame) = self.frames.back_mut() {
             frame.room = sealed.room.clone();
+            frame.memory = sealed.memory;
             frame.tail.clone_from(&sealed.tail);
         }
     }
@@ -171,7 +180,9 @@ impl Flight {
             let detail = format!("an outcome for {count} deliveries from {first} on");
             return Err(Violation::new(Code::Malformed, "OC-10", detail));
         };
-        let skipped = self.skipped.iter().find(|(from, to)| first < *to && *from < end);
+        // They are in order.
+        let next = self.skipped.partition_point(|(_, to)| *to <= first);
+        let skipped = self.skipped.get(next).filter(|(from, _)| *from < end);
         if end > next_id || skipped.is_some() {
             let detail = match skipped {
                 Some((from, _)) => format!("an outcome for delivery {}, which was skipped", first.max(*from)),
@@ -186,16 +197,19 @@ impl Flight {
     /// back, for another attempt or to be reported.
     pub(super) fn settle(&mut self, first: u64, count: u64, keep: bool, taken: &mut Taken) {
         let end = first + count;
-        let mut index = self.frames.partition_point(|f| f.first_id + f.ids <= first);
+        let begin = self.frames.partition_point(|f| f.first_id + f.ids <= first);
+        let mut index = begin;
         while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
-            index += 1;
+            taken.looks += 1;
             if frame.live == 0 {
+                index += frame.run.max(1);
                 continue;
             }
+            index += 1;
             let from = frame.index(first.saturating_sub(frame.first_id));
             let to = frame.index((end - frame.first_id).min(frame.ids));
             let (messages, bytes) = (frame.live, frame.live_bytes);
-            if !keep && !frame.special && from == 0 && to == frame.entries.len() {
+            if !keep && !frame.special && !frame.worked_on && from == 0 && to == frame.entries.len() {
                 (frame.live, frame.live_bytes) = (0, 0);
             } else {
                 frame.settle_each(from..to, keep, &mut self.extras, &mut self.working, taken);
@@ -207,45 +221,58 @@ impl Flight {
             if frame.live == 0 {
                 // Its place in the order is all that is left of it.
                 (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
-                (frame.ids, frame.places) = (0, Vec::new());
+                (frame.ids, frame.places, frame.memory) = (0, Vec::new(), 0);
                 self.empty += 1;
             } else {
                 frame.forget_settled();
                 frame.copy_survivors();
             }
         }
+        self.join_runs(begin, index);
         self.drop_empty();
     }
 
-    /// The puller works on this delivery (OC-13). One that is settled is passed over.
-    pub(super) fn worked_on(&mut self, now: Time, id: u64) {
-        let index = self.frames.partition_point(|f| f.first_id + f.ids <= id);
-        let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
-        if frame.live_index(id - frame.first_id).is_some() {
-            (frame.special, frame.worked_on) = (true, true);
-            let before = std::mem::replace(&mut self.extras.entry(id).or_default().working_at, now);
-            self.working.remove(&(before, id));
-            self.working.insert((now, id));
+    /// All frames from `begin` to `end` were in the range of an outcome: but for the first and the last one they are empty,
+    /// and one step leads over them from now on.
+    fn join_runs(&mut self, begin: usize, end: usize) {
+        let is_live = |index: usize| self.frames.get(index).is_some_and(|frame| frame.live > 0);
+        let end = end - usize::from(end > begin && is_live(end - 1));
+        let mut index = begin + usize::from(is_live(begin));
+        while let Some(frame) = self.frames.get_mut(index).filter(|_| index < end) {
+            let next = index + frame.run.max(1);
+            frame.run = next.max(end) - index;
+            index = next;
         }
     }
 
-    /// When the first delivery may have been out for `timeout` without an outcome or a sign of work (OC-12); not before it
-    /// has, and later if it is settled meanwhile. Asked in every round of a driver, so that nothing is searched through.
+    /// The puller works on this delivery (OC-13). One that is settled is passed over. With `most`, this counts for no later than
+    /// so long after the delivery was sent.
+    pub(super) fn worked_on(&mut self, now: Time, id: u64, most: Option<Duration>) {
+        let index = self.frames.partition_point(|f| f.first_id + f.ids <= id);
+        let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
+        if frame.live_index(id - frame.first_id).is_none() {
+            return;
+        }
+        frame.worked_on = true;
+        let at = most.map_or(now, |most| now.min(frame.sent_at + most));
+        self.working.sign(id, at);
+    }
+
+    /// When to look for deliveries that have been out for `timeout` without an outcome or a sign of work (OC-12): at the latest
+    /// when the first one has. Asked in every round of a driver, so that nothing is searched through.
     pub(super) fn next_overdue(&self, timeout: Duration) -> Option<Time> {
         let fresh = self.frames.get(self.first_fresh()).filter(|frame| frame.ends_at.is_some());
-        let since = [fresh.map(|frame| frame.sent_at), self.working.first().map(|(at, _)| *at)];
+        let since = [fresh.map(|frame| frame.sent_at), self.working.oldest()];
         since.into_iter().flatten().min().map(|since| since + timeout)
     }
 
     /// Settles what is overdue, and gives the messages back (OC-12).
     pub(super) fn take_overdue(&mut self, now: Time, timeout: Duration, taken: &mut Taken) {
-        let worked = self.working.iter().take_while(|(at, _)| *at + timeout <= now);
-        let mut ids: Vec<_> = worked.map(|(_, id)| *id).collect();
+        let mut ids = self.working.overdue(now, timeout);
         let sent = self.frames.range(self.first_fresh()..).take_while(|frame| frame.ends_at.is_some());
         for frame in sent.take_while(|frame| frame.sent_at + timeout <= now) {
             self.fresh = frame.first_id + 1;
-            let is_worked_on = |id: &u64| self.extras.get(id).is_some_and(|e| e.working_at > Time::default());
-            ids.extend(frame.live_ids().filter(|id| !frame.worked_on || !is_worked_on(id)));
+            ids.extend(frame.live_ids().filter(|id| !frame.worked_on || !self.working.has(*id)));
         }
         ids.sort_unstable();
         for id in ids {
@@ -322,7 +349,7 @@ impl Frame {
         range: std::ops::Range<usize>,
         keep: bool,
         extras: &mut BTreeMap<u64, Extra>,
-        working: &mut BTreeSet<(Time, u64)>,
+        working: &mut Working,
         taken: &mut Taken,
     ) {
         let special = self.special;
@@ -343,13 +370,13 @@ impl Frame {
             self.live_bytes -= u64::from(size);
             let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
             if self.worked_on {
-                working.remove(&(extra.working_at, id));
+                working.forget(id);
             }
             if !keep {
                 if extra.tracked {
                     taken.tracked.push(number);
                 }
-            } else if let Some((message, attempt)) = read_message(&self.room, self.tail.as_ref(), at) {
+            } else if let Some((message, attempt)) = take_message(&self.room, self.tail.as_ref(), at) {
                 let Extra { losses, deaths, timed_out, owed, tracked, .. } = extra;
                 taken.pending.push(Pending {
                     number,
@@ -387,7 +414,7 @@ impl Frame {
 
     /// One un-acked message must not keep a large buffer for long.
     fn copy_survivors(&mut self) {
-        if self.room.len() < SMALL || self.live_bytes * 4 > self.room.len() as u64 {
+        if self.memory < SMALL || self.live_bytes * PINNED > self.memory as u64 {
             return;
         }
         // Not after every outcome: only half of them, or of their octets, can make it worth while.
@@ -401,7 +428,7 @@ impl Frame {
             live.map(|entry| message_span(&self.room, self.tail.as_ref(), entry.at)).collect();
         let Some(spans) = spans else { return };
         let length: usize = spans.iter().map(ExactSizeIterator::len).sum();
-        if length * 2 > self.room.len() {
+        if length * 2 > self.memory {
             return;
         }
         let mut small = BytesMut::with_capacity(length);
@@ -409,8 +436,18 @@ impl Frame {
             entry.at = small.len() as u32;
             small.extend_from_slice(&self.room[span]);
         }
-        self.room = small.freeze();
+        (self.room, self.memory) = (small.freeze(), length);
     }
+}
+
+/// A message for another attempt, or for a report. It may be kept for long after the rest of its frame is settled, so that it
+/// gets memory of its own unless it is most of the frame (LM-5).
+fn take_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Message, u32)> {
+    let span = message_span(room, tail, at)?;
+    if span.len() * 2 > room.len() {
+        return read_message(room, tail, at);
+    }
+    read_message(&Bytes::copy_from_slice(room.get(span)?), tail, 0)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod receive;
 mod rest;
 mod settings;
 mod stats;
+mod working;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -46,6 +47,9 @@ use crate::{
     wire::OpenBatch,
 };
 pub(crate) use settings::check_times;
+
+/// The least delay that a puller can ask for: it must not make a failing message go round without a pause (OC-6).
+const LEAST_NACK_DELAY: Duration = Duration::from_millis(10);
 
 /// A message has been accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -384,8 +388,9 @@ impl Pusher {
     fn retry_delay(&mut self, failures: u32, asked: Duration) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let grown = self.settings.retry_first.saturating_mul(1 << doublings).min(self.settings.retry_longest);
-        let asked = asked.min(self.settings.max_nack_delay);
-        self.random.stretch(if asked.is_zero() { grown } else { asked.max(grown) })
+        let longest = self.settings.max_nack_delay;
+        let asked = if asked.is_zero() { asked } else { asked.max(LEAST_NACK_DELAY).min(longest) };
+        self.random.stretch(if asked.is_zero() { grown } else { asked })
     }
 
     /// From now on rejected messages are kept until [`Self::take_rejected`] fetches them. They count as held, so that

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Pending, Pusher, PusherEvent, Rejected, Settled, flight::Taken, link::PushLink};
 use crate::{
     close::LinkEnd,
+    flood::AckWork,
     links::LinkId,
     machine::Machine,
     peer::Peer,
@@ -32,14 +33,15 @@ impl Pusher {
         }
         link.proven |= !ack.outcomes.is_empty();
         let before = link.stats.outcomes();
+        let mut idle = 0;
         for outcome in &ack.outcomes {
-            self.settle(now, id, outcome);
+            idle += self.settle(now, id, outcome);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let after = link.stats.outcomes();
-        let (settled, again) = (after.0 - before.0, after.1 - before.1);
-        link.rest.count(now, again, settled);
-        link.session.weigh_ack(now, octets, settled)?;
+        let (done, again) = (after.0 - before.0, after.1 - before.1);
+        link.rest.count(now, again, done);
+        link.session.weigh_ack(now, octets, AckWork { done, again, idle })?;
         if !link.session.is_ending() {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
@@ -55,11 +57,13 @@ impl Pusher {
         Ok(())
     }
 
-    fn settle(&mut self, now: Time, id: LinkId, outcome: &v1::Outcome) {
-        let Some(link) = self.links.get_mut(id) else { return };
+    /// Applies an outcome. Returns what it has cost, if it has settled nothing.
+    fn settle(&mut self, now: Time, id: LinkId, outcome: &v1::Outcome) -> u64 {
+        let Some(link) = self.links.get_mut(id) else { return 0 };
         let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
         let mut taken = Taken::default();
         link.flight.settle(outcome.first, outcome.count, verdict != Verdict::Ack, &mut taken);
+        let idle = if taken.messages == 0 { taken.looks.max(1) } else { 0 };
         let counts = (&mut link.stats, &mut self.stats);
         match verdict {
             Verdict::Ack | Verdict::Unspecified => {
@@ -92,6 +96,7 @@ impl Pusher {
                 taken.pending.into_iter().for_each(|pending| self.backlog.push_returned(pending));
             }
         }
+        idle
     }
 
     /// OC-6, OC-11.
@@ -129,16 +134,25 @@ impl Pusher {
     fn handle_working(&mut self, now: Time, id: LinkId, working: &v1::Working) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let handed = link.handed();
-        working.deliveries.iter().try_for_each(|delivery| link.flight.check(*delivery, 1, handed))?;
-        if self.settings.settle_timeout.is_some() {
-            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery));
+        for delivery in &working.deliveries {
+            // The same checks as for an outcome, but another rule that is broken.
+            let checked = link.flight.check(*delivery, 1, handed);
+            checked.map_err(|violation| Violation {
+                rule: "OC-13",
+                detail: violation.detail.replacen("an outcome for", "Working for", 1),
+                ..violation
+            })?;
+        }
+        if let Some((timeout, most)) = self.settings.settle_times() {
+            let most = most.map(|most| most.saturating_sub(timeout));
+            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery, most));
         }
         Ok(())
     }
 
     /// OC-12: what has had no outcome and no sign of work for too long counts as failed.
     fn time_out(&mut self, now: Time, id: LinkId) {
-        let Some(timeout) = self.settings.settle_timeout else { return };
+        let Some((timeout, most)) = self.settings.settle_times() else { return };
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         let mut taken = Taken::default();
         link.flight.take_overdue(now, timeout, &mut taken);
@@ -146,9 +160,15 @@ impl Pusher {
             return;
         }
         self.stats.timed_out += taken.messages;
+        let reason = match most {
+            Some(most) if most > timeout => {
+                format!("no outcome or sign of work within {timeout:?}, or no outcome within {most:?}")
+            }
+            _ => format!("no outcome within {timeout:?}"),
+        };
         for mut pending in taken.pending {
             pending.timed_out = true;
-            self.failed(now, pending, Duration::ZERO, &format!("no outcome within {timeout:?}"));
+            self.failed(now, pending, Duration::ZERO, &reason);
         }
         self.release_alone(id);
         self.refresh(id);
@@ -222,7 +242,7 @@ impl Machine for Pusher {
                 }
                 Some(Body::Ack(ack)) => self.handle_ack(now, id, octets, &ack),
                 Some(Body::Working(working)) => {
-                    let weighed = link.session.weigh(now, octets);
+                    let weighed = link.session.weigh_ids(now, octets);
                     weighed.and_then(|()| self.handle_working(now, id, &working))
                 }
                 Some(other) if !link.session.is_ending() => {
@@ -291,8 +311,8 @@ impl Machine for Pusher {
 
     fn deadline(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
-        let overdue = self.settings.settle_timeout.filter(|_| link.session.is_open());
-        let overdue = overdue.and_then(|timeout| link.flight.next_overdue(timeout));
+        let overdue = self.settings.settle_times().filter(|_| link.session.is_open());
+        let overdue = overdue.and_then(|(timeout, _)| link.flight.next_overdue(timeout));
         let others = [overdue, link.rest.until()].into_iter().flatten();
         Some(others.fold(link.session.deadline(), Ord::min))
     }

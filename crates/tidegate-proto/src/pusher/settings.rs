@@ -45,6 +45,9 @@ pub struct PusherSettings {
     /// Without an outcome or a sign of work for so long after it was sent, a delivery counts as failed, and its message is
     /// sent again; `None`: never (OC-12).
     pub settle_timeout: Option<Duration>,
+    /// The same whatever sign of work comes: so long after it was sent, a delivery without an outcome counts as failed. At least
+    /// `settle_timeout`; `None`: signs of work may hold a delivery for ever (OC-12, OC-13).
+    pub max_work_time: Option<Duration>,
     /// Links open at once (HS-12).
     pub max_links: usize,
     /// We are heard from at least this often (LV-1). 100 ms to 60 s.
@@ -72,6 +75,7 @@ impl Default for PusherSettings {
             max_nack_delay: Duration::from_secs(300),
             grace: Duration::from_secs(1),
             settle_timeout: None,
+            max_work_time: None,
             max_links: 10_000,
             heartbeat: Duration::from_secs(2),
             write_stall: Duration::from_secs(1),
@@ -107,10 +111,19 @@ impl PusherSettings {
         let timeout = self.settle_timeout;
         let fits = timeout.is_none_or(|time| time >= MIN_SETTLE_TIMEOUT);
         ok(fits, "settle_timeout", &timeout, "at least 1 ms, or none")?;
+        let most = self.max_work_time;
+        let fits = most.is_none_or(|most| most >= timeout.unwrap_or(MIN_SETTLE_TIMEOUT));
+        ok(fits, "max_work_time", &most, "at least settle_timeout and 1 ms, or none")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
         check_times(self.heartbeat, self.close_wait)?;
         let stall = self.write_stall;
         ok(!stall.is_zero(), "write_stall", &stall, "more than 0")
+    }
+
+    /// How long a delivery may be without an outcome or a sign of work, and how long without an outcome in all, if that is bounded;
+    /// `None` if neither is (OC-12).
+    pub(crate) fn settle_times(&self) -> Option<(Duration, Option<Duration>)> {
+        Some((self.settle_timeout.or(self.max_work_time)?, self.max_work_time))
     }
 
     pub(crate) fn timing(&self) -> Timing {
@@ -138,6 +151,19 @@ mod tests {
         assert_eq!(wrong.check().unwrap_err().to_string(), "heartbeat is 1ms, but must be 100 ms to 60 s");
         let wrong = PusherSettings { max_attempts: Some(0), ..Default::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "max_attempts");
+        let second = Some(Duration::from_secs(1));
+        let wrong = PusherSettings {
+            settle_timeout: second,
+            max_work_time: Some(Duration::from_millis(999)),
+            ..Default::default()
+        };
+        let text = wrong.check().unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "max_work_time is Some(999ms), but must be at least settle_timeout and 1 ms, or none"
+        );
+        let right = PusherSettings { settle_timeout: second, max_work_time: second, ..Default::default() };
+        assert_eq!(right.check(), Ok(()));
         let wrong = PusherSettings { max_message: 1 << 31, ..Default::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "max_message");
     }

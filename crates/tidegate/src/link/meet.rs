@@ -10,7 +10,7 @@ use std::{
 use tidegate_proto::{
     Code, Violation,
     handshake::{self, Local},
-    wire::FrameReader,
+    wire::{self, FrameReader},
 };
 use tokio::{io::AsyncWrite, runtime::Handle};
 
@@ -130,6 +130,12 @@ impl Port {
                 return None;
             }
         };
+        if let Some(close) = handshake::farewell(&frame) {
+            // FR-5: it has given up, and waits for no answer.
+            let (code, reason) = (Code::from_wire(close.code), close.reason.escape_debug().to_string());
+            tracing::debug!("{address} left before its Hello: {code} {}", wire::cut_reason(&reason));
+            return None;
+        }
         let local =
             |route: &Arc<dyn Serve>| Local { token: route.security().tokens(), ..route.local().clone() };
         let locals: Vec<_> = routes.iter().map(local).collect();

@@ -12,8 +12,9 @@ use crate::shared::{Inner, Shared};
 /// [`nack`](Self::nack), [`reject`](Self::reject) or [`release`](Self::release), in any order and from any task.
 /// Dropped without one, also by a panic, it is nacked.
 ///
-/// The payload lies in what was read from the connection: held for long, a delivery keeps up to 256 KiB alive. Copy a
-/// small payload that is to outlive it.
+/// The payload lies in what was read from the connection, together with others. When such batches come to keep half of the
+/// puller's budget in bytes, deliveries get memory of their own (SPEC LM-5). What [`payload_bytes`](Self::payload_bytes) and the
+/// like share beyond the delivery is not counted, and may keep 256 KiB each: copy a small payload that is to outlive it.
 pub struct Delivery {
     received: Received<Home>,
     /// 0 until it has its outcome. Of 8 octets, because deliveries are moved about a lot: a copy of odd octets at the
@@ -128,7 +129,8 @@ impl Delivery {
     }
 
     /// It is still being worked on: a settle time-out of the pusher ([`crate::PushBuilder::settle_timeout`]) begins anew.
-    /// Does not wait, and does nothing if the link is gone (SPEC OC-13).
+    /// Its [`max_work_time`](crate::PushBuilder::max_work_time), if it has one, goes on. Call it as often as you like: it is told
+    /// at most once a millisecond. Does not wait, and does nothing if the link is gone (SPEC OC-13).
     pub fn working(&self) {
         if let Some(shared) = self.shared() {
             shared.with(|inner| inner.machine.working(self.received.link(), self.received.delivery()));

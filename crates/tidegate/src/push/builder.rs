@@ -91,6 +91,14 @@ impl PushBuilder {
         self
     }
 
+    /// A delivery without an outcome for so long after it was sent counts as a failed attempt, however often its puller says that
+    /// it is being worked on: [`settle_timeout`](Self::settle_timeout) ends workers that are silent, this one those that are
+    /// busy for ever. It holds without a settle time-out too. At least as long as that, and 1 ms. Default: none (SPEC OC-12).
+    pub fn max_work_time(mut self, time: Option<Duration>) -> Self {
+        self.settings.max_work_time = time;
+        self
+    }
+
     /// Without progress in writing for so long, a link gets no more messages until there is some. Default: 1 s.
     pub fn write_stall(mut self, time: Duration) -> Self {
         self.settings.write_stall = time;

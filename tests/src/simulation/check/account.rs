@@ -392,8 +392,12 @@ impl<'a> Books<'a> {
                     Place::Rejected
                 } else {
                     message.attempt += 1;
-                    let asked = Duration::from_millis(range.delay_ms.into()).min(self.plan.max_nack_delay);
-                    Place::Waiting(now + asked.max(grown(self.plan, failures)))
+                    let asked = Duration::from_millis(u64::from(range.delay_ms).max(10));
+                    let wait = match range.delay_ms {
+                        0 => grown(self.plan, failures),
+                        _ => asked.min(self.plan.max_nack_delay),
+                    };
+                    Place::Waiting(now + wait)
                 }
             }
         };

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{message::Message, wire::OpenBatch};
 
@@ -35,11 +37,11 @@ fn what_is_due_first_is_known_without_a_search_and_never_stays_in_the_past() {
     assert_eq!(flight.next_overdue(TIMEOUT), Some(at(10)));
     // All but message 7 are being worked on, some of them twice; 13 is settled in between.
     for id in (0..50).filter(|id| *id != 7) {
-        flight.worked_on(at(8), id);
-        flight.worked_on(at(if id < 5 { 12 } else { 9 }), id);
+        flight.worked_on(at(8), id, None);
+        flight.worked_on(at(if id < 5 { 12 } else { 9 }), id, None);
     }
     flight.settle(13, 1, false, &mut Taken::default());
-    assert_eq!((flight.working.len(), flight.extras.len()), (48, 48));
+    assert_eq!((flight.working.len(), flight.extras.len()), (48, 0));
     assert_eq!(overdue(&mut flight, at(10)), [7]);
     assert_eq!(flight.next_overdue(TIMEOUT), Some(at(11)), "the second frame, of which nobody has looked");
     assert_eq!(overdue(&mut flight, at(18)), []);
@@ -71,9 +73,9 @@ fn one_message_of_a_large_frame_keeps_neither_its_octets_nor_its_entries() {
         let frame = &flight.frames[0];
         assert!(frame.entries.capacity() <= FEW && frame.places.capacity() <= FEW, "{frame:?}");
         assert!(frame.room.len() <= SMALL);
-        flight.worked_on(START, left + 1);
-        assert!(flight.working.is_empty());
-        flight.worked_on(START, left);
+        flight.worked_on(START, left + 1, None);
+        assert_eq!(flight.working.len(), 0);
+        flight.worked_on(START, left, None);
         assert_eq!(flight.working.len(), 1);
         let all = flight.take_all(u64::MAX);
         assert_eq!(all.len(), 1);
@@ -141,4 +143,161 @@ fn whatever_is_settled_in_whatever_order_the_rest_is_there() {
         });
         assert_eq!(all.collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());
     }
+}
+
+/// Memory that the messages and the frames keep, once for each piece of it.
+fn kept(pending: &[Pending], flight: &Flight) -> usize {
+    let messages: usize = pending.iter().map(|pending| pending.message.payload().len()).sum();
+    let frames: usize = flight.frames.iter().map(|frame| frame.memory).sum();
+    frames + messages
+}
+
+#[test]
+fn lm_5_a_nacked_message_does_not_keep_the_frame_that_it_came_from() {
+    // LM-5 for a pusher: one of each frame is nacked and waits, all others are acked.
+    let payload = Bytes::from_static(&[7; 1_000]);
+    let mut flight = Flight::default();
+    let mut taken = Taken::default();
+    let mut rooms = Vec::new();
+    for frame in 0..100 {
+        let first = 100 * frame;
+        let mut batch = OpenBatch::default();
+        for id in first..first + 100 {
+            let at = batch.push(id, id, 1, false, &Message::new(payload.clone()));
+            flight.push(id, id, at, 1_000, Extra::default(), id == first);
+        }
+        let sealed = batch.seal();
+        flight.seal(&sealed);
+        flight.handed_over(START, first, 1 + first);
+        rooms.push(sealed.room);
+        flight.settle(first + frame % 100, 1, true, &mut taken);
+        flight.settle(first, 100, false, &mut taken);
+    }
+    assert_eq!((taken.pending.len(), flight.messages(), flight.frames.len()), (100, 0, 0));
+    for room in rooms {
+        assert!(room.is_unique(), "a frame of {} bytes is kept by a message of 1,000", room.len());
+    }
+    assert!(taken.pending.iter().all(|pending| pending.message.payload() == &payload));
+    assert_eq!(kept(&taken.pending, &flight), 100 * 1_000);
+}
+
+#[test]
+fn lm_5_what_comes_back_with_a_link_does_not_keep_its_frames_either() {
+    // LM-5, RD-3: each message goes its own way from here.
+    let mut flight = Flight::default();
+    sent(&mut flight, START, 0, 1_000, &[7; 100]);
+    let room = flight.frames[0].room.clone();
+    let all = flight.take_all(u64::MAX);
+    assert_eq!(all.len(), 1_000);
+    assert!(room.is_unique(), "its frame is gone although all of its messages are here");
+    let mut batch = OpenBatch::default();
+    for id in 0..2 {
+        let message = Message::new("p").with_header("n", &[9; 5_000][..]);
+        let at = batch.push(id, id, 1, false, &message);
+        flight.push(id, id, at, 5_002, Extra::default(), id == 0);
+    }
+    let sealed = batch.seal();
+    flight.seal(&sealed);
+    flight.handed_over(START, 0, 1);
+    let mut taken = Taken::default();
+    flight.settle(1, 1, true, &mut taken);
+    flight.settle(0, 1, false, &mut taken);
+    drop(batch);
+    assert!(sealed.room.is_unique(), "nor does a value of a header");
+    assert_eq!(taken.pending[0].message.headers().get("n").map(Bytes::len), Some(5_000));
+}
+
+#[test]
+fn lm_5_a_small_frame_does_not_keep_the_buffer_that_a_large_one_needed() {
+    // LM-5: large batches that are acked, and small ones in between that are not.
+    let mut flight = Flight::default();
+    let mut batch = OpenBatch::default();
+    let mut id = 0;
+    for _ in 0..50 {
+        for count in [1_200, 1] {
+            let first = id;
+            for _ in 0..count {
+                let at = batch.push(id, id, 1, false, &Message::from("a hundred bytes or so".repeat(5)));
+                flight.push(id, id, at, 105, Extra::default(), id == first);
+                id += 1;
+            }
+            flight.seal(&batch.seal());
+            flight.handed_over(START, first, id);
+            if count > 1 {
+                settle(&mut flight, first, count);
+            }
+        }
+    }
+    assert_eq!(flight.messages(), 50);
+    assert!(kept(&[], &flight) <= 50 * 1_024, "{} bytes are kept of 5,250", kept(&[], &flight));
+    drop(batch);
+    let mut live = flight.frames.iter().filter(|frame| frame.live > 0);
+    assert!(live.all(|frame| frame.room.is_unique()), "what it says that it keeps is what it keeps");
+}
+
+#[test]
+fn oc_3_outcomes_for_frames_that_are_settled_take_one_step_however_many_there_are() {
+    // OC-3: half of the frames are empty, and behind as many that are not, so that they are not dropped.
+    let mut flight = Flight::default();
+    (0..20_000).for_each(|id| sent(&mut flight, START, id, 1, b"x"));
+    assert_eq!(settle(&mut flight, 10_000, 10_000), 10_000);
+    assert_eq!(flight.frames.len(), 20_000, "they are still there");
+    let mut looks = 0;
+    for first in 10_000..20_000 {
+        let mut taken = Taken::default();
+        flight.settle(first, 20_000 - first, false, &mut taken);
+        assert_eq!(taken.messages, 0);
+        looks += taken.looks;
+    }
+    assert!(looks <= 10_000, "{looks} looks for 10,000 outcomes that settle nothing");
+    for last in 10_001..20_000 {
+        let mut taken = Taken::default();
+        flight.settle(10_000, last - 10_000, false, &mut taken);
+        looks += taken.looks;
+    }
+    assert!(looks <= 20_000, "{looks} looks, whatever part of the run is named");
+    // Frames that become empty one by one are one run in the end.
+    let mut flight = Flight::default();
+    (0..20_000).for_each(|id| sent(&mut flight, START, id, 1, b"x"));
+    (10_000..19_990).for_each(|id| assert_eq!(settle(&mut flight, id, 1), 1));
+    let (mut taken, mut again) = (Taken::default(), Taken::default());
+    flight.settle(10_000, 9_990, false, &mut taken);
+    flight.settle(10_000, 9_990, false, &mut again);
+    assert!(taken.looks <= 9_990 && again.looks == 1, "{} and {} looks", taken.looks, again.looks);
+    // And what is left is there, in its order.
+    let all = flight.take_all(u64::MAX);
+    let numbers: Vec<_> = all.iter().map(|(pending, _)| pending.number - 1_000).collect();
+    assert_eq!(numbers, (0..10_000).chain(19_990..20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn oc_2_a_skipped_id_is_found_among_many_skips_and_its_neighbours_are_not() {
+    // OC-2
+    let mut flight = Flight::default();
+    (0..100).for_each(|skip| flight.skip(10 * skip, 10 * skip + 5));
+    for skip in 100 - SKIPS as u64..100 {
+        assert!(flight.check(10 * skip + 4, 1, 1_000).is_err());
+        assert!(flight.check(10 * skip + 5, 5, 1_000).is_ok());
+        assert!(flight.check(10 * skip + 5, 6, 2_000).is_err() || skip == 99);
+    }
+}
+
+#[test]
+fn oc_13_signs_of_work_hold_a_delivery_no_longer_than_the_most_that_work_may_take() {
+    // OC-12, OC-13: a sign in every second, for ever; the bound is 25 s in all.
+    let at = |seconds| START + Duration::from_secs(seconds);
+    let mut flight = Flight::default();
+    sent(&mut flight, START, 0, 2, b"a");
+    let most = Some(Duration::from_secs(25) - TIMEOUT);
+    let mut gone = None;
+    for second in 1..60 {
+        flight.worked_on(at(second), 0, most);
+        flight.worked_on(at(second), 1, None);
+        let due = overdue(&mut flight, at(second));
+        if !due.is_empty() {
+            assert_eq!((due, gone), (vec![0], None));
+            gone = Some(second);
+        }
+    }
+    assert_eq!((gone, flight.messages(), flight.working.len()), (Some(25), 1, 1));
 }

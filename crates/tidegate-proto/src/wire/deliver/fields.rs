@@ -20,7 +20,7 @@ pub(super) struct Fields {
     pub(super) gap: i64,
     pub(super) attempt: u32,
     pub(super) tracked: bool,
-    headers: usize,
+    pub(super) headers: usize,
     pub(super) size: u64,
 }
 

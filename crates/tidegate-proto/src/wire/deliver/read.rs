@@ -21,6 +21,9 @@ const TRACKED: u32 = 1;
 const PER_MESSAGE: u64 = 256;
 /// How many times its worth a batch may keep.
 const PINNED: u64 = 8;
+/// The most that frames a batch, a message and a header beside their own bytes, where each field stands once: keys, lengths,
+/// numbers.
+const FRAMING: (u64, u64, u64) = (64, 40, 16);
 
 /// A received message: what it says of itself, and where in the octets of its batch it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +82,20 @@ impl Item {
     #[must_use]
     pub fn message(&self, octets: &Bytes) -> Message {
         Message::from_parts(self.payload_bytes(octets), self.headers(octets))
+    }
+
+    /// The same item in memory of its own, unless it takes most of its batch anyway.
+    pub(crate) fn apart(mut self, octets: &Bytes) -> Option<(Self, Bytes)> {
+        let own = octets.get(self.start as usize..self.end as usize)?;
+        if own.len() * 2 > octets.len() {
+            return None;
+        }
+        let own = Bytes::copy_from_slice(own);
+        let start = std::mem::take(&mut self.start);
+        self.end -= start;
+        self.payload_start -= start;
+        self.payload_end -= start;
+        Some((self, own))
     }
 }
 
@@ -156,6 +173,16 @@ impl Cursor {
         Some(item)
     }
 
+    /// The messages before `rest` in memory of their own, unless they take most of their batch anyway.
+    pub(crate) fn apart(mut self, rest: &Self, octets: &Bytes) -> Option<(Self, Bytes)> {
+        let own = octets.get(self.at..if rest.left > 0 { rest.at } else { octets.len() })?;
+        if own.len() * 2 > octets.len() {
+            return None;
+        }
+        self.at = 0;
+        Some((self, Bytes::copy_from_slice(own)))
+    }
+
     /// Keeps the first `count` messages only, which have `size` octets together.
     pub(crate) fn shorten(&mut self, count: u64, size: u64) {
         (self.left, self.size) = (count, size);
@@ -199,6 +226,8 @@ pub struct Batch {
     pub numbers: Numbers,
     /// Whether some of its messages have been attempted before.
     pub repeats: bool,
+    /// How many headers its messages have together.
+    pub headers: u64,
 }
 
 impl fmt::Debug for Batch {
@@ -236,6 +265,14 @@ impl Batch {
     /// The first rule that does not hold.
     pub fn parse_within(deliver: Bytes, max_message: u64, most: u64) -> Result<Self, Violation> {
         Ok(scan(&deliver, max_message, most)?.batch(deliver))
+    }
+
+    /// How many of the bytes of its frame are neither messages nor their framing: unknown fields, or known ones that are replaced
+    /// by later ones. They cost as much to read as anything, and no credit counts them (LM-3).
+    pub(crate) fn junk(&self, frame: usize) -> u64 {
+        let (batch, message, header) = FRAMING;
+        let useful = self.cursor.size + batch + message * self.cursor.left + header * self.headers;
+        (frame as u64).saturating_sub(useful)
     }
 
     /// The same without what version 1 does not know, if that is most of it: its messages are kept until they are settled, and
@@ -291,6 +328,7 @@ struct Found {
     highest: i128,
     steps: Steps,
     repeats: bool,
+    headers: u64,
 }
 
 fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation> {
@@ -326,6 +364,7 @@ impl Found {
             self.jump(fields.gap)?;
         }
         self.repeats |= fields.attempt > 1;
+        self.headers += fields.headers as u64;
         self.count += 1;
         self.last_size = fields.size;
         self.size += fields.size;
@@ -354,7 +393,8 @@ impl Found {
         let Self { first_id, first_number, count, size, last_size, .. } = self;
         let cursor =
             Cursor { at: 0, next_id: first_id, next_number: first_number, left: count, size, last_size };
-        Batch { octets, cursor, numbers: self.steps.numbers(first_number, count), repeats: self.repeats }
+        let Self { repeats, headers, .. } = self;
+        Batch { octets, cursor, numbers: self.steps.numbers(first_number, count), repeats, headers }
     }
 
     /// CR-3, when `count` messages and perhaps one more have come.

@@ -16,6 +16,8 @@ const LARGE: usize = 16 * 1_024;
 const FULL: usize = 128 * 1_024;
 /// The smallest buffer taken for a batch: an idle link must stay small.
 const SMALLEST: usize = 1_024;
+/// A batch may keep memory of this many times its bytes.
+const SPARSE: usize = 4;
 
 /// A batch that messages are still being added to.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -28,6 +30,10 @@ pub struct OpenBatch {
     count: u32,
     /// What the last batch needed: the next one will need about as much.
     hint: usize,
+    /// Bytes of the memory that `buf` lies in, batches before this one included.
+    memory: usize,
+    /// The capacity of `buf` when this batch began: more now means that it lies elsewhere.
+    capacity: usize,
 }
 
 /// A whole `Deliver` frame with its length: `room[start..]`, then `tail`.
@@ -39,6 +45,8 @@ pub struct Sealed {
     pub start: usize,
     /// The payload of the only message, if it is large.
     pub tail: Option<Bytes>,
+    /// Bytes of memory that `room` keeps.
+    pub memory: usize,
 }
 
 impl Sealed {
@@ -141,41 +149,53 @@ impl OpenBatch {
         if self.count == 0 {
             return Sealed::default();
         }
-        let mut room = self.buf.split();
         let tail = self.tail.take();
+        let room = &mut self.buf;
         self.hint = room.len();
         self.count = 0;
         let mut start = HEAD;
         if self.first_number > 0 {
-            start = varint::put_before(&mut room, start, self.first_number) - 1;
+            start = varint::put_before(room, start, self.first_number) - 1;
             room[start] = 0x10;
         }
         if self.first_id > 0 {
-            start = varint::put_before(&mut room, start, self.first_id) - 1;
+            start = varint::put_before(room, start, self.first_id) - 1;
             room[start] = 0x08;
         }
         let tail_len = tail.as_ref().map_or(0, Bytes::len);
-        start = varint::put_before(&mut room, start, (self.hint - start + tail_len) as u64) - 1;
+        start = varint::put_before(room, start, (self.hint - start + tail_len) as u64) - 1;
         room[start] = 0x12;
         let length = (self.hint - start + tail_len) as u32;
         start -= 4;
         room[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        Sealed { room: room.freeze(), start, tail }
+        if room.capacity() > self.capacity {
+            self.memory = room.capacity();
+        }
+        // It is kept until its messages are settled, and must not keep memory that others needed (LM-5).
+        if self.hint * SPARSE < self.memory {
+            let room = Bytes::copy_from_slice(&self.buf);
+            self.buf.clear();
+            return Sealed { memory: room.len(), room, start, tail };
+        }
+        Sealed { room: self.buf.split().freeze(), start, tail, memory: self.memory }
     }
 
     /// Gives memory back that an idle link does not need.
     pub fn shrink(&mut self) {
         if self.count == 0 {
             self.buf = BytesMut::new();
-            self.hint = 0;
+            (self.hint, self.memory, self.capacity) = (0, 0, 0);
         }
     }
 
     fn begin(&mut self, id: u64, number: u64) {
         let want = (self.hint + self.hint / 4).clamp(SMALLEST, FULL + FULL / 4);
-        if self.buf.capacity() < want {
+        // One that is much too large would be copied out of again and again.
+        if self.buf.capacity() < want || self.buf.capacity() > (SPARSE - 1) * want {
             self.buf = BytesMut::with_capacity(want);
+            self.memory = self.buf.capacity();
         }
+        self.capacity = self.buf.capacity();
         self.buf.put_bytes(0, HEAD);
         self.first_id = id;
         self.first_number = number;

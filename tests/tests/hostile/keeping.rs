@@ -1,0 +1,134 @@
+//! Peers that make a socket keep, walk over or read what no credit counts. What that may cost is measured in
+//! `crates/tidegate-proto/tests/memory.rs` and `weights.rs`.
+
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
+
+use tidegate::Code;
+use tidegate_proto::{
+    Role,
+    wire::{
+        self, Body, PREFACE,
+        v1::{self, Verdict, frame::Body as Frame},
+    },
+};
+use tidegate_tests::hostile::raw::{Raw, ack, framed, outcome};
+
+use crate::{
+    floods::flood,
+    job::{self, closed_by, link},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_of_each_frame_nacked_and_the_others_acked_again_and_again_loses_nothing() {
+    // LM-5, OC-6, OC-3
+    job::pusher(
+        2_000,
+        true,
+        |push| push,
+        |at| {
+            let mut raw = link(at, Role::Puller, 1);
+            raw.send(ack(Vec::new(), (2, 1 << 20))).unwrap();
+            for _ in 0..20 {
+                let range = |body: &Body| match body {
+                    Body::Deliver(batch) => Some((batch.cursor.next_id(), batch.cursor.len())),
+                    _ => None,
+                };
+                let (first, count) = raw.until(range).unwrap();
+                // All of it is to be tried again; that is repeated, and no second outcome counts.
+                let nack = v1::Outcome { delay_ms: 100, ..outcome(first, count, Verdict::Nack) };
+                let repeats = vec![outcome(0, first + count, Verdict::Ack); 1_000];
+                let outcomes = [vec![nack], repeats].concat();
+                raw.send(ack(outcomes, (first + count + 2, 1 << 20))).unwrap();
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_work_without_end_are_a_flood() {
+    // LM-3, OC-13: 20,000 ids in each frame.
+    job::pusher(
+        20_000,
+        false,
+        |push| push,
+        |at| {
+            let mut raw = link(at, Role::Puller, 1);
+            raw.send(ack(Vec::new(), (1, 1))).unwrap();
+            raw.until(|body| matches!(body, Body::Deliver(_)).then_some(())).unwrap();
+            flood(raw, &wire::encode(Frame::Working(v1::Working { deliveries: vec![0; 20_000] })));
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_fields_in_messages_without_end_are_a_flood() {
+    // LM-3, GR-1: each message comes with 60,000 bytes of them.
+    job::puller(
+        20_000,
+        |pull| pull,
+        |at| {
+            let field = |key: &[u8], content: &[u8]| {
+                let mut length = Vec::new();
+                prost::encoding::encode_varint(content.len() as u64, &mut length);
+                [key, &length, content].concat()
+            };
+            let unknown = b"\x78\x01".repeat(30_000);
+            let mut raw = link(at, Role::Pusher, 1);
+            raw.socket().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let (mut next, mut limit, mut given_up) = (0, 0, 0);
+            let (code, reason) = loop {
+                match raw.frame() {
+                    Ok(Some(Body::Close(close))) => break (Code::from_wire(close.code), close.reason),
+                    Ok(Some(Body::Ack(ack))) => {
+                        limit = limit.max(ack.message_limit);
+                        if ack.recall {
+                            // These messages have no bytes that count.
+                            let bytes = ack.byte_limit - given_up;
+                            raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes })).unwrap();
+                            (next, given_up) = (limit, ack.byte_limit);
+                        }
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("it ended without a Close"),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+                }
+                if next < limit {
+                    let mut head = vec![0x08];
+                    prost::encoding::encode_varint(next, &mut head);
+                    let body = field(b"\x1a", &unknown);
+                    raw.write(&framed(&field(b"\x12", &[head, body].concat()))).unwrap();
+                    next += 1;
+                }
+            };
+            assert!(code == Code::Flood && reason.starts_with("LM-3: "), "{code}: {reason}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_before_hello_is_legal_and_is_not_answered() {
+    // FR-5, FR-1: the connection ends, and nothing has been said over it.
+    let attack = |at| {
+        for code in [Code::GoingAway, Code::Internal] {
+            let mut raw = Raw::connect(at).unwrap();
+            let close = v1::Close { code: code.into(), reason: "changed my mind".into(), retry_after_ms: 0 };
+            raw.write(&[&PREFACE[..], &wire::encode(Frame::Close(close))].concat()).unwrap();
+            let mut answer = Vec::new();
+            raw.socket().read_to_end(&mut answer).unwrap();
+            assert!(answer.is_empty(), "{answer:?}");
+        }
+        // Another frame is answered as before.
+        let mut raw = Raw::connect(at).unwrap();
+        let ping = wire::encode(Frame::Ping(v1::Ping { data: 1 }));
+        raw.write(&[&PREFACE[..], &ping].concat()).unwrap();
+        assert_eq!(closed_by(&mut raw, "FR-5"), Code::Unexpected);
+    };
+    job::pusher(1_000, true, |push| push, attack).await;
+    job::puller(1_000, |pull| pull, attack).await;
+}
