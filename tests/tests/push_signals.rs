@@ -57,6 +57,9 @@ fn a_hangup_that_is_ignored_as_under_nohup_changes_nothing() {
     let at = push.endpoint().unwrap();
     let mut pull = by(&ignored, &["pull", "--connect", &at]);
     let mut output = pull.stdout().unwrap();
+    // Both are up, and no longer `env`.
+    push.write_line("up");
+    assert_eq!(line(&mut output), "up");
     for word in ["one", "two"] {
         push.signal("HUP").unwrap();
         pull.signal("HUP").unwrap();
