@@ -125,7 +125,7 @@ mod tests {
         for c in bidi.chars().chain(ends.chars()).chain(hidden.chars()) {
             let text = format!("a{c}b");
             let out = shown(&text).to_string();
-            assert!(!out.contains(c) && out.starts_with("a\\") && out.ends_with('b'), "{:?}: {out}", c);
+            assert!(!out.contains(c) && out.starts_with("a\\") && out.ends_with('b'), "{c:?}: {out}");
         }
         for code in (0..=0x10_ffff).filter_map(char::from_u32) {
             let out = shown(&code.to_string()).to_string();
