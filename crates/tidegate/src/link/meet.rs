@@ -10,7 +10,8 @@ use std::{
 use tidegate_proto::{
     Code, Violation,
     handshake::{self, Local},
-    wire::{self, FrameReader},
+    shown,
+    wire::FrameReader,
 };
 use tokio::{io::AsyncWrite, runtime::Handle};
 
@@ -132,8 +133,8 @@ impl Port {
         };
         if let Some(close) = handshake::farewell(&frame) {
             // FR-5: it has given up, and waits for no answer.
-            let (code, reason) = (Code::from_wire(close.code), close.reason.escape_debug().to_string());
-            tracing::debug!("{address} left before its Hello: {code} {}", wire::cut_reason(&reason));
+            let (code, reason) = (Code::from_wire(close.code), shown(&close.reason));
+            tracing::debug!("{address} left before its Hello: {code} {reason}");
             return None;
         }
         let local =

@@ -106,7 +106,8 @@ impl Delivery {
         self.nack_with(None, "");
     }
 
-    /// Failed: try again, no sooner than after `delay` (in milliseconds on the wire; the pusher bounds it).
+    /// Failed: try again after `delay`, in whole milliseconds and with up to 25 % more at random. The pusher bounds it: at least 10 ms,
+    /// at most its `max_nack_delay`. With 0 its doubling time counts, as for [`Self::nack`].
     pub fn nack_after(self, delay: Duration) {
         self.nack_with(Some(delay), "");
     }
