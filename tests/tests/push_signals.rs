@@ -23,8 +23,12 @@ fn hangup_and_quit_stop_a_pusher_in_order_as_terminate_does() {
         assert_eq!(line(&mut output), "done");
         pull.signal(signal).unwrap();
         assert_eq!(code(&mut pull), 0, "a puller stops in order too");
-        push.write_line("1");
-        push.write_line("2");
+        // One write, and so both have been read when a command has the first of them.
+        let hangs = ["pull", "--connect", &at, "--exec", "read -r n; echo $n; exec sleep 60"];
+        let mut pull = tidegate(&hangs);
+        let mut output = pull.stdout().unwrap();
+        push.write(b"1\n2\n");
+        assert_eq!(line(&mut output), "1");
         push.signal(signal).unwrap();
         push.line_with(&format!("SIG{signal}")).unwrap();
         assert_eq!(code(&mut push), 4);
