@@ -42,6 +42,57 @@ fn rd_8_messages_of_a_lost_link_wait_for_their_puller_and_then_go_elsewhere() {
     assert_eq!(w.pushers[0].stats().awaiting, 0);
 }
 
+/// With a wait for the answer to a Close that outlasts the test.
+fn patient() -> (World, usize) {
+    let mut w =
+        World::new(vec![pusher(|s| s.close_wait = 600 * SECOND)], vec![puller(|_| ()), puller(|_| ())]);
+    let wire = w.join(0, 0);
+    w.join(0, 1);
+    w.settle();
+    (w, wire)
+}
+
+#[test]
+fn lv_3_the_grace_begins_when_a_silent_link_is_given_up_and_not_when_its_close_is_answered() {
+    // LV-3, RD-8
+    let (mut w, wire) = patient();
+    w.send(0, "a");
+    w.send(0, "b");
+    let first = w.pushers[0].link_stats().iter().map(|link| link.in_flight).collect::<Vec<_>>();
+    assert_eq!(first, [1, 1]);
+    w.ack_all(1);
+    let link = w.push_link(wire);
+    w.wires[wire].hung = true;
+    while w.pushers[0].stats().awaiting == 0 {
+        assert!(
+            w.now < tidegate_proto::Time::default() + 10 * SECOND,
+            "given up after three intervals of 2 s"
+        );
+        w.pass(SECOND / 4);
+        w.pushers[0].found_empty(link);
+        w.pushers[0].advance(w.now, link, Default::default());
+        sent(&mut w.pushers[0], w.now, link);
+    }
+    assert!(!w.pushers[0].is_finished(w.now, link), "the Close may still be answered");
+    w.pass(SECOND);
+    assert_eq!(w.ack_all(1), [("a".to_owned(), 2)]);
+    w.pushers[0].lost(w.now, link, "");
+    assert_eq!((w.pushers[0].stats().acked, w.pushers[0].stats().returned), (2, 1), "given back once");
+}
+
+#[test]
+fn lv_8_the_grace_begins_when_a_link_that_is_too_slow_is_given_up() {
+    // LV-8, RD-8
+    let (mut w, wire) = patient();
+    w.wires[wire].stuck = true;
+    w.send(0, "a");
+    w.send(0, "b");
+    w.ack_all(1);
+    w.pass(33 * SECOND);
+    let all: Vec<_> = w.ack_all(1).into_iter().map(|(text, _)| text).collect();
+    assert_eq!(all, ["a"]);
+}
+
 #[test]
 fn rd_8_a_puller_that_comes_back_in_time_gets_its_messages_before_anything_new() {
     // RD-8

@@ -242,13 +242,14 @@ impl PushLink {
     }
 
     /// The link takes no further part.
-    pub(super) fn part(&mut self) -> Parting {
+    /// As [`Self::take_back`], with what else the link leaves.
+    pub(super) fn part(&mut self, written: u64) -> Parting {
         self.alone = Alone::No;
         Parting {
             puller: self.session.peer.instance,
             may_return: !self.leaving && self.session.is_interrupted(),
             owed: std::mem::take(&mut self.owed),
-            un_acked: self.take_back(self.session.written_octets()),
+            un_acked: self.take_back(written),
         }
     }
 

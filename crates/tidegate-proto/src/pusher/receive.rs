@@ -179,7 +179,7 @@ impl Pusher {
     /// The link takes no further part: what was un-acked on it goes back (RD-3).
     fn take_back(&mut self, now: Time, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            let parting = link.part();
+            let parting = link.part(link.session.written_octets());
             self.part_with(now, parting);
         }
     }
@@ -187,6 +187,12 @@ impl Pusher {
     fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
+            // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting for the answer
+            // would only keep its messages from others. What the driver has been given it may still write.
+            if link.session.is_interrupted() {
+                let parting = link.part(u64::MAX);
+                self.part_with(now, parting);
+            }
         }
         self.refresh(id);
     }
@@ -338,7 +344,7 @@ impl Machine for Pusher {
     fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
         // Removed before its messages go back: they must not go to it again.
         let mut link = self.links.remove(id)?;
-        let parting = link.part();
+        let parting = link.part(link.session.written_octets());
         self.part_with(now, parting);
         if let Some((slot, _)) = link.session.peer.slot {
             let key = (link.session.peer.instance, slot);
