@@ -1,6 +1,6 @@
 //! What can go wrong, by operation. Errors that mean a message was not taken hand it back.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError, shown};
 
@@ -134,6 +134,14 @@ pub enum SendError {
         /// The last refusal.
         refusal: Box<Refusal>,
     },
+    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
+    #[error("the pusher has given up: there was no link for {after:?}")]
+    GaveUp {
+        /// The message.
+        message: Message,
+        /// How long.
+        after: Duration,
+    },
     /// It was not tried: from blocking calls only.
     #[error("{reason}")]
     CannotBlock {
@@ -152,6 +160,7 @@ impl SendError {
             Self::Closed(message)
             | Self::Invalid { message, .. }
             | Self::Refused { message, .. }
+            | Self::GaveUp { message, .. }
             | Self::CannotBlock { message, .. } => message,
         }
     }
@@ -190,6 +199,12 @@ pub enum ReserveError {
     /// Every endpoint has refused us for good.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
+    #[error("the pusher has given up: there was no link for {after:?}")]
+    GaveUp {
+        /// How long.
+        after: Duration,
+    },
     /// It was not tried: from blocking calls only.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
@@ -236,9 +251,10 @@ pub enum ReceiptError {
     "{} messages were not sent and {} have no outcome {}",
     leftover.unsent.len(),
     leftover.unacked.len(),
-    match (aborted, runtime_gone) {
-        (true, _) => "at the abort",
-        (_, true) => "when the runtime that ran the links was shut down",
+    match (aborted, runtime_gone, gave_up) {
+        (true, ..) => "at the abort",
+        (_, true, _) => "when the runtime that ran the links was shut down",
+        (.., true) => "when the pusher gave up, because there was no link for as long as give_up_after says",
         _ => "at the end of the linger time",
     }
 )]
@@ -251,6 +267,8 @@ pub struct Unfinished {
     /// The runtime on which the pusher was built has been shut down, so that nothing more could be settled, nor the end of
     /// the stream be told.
     pub runtime_gone: bool,
+    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
+    pub gave_up: bool,
 }
 
 /// Waiting for links is pointless.
@@ -263,6 +281,12 @@ pub enum ConnectedError {
     /// An endpoint has refused us for good.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// There was no link for as long as [`give_up_after`](crate::PullBuilder::give_up_after) says.
+    #[error("the socket has given up: there was no link for {after:?}")]
+    GaveUp {
+        /// How long.
+        after: Duration,
+    },
     /// It was not tried: from blocking calls only.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
@@ -281,6 +305,12 @@ pub enum RecvError {
     /// nothing will come any more. Each further call tells it again.
     #[error("the runtime that ran the links of this puller has been shut down")]
     RuntimeGone,
+    /// There was no link for as long as [`give_up_after`](crate::PullBuilder::give_up_after) says. Each further call tells it again.
+    #[error("the puller has given up: there was no link for {after:?}")]
+    GaveUp {
+        /// How long.
+        after: Duration,
+    },
     /// It was not tried: from blocking calls only.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),

@@ -26,12 +26,15 @@ use crate::{
 pub(crate) enum Lost {
     /// What ran its links is gone.
     RuntimeGone,
+    /// There was no link for as long as `give_up_after` says.
+    GaveUp(Duration),
 }
 
 impl Lost {
     fn reason(self) -> &'static str {
         match self {
             Self::RuntimeGone => "the runtime that ran the link has been shut down",
+            Self::GaveUp(_) => "the socket has given up",
         }
     }
 }
@@ -74,6 +77,30 @@ impl<M: Role> Shared<M> {
         self.events.end();
         self.signals.changed();
         self.signals.ready.notify_waiters();
+    }
+
+    /// Gives up when there was no link for so long, if it is not stopped before.
+    pub(crate) fn give_up_after(self: &Arc<Self>, wait: Duration) {
+        let shared = self.clone();
+        self.place.handle.spawn(async move {
+            let watch = async {
+                loop {
+                    let linked = shared.until(|inner| (inner.machine.links() > 0).then_some(()));
+                    if tokio::time::timeout(wait, linked).await.is_err() {
+                        return;
+                    }
+                    shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => {}
+                () = watch => {
+                    tracing::warn!("giving up: there was no link for {wait:?}");
+                    shared.lose(Lost::GaveUp(wait));
+                }
+            }
+        });
     }
 
     /// Whether this is another process than the one that built the socket: a fork copies no threads, so that nothing

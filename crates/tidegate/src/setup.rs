@@ -34,7 +34,9 @@ pub(crate) struct Setup {
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
     pub(crate) retry_refusals: Option<Duration>,
+    pub(crate) give_up_after: Option<Duration>,
     pub(crate) linger: Duration,
+    pub(crate) linger_on_drop: Option<Duration>,
     pub(crate) busy_poll: Duration,
     pub(crate) io_thread: bool,
     pub(crate) seed: Option<u64>,
@@ -55,7 +57,9 @@ impl Default for Setup {
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
             retry_refusals: None,
+            give_up_after: None,
             linger: Duration::from_secs(10),
+            linger_on_drop: None,
             busy_poll: Duration::ZERO,
             io_thread: false,
             seed: None,
@@ -131,6 +135,13 @@ impl Setup {
         let fits = !first.is_zero() && first <= longest && longest <= LONGEST_RECONNECT;
         let right = "more than 0, the first at most the longest, the longest at most 24 h";
         ok(fits, "reconnect_backoff", &(first, longest), right)?;
+        if let Some(wait) = self.give_up_after {
+            ok(!wait.is_zero(), "give_up_after", &wait, "more than 0")?;
+        }
+        if let Some(wait) = self.linger_on_drop {
+            let right = "only with io_thread(true) or blocking_build(): the thread that drops the socket waits for its links";
+            ok(self.io_thread, "linger_on_drop", &wait, right)?;
+        }
         if let Some(wait) = self.retry_refusals {
             let fits = !wait.is_zero() && wait <= LONGEST_RECONNECT;
             ok(fits, "retry_refusals", &wait, "more than 0, at most 24 h")?;
@@ -225,6 +236,9 @@ impl Setup {
             dial::spawn(shared.clone(), endpoint, slot as u64, random);
         }
         shared.spawn_timer();
+        if let Some(wait) = self.give_up_after {
+            shared.give_up_after(wait);
+        }
         undo.disarm();
         Ok(shared)
     }
@@ -426,6 +440,22 @@ macro_rules! common_settings {
         /// default: a refusal is an error, until `set_tokens` is called.
         pub fn retry_refusals(mut self, wait: Duration) -> Self {
             self.setup.retry_refusals = Some(wait);
+            self
+        }
+
+        /// Gives up when there was no link for so long, from the building of the socket or from the end of the last link on: what waits
+        /// for the socket ends with an error that says so, and it stops. A puller whose pushers have ended while it was away
+        /// would wait for them otherwise: nobody is left to tell it. More than 0; default: never.
+        pub fn give_up_after(mut self, time: Duration) -> Self {
+            self.setup.give_up_after = Some(time);
+            self
+        }
+
+        /// The drop of the last handle waits for so long, blocking its thread, until everything is settled (a pusher) or the acks are
+        /// sent and the links closed (a puller), so that a program that returns from `main` loses nothing that could be
+        /// settled in time. Needs [`Self::io_thread`]. Does nothing on the thread `tidegate-io` itself. Default: the drop does not wait.
+        pub fn linger_on_drop(mut self, time: Duration) -> Self {
+            self.setup.linger_on_drop = Some(time);
             self
         }
 

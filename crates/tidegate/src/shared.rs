@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
@@ -234,6 +234,8 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) place: Place,
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
+    /// It has finished, and is there only for those that have missed the end (ST-3).
+    pub(crate) stays: AtomicBool,
     origin: Instant,
     pub(crate) events: Feed,
     refusals: Arc<Throttled>,
@@ -275,6 +277,7 @@ impl<M: Role> Shared<M> {
             crowd: Arc::default(),
             place,
             stop: CancellationToken::new(),
+            stays: AtomicBool::new(false),
             origin: Instant::now(),
             events: Feed::default(),
             refusals: Throttled::new("more refused"),

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io,
     ops::DerefMut,
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -42,6 +42,8 @@ pub(super) trait Serve: Send + Sync {
     fn handshake_time(&self) -> Duration;
     fn close_wait(&self) -> Duration;
     fn is_stopped(&self) -> bool;
+    /// Whether another socket of its pipeline may take its place: it has stopped, or has only the end of its stream to tell.
+    fn gives_way(&self) -> bool;
     /// Takes a stranger that has passed; or gives the stream back with the reason why not.
     fn adopt(
         self: Arc<Self>,
@@ -78,6 +80,10 @@ impl<M: Role> Serve for Route<M> {
 
     fn is_stopped(&self) -> bool {
         self.shared.stop.is_cancelled()
+    }
+
+    fn gives_way(&self) -> bool {
+        self.is_stopped() || self.shared.stays.load(Ordering::Acquire)
     }
 
     fn adopt(
@@ -244,7 +250,7 @@ impl Port {
         }
         let same = |other: &Arc<dyn Serve>| {
             let (own, other_one) = (&route.local, other.local());
-            !other.is_stopped() && other_one.pipeline == own.pipeline && other_one.role == own.role
+            !other.gives_way() && other_one.pipeline == own.pipeline && other_one.role == own.role
         };
         if routes.iter().any(same) {
             let message = "this process serves the same pipeline there already";
@@ -280,7 +286,7 @@ impl Port {
     /// Those that have stopped last: one of the same pipeline may have taken their place.
     pub(super) fn routes(&self) -> Vec<Arc<dyn Serve>> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        routes.sort_by_key(|route| route.is_stopped());
+        routes.sort_by_key(|route| route.gives_way());
         routes
     }
 

@@ -89,7 +89,8 @@ impl PullBuilder {
         let state = PullState::new(self.expect, self.keep, ack_delay);
         let role = Role::Puller;
         let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
-        self.setup.start(parts, Pull::new).await
+        let linger_on_drop = self.setup.linger_on_drop;
+        self.setup.start(parts, move |shared| Pull::new(shared, linger_on_drop)).await
     }
 
     /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is

@@ -19,9 +19,11 @@ pub use self::{
     stream::PullStream,
 };
 use crate::{
+    blocking::block_on,
     endpoint::Endpoint,
     error::{ConnectedError, LeaveError, RecvError, RecvTimeoutError},
     events::Events,
+    lost::Lost,
     push::connected,
     shared::{Inner, Shared},
 };
@@ -30,7 +32,9 @@ use crate::{
 ///
 /// A cheap clone; clones are the same puller and compete for messages. When the last one is dropped, the puller leaves:
 /// what was not handed out goes back to the pushers, and deliveries that are still held keep their links until they
-/// are settled.
+/// are settled. That takes place in the background: if the process ends at once, the last acks may not have been sent, and what they were
+/// for is delivered again. [`leave`](Self::leave) waits for them, and so does
+/// [`linger_on_drop`](PullBuilder::linger_on_drop).
 #[derive(Clone)]
 pub struct Pull {
     handle: Arc<Handle>,
@@ -39,6 +43,7 @@ pub struct Pull {
 /// What clones share; links and deliveries hold `shared` only.
 struct Handle {
     shared: Arc<Shared<PullMachine>>,
+    linger_on_drop: Option<Duration>,
 }
 
 impl Pull {
@@ -47,8 +52,8 @@ impl Pull {
         PullBuilder::default()
     }
 
-    fn new(shared: Arc<Shared<PullMachine>>) -> Self {
-        Self { handle: Arc::new(Handle { shared }) }
+    fn new(shared: Arc<Shared<PullMachine>>, linger_on_drop: Option<Duration>) -> Self {
+        Self { handle: Arc::new(Handle { shared, linger_on_drop }) }
     }
 
     fn shared(&self) -> &Arc<Shared<PullMachine>> {
@@ -169,8 +174,11 @@ impl Pull {
             if let Some(received) = inner.machine.recv() {
                 return Some(Ok(Some(Delivery::new(received))));
             }
-            if inner.lost.is_some() {
-                return Some(Err(RecvError::RuntimeGone));
+            if let Some(lost) = inner.lost {
+                return Some(Err(match lost {
+                    Lost::RuntimeGone => RecvError::RuntimeGone,
+                    Lost::GaveUp(after) => RecvError::GaveUp { after },
+                }));
             }
             if let Some(refusal) = inner.places.tell() {
                 return Some(Err(RecvError::Refused(Box::new(refusal))));
@@ -309,6 +317,12 @@ impl Drop for Handle {
             return; // a copy of the parent's, which has its own
         }
         leave(&self.shared);
+        if let Some(wait) = self.linger_on_drop
+            && self.shared.place.may_wait().is_ok()
+        {
+            let ended = self.shared.until(|inner| (inner.machine.links() == 0).then_some(()));
+            let _ = block_on(self.shared.timeout(wait, ended));
+        }
     }
 }
 

@@ -106,7 +106,8 @@ impl PushBuilder {
     }
 
     /// How long the last handle, when it is dropped without `finish` or `drain`, or before they are done, goes on settling in the
-    /// background. Default: 10 s.
+    /// background, for as long as the process and the runtime are there: when `main` returns, what is left is lost. `finish`
+    /// and `drain` wait for it, and so does [`linger_on_drop`](Self::linger_on_drop). Default: 10 s.
     pub fn linger(mut self, time: Duration) -> Self {
         self.setup.linger = time;
         self
@@ -123,7 +124,7 @@ impl PushBuilder {
     pub async fn build(self) -> Result<Push, BuildError> {
         let mut chance = self.setup.chance()?;
         let instance = chance.instance;
-        let (settings, linger) = (self.settings, self.setup.linger);
+        let (settings, linger) = (self.settings, (self.setup.linger, self.setup.linger_on_drop));
         let (max_message, heartbeat, close_wait) =
             (settings.max_message, settings.heartbeat, settings.close_wait);
         let machine = Pusher::new(settings, instance, chance.random.next_u64())?;

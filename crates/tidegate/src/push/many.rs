@@ -143,7 +143,9 @@ impl<'a> Promised<'a> {
             inner.state.since_yield += accepted.size + 16;
             Ok(inner.machine.has_byte_room())
         });
-        sent.map_err(|refused: tidegate_proto::Refused| failed(refused.message, refused.reason))
+        sent.map_err(|refused: tidegate_proto::Refused| {
+            failed(self.shared.with(|inner| inner.lost), refused.message, refused.reason)
+        })
     }
 }
 

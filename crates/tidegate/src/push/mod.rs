@@ -28,6 +28,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectedError, Refusal},
     events::Events,
+    lost::Lost,
     shared::{Inner, Shared},
 };
 
@@ -35,7 +36,9 @@ use crate::{
 ///
 /// A cheap clone; clones are the same pusher. When the last one is dropped without [`finish`](Self::finish),
 /// [`drain`](Self::drain) or [`abort`](Self::abort), the pusher drains in the background for its linger time, without ending the stream, and
-/// warns if something is left. So it does when one of the first two was cancelled; then the stream ends as was asked for.
+/// warns if something is left. So it does when one of the first two was cancelled; then the stream ends as was asked for. The background
+/// is the runtime that runs the links, and goes when the process does: to connect, to send and to return from `main` loses the message. Call
+/// `finish` or `drain` first, or see [`linger_on_drop`](PushBuilder::linger_on_drop).
 #[derive(Clone)]
 pub struct Push {
     handle: Arc<Handle>,
@@ -46,6 +49,7 @@ struct Handle {
     shared: Arc<Shared<Pusher>>,
     instance: InstanceId,
     linger: Duration,
+    linger_on_drop: Option<Duration>,
 }
 
 impl Push {
@@ -54,8 +58,12 @@ impl Push {
         PushBuilder::default()
     }
 
-    fn new(shared: Arc<Shared<Pusher>>, instance: InstanceId, linger: Duration) -> Self {
-        Self { handle: Arc::new(Handle { shared, instance, linger }) }
+    fn new(
+        shared: Arc<Shared<Pusher>>,
+        instance: InstanceId,
+        (linger, linger_on_drop): (Duration, Option<Duration>),
+    ) -> Self {
+        Self { handle: Arc::new(Handle { shared, instance, linger, linger_on_drop }) }
     }
 
     fn shared(&self) -> &Arc<Shared<Pusher>> {
@@ -152,6 +160,9 @@ pub(crate) fn connected<M: crate::shared::Role>(
 ) -> Option<Result<(), ConnectedError>> {
     if inner.machine.links() >= n {
         return Some(Ok(()));
+    }
+    if let Some(Lost::GaveUp(after)) = inner.lost {
+        return Some(Err(ConnectedError::GaveUp { after }));
     }
     if !is_open(&inner.machine) {
         return Some(Err(ConnectedError::Closed));

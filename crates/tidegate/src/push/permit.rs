@@ -55,7 +55,9 @@ impl Permit {
         });
         match result {
             Ok(number) => Ok(self.push.id(number)),
-            Err(tidegate_proto::Refused { message, reason }) => Err(failed(message, reason)),
+            Err(tidegate_proto::Refused { message, reason }) => {
+                Err(failed(self.push.shared().with(|inner| inner.lost), message, reason))
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::{sync::oneshot, task::yield_now};
 use super::{Permit, Push, Receipt, refusal, state::yield_every, waiting::Turn};
 use crate::{
     error::{ReserveError, SendError, TryReserveError, TrySendError},
+    lost::Lost,
     shared::Inner,
 };
 
@@ -200,7 +201,7 @@ impl Push {
                     inner.state.refused = true;
                     TryReserveError::Full
                 }
-                _ => ReserveError::Closed.into(),
+                _ => closed(inner.lost).into(),
             })
         });
         reserved.map(|()| Permit::new(self.clone(), ANY))
@@ -306,7 +307,7 @@ impl Push {
                     inner.state.refused = true;
                     TrySendError::Full(message)
                 }
-                (reason, _) => failed(message, reason).into(),
+                (reason, _) => failed(inner.lost, message, reason).into(),
             })
         });
         sent.map(|number| self.id(number))
@@ -332,7 +333,7 @@ fn try_send(
     match accept(inner, message, receipt) {
         Ok(number) => Tried::Accepted(number),
         Err(Refused { message, reason: Blocked::Full }) => Tried::Full(message),
-        Err(Refused { message, reason }) => Tried::Failed(failed(message, reason)),
+        Err(Refused { message, reason }) => Tried::Failed(failed(inner.lost, message, reason)),
     }
 }
 
@@ -359,10 +360,19 @@ pub(super) fn accepted_as(
     accepted.number
 }
 
-pub(super) fn failed(message: Message, reason: Blocked) -> SendError {
+/// `lost`: why the socket has ended, if it did so by itself.
+pub(super) fn failed(lost: Option<Lost>, message: Message, reason: Blocked) -> SendError {
     match reason {
         Blocked::Invalid(source) => SendError::Invalid { message, source },
-        _ => SendError::Closed(message),
+        _ => not_taken(message, closed(lost)),
+    }
+}
+
+/// Why no messages are taken any more.
+pub(super) fn closed(lost: Option<Lost>) -> ReserveError {
+    match lost {
+        Some(Lost::GaveUp(after)) => ReserveError::GaveUp { after },
+        Some(Lost::RuntimeGone) | None => ReserveError::Closed,
     }
 }
 
@@ -371,6 +381,7 @@ pub(super) fn not_taken(message: Message, error: ReserveError) -> SendError {
     match error {
         ReserveError::Closed => SendError::Closed(message),
         ReserveError::Refused(refusal) => SendError::Refused { message, refusal },
+        ReserveError::GaveUp { after } => SendError::GaveUp { message, after },
         ReserveError::CannotBlock(reason) => SendError::CannotBlock { message, reason },
     }
 }

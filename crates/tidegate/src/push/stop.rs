@@ -1,17 +1,25 @@
 //! How a pusher stops: finish, drain, abort, and what dropping the last handle does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
 
 use super::{Handle, Push};
 use crate::{
+    blocking::block_on,
     error::{ReceiptError, Unfinished},
+    lost::Lost,
     shared::Shared,
 };
 
 /// How long a finished pusher waits for pullers that it has lost, to tell them the end (ST-3).
 const END_GRACE: Duration = Duration::from_secs(1);
+/// How long a finished pusher whose handle is still there goes on to tell them, in the background: a worker that was busy for minutes is
+/// told when it is back, and an address is not kept for ever.
+const END_STAY: Duration = Duration::from_secs(10 * 60);
 
 impl Push {
     /// Takes no new messages, waits until all held ones are settled, and ends the stream: pullers are told that it is
@@ -57,7 +65,11 @@ impl Push {
                 break;
             }
         }
-        shared.stop.cancel();
+        if end && shared.with(|inner| inner.lost.is_none() && !inner.places.missing.is_empty()) {
+            stay(shared);
+        } else {
+            shared.stop.cancel();
+        }
         shared.links_ended().await;
         Ok(self.stats())
     }
@@ -89,6 +101,26 @@ impl Push {
     }
 }
 
+/// Goes on answering lost pullers that come back with the end of the stream, until all have, or the last handle is dropped. Who
+/// binds to its address in this process takes over.
+fn stay(shared: &Arc<Shared<Pusher>>) {
+    if shared.stays.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let socket = shared.clone();
+    shared.place.handle.spawn(async move {
+        let told = socket
+            .until(|inner| (inner.places.missing.is_empty() && inner.machine.links() == 0).then_some(()));
+        tokio::select! {
+            biased;
+            () = socket.stop.cancelled() => {}
+            () = told => {}
+            () = tokio::time::sleep(END_STAY) => {}
+        }
+        socket.stop.cancel();
+    });
+}
+
 /// Waits for everything to be settled; aborts at the end of the linger time.
 async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Result<(), Unfinished> {
     shared.with(|inner| {
@@ -99,12 +131,12 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     shared.signals.changed();
     let over = shared.until(|inner| {
         let over = inner.machine.is_done() || inner.state.aborted || inner.lost.is_some();
-        over.then_some((inner.state.aborted, inner.lost.is_some()))
+        over.then_some((inner.state.aborted, inner.lost))
     });
-    let (aborted, runtime_gone) = match shared.timeout(linger, over).await {
-        Some((false, false)) => return Ok(()),
+    let (aborted, lost) = match shared.timeout(linger, over).await {
+        Some((false, None)) => return Ok(()),
         Some(over) => over,
-        None => (false, false),
+        None => (false, None),
     };
     let leftover = if aborted {
         let mut leftover = Leftover::default();
@@ -114,7 +146,12 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
         abort(shared)
     };
     shared.links_ended().await;
-    Err(Unfinished { leftover: Box::new(leftover), aborted, runtime_gone })
+    let (runtime_gone, gave_up) = match lost {
+        Some(Lost::RuntimeGone) => (true, false),
+        Some(Lost::GaveUp(_)) => (false, true),
+        None => (false, false),
+    };
+    Err(Unfinished { leftover: Box::new(leftover), aborted, runtime_gone, gave_up })
 }
 
 fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
@@ -147,24 +184,66 @@ impl Drop for Handle {
         // A drain that was cancelled is not over: what is held would be lost with its links.
         let held = shared.with(|inner| {
             let over = inner.machine.is_done() || inner.state.aborted;
-            (!over).then(|| inner.machine.stats())
+            (!over).then(|| (inner.machine.stats(), inner.lost.is_some()))
         });
-        let Some(stats) = held else {
+        let Some((stats, lost)) = held else {
             shared.stop.cancel();
             return;
         };
+        if let Some(wait) = self.linger_on_drop
+            && shared.place.may_wait().is_ok()
+        {
+            if let Err(unfinished) = block_on(settle(&shared, wait, false)) {
+                tracing::warn!("a dropped pusher has lost messages: {unfinished}");
+            }
+            block_on(shared.links_ended());
+            shared.stop.cancel();
+            return;
+        }
         let left = stats.queued + stats.in_flight;
-        if left > 0 {
+        if left > 0 && !lost {
             tracing::warn!(
-                "the last handle of a pusher was dropped with {left} messages un-acked; draining for up to {linger:?}"
+                "the last handle of a pusher was dropped with {left} messages un-acked; draining for up to {linger:?}, \
+                 unless the process or its runtime ends first: finish or drain before that"
             );
         }
+        let drain = Draining { shared: shared.clone(), done: false };
         self.shared.place.handle.spawn(async move {
             // Of a drain that goes on already it does not change how that ends.
             if let Err(unfinished) = settle(&shared, linger, false).await {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");
             }
+            drain.done();
             shared.stop.cancel();
         });
+    }
+}
+
+/// Tells what a drain in the background has lost, if its runtime ends before it.
+struct Draining {
+    shared: Arc<Shared<Pusher>>,
+    done: bool,
+}
+
+impl Draining {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let Leftover { unsent, unacked, .. } = abort(&self.shared);
+        if !(unsent.is_empty() && unacked.is_empty()) {
+            tracing::warn!(
+                "a dropped pusher has lost messages, because its runtime was shut down while it drained: \
+                 {} certainly not sent, {} unknown",
+                unsent.len(),
+                unacked.len()
+            );
+        }
     }
 }

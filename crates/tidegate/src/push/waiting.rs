@@ -10,7 +10,7 @@ use std::{
 
 use tidegate_proto::{Blocked, Pusher};
 
-use super::{Permit, Push, line::Watch, refusal};
+use super::{Permit, Push, line::Watch, refusal, send::closed};
 use crate::{
     error::ReserveError,
     shared::{Inner, Shared},
@@ -63,7 +63,7 @@ fn poll(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), ReserveError>> {
     if !inner.machine.is_open() {
-        return Poll::Ready(Err(ReserveError::Closed));
+        return Poll::Ready(Err(closed(inner.lost)));
     }
     if let Some(own) = *place {
         if inner.state.line.come(own, cx.waker(), size, &mut inner.machine) {
@@ -74,7 +74,7 @@ fn poll(
         match inner.machine.reserve(size) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Blocked::Full) => {}
-            Err(_) => return Poll::Ready(Err(ReserveError::Closed)),
+            Err(_) => return Poll::Ready(Err(closed(inner.lost))),
         }
     }
     if let Some(refusal) = refusal(inner) {

@@ -1,0 +1,104 @@
+//! What the child of a fork finds: it has the memory of its parent, and none of its threads.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+
+mod common;
+
+use std::{process::exit, thread, time::Duration};
+
+use common::run;
+use fork::{Fork, fork};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tidegate::{CannotBlock, Pull, Push, ReceiptError, RecvError, SendError, StopError};
+
+/// Runs it in a child, and fails if that hangs or fails.
+fn in_child(what: &str, work: impl FnOnce()) {
+    match fork().unwrap() {
+        Fork::Child => {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            exit(i32::from(result.is_err()));
+        }
+        Fork::Parent(child) => {
+            let child = Pid::from_raw(child).unwrap();
+            let (sender, ended) = std::sync::mpsc::channel();
+            let waiter = thread::spawn(move || sender.send(waitpid(Some(child), WaitOptions::empty())));
+            let Ok(status) = ended.recv_timeout(3 * common::LONG) else {
+                kill_process(child, Signal::KILL).unwrap();
+                panic!("{what}: the child hangs");
+            };
+            waiter.join().unwrap().unwrap();
+            let (_, status) = status.unwrap().unwrap();
+            assert_eq!(status.exit_status(), Some(0), "{what}");
+        }
+    }
+}
+
+/// One test, so that no other thread of the process holds a lock at the fork.
+#[test]
+fn a_child_has_a_thread_and_listeners_of_its_own_and_is_told_that_the_sockets_of_its_parent_are_not() {
+    let push = Push::builder()
+        .bind("tcp://127.0.0.1:0")
+        .bind("mem://forked")
+        .high_water_mark(1)
+        .blocking_build()
+        .unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    let pull = Pull::builder().connect(&at).blocking_build().unwrap();
+    push.blocking_connected(1).unwrap();
+    pull.blocking_connected(1).unwrap();
+    let receipt = push.blocking_send_tracked("before").unwrap();
+    let delivery = pull.blocking_recv().unwrap().unwrap();
+    let mut events = push.events();
+    let mut receipt = Some(receipt);
+
+    in_child("sockets of its own", || {
+        // The same name as in the parent: another process has other ones.
+        let push = Push::builder().bind("tcp://127.0.0.1:0").bind("mem://forked").blocking_build().unwrap();
+        let pull = Pull::builder().connect("mem://forked").blocking_build().unwrap();
+        push.blocking_send("of the child").unwrap();
+        let delivery = pull.blocking_recv().unwrap().unwrap();
+        assert_eq!(delivery.payload(), b"of the child");
+        delivery.ack();
+        push.blocking_finish(Duration::from_secs(20)).unwrap();
+        assert!(pull.blocking_recv().unwrap().is_none());
+        // The port belongs to the parent.
+        assert!(Push::builder().bind(&at).blocking_build().is_err());
+    });
+    in_child("blocking calls on sockets of the parent", || {
+        let other = CannotBlock::OtherProcess;
+        assert_eq!(pull.blocking_recv().unwrap_err(), RecvError::CannotBlock(other));
+        assert!(pull.blocking_recv_timeout(Duration::MAX).is_err());
+        assert!(pull.blocking_connected(9).is_err());
+        assert_eq!(events.blocking_recv(), Err(other));
+        assert_eq!(receipt.take().unwrap().blocking_wait(), Err(ReceiptError::CannotBlock(other)));
+        assert_eq!(push.blocking_flush(), Err(other));
+        assert!(push.blocking_reserve().is_err());
+        assert!(matches!(push.blocking_finish(Duration::MAX), Err(StopError::CannotBlock(_))));
+        assert!(matches!(pull.blocking_leave(Duration::MAX), Err(StopError::CannotBlock(_))));
+        while push.blocking_send("x").is_ok() {} // until its queue is full
+    });
+    in_child("async calls on sockets of the parent", || {
+        run(async {
+            assert_eq!(pull.recv().await.unwrap_err(), RecvError::RuntimeGone);
+            loop {
+                match push.send("x").await {
+                    Ok(()) => {}
+                    Err(error) => break assert!(matches!(error, SendError::Closed(_))),
+                }
+            }
+            assert!(push.finish(Duration::MAX).await.unwrap_err().runtime_gone);
+        });
+    });
+    in_child("drops of handles of the parent", || drop((push.clone(), pull.clone())));
+
+    // Nothing of that has reached the sockets of the parent.
+    delivery.ack();
+    receipt.take().unwrap().blocking_wait().unwrap();
+    push.blocking_send("after").unwrap();
+    let delivery = pull.blocking_recv().unwrap().unwrap();
+    assert_eq!((delivery.payload(), delivery.attempt()), (&b"after"[..], 1));
+    delivery.ack();
+    push.blocking_finish(Duration::from_secs(20)).unwrap();
+    assert!(pull.blocking_recv().unwrap().is_none());
+}
