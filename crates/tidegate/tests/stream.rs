@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use common::{LONG, within};
 use futures_core::{FusedStream, Stream};
@@ -47,5 +47,8 @@ async fn a_refusal_that_came_before_a_stream_is_polled_is_told_and_not_taken_for
     let mut stream = pull.stream();
     let Some(Err(RecvError::Refused(refusal))) = next(&mut stream).await else { panic!("swallowed") };
     assert_eq!(refusal.code, Code::NoPipeline);
-    assert!(next(&mut stream).await.is_none(), "nobody else is left");
+    let again = next(&mut stream).await;
+    assert!(matches!(again, Some(Err(RecvError::Refused(_)))), "nobody else is left: {again:?}");
+    pull.leave(Duration::ZERO).await.unwrap();
+    assert!(next(&mut stream).await.is_none());
 }
