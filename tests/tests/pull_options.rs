@@ -190,6 +190,40 @@ fn a_puller_that_listens_ends_after_as_many_streams_as_it_expects() {
 }
 
 #[test]
+fn a_puller_that_expects_pushers_does_not_end_while_another_one_is_connected() {
+    // ST-6
+    let mut pull = tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--expect", "2"]);
+    let at = pull.endpoint().unwrap();
+    let mut output = pull.stdout().unwrap();
+    let mut stays = tidegate(&["push", "--connect", &at]);
+    stays.write_line("first");
+    assert_eq!(line(&mut output), "first");
+    for _ in 0..3 {
+        let mut made_up = tidegate(&["push", "--connect", &at]);
+        made_up.feed(b"made up\n".to_vec());
+        assert_eq!(line(&mut output), "made up");
+        assert_eq!(code(&mut made_up), 0);
+    }
+    stays.write_line("second");
+    assert_eq!(line(&mut output), "second", "three have ended, and this one has work left");
+    stays.close_input();
+    assert_eq!((code(&mut stays), code(&mut pull)), (0, 0));
+    // One that goes without an end is not waited for.
+    let mut pull = tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--expect", "1"]);
+    let at = pull.endpoint().unwrap();
+    let mut output = pull.stdout().unwrap();
+    let mut killed = tidegate(&["push", "--connect", &at]);
+    killed.write_line("from one that is killed");
+    assert_eq!(line(&mut output), "from one that is killed");
+    let mut ends = tidegate(&["push", "--connect", &at]);
+    ends.feed(b"the end\n".to_vec());
+    assert_eq!(line(&mut output), "the end");
+    assert_eq!(code(&mut ends), 0);
+    killed.signal("KILL").unwrap();
+    assert_eq!(code(&mut pull), 0);
+}
+
+#[test]
 fn what_each_of_many_commands_prints_stays_whole() {
     const LINES: usize = 100;
     let (mut push, at) = push(1, &[]);

@@ -243,3 +243,26 @@ fn without_files_to_read_again_a_hangup_stops_the_process_in_order_as_a_closed_t
     push.signal("HUP").unwrap();
     assert_eq!(code(&mut push), 4, "its input had not ended");
 }
+
+#[test]
+fn a_puller_counts_the_pushers_that_it_expects_by_their_certificates() {
+    // ST-6, TL-4
+    let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
+    let ca_file = ca.write(dir.path(), "ca.crt");
+    let (certificate, key) = ca.sign(&["127.0.0.1"]).write(dir.path(), "pull");
+    let args = ["pull", "--bind", "tls://127.0.0.1:0", "--tls-verify-client", "--expect", "2"];
+    let files = ["--tls-ca", text(&ca_file), "--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    let mut pull = tidegate(&[&args[..], &files].concat());
+    let at = pull.endpoint().unwrap();
+    let mut output = pull.stdout().unwrap();
+    // The first one ends three streams, under instances of its own making.
+    for name in ["first", "first", "first", "second"] {
+        let (certificate, key) = ca.sign(&[name]).write(dir.path(), name);
+        let args = ["push", "--connect", &at, "--tls-ca", text(&ca_file), "--tls-cert", text(&certificate)];
+        let mut push = tidegate(&[&args[..], &["--tls-key", text(&key)]].concat());
+        push.feed(format!("{name}\n").into_bytes());
+        assert_eq!(line(&mut output), name);
+        assert_eq!(code(&mut push), 0);
+    }
+    assert_eq!(code(&mut pull), 0);
+}

@@ -62,7 +62,8 @@ pub(crate) struct PullArgs {
     /// Stays when all pushers have ended, and waits for more
     #[arg(long, conflicts_with = "expect")]
     pub(crate) keep: bool,
-    /// With --bind: ends when this many pushers have ended their streams [default: stays]
+    /// With --bind: ends when this many pushers have ended their streams, and no other one is connected. With --tls-verify-client
+    /// they are counted by the names in their certificates, else by ids that they give themselves [default: stays]
     #[arg(long, value_name = "N", requires = "bind", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) expect: Option<u32>,
     /// Ends, with 0, once this many messages have been acked

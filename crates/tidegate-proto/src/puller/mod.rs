@@ -53,6 +53,14 @@ pub enum PullerEvent {
     Ended(LinkId),
 }
 
+/// A pusher that has ended its stream (ST-6).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Ended {
+    /// By what the transport has verified: one peer cannot be several.
+    Verified(Vec<String>),
+    Claimed(InstanceId),
+}
+
 /// The machine of the puller role. `H`: see [`Received`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Puller<H = ()> {
@@ -91,7 +99,7 @@ pub struct Puller<H = ()> {
     /// What batches keep.
     kept: Kept,
     leaving: bool,
-    ended: BTreeSet<InstanceId>,
+    ended: BTreeSet<Ended>,
     events: VecDeque<PullerEvent>,
     wakes: Vec<LinkId>,
     stats: PullStats,
@@ -373,7 +381,14 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// How many pushers have ended their streams, each counted once (ST-6).
+    /// Whether a pusher has a link here and has not ended its stream over it, nor said that it goes.
+    #[must_use]
+    pub fn has_open_streams(&self) -> bool {
+        self.links.iter().any(|(_, link)| !link.ended && !link.session.peer_is_gone())
+    }
+
+    /// How many pushers have ended their streams, each counted once (ST-6): by the names that the transport has verified, if it
+    /// has verified any, else by its instance, which a peer may make up.
     #[must_use]
     pub fn pushers_ended(&self) -> usize {
         self.ended.len()

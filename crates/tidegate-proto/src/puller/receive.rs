@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Puller, PullerEvent,
+    Ended, Puller, PullerEvent,
     link::{Leaving, PullLink, Recall},
     wake,
 };
@@ -110,7 +110,11 @@ impl<H: Clone + Default> Puller<H> {
         self.stats.dropped += dropped;
         // ST-6; bounded like the links that it comes from.
         if self.ended.len() < self.settings.max_links {
-            self.ended.insert(link.session.peer.instance);
+            let peer = &link.session.peer;
+            self.ended.insert(match peer.names.as_slice() {
+                [] => Ended::Claimed(peer.instance),
+                names => Ended::Verified(names.to_vec()),
+            });
         }
         self.events.push_back(PullerEvent::Ended(id));
         self.feed_hungry();

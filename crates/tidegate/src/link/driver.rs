@@ -149,6 +149,8 @@ pub(super) async fn drive<M: Role>(
         (inner.machine.lost(shared.now(), link, &reason), proven, ended)
     });
     shared.signals.changed();
+    // It may have been the last one that others waited for.
+    shared.signals.ready.notify_waiters();
     // The peer has said Close, or does not answer: nothing is lost by not waiting much longer. TLS has a last word to say, which a
     // peer that does not read would hold up for ever.
     let _ = timeout(shared.times.close_wait, stream.shutdown()).await;
@@ -183,6 +185,7 @@ impl<M: Role> Drop for Attached<M> {
             inner.machine.lost(now, self.link, reason)
         });
         self.shared.signals.changed();
+        self.shared.signals.ready.notify_waiters();
     }
 }
 

@@ -58,8 +58,11 @@ impl PullBuilder {
         self
     }
 
-    /// `recv` ends when so many pushers have ended their streams. Without it, a puller that is bound never ends, for
-    /// more pushers may come; one that only connects ends when all those have.
+    /// `recv` ends when `pushers` pushers have ended their streams and no other pusher has a link here. Without it, a puller
+    /// that is bound never ends, for more pushers may come; one that only connects ends when all those have.
+    ///
+    /// Pushers with certificates are counted by the names that were verified ([`verify_clients`](crate::TlsConfig::verify_clients)):
+    /// each needs a name of its own. Others are counted by their instance ids, which they make up: one peer can pass for several.
     pub fn expect(mut self, pushers: usize) -> Self {
         self.expect = Some(pushers);
         self

@@ -49,7 +49,8 @@ pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
     let (state, places) = (&inner.state, &inner.places);
     let connected_done = places.dialing == 0;
     let bound_done = match state.expect {
-        Some(expected) => inner.machine.pushers_ended() >= expected,
+        // Whoever has a link may still have work, however many have said that they are done.
+        Some(expected) => inner.machine.pushers_ended() >= expected && !inner.machine.has_open_streams(),
         None => places.bound.is_empty(),
     };
     !state.keep && connected_done && bound_done && !inner.machine.has_queued()
