@@ -41,30 +41,6 @@ fn a_puller_waits_for_orphans_and_takes_no_status_of_its_own_commands() {
 }
 
 #[test]
-fn a_puller_whose_idle_worker_has_ended_waits_for_orphans_too() {
-    if !have(&["unshare"]) {
-        return;
-    }
-    let (mut push, at) = push(1, &[]);
-    let dir = tempfile::tempdir().unwrap();
-    let ended = dir.path().join("ended");
-    // Each worker leaves an orphan and ends; nobody waits for the last one before the next message.
-    let worker = format!("read -r n; (sh -c 'sleep 0.05; echo >> {}' &); echo ok", ended.display());
-    let pull = by(&FIRST, &["pull", "--connect", &at, "--worker", &worker]);
-    (0..5).for_each(|n| push.write_line(&n.to_string()));
-    while fs::read_to_string(&ended).unwrap_or_default().len() < 5 {
-        std::thread::yield_now();
-    }
-    let [first] = children(pull.id())[..] else { panic!("unshare has one child") };
-    // Its own worker may be left, and nothing else.
-    while children(first).len() > 1 {
-        std::thread::yield_now();
-    }
-    push.close_input();
-    assert_eq!(code(&mut push), 0);
-}
-
-#[test]
 fn a_pusher_waits_for_orphans() {
     if !have(&["unshare"]) {
         return;
