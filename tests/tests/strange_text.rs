@@ -7,7 +7,10 @@ use std::time::Duration;
 use tidegate::{Event, Pull, Push, shown};
 use tidegate_proto::{
     Code, Role,
-    wire::v1::{self, Verdict, frame::Body as Frame},
+    wire::{
+        Body,
+        v1::{self, Verdict, frame::Body as Frame},
+    },
 };
 use tidegate_tests::{
     daemons::{push, tidegate},
@@ -44,13 +47,15 @@ fn a_pusher_shows_names_reasons_and_closes_of_a_puller_as_one_harmless_line_each
     raw.greet(strange_hello(Role::Puller, 1)).unwrap();
     push.line_with(&format!("to {HARMLESS} at 127.0.0.1")).unwrap();
     raw.send(ack(Vec::new(), (9, 900))).unwrap();
-    push.feed(b"a\nb\n".to_vec());
-    for id in 0..2 {
+    for (id, message) in [(0, "a"), (1, "b")] {
+        push.write_line(message);
+        raw.until(|body| matches!(body, Body::Deliver(_)).then_some(())).unwrap();
+        push.forget_lines();
         let reject = v1::Outcome { reason: STRANGE.to_owned(), ..outcome(id, 1, Verdict::Reject) };
-        raw.until(|body| matches!(body, tidegate_proto::wire::Body::Deliver(_)).then_some(())).ok();
         raw.send(ack(vec![reject], (9, 900))).unwrap();
-        push.line_with(HARMLESS).unwrap();
+        assert_harmless(&push.line_with(HARMLESS).unwrap());
     }
+    push.close_input();
     raw.send(close(Code::Internal)).unwrap();
     push.exit().unwrap();
     for line in push.lines_seen() {
