@@ -39,6 +39,8 @@ pub(crate) struct Session {
     alive: Liveness,
     flood: Flood,
     deaf: bool,
+    /// The socket has been found empty, and nothing has come since.
+    empty: bool,
     timing: Timing,
     end: Option<Ending>,
     pong: Option<u64>,
@@ -73,6 +75,7 @@ impl Session {
             alive,
             flood: Flood::default(),
             deaf: false,
+            empty: false,
             timing,
             end: None,
             pong: None,
@@ -189,11 +192,18 @@ impl Session {
     }
 
     pub(crate) fn heard(&mut self) {
+        self.empty = false;
         self.alive.heard();
     }
 
     pub(crate) fn found_empty(&mut self) {
+        self.empty = true;
         self.alive.found_empty();
+    }
+
+    /// Whether everything that has come has been read, as far as is known.
+    pub(crate) fn has_found_empty(&self) -> bool {
+        self.empty
     }
 
     pub(crate) fn paused(&mut self) {

@@ -21,7 +21,8 @@ pub(super) struct Account {
     done: (u64, u64),
     /// Handed to the application: ids go up (DL-7).
     pub(super) handed: Option<u64>,
-    pub(super) recalled: bool,
+    /// Skips that are due: one for each Ack that recalls or leaves (RC-1).
+    owed: u8,
     left: bool,
     /// The machine may have begun to close without having said so.
     pub(super) doubtful: bool,
@@ -47,7 +48,7 @@ impl Model {
                 self.received = puller.stats().received;
                 self.given = Some((link, cursor.next_id(), cursor.len(), before_last, cursor.size()));
             }
-            Some(Body::Skip(skip)) if account.recalled => {
+            Some(Body::Skip(skip)) if account.owed > 0 => {
                 let unused =
                     (account.limits.0 - account.next_id, account.limits.1.saturating_sub(account.bytes));
                 let legal = skip.next_id.checked_sub(account.next_id).is_some_and(|ids| ids <= unused.0);
@@ -56,7 +57,7 @@ impl Model {
                     account.done.1 += skip.bytes;
                     account.next_id = skip.next_id;
                     account.bytes += skip.bytes;
-                    account.recalled = false;
+                    account.owed -= 1;
                 } else {
                     account.doubtful = true;
                 }
@@ -96,19 +97,20 @@ impl Model {
             }
             let (before, limits) = (account.limits, (ack.message_limit, ack.byte_limit));
             assert!(limits.0 >= before.0 && limits.1 >= before.1, "CR-1: {limits:?} after {before:?}");
-            if account.recalled || account.left {
+            if account.owed > 0 || account.left {
                 assert_eq!(limits, before, "RC-2: no limit is raised before the Skip");
             }
             if let (Window::Fixed { messages, .. }, false) = (settings.window, account.doubtful) {
                 // CR-5; RD-9 adds what may come again, and CR-6 one beyond what has come.
                 let again = puller.stats().in_flight;
+                let messages = messages.min(settings.budget);
                 let most = (account.done.0 + messages).max(account.next_id + 1) + again;
                 assert!(limits.0 <= most.max(before.0), "CR-5: {limits:?}, at most {most}");
             }
             account.limits = limits;
             if ack.recall || ack.leaving {
-                assert!(!account.recalled && !account.left, "RC-2: one recall at a time");
-                account.recalled = true;
+                assert!(!account.left && (account.owed == 0 || ack.leaving), "RC-2: one recall at a time");
+                account.owed += 1;
                 account.left = ack.leaving;
             }
         }
@@ -126,6 +128,13 @@ impl Model {
         // Beyond the budget is only what CR-6 adds: one at a time for each link.
         let most = settings.budget + s.links + s.queued + s.in_flight;
         assert!(s.committed <= most, "CR-9: {s:?}");
+        assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
+        if s.links == s.links_opened {
+            // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
+            let open = links.iter().filter(|link| !link.closing);
+            let places = s.in_flight + s.queued + open.map(|link| link.credit_messages).sum::<u64>();
+            assert!(places <= s.max_in_flight, "CR-5, places: {s:?}");
+        }
         assert!(s.links <= 2 * settings.max_links as u64, "HS-12: {s:?}");
         assert!(s.pushers_ended <= settings.max_links as u64, "ST-6: {s:?}");
     }

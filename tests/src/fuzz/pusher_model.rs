@@ -66,10 +66,12 @@ impl Model {
         }
     }
 
-    /// Whether this frame may be given to the machine: one recall more than it need remember would not tell anything.
+    /// Whether this frame may be given to the machine: one recall more than it need remember, or than may wait (RC-2), would
+    /// not tell anything.
     pub(super) fn may_receive(&self, link: LinkId, body: &Body) -> bool {
         let Some(account) = self.links.get(&link) else { return true };
-        !matches!(body, Body::Ack(ack) if ack.recall || ack.leaving) || account.skipped.len() < MOST_SKIPS
+        !matches!(body, Body::Ack(ack) if ack.recall || ack.leaving)
+            || (account.skipped.len() < MOST_SKIPS && account.recalls < 2)
     }
 
     /// A frame that the pusher is being given.
@@ -128,7 +130,7 @@ impl Model {
                 Body::Skip(skip) => {
                     assert!(!account.ended, "ST-7: Skip after End");
                     assert!(account.recalls > 0, "RC-3: a Skip without a recall");
-                    account.recalls = 0; // one answers all
+                    account.recalls -= 1; // RC-1: one each
                     account.skips(skip);
                 }
                 Body::End => {

@@ -85,6 +85,15 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
             "puller {pull} has promised more than its budget and CR-6 allow, {most}: {stats:?}"
         ));
     }
+    // CR-5: the hard cap. What may come again has room beyond it (RD-9), and a window of 0 has none (CR-7).
+    let cap = if world.bounds.window == 0 { u64::MAX } else { world.bounds.window.min(world.bounds.budget) };
+    if stats.in_flight > cap || stats.max_in_flight != cap {
+        return Err(format!("puller {pull} hands out more than its window of {cap}: {stats:?}"));
+    }
+    let credit: u64 = links.iter().filter(|link| !link.closing).map(|link| link.credit_messages).sum();
+    if !world.bounds.loses_links() && stats.in_flight + stats.queued + credit > cap {
+        return Err(format!("puller {pull} has given away more places than its window of {cap}: {stats:?}"));
+    }
     for link in links {
         // CR-5, CR-6
         if link.unsettled > world.bounds.window + world.bounds.workers as u64 {
@@ -177,6 +186,9 @@ impl Rest {
             }
             passed.push(fingerprint);
             let step = here.broken.is_none().then(|| peaceful(&here)).flatten();
+            // Among more links than places, the places go round for ever (CR-6).
+            let step =
+                step.filter(|(action, _)| !matches!(action, Action::Fire { .. }) || !is_at_rest(&here));
             let Some((action, next)) = step else {
                 if here.broken.is_none() && is_at_rest(&here) {
                     break;

@@ -50,9 +50,8 @@ pub(crate) struct PullArgs {
     /// later), and counts a failed attempt [default: never]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, requires = "command")]
     pub(crate) timeout: Option<Duration>,
-    /// How many un-acked messages each pusher may have here; 0 asks for one only when one is wanted [default: sets
-    /// itself by how quickly they are processed; with --exec and --worker as many as --jobs, for all pushers together but
-    /// one each at least]
+    /// How many messages of all pushers together may be un-acked here; 0 asks for one only when one is wanted [default: sets
+    /// itself by how quickly they are processed; with --exec and --worker as many as --jobs]
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u64>,
     /// How many outcomes, and runs of message ids, to remember, so that what comes again after a lost connection is not run a
@@ -146,6 +145,12 @@ impl PullArgs {
                  give --length-prefixed or --json"
                 .to_owned());
         }
+        if let Some(window) = self.window.filter(|window| *window > 0 && *window < u64::from(self.jobs())) {
+            return Err(format!(
+                "--jobs {0} is more than --window {window} lets be un-acked at once: set --window to at least {0}, or to 0",
+                self.jobs()
+            ));
+        }
         self.socket.check()
     }
 
@@ -193,6 +198,17 @@ mod tests {
         );
         assert_eq!(args.idle_exit, Some(Duration::from_secs(2)));
         assert_eq!(args.connect_timeout, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn more_jobs_than_the_window_has_places_are_refused() {
+        let check = |jobs, window| pull(&["--exec", "true", "--jobs", jobs, "--window", window]).check();
+        let wrong = check("8", "4").unwrap_err();
+        assert!(wrong.contains("--jobs 8") && wrong.contains("--window 4"), "{wrong}");
+        assert_eq!(
+            (check("4", "4"), check("8", "0"), pull(&["--exec", "true", "--jobs", "8"]).check()),
+            (Ok(()), Ok(()), Ok(()))
+        );
     }
 
     #[test]

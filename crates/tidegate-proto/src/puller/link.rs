@@ -11,7 +11,10 @@ use super::{
     history::History,
     kept::Kept,
     outcomes::{Outcomes, Verdict},
+    places::Ticket,
+    recalling::SECOND_THOUGHTS,
     received::Queued,
+    skips::Skips,
     stats::PullLinkStats,
 };
 use crate::{
@@ -29,6 +32,8 @@ const WORKING_IDS: usize = 6_000;
 /// stays below what is weighed as a flood (LM-3), however often the application gives them.
 const WORKING_EVERY: Duration = Duration::from_millis(1);
 const WORKING_EACH_BYTE: Duration = Duration::from_micros(2);
+/// A link that has delivered nothing for so long keeps no place for itself while the application could use it.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long a pusher may take to send again what it had sent over a lost link.
 const RETURN: Duration = Duration::from_secs(1);
 
@@ -61,6 +66,22 @@ pub(super) struct PullLink<H> {
     pub(super) limit_before: u64,
     /// What was settled when its part was last decided.
     settled_before: u64,
+    /// What it has settled of late, for its share of a fixed window.
+    pub(super) weight: u64,
+    /// Its number among the links that have neither credit nor deliveries.
+    pub(super) ticket: Ticket,
+    /// Since when its unused credit has been unused.
+    pub(super) unused_since: Time,
+    /// When something has last come.
+    pub(super) active_at: Time,
+    /// When somebody else may be found to need its unused credit.
+    pub(super) check_at: Option<Time>,
+    /// Its unused credit has been asked back because somebody else could use it.
+    pub(super) rotates: bool,
+    /// Until then it is offered nothing that others could use: it has not used what it had.
+    pub(super) rest_until: Option<Time>,
+    /// Answers to recalls and leaving that have not come.
+    pub(super) skips: Skips,
     pub(super) inbox: VecDeque<Queued<H>>,
     /// What its deliveries carry.
     pub(super) home: H,
@@ -78,6 +99,8 @@ pub(super) struct PullLink<H> {
     pub(super) forsaken: bool,
     /// Until then there is credit beyond the window for what the pusher may send again (RD-9).
     pub(super) expects_until: Time,
+    /// Its share of the budget does not cover that.
+    pub(super) wants_repeats: bool,
     /// An outcome is due whatever else (OC-5: tracked).
     pub(super) hurry: bool,
     /// The limits may have to rise although no outcome is due.
@@ -108,6 +131,14 @@ impl<H: Clone + Default> PullLink<H> {
             base: (0, 0),
             limit_before: 0,
             settled_before: 0,
+            weight: 0,
+            ticket: Ticket::default(),
+            unused_since: now,
+            active_at: now,
+            check_at: None,
+            rotates: false,
+            rest_until: None,
+            skips: Skips::default(),
             inbox: VecDeque::new(),
             home: H::default(),
             queued: 0,
@@ -118,6 +149,7 @@ impl<H: Clone + Default> PullLink<H> {
             working_at: None,
             forsaken: false,
             expects_until: now + RETURN,
+            wants_repeats: false,
             hurry: false,
             grant_due: true,
             recall: Recall::No,
@@ -189,11 +221,36 @@ impl<H: Clone + Default> PullLink<H> {
                 || self.ack_at.is_some_and(|at| at <= now))
     }
 
+    /// Whether it counts as waiting for a place when it has neither credit nor deliveries.
+    #[inline]
+    pub(super) fn may_be_bare(&self) -> bool {
+        self.recall == Recall::No && self.leaving == Leaving::No && !self.ended && self.session.is_open()
+    }
+
+    /// How long credit that begins now may be unused while somebody else could use it (CR-6).
+    pub(super) fn patient_until(&self, now: Time) -> Time {
+        now + self.session.round_trip().unwrap_or_default() + SECOND_THOUGHTS
+    }
+
+    /// The same for the credit that it has. If there is a place for every link, it keeps its only one unless it is idle.
+    pub(super) fn unused_until(&self, few: bool) -> Time {
+        let until = self.patient_until(self.unused_since);
+        let unused = self.grant.unused().0;
+        let is_last = unused <= 1 && self.grant.outstanding().0 == unused;
+        if few || !is_last { until } else { until.max(self.active_at + IDLE) }
+    }
+
+    /// Whether nothing has come for so long that it keeps no place for itself.
+    pub(super) fn is_idle(&self, now: Time) -> bool {
+        now >= self.active_at + IDLE
+    }
+
     /// Whether it holds more than its window, and could give some of it back.
     pub(super) fn has_surplus(&self, may_keep: u64) -> bool {
         let unused = self.grant.unused().0;
         self.recall == Recall::No
             && self.leaving == Leaving::No
+            && !self.ended
             && self.session.is_open()
             && self.grant.outstanding().0 > self.base.0
             && (unused > 0 || self.queued > may_keep)
@@ -265,6 +322,7 @@ impl<H: Clone + Default> PullLink<H> {
             queued: self.queued,
             unsettled: self.grant.unsettled(),
             leaving: self.leaving != Leaving::No,
+            closing: self.forsaken,
             round_trip: self.session.round_trip(),
         }
     }

@@ -7,7 +7,8 @@ impl<H: Clone + Default> Puller<H> {
     /// millisecond, or an eighth of a fixed window, and one at least. Until they are settled or put back they count as
     /// being worked on: nobody else gets them.
     pub fn recv_lot(&mut self) -> Option<Lot<H>> {
-        if self.leaving {
+        let free = self.cap.saturating_sub(self.in_flight);
+        if self.leaving || free == 0 {
             return None;
         }
         let limit = match self.settings.window {
@@ -17,7 +18,7 @@ impl<H: Clone + Default> Puller<H> {
         let id = self.next_link()?;
         let link = self.links.get_mut(id)?;
         let batch = link.inbox.front_mut()?;
-        let lot = batch.split(limit.max(1));
+        let lot = batch.split(limit.max(1).min(free));
         if batch.cursor.is_empty() {
             link.inbox.pop_front();
             self.turn.rotate_left(1);

@@ -14,11 +14,15 @@ mod link;
 mod lots;
 mod memory;
 mod outcomes;
+mod places;
+mod recalling;
 mod receive;
 mod received;
 mod repeats;
 mod settings;
+mod skips;
 mod stats;
+mod stuck;
 mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +32,8 @@ use self::{
     kept::Kept,
     link::{Leaving, PullLink},
     memory::Memory,
+    places::Queue,
+    stuck::Stuck,
     unfinished::Unfinished,
 };
 pub use self::{
@@ -51,6 +57,13 @@ use crate::{
 pub enum PullerEvent {
     /// A pusher has ended its stream over this link.
     Ended(LinkId),
+    /// A `recv` has been waiting for 5 s although deliveries may be there: as many are un-acked as may be handed out. Once.
+    AtCap {
+        /// The cap: messages of a fixed window, or of the budget.
+        cap: u64,
+        /// How many deliveries are handed out and un-acked.
+        held: u64,
+    },
 }
 
 /// A pusher that has ended its stream (ST-6).
@@ -82,6 +95,18 @@ pub struct Puller<H = ()> {
     auto: Auto,
     /// Granted and not settled, on all links (CR-9).
     committed: (u64, u64),
+    /// The most deliveries that may be handed out and un-acked (CR-5).
+    cap: u64,
+    /// Messages of credit that open links have not used.
+    unused: u64,
+    /// Links without credit and deliveries, in the order in which they get places (CR-6).
+    bare: Queue,
+    /// Recalls under way because somebody else could use the credit (CR-6).
+    rotating: u64,
+    /// When the shares of a fixed window are decided next.
+    share_at: Time,
+    /// Since when a `recv` has been waiting, and [`Self::done`] then; until it is warned of the cap.
+    stuck: Stuck,
     /// Links without unused credit: the ones to look at when a `recv` begins to wait (CR-6).
     dry: BTreeSet<LinkId>,
     /// Links that did not get their part because the budget was spent.
@@ -113,8 +138,15 @@ impl<H: Clone + Default> Puller<H> {
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
         let (memory, kept) = (settings.memory, Kept::new(settings.budget_bytes));
+        let cap = places::cap(&settings);
         Ok(Self {
             settings,
+            cap,
+            unused: 0,
+            bare: Queue::default(),
+            rotating: 0,
+            share_at: Time::default(),
+            stuck: Stuck::default(),
             links: Links::default(),
             slots: BTreeMap::new(),
             turn: VecDeque::new(),
@@ -148,9 +180,10 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// The next delivery for the application: links take turns, a batch each; within a link in the order of ids (DL-7).
+    /// `None` while as many are un-acked as the window allows (CR-5).
     #[inline]
     pub fn recv(&mut self) -> Option<Received<H>> {
-        if self.leaving {
+        if self.leaving || self.in_flight >= self.cap {
             return None;
         }
         loop {
@@ -199,9 +232,18 @@ impl<H: Clone + Default> Puller<H> {
         self.queued > 0 && !self.leaving
     }
 
+    /// Whether [`Self::recv`] would give one.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.queued > 0 && !self.leaving && self.in_flight < self.cap
+    }
+
     /// A `recv` begins to wait: links without credit get some (CR-6), and outcomes that are held back go out (OC-5).
     pub fn start_waiting(&mut self, now: Time) {
         self.waiting += 1;
+        if self.waiting == 1 {
+            self.stuck.begin(now, self.done());
+        }
         if self.queued > 0 {
             return;
         }
@@ -214,12 +256,20 @@ impl<H: Clone + Default> Puller<H> {
                 wake(&mut self.wakes, id, link);
             }
         }
+        for id in &self.dry {
+            if let Some(link) = self.links.get_mut(*id) {
+                link.asked_others = None; // it may not have been wanted when it last asked
+            }
+        }
         self.feed_dry();
     }
 
     /// It waits no longer: what it was granted beyond the window is taken back (CR-7).
     pub fn stop_waiting(&mut self, now: Time) {
         self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.stuck.end();
+        }
         if self.queued == 0 {
             self.auto.starve(now, self.waiting as u64, self.in_flight);
         }
@@ -231,9 +281,8 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// A poll has found nothing: until something comes, every link has credit as if a `recv` waited, or who only polls
-    /// would never get what a link without a part of the window has (CR-6). A fixed window is taken at its word where
-    /// some of it is un-acked, and always if it is 0 (CR-7).
+    /// A poll has found nothing: until something comes, every link has credit as if a `recv` waited, or an application that
+    /// only polls would never get what a link without a share of the window has (CR-6). A window of 0 is taken at its word (CR-7).
     pub fn ask(&mut self) {
         let none = matches!(self.settings.window, Window::Fixed { messages: 0, .. });
         if !none && !self.asked && self.queued == 0 && !self.leaving {
@@ -242,9 +291,9 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Whether somebody wants a message now.
+    /// Whether somebody wants a message now, and may have one.
     fn is_wanted(&self) -> bool {
-        self.waiting > 0 || self.asked
+        (self.waiting > 0 || self.asked) && self.in_flight < self.cap
     }
 
     /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).
@@ -307,6 +356,9 @@ impl<H: Clone + Default> Puller<H> {
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
+        if after.0 == 0 && link.may_be_bare() {
+            self.bare.enter(id, &mut link.ticket);
+        }
         // The first one wakes the driver too, so that its timer is set (OC-5).
         let begins = link.outcomes.is_empty();
         link.outcomes.push(first, count, size, verdict);
@@ -359,6 +411,7 @@ impl<H: Clone + Default> Puller<H> {
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id) {
                 link.leaving = Leaving::Due;
+                self.bare.leave(&mut link.ticket);
                 wake(&mut self.wakes, id, link);
             }
         }
@@ -422,7 +475,11 @@ impl<H: Clone + Default> Puller<H> {
             pushers_ended: self.ended.len() as u64,
             committed: self.committed.0,
             committed_bytes: self.committed.1,
-            window: self.links.iter().map(|(_, link)| link.base.0).sum(),
+            window: match self.settings.window {
+                Window::Fixed { messages: 1.., .. } => self.cap,
+                _ => self.links.iter().map(|(_, link)| link.base.0).sum(),
+            },
+            max_in_flight: self.cap,
             service_rate: self.auto.rate(),
             round_trip: self.round_trip(),
             ..self.stats.clone()

@@ -40,6 +40,11 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
         self.stats.received += new.len();
         self.stats.received_bytes += new.size();
+        self.unused -= new.len();
+        (link.unused_since, link.active_at) = (now, now);
+        if link.check_at.is_some() {
+            link.check_at = (link.grant.unused().0 > 0).then(|| link.patient_until(now));
+        }
         // It used up all that it can have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.feed(now, limited);
@@ -66,24 +71,29 @@ impl<H: Clone + Default> Puller<H> {
         Ok(())
     }
 
-    fn handle_skip(&mut self, id: LinkId, skip: v1::Skip) -> Result<(), Violation> {
+    fn handle_skip(&mut self, now: Time, id: LinkId, skip: v1::Skip) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if link.ended {
             return Err(Violation::new(Code::Unexpected, "ST-7", "a Skip after End"));
         }
-        if link.recall != Recall::Sent && link.leaving != Leaving::Sent {
+        if !link.skips.are_owed() {
             return Err(Violation::new(Code::Unexpected, "RC-3", "a Skip without a recall"));
         }
-        let before = link.grant.outstanding();
+        let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
         link.grant.skip(skip.next_id, skip.bytes)?;
+        link.skips.come(now);
+        let given_up = unused - link.grant.unused().0;
+        self.unused -= given_up;
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         link.recall = Recall::No;
-        if link.leaving == Leaving::Sent {
+        if link.leaving == Leaving::Sent && !link.skips.are_owed() {
             link.leaving = Leaving::Skipped;
         }
+        self.end_rotation(now, id, given_up);
         self.release_surplus(id);
+        self.note_bare(id);
         self.dry.insert(id);
         if self.is_wanted() && self.queued == 0 {
             self.feed_dry();
@@ -99,6 +109,15 @@ impl<H: Clone + Default> Puller<H> {
             return Err(Violation::new(Code::Unexpected, "ST-7", "a second End"));
         }
         link.ended = true;
+        // It answers nothing any more (RC-1).
+        link.skips.cancel();
+        link.recall = Recall::No;
+        if link.leaving == Leaving::Sent {
+            link.leaving = Leaving::Skipped;
+        }
+        self.rotating -= u64::from(std::mem::take(&mut link.rotates));
+        self.bare.leave(&mut link.ticket);
+        self.dry.remove(&id);
         // Their time was up (OC-12), and others have done the work.
         let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
@@ -133,11 +152,11 @@ impl<H: Clone + Default> Puller<H> {
     fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         let nothing_queued = self.queued == 0;
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.leaving == Leaving::Due && link.recall != Recall::Sent {
-            // One Skip answers both (RC-1).
+        let leave = link.leaving == Leaving::Due;
+        if leave && link.recall == Recall::Due {
+            // One Skip answers both. A recall that has been sent has one of its own (RC-1).
             link.recall = Recall::No;
         }
-        let leave = link.leaving == Leaving::Due && link.recall == Recall::No;
         let recall = link.recall == Recall::Due;
         if !link.outcomes_due(now, nothing_queued) && !link.grant_due && !leave && !recall {
             if !link.outcomes.is_empty() {
@@ -189,6 +208,9 @@ impl<H: Clone + Default> Puller<H> {
         if leaving {
             link.leaving = Leaving::Sent;
         }
+        if recall || leaving {
+            link.skips.owe(now);
+        }
     }
 }
 
@@ -225,7 +247,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
         if let Some(key) = key {
             self.slots.insert(key, id);
         }
-        self.share_out();
+        self.share_out(false);
+        self.note_bare(id);
         self.want_grant(id);
         Ok(id)
     }
@@ -233,6 +256,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
         let octets = frame.len();
+        link.skips.received(octets);
         let credit = link.grant.unused().0;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             // There is no credit either then, but that is not what is wrong (ER-1).
@@ -252,7 +276,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 }
                 Some(_) if link.session.is_ending() => Ok(()), // ST-4
                 Some(Body::Deliver(batch)) => self.handle_deliver(now, id, octets, batch),
-                Some(Body::Skip(skip)) => self.handle_skip(id, skip),
+                Some(Body::Skip(skip)) => self.handle_skip(now, id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
                 Some(Body::Working(_)) => Err(Violation::unexpected("Working from a pusher")),
@@ -371,8 +395,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let mut deadline = link.session.deadline();
         let tune_at = self.tune_at(id);
         let working_at = link.working_at.filter(|_| !link.working.is_empty());
-        for at in [link.ack_at, working_at, link.recall_at, link.paused_until, tune_at].into_iter().flatten()
-        {
+        let skip_at = link.skips.deadline().filter(|_| link.session.is_open());
+        let places = [link.check_at, link.rest_until].map(|at| at.filter(|_| link.session.is_open()));
+        let times = [link.ack_at, working_at, link.recall_at, link.paused_until, tune_at, skip_at];
+        for at in times.into_iter().chain(places).flatten() {
             deadline = deadline.min(at);
         }
         Some(deadline)
@@ -385,10 +411,14 @@ impl<H: Clone + Default> Machine for Puller<H> {
         // What is due is said when the driver can write again, which nobody knows: the time for it does not come once more.
         link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
         link.working_at.take_if(|at| *at <= now);
-        match link.session.advance(now, progress) {
+        let empty = link.session.has_found_empty();
+        let result =
+            link.session.advance(now, progress).and_then(|()| link.skips.advance(now, progress, empty));
+        match result {
             Ok(()) => wake(&mut self.wakes, id, link),
             Err(violation) => self.violated(now, id, violation),
         }
+        self.advance_places(now, id);
     }
 
     fn is_finished(&self, now: Time, id: LinkId) -> bool {
@@ -403,6 +433,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.committed.0 -= messages;
         self.committed.1 -= bytes;
         self.floored -= usize::from(link.floored);
+        self.rotating -= u64::from(link.rotates);
         self.dry.remove(&id);
         self.hungry.remove(&id);
         if let Some((slot, _)) = link.session.peer.slot {
@@ -413,16 +444,21 @@ impl<H: Clone + Default> Machine for Puller<H> {
         }
         let end = link.session.into_end(reason);
         self.stats.links_broken += u64::from(end.code.is_none());
-        self.share_out();
+        self.share_out(false);
         self.feed_hungry();
         Some(end)
     }
 
     fn socket_deadline(&self) -> Option<Time> {
-        None
+        self.stuck.deadline()
     }
 
-    fn advance_socket(&mut self, _: Time) {}
+    fn advance_socket(&mut self, now: Time) {
+        let (cap, held) = (self.cap, self.in_flight);
+        if self.stuck.advance(now, self.done(), held >= cap) {
+            self.events.push_back(PullerEvent::AtCap { cap, held });
+        }
+    }
 
     #[inline]
     fn has_wakes(&self) -> bool {

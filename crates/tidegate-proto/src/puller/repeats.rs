@@ -24,6 +24,8 @@ impl<H: Clone + Default> Puller<H> {
         if std::mem::replace(&mut link.forsaken, true) {
             return;
         }
+        self.unused -= link.grant.unused().0;
+        self.bare.leave(&mut link.ticket);
         let joined: BTreeSet<u64> = self.memory.part(id).into_iter().collect();
         self.stats.dropped += joined.len() as u64;
         if self.leaving || link.ended || link.session.peer_is_gone() {
@@ -80,6 +82,8 @@ impl<H: Clone + Default> Puller<H> {
                 }
             }
         }
+        // Its place is free, and it has no link that would see to it.
+        self.feed_hungry();
         due
     }
 

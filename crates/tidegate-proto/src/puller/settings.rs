@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{pusher::check_times, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
 
-/// How many un-acked messages and octets a puller wants on a link (CR-5).
+/// How many un-acked messages and octets a puller wants, on all links of its socket together (CR-5).
+///
+/// The messages are a hard cap on what is handed out and un-acked: at the cap `recv` waits. With [`Window::Auto`] the cap is the
+/// budget's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Window {
@@ -13,11 +16,13 @@ pub enum Window {
     /// gets one. The default. `docs/WINDOW.md` has the formula.
     #[default]
     Auto,
-    /// The same for every link, whatever happens.
+    /// Always the same, shared by the links by need.
     Fixed {
-        /// Messages. 0: credit exists only while the application waits for a message (CR-7).
+        /// Messages. No more are handed out and un-acked, those of lost links included. 0: credit exists only while the
+        /// application waits for a message, and there is no cap (CR-7).
         messages: u64,
-        /// Octets; any that are left admit one whole message (CR-2).
+        /// Bytes to read ahead; any that are left admit one whole message (CR-2). They are no cap: while the application waits, it gets
+        /// one message more as long as fewer than `messages` are un-acked.
         bytes: u64,
     },
 }
@@ -40,9 +45,9 @@ impl Window {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullerSettings {
-    /// What is wanted un-acked on each link.
+    /// What is wanted un-acked on all links together.
     pub window: Window,
-    /// Messages, granted and un-acked, on all links together (CR-9).
+    /// Messages, granted and un-acked, on all links together (CR-9). With an automatic window no more are handed out and un-acked.
     pub budget: u64,
     /// The same in octets: what many pushers together can make this side hold.
     pub budget_bytes: u64,

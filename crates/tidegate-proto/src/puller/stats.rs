@@ -49,6 +49,8 @@ pub struct PullStats {
     pub recalls: u64,
     /// The messages wanted un-acked, on all links together.
     pub window: u64,
+    /// The hard cap on `in_flight`: a fixed window, or the budget's messages; `u64::MAX` with a window of 0.
+    pub max_in_flight: u64,
     /// Deliveries a second that the workers get done while they have some; 0 as long as it is not known, or with a
     /// fixed window.
     pub service_rate: u64,
@@ -90,6 +92,8 @@ pub struct PullLinkStats {
     pub unsettled: u64,
     /// The puller is leaving (ST-1).
     pub leaving: bool,
+    /// The link is being closed: nothing more comes over it, whatever credit it has.
+    pub closing: bool,
     /// The least round trip seen.
     pub round_trip: Option<Duration>,
 }

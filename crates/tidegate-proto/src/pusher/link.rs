@@ -19,8 +19,12 @@ use crate::{
     message::{InstanceId, Message},
     session::Session,
     time::Time,
+    violation::{Code, Violation},
     wire::{self, OpenBatch, Sealed, v1},
 };
+
+/// One for a recall and one for leaving (RC-1).
+const MAX_SKIPS: usize = 2;
 
 /// Whether a link is out of the round-robin for a message that must go alone (RD-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +59,8 @@ pub(super) struct PushLink {
     batch_first_id: u64,
     /// Ids below this have been given to the driver: outcomes are possible for them.
     handed: u64,
-    pub(super) skip: Option<v1::Skip>,
+    /// Answers to recalls and leaving that wait to go out: [`MAX_SKIPS`] at most (LM-2).
+    skips: VecDeque<v1::Skip>,
     pub(super) leaving: bool,
     pub(super) end_due: bool,
     pub(super) in_ring: bool,
@@ -87,7 +92,7 @@ impl PushLink {
             ready_octets: 0,
             batch_first_id: 0,
             handed: 0,
-            skip: None,
+            skips: VecDeque::new(),
             leaving: false,
             end_due: false,
             in_ring: false,
@@ -115,7 +120,7 @@ impl PushLink {
             && !self.session.is_stalled() // LV-6
             && !self.leaving
             && !self.rest.is_on() // OC-14
-            && self.skip.is_none() // a Skip must go out before what comes after it
+            && self.skips.is_empty() // a Skip must go out before what comes after it
     }
 
     /// Whether its puller can be sent what it had before (RD-8).
@@ -196,7 +201,7 @@ impl PushLink {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        let data = !self.batch.is_empty() || !self.ready.is_empty() || self.skip.is_some() || self.end_due;
+        let data = !self.batch.is_empty() || !self.ready.is_empty() || !self.skips.is_empty() || self.end_due;
         (data && self.session.is_open()) || self.session.has_signs() || self.session.close_is_due()
     }
 
@@ -223,7 +228,7 @@ impl PushLink {
             self.flight.handed_over(now, first_id, self.session.taken_octets());
         }
         self.handed = self.credit.next_id();
-        if let Some(skip) = self.skip.take() {
+        for skip in std::mem::take(&mut self.skips) {
             self.session.put(now, out, wire::encode(v1::frame::Body::Skip(skip)));
         }
         if self.flight.messages() == 0 {
@@ -231,14 +236,20 @@ impl PushLink {
         }
     }
 
-    /// Gives unused credit up, once the driver has what comes before (RC-1).
-    pub(super) fn recall(&mut self) {
+    /// Gives unused credit up, once the driver has what comes before. Each Ack that asks for it has a Skip of its own (RC-1).
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub(super) fn recall(&mut self) -> Result<(), Violation> {
+        if self.skips.len() >= MAX_SKIPS {
+            let detail = "a third recall or leaving while two wait for their Skips";
+            return Err(Violation::new(Code::Unexpected, "RC-2", detail));
+        }
         let from = self.credit.next_id();
         let (next_id, bytes) = self.credit.skip();
         self.flight.skip(from, next_id);
-        // A second recall before the first Skip is out: the puller breaks RC-2; one Skip answers both (LM-2).
-        let bytes = self.skip.take().map_or(0, |skip| skip.bytes).saturating_add(bytes);
-        self.skip = Some(v1::Skip { next_id, bytes });
+        self.skips.push_back(v1::Skip { next_id, bytes });
+        Ok(())
     }
 
     /// The link takes no further part.

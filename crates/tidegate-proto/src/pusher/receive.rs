@@ -46,7 +46,7 @@ impl Pusher {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
             if ack.recall || ack.leaving {
-                link.recall();
+                link.recall()?;
             }
             link.leaving |= ack.leaving; // ST-1
         }

@@ -233,7 +233,8 @@ impl World {
             [push, self.pullers[wire.pull].deadline(wire.pull_end.link)]
         });
         let sockets = self.pushers.iter().map(Machine::socket_deadline);
-        links.chain(sockets).flatten().min()
+        let pullers = self.pullers.iter().map(Machine::socket_deadline);
+        links.chain(sockets).chain(pullers).flatten().min()
     }
 
     fn advance(&mut self) {
@@ -241,6 +242,11 @@ impl World {
         for pusher in &mut self.pushers {
             if pusher.socket_deadline().is_some_and(|at| at <= now) {
                 pusher.advance_socket(now);
+            }
+        }
+        for puller in &mut self.pullers {
+            if puller.socket_deadline().is_some_and(|at| at <= now) {
+                puller.advance_socket(now);
             }
         }
         for wire in self.wires.iter_mut().filter(|wire| wire.open && !wire.hung) {
@@ -265,6 +271,14 @@ impl World {
             let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
             assert_eq!(s.committed, committed, "committed, by links: {s:?}");
             assert_eq!(s.queued, links.iter().map(|link| link.queued).sum::<u64>());
+            assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
+            if s.links == s.links_opened {
+                // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
+                let credit: u64 =
+                    links.iter().filter(|link| !link.closing).map(|link| link.credit_messages).sum();
+                let places = s.in_flight + s.queued + credit;
+                assert!(places <= s.max_in_flight, "CR-5: {places} places are taken: {s:?}");
+            }
         }
     }
 

@@ -25,14 +25,32 @@ pub struct PullBuilder {
 impl PullBuilder {
     common_settings!();
 
-    /// How many un-acked messages and octets are wanted on each link. Default: [`Window::Auto`].
+    /// How many un-acked messages and bytes are wanted, on all links together. Default: [`Window::Auto`].
+    ///
+    /// With [`Window::messages(n)`](Window::messages) at most `n` deliveries of this socket are handed out and un-acked, however many
+    /// pushers there are; then [`Pull::recv`] waits for an outcome. A `recv` that has waited 5 s for that is logged as a warning, once.
+    /// Set `n` to at least the number of deliveries that are worked on at once.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Pull, Window};
+    ///
+    /// // At most 20 jobs at once, although each has a task of its own.
+    /// let pull = Pull::builder().connect("tcp://jobs.example:8433").window(Window::messages(20)).build().await?;
+    /// while let Some(delivery) = pull.recv().await? {
+    ///     tokio::spawn(async move { delivery.ack() });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = window;
         self
     }
 
-    /// Messages and octets, granted and un-acked, on all links together: what many pushers at once can make this process
-    /// hold. Default: 100,000 messages, 64 MiB.
+    /// Messages and bytes, granted and un-acked, on all links together: what many pushers at once can make this process
+    /// hold. Default: 100,000 messages, 64 MiB. With [`Window::Auto`] at most that many messages are handed out and un-acked;
+    /// then [`Pull::recv`] waits.
     pub fn budget(mut self, messages: u64, octets: u64) -> Self {
         (self.settings.budget, self.settings.budget_bytes) = (messages, octets);
         self

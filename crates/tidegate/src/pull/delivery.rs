@@ -96,6 +96,7 @@ impl Delivery {
                     inner.state.yield_due |= inner.machine.settle(&delivery.received, &Verdict::Ack);
                 }
             }
+            wake_at_cap(inner, &shared);
         });
         // Those of other sockets.
         deliveries.into_iter().filter(|delivery| delivery.settled == 0).for_each(Self::ack);
@@ -169,8 +170,17 @@ impl Delivery {
         if let Some(shared) = self.shared() {
             shared.with_message(|inner| {
                 inner.state.yield_due |= inner.machine.settle(&self.received, verdict);
+                wake_at_cap(inner, shared);
             });
         }
+    }
+}
+
+/// At the cap of the window a `recv` may wait for an outcome rather than for a message: there may be one now.
+#[inline]
+pub(super) fn wake_at_cap(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
+    if inner.state.waiting > 0 && inner.machine.has_next() {
+        shared.signals.ready.notify_one();
     }
 }
 

@@ -60,7 +60,7 @@ impl Pull {
         &self.handle.shared
     }
 
-    /// The next delivery. `None` when every expected pusher has ended its stream ([`PullBuilder::expect`],
+    /// The next delivery. Waits while as many are un-acked as the window allows ([`PullBuilder::window`]). `None` when every expected pusher has ended its stream ([`PullBuilder::expect`],
     /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Pull {
     }
 
     /// Waits for a delivery, and appends it and what else is there to `deliveries`, `limit` at most; returns how many it
-    /// appended. 0 means what `None` means for [`Self::recv`], unless `limit` is 0. For less than `recv` for each;
+    /// appended. It does not wait for more, so that a `limit` above the window does no harm. 0 means what `None` means for [`Self::recv`], unless `limit` is 0. For less than `recv` for each;
     /// [`Delivery::ack_all`] does as much for outcomes.
     ///
     /// # Errors

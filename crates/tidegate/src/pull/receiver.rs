@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use super::{
     Delivery, Pull,
+    delivery::wake_at_cap,
     state::{Home, PullMachine},
 };
 use crate::{
@@ -195,6 +196,7 @@ impl Receiver {
             lending.collect(machine, &mut state.yield_due);
             state.yield_due |= machine.settle_item(lending.link, item, verdict);
             lending.next = item.id + 1;
+            wake_at_cap(inner, self.pull.shared());
         });
     }
 }

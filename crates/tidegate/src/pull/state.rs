@@ -62,11 +62,18 @@ impl Role for PullMachine {
 
     fn after(inner: &mut Inner<Self>, signals: &Signals) {
         let (machine, state) = (&mut inner.machine, &inner.state);
-        while let Some(PullerEvent::Ended(_)) = machine.poll_event() {
+        while let Some(event) = machine.poll_event() {
+            if let PullerEvent::AtCap { cap, held } = event {
+                tracing::warn!(
+                    "a recv has been waiting for 5 s because {held} deliveries are un-acked, as many as the window of {cap} \
+                     allows: ack them sooner, take no more than can be worked on at once, or set a larger window (this is said once)"
+                );
+                continue;
+            }
             signals.changed();
             signals.ready.notify_waiters();
         }
-        if state.waiting > 0 && machine.has_queued() {
+        if state.waiting > 0 && machine.has_next() {
             signals.ready.notify_one();
         }
     }

@@ -80,6 +80,7 @@ fn puller(
         }
     };
     let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
+    must(stats.in_flight <= stats.max_in_flight, "CR-5", "more is handed out than the hard cap allows");
     let here = stats.in_flight + stats.queued + stats.joined;
     must(stats.received == settled + here, "conservation", "deliveries are missing");
     if plan.taking == Taking::Lent {

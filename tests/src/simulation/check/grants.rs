@@ -57,6 +57,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Read(wire, Frame::Skip(next_id, octets)) => {
                     lines.entry(wire.clone()).or_default().skip(*next_id, *octets);
                 }
+                What::Read(wire, Frame::End) => lines.entry(wire.clone()).or_default().owed = 0, // RC-1
                 What::Read(wire, Frame::Close(_)) => {
                     lines.entry(wire.clone()).or_default().peer_closed = true;
                 }
@@ -89,8 +90,8 @@ struct Line {
     done: u64,
     done_octets: u64,
     limits: (u64, u64),
-    /// Asked for credit, and not answered.
-    recalling: bool,
+    /// Asked for credit or left, and not answered: Skips that are due (RC-1).
+    owed: u8,
     leaving: bool,
     opened: Option<Duration>,
     /// Instance and slot of one that connected.
@@ -119,7 +120,7 @@ impl Line {
         self.next_id = self.next_id.max(next_id);
         self.done_octets += octets;
         self.octets += octets;
-        self.recalling = false;
+        self.owed = self.owed.saturating_sub(1);
     }
 
     fn ack(&mut self, plan: &Puller, ack: &Ack, expected: u64, wrong: &mut dyn FnMut(&str, String)) {
@@ -132,7 +133,7 @@ impl Line {
                 self.done_octets += self.sizes.get(&id).copied().unwrap_or_default();
             }
             // OC-8 lets an application give back what it has; what nobody has begun goes back only after a Skip.
-            if range.verdict == Verdict::Release && self.recalling && plan.bad[3] == 0 {
+            if range.verdict == Verdict::Release && self.owed > 0 && !self.leaving && plan.bad[3] == 0 {
                 wrong("RC-4", "deliveries are released before the Skip".to_owned());
             }
         }
@@ -140,15 +141,15 @@ impl Line {
         if limits.0 < before.0 || limits.1 < before.1 {
             wrong("CR-1", format!("limits go back from {before:?} to {limits:?}"));
         }
-        if self.recalling && limits != before {
+        if self.owed > 0 && limits != before {
             wrong("RC-2", format!("limits rise from {before:?} to {limits:?} before the Skip"));
         }
-        if self.recalling && (ack.recall || ack.leaving) {
+        if (self.owed > 0 && ack.recall) || (self.leaving && ack.leaving) {
             wrong("RC-2", "a second recall before the Skip".to_owned());
         }
         self.check_window(plan, limits, expected, wrong);
         self.limits = (limits.0.max(before.0), limits.1.max(before.1));
-        self.recalling |= ack.recall || ack.leaving;
+        self.owed += u8::from(ack.recall || ack.leaving);
         self.leaving |= ack.leaving;
     }
 

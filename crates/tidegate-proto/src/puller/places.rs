@@ -1,0 +1,156 @@
+//! The places of a socket: how many deliveries it may have, and which link gets the next one (CR-6).
+//!
+//! ```text
+//! places = in flight + queued + unused credit + free
+//! ```
+//! A place is free, or taken by one message of credit, or by one delivery until it is settled. Links that have none wait
+//! in a queue, and the one that has waited the longest is first.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
+
+use super::{PullerSettings, Window};
+use crate::links::LinkId;
+
+/// The hard cap on deliveries that are handed out and un-acked. A window of 0 has none (CR-7).
+pub(super) fn cap(settings: &PullerSettings) -> u64 {
+    match settings.window {
+        Window::Fixed { messages: 0, .. } => u64::MAX,
+        Window::Fixed { messages, .. } => messages.min(settings.budget),
+        Window::Auto => settings.budget,
+    }
+}
+
+/// Links without credit and without deliveries, the one that has been so the longest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    next: u64,
+    links: BTreeMap<u64, LinkId>,
+}
+
+/// The number of a link in the queue. It keeps the number while it is suspended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ticket {
+    number: Option<u64>,
+    suspended: bool,
+}
+
+impl Queue {
+    /// How many links wait.
+    pub(super) fn len(&self) -> u64 {
+        self.links.len() as u64
+    }
+
+    /// The link that has waited the longest.
+    pub(super) fn first(&self) -> Option<LinkId> {
+        self.links.first_key_value().map(|(_, link)| *link)
+    }
+
+    /// A link has neither credit nor deliveries.
+    pub(super) fn enter(&mut self, link: LinkId, ticket: &mut Ticket) {
+        if ticket.number.is_none() {
+            ticket.number = Some(self.next);
+            ticket.suspended = false;
+            self.links.insert(self.next, link);
+            self.next += 1;
+        }
+    }
+
+    /// It has something, or takes no further part.
+    pub(super) fn leave(&mut self, ticket: &mut Ticket) {
+        if let Some(number) = std::mem::take(ticket).number {
+            self.links.remove(&number);
+        }
+    }
+
+    /// It is passed over until [`Self::resume`].
+    pub(super) fn suspend(&mut self, ticket: &mut Ticket) {
+        if let Some(number) = ticket.number {
+            ticket.suspended = true;
+            self.links.remove(&number);
+        }
+    }
+
+    /// It is where it was before [`Self::suspend`].
+    pub(super) fn resume(&mut self, link: LinkId, ticket: &mut Ticket) {
+        if let Some(number) = ticket.number.filter(|_| std::mem::take(&mut ticket.suspended)) {
+            self.links.insert(number, link);
+        }
+    }
+
+    /// How many of `free` places a link may take: each link in the queue has one before any link has another.
+    /// A link that `rests` has had credit that it did not use.
+    pub(super) fn room(&self, ticket: Ticket, rests: bool, free: u64) -> u64 {
+        let spare = if rests { 0 } else { free.saturating_sub(self.len()) };
+        match ticket.number.filter(|_| !ticket.suspended) {
+            None => spare,
+            Some(number) => {
+                let first = usize::try_from(free).unwrap_or(usize::MAX);
+                let ahead =
+                    if self.len() <= free { 0 } else { self.links.range(..number).take(first).count() };
+                if ahead < first { 1 + spare } else { 0 }
+            }
+        }
+    }
+}
+
+// Numbers grow for ever; what matters is the order.
+impl Hash for Queue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.links.len().hash(state);
+        self.links.values().for_each(|link| link.hash(state));
+    }
+}
+
+impl PartialEq for Queue {
+    fn eq(&self, other: &Self) -> bool {
+        self.links.values().eq(other.links.values())
+    }
+}
+
+impl Eq for Queue {}
+
+impl Hash for Ticket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.number.is_some(), self.suspended).hash(state);
+    }
+}
+
+impl PartialEq for Ticket {
+    fn eq(&self, other: &Self) -> bool {
+        (self.number.is_some(), self.suspended) == (other.number.is_some(), other.suspended)
+    }
+}
+
+impl Eq for Ticket {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::Links;
+
+    #[test]
+    fn cr_6_every_waiting_link_has_one_place_before_any_link_has_two() {
+        // CR-6
+        let mut links = Links::default();
+        let ids = [(); 3].map(|()| links.insert(()));
+        let mut queue = Queue::default();
+        let mut tickets = [Ticket::default(); 3];
+        ids.iter().zip(&mut tickets).for_each(|(id, ticket)| queue.enter(*id, ticket));
+        let room = |queue: &Queue, tickets: &[Ticket; 3], free| tickets.map(|t| queue.room(t, false, free));
+        assert_eq!(room(&queue, &tickets, 0), [0, 0, 0]);
+        assert_eq!(room(&queue, &tickets, 2), [1, 1, 0], "first come, first served");
+        assert_eq!(room(&queue, &tickets, 5), [3, 3, 3], "one for each, and two for anybody");
+        assert_eq!(queue.room(Ticket::default(), false, 4), 1, "one that has something gets what is left");
+        assert_eq!(queue.room(tickets[0], true, 5), 1, "one that rests gets its place, and no other");
+        queue.suspend(&mut tickets[0]);
+        assert_eq!(room(&queue, &tickets, 1), [0, 1, 0]);
+        assert_eq!(queue.room(tickets[0], true, 9), 0);
+        queue.resume(ids[0], &mut tickets[0]);
+        assert_eq!(queue.first(), Some(ids[0]), "where it was before");
+        queue.leave(&mut tickets[0]);
+        assert_eq!((queue.first(), queue.len()), (Some(ids[1]), 2));
+    }
+}

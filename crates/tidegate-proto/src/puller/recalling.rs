@@ -1,0 +1,189 @@
+//! What is asked back of links, and when (CR-6, CR-7, CR-9, RC-1 … RC-4).
+
+use std::time::Duration;
+
+use super::{
+    Puller,
+    link::{Leaving, PullLink, Recall},
+    wake,
+};
+use crate::{links::LinkId, time::Time};
+
+/// How long a waiting `recv` may have been served before the credit that it caused is asked back: a quick worker
+/// waits again at once, and would only pay for the recall. A window of 0 does not wait (CR-7).
+pub(super) const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
+/// For so long a link is offered nothing that has just not used what it had (CR-6).
+const REST: Duration = Duration::from_millis(100);
+
+impl<H: Clone + Default> Puller<H> {
+    /// Asks every link for unused credit that holds more than its part.
+    pub(super) fn recall_surplus(&mut self, now: Time) {
+        // While somebody waits, one message's credit is every link's own (CR-6): what is asked back of it would be granted again
+        // at once, and two links could take it from each other for ever.
+        let wanted = self.is_wanted();
+        let own = u64::from(wanted && self.queued == 0);
+        for id in self.links.ids() {
+            let keep = self.may_keep(id);
+            let memory = &self.memory;
+            // So it is with what may come again, as long as it is waited for (RD-9).
+            let expects = |link: &PullLink<H>| {
+                now < link.expects_until && memory.expected(link.session.peer.instance) > link.base.0
+            };
+            let spares = |link: &PullLink<H>| {
+                link.has_surplus(keep)
+                    // What is queued is given back to nobody while somebody waits for it (RC-4).
+                    && (link.grant.unused().0 > own || (!wanted && link.queued > keep))
+                    && !expects(link)
+            };
+            if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
+                link.recall = Recall::Due;
+                wake(&mut self.wakes, id, link);
+            }
+        }
+    }
+
+    /// Asks for places that nobody uses, if there are links without credit that could, and no place is free (CR-6).
+    pub(super) fn rotate(&mut self, now: Time) {
+        if self.unused == 0 || self.links.len() < 2 || self.free_places() > 0 {
+            return;
+        }
+        let few = self.cap < self.links.len() as u64;
+        let could = |id: &LinkId| {
+            self.links.get(*id).is_some_and(|link| {
+                link.rest_until.is_none()
+                    && link.recall == Recall::No
+                    && link.leaving == Leaving::No
+                    && !link.ended
+                    && link.session.is_open()
+            })
+        };
+        let wanted = self.is_wanted() && self.queued == 0;
+        let users = if wanted {
+            self.dry.iter().filter(|id| could(id)).count() as u64
+        } else if few {
+            self.bare.len()
+        } else {
+            0
+        };
+        let mut users = users.saturating_sub(self.rotating);
+        for id in self.links.ids() {
+            if users == 0 {
+                return;
+            }
+            let Some(link) = self.links.get_mut(id).filter(|link| {
+                link.grant.unused().0 > 0
+                    && link.recall == Recall::No
+                    && link.leaving == Leaving::No
+                    && !link.ended
+                    && link.session.is_open()
+                    // What may come again is waited for (RD-9).
+                    && (now >= link.expects_until || self.memory.expected(link.session.peer.instance) == 0)
+            }) else {
+                continue;
+            };
+            let due = link.unused_until(few);
+            if due <= now {
+                link.recall = Recall::Due;
+                link.rotates = true;
+                link.check_at = None;
+                self.rotating += 1;
+                users -= 1;
+                wake(&mut self.wakes, id, link);
+            } else if link.check_at != Some(due) {
+                link.check_at = Some(due);
+                wake(&mut self.wakes, id, link);
+            }
+        }
+    }
+
+    /// The times of a link in [`Self::rotate`].
+    pub(super) fn advance_places(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.rest_until.take_if(|at| *at <= now).is_some() {
+            link.asked_others = None;
+            self.bare.resume(id, &mut link.ticket);
+            self.want_grant(id);
+        }
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.check_at.take_if(|at| *at <= now).is_some() {
+            self.rotate(now);
+        }
+    }
+
+    /// A Skip has come: `given_up` ids of it were unused.
+    pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64) {
+        let few = self.cap < self.links.len() as u64;
+        let Some(link) = self.links.get_mut(id) else { return };
+        let rotated = std::mem::take(&mut link.rotates);
+        self.rotating -= u64::from(rotated);
+        self.note_bare(id);
+        let Some(link) = self.links.get_mut(id) else { return };
+        if rotated && given_up > 0 {
+            link.rest_until = Some(now + REST);
+            if few || link.is_idle(now) {
+                self.bare.suspend(&mut link.ticket);
+            }
+        }
+    }
+
+    /// Puts a link into the queue for places if it has neither credit nor deliveries.
+    pub(super) fn note_bare(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.may_be_bare() && link.grant.outstanding().0 == 0 {
+            self.bare.enter(id, &mut link.ticket);
+        }
+    }
+
+    /// With a window of 0, one delivery of a socket may wait for the next `recv` (CR-7).
+    pub(super) fn may_keep(&self, id: LinkId) -> u64 {
+        let Some(link) = self.links.get(id) else { return 0 };
+        u64::from(link.base.0 == 0 && self.queued == link.queued)
+    }
+
+    /// Decides whether the credit that a waiting `recv` caused is to be asked back.
+    pub(super) fn reconsider_floor(&mut self, now: Time, id: LinkId) {
+        let keep = self.may_keep(id);
+        let wanted = self.is_wanted();
+        let Some(link) = self.links.get_mut(id).filter(|link| link.floored) else { return };
+        if wanted {
+            link.recall_at = None;
+            return;
+        }
+        if !link.has_surplus(keep) {
+            link.recall_at = None;
+            if link.recall == Recall::No {
+                link.floored = false;
+                self.floored -= 1;
+            }
+            return;
+        }
+        let at = *link.recall_at.get_or_insert(if link.base.0 == 0 { now } else { now + SECOND_THOUGHTS });
+        if at <= now {
+            link.recall_at = None;
+            link.recall = Recall::Due;
+        }
+    }
+
+    /// After a Skip: deliveries beyond the window that nobody has begun go to somebody who can (RC-4).
+    pub(super) fn release_surplus(&mut self, id: LinkId) {
+        let keep = self.may_keep(id);
+        let (wanted, leaving) = (self.is_wanted(), self.leaving);
+        let Some(link) = self.links.get_mut(id) else { return };
+        let surplus = if leaving {
+            link.queued
+        } else if wanted {
+            0
+        } else {
+            link.grant.outstanding().0.saturating_sub(link.base.0.max(keep)).min(link.queued)
+        };
+        let before = link.grant.outstanding();
+        let released = link.release(surplus);
+        let after = link.grant.outstanding();
+        self.committed.0 -= before.0 - after.0;
+        self.committed.1 -= before.1 - after.1;
+        self.queued -= released;
+        self.stats.released += released;
+        // Given back so that another can have them: no reason to hold the news back.
+        link.hurry |= released > 0;
+    }
+}

@@ -1,0 +1,148 @@
+//! Recalls and leaving, and the Skips that answer them: in time, or the link ends (RC-1, ST-1).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use common::{close_of, deliver, frame, peer, puller, pusher, sent};
+use tidegate_proto::{
+    Code, LinkId, Machine, Puller, Role, Time, Window,
+    wire::{Body, Progress, v1},
+};
+
+/// A puller whose first link has been asked for the credit that a second one is to have.
+fn recalling() -> (Puller, LinkId) {
+    let mut puller = puller(|s| s.window = Window::messages(10));
+    let link = puller.open(Time(0), peer(Role::Pusher, 1, None)).unwrap();
+    sent(&mut puller, Time(0), link);
+    puller.open(Time(0), peer(Role::Pusher, 2, None)).unwrap();
+    let asked = sent(&mut puller, Time(0), link);
+    assert!(asked.iter().any(|body| matches!(body, Body::Ack(ack) if ack.recall)), "{asked:?}");
+    (puller, link)
+}
+
+/// Reads nothing for so many half seconds, with a sign of life now and then, and tells whether the link is closed.
+fn silence(
+    puller: &mut Puller,
+    link: LinkId,
+    half_seconds: std::ops::RangeInclusive<u64>,
+) -> Option<v1::Close> {
+    for step in half_seconds {
+        let now = Time(step * 500_000);
+        puller.receive(now, link, frame(v1::frame::Body::Ping(v1::Ping { data: step })));
+        puller.heard(link);
+        puller.found_empty(link);
+        puller.advance(now, link, Progress::default());
+        if let Some(close) = close_of(puller, now, link) {
+            return Some(close);
+        }
+    }
+    None
+}
+
+fn skip(next_id: u64, bytes: u64) -> bytes::Bytes {
+    frame(v1::frame::Body::Skip(v1::Skip { next_id, bytes }))
+}
+
+fn leaving(bodies: &[Body]) -> usize {
+    bodies.iter().filter(|body| matches!(body, Body::Ack(ack) if ack.leaving)).count()
+}
+
+#[test]
+fn rc_1_a_recall_that_is_not_answered_for_5_s_ends_the_link() {
+    // RC-1
+    let (mut puller, link) = recalling();
+    assert_eq!(silence(&mut puller, link, 1..=9), None);
+    let close = silence(&mut puller, link, 10..=10).expect("its time is up");
+    assert_eq!(close.code(), Code::TooSlow);
+    assert!(close.reason.contains("RC-1"), "{}", close.reason);
+}
+
+#[test]
+fn rc_1_an_answer_in_time_ends_the_wait() {
+    // RC-1
+    let (mut puller, link) = recalling();
+    assert_eq!(silence(&mut puller, link, 1..=9), None);
+    puller.receive(Time(4_600_000), link, skip(10, 8 << 20));
+    assert_eq!(silence(&mut puller, link, 10..=60), None);
+}
+
+#[test]
+fn rc_1_a_skip_behind_messages_is_waited_for() {
+    // RC-1
+    let (mut puller, link) = recalling();
+    let large = "x".repeat(17_000);
+    for n in 0..8 {
+        assert_eq!(silence(&mut puller, link, n * 6 + 1..=n * 6 + 6), None);
+        puller.receive(Time((n * 6 + 6) * 500_000), link, deliver(n, &[&large]));
+    }
+}
+
+#[test]
+fn st_1_a_puller_leaves_although_a_recall_is_never_answered() {
+    // ST-1, RC-1
+    let (mut puller, link) = recalling();
+    assert_eq!(silence(&mut puller, link, 1..=6), None);
+    puller.leave();
+    assert_eq!(leaving(&sent(&mut puller, Time(3_000_000), link)), 1, "it does not wait for the first Skip");
+    let close = silence(&mut puller, link, 7..=10).expect("no later than for the recall alone");
+    assert_eq!(close.code(), Code::TooSlow);
+}
+
+#[test]
+fn st_1_a_puller_has_left_when_both_skips_have_come() {
+    // ST-1, RC-1
+    let (mut puller, link) = recalling();
+    puller.leave();
+    assert_eq!(leaving(&sent(&mut puller, Time(1), link)), 1);
+    puller.receive(Time(2), link, skip(10, 8 << 20));
+    assert_eq!(close_of(&mut puller, Time(2), link), None, "one is still due");
+    puller.receive(Time(3), link, skip(10, 0));
+    assert_eq!(close_of(&mut puller, Time(3), link).unwrap().code(), Code::Normal);
+}
+
+#[test]
+fn st_1_an_end_cancels_the_skips_that_are_due() {
+    // ST-1, ST-7
+    let (mut puller, link) = recalling();
+    puller.leave();
+    sent(&mut puller, Time(1), link);
+    puller.receive(Time(2), link, frame(v1::frame::Body::End(v1::End {})));
+    assert_eq!(close_of(&mut puller, Time(2), link).unwrap().code(), Code::Normal);
+}
+
+#[test]
+fn rc_1_each_request_has_a_skip_of_its_own_and_a_third_is_one_too_many() {
+    // RC-1, RC-2, LM-2
+    for third in [false, true] {
+        let mut pusher = pusher(|_| ());
+        let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
+        let ack = v1::Ack { message_limit: 5, byte_limit: 100, ..Default::default() };
+        pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack.clone() })));
+        pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { leaving: true, ..ack.clone() })));
+        if third {
+            pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack })));
+            assert_eq!(close_of(&mut pusher, Time(0), link).unwrap().code(), Code::Unexpected);
+            continue;
+        }
+        let skips: Vec<_> = sent(&mut pusher, Time(0), link)
+            .into_iter()
+            .filter_map(|body| match body {
+                Body::Skip(skip) => Some((skip.next_id, skip.bytes)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(skips, [(5, 100), (5, 0)]);
+    }
+}
+
+#[test]
+fn a_link_that_is_too_slow_returns_its_share_to_the_others() {
+    // RC-1, CR-9
+    let (mut puller, link) = recalling();
+    silence(&mut puller, link, 1..=10).unwrap();
+    let end = puller.lost(Time(5_100_000), link, "").unwrap();
+    assert_eq!(end.code, Some(Code::TooSlow));
+    let other = puller.link_stats()[0].clone();
+    assert_eq!(other.window, 10);
+}
