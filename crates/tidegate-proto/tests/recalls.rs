@@ -146,3 +146,54 @@ fn a_link_that_is_too_slow_returns_its_share_to_the_others() {
     let other = puller.link_stats()[0].clone();
     assert_eq!(other.window, 10);
 }
+
+/// Lets 10 ms pass on each of the links, and gives the highest message limit that the last of them has been told.
+fn ten_ms(puller: &mut Puller, now: &mut Time, links: &[LinkId]) -> u64 {
+    *now = Time(now.0 + 10_000);
+    let mut limit = 0;
+    for link in links {
+        puller.found_empty(*link);
+        puller.advance(*now, *link, Progress::default());
+        for body in sent(puller, *now, *link) {
+            if let (Body::Ack(ack), Some(last)) = (body, links.last())
+                && last == link
+            {
+                limit = limit.max(ack.message_limit);
+            }
+        }
+        assert!(puller.stats().in_flight <= puller.stats().max_in_flight);
+    }
+    limit
+}
+
+#[test]
+fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_for_a_moment_only() {
+    // CR-6, RC-1
+    const SILENT: u64 = 20;
+    let mut puller = puller(|s| s.window = Window::messages(1));
+    let mut now = Time(1);
+    let links: Vec<_> = (0..=SILENT)
+        .map(|n| puller.open(now, peer(Role::Pusher, u8::try_from(n).unwrap(), None)).unwrap())
+        .collect();
+    let honest = *links.last().unwrap();
+    let mut limit = 0;
+    for n in 0..5 {
+        puller.start_waiting(now);
+        let began = now;
+        while limit == n {
+            limit = limit.max(ten_ms(&mut puller, &mut now, &links));
+            assert!(now.since(began).as_secs() < 4, "message {n}: the link that has work gets no place");
+        }
+        puller.receive(now, honest, deliver(n, &["x"]));
+        let received = puller.recv().expect("a delivery");
+        puller.stop_waiting(now);
+        assert_eq!(puller.stats().in_flight, 1);
+        puller.settle(&received, &tidegate_proto::Verdict::Ack);
+    }
+    assert!(puller.stats().overdue_recalls > 0);
+    // What a silent one sends after all waits for its turn: the cap is on what is handed out.
+    puller.receive(now, links[0], deliver(0, &["late"]));
+    puller.receive(now, honest, deliver(5, &["x"]));
+    puller.recv().expect("a delivery");
+    assert!(puller.recv().is_none(), "{:?}", puller.stats());
+}

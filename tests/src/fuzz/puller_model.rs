@@ -129,7 +129,7 @@ impl Model {
         let most = settings.budget + s.links + s.queued + s.in_flight;
         assert!(s.committed <= most, "CR-9: {s:?}");
         assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
-        if s.links == s.links_opened {
+        if s.links == s.links_opened && s.overdue_recalls == 0 {
             // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
             let open = links.iter().filter(|link| !link.closing);
             let places = s.in_flight + s.queued + open.map(|link| link.credit_messages).sum::<u64>();

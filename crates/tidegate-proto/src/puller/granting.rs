@@ -146,9 +146,9 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Places that nothing has taken: a delivery, or credit for one.
+    /// Places that nothing has taken: a delivery, or credit for one that is not overdue.
     pub(super) fn free_places(&self) -> u64 {
-        self.cap.saturating_sub(self.in_flight + self.queued + self.unused)
+        self.cap.saturating_sub(self.in_flight + self.queued + self.unused - self.overdue)
     }
 
     /// How much more a link may be granted of both budgets.
@@ -279,7 +279,7 @@ impl<H: Clone + Default> Puller<H> {
         let wanted = self.is_wanted() && self.queued == 0;
         if let Some(id) = self.bare.first()
             && (wanted || self.links.get(id).is_some_and(|link| link.base.0 > 0))
-            && self.committed.0 < self.settings.budget
+            && (wanted || self.committed.0 < self.settings.budget)
             && self.has_room(id)
         {
             self.want_grant(id);

@@ -78,6 +78,8 @@ pub(super) struct PullLink<H> {
     pub(super) check_at: Option<Time>,
     /// Its unused credit has been asked back because somebody else could use it.
     pub(super) rotates: bool,
+    /// Such a recall was not answered in time: the credit that is left takes no places.
+    pub(super) overdue: bool,
     /// Until then it is offered nothing that others could use: it has not used what it had.
     pub(super) rest_until: Option<Time>,
     /// Answers to recalls and leaving that have not come.
@@ -137,6 +139,7 @@ impl<H: Clone + Default> PullLink<H> {
             active_at: now,
             check_at: None,
             rotates: false,
+            overdue: false,
             rest_until: None,
             skips: Skips::default(),
             inbox: VecDeque::new(),

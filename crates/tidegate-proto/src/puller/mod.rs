@@ -99,6 +99,8 @@ pub struct Puller<H = ()> {
     cap: u64,
     /// Messages of credit that open links have not used.
     unused: u64,
+    /// How much of that is on links whose pushers have not answered a recall in time: it takes no places (CR-6).
+    overdue: u64,
     /// Links without credit and deliveries, in the order in which they get places (CR-6).
     bare: Queue,
     /// Recalls under way because somebody else could use the credit (CR-6).
@@ -143,6 +145,7 @@ impl<H: Clone + Default> Puller<H> {
             settings,
             cap,
             unused: 0,
+            overdue: 0,
             bare: Queue::default(),
             rotating: 0,
             share_at: Time::default(),

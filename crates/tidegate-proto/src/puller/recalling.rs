@@ -14,6 +14,8 @@ use crate::{links::LinkId, time::Time};
 pub(super) const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
 /// For so long a link is offered nothing that has just not used what it had (CR-6).
 const REST: Duration = Duration::from_millis(100);
+/// For so long, or two round trips if they take longer, the answer to such a recall is waited for before the place goes to another link.
+const OVERDUE: Duration = Duration::from_millis(100);
 
 impl<H: Clone + Default> Puller<H> {
     /// Asks every link for unused credit that holds more than its part.
@@ -85,7 +87,8 @@ impl<H: Clone + Default> Puller<H> {
             if due <= now {
                 link.recall = Recall::Due;
                 link.rotates = true;
-                link.check_at = None;
+                let answer = link.session.round_trip().map_or(OVERDUE, |time| OVERDUE.max(2 * time));
+                link.check_at = Some(now + answer);
                 self.rotating += 1;
                 users -= 1;
                 wake(&mut self.wakes, id, link);
@@ -106,16 +109,34 @@ impl<H: Clone + Default> Puller<H> {
         }
         let Some(link) = self.links.get_mut(id) else { return };
         if link.check_at.take_if(|at| *at <= now).is_some() {
-            self.rotate(now);
+            if link.rotates {
+                self.write_off(id);
+            } else {
+                self.rotate(now);
+            }
         }
     }
 
-    /// A Skip has come: `given_up` ids of it were unused.
-    pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64) {
+    /// The pusher has not answered a recall in time. Its credit takes no places any more, so that pushers that answer nothing
+    /// cannot keep all places for seconds (RC-1). What they send after all waits in its inbox: the cap is on what is handed out.
+    fn write_off(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        self.rotating -= u64::from(std::mem::take(&mut link.rotates));
+        if !link.overdue && !link.forsaken {
+            link.overdue = true;
+            self.overdue += link.grant.unused().0;
+            self.stats.overdue_recalls += 1;
+        }
+        self.feed_hungry();
+    }
+
+    /// A Skip has come: `given_up` ids of it were unused; `overdue`: they took no places any more.
+    pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64, overdue: bool) {
         let few = self.cap < self.links.len() as u64;
         let Some(link) = self.links.get_mut(id) else { return };
-        let rotated = std::mem::take(&mut link.rotates);
-        self.rotating -= u64::from(rotated);
+        let rotates = std::mem::take(&mut link.rotates);
+        self.rotating -= u64::from(rotates);
+        let rotated = rotates || overdue;
         self.note_bare(id);
         let Some(link) = self.links.get_mut(id) else { return };
         if rotated && given_up > 0 {

@@ -41,8 +41,11 @@ impl<H: Clone + Default> Puller<H> {
         self.stats.received += new.len();
         self.stats.received_bytes += new.size();
         self.unused -= new.len();
+        if link.overdue {
+            self.overdue -= new.len();
+        }
         (link.unused_since, link.active_at) = (now, now);
-        if link.check_at.is_some() {
+        if link.check_at.is_some() && !link.rotates {
             link.check_at = (link.grant.unused().0 > 0).then(|| link.patient_until(now));
         }
         // It used up all that it can have known of.
@@ -84,6 +87,10 @@ impl<H: Clone + Default> Puller<H> {
         link.skips.come(now);
         let given_up = unused - link.grant.unused().0;
         self.unused -= given_up;
+        let was_overdue = std::mem::take(&mut link.overdue);
+        if was_overdue {
+            self.overdue -= unused;
+        }
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
@@ -91,7 +98,7 @@ impl<H: Clone + Default> Puller<H> {
         if link.leaving == Leaving::Sent && !link.skips.are_owed() {
             link.leaving = Leaving::Skipped;
         }
-        self.end_rotation(now, id, given_up);
+        self.end_rotation(now, id, given_up, was_overdue);
         self.release_surplus(id);
         self.note_bare(id);
         self.dry.insert(id);

@@ -25,6 +25,9 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         self.unused -= link.grant.unused().0;
+        if std::mem::take(&mut link.overdue) {
+            self.overdue -= link.grant.unused().0;
+        }
         self.bare.leave(&mut link.ticket);
         let joined: BTreeSet<u64> = self.memory.part(id).into_iter().collect();
         self.stats.dropped += joined.len() as u64;

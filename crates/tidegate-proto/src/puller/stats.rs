@@ -47,6 +47,8 @@ pub struct PullStats {
     pub committed_bytes: u64,
     /// Recalls sent (RC-1).
     pub recalls: u64,
+    /// Of those, with a hard cap, the ones whose answer has not come in time: the credit took no places any more (CR-6).
+    pub overdue_recalls: u64,
     /// The messages wanted un-acked, on all links together.
     pub window: u64,
     /// The hard cap on `in_flight`: a fixed window, or the budget's messages; `u64::MAX` with a window of 0.

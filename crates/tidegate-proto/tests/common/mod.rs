@@ -272,7 +272,7 @@ impl World {
             assert_eq!(s.committed, committed, "committed, by links: {s:?}");
             assert_eq!(s.queued, links.iter().map(|link| link.queued).sum::<u64>());
             assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
-            if s.links == s.links_opened {
+            if s.links == s.links_opened && s.overdue_recalls == 0 {
                 // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
                 let credit: u64 =
                     links.iter().filter(|link| !link.closing).map(|link| link.credit_messages).sum();
