@@ -16,13 +16,17 @@ use tidegate_tests::hostile::raw::{Raw, ack, deliver, framed, outcome, unknown};
 use crate::job::{self, closed_by, link};
 
 /// Writes the same frame until the link is closed; and it is, with FLOOD.
-pub(crate) fn flood(mut raw: Raw, frame: &Bytes) {
+pub(crate) fn flood(raw: Raw, frame: &Bytes) {
+    end_of_flood(raw, frame, "LM-3", Code::Flood);
+}
+
+fn end_of_flood(mut raw: Raw, frame: &Bytes, rule: &str, code: Code) {
     let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
     let mut socket = raw.socket().try_clone().unwrap();
     // Each of these weighs at least one 256th of its octets: 100 are more than a second's allowance. A link that is closed for it
     // throws away for a second what comes (ST-4); that the rest of these cannot be written any more is what we want.
     let writer = thread::spawn(move || (0..1_000_000).find_map(|_| socket.write_all(&many).err()));
-    assert_eq!(closed_by(&mut raw, "LM-3"), Code::Flood);
+    assert_eq!(closed_by(&mut raw, rule), code);
     drop(raw);
     assert!(writer.join().unwrap().is_some(), "everything was read");
 }
@@ -59,7 +63,13 @@ async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
         |at| {
             flood(link(at, Role::Puller, 1), &wire::encode(ack(Vec::new(), (0, 0))));
             let recall = v1::Ack { recall: true, ..v1::Ack::default() };
-            flood(link(at, Role::Puller, 2), &wire::encode(Frame::Ack(recall)));
+            // Each asks for a Skip, and only two may wait for theirs.
+            end_of_flood(
+                link(at, Role::Puller, 2),
+                &wire::encode(Frame::Ack(recall)),
+                "RC-1",
+                Code::Unexpected,
+            );
         },
     )
     .await;

@@ -293,7 +293,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Whether a link that lacks some of its share would be granted some now.
     fn would_get(&self, id: LinkId) -> bool {
-        let Some(link) = self.links.get(id) else { return false };
+        let Some(link) = self.links.get(id).filter(|link| link.may_be_granted()) else { return false };
         let (limits, (left, left_bytes)) = (link.grant.limits(), self.left_for(link));
         let want = link.grant.wanted(link.base.0, link.base.1);
         let lacks = link.wants_repeats || (want.0 > limits.0 && self.has_room(id));
@@ -303,9 +303,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether there is a place for one message more of a link.
     fn has_room(&self, id: LinkId) -> bool {
         self.links.get(id).is_some_and(|link| {
-            let is_free = link.recall == Recall::No && link.leaving == Leaving::No && !link.ended;
-            is_free
-                && link.session.is_open()
+            link.may_be_granted()
                 && self.bare.room(link.ticket, link.rest_until.is_some(), self.free_places()) > 0
         })
     }

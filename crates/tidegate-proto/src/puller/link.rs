@@ -224,9 +224,9 @@ impl<H: Clone + Default> PullLink<H> {
                 || self.ack_at.is_some_and(|at| at <= now))
     }
 
-    /// Whether it counts as waiting for a place when it has neither credit nor deliveries.
+    /// Whether its pusher may get credit: it is open, and nobody has asked for credit back or said that it goes.
     #[inline]
-    pub(super) fn may_be_bare(&self) -> bool {
+    pub(super) fn may_be_granted(&self) -> bool {
         self.recall == Recall::No && self.leaving == Leaving::No && !self.ended && self.session.is_open()
     }
 

@@ -359,7 +359,7 @@ impl<H: Clone + Default> Puller<H> {
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
-        if after.0 == 0 && link.may_be_bare() {
+        if after.0 == 0 && link.may_be_granted() {
             self.bare.enter(id, &mut link.ticket);
         }
         // The first one wakes the driver too, so that its timer is set (OC-5).

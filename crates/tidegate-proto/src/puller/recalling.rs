@@ -78,12 +78,14 @@ impl<H: Clone + Default> Puller<H> {
                     && link.leaving == Leaving::No
                     && !link.ended
                     && link.session.is_open()
-                    // What may come again is waited for (RD-9).
-                    && (now >= link.expects_until || self.memory.expected(link.session.peer.instance) == 0)
             }) else {
                 continue;
             };
-            let due = link.unused_until(few);
+            let mut due = link.unused_until(few);
+            // What may come again is waited for (RD-9).
+            if self.memory.expected(link.session.peer.instance) > 0 {
+                due = due.max(link.expects_until);
+            }
             if due <= now {
                 link.recall = Recall::Due;
                 link.rotates = true;
@@ -150,7 +152,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Puts a link into the queue for places if it has neither credit nor deliveries.
     pub(super) fn note_bare(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.may_be_bare() && link.grant.outstanding().0 == 0 {
+        if link.may_be_granted() && link.grant.outstanding().0 == 0 {
             self.bare.enter(id, &mut link.ticket);
         }
     }

@@ -56,6 +56,8 @@ impl<H: Clone + Default> Puller<H> {
         link.arrived(&batch, self.settings.memory);
         if repeats {
             self.sift(id, batch);
+            // What has joined takes no place any more: there may be credit for something else (CR-6).
+            self.want_grant(id);
         } else {
             self.queued += new.len();
             link.push(id, batch.octets, batch.cursor, &self.kept);
@@ -102,7 +104,8 @@ impl<H: Clone + Default> Puller<H> {
         self.release_surplus(id);
         self.note_bare(id);
         self.dry.insert(id);
-        if self.is_wanted() && self.queued == 0 {
+        // Where there are fewer places than links that want one, those that get one are woken, and no others.
+        if self.is_wanted() && self.queued == 0 && self.free_places() >= self.dry.len() as u64 {
             self.feed_dry();
         }
         self.want_grant(id);
@@ -129,7 +132,15 @@ impl<H: Clone + Default> Puller<H> {
         let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
         link.grant.settle(dropped, bytes);
+        // Nothing more may come (ST-7): what it has not used is for others.
+        let (unused, unused_bytes) = link.grant.unused();
+        link.grant.skip(link.grant.limits().0, unused_bytes)?;
+        self.unused -= unused;
+        if std::mem::take(&mut link.overdue) {
+            self.overdue -= unused;
+        }
         let after = link.grant.outstanding();
+        self.hungry.remove(&id);
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;

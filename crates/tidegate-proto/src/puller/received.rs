@@ -162,7 +162,7 @@ impl<H: Clone> Queued<H> {
             cursor.shorten(limit, cursor.size() - rest.size());
         }
         self.cursor = rest;
-        let own = if self.apart { cursor.apart(&rest, &self.origin.octets) } else { None };
+        let own = if self.apart { cursor.apart(&self.origin.octets) } else { None };
         match own {
             Some((cursor, octets)) => Lot { origin: self.origin.with(octets), first: None, cursor },
             None => Lot { origin: self.origin.clone(), first: None, cursor },

@@ -173,9 +173,12 @@ impl Cursor {
         Some(item)
     }
 
-    /// The messages before `rest` in memory of their own, unless they take most of their batch anyway.
-    pub(crate) fn apart(mut self, rest: &Self, octets: &Bytes) -> Option<(Self, Bytes)> {
-        let own = octets.get(self.at..if rest.left > 0 { rest.at } else { octets.len() })?;
+    /// These messages in memory of their own, unless they take most of their batch anyway. Walks over them: what follows them
+    /// in the batch may belong to others.
+    pub(crate) fn apart(mut self, octets: &Bytes) -> Option<(Self, Bytes)> {
+        let mut rest = self;
+        while rest.next(octets).is_some() {}
+        let own = octets.get(self.at..rest.at)?;
         if own.len() * 2 > octets.len() {
             return None;
         }
