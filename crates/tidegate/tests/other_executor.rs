@@ -75,3 +75,15 @@ fn a_time_is_over_although_the_runtime_of_the_links_stands_still() {
     });
     drop(runtime);
 }
+
+#[test]
+fn a_finish_is_over_although_nothing_is_held_and_the_links_cannot_end() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (push, pull) = pair(&runtime, "mem://still-and-empty");
+    runtime.block_on(push.connected(1)).unwrap();
+    elsewhere(async move {
+        push.finish(SHORT).await.unwrap();
+        drop(pull);
+    });
+    drop(runtime);
+}
