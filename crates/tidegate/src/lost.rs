@@ -87,7 +87,11 @@ impl<M: Role> Shared<M> {
                 loop {
                     let linked = shared.until(|inner| (inner.machine.links() > 0).then_some(()));
                     if tokio::time::timeout(wait, linked).await.is_err() {
-                        return;
+                        if !shared.with(|inner| M::at_end(inner)) {
+                            return;
+                        }
+                        // Nobody is missed any more: an end in order, which `recv` tells, or a pusher that stays to tell it.
+                        shared.until(|inner| (inner.machine.links() > 0).then_some(())).await;
                     }
                     shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
                 }

@@ -56,6 +56,9 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
 
+    /// Whether the socket has come to its end in order, whether that was noticed or not.
+    fn at_end(inner: &Inner<Self>) -> bool;
+
     /// Nothing runs the links any more: takes nothing new, and hands nothing out. False if the socket had come to its end before.
     fn lose(inner: &mut Inner<Self>, now: Time) -> bool;
 

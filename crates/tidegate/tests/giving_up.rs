@@ -120,23 +120,57 @@ fn a_worker_that_was_away_at_the_end_is_told_while_the_pusher_is_still_there() {
     });
 }
 
+/// A puller comes, and its connection breaks.
+async fn lose_a_puller(push: &Push) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = push.local_endpoints()[0].to_string();
+    let gone = runtime.spawn(async move { pull(&address).build().await.unwrap() }).await.unwrap();
+    within(push.connected(1)).await.unwrap();
+    runtime.shutdown_background();
+    drop(gone);
+}
+
 #[tokio::test]
 async fn a_pusher_that_stays_for_a_lost_puller_gives_its_address_to_the_next_one() {
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
     let at = push.local_endpoints()[0].to_string();
-    {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let address = at.clone();
-        let gone = runtime.spawn(async move { pull(&address).build().await.unwrap() }).await.unwrap();
-        within(push.connected(1)).await.unwrap();
-        runtime.shutdown_background(); // its connection breaks
-        drop(gone);
-    }
+    lose_a_puller(&push).await;
     within(push.finish(LONG)).await.unwrap();
     let next = within(Push::builder().bind(&at).build()).await.unwrap();
     let pull = pull(&at).build().await.unwrap();
     next.send("x").await.unwrap();
     within(pull.recv()).await.unwrap().unwrap().ack();
     within(next.finish(LONG)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_in_order_that_no_recv_has_noticed_is_none_and_not_a_socket_that_gives_up() {
+    for bind in [false, true] {
+        let at = format!("mem://ended-{bind}");
+        let (push, pull) = if bind {
+            let pull = Pull::builder().bind(&at).expect(1).give_up_after(SHORT).build().await.unwrap();
+            (push(&at).build().await.unwrap(), pull)
+        } else {
+            let push = Push::builder().bind(&at).build().await.unwrap();
+            (push, pull(&at).give_up_after(SHORT).build().await.unwrap())
+        };
+        push.send("job").await.unwrap();
+        let delivery = pull.recv().await.unwrap().unwrap();
+        let worker = tokio::spawn(async move {
+            delivery.ack();
+            tokio::time::sleep(100 * SHORT).await; // works for longer than it would wait
+            pull.recv().await.map(|delivery| delivery.is_none())
+        });
+        push.finish(LONG).await.unwrap();
+        assert_eq!(worker.await.unwrap(), Ok(true), "bind: {bind}");
+    }
+}
+
+#[tokio::test]
+async fn a_finished_pusher_that_stays_does_not_give_up() {
+    let push = Push::builder().bind("tcp://127.0.0.1:0").give_up_after(SHORT).build().await.unwrap();
+    lose_a_puller(&push).await;
+    within(push.finish(LONG)).await.unwrap();
+    let mut events = push.events();
+    assert!(tokio::time::timeout(5 * SHORT, events.recv()).await.is_err(), "the events have not ended");
 }

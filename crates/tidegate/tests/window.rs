@@ -2,9 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use std::time::Duration;
+mod common;
 
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use common::within_thread;
 use tidegate::{Delivery, Pull, Push, Window};
+use tracing::{
+    Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -108,4 +121,53 @@ async fn an_automatic_window_ends_at_the_budget() {
     let _push = pusher("mem://window-auto", 100).await;
     let pull = Pull::builder().connect("mem://window-auto").budget(30, 1 << 20).build().await.unwrap();
     assert_eq!(all(&pull).await.len(), 30);
+}
+
+/// A log that uses the socket that it is told of, and counts what it is told.
+#[derive(Clone, Default)]
+struct Log {
+    pull: Arc<OnceLock<Pull>>,
+    lines: Arc<AtomicUsize>,
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        let _ = self.pull.get().unwrap().stats();
+        self.lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_log_that_is_told_of_the_cap_may_use_the_socket() {
+    within_thread(|| {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let _push = pusher("mem://window-log", 10).await;
+            let pull = Pull::builder().connect("mem://window-log").window(Window::messages(1));
+            let pull = pull.build().await.unwrap();
+            log.pull.set(pull.clone()).unwrap();
+            let _held = pull.recv().await.unwrap().unwrap();
+            assert!(tokio::time::timeout(10 * SECOND, pull.recv()).await.is_err());
+            assert_eq!(log.lines.load(Ordering::Relaxed), 1, "it is said once");
+        });
+    });
 }

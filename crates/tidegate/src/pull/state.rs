@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tidegate_proto::{LinkId, Puller, PullerEvent, Time};
 
 use super::receiver::Lending;
-use crate::shared::{Inner, Role, Shared, Signals};
+use crate::shared::{Inner, Later, Role, Shared, Signals};
 
 /// Where a delivery is settled. Deliveries share it by batch: one reference for each would cost as much as the lock.
 #[derive(Clone, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct PullState {
     pub(super) yield_due: bool,
     /// `leave` has been called, or the streams are over: `recv` gives nothing more.
     pub(super) closed: bool,
+    /// Warnings to be logged when the lock is free.
+    warnings: Vec<String>,
 }
 
 impl PullState {
@@ -40,6 +42,7 @@ impl PullState {
             waiting: 0,
             yield_due: false,
             closed: false,
+            warnings: Vec::new(),
         }
     }
 }
@@ -61,13 +64,13 @@ impl Role for PullMachine {
     const GIVES_WAY: bool = true;
 
     fn after(inner: &mut Inner<Self>, signals: &Signals) {
-        let (machine, state) = (&mut inner.machine, &inner.state);
+        let (machine, state) = (&mut inner.machine, &mut inner.state);
         while let Some(event) = machine.poll_event() {
             if let PullerEvent::AtCap { cap, held } = event {
-                tracing::warn!(
+                state.warnings.push(format!(
                     "a recv has been waiting for 5 s because {held} deliveries are un-acked, as many as the window of {cap} \
                      allows: ack them sooner, take no more than can be worked on at once, or set a larger window (this is said once)"
-                );
+                ));
                 continue;
             }
             signals.changed();
@@ -78,13 +81,23 @@ impl Role for PullMachine {
         }
     }
 
+    fn take_later(state: &mut PullState) -> Later {
+        Later { warnings: std::mem::take(&mut state.warnings), ..Later::default() }
+    }
+
     fn opened(inner: &mut Inner<Self>, link: LinkId, shared: &Arc<Shared<Self>>) {
         inner.machine.set_home(link, Home(Some(shared.clone())));
     }
 
+    fn at_end(inner: &Inner<Self>) -> bool {
+        inner.state.closed || (is_over(inner) && inner.places.refused.is_empty())
+    }
+
     fn lose(inner: &mut Inner<Self>, _: Time) -> bool {
+        let over = Self::at_end(inner);
         inner.machine.leave(); // what was not handed out is lost with its link, and sent again by its pusher
-        !inner.state.closed
+        inner.state.closed |= over; // no recv has noticed it yet
+        !over
     }
 
     fn stays(state: &PullState) -> bool {

@@ -116,8 +116,12 @@ impl Role for Pusher {
         }
     }
 
+    fn at_end(inner: &Inner<Self>) -> bool {
+        inner.machine.is_done() || inner.state.aborted
+    }
+
     fn lose(inner: &mut Inner<Self>, now: Time) -> bool {
-        let over = inner.machine.is_done() || inner.state.aborted;
+        let over = Self::at_end(inner);
         inner.machine.drain(now, false); // sends fail from now on; what is held is left to `finish` and `abort`
         inner.state.receipts.clear(); // unknown
         inner.state.rejected.notify_waiters();
