@@ -158,3 +158,28 @@ async fn an_iterator_may_use_the_socket_that_it_is_sent_over() {
     assert_eq!(push.stats().accepted, 200);
     within(push.finish(Duration::ZERO)).await.unwrap_err();
 }
+
+#[test]
+fn an_iterator_that_waits_keeps_no_bytes_from_other_senders() {
+    let push = Push::builder().bind("mem://many-bytes").max_held(100, 1_000).max_message(1_000);
+    let push = push.blocking_build().unwrap();
+    push.blocking_send(vec![0; 1_000]).unwrap(); // there is no room
+    let (give, given) = mpsc::channel::<&str>();
+    let (asked, is_asked) = mpsc::channel();
+    let sender = push.clone();
+    let given = std::iter::from_fn(move || {
+        asked.send(()).unwrap();
+        given.recv().ok()
+    });
+    let thread = thread::spawn(move || sender.blocking_send_all(given));
+    let pull = Pull::builder().connect("mem://many-bytes").blocking_build().unwrap();
+    pull.blocking_recv_timeout(LONG).unwrap().unwrap().ack();
+    is_asked.recv_timeout(LONG).unwrap();
+    for _ in 0..3 {
+        push.blocking_send_timeout("y", LONG).unwrap();
+        pull.blocking_recv_timeout(LONG).unwrap().unwrap().ack();
+    }
+    drop(give);
+    assert_eq!(thread.join().unwrap().unwrap(), 0);
+    push.blocking_finish(LONG).unwrap();
+}

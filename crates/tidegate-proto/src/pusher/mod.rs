@@ -278,6 +278,11 @@ impl Pusher {
         self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
     }
 
+    /// Gives only the bytes of a promise back: it becomes one of a message of any size.
+    pub fn unreserve_bytes(&mut self, bytes: u64) {
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+    }
+
     /// Accepts a message for which room for `promised` octets was promised. The promise is used up, whatever comes of it.
     ///
     /// # Errors

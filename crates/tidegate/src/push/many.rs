@@ -4,7 +4,7 @@ use tidegate_proto::{Machine as _, Message, Pusher};
 use tokio::task::yield_now;
 
 use super::{
-    Push,
+    Permit, Push,
     line::ROUNDS,
     send::{ANY, failed, not_taken},
     state::yield_every,
@@ -67,7 +67,9 @@ impl Push {
             }
             // There is no room, or others wait for it.
             let largest = self.shared().local.max_message;
-            match (Turn::new(self, largest).await, messages.next()) {
+            // The iterator may wait for long, and keeps no bytes from others meanwhile.
+            let turn = Turn::new(self, largest).await.map(Permit::of_any_size);
+            match (turn, messages.next()) {
                 (_, None) => return Ok(sent),
                 (Ok(permit), Some(message)) => permit.send(message)?,
                 (Err(error), Some(message)) => return Err(not_taken(message.into(), error)),

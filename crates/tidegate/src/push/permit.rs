@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Push, Receipt,
-    send::{ReceiptSender, accepted_as, failed},
+    send::{ANY, ReceiptSender, accepted_as, failed},
 };
 use crate::error::SendError;
 
@@ -22,6 +22,13 @@ pub struct Permit {
 impl Permit {
     pub(super) fn new(push: Push, size: u64) -> Self {
         Self { push, size, used: false }
+    }
+
+    /// Gives the bytes back that are promised to it, and keeps its place: any room in bytes that is left admits a whole message.
+    pub(super) fn of_any_size(mut self) -> Self {
+        let bytes = std::mem::replace(&mut self.size, ANY);
+        self.push.shared().with(|inner| inner.machine.unreserve_bytes(bytes));
+        self
     }
 
     /// Sends a message into the room, without waiting.
