@@ -132,3 +132,15 @@ fn a_blocking_puller_is_told_each_time_too() {
         push.blocking_finish(Duration::from_secs(20)).unwrap();
     });
 }
+
+#[tokio::test]
+async fn set_tokens_ends_the_wait_for_another_try() {
+    let (push, address) = guarded("wait-for-another-try").await;
+    let mut builder = pull(&address).token("old").retry_refusals(Duration::from_secs(24 * 3_600));
+    let mut events = builder.events();
+    let pull = builder.build().await.unwrap();
+    assert!(matches!(within(events.recv()).await, Some(Event::ConnectFailed { .. })));
+    pull.set_tokens("new".into()).unwrap();
+    push.send("x").await.unwrap();
+    within(pull.recv()).await.unwrap().unwrap().ack();
+}

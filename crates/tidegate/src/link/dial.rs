@@ -137,9 +137,12 @@ async fn keep_linked<M: Role>(
         // The advice of a stranger is followed only so far.
         let pause = jittered(wait, random).max(least.min(longest)).max(patience);
         wait = wait.saturating_mul(2).min(longest);
+        let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return End::OfSocket,
+            // Other tokens, after a refusal that is tried again by itself.
+            () = revived, if !patience.is_zero() => wait = shared.times.reconnect_first,
             () = tokio::time::sleep(pause) => {}
         }
     }
