@@ -174,3 +174,18 @@ async fn a_finished_pusher_that_stays_does_not_give_up() {
     let mut events = push.events();
     assert!(tokio::time::timeout(5 * SHORT, events.recv()).await.is_err(), "the events have not ended");
 }
+
+#[tokio::test]
+async fn a_pusher_that_stays_gives_its_address_to_one_of_another_runtime() {
+    let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    let other = || Push::builder().bind(&at).io_thread(true).build();
+    assert!(matches!(within(other()).await, Err(BuildError::Bind { .. })), "it is not finished");
+    lose_a_puller(&push).await;
+    within(push.finish(LONG)).await.unwrap();
+    let next = within(other()).await.unwrap();
+    let pull = pull(&at).build().await.unwrap();
+    next.send("x").await.unwrap();
+    within(pull.recv()).await.unwrap().unwrap().ack();
+    within(next.finish(LONG)).await.unwrap();
+}

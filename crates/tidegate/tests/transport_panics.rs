@@ -35,6 +35,7 @@ enum Where {
     Write,
     Flush,
     Drop,
+    DropListener,
 }
 
 /// TCP, with a bug that shows the first few times.
@@ -86,6 +87,12 @@ impl Transport for Shaky {
 struct Listener {
     listener: TcpListener,
     shaky: Shaky,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shaky.pass(Where::DropListener);
+    }
 }
 
 impl TransportListener for Listener {
@@ -196,6 +203,25 @@ async fn a_panic_in_bind_is_an_error_of_build() {
         }
         within(build()).await.unwrap(); // and nothing is left of it
     }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_drop_of_a_listener_leaves_nothing_behind() {
+    let shaky = Shaky::new(Where::DropListener, 1);
+    let push =
+        Push::builder().transport("shaky", shaky.clone()).bind("shaky://127.0.0.1:0").build().await.unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    within(push.finish(Duration::MAX)).await.unwrap();
+    drop(push);
+    within(async {
+        while tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(shaky.left.load(Relaxed), 0);
+    within(Push::builder().transport("shaky", shaky).bind(&at).build()).await.unwrap();
 }
 
 #[tokio::test]

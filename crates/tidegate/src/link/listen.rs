@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use tidegate_proto::{Code, Peer, Violation, handshake::Local, wire::FrameReader};
 use tokio::{runtime, time::timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 
 use super::{
     dial::closed,
@@ -22,6 +25,7 @@ use super::{
     turnstile::Turnstile,
 };
 use crate::{
+    caught::{caught, caught_in},
     endpoint::{Address, Endpoint},
     events::Event,
     of_process::OfProcess,
@@ -44,6 +48,8 @@ pub(super) trait Serve: Send + Sync {
     fn is_stopped(&self) -> bool;
     /// Whether another socket of its pipeline may take its place: it has stopped, or has only the end of its stream to tell.
     fn gives_way(&self) -> bool;
+    /// Makes it give way for good.
+    fn stop(&self);
     /// Takes a stranger that has passed; or gives the stream back with the reason why not.
     fn adopt(
         self: Arc<Self>,
@@ -84,6 +90,10 @@ impl<M: Role> Serve for Route<M> {
 
     fn gives_way(&self) -> bool {
         self.is_stopped() || self.shared.stays.load(Ordering::Acquire)
+    }
+
+    fn stop(&self) {
+        self.shared.stop.cancel();
     }
 
     fn adopt(
@@ -225,14 +235,8 @@ impl Port {
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    /// Serves one more socket. False if everybody that it served has stopped: then it takes nobody any more, and is about to end.
-    fn add<M: Role>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have stopped may not be forgotten yet.
-        if routes.iter().all(|other| other.is_stopped()) {
-            self.stop.cancel();
-            return Ok(false);
-        }
+    /// Whether it can serve a socket with these settings, whatever its pipeline.
+    fn check<M: Role>(&self, route: &Route<M>, tls: Option<&Tls>) -> io::Result<()> {
         self.check_tls(tls)?;
         if let Some(mode) = route.shared.security.unix_mode
             && matches!(self.address, Address::Unix { .. })
@@ -247,6 +251,26 @@ impl Port {
         if route.shared.place.handle.id() != self.runtime {
             let message = "a socket of this process is bound there, and its links run on another thread: give io_thread(true) to both or to none";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        Ok(())
+    }
+
+    /// Serves one more socket. False if everybody that it served has stopped, or gives way to one that it cannot serve: then it takes
+    /// nobody any more, and is about to end.
+    fn add<M: Role>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have stopped may not be forgotten yet.
+        if routes.iter().all(|other| other.is_stopped()) {
+            self.stop.cancel();
+            return Ok(false);
+        }
+        if let Err(error) = self.check(route, tls) {
+            if !routes.iter().all(|other| other.gives_way()) {
+                return Err(error);
+            }
+            routes.iter().for_each(|other| other.stop());
+            self.stop.cancel();
+            return Ok(false);
         }
         let same = |other: &Arc<dyn Serve>| {
             let (own, other_one) = (&route.local, other.local());
@@ -292,10 +316,19 @@ impl Port {
 
     async fn run(self: Arc<Self>, mut listening: Listening) {
         let keeper = self.clone();
-        let keep = tokio::spawn(async move { keeper.turnstile.keep().await });
-        self.accept_all(&mut listening.listener).await;
-        drop(listening);
-        keep.abort();
+        let keep = AbortOnDropHandle::new(tokio::spawn(async move { keeper.turnstile.keep().await }));
+        // A transport's futures and its listener may panic when they are dropped.
+        while let Err(panicked) = caught_in(self.accept_all(&mut listening.listener)).await {
+            tracing::error!("the listener at {} {panicked}", self.address);
+            if self.stop.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        if let Err(panicked) = caught(|| drop(listening)) {
+            tracing::error!("the end of the listener at {} {panicked}", self.address);
+        }
+        drop(keep);
         // Those whose handshake has begun are refused in time, and hold the sockets until then.
         self.turnstile.open_for_good();
     }
