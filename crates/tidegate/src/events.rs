@@ -191,17 +191,23 @@ impl fmt::Display for Event {
 const CAPACITY: usize = 1_024;
 
 /// Where the events of a socket come from: made with it, or before by its builder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Feed {
-    /// `None` when the socket has ended by itself.
-    sender: Arc<Mutex<Option<broadcast::Sender<Event>>>>,
+    /// `None` when the socket has ended by itself. Each socket has its own, also those of clones of one builder.
+    sender: Mutex<Option<broadcast::Sender<Event>>>,
     links: Arc<OnceLock<Links>>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        let sender = Arc::new(Mutex::new(Some(broadcast::Sender::new(CAPACITY))));
+        let sender = Mutex::new(Some(broadcast::Sender::new(CAPACITY)));
         Self { sender, links: Arc::default() }
+    }
+}
+
+impl Clone for Feed {
+    fn clone(&self) -> Self {
+        Self { sender: Mutex::new(self.sender().clone()), links: self.links.clone() }
     }
 }
 
@@ -228,7 +234,7 @@ impl Feed {
         }
     }
 
-    /// No more will come.
+    /// No more will come from this socket.
     pub(crate) fn end(&self) {
         let sender = self.sender().take();
         drop(sender); // not under the lock: it wakes who listens

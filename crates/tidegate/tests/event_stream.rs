@@ -83,3 +83,14 @@ async fn the_end_of_a_stream_is_an_event_and_comes_before_the_end_of_its_link() 
     let end = place(|event| matches!(event, Event::Ended { .. }));
     assert!(end < place(|event| matches!(event, Event::Disconnected { .. })), "{seen:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_gives_up_does_not_end_the_events_of_another_one_from_a_clone_of_its_builder() {
+    let mut builder = Pull::builder().connect("mem://events-of-clones");
+    let mut events = builder.events();
+    let gives_up = builder.clone().give_up_after(Duration::from_secs(1)).build().await.unwrap();
+    let _stays = builder.build().await.unwrap();
+    within(gives_up.recv()).await.unwrap_err();
+    let _push = Push::builder().bind("mem://events-of-clones").build().await.unwrap();
+    while !matches!(next(&mut events).await.unwrap(), Event::Connected { .. }) {}
+}
