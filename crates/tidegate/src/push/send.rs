@@ -32,7 +32,9 @@ impl Push {
     /// Accepts a message, waiting for room if the high-water mark is reached.
     ///
     /// Waiting senders get room in the order in which they began to wait, and each keeps its place until it is served: neither
-    /// [`Self::try_send`] nor a new `send` gets past them, and senders that come back again and again get equal shares. A future that has
+    /// [`Self::try_send`] nor a new `send` gets past them. But the line is served in rounds: a task or thread that has just been served
+    /// may send the rest of its share of the free room before those who wait for the next round, also if they began to wait before
+    /// that. So senders that come back again and again get equal shares. A future that has
     /// been woken and is not polled, because it is held beside something else, delays the others by at most 20 ms and is served
     /// first when it is polled again. After about every 64 KiB for each link a send yields to the links once, so that data leaves
     /// while a busy sender on the same thread goes on.
