@@ -1,6 +1,7 @@
 //! Commands and workers side by side: who is free, who is busy, and how it ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tidegate::{Delivery, Pull};
@@ -13,6 +14,9 @@ use super::stopper::Stopper;
 use super::worker::{Slot, Worker};
 use crate::exit::Exit;
 use crate::text;
+
+/// How long an idle worker that makes room for others may take to exit before they are told that it has.
+const GIVES_WAY: Duration = Duration::from_secs(1);
 
 /// What became of a message.
 pub(crate) enum Outcome {
@@ -107,7 +111,10 @@ impl Jobs {
     }
 
     fn start(&mut self, delivery: Delivery) {
-        let mut slot = self.free.pop().unwrap_or_default();
+        // One whose process runs, if there is one: no idle worker should hold what another needs to start.
+        let started = self.free.iter().rposition(Slot::is_started);
+        let slot = started.map(|at| self.free.swap_remove(at)).or_else(|| self.free.pop());
+        let mut slot = slot.unwrap_or_default();
         match &self.kind {
             Kind::Exec(exec) => {
                 let exec = Arc::clone(exec);
@@ -124,9 +131,17 @@ impl Jobs {
     }
 
     fn done(&mut self, done: Result<(Slot, Outcome), tokio::task::JoinError>) -> anyhow::Result<()> {
-        let (slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
-        self.free.push(slot);
-        self.shortage.job_ended();
+        let (mut slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
+        if self.shortage.is_on() && slot.is_started() {
+            // Others wait for what an idle worker holds, and no message comes to it meanwhile. This ends as a job of its own.
+            self.running.spawn(async move {
+                let _ = tokio::time::timeout(GIVES_WAY, slot.finish()).await;
+                (slot, Outcome::Settled)
+            });
+        } else {
+            self.free.push(slot);
+            self.shortage.job_ended();
+        }
         match outcome {
             Outcome::Acked => {
                 self.acked += 1;
@@ -202,7 +217,7 @@ pub(crate) async fn wind_up(
     tokio::select! {
         biased;
         // The linger time is the stopper's, and it has begun before.
-        (worked, left) = async { tokio::join!(work, pull.leave(std::time::Duration::MAX)) } => {
+        (worked, left) = async { tokio::join!(work, pull.leave(Duration::MAX)) } => {
             worked?;
             Ok(if left.is_ok() { Exit::Success } else { Exit::Lingered })
         }

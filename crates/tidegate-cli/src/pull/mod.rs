@@ -66,7 +66,11 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         access = Access::read(&args.socket, quiet) => access?,
         () = stopper.requested() => return Ok(Exit::Success),
     };
-    let pull = build(&args, &access).await?;
+    // Names may take long to resolve.
+    let pull = tokio::select! {
+        built = build(&args, &access) => built?,
+        () = stopper.requested() => return Ok(Exit::Success),
+    };
     let reloading = pull.clone();
     let reopen = output.as_ref().and_then(Output::reopen).into_iter().collect::<Vec<Reopen>>();
     reload.watch(access, move |tokens| reloading.set_tokens(tokens), reopen, quiet);

@@ -12,9 +12,11 @@ use std::time::Duration;
 use rustix::io::{Errno, ioctl_fionread};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::child::{self, Group};
+use super::source::at;
 use super::tee::has_more;
 
 /// The longest answer, in bytes, without its newline.
@@ -34,12 +36,14 @@ pub(crate) struct Process {
     answered: u64,
     /// It has said something that nobody asked for, or has ended.
     out_of_step: bool,
+    /// It has answered before it had got all of a record: it would take the next one for the rest.
+    cut_off: bool,
 }
 
 /// What came instead of an answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The process has ended after its last answer, before it has read any of the message.
+    /// The process has ended, or closed its stdin, after its last answer, before it has read any of the message.
     Gone,
     /// The process has ended, or closed its stdout. What it had written of an answer.
     Died(Option<ExitStatus>, String),
@@ -49,6 +53,8 @@ pub(crate) enum Failure {
     Extra,
     /// It has answered before it has read any of the message: this was for an earlier one.
     Early,
+    /// It has closed its stdin and lives on, without an answer so far.
+    Deaf,
 }
 
 impl Process {
@@ -62,7 +68,7 @@ impl Process {
             return Err(io::Error::other("a process without pipes"));
         };
         let lines = Lines { stdout, buffer: Vec::new(), ended: false };
-        Ok(Self { group, child, stdin, lines, answered: 0, out_of_step: false })
+        Ok(Self { group, child, stdin, lines, answered: 0, out_of_step: false, cut_off: false })
     }
 
     /// Whether it has given a good answer.
@@ -86,7 +92,10 @@ impl Process {
                 break;
             }
         }
-        Ok(!self.out_of_step && !self.lines.ended && matches!(self.child.try_wait(), Ok(None)))
+        Ok(!self.out_of_step
+            && !self.cut_off
+            && !self.lines.ended
+            && matches!(self.child.try_wait(), Ok(None)))
     }
 
     /// Whether it has answered more often than it was asked. To be asked once.
@@ -100,14 +109,13 @@ impl Process {
     /// When there is no answer, or it cannot be one to this record. The process is of no more use then.
     pub(crate) async fn ask(&mut self, record: &[u8], working: impl Fn()) -> Result<Answer, Failure> {
         let mut status = None;
+        let mut deaf = false;
         let (line, written) = {
             let Self { child, stdin, lines, .. } = self;
-            let write = async {
-                stdin.write_all(record).await?;
-                stdin.flush().await
-            };
-            tokio::pin!(write);
-            let mut written = None;
+            let mut rest = record;
+            let mut failed = false;
+            // When it has closed its stdin and got nothing: it may be about to exit, or will never answer.
+            let mut deaf_at = None;
             let line = loop {
                 if let Some(line) = lines.next_answer(&working) {
                     break Some(line);
@@ -127,12 +135,31 @@ impl Process {
                         // What it had answered before still counts.
                         break lines.next_answer(&working);
                     }
-                    result = &mut write, if written.is_none() => written = Some(result.is_ok()),
+                    result = stdin.write(rest), if !failed && !rest.is_empty() => match result {
+                        Ok(n @ 1..) => rest = rest.get(n..).unwrap_or_default(),
+                        _ => {
+                            failed = true;
+                            if rest.len() == record.len() {
+                                deaf_at = Instant::now().checked_add(EXIT_GRACE);
+                            }
+                        }
+                    },
+                    () = at(deaf_at), if deaf_at.is_some() => {
+                        deaf = true;
+                        lines.take_what_is_there();
+                        break lines.next_answer(&working);
+                    }
                 }
             };
+            let written = if failed { Some(false) } else { rest.is_empty().then_some(true) };
             (line, written)
         };
-        let Some(line) = line else { return self.died(status, record, written).await };
+        let line = match line {
+            Some(line) => line,
+            // Only if it has answered before, as below.
+            None if deaf => return Err(if self.answered > 0 { Failure::Gone } else { Failure::Deaf }),
+            None => return self.died(status, record, written).await,
+        };
         if line.len() > MAX_ANSWER {
             return Err(Failure::Nonsense(format!("more than {MAX_ANSWER} bytes long")));
         }
@@ -148,6 +175,7 @@ impl Process {
             // The first answer cannot be a late one.
             self.out_of_step = true;
         }
+        self.cut_off = written != Some(true);
         self.answered += 1;
         Ok(answer)
     }
@@ -189,6 +217,11 @@ impl Process {
             }
             None => Err(Failure::Died(status, shown(&rest))),
         }
+    }
+
+    /// Whether it has exited and been waited for.
+    pub(crate) fn has_exited(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Asks it to end, and kills it if it does not.
@@ -392,6 +425,25 @@ mod tests {
             for command in ["echo ok", "printf ok"] {
                 assert!(matches!(ask(command).await, Err(Failure::Early)), "{command}");
             }
+        });
+    }
+
+    #[test]
+    fn a_process_that_answers_before_it_has_got_all_of_a_record_gets_no_other() {
+        on_runtime(async {
+            let mut process = Process::start("head -c 10 >/dev/null; echo ok; cat >/dev/null").unwrap();
+            assert_eq!(process.ask(&[b'x'; 1_000_000], || ()).await.unwrap(), Answer::Ok);
+            assert!(!process.is_ready().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_process_that_has_closed_its_stdin_is_gone_although_it_lives() {
+        on_runtime(async {
+            let mut process = Process::start("read a; exec <&-; echo ok; sleep 1000").unwrap();
+            process.ask(b"x\n", || ()).await.unwrap();
+            assert!(matches!(process.ask(b"y\n", || ()).await, Err(Failure::Gone)));
+            assert!(!process.has_exited());
         });
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
 
@@ -107,7 +108,13 @@ impl Tee {
     /// The command has ended: passes on what it has left behind, and gives the last line. A process that still holds the pipe is
     /// passed on for as long as it lives.
     pub(crate) async fn finish(mut self) -> LastLine {
-        while self.from.as_ref().is_some_and(has_more) && self.next().await {}
+        // No more than there is now: a process that was left behind may write without end.
+        let unread = self.from.as_ref().and_then(|from| ioctl_fionread(from).ok()).unwrap_or(0);
+        // A chunk may be read in parts.
+        let mut reads = unread.div_ceil(CHUNK as u64).saturating_add(1);
+        while reads > 0 && self.from.as_ref().is_some_and(has_more) && self.next().await {
+            reads -= 1;
+        }
         let last = std::mem::take(&mut self.last);
         if self.from.is_some() {
             let before = self.left_open.fetch_add(1, Ordering::Relaxed);

@@ -110,7 +110,9 @@ impl Worker {
                     return answer.settle(delivery);
                 }
                 // Nobody has begun it: this is no attempt. The next process answers, or fails for good.
-                Err(Failure::Gone) => slot.process = None,
+                Err(Failure::Gone) if process.has_exited() => slot.process = None,
+                // It may have something to finish, as at the end.
+                Err(Failure::Gone) => slot.close(),
                 Err(failure) => return self.failed(slot, delivery, &failure),
             }
         }
@@ -177,6 +179,7 @@ impl Worker {
                 "it has answered more often than it was asked; it must answer each message once".to_owned()
             }
             Failure::Early => "it has answered before it had read the message".to_owned(),
+            Failure::Deaf => "it closed its stdin and did not answer".to_owned(),
             Failure::Gone => "it has ended".to_owned(),
         };
         self.tell(&format!("{what} (id {}, attempt {})", delivery.id(), delivery.attempt()));
@@ -211,6 +214,11 @@ async fn at_last(time: Option<Instant>) {
 }
 
 impl Slot {
+    /// Whether it has a process.
+    pub(crate) fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Closes the pipes of the process, which should exit then.
     pub(crate) fn close(&mut self) {
         if let Some(process) = self.process.take() {

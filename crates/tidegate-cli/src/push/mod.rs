@@ -88,7 +88,14 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         }
     };
 
-    let push = build(&args, &access).await?;
+    // Names may take long to resolve.
+    let push = tokio::select! {
+        built = build(&args, &access) => built?,
+        name = signals.next() => {
+            text::note(quiet, format_args!("{name}: nothing has been read yet"));
+            return Ok(Exit::Lingered);
+        }
+    };
     let failures = LastFailure::watch(push.events());
     let reloading = push.clone();
     let reopen = dead_letter.iter().map(DeadLetters::reopen).collect();
@@ -143,7 +150,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
             );
             (false, Some(after_signal), true)
         }
-        Stop::Input => (false, Some(after_signal), false),
+        // As at the end of the input: what was read before is as good as ever.
+        Stop::Input => (false, args.linger, false),
         Stop::Trouble(_) => (false, Some(Duration::ZERO), false),
     };
     let ending = Ending { finish, linger, after_signal, signalled, quiet };

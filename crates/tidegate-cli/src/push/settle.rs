@@ -109,8 +109,10 @@ impl Ending {
         tokio::pin!(work);
         let mut save_at = Some(Instant::now());
         loop {
-            // Only while there is a limit to the waiting: whoever has set it may kill at its end.
-            let save = save_at.filter(|_| deadline.is_some() && saving.is_early());
+            // At the end of the input only while there is a limit to the waiting. After a signal, and when the input was not read to its
+            // end, always: whoever sent the signal may kill.
+            let limited = deadline.is_some() || self.signalled || !finish;
+            let save = save_at.filter(|_| limited && saving.is_early());
             tokio::select! {
                 biased;
                 name = signals.next() => {
