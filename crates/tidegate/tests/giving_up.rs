@@ -8,7 +8,8 @@ use std::{thread, time::Duration};
 
 use common::{LONG, within, within_thread};
 use tidegate::{
-    BuildError, ConnectedError, Pull, PullBuilder, Push, PushBuilder, RecvError, ReserveError, SendError,
+    BuildError, ConnectedError, Event, Pull, PullBuilder, Push, PushBuilder, RecvError, ReserveError,
+    SendError,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -126,8 +127,10 @@ async fn lose_a_puller(push: &Push) {
     let address = push.local_endpoints()[0].to_string();
     let gone = runtime.spawn(async move { pull(&address).build().await.unwrap() }).await.unwrap();
     within(push.connected(1)).await.unwrap();
+    let mut events = push.events();
     runtime.shutdown_background();
     drop(gone);
+    while !matches!(within(events.recv()).await.unwrap(), Event::Disconnected { .. }) {}
 }
 
 #[tokio::test]
@@ -168,11 +171,11 @@ async fn an_end_in_order_that_no_recv_has_noticed_is_none_and_not_a_socket_that_
 
 #[tokio::test]
 async fn a_finished_pusher_that_stays_does_not_give_up() {
-    let push = Push::builder().bind("tcp://127.0.0.1:0").give_up_after(SHORT).build().await.unwrap();
+    let push = Push::builder().bind("tcp://127.0.0.1:0").give_up_after(10 * SHORT).build().await.unwrap();
     lose_a_puller(&push).await;
     within(push.finish(LONG)).await.unwrap();
     let mut events = push.events();
-    assert!(tokio::time::timeout(5 * SHORT, events.recv()).await.is_err(), "the events have not ended");
+    assert!(tokio::time::timeout(15 * SHORT, events.recv()).await.is_err(), "the events have not ended");
 }
 
 #[tokio::test]
