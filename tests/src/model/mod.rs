@@ -43,6 +43,6 @@ pub mod world;
 
 pub use action::Action;
 pub use bounds::{Bounds, Faults, Grace};
-pub use check::{check, soak};
+pub use check::{check, check_nearest, soak};
 pub use seen::Event;
 pub use world::World;
