@@ -235,6 +235,28 @@ fn rd_9_deliveries_of_a_lost_link_count_and_what_comes_again_has_room() {
 }
 
 #[test]
+fn rd_9_what_comes_again_and_joins_leaves_its_credit_to_other_messages() {
+    // CR-6, RD-9
+    let mut w = world(1, 10, window(4));
+    let mut held = take(&mut w);
+    w.give(0, held.pop().unwrap(), &Verdict::Ack);
+    assert_eq!(held.len(), 3);
+    while let Some(received) = w.recv(0) {
+        w.give(0, received, &Verdict::Ack); // the fourth place is free, and credit for it may be on its way
+        if w.pullers[0].stats().acked >= 5 {
+            break;
+        }
+    }
+    w.pullers[0].start_waiting(w.now);
+    w.cut(0);
+    w.pass(SECOND / 10);
+    w.join(0, 0);
+    w.pass(STEP);
+    assert_eq!(w.pullers[0].stats().joined, 3, "{:?}", w.pullers[0].stats());
+    assert!(w.recv(0).is_some(), "the fourth: {:?}", w.pullers[0].stats());
+}
+
+#[test]
 fn cr_5_a_place_that_a_lost_link_had_is_free_when_its_delivery_is_settled() {
     // CR-5, RD-5
     let mut w = world(2, 3, puller(|s| (s.window, s.memory) = (Window::messages(1), 0)));

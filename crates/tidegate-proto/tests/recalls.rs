@@ -197,3 +197,24 @@ fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_for_a_moment_only() {
     puller.recv().expect("a delivery");
     assert!(puller.recv().is_none(), "{:?}", puller.stats());
 }
+
+#[test]
+fn st_7_an_end_gives_up_the_credit_that_was_not_used() {
+    // ST-7, CR-5
+    for window in [1, 10] {
+        let mut puller = puller(|s| s.window = Window::messages(window));
+        let ended = puller.open(Time(1), peer(Role::Pusher, 1, None)).unwrap();
+        sent(&mut puller, Time(1), ended);
+        assert_eq!(puller.stats().committed, window, "it has it all");
+        puller.receive(Time(2), ended, frame(v1::frame::Body::End(v1::End {})));
+        assert_eq!(puller.stats().committed, 0);
+        // It sends no Close, and lives on.
+        let other = puller.open(Time(3), peer(Role::Pusher, 2, None)).unwrap();
+        puller.start_waiting(Time(3));
+        let limits = sent(&mut puller, Time(3), other);
+        assert!(
+            limits.iter().any(|body| matches!(body, Body::Ack(ack) if ack.message_limit > 0)),
+            "window {window}: {limits:?}"
+        );
+    }
+}
