@@ -375,6 +375,53 @@ fn a_file_that_another_pusher_uses_for_what_is_left_is_refused() {
 }
 
 #[test]
+fn a_file_with_two_uses_is_refused_by_whatever_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, link) = (dir.path().join("in"), dir.path().join("link"));
+    fs::write(&input, "1\n").unwrap();
+    std::os::unix::fs::symlink(&input, &link).unwrap();
+    let (path, link) = (input.to_str().unwrap(), link.to_str().unwrap());
+    for (args, says) in [
+        (&["--unsent", link, "--dead-letter", path][..], &["--unsent", "--dead-letter", "same file"][..]),
+        (&["--unsent", link, path], &["--unsent", "is also an input"]),
+        (&["--dead-letter", path, path], &["--dead-letter", "is also an input"]),
+    ] {
+        let mut push = tidegate(&[&["push", "--bind", "tcp://127.0.0.1:0"][..], args].concat());
+        push.line_with_all(says).unwrap();
+        assert_eq!(code(&mut push), 1);
+    }
+    assert_eq!(fs::read_to_string(&input).unwrap(), "1\n");
+}
+
+#[test]
+fn a_record_that_no_dead_letter_file_takes_goes_to_unsent() {
+    // Without a directory for temporary files, and without room for the dead letter.
+    for (tmpdir, dead) in [("TMPDIR=/nonexistent", "/dev/null"), ("TMPDIR=/tmp", "/dev/full")] {
+        let dir = tempfile::tempdir().unwrap();
+        let unsent = dir.path().join("unsent");
+        let files = ["--unsent", unsent.to_str().unwrap(), "--dead-letter", dead];
+        let more = ["--max-message", "3", "--oversized", "dead-letter", "--json"];
+        let args = [&["push", "--bind", "tcp://127.0.0.1:0"][..], &more, &files].concat();
+        let mut push = by(&["env", tmpdir], &args);
+        push.feed(b"too large\n".to_vec());
+        assert_eq!(code(&mut push), 1);
+        assert_eq!(fs::read_to_string(&unsent).unwrap(), "too large\n", "{tmpdir}");
+        assert_eq!(summary(&mut push)["not_sent"], 1);
+    }
+}
+
+#[test]
+fn after_an_input_error_a_kill_loses_nothing_that_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    let (mut push, _) = push(0, &["--unsent", unsent.to_str().unwrap(), "--max-message", "3"]);
+    push.feed(b"1\n2\nxxxxx\n".to_vec());
+    wait_for(&unsent, b"1\n2\nxxxxx\n");
+    push.signal("KILL").unwrap();
+    push.exit().unwrap();
+}
+
+#[test]
 fn a_full_disk_is_told_as_soon_as_what_is_left_cannot_be_saved() {
     let (mut push, _) = push(0, &["--unsent", "/dev/full", "--linger", "10ms"]);
     push.feed(b"1\n2\n".to_vec());

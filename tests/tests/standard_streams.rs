@@ -30,6 +30,18 @@ fn a_stdout_that_is_closed_or_read_only_is_an_error_before_the_first_message() {
 }
 
 #[test]
+fn a_closed_stream_by_its_name_is_an_error_before_the_first_message() {
+    for option in ["--unsent", "--dead-letter"] {
+        let args = ["push", "--bind", "tcp://127.0.0.1:0", option, "/dev/stdout", "/dev/null"];
+        let mut push = redirected(">&-", &args);
+        push.line_with(&format!("{option} /dev/stdout: it is closed")).unwrap();
+        assert_eq!(code(&mut push), 1);
+    }
+    let args = ["pull", "--bind", "tcp://127.0.0.1:0", "--output", "/dev/stderr"];
+    assert_eq!(code(&mut redirected("2>&-", &args)), 1);
+}
+
+#[test]
 fn messages_may_be_dropped_on_purpose() {
     for how in [">/dev/null", "1<>/dev/null"] {
         let (mut push, at) = push(1, &[]);

@@ -7,15 +7,16 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::ready::{self, For};
 use crate::records::Framing;
-use crate::text;
+use crate::{stdio, text};
 
 /// The mode of a file that is made: messages are nobody else's business. One that exists keeps its own.
 const MODE: u32 = 0o600;
@@ -43,6 +44,9 @@ impl AppendFile {
     /// When the file cannot be opened, or that end cannot be written. The error names `option`.
     pub(crate) fn open(option: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
         let name = format!("{option} {}", path.display());
+        if let Some(why) = unusable_stream(path) {
+            bail!("{name}: {why}");
+        }
         let file = open(path, framing).with_context(|| format!("{name}: cannot open it"))?;
         Ok(Self { file, path: path.to_owned(), name, framing })
     }
@@ -96,15 +100,15 @@ impl AppendFile {
         Err(io::Error::other("the file is removed again and again"))
     }
 
-    /// Appends the first `length` bytes of `from` as a record. Blocks as [`Self::write`] does.
+    /// Appends the first `length` bytes of `from`, and `more` after them, as a record. Blocks as [`Self::write`] does.
     ///
     /// # Errors
     /// As [`Self::write`], and when `from` cannot be read.
-    pub(crate) fn copy(&mut self, from: &mut File, length: u64) -> io::Result<()> {
+    pub(crate) fn copy(&mut self, from: &mut File, length: u64, more: &[u8]) -> io::Result<()> {
         self.follow_name()?;
         for _ in 0..REMOVALS {
             from.rewind()?;
-            copy(&mut self.file, self.framing, from, length)?;
+            copy(&mut self.file, self.framing, from, length, more)?;
             if !is_removed(&self.file) {
                 return Ok(());
             }
@@ -153,6 +157,32 @@ impl AppendFile {
     }
 }
 
+/// Why a standard stream that `path` names cannot be written, as it was when this process was started: /dev/null is open in place
+/// of a closed one, and would swallow everything.
+fn unusable_stream(path: &Path) -> Option<&'static str> {
+    let fd = stream(path)?;
+    if fd.as_raw_fd() == 0 {
+        // A name of stdin opens a file anew, for writing too.
+        return stdio::was_closed(fd).then_some("it is closed");
+    }
+    ready::unusable(fd, For::Writing)
+}
+
+/// The standard stream that `path` names, if it names one.
+pub(crate) fn stream(path: &Path) -> Option<BorrowedFd<'static>> {
+    match path.to_str()? {
+        "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0" => Some(rustix::stdio::stdin()),
+        "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(rustix::stdio::stdout()),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Some(rustix::stdio::stderr()),
+        _ => None,
+    }
+}
+
+/// Whether both are the same regular file.
+pub(crate) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 fn open(path: &Path, framing: Framing) -> io::Result<File> {
     let mut file = File::options().append(true).create(true).mode(MODE).open(path)?;
     if let Some(separator) = framing.separator()
@@ -168,8 +198,8 @@ fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     undone_if_failed(file, |file| write_all(file, bytes))
 }
 
-fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64) -> io::Result<()> {
-    let (before, after) = framing.around(length)?;
+fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64, more: &[u8]) -> io::Result<()> {
+    let (before, after) = framing.around(length + more.len() as u64)?;
     undone_if_failed(file, |file| {
         let mut written = write_all(file, &before)?;
         let mut chunk = vec![0; 64 * 1024];
@@ -186,8 +216,10 @@ fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64) -> io::
                 Err(error) => return Err(Failed(error, written)),
             }
         }
-        let n = write_all(file, &after).map_err(|Failed(error, n)| Failed(error, written + n))?;
-        Ok(written + n)
+        for last in [more, &after] {
+            written += write_all(file, last).map_err(|Failed(error, n)| Failed(error, written + n))?;
+        }
+        Ok(written)
     })
 }
 
@@ -302,7 +334,7 @@ mod tests {
         from.write_all(b"two").unwrap();
         std::fs::rename(&path, &moved).unwrap();
         std::fs::write(&path, "").unwrap();
-        file.copy(&mut from, 3).unwrap();
+        file.copy(&mut from, 3, b"").unwrap();
         assert_eq!(std::fs::read(&moved).unwrap(), b"1\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
     }
@@ -318,7 +350,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let mut from = tempfile::tempfile().unwrap();
         from.write_all(b"two").unwrap();
-        file.copy(&mut from, 3).unwrap();
+        file.copy(&mut from, 3, b"").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();

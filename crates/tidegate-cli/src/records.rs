@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 /// How much is read at a time. Records of one read share its memory.
 const CHUNK: usize = 64 * 1024;
 /// The octets of a length.
-const PREFIX: usize = 4;
+pub(crate) const PREFIX: usize = 4;
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,8 @@ impl<R: Read> RecordReader<R> {
     /// length, and leaves it behind. Returns its length.
     ///
     /// # Errors
-    /// What `sink` says, as [`ReadError::Io`]; and what reading says. `length` says how much `sink` has got by then.
+    /// What `sink` says, as [`ReadError::Io`]; and what reading says. `length` says how much `sink` has taken by then; the piece at which
+    /// it failed is left behind too.
     pub fn pass_over(
         &mut self,
         length: &mut u64,
@@ -234,14 +235,18 @@ impl<R: Read> RecordReader<R> {
             };
             let piece = self.buffer.split_to(piece);
             self.searched = 0;
-            sink(&piece).map_err(ReadError::Io)?;
-            *length += piece.len() as u64;
-            left = left.saturating_sub(piece.len() as u64);
+            let given = sink(&piece).map_err(ReadError::Io);
             if whole {
+                // Also when that has failed: what follows is not a part of this record.
                 if self.framing.separator().is_some() && !self.buffer.is_empty() {
                     self.buffer.advance(1);
                 }
                 self.records += 1;
+            }
+            given?;
+            *length += piece.len() as u64;
+            left = left.saturating_sub(piece.len() as u64);
+            if whole {
                 return Ok(());
             }
             if self.ended {

@@ -114,7 +114,9 @@ Commands (--exec):
   are counted, and -v tells of each. TIDEGATE_MESSAGE_ID and TIDEGATE_ATTEMPT
   tell which message it is. With --jobs above 1, what a command prints is kept
   in unnamed temporary files (in TMPDIR, one each for stdout and stderr), and
-  written whole when it has ended.
+  written whole when it has ended. Redirect the stderr of what a command leaves
+  behind: with one job it is a pipe, and whoever writes to it after the daemon
+  has ended gets SIGPIPE.
 
 Workers (--worker):
   Each message is one line on stdin (or a record, with --null or

@@ -69,7 +69,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) connect_timeout: Option<Duration>,
     /// How long to wait at the end for the pullers to process what is left, or `forever` [default: forever at the
-    /// end of the input, 9s after a signal, which fits the usual 10s before a kill]
+    /// end of the input or an error of it, 9s after a signal, which fits the usual 10s before a kill]
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]
     pub(crate) linger: Option<Duration>,
     /// Appends rejected messages to this file, in the framing of the input (headers are not kept); if its last

@@ -41,7 +41,7 @@ impl DeadLetters {
     /// # Errors
     /// As [`Self::append`].
     pub(crate) async fn copy(&self, mut from: File, length: u64) -> anyhow::Result<()> {
-        self.with(move |file| file.copy(&mut from, length)).await
+        self.with(move |file| file.copy(&mut from, length, b"")).await
     }
 
     /// How to open the file again.

@@ -55,20 +55,20 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// The end of it, after a stop: dead letters that are not written within `patience` are dropped, with their length. Returns
-    /// what has been read and not been accepted, and how many records were too large.
-    pub(crate) async fn end(mut self, oversized: Vec<TooLong>, patience: Duration) -> (VecDeque<Bytes>, u64) {
+    /// The end of it, after a stop: dead letters that are not written within `patience` are left. Returns what has been read and not
+    /// been accepted, how many records were too large, and which of these are left.
+    pub(crate) async fn end(
+        mut self,
+        oversized: Vec<TooLong>,
+        patience: Duration,
+    ) -> (VecDeque<Bytes>, u64, VecDeque<TooLong>) {
         self.unkept.extend(oversized);
         let kept = tokio::time::timeout(patience, self.keep()).await;
         let kept = kept.unwrap_or_else(|_| Err(anyhow!("--dead-letter: writing does not end")));
         if let Err(error) = kept {
             super::report_error(&error);
         }
-        for record in &self.unkept {
-            dropped(record);
-            self.oversized += 1;
-        }
-        (self.pending, self.oversized)
+        (self.pending, self.oversized, self.unkept)
     }
 
     /// Puts records that are too large where `--oversized` says. Cancel safe: what is not done is in `unkept`.
@@ -91,10 +91,12 @@ impl<'a> Feeder<'a> {
 
 /// Says that nothing but its length is left of a record.
 pub(crate) fn dropped(record: &TooLong) {
-    tracing::warn!(
-        "{}: dropped; --oversized dead-letter would keep it, a larger --max-message send it",
-        too_large(record)
-    );
+    let hint = if record.kept.is_some() {
+        "it is not in --dead-letter; --unsent FILE would keep it"
+    } else {
+        "--oversized dead-letter would keep it, a larger --max-message send it"
+    };
+    tracing::warn!("{}: dropped; {hint}", too_large(record));
 }
 
 fn too_large(record: &TooLong) -> String {

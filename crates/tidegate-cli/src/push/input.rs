@@ -9,7 +9,7 @@
 //!          ◄── reads, rest         └── poll ── stop
 //! ```
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -23,10 +23,10 @@ use bytes::Bytes;
 use rustix::fs::OFlags;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::{SOON, is_fifo};
+use crate::append::{SOON, is_fifo, is_same_file};
 use crate::args::Oversized;
 use crate::ready::{self, First, For};
-use crate::records::{Framing, ReadError, RecordReader};
+use crate::records::{Framing, PREFIX, ReadError, RecordReader};
 use crate::text;
 
 /// Batches asked for ahead of the one in use.
@@ -84,9 +84,9 @@ pub(crate) struct Incomplete {
     pub(crate) got: u64,
     /// How many bytes of its length have been read, if not even that is whole.
     pub(crate) prefix: usize,
-    /// Those of them that are in memory.
+    /// Those of them that are in memory, the last ones.
     pub(crate) bytes: Bytes,
-    /// Or in a file, because the record is too large; `None` if it was to be skipped.
+    /// Those before them, in a file, because the record is too large; `None` if it was to be skipped.
     pub(crate) kept: Option<File>,
 }
 
@@ -100,6 +100,13 @@ pub(crate) struct Input {
     rest: oneshot::Receiver<Rest>,
     /// Whether the thread has come to the end of the last input.
     ended: Arc<AtomicBool>,
+}
+
+impl Incomplete {
+    /// Whether any of its bytes are left, beside its length.
+    pub(crate) fn is_stored(&self) -> bool {
+        !self.bytes.is_empty() || (self.kept.is_some() && self.got > 0)
+    }
 }
 
 impl Reading {
@@ -132,9 +139,15 @@ impl Reading {
     }
 
     fn reads_stdin(&self) -> bool {
-        const NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
-        let is_stdin = |file: &PathBuf| NAMES.iter().any(|name| file == Path::new(name));
-        self.files.is_empty() || self.files.iter().any(is_stdin)
+        self.files.is_empty() || self.files.iter().any(|file| is_stdin(file))
+    }
+
+    /// The input that is this file, if one is.
+    pub(crate) fn is_read_from(&self, file: &Metadata) -> Option<String> {
+        let stdin = [PathBuf::from("-")];
+        let files = if self.files.is_empty() { &stdin[..] } else { &self.files };
+        let is_it = |path: &Path| std::fs::metadata(real(path)).is_ok_and(|data| is_same_file(file, &data));
+        files.iter().find(|path| is_it(path)).map(|path| name(path))
     }
 }
 
@@ -257,7 +270,7 @@ impl Thread {
                         Ok(record) => Read::Oversized(record),
                         Err((error, incomplete)) => {
                             rest.take(&mut reader, &name);
-                            rest.incomplete = Some(incomplete);
+                            rest.incomplete = incomplete.or(rest.incomplete.take());
                             self.fail(error);
                             return false;
                         }
@@ -286,7 +299,8 @@ impl Thread {
         let follow = self.reading.follow;
         let stopped = Arc::clone(&self.stopped);
         let plain = |file| Ok(Waiting { file, stopped: Arc::clone(&self.stopped), waits_for: None });
-        if path == Path::new("-") && !follow {
+        // By no name: a pipe whose writers have gone would wait for new ones.
+        if is_stdin(path) && !follow {
             return plain(File::from(io::stdin().as_fd().try_clone_to_owned()?));
         }
         let path = real(path);
@@ -301,28 +315,37 @@ impl Thread {
         Ok(Waiting { file, stopped, waits_for })
     }
 
-    /// Leaves a record behind that is too large, and keeps it in an unnamed file if it is a dead letter.
+    /// Leaves a record behind that is too large, and keeps it in an unnamed file if it is a dead letter. When that fails, the
+    /// beginning of it comes with the error, unless the reader still has it.
     fn pass_over(
         &self,
         reader: &mut RecordReader<Waiting>,
         input: &str,
         record: u64,
-    ) -> Result<TooLong, (anyhow::Error, Incomplete)> {
+    ) -> Result<TooLong, (anyhow::Error, Option<Incomplete>)> {
         let mut length = 0;
         let mut last = None;
-        let mut kept = None;
-        let result = self.spool(&mut kept).and_then(|()| {
-            let sink = |piece: &[u8]| {
-                last = piece.last().copied().or(last);
-                kept.as_mut().map_or(Ok(()), |file: &mut File| file.write_all(piece))
-            };
-            reader.pass_over(&mut length, sink)
-        });
+        let failed = |error: ReadError| {
+            anyhow!(error)
+                .context(format!("input {input}: record {record}, which is too large (--oversized)"))
+        };
+        let mut kept = self.spool().map_err(|error| (failed(error), None))?;
+        // A piece for which the disk has no room.
+        let mut bytes = Bytes::new();
+        let sink = |piece: &[u8]| {
+            last = piece.last().copied().or(last);
+            let written = kept.as_mut().map_or(Ok(()), |file: &mut File| file.write_all(piece));
+            if written.is_err() {
+                bytes = Bytes::copy_from_slice(piece);
+            }
+            written
+        };
+        let result = reader.pass_over(&mut length, sink);
         let input = input.to_owned();
         if let Err(error) = result {
-            let context = format!("input {input}: record {record}, which is too large (--oversized)");
-            let incomplete = Incomplete { input, record, got: length, prefix: 0, bytes: Bytes::new(), kept };
-            return Err((anyhow!(error).context(context), incomplete));
+            let error = failed(error);
+            let got = length + bytes.len() as u64;
+            return Err((error, Some(Incomplete { input, record, got, prefix: 0, bytes, kept })));
         }
         if self.reading.crlf && last == Some(b'\r') {
             length -= 1;
@@ -330,15 +353,15 @@ impl Thread {
         Ok(TooLong { input, record, length, kept })
     }
 
-    fn spool(&self, kept: &mut Option<File>) -> Result<(), ReadError> {
-        if self.reading.oversized == Oversized::DeadLetter {
-            let file = tempfile::tempfile().map_err(|error| {
-                let what = format!("no temporary file for it (TMPDIR): {error}");
-                ReadError::Io(io::Error::new(error.kind(), what))
-            });
-            *kept = Some(file?);
+    fn spool(&self) -> Result<Option<File>, ReadError> {
+        if self.reading.oversized != Oversized::DeadLetter {
+            return Ok(None);
         }
-        Ok(())
+        let file = tempfile::tempfile().map_err(|error| {
+            let what = format!("no temporary file for it (TMPDIR): {error}");
+            ReadError::Io(io::Error::new(error.kind(), what))
+        });
+        file.map(Some)
     }
 }
 
@@ -350,7 +373,8 @@ impl Rest {
             input: input.to_owned(),
             record: partial.record,
             got: partial.bytes.len() as u64,
-            prefix: partial.prefix,
+            // The length alone is there.
+            prefix: if partial.bytes.is_empty() && partial.of.is_some() { PREFIX } else { partial.prefix },
             bytes: partial.bytes,
             kept: None,
         });
@@ -406,6 +430,11 @@ impl io::Read for Waiting {
 fn is_stop(error: &ReadError) -> bool {
     let ReadError::Io(error) = error else { return false };
     error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Stopped>)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    const NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    NAMES.iter().any(|name| path == Path::new(name))
 }
 
 /// Stdin by a name that can be opened again.

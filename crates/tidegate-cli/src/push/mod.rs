@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use tidegate::Push;
 use tokio::sync::{mpsc, watch};
 
-use crate::append::AppendFile;
+use crate::append::{AppendFile, is_same_file};
 use crate::args::PushArgs;
 use crate::connecting::LastFailure;
 use crate::exit::Exit;
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     reading.check()?;
     // Before the first message: a file that cannot be written should not be found out when it is needed.
     let (access, dead_letter, unsent) = tokio::select! {
-        opened = open_files(&args, quiet) => opened?,
+        opened = open_files(&args, &reading, quiet) => opened?,
         name = signals.next() => {
             text::note(quiet, format_args!("{name}: nothing has been read yet"));
             return Ok(Exit::Lingered);
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
     let came_to_end = matches!(stop, Stop::EndOfInput);
     let rest = if came_to_end { Rest::default() } else { input.stop(READ_PATIENCE).await };
-    let (mut pending, mut oversized) = feeder.end(rest.oversized, WRITE_PATIENCE).await;
+    let (mut pending, mut oversized, unkept) = feeder.end(rest.oversized, WRITE_PATIENCE).await;
     pending.extend(rest.records);
     // The input is not read on; a record at its stop that was too large goes to the unsent ones, however large.
     let too_large: Vec<_> = pending.iter().filter(|record| record.len() > room).cloned().collect();
@@ -157,6 +157,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let ending = Ending { finish, linger, after_signal, signalled, quiet };
     let messages = pending.into_iter().map(|payload| feed::message(&args, payload)).collect();
     let mut saving = Saving::new(unsent, too_large, rest.incomplete);
+    oversized += saving.take_unkept(unkept);
     let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
     let Settled { mut exit, mut left, mut error } = settled;
     watcher.abort();
@@ -184,10 +185,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         // Brought by a read that was stuck at the stop; nobody will read it from the input again.
         let late = input.stop(Duration::ZERO).await;
         left.not_sent.extend(late.records.into_iter().map(|payload| (None, payload)));
-        for record in &late.oversized {
-            feed::dropped(record);
-            oversized += 1;
-        }
+        oversized += saving.take_unkept(late.oversized);
         saving.late(late.incomplete);
     }
     // What was not read is left, too: whoever started this must not take the input for done.
@@ -236,23 +234,35 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
 async fn open_files(
     args: &PushArgs,
+    reading: &Reading,
     quiet: bool,
 ) -> anyhow::Result<(Access, Option<DeadLetters>, Option<Unsent>)> {
     let access = Access::read(&args.socket, quiet).await?;
     let framing: Framing = args.framing.framing();
     let dead_letter = match args.dead_letter.as_deref() {
         None => None,
-        Some(path) => {
-            Some(DeadLetters::new(AppendFile::open_waiting("--dead-letter", path, framing, quiet).await?))
-        }
+        Some(path) => Some(AppendFile::open_waiting("--dead-letter", path, framing, quiet).await?),
     };
     let unsent = match args.unsent.as_deref() {
         None => None,
-        Some(path) => {
-            Some(Unsent::new(AppendFile::open_waiting("--unsent", path, framing, quiet).await?, path)?)
-        }
+        Some(path) => Some((AppendFile::open_waiting("--unsent", path, framing, quiet).await?, path)),
     };
-    Ok((access, dead_letter, unsent))
+    // By whatever names: each would destroy what the other holds.
+    if let (Some(dead), Some((unsent, _))) = (&dead_letter, &unsent)
+        && let (Ok(one), Ok(other)) = (dead.file().metadata(), unsent.file().metadata())
+        && is_same_file(&one, &other)
+    {
+        bail!("{} and {} are the same file; give each one a file of its own", dead.name(), unsent.name());
+    }
+    for file in dead_letter.iter().chain(unsent.iter().map(|(file, _)| file)) {
+        if let Ok(data) = file.file().metadata()
+            && let Some(input) = reading.is_read_from(&data)
+        {
+            bail!("{} is also an input ({input}); name another file", file.name());
+        }
+    }
+    let unsent = unsent.map(|(file, path)| Unsent::new(file, path)).transpose()?;
+    Ok((access, dead_letter.map(DeadLetters::new), unsent))
 }
 
 async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {

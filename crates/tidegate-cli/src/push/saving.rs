@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidegate::{Message, Push};
 use tokio::task::JoinHandle;
 
-use super::input::Incomplete;
+use super::input::{Incomplete, TooLong};
 use super::settle::Left as Leftovers;
 use super::unsent::{Left, Unsent};
 use crate::text::{self, count, thousands};
@@ -20,8 +20,12 @@ pub(crate) struct Saving {
     replaceable: bool,
     /// Records that are too large to be sent.
     too_large: Vec<Bytes>,
+    /// How many more of them are in files, which [`File::left`] has.
+    unkept: u64,
     /// A record of which only the beginning has arrived: what is to be said of it.
     incomplete: Option<(String, u64)>,
+    /// Whether anything of it is there to be written.
+    stored: bool,
     /// The write under way.
     running: Option<JoinHandle<anyhow::Result<()>>>,
     /// The numbers of the messages that the last write has saved.
@@ -40,7 +44,17 @@ impl Saving {
         let replaceable = unsent.as_ref().is_some_and(Unsent::is_replaceable);
         let file = unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() })));
         let (saved, told) = (None, false);
-        let mut new = Self { file, replaceable, too_large, incomplete: None, running: None, saved, told };
+        let mut new = Self {
+            file,
+            replaceable,
+            too_large,
+            unkept: 0,
+            incomplete: None,
+            stored: false,
+            running: None,
+            saved,
+            told,
+        };
         new.late(incomplete);
         new
     }
@@ -50,6 +64,7 @@ impl Saving {
         let Some(incomplete) = incomplete else { return };
         let got = incomplete.got + incomplete.prefix as u64;
         let of_length = if incomplete.prefix > 0 { "the length of " } else { "" };
+        self.stored = incomplete.is_stored();
         let what = format!(
             "input {}: it was stopped within {of_length}record {}, after {} of it",
             text::visible(&incomplete.input),
@@ -62,9 +77,28 @@ impl Saving {
         }
     }
 
+    /// Takes records that are too large and could not be put elsewhere. Returns how many of them are dropped, because there is no file
+    /// for them, or nothing but their length.
+    pub(crate) fn take_unkept(&mut self, records: impl IntoIterator<Item = TooLong>) -> u64 {
+        let mut dropped = 0;
+        for record in records {
+            match &self.file {
+                Some(file) if record.kept.is_some() => {
+                    self.unkept += 1;
+                    file.lock().unwrap_or_else(PoisonError::into_inner).left.too_large.push(record);
+                }
+                _ => {
+                    super::feed::dropped(&record);
+                    dropped += 1;
+                }
+            }
+        }
+        dropped
+    }
+
     /// How many records are too large to be sent.
     pub(crate) fn too_large(&self) -> u64 {
-        self.too_large.len() as u64
+        self.too_large.len() as u64 + self.unkept
     }
 
     /// How many bytes of an incomplete record there are.
@@ -74,7 +108,7 @@ impl Saving {
 
     /// Whether something is left that was never to be sent.
     pub(crate) fn holds_back(&self) -> bool {
-        !self.too_large.is_empty() || self.incomplete.is_some()
+        self.too_large() > 0 || self.incomplete.is_some()
     }
 
     /// Whether [`Self::start`] does anything before the end.
@@ -122,10 +156,10 @@ impl Saving {
             return Ok(());
         }
         let records = self.with_too_large(unsaved, left.in_order());
-        if records.is_empty() && self.incomplete.is_none() && self.saved.is_none() && !self.told {
+        if records.is_empty() && !self.holds_back() && self.saved.is_none() && !self.told {
             return Ok(());
         }
-        let lost = count(records.len() as u64, "message");
+        let lost = count(records.len() as u64 + self.unkept, "message");
         if let Some(writing) = self.write(records, true) {
             writing
                 .await
@@ -134,7 +168,11 @@ impl Saving {
                 .with_context(|| format!("{lost} that were left could not be saved"))?;
         }
         if let Some((what, _)) = &self.incomplete {
-            tracing::warn!("{what}, which are the last record of --unsent now");
+            if self.stored {
+                tracing::warn!("{what}, which are the last record of --unsent now");
+            } else {
+                tracing::warn!("{what}, which are dropped");
+            }
         }
         Ok(())
     }
@@ -167,7 +205,8 @@ impl Saving {
             tracing::warn!("the record of {length} bytes is dropped; --unsent FILE would keep it");
         }
         if let Some((what, _)) = &self.incomplete {
-            tracing::warn!("{what}, which are dropped; --unsent FILE would keep them");
+            let hint = if self.stored { "; --unsent FILE would keep them" } else { "" };
+            tracing::warn!("{what}, which are dropped{hint}");
         }
     }
 }

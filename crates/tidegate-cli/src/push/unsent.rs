@@ -14,8 +14,8 @@ use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::input::Incomplete;
-use crate::append::AppendFile;
+use super::input::{Incomplete, TooLong};
+use crate::append::{AppendFile, stream};
 use crate::records::Framing;
 
 /// Collected bytes are written when there are as many.
@@ -26,6 +26,8 @@ const BUFFER: usize = 64 * 1024;
 pub(crate) struct Left {
     /// Whole records.
     pub(crate) records: Vec<Bytes>,
+    /// Then those that are in files, because they are too large.
+    pub(crate) too_large: Vec<TooLong>,
     /// Then the beginning of one, as a record of its own.
     pub(crate) incomplete: Option<Incomplete>,
 }
@@ -46,7 +48,9 @@ impl Unsent {
     /// # Errors
     /// When another process uses it in the same way.
     pub(crate) fn new(file: AppendFile, path: &Path) -> anyhow::Result<Self> {
-        let metadata = file.file().metadata().ok().filter(|data| data.is_file() && data.nlink() == 1);
+        // Others hold a standard stream open: they would write on to the file that was replaced.
+        let whole = |data: &Metadata| data.is_file() && data.nlink() == 1 && stream(path).is_none();
+        let metadata = file.file().metadata().ok().filter(whole);
         let mut base = metadata.map(|data| data.len());
         if base.is_some() {
             match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
@@ -136,10 +140,16 @@ impl Unsent {
                 buffer.clear();
             }
         }
+        for record in &mut left.too_large {
+            if let Some(kept) = &mut record.kept {
+                self.file.write(&std::mem::take(&mut buffer))?;
+                self.file.copy(kept, record.length, b"")?;
+            }
+        }
         match &mut left.incomplete {
-            Some(Incomplete { kept: Some(kept), got, .. }) => {
+            Some(Incomplete { kept: Some(kept), got, bytes, .. }) if *got > 0 => {
                 self.file.write(&buffer)?;
-                self.file.copy(kept, *got)
+                self.file.copy(kept, got.saturating_sub(bytes.len() as u64), bytes)
             }
             Some(Incomplete { bytes, .. }) if !bytes.is_empty() => {
                 self.file.framing().put(&mut buffer, bytes)?;
@@ -160,17 +170,34 @@ fn write(out: &mut impl io::Write, framing: Framing, left: &mut Left) -> io::Res
     for record in &left.records {
         put(out, record)?;
     }
+    for record in &mut left.too_large {
+        if let Some(kept) = &mut record.kept {
+            copy(out, framing, kept, record.length, b"")?;
+        }
+    }
     match &mut left.incomplete {
-        Some(Incomplete { kept: Some(kept), got, .. }) => {
-            let (before, after) = framing.around(*got)?;
-            out.write_all(&before)?;
-            kept.rewind()?;
-            io::copy(&mut kept.take(*got), out)?;
-            out.write_all(&after)
+        Some(Incomplete { kept: Some(kept), got, bytes, .. }) if *got > 0 => {
+            copy(out, framing, kept, got.saturating_sub(bytes.len() as u64), bytes)
         }
         Some(Incomplete { bytes, .. }) if !bytes.is_empty() => put(out, bytes),
         _ => Ok(()),
     }
+}
+
+/// Writes the first `length` bytes of `from`, and `more` after them, as a record.
+fn copy(
+    out: &mut impl io::Write,
+    framing: Framing,
+    from: &mut File,
+    length: u64,
+    more: &[u8],
+) -> io::Result<()> {
+    let (before, after) = framing.around(length + more.len() as u64)?;
+    out.write_all(&before)?;
+    from.rewind()?;
+    io::copy(&mut from.take(length), out)?;
+    out.write_all(more)?;
+    out.write_all(&after)
 }
 
 /// Whether `path` leads to the open file.
@@ -197,7 +224,7 @@ mod tests {
 
     fn left(records: &[&'static str]) -> Left {
         let records = records.iter().map(|record| Bytes::from_static(record.as_bytes())).collect();
-        Left { records, incomplete: None }
+        Left { records, ..Left::default() }
     }
 
     #[test]
