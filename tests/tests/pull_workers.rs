@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use tidegate_tests::daemons::{code, numbers, push, sorted, summary, tidegate};
+use tidegate_tests::daemons::{by, code, numbers, push, sorted, summary, tidegate};
 
 #[test]
 fn a_worker_that_exits_while_a_child_holds_its_stdout_is_replaced_and_its_message_tried_again() {
@@ -96,4 +96,17 @@ fn a_worker_that_does_not_answer_in_time_is_stopped_and_replaced() {
     assert_eq!((code(&mut push), code(&mut pull)), (3, 0));
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["nacked"], &sum["rejected"]), (&2.into(), &2.into(), &1.into()), "{sum}");
+}
+
+#[test]
+fn idle_workers_make_room_while_others_wait_for_descriptors() {
+    let (mut push, at) = push(1, &["--json"]);
+    let worker = "while read -r x; do sleep 0.1; echo ok; done";
+    let limited = ["sh", "-c", r#"ulimit -n 48; exec "$@""#, "sh"];
+    let mut pull = by(&limited, &["pull", "--connect", &at, "--jobs", "100", "--worker", worker]);
+    push.feed(numbers(100));
+    pull.line_with("cannot start").unwrap();
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+    let sum = summary(&mut push);
+    assert_eq!((&sum["acked"], &sum["nacked"]), (&100.into(), &0.into()), "{sum}");
 }

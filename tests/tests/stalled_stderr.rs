@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use tidegate_tests::daemons::{code, command, line, numbers, push, sorted, tidegate};
+use tidegate_tests::daemons::{code, command, line, numbers, push, sorted, summary, tidegate};
 use tidegate_tests::process::Process;
 
 /// What a pipe holds.
@@ -119,4 +119,15 @@ fn a_log_in_a_pipe_that_does_not_block_is_written_whole() {
     assert_eq!(pull.output().unwrap().as_bytes(), numbers(10));
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
     push.line_with("\"acked\":10").unwrap();
+}
+
+#[test]
+fn a_process_that_is_left_behind_and_writes_to_stderr_without_end_does_not_hold_its_message() {
+    let (mut push, at) = push(1, &["--json"]);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "(timeout 30 yes >&2) & true"]);
+    let begun = std::time::Instant::now();
+    push.feed(numbers(1));
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+    assert!(begun.elapsed().as_secs() < 25);
+    assert_eq!(summary(&mut push)["acked"], 1);
 }
