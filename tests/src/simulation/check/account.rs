@@ -85,6 +85,8 @@ struct Line {
     replaced: bool,
     /// What was un-acked has been taken back.
     over: bool,
+    /// That was so before anything of it was seen.
+    given_up: bool,
 }
 
 struct Books<'a> {
@@ -174,6 +176,9 @@ impl<'a> Books<'a> {
         let interruptions = [Code::Silent, Code::TooSlow, Code::Replaced].map(|code| code as i32);
         let interrupted = line.code.is_none_or(|code| interruptions.contains(&code));
         let waits = interrupted && !line.leaving && !self.plan.grace.is_zero();
+        // The grace began when the link was given up: some time before its Close was written.
+        let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
+        let unseen = line.code.is_some_and(|code| silent.contains(&code));
         for message in self.messages.values_mut() {
             if let Place::Absent(absent, _, back @ Back::Here { .. }) = &mut message.place
                 && Some(*absent) == puller
@@ -187,6 +192,7 @@ impl<'a> Books<'a> {
             let Some(message) = self.messages.get_mut(&number) else { continue };
             message.attempt += 1;
             message.losses += 1;
+            message.vague |= unseen;
             match puller.filter(|_| waits) {
                 Some(puller) => message.place = Place::Absent(puller, now + self.plan.grace, Back::No),
                 None => message.die(now, self.plan),
@@ -261,6 +267,13 @@ impl<'a> Books<'a> {
                 line.ended = true;
             }
             Frame::Close(code) => {
+                let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
+                if line.given_up && !silent.contains(code) {
+                    wrong(
+                        "RD-3",
+                        format!("a link is closed with {code}, but its messages went elsewhere before"),
+                    );
+                }
                 line.closed = true;
                 line.code.get_or_insert(*code);
             }
@@ -270,9 +283,32 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// LV-3, LV-8: a link that is given up may not be able to carry the Close that says why. What is in flight there goes out
+    /// again before anything of that is seen; the Close, if it comes, must say so.
+    fn give_up_unseen(&mut self, now: Duration, number: u64, wire: &Wire) {
+        let flies = |line: &Line| !line.over && line.flight.values().any(|(flying, _)| *flying == number);
+        let other = self.lines.iter().find(|(other, line)| *other != wire && flies(line));
+        let Some(other) = other.map(|(other, _)| other.clone()) else { return };
+        let Some(line) = self.lines.get_mut(&other) else { return };
+        line.given_up = true;
+        let flying: Vec<u64> = line.flight.values().map(|(flying, _)| *flying).collect();
+        self.take_back(now, &other);
+        for number in flying {
+            if let Some(message) = self.messages.get_mut(&number) {
+                message.vague = true; // nobody saw when its grace began
+            }
+        }
+    }
+
     fn deliver(&mut self, now: Duration, wire: &Wire, item: Item, many: bool, wrong: &mut Report<'_>) {
+        if self.plan.settle_timeout.is_none() {
+            self.give_up_unseen(now, item.number, wire);
+        }
         let Some(line) = self.lines.get_mut(wire) else { return };
         let Item { number, attempt, size } = item;
+        if line.given_up {
+            wrong("RD-3", format!("message {number} goes over a link whose messages have gone elsewhere"));
+        }
         if line.next_id >= line.limits.0 || line.octets >= line.limits.1 {
             let used = (line.next_id, line.octets);
             wrong("CR-2", format!("message {number} goes at {used:?}, but the limits are {:?}", line.limits));
