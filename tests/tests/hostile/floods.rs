@@ -55,7 +55,7 @@ async fn a_puller_closes_links_that_flood_it_with_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
-    // LM-3, CR-1, RC-1, LM-2
+    // LM-3, CR-1, RC-1, RC-2, LM-2
     job::pusher(
         20_000,
         true,
@@ -67,7 +67,7 @@ async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
             end_of_flood(
                 link(at, Role::Puller, 2),
                 &wire::encode(Frame::Ack(recall)),
-                "RC-1",
+                "RC-2",
                 Code::Unexpected,
             );
         },
