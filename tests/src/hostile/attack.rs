@@ -73,6 +73,7 @@ pub const ALL: &[Attack] = &[
     attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, frames::nacks),
     attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, frames::releases),
     attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, frames::drops),
+    attack("honest", "no attack: a second link that acks everything", "CR-1", PUSHER, keeping::honest),
     attack(
         "nack-first",
         "the first of each frame nacked, the rest acked",

@@ -35,6 +35,19 @@ fn batch(raw: &mut Raw) -> Result<Option<(u64, u64)>, ()> {
 
 /// The first message of each frame is to be tried again in five minutes, the others are done.
 pub(super) fn nack_first(flood: &mut Flood) {
+    settle_each(flood, |first, count| {
+        let nack = v1::Outcome { delay_ms: 300_000, ..outcome(first, 1, Verdict::Nack) };
+        vec![nack, outcome(first, count, Verdict::Ack)]
+    });
+}
+
+/// No attack: a second link that does its work. What it takes from the first is its share.
+pub(super) fn honest(flood: &mut Flood) {
+    settle_each(flood, |first, count| vec![outcome(first, count, Verdict::Ack)]);
+}
+
+/// Takes all it can get, and answers each frame at once with these outcomes of its range.
+fn settle_each(flood: &mut Flood, outcomes: impl Fn(u64, u64) -> Vec<v1::Outcome>) {
     let mut link: Option<Raw> = None;
     let mut next = 0;
     while flood.beat() {
@@ -53,8 +66,7 @@ pub(super) fn nack_first(flood: &mut Flood) {
             let answered = match range {
                 Ok(Some((first, count))) => {
                     next = first + count;
-                    let nack = v1::Outcome { delay_ms: 300_000, ..outcome(first, 1, Verdict::Nack) };
-                    raw.send(ack(vec![nack, outcome(first, count, Verdict::Ack)], ENDLESS)).is_ok()
+                    raw.send(ack(outcomes(first, count), ENDLESS)).is_ok()
                 }
                 Ok(None) => break,
                 Err(()) => false,
