@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
 };
@@ -56,6 +56,9 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
 
+    /// Whether the stream is over for both sides of the link: there is no point in connecting to the peer again (ST-3, ST-6).
+    fn is_over(&self, link: LinkId) -> bool;
+
     /// Whether the socket has come to its end in order, whether that was noticed or not.
     fn at_end(inner: &Inner<Self>) -> bool;
 
@@ -99,7 +102,7 @@ pub(crate) struct Places {
     pub(crate) bound: Vec<Endpoint>,
     /// Endpoints that are connected to, or tried.
     pub(crate) dialing: usize,
-    /// Endpoints whose pusher has ended its stream.
+    /// Endpoints that are not connected to any more, because a stream has ended: the pusher's there, or ours.
     pub(crate) ended: usize,
     /// Endpoints that refused for good, one entry at most for each.
     pub(crate) refused: Vec<Refusal>,
@@ -139,6 +142,25 @@ impl Places {
         self.dialing += self.refused.len();
         self.refused.clear();
         self.told = 0;
+    }
+
+    /// Whether this peer is one of the missing.
+    pub(crate) fn misses(&self, peer: InstanceId) -> bool {
+        self.missing.contains(&peer)
+    }
+
+    /// Whether a peer is missing that may still come back: it may come to an endpoint, or be found at one.
+    pub(crate) fn expects_return(&self) -> bool {
+        let reachable = self.dialing > 0 || !self.bound.is_empty() || !self.refused.is_empty();
+        reachable && !self.missing.is_empty()
+    }
+
+    /// An endpoint is not connected to any more: the stream has ended there. `lost`: the peer that was there before, which will not
+    /// be found there again.
+    pub(crate) fn end(&mut self, lost: Option<InstanceId>) {
+        self.dialing -= 1;
+        self.ended += 1;
+        self.missing.retain(|peer| Some(*peer) != lost);
     }
 
     /// A link is open.
@@ -237,8 +259,8 @@ pub(crate) struct Shared<M: Role> {
     pub(crate) place: Place,
     /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
     pub(crate) stop: CancellationToken,
-    /// It has finished, and is there only for those that have missed the end (ST-3).
-    pub(crate) stays: AtomicBool,
+    /// Cancelled when it has finished, and is there only for those that have missed the end (ST-3).
+    pub(crate) stays: CancellationToken,
     origin: Instant,
     pub(crate) events: Feed,
     refusals: Arc<Throttled>,
@@ -280,7 +302,7 @@ impl<M: Role> Shared<M> {
             crowd: Arc::default(),
             place,
             stop: CancellationToken::new(),
-            stays: AtomicBool::new(false),
+            stays: CancellationToken::new(),
             origin: Instant::now(),
             events: Feed::default(),
             refusals: Throttled::new("more refused"),

@@ -11,6 +11,7 @@ use std::fmt;
 use super::{Blocked, Pusher, PusherEvent, backlog::Pending, stats::PushStats};
 use crate::{
     close::LinkEnd,
+    links::LinkId,
     message::{Message, MessageId},
     time::Time,
     violation::Code,
@@ -101,6 +102,12 @@ impl Pusher {
         self.phase == Phase::Open
     }
 
+    /// Whether the puller at this link has answered the end of the stream: it need not be told again (ST-3).
+    #[must_use]
+    pub fn has_told_end(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_closed())
+    }
+
     pub(super) fn check_drained(&mut self, now: Time) {
         let Phase::Draining { end } = self.phase else { return };
         if self.unsettled() > 0 {
@@ -114,7 +121,7 @@ impl Pusher {
     }
 
     /// ST-2, ST-5.
-    pub(super) fn say_goodbye(&mut self, now: Time, id: crate::LinkId, end: bool) {
+    pub(super) fn say_goodbye(&mut self, now: Time, id: LinkId, end: bool) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         link.end_due = end;
         let (code, reason) =

@@ -63,6 +63,8 @@ pub(super) struct PushLink {
     skips: VecDeque<v1::Skip>,
     pub(super) leaving: bool,
     pub(super) end_due: bool,
+    /// `End` has been given to the driver.
+    pub(super) end_sent: bool,
     pub(super) in_ring: bool,
     pub(super) alone: Alone,
     /// Lots of messages that go to this link before anything else: its puller had them on a lost link (RD-8).
@@ -95,6 +97,7 @@ impl PushLink {
             skips: VecDeque::new(),
             leaving: false,
             end_due: false,
+            end_sent: false,
             in_ring: false,
             alone: Alone::No,
             owed: VecDeque::new(),
@@ -212,6 +215,7 @@ impl PushLink {
         }
         // End belongs to an orderly stop, in which Close has been asked for already.
         if std::mem::take(&mut self.end_due) {
+            self.end_sent = true;
             self.session.put(now, out, wire::encode(v1::frame::Body::End(v1::End {})));
         }
         self.session.transmit_close(now, out);

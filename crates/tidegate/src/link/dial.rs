@@ -3,14 +3,14 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Code, Random, Violation,
+    Code, InstanceId, Random, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
 use tokio::time::timeout;
 
 use super::{
-    driver::drive,
+    driver::{Driven, drive},
     greet::{NoHello, first_frame, refuse, send},
     outage::Outage,
 };
@@ -27,10 +27,11 @@ use crate::{
 enum Outcome {
     /// There was a link; whether something was settled over it, and the peer's advice when to come back.
     Linked {
+        peer: InstanceId,
         proven: bool,
         retry_after: Duration,
     },
-    /// The pusher's stream is over (ST-6).
+    /// The stream is over: the pusher has told its end, and the puller has heard it (ST-3, ST-6).
     Ended,
     Refused(Code, String, Duration),
     /// Never final, also if TLS does not let us, or does not let the peer: whoever is in between could cause it (TL-7). Or the
@@ -54,11 +55,8 @@ pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
         let end = keep_linked(&shared, &endpoint, &local, slot, &mut random).await;
-        if end == End::OfStream {
-            shared.with(|inner| {
-                inner.places.dialing -= 1;
-                inner.places.ended += 1;
-            });
+        if let End::OfStream { lost } = end {
+            shared.with(|inner| inner.places.end(lost));
             tell_waiters(&shared);
         }
     });
@@ -71,10 +69,9 @@ fn tell_waiters<M: Role>(shared: &Shared<M>) {
 }
 
 /// Why an endpoint is not connected to any more.
-#[derive(PartialEq, Eq)]
 enum End {
-    /// The pusher's stream is over.
-    OfStream,
+    /// The stream is over, or nobody is left at the endpoint who has to be told. `lost`: who was there before that.
+    OfStream { lost: Option<InstanceId> },
     /// The socket has stopped.
     OfSocket,
 }
@@ -89,7 +86,11 @@ async fn keep_linked<M: Role>(
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
     let mut outage = Outage::default();
+    let mut lost = None;
     for generation in 1.. {
+        if shared.stays.is_cancelled() && !misses(shared, lost) {
+            return End::OfStream { lost: None };
+        }
         let revivals = shared.with(|inner| inner.places.revivals);
         let outcome = caught_in(attempt(shared, endpoint, local, slot, generation))
             .await
@@ -98,7 +99,8 @@ async fn keep_linked<M: Role>(
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
         let Some(outcome) = outcome else { return End::OfSocket };
         match outcome {
-            Outcome::Linked { proven, retry_after } => {
+            Outcome::Linked { peer, proven, retry_after } => {
+                lost = Some(peer);
                 outage.over();
                 least = retry_after;
                 if proven {
@@ -106,7 +108,7 @@ async fn keep_linked<M: Role>(
                 }
             }
             Outcome::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
-            Outcome::Ended => return End::OfStream,
+            Outcome::Ended => return End::OfStream { lost },
             Outcome::Refused(code, reason, _) if code.is_final() => {
                 if let Some(pause) = shared.times.retry_refusals {
                     let text = format!("refused with {code}: {reason}");
@@ -143,10 +145,23 @@ async fn keep_linked<M: Role>(
             () = shared.stop.cancelled() => return End::OfSocket,
             // Other tokens, after a refusal that is tried again by itself.
             () = revived, if !patience.is_zero() => wait = shared.times.reconnect_first,
+            () = nobody_missed(shared, lost) => return End::OfStream { lost: None },
             () = tokio::time::sleep(pause) => {}
         }
     }
     End::OfSocket
+}
+
+/// Whether this peer, which was at an endpoint, is missing.
+fn misses<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
+    peer.is_some_and(|peer| shared.with(|inner| inner.places.misses(peer)))
+}
+
+/// Waits until the socket stays only for those that have missed the end of its stream, and the peer that was at an endpoint is none
+/// of them (ST-3).
+async fn nobody_missed<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) {
+    shared.stays.cancelled().await;
+    shared.until(|inner| peer.is_none_or(|peer| !inner.places.misses(peer)).then_some(())).await;
 }
 
 /// The endpoint has refused us for good: it is an error until somebody sets other tokens. False if the socket stops first.
@@ -219,9 +234,9 @@ async fn attempt<M: Role>(
         }
     };
     shared.opened(link, &peer);
-    let (end, proven, ended) = drive(shared.clone(), link, stream, reader, peer.clone()).await;
+    let Driven { end, proven, over } = drive(shared.clone(), link, stream, reader, peer.clone()).await;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
-    Some(if ended { Outcome::Ended } else { Outcome::Linked { proven, retry_after } })
+    Some(if over { Outcome::Ended } else { Outcome::Linked { peer: peer.instance, proven, retry_after } })
 }
 
 fn refused(violation: Violation) -> Outcome {

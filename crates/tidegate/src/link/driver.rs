@@ -93,15 +93,24 @@ struct Step {
     deadline: Option<Time>,
 }
 
-/// Drives the link until it ends, and removes it from the machine. Also tells whether something had been settled over it
-/// (RD-6), and whether the peer has ended its stream (ST-6).
+/// What is left of a link that has been driven to its end.
+pub(super) struct Driven {
+    /// Why it has ended; `None` if it had been removed before.
+    pub(super) end: Option<LinkEnd>,
+    /// Something had been settled over it (RD-6).
+    pub(super) proven: bool,
+    /// The stream is over for both sides (ST-3, ST-6).
+    pub(super) over: bool,
+}
+
+/// Drives the link until it ends, and removes it from the machine.
 pub(super) async fn drive<M: Role>(
     shared: Arc<Shared<M>>,
     link: LinkId,
     stream: BoxStream,
     mut reader: FrameReader,
     peer: Peer,
-) -> (Option<LinkEnd>, bool, bool) {
+) -> Driven {
     reader.open(shared.with(|inner| {
         M::opened(inner, link, &shared);
         if !M::GIVES_WAY
@@ -145,8 +154,8 @@ pub(super) async fn drive<M: Role>(
         if news.written > 0 {
             inner.machine.written(shared.now(), link, news.written);
         }
-        let (proven, ended) = (inner.machine.is_proven(link), inner.machine.has_ended(link));
-        (inner.machine.lost(shared.now(), link, &reason), proven, ended)
+        let (proven, over) = (inner.machine.is_proven(link), inner.machine.is_over(link));
+        Driven { end: inner.machine.lost(shared.now(), link, &reason), proven, over }
     });
     shared.signals.changed();
     // It may have been the last one that others waited for.

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io,
     ops::DerefMut,
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tokio_util::{
 
 use super::{
     dial::closed,
-    driver::{Attached, drive},
+    driver::{Attached, Driven, drive},
     greet::send,
     handshakes::Handshakes,
     turnstile::Turnstile,
@@ -89,7 +89,7 @@ impl<M: Role> Serve for Route<M> {
     }
 
     fn gives_way(&self) -> bool {
-        self.is_stopped() || self.shared.stays.load(Ordering::Acquire)
+        self.is_stopped() || self.shared.stays.is_cancelled()
     }
 
     fn stop(&self) {
@@ -124,7 +124,7 @@ impl<M: Role> Serve for Route<M> {
             }
             attached.done();
             shared.opened(link, &peer);
-            let (end, _, _) = drive(shared.clone(), link, stream, reader, peer.clone()).await;
+            let Driven { end, .. } = drive(shared.clone(), link, stream, reader, peer.clone()).await;
             drop(place);
             closed(&shared, link.as_u64(), &peer, end);
         });

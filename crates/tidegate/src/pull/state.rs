@@ -108,6 +108,10 @@ impl Role for PullMachine {
         self.is_proven(link)
     }
 
+    fn is_over(&self, link: LinkId) -> bool {
+        self.has_ended(link)
+    }
+
     fn has_ended(&self, link: LinkId) -> bool {
         self.has_ended(link)
     }

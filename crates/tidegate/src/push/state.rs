@@ -136,6 +136,10 @@ impl Role for Pusher {
         self.is_proven(link)
     }
 
+    fn is_over(&self, link: LinkId) -> bool {
+        self.has_told_end(link)
+    }
+
     fn has_ended(&self, _: LinkId) -> bool {
         false
     }

@@ -1,9 +1,6 @@
 //! How a pusher stops: finish, drain, abort, and what dropping the last handle does.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
 
@@ -54,8 +51,7 @@ impl Push {
         loop {
             shared.links_ended().await;
             let back = shared.until(|inner| {
-                (inner.places.missing.is_empty() || inner.machine.links() > 0)
-                    .then_some(inner.machine.links())
+                (!inner.places.expects_return() || inner.machine.links() > 0).then_some(inner.machine.links())
             });
             match shared.timeout(deadline.since(shared.now()), back).await {
                 // Links that cannot end, because nothing runs them, are not waited for again and again.
@@ -66,7 +62,7 @@ impl Push {
                 break;
             }
         }
-        if end && shared.with(|inner| inner.lost.is_none() && !inner.places.missing.is_empty()) {
+        if end && shared.with(|inner| inner.lost.is_none() && inner.places.expects_return()) {
             stay(shared);
         } else {
             shared.stop.cancel();
@@ -102,16 +98,18 @@ impl Push {
     }
 }
 
-/// Goes on answering lost pullers that come back with the end of the stream, until all have, or the last handle is dropped. Who
-/// binds to its address in this process takes over.
+/// Goes on answering lost pullers that come back with the end of the stream, until all have, or the last handle is dropped. Of the
+/// endpoints that it connects to, it tries those again at which a puller was lost. Who binds to its address in this process takes
+/// over.
 fn stay(shared: &Arc<Shared<Pusher>>) {
-    if shared.stays.swap(true, Ordering::AcqRel) {
+    if shared.stays.is_cancelled() {
         return;
     }
+    shared.stays.cancel();
     let socket = shared.clone();
     shared.place.handle.spawn(async move {
         let told = socket
-            .until(|inner| (inner.places.missing.is_empty() && inner.machine.links() == 0).then_some(()));
+            .until(|inner| (!inner.places.expects_return() && inner.machine.links() == 0).then_some(()));
         tokio::select! {
             biased;
             () = socket.stop.cancelled() => {}

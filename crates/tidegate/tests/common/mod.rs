@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test file uses its part
 
+pub mod net;
+
 use std::{
     pin::pin,
     sync::{Arc, mpsc},

@@ -1,0 +1,97 @@
+//! Who is told the end of a stream, and whom a finished pusher still looks for (ST-3).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{LONG, net::Net, within};
+use tidegate::{Event, Pull, Push};
+use tokio::time::sleep;
+
+const STAY: Duration = Duration::from_secs(600);
+
+async fn puller(net: &Arc<Net>, name: &str) -> Pull {
+    let at = format!("net://{name}");
+    Pull::builder().transport("net", net.clone()).bind(at).expect(1).build().await.unwrap()
+}
+
+/// A pusher that is linked with all of them.
+async fn pusher(net: &Arc<Net>, names: &[&str]) -> Push {
+    let builder = Push::builder().transport("net", net.clone());
+    let push = names.iter().fold(builder, |builder, name| builder.connect(format!("net://{name}")));
+    let push = push.build().await.unwrap();
+    within(push.connected(names.len())).await.unwrap();
+    push
+}
+
+/// Breaks the link with a puller, until it can be reached again.
+async fn lose(net: &Net, push: &Push, name: &str) {
+    let mut events = push.events();
+    net.take_down(name);
+    while !matches!(within(events.recv()).await.unwrap(), Event::Disconnected { .. }) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_a_finished_pusher_connects_only_where_a_puller_has_missed_the_end() {
+    let net = Arc::<Net>::default();
+    let (here, _away) = (puller(&net, "here").await, puller(&net, "away").await);
+    let push = pusher(&net, &["here", "away"]).await;
+    lose(&net, &push, "away").await;
+    within(push.finish(LONG)).await.unwrap();
+    assert!(within(here.recv()).await.unwrap().is_none());
+    let before = net.tries("away");
+    sleep(STAY / 2).await;
+    assert_eq!(net.tries("here"), 1, "it has answered the end");
+    assert!(net.tries("away") > before, "it has not");
+    sleep(STAY).await;
+    let after = net.tries("away");
+    sleep(STAY).await;
+    assert_eq!((net.tries("here"), net.tries("away")), (1, after), "it does not look for it for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_a_finished_pusher_connects_no_more_when_the_last_puller_has_had_the_end() {
+    let net = Arc::<Net>::default();
+    let (_here, away) = (puller(&net, "here").await, puller(&net, "away").await);
+    let push = pusher(&net, &["here", "away"]).await;
+    lose(&net, &push, "away").await;
+    within(push.finish(LONG)).await.unwrap();
+    net.bring_up("away");
+    assert!(within(away.recv()).await.unwrap().is_none(), "it is told after all");
+    let tries = net.tries("away");
+    sleep(STAY).await;
+    assert_eq!((net.tries("here"), net.tries("away")), (1, tries));
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_a_puller_that_was_started_again_ends_the_wait_for_the_one_before_it() {
+    let net = Arc::<Net>::default();
+    let before = puller(&net, "away").await;
+    let push = pusher(&net, &["away"]).await;
+    lose(&net, &push, "away").await;
+    within(push.finish(LONG)).await.unwrap();
+    drop(before);
+    let after = puller(&net, "away").await;
+    net.bring_up("away");
+    assert!(within(after.recv()).await.unwrap().is_none());
+    let tries = net.tries("away");
+    sleep(STAY / 2).await;
+    assert_eq!(net.tries("away"), tries);
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_an_endpoint_where_nobody_was_ever_reached_is_not_tried_after_the_moment_that_finish_waits() {
+    let net = Arc::<Net>::default();
+    let _away = puller(&net, "away").await;
+    let push = Push::builder().transport("net", net.clone()).connect("net://away").connect("net://never");
+    let push = push.build().await.unwrap();
+    within(push.connected(1)).await.unwrap();
+    lose(&net, &push, "away").await;
+    within(push.finish(LONG)).await.unwrap();
+    let tries = net.tries("never");
+    assert!(tries > 1, "it was tried until then");
+    sleep(STAY / 2).await;
+    assert_eq!(net.tries("never"), tries);
+}
