@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{InstanceId, LinkId, Machine, SettingError, Time, Tokens, handshake::Local};
+use tidegate_proto::{InstanceId, LinkEnd, LinkId, Machine, SettingError, Time, Tokens, handshake::Local};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,11 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 
     /// Whether the stream is over for both sides of the link: there is no point in connecting to the peer again (ST-3, ST-6).
     fn is_over(&self, link: LinkId) -> bool;
+
+    /// Whether the peer may not know that our stream is over, although the link was closed for that (ST-3).
+    fn may_miss_end(&self, _link: LinkId) -> bool {
+        false
+    }
 
     /// Whether the socket has come to its end in order, whether that was noticed or not.
     fn at_end(inner: &Inner<Self>) -> bool;
@@ -114,7 +119,7 @@ pub(crate) struct Places {
     present: HashMap<InstanceId, usize>,
     /// Pushers whose end was told as an event.
     ended_peers: HashSet<InstanceId>,
-    /// Peers whose last link was interrupted, and that have not come back.
+    /// Peers whose last link was interrupted, or ended before they had the end of our stream, and that have not come back.
     pub(crate) missing: Vec<InstanceId>,
 }
 
@@ -169,8 +174,9 @@ impl Places {
         self.missing.retain(|other| *other != peer);
     }
 
-    /// A link has ended; `interrupted`: nobody has said that it goes, and the peer may come back (RD-8).
-    pub(crate) fn closed(&mut self, peer: InstanceId, interrupted: bool) {
+    /// A link has ended; `interrupted`: nobody has said that it goes, and the peer may come back (RD-8), or it may have missed the
+    /// end of our stream.
+    fn closed(&mut self, peer: InstanceId, interrupted: bool) {
         if let Some(links) = self.present.get_mut(&peer)
             && *links > 1
         {
@@ -511,6 +517,22 @@ impl<M: Role> Inner<M> {
         self.wakers.remove(&link);
         self.directs.remove(&link);
         self.leftovers.0.remove(&link);
+    }
+
+    /// A driven link has ended: removes it. In one step, so that nobody who sees that there are no links waits for too few
+    /// pullers (ST-3).
+    pub(crate) fn closed(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        peer: InstanceId,
+        reason: &str,
+    ) -> Option<LinkEnd> {
+        let missed = self.machine.may_miss_end(link);
+        let end = self.machine.lost(now, link, reason);
+        let interrupted = end.as_ref().is_some_and(|end| missed || end.is_interruption());
+        self.places.closed(peer, interrupted);
+        end
     }
 
     /// Writes what the links have that were just given something. Those that cannot take all of it stay among the wakes.

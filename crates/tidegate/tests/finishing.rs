@@ -95,3 +95,46 @@ async fn st_3_an_endpoint_where_nobody_was_ever_reached_is_not_tried_after_the_m
     sleep(STAY / 2).await;
     assert_eq!(net.tries("never"), tries);
 }
+
+/// A puller that connects to a pusher, and the pusher.
+async fn bound_pusher(net: &Arc<Net>, name: &str) -> (Push, Pull) {
+    let at = format!("net://{name}");
+    let push = Push::builder().transport("net", net.clone()).bind(&at).build().await.unwrap();
+    let pull = Pull::builder().transport("net", net.clone()).connect(&at).build().await.unwrap();
+    within(push.connected(1)).await.unwrap();
+    (push, pull)
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_finish_waits_for_a_puller_whose_connection_broke_and_is_still_being_shut_down() {
+    let net = Arc::<Net>::default();
+    let (push, pull) = bound_pusher(&net, "hangs").await;
+    net.hang("hangs");
+    net.take_down("hangs");
+    while push.stats().links > 0 {
+        tokio::task::yield_now().await;
+    }
+    let come_back = async {
+        net.bring_up("hangs");
+        within(pull.recv()).await
+    };
+    let (finished, received) = tokio::join!(within(push.finish(LONG)), come_back);
+    finished.unwrap();
+    assert!(received.unwrap().is_none(), "it is told the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn st_3_finish_waits_for_a_puller_whose_connection_was_lost_with_the_end_in_it() {
+    for connects in [false, true] {
+        let net = Arc::<Net>::default();
+        let (push, pull) = if connects {
+            let pull = puller(&net, "loses").await;
+            (pusher(&net, &["loses"]).await, pull)
+        } else {
+            bound_pusher(&net, "loses").await
+        };
+        net.swallow("loses");
+        within(push.finish(LONG)).await.unwrap();
+        assert!(within(pull.recv()).await.unwrap().is_none(), "it is told again: {connects}");
+    }
+}

@@ -108,6 +108,14 @@ impl Pusher {
         self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_closed())
     }
 
+    /// Whether the puller at this link was to be told the end of the stream and has not answered: it may not have heard it (ST-3).
+    #[must_use]
+    pub fn may_miss_end(&self, link: LinkId) -> bool {
+        self.links
+            .get(link)
+            .is_some_and(|link| (link.end_due || link.end_sent) && !link.session.peer_has_closed())
+    }
+
     pub(super) fn check_drained(&mut self, now: Time) {
         let Phase::Draining { end } = self.phase else { return };
         if self.unsettled() > 0 {

@@ -250,8 +250,6 @@ pub(super) fn closed<M: Role>(
     peer: &tidegate_proto::Peer,
     end: Option<tidegate_proto::LinkEnd>,
 ) -> Duration {
-    let interrupted = end.as_ref().is_some_and(tidegate_proto::LinkEnd::is_interruption);
-    shared.with(|inner| inner.places.closed(peer.instance, interrupted));
     let Some(end) = end else { return Duration::ZERO };
     let retry_after = if end.by_peer { end.retry_after_ms } else { 0 };
     shared.report(Event::Disconnected { link, peer: PeerInfo::from(peer), end: end.into() });

@@ -146,7 +146,7 @@ pub(super) async fn drive<M: Role>(
         caught(|| driver.poll(cx)).unwrap_or_else(|panicked| Poll::Ready(format!("its driver {panicked}")))
     })
     .await;
-    let Driver { shared, mut stream, news, .. } = driver;
+    let Driver { shared, mut stream, news, peer, .. } = driver;
     attached.done();
     let result = shared.with(|inner| {
         inner.forget(link);
@@ -155,7 +155,7 @@ pub(super) async fn drive<M: Role>(
             inner.machine.written(shared.now(), link, news.written);
         }
         let (proven, over) = (inner.machine.is_proven(link), inner.machine.is_over(link));
-        Driven { end: inner.machine.lost(shared.now(), link, &reason), proven, over }
+        Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), proven, over }
     });
     shared.signals.changed();
     // It may have been the last one that others waited for.

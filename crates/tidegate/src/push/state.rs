@@ -140,6 +140,10 @@ impl Role for Pusher {
         self.has_told_end(link)
     }
 
+    fn may_miss_end(&self, link: LinkId) -> bool {
+        self.may_miss_end(link)
+    }
+
     fn has_ended(&self, _: LinkId) -> bool {
         false
     }
