@@ -70,6 +70,12 @@ pub trait Machine {
     /// Removes a link whose stream has ended or which is finished. `reason` counts if nobody has said Close.
     fn lost(&mut self, now: Time, link: LinkId, reason: &str) -> Option<LinkEnd>;
 
+    /// As [`Self::lost`], of a link whose driver can no longer say how much it has written, or may still be writing: everything that it
+    /// was given counts as written.
+    fn abandoned(&mut self, now: Time, link: LinkId, reason: &str) -> Option<LinkEnd> {
+        self.lost(now, link, reason)
+    }
+
     /// When [`Self::advance_socket`] is to be called.
     fn socket_deadline(&self) -> Option<Time>;
 

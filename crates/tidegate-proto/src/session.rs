@@ -298,6 +298,11 @@ impl Session {
         self.written
     }
 
+    /// How many of our octets may have been written by now, or may still be: the driver goes on with what it was given, and tells later.
+    pub(crate) fn octets_at_risk(&self) -> u64 {
+        if self.write_failed { self.written } else { self.taken }
+    }
+
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled
     }

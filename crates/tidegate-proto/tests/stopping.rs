@@ -4,9 +4,12 @@
 
 mod common;
 
+use std::collections::VecDeque;
+
 use common::{SECOND, World, ack, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
-    Code, Machine, PullerEvent, PusherEvent, Role, Time, Verdict, Window,
+    Code, LinkId, Machine, Message, PullerEvent, Pusher, PusherEvent, Role, Time, Undelivered, Verdict,
+    Window,
     wire::{Body, v1},
 };
 
@@ -113,7 +116,7 @@ fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
     }
     let leftover = w.pushers[0].abort(w.now);
     w.settle();
-    let numbers = |all: &[tidegate_proto::Undelivered]| all.iter().map(|m| m.id.number).collect::<Vec<_>>();
+    let numbers = |all: &[Undelivered]| all.iter().map(|m| m.id.number).collect::<Vec<_>>();
     assert_eq!(numbers(&leftover.unacked), [0, 1]);
     assert_eq!(numbers(&leftover.unsent), [2, 3, 4]);
     let stats = w.pushers[0].stats();
@@ -185,4 +188,63 @@ fn st_4_a_close_without_an_answer_ends_after_a_second() {
     let deadline = w.pushers[0].deadline(link).unwrap();
     assert_eq!(deadline.since(w.now), SECOND);
     assert!(w.pushers[0].is_finished(deadline, link));
+}
+
+/// A pusher with a link of this generation, over which its driver has got a message and told nothing yet.
+fn writing(generation: u64) -> (Pusher, LinkId) {
+    let mut pusher = pusher(|_| ());
+    let link = pusher.open(Time(0), peer(Role::Puller, 1, Some((0, generation)))).unwrap();
+    pusher.receive(Time(0), link, ack(Vec::new(), 1, 100));
+    pusher.send(Message::new("a"), false).unwrap();
+    let mut out = VecDeque::new();
+    pusher.transmit(Time(0), link, &mut out);
+    assert!(!out.is_empty());
+    pusher.send(Message::new("b"), false).unwrap(); // without credit, and so not given to the driver
+    (pusher, link)
+}
+
+fn payloads(undelivered: &[Undelivered]) -> Vec<(&[u8], u32)> {
+    undelivered.iter().map(|one| (one.message.payload().as_ref(), one.attempt)).collect()
+}
+
+#[test]
+fn rd_3_what_the_driver_of_a_replaced_link_may_still_write_may_have_been_processed() {
+    // RD-3, HS-9
+    let (mut pusher, _) = writing(1);
+    let new = pusher.open(Time(1), peer(Role::Puller, 1, Some((0, 2)))).unwrap();
+    let left = pusher.leftover(Time(1));
+    assert_eq!(
+        (payloads(&left.unacked), payloads(&left.unsent)),
+        (vec![(&b"a"[..], 2)], vec![(&b"b"[..], 1)])
+    );
+    pusher.receive(Time(1), new, ack(Vec::new(), 2, 100));
+    let mut attempts = Vec::new();
+    for body in sent(&mut pusher, Time(1), new) {
+        if let Body::Deliver(batch) = body {
+            attempts.extend(batch.items().map(|item| (item.number, item.attempt)));
+        }
+    }
+    assert_eq!(attempts, [(0, 2), (1, 1)], "the first waits for its puller, which may have seen it");
+}
+
+#[test]
+fn rd_3_what_a_driver_had_that_is_gone_may_have_been_processed() {
+    // RD-3
+    let (mut pusher, link) = writing(1);
+    pusher.abandoned(Time(1), link, "the runtime is gone");
+    let left = pusher.leftover(Time(1));
+    assert_eq!(
+        (payloads(&left.unacked), payloads(&left.unsent)),
+        (vec![(&b"a"[..], 2)], vec![(&b"b"[..], 1)])
+    );
+}
+
+#[test]
+fn rd_3_what_a_failed_write_has_left_is_not_seen_when_the_link_is_replaced() {
+    // RD-3, HS-9
+    let (mut pusher, link) = writing(1);
+    pusher.write_failed(Time(1), link, "broken pipe");
+    pusher.open(Time(1), peer(Role::Puller, 1, Some((0, 2)))).unwrap();
+    let left = pusher.leftover(Time(1));
+    assert_eq!(payloads(&left.unsent), [(&b"a"[..], 1), (&b"b"[..], 1)]);
 }

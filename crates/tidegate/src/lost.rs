@@ -70,7 +70,7 @@ impl<M: Role> Shared<M> {
             }
             for link in inner.machine.link_ids() {
                 inner.forget(link);
-                inner.machine.lost(now, link, why.reason());
+                inner.machine.abandoned(now, link, why.reason());
             }
         });
         self.stop.cancel();

@@ -190,7 +190,7 @@ impl Pusher {
             // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting for the answer
             // would only keep its messages from others. What the driver has been given it may still write.
             if link.session.is_interrupted() {
-                let parting = link.part(u64::MAX);
+                let parting = link.part(link.session.octets_at_risk());
                 self.part_with(now, parting);
             }
         }
@@ -359,6 +359,14 @@ impl Machine for Pusher {
         Some(end)
     }
 
+    fn abandoned(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+        if let Some(link) = self.links.get_mut(id) {
+            let parting = link.part(link.session.octets_at_risk());
+            self.part_with(now, parting);
+        }
+        self.lost(now, id, reason)
+    }
+
     fn socket_deadline(&self) -> Option<Time> {
         [self.backlog.next_delayed(), self.absent.next_over(), self.losses.until()]
             .into_iter()
@@ -403,7 +411,9 @@ impl Pusher {
         let Some(link) = self.links.get_mut(old) else { return Ok(()) };
         crate::session::check_generation(&link.session.peer, peer)?;
         link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
-        self.take_back(now, old);
+        // RD-3: its driver has not told yet what it has just written, and goes on writing what it was given.
+        let parting = link.part(link.session.octets_at_risk());
+        self.part_with(now, parting);
         self.refresh(old);
         Ok(())
     }

@@ -191,7 +191,7 @@ impl<M: Role> Drop for Attached<M> {
         let now = self.shared.now();
         self.shared.with(|inner| {
             inner.forget(self.link);
-            inner.machine.lost(now, self.link, reason)
+            inner.machine.abandoned(now, self.link, reason)
         });
         self.shared.signals.changed();
         self.shared.signals.ready.notify_waiters();

@@ -60,6 +60,8 @@ struct Message {
     deaths: u32,
     /// Its puller came back just when waiting was over: nobody can say what counts.
     vague: bool,
+    /// [`Books::unseen`] when it was last sent.
+    unseen: u32,
 }
 
 #[derive(Default)]
@@ -96,6 +98,9 @@ struct Books<'a> {
     accepted: u64,
     counts: Counts,
     stopping: bool,
+    /// Links that were replaced or given up while their drivers may have had frames to write: these count as written (RD-3), and the
+    /// wire does not show which they were.
+    unseen: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +116,7 @@ type Report<'a> = dyn FnMut(&str, String) + 'a;
 impl<'a> Books<'a> {
     fn new(plan: &'a Pusher) -> Self {
         let (messages, lines) = Default::default();
-        Self { plan, messages, lines, accepted: 0, counts: Counts::default(), stopping: false }
+        Self { plan, messages, lines, accepted: 0, counts: Counts::default(), stopping: false, unseen: 0 }
     }
 
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
@@ -161,6 +166,7 @@ impl<'a> Books<'a> {
         let wires: Vec<_> =
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
+            self.unseen += 1;
             self.take_back(now, &wire);
             if let Some(line) = self.lines.get_mut(&wire) {
                 line.replaced = true;
@@ -179,6 +185,7 @@ impl<'a> Books<'a> {
         // The grace began when the link was given up: some time before its Close was written.
         let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
         let unseen = line.code.is_some_and(|code| silent.contains(&code));
+        self.unseen += u32::from(unseen);
         for message in self.messages.values_mut() {
             if let Place::Absent(absent, _, back @ Back::Here { .. }) = &mut message.place
                 && Some(*absent) == puller
@@ -291,6 +298,7 @@ impl<'a> Books<'a> {
         let Some(other) = other.map(|(other, _)| other.clone()) else { return };
         let Some(line) = self.lines.get_mut(&other) else { return };
         line.given_up = true;
+        self.unseen += 1;
         let flying: Vec<u64> = line.flight.values().map(|(flying, _)| *flying).collect();
         self.take_back(now, &other);
         for number in flying {
@@ -332,6 +340,14 @@ impl<'a> Books<'a> {
                     if Some(absent) == puller && back == fresh && now + GRAIN < until)
         });
         let message = self.messages.entry(number).or_insert_with(Message::fresh);
+        // RD-3: it may have been lost with links over which it was about to be written.
+        let unseen = attempt.saturating_sub(message.attempt);
+        if unseen > 0 && unseen <= self.unseen - message.unseen {
+            message.attempt += unseen;
+            message.losses += unseen;
+            message.vague = true;
+        }
+        message.unseen = self.unseen;
         let mut expected = false;
         if let Place::Absent(absent, until, back) = message.place {
             expected = Some(absent) == puller && matches!(back, Back::Here { .. });
@@ -443,7 +459,7 @@ impl<'a> Books<'a> {
 impl Message {
     fn fresh() -> Self {
         let place = Place::Waiting(Duration::ZERO);
-        Self { place, attempt: 1, losses: 0, deaths: 0, vague: false }
+        Self { place, attempt: 1, losses: 0, deaths: 0, vague: false, unseen: 0 }
     }
 
     /// Its puller does not come back.
