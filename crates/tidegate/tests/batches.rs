@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
+mod common;
+
 use std::time::Duration;
 
+use common::{LONG, within};
 use tidegate::{Delivery, Message, Pull, Push, SendError, Window};
-
-const LONG: Duration = Duration::from_secs(60);
-
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("it takes too long")
-}
 
 fn number(delivery: &Delivery) -> u64 {
     u64::from_be_bytes(delivery.payload().try_into().unwrap())

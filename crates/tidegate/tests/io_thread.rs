@@ -2,21 +2,23 @@
 //! wherever they are made. What it is for is in `computing.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+
+mod common;
+
 use std::{
     fs,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    task::{Context, Poll, Wake, Waker},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    task::{Context, Waker},
     thread,
     time::Duration,
 };
 
+use common::{LONG, run, within_thread};
 use tidegate::{
     CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, PushStats, ReceiptError, RecvError,
     RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
 };
-
-const LONG: Duration = Duration::from_secs(60);
 
 /// The thread belongs to the process: a test that counts it must be alone.
 fn alone() -> MutexGuard<'static, ()> {
@@ -36,35 +38,6 @@ fn threads() -> usize {
 fn wait_for_threads(count: usize) {
     while threads() != count {
         thread::yield_now();
-    }
-}
-
-/// Runs it on a thread of its own, so that a call that blocks for ever fails its test.
-fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || drop(sender.send(work())));
-    match receiver.recv_timeout(LONG) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("took too long"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
-    }
-}
-
-/// An executor that knows nothing of tokio.
-fn run<F: Future>(work: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut work = pin!(work);
-    loop {
-        if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
     }
 }
 
@@ -159,7 +132,7 @@ fn receive_all(pull: &Pull) {
 #[test]
 fn a_program_without_a_runtime_sends_and_receives_in_every_form() {
     let _alone = alone();
-    within(|| exchange(true));
+    within_thread(|| exchange(true));
     wait_for_threads(0);
 }
 
@@ -169,7 +142,7 @@ fn blocking_calls_work_within_a_runtime_too_even_when_its_budget_is_spent() {
     let current = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let several = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     for runtime in [current, several] {
-        within(move || {
+        within_thread(move || {
             runtime.block_on(async {
                 let task = tokio::spawn(async {
                     // A task that has used its turn up: tokio's own types now only say that they are pending.
@@ -191,7 +164,7 @@ fn blocking_calls_work_within_a_runtime_too_even_when_its_budget_is_spent() {
 #[test]
 fn the_async_forms_need_no_tokio_runtime_either() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         run(async {
             let push = push().bind("tcp://127.0.0.1:0").io_thread(true).build().await.unwrap();
             let at = push.local_endpoints()[0].to_string();
@@ -221,7 +194,7 @@ fn the_async_forms_need_no_tokio_runtime_either() {
 #[test]
 fn many_sockets_share_one_thread_which_ends_with_the_last_and_starts_again() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         for round in 0..3 {
             let pairs: Vec<_> = (0..20).map(|_| pair(Window::messages(3))).collect();
             wait_for_threads(1);
@@ -241,7 +214,7 @@ fn many_sockets_share_one_thread_which_ends_with_the_last_and_starts_again() {
 #[test]
 fn what_outlives_a_socket_does_not_keep_the_thread() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let (push, pull) = pair(Window::default());
         let mut events = push.events();
         let receipt = push.blocking_send_tracked("x").unwrap();
@@ -262,7 +235,7 @@ fn what_outlives_a_socket_does_not_keep_the_thread() {
 #[test]
 fn a_pusher_that_is_dropped_drains_in_the_background_and_then_the_thread_ends() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let push = push().bind("tcp://127.0.0.1:0").linger(LONG).blocking_build().unwrap();
         let at = push.local_endpoints()[0].to_string();
         for i in 0..100 {
@@ -284,7 +257,7 @@ fn a_pusher_that_is_dropped_drains_in_the_background_and_then_the_thread_ends() 
 #[test]
 fn a_pusher_that_is_dropped_gives_up_when_its_linger_time_is_over() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let push = push().bind("tcp://127.0.0.1:0").linger(Duration::from_millis(10)).blocking_build();
         push.as_ref().unwrap().blocking_send("nobody wants it").unwrap();
         drop(push);
@@ -295,7 +268,7 @@ fn a_pusher_that_is_dropped_gives_up_when_its_linger_time_is_over() {
 #[test]
 fn abort_gives_back_what_is_left_and_wakes_who_blocks() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let push = push().bind("tcp://127.0.0.1:0").high_water_mark(1).blocking_build().unwrap();
         let receipt = push.blocking_send_tracked("first").unwrap();
         let blocked = {
@@ -319,7 +292,7 @@ fn abort_gives_back_what_is_left_and_wakes_who_blocks() {
 #[test]
 fn a_time_ends_a_wait_and_gives_everything_back() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let (push, pull) = pair(Window::messages(1));
         let little = Duration::from_millis(5);
         assert!(matches!(pull.blocking_recv_timeout(little), Err(RecvTimeoutError::Timeout)));
@@ -347,7 +320,7 @@ fn a_time_ends_a_wait_and_gives_everything_back() {
 #[test]
 fn a_puller_that_still_holds_deliveries_says_how_many_when_it_leaves() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let (push, pull) = pair(Window::default());
         push.blocking_send("x").unwrap();
         let held = pull.blocking_recv().unwrap().unwrap();
@@ -364,7 +337,7 @@ fn a_puller_that_still_holds_deliveries_says_how_many_when_it_leaves() {
 #[test]
 fn rejections_can_be_waited_for() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let (push, pull) = pair(Window::default());
         let mut rejections = push.rejections();
         push.blocking_send("x").unwrap();
@@ -426,7 +399,7 @@ fn a_call_on_the_thread_itself_is_refused() {
         }
     }
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let (push, pull) = pair(Window::default());
         let (sender, dropped) = mpsc::channel();
         push.blocking_send(bytes::Bytes::from_owner(Owner(push.clone(), sender))).unwrap();
@@ -440,7 +413,7 @@ fn a_call_on_the_thread_itself_is_refused() {
 #[test]
 fn sockets_that_share_an_address_must_agree_about_the_thread() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let own = push().bind("tcp://127.0.0.1:0/own").blocking_build().unwrap();
         let at = own.local_endpoints()[0].to_string();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -462,7 +435,7 @@ fn sockets_that_share_an_address_must_agree_about_the_thread() {
 #[test]
 fn a_build_that_fails_or_is_given_up_leaves_nothing_behind() {
     let _alone = alone();
-    within(|| {
+    within_thread(|| {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = format!("tcp://{}", taken.local_addr().unwrap());
         let both = push().bind("mem://half").bind(&at).blocking_build();

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
+mod common;
+
 use std::{collections::HashSet, time::Duration};
 
+use common::{LONG, within};
 use tidegate::{Pull, Push, Window};
-
-const LONG: Duration = Duration::from_secs(60);
-
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("it takes too long")
-}
 
 fn assert_conserved(push: &Push, pulls: &[&Pull]) {
     let s = push.stats();

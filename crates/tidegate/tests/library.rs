@@ -1,16 +1,13 @@
 //! The library over its in-process and local transports: the ways in which a program uses it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+
+mod common;
+
 use std::{collections::BTreeMap, time::Duration};
 
+use common::{LONG, within};
 use tidegate::{Pull, PullBuilder, Push, PushBuilder, ReceiptError, TrySendError, Window};
-
-const LONG: Duration = Duration::from_secs(20);
-
-/// A safety net: no test may wait for ever.
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
 
 fn push() -> PushBuilder {
     Push::builder().retry_backoff(Duration::from_millis(5), Duration::from_millis(20))

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
+mod common;
+
 use std::time::Duration;
 
+use common::{LONG, within};
 use tidegate::{Code, Event, Events, Pull, Push};
 use tidegate_proto::{
     InstanceId, Role,
@@ -14,12 +17,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-
-const LONG: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
 
 async fn stranger(push: &Push) -> TcpStream {
     let at = push.local_endpoints()[0].to_string();

@@ -1,6 +1,9 @@
 //! Transports of the application's own, and sockets with a seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+
+mod common;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -10,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use common::{LONG, within};
 use tidegate::{
     BuildError, Connection, Event, Pull, PullBuilder, Push, PushBuilder, Transport, TransportFuture,
     TransportListener,
@@ -22,13 +26,6 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
     sync::mpsc,
 };
-
-const LONG: Duration = Duration::from_secs(20);
-
-/// A safety net: no test may wait for ever.
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
-}
 
 type Doors = Mutex<BTreeMap<String, mpsc::UnboundedSender<Narrow>>>;
 

@@ -15,9 +15,12 @@ use std::{
 /// Longer than anything takes that does not hang.
 pub const LONG: Duration = Duration::from_secs(20);
 
+/// When a test that waits has failed: longer than a wait inside it for [`LONG`].
+const HANGS: Duration = Duration::from_secs(60);
+
 /// A safety net: no test may wait for ever.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("took too long")
+    tokio::time::timeout(HANGS, work).await.expect("took too long")
 }
 
 /// Lets something begin that has to wait, and cancels it then.
@@ -38,7 +41,7 @@ pub fn elsewhere<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 pub fn within_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || drop(sender.send(work())));
-    match receiver.recv_timeout(3 * LONG) {
+    match receiver.recv_timeout(HANGS) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("took too long"),
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
