@@ -125,7 +125,7 @@ impl<M: Role> Shared<M> {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
-            let first = sleep.is_none();
+            let starts = sleep.is_none() && !self.is_here();
             let (sleep, _) = sleep.get_or_insert_with(|| {
                 let place = self.clock();
                 // A task of its own, for a timer panics that is polled when its runtime is gone. The task is cancelled then.
@@ -133,7 +133,7 @@ impl<M: Role> Shared<M> {
                 (AbortOnDropHandle::new(sleep), place)
             });
             // To start the thread of the clock may park this one, and so swallow the wake-up that an executor like that waits for.
-            if first && let Poll::Ready(output) = work.as_mut().poll(cx) {
+            if starts && let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
             Pin::new(sleep).poll(cx).map(|_| None)
@@ -141,11 +141,15 @@ impl<M: Role> Shared<M> {
         .await
     }
 
+    /// Whether this is the runtime of the links.
+    fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.place.handle.id())
+    }
+
     /// Where a timer for a wait here runs: with the links, if whoever waits is on their runtime, so that the test clocks of
     /// runtimes work. Elsewhere the runtime of the links may stand still, and the library's own thread does not.
     fn clock(&self) -> Place {
-        let here = Handle::try_current().is_ok_and(|here| here.id() == self.place.handle.id());
-        if here { self.place.clone() } else { Place::own().unwrap_or_else(|_| self.place.clone()) }
+        if self.is_here() { self.place.clone() } else { Place::own().unwrap_or_else(|_| self.place.clone()) }
     }
 
     /// Waits until all links have ended. Their Close handshakes are bounded by themselves, unless their runtime stands still.

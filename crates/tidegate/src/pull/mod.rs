@@ -63,6 +63,10 @@ impl Pull {
     /// The next delivery. Waits while as many are un-acked as the window allows ([`PullBuilder::window`]). `None` when every expected pusher has ended its stream ([`PullBuilder::expect`],
     /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
     ///
+    /// Several tasks that wait on clones are served in the order in which they began to wait, and a call that comes later lets those
+    /// run first that are due; so tasks of one runtime get about equal shares of what they can all work on. Threads in
+    /// [`Self::blocking_recv`] and calls of [`Self::try_recv`] take what is there.
+    ///
     /// # Errors
     /// An endpoint has refused for good: told once for each, and further calls go on with the others. When there is no other, each
     /// call tells it, until [`Self::set_tokens`] gives it another try. Or the runtime that ran the links has been shut down.
@@ -79,10 +83,17 @@ impl Pull {
     /// The way of a `recv` for which nothing was there.
     async fn wait(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
-        if shared.with(|inner| std::mem::take(&mut inner.state.yield_due)) {
-            // Before a delivery is taken, so that nothing is lost if this is cancelled.
+        let (yields, in_line) = shared.with(|inner| {
+            let others = inner.state.in_line > 0 && inner.machine.has_next();
+            let yields = std::mem::take(&mut inner.state.yield_due) || others;
+            (yields, others.then(|| InLine::new(shared, inner)))
+        });
+        if yields {
+            // Before a delivery is taken, so that nothing is lost if this is cancelled. Those that wait have been woken in their turn,
+            // and run first; if they do not, because a future is kept that nobody polls, they delay nobody any longer.
             tokio::task::yield_now().await;
         }
+        drop(in_line);
         self.wait_in_line().await
     }
 
@@ -290,7 +301,7 @@ impl std::fmt::Debug for Pull {
 /// The next delivery, unless a link should run first (OC-5) or others wait and have to hear of what is left.
 #[inline]
 fn take(inner: &mut Inner<PullMachine>) -> Option<Delivery> {
-    if inner.state.yield_due || inner.state.waiting > 0 {
+    if inner.state.yield_due || inner.state.in_line > 0 {
         return None;
     }
     inner.machine.recv().map(Delivery::new)
@@ -326,6 +337,22 @@ impl Drop for Handle {
     }
 }
 
+/// A `recv` that lets others go first: those that come meanwhile do not overtake it.
+struct InLine<'a>(&'a Shared<PullMachine>);
+
+impl<'a> InLine<'a> {
+    fn new(shared: &'a Shared<PullMachine>, inner: &mut Inner<PullMachine>) -> Self {
+        inner.state.in_line += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.with_message(|inner| inner.state.in_line -= 1);
+    }
+}
+
 /// Tells the machine that a `recv` waits, for as long as it does: then every link has credit (CR-6).
 struct Waiting<'a>(&'a Shared<PullMachine>);
 
@@ -333,6 +360,7 @@ impl<'a> Waiting<'a> {
     fn new(shared: &'a Shared<PullMachine>) -> Self {
         shared.with(|inner| {
             inner.state.waiting += 1;
+            inner.state.in_line += 1;
             inner.machine.start_waiting(shared.now());
         });
         Self(shared)
@@ -343,6 +371,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.with(|inner| {
             inner.state.waiting -= 1;
+            inner.state.in_line -= 1;
             inner.machine.stop_waiting(self.0.now());
         });
     }

@@ -153,7 +153,7 @@ impl Receiver {
         let lot = self.pull.shared().with_message(|inner| {
             end_lending(inner, key);
             progress.acked.store(0, Ordering::Relaxed);
-            if inner.state.yield_due || inner.state.waiting > 0 {
+            if inner.state.yield_due || inner.state.in_line > 0 {
                 return None; // as for `recv`: a link should run first, or others wait and have to hear
             }
             let lot = inner.machine.recv_lot()?;

@@ -21,8 +21,10 @@ pub(crate) struct PullState {
     pub(super) ack_delay: Duration,
     expect: Option<usize>,
     keep: bool,
-    /// How many `recv` wait.
+    /// How many `recv` wait for a delivery.
     pub(super) waiting: usize,
+    /// How many of them there are together with those that let others go first: a `recv` that comes takes nothing before them.
+    pub(super) in_line: usize,
     /// An Ack is due, and a `recv` that goes on without waiting would keep its link from sending it.
     pub(super) yield_due: bool,
     /// `leave` has been called, or the streams are over: `recv` gives nothing more.
@@ -40,6 +42,7 @@ impl PullState {
             expect,
             keep,
             waiting: 0,
+            in_line: 0,
             yield_due: false,
             closed: false,
             warnings: Vec::new(),

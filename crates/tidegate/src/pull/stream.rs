@@ -8,7 +8,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::{Delivery, Pull};
+use super::{Delivery, Pull, take};
 use crate::error::RecvError;
 
 /// A puller as a `Stream` of deliveries, from [`Pull::stream`]. It ends when `recv` does, and stays there; an error is not its end.
@@ -32,11 +32,11 @@ impl Stream for PullStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        // What is there already needs no future.
+        // What is there already needs no future, unless others wait for it.
         if self.receiving.is_none()
-            && let Some(next) = self.pull.try_recv().transpose()
+            && let Some(delivery) = self.pull.shared().with_message(take)
         {
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Some(Ok(delivery)));
         }
         let pull = self.pull.clone();
         let receiving =
