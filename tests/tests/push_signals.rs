@@ -113,3 +113,38 @@ fn an_output_file_that_was_moved_or_removed_is_made_again() {
     push.close_input();
     assert_eq!(code(&mut push), 0);
 }
+
+#[test]
+fn a_pusher_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
+    // RD-7
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let at = |name: &str| format!("unix://{}", file(name));
+    for (name, token) in [("own", "a\n"), ("token-a", "a\n"), ("token-b", "b\n")] {
+        fs::write(file(name), token).unwrap();
+    }
+    let puller = |name: &str| {
+        let token = file(&format!("token-{name}"));
+        let mut pull = tidegate(&["pull", "-v", "--bind", &at(name), "--token-file", &token]);
+        pull.endpoint().unwrap();
+        pull
+    };
+    let (mut first, mut second) = (puller("a"), puller("b"));
+    let args = ["push", "--connect", &at("a"), "--connect", &at("b"), "--token-file", &file("own")];
+    let mut push = tidegate(&args);
+    first.line_with("is open").unwrap();
+    push.line_with_all(&[&at("b"), "refused us"]).unwrap();
+    fs::write(file("own"), "b\n").unwrap();
+    push.signal("HUP").unwrap();
+    second.line_with("is open").unwrap();
+    // The other one comes back, and does not know the new token.
+    first.signal("KILL").unwrap();
+    first.exit().unwrap();
+    let _first = puller("a");
+    push.line_with_all(&[&at("a"), "refused us"]).unwrap();
+    let mut output = second.stdout().unwrap();
+    push.write_line("1");
+    assert_eq!(line(&mut output), "1");
+    push.close_input();
+    assert_eq!(code(&mut push), 0);
+}

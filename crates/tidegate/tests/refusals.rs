@@ -64,7 +64,9 @@ async fn a_pusher_is_told_a_refusal_each_time_and_set_tokens_revives_it() {
     }
     push.set_tokens("wrong".into()).unwrap();
     assert!(matches!(within(push.send("x")).await, Err(SendError::Refused { .. })), "refused again");
+    assert_eq!(push.refusal().unwrap().code, Code::Unauthorized);
     push.set_tokens("new".into()).unwrap();
+    assert_eq!(push.refusal(), None, "another try");
     within(push.send("x")).await.unwrap(); // not the refusal from before
     within(pull.recv()).await.unwrap().unwrap().ack();
     within(push.finish(Duration::MAX)).await.unwrap();

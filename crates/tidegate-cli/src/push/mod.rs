@@ -105,12 +105,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let (give_up, given_up) = watch::channel(false);
     let mut keeper =
         tokio::spawn(rejected::keep(push.rejections(), dead_letter.clone(), report.clone(), given_up));
-    let watcher = tokio::spawn(trouble::watch_refusals(
-        push.clone(),
-        args.socket.connect.clone(),
-        args.socket.bind.is_empty(),
-        report.clone(),
-    ));
+    let watcher = tokio::spawn(trouble::watch_refusals(push.clone(), report.clone()));
     let connecting =
         tokio::spawn(trouble::watch_connecting(push.clone(), args.connect_timeout, failures, report));
 

@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use tidegate::{Endpoint, Event, Push};
+use tidegate::{Push, Refusal};
 use tokio::sync::mpsc::Sender;
 
 use crate::connecting::LastFailure;
 
 /// Reports when every endpoint has refused this pusher for good, and it listens nowhere.
-pub(crate) async fn watch_refusals(
-    push: Push,
-    mut connect: Vec<Endpoint>,
-    only_connects: bool,
-    report: Sender<anyhow::Error>,
-) {
+///
+/// The events only tell when to ask: some may have been missed, and other tokens give an endpoint that refused another try.
+pub(crate) async fn watch_refusals(push: Push, report: Sender<anyhow::Error>) {
     let mut events = push.events();
-    while let Some(event) = events.recv().await {
-        if let Event::Refused { endpoint, reason, .. } = event {
-            connect.retain(|other| *other != endpoint);
-            if only_connects && connect.is_empty() {
-                let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
-                return;
-            }
+    loop {
+        if let Some(Refusal { endpoint, reason, .. }) = push.refusal() {
+            let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
+            return;
+        }
+        if events.recv().await.is_none() {
+            return;
         }
     }
 }

@@ -87,6 +87,14 @@ impl Push {
         self.shared().until(|inner| connected(inner, n, Pusher::is_open)).await
     }
 
+    /// Why no puller will come: nothing is bound, no link is open, and every endpoint to connect to has refused this pusher for good. This is
+    /// the refusal of the last one. `None` while there is hope, also again after [`Self::set_tokens`]. When the answer may have changed, there
+    /// is an [`Event`](crate::Event).
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.shared().with(|inner| refusal(inner))
+    }
+
     /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
@@ -148,7 +156,8 @@ impl std::fmt::Debug for Push {
 /// The refusal that makes sending pointless: no endpoint is left that could bring a puller.
 fn refusal(inner: &Inner<Pusher>) -> Option<Refusal> {
     let places = &inner.places;
-    let hope = places.dialing > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
+    // An endpoint that has had the end of the stream is connected to no more, and none is needed any more.
+    let hope = places.dialing + places.ended > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
     if hope { None } else { places.refused.last().cloned() }
 }
 
