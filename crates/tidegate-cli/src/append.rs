@@ -8,7 +8,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,10 +104,9 @@ impl AppendFile {
     ///
     /// # Errors
     /// As [`Self::write`], and when `from` cannot be read.
-    pub(crate) fn copy(&mut self, from: &mut File, length: u64, more: &[u8]) -> io::Result<()> {
+    pub(crate) fn copy(&mut self, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
         self.follow_name()?;
         for _ in 0..REMOVALS {
-            from.rewind()?;
             copy(&mut self.file, self.framing, from, length, more)?;
             if !is_removed(&self.file) {
                 return Ok(());
@@ -198,12 +197,12 @@ fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     undone_if_failed(file, |file| write_all(file, bytes))
 }
 
-fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64, more: &[u8]) -> io::Result<()> {
+fn copy(file: &mut File, framing: Framing, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
     let (before, after) = framing.around(length + more.len() as u64)?;
     undone_if_failed(file, |file| {
         let mut written = write_all(file, &before)?;
         let mut chunk = vec![0; 64 * 1024];
-        let mut from = from.take(length);
+        let mut from = FromStart::new(from).take(length);
         loop {
             match from.read(&mut chunk) {
                 Ok(0) => break,
@@ -221,6 +220,27 @@ fn copy(file: &mut File, framing: Framing, from: &mut File, length: u64, more: &
         }
         Ok(written)
     })
+}
+
+/// Reads a file from its beginning. A position of its own, and not the one of the file, which all its clones share: a write that was
+/// given up may go on, and read the same file meanwhile.
+pub(crate) struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl<'a> FromStart<'a> {
+    pub(crate) fn new(file: &'a File) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl io::Read for FromStart<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(to, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
 }
 
 /// A write that failed, and how many bytes had been written by then.
@@ -334,7 +354,7 @@ mod tests {
         from.write_all(b"two").unwrap();
         std::fs::rename(&path, &moved).unwrap();
         std::fs::write(&path, "").unwrap();
-        file.copy(&mut from, 3, b"").unwrap();
+        file.copy(&from, 3, b"").unwrap();
         assert_eq!(std::fs::read(&moved).unwrap(), b"1\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
     }
@@ -350,12 +370,34 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let mut from = tempfile::tempfile().unwrap();
         from.write_all(b"two").unwrap();
-        file.copy(&mut from, 3, b"").unwrap();
+        file.copy(&from, 3, b"").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         file.write(b"3\n").unwrap_err();
         assert!(file.reopen().unwrap_err().to_string().contains("--output"));
+    }
+
+    #[test]
+    fn a_record_is_copied_whole_while_a_copy_of_it_to_a_stalled_pipe_is_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, fifo) = (dir.path().join("file"), dir.path().join("fifo"));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let record = vec![b'x'; 300_000];
+        let mut from = tempfile::tempfile().unwrap();
+        from.write_all(&record).unwrap();
+        let clone = from.try_clone().unwrap();
+        let end = [&record[..], b"\n"].concat();
+        std::thread::scope(|scope| {
+            scope.spawn(|| opened(&fifo, Framing::Newline).copy(&clone, 300_000, b"").unwrap());
+            let mut reader = File::open(&fifo).unwrap();
+            let mut piped = vec![0];
+            reader.read_exact(&mut piped).unwrap();
+            opened(&path, Framing::Newline).copy(&from, 300_000, b"").unwrap();
+            assert!(std::fs::read(&path).unwrap() == end);
+            reader.read_to_end(&mut piped).unwrap();
+            assert!(piped == end, "{} bytes", piped.len());
+        });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::append::AppendFile;
 use crate::reload::Reopen;
@@ -28,20 +29,17 @@ impl DeadLetters {
     /// # Errors
     /// When that fails; the error names the file.
     pub(crate) async fn append(&self, record: Bytes) -> anyhow::Result<()> {
-        self.with(move |file| {
+        let writing = self.with(move |file| {
             let mut framed = Vec::with_capacity(record.len() + 4);
             file.framing().put(&mut framed, &record)?;
             file.write(&framed)
-        })
-        .await
+        });
+        ended(writing.await)
     }
 
-    /// Appends a record that is in a file.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub(crate) async fn copy(&self, mut from: File, length: u64) -> anyhow::Result<()> {
-        self.with(move |file| file.copy(&mut from, length, b"")).await
+    /// Begins to append a record that is in a file; [`ended`] says what came of it. Given up, it may be written all the same.
+    pub(crate) fn copy(&self, from: File, length: u64) -> JoinHandle<anyhow::Result<()>> {
+        self.with(move |file| file.copy(&from, length, b""))
     }
 
     /// How to open the file again.
@@ -50,15 +48,23 @@ impl DeadLetters {
         Reopen::new(&self.name, move || lock(&file).reopen())
     }
 
-    async fn with(
+    fn with(
         &self,
         work: impl FnOnce(&mut AppendFile) -> std::io::Result<()> + Send + 'static,
-    ) -> anyhow::Result<()> {
-        let file = Arc::clone(&self.file);
-        let written = tokio::task::spawn_blocking(move || work(&mut lock(&file))).await;
-        let written = written.context("the thread that writes dead letters has failed")?;
-        written.with_context(|| format!("{}: cannot write it", self.name))
+    ) -> JoinHandle<anyhow::Result<()>> {
+        let (file, name) = (Arc::clone(&self.file), Arc::clone(&self.name));
+        tokio::task::spawn_blocking(move || {
+            work(&mut lock(&file)).with_context(|| format!("{name}: cannot write it"))
+        })
     }
+}
+
+/// What came of a write.
+///
+/// # Errors
+/// When it failed; the error names the file.
+pub(crate) fn ended(written: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
+    written.context("the thread that writes dead letters has failed")?
 }
 
 fn lock(file: &Mutex<AppendFile>) -> MutexGuard<'_, AppendFile> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use tidegate::{Message, Push};
+use tokio::task::JoinHandle;
 
-use super::dead::DeadLetters;
+use super::dead::{self, DeadLetters};
 use super::input::{Input, Read, TooLong};
 use crate::args::PushArgs;
 use crate::text::{self, thousands};
@@ -23,11 +24,21 @@ pub(crate) struct Feeder<'a> {
     pub(crate) oversized: u64,
     /// Such ones with which that has not been done yet.
     pub(crate) unkept: VecDeque<TooLong>,
+    /// The write of the first of these to the dead letters, if one is under way.
+    keeping: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl<'a> Feeder<'a> {
     pub(crate) fn new(push: &'a Push, args: &'a PushArgs, dead: Option<DeadLetters>) -> Self {
-        Self { push, args, dead, pending: VecDeque::new(), oversized: 0, unkept: VecDeque::new() }
+        Self {
+            push,
+            args,
+            dead,
+            pending: VecDeque::new(),
+            oversized: 0,
+            unkept: VecDeque::new(),
+            keeping: None,
+        }
     }
 
     /// Sends the whole input. When it is cancelled or fails, what has been read and not been accepted is in `pending` and `unkept`.
@@ -55,8 +66,8 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// The end of it, after a stop: dead letters that are not written within `patience` are left. Returns what has been read and not
-    /// been accepted, how many records were too large, and which of these are left.
+    /// The end of it, after a stop: dead letters that are not written within `patience` are left; a write that was under way then may
+    /// succeed later. Returns what has been read and not been accepted, how many records were too large, and which of these are left.
     pub(crate) async fn end(
         mut self,
         oversized: Vec<TooLong>,
@@ -76,8 +87,17 @@ impl<'a> Feeder<'a> {
         while let Some(record) = self.unkept.front() {
             match (&self.dead, &record.kept) {
                 (Some(dead), Some(kept)) => {
-                    let kept = kept.try_clone().context("--oversized dead-letter")?;
-                    dead.copy(kept, record.length).await?;
+                    // The one of a call that was cancelled goes on: another one would write the record twice.
+                    let keeping = match &mut self.keeping {
+                        Some(keeping) => keeping,
+                        none => {
+                            let kept = kept.try_clone().context("--oversized dead-letter")?;
+                            none.insert(dead.copy(kept, record.length))
+                        }
+                    };
+                    let kept = keeping.await;
+                    self.keeping = None;
+                    dead::ended(kept)?;
                     tracing::info!("{}: it is in --dead-letter", too_large(record));
                 }
                 _ => dropped(record),

@@ -5,7 +5,7 @@
 //! left now. A file that cannot be replaced (a pipe, a device, a directory without write permission) is written once, at the end.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::input::{Incomplete, TooLong};
-use crate::append::{AppendFile, stream};
+use crate::append::{AppendFile, FromStart, stream};
 use crate::records::Framing;
 
 /// Collected bytes are written when there are as many.
@@ -77,7 +77,7 @@ impl Unsent {
     ///
     /// # Errors
     /// When that fails: then the file is as it was before.
-    pub(crate) fn save(&mut self, left: &mut Left, last: bool) -> anyhow::Result<()> {
+    pub(crate) fn save(&mut self, left: &Left, last: bool) -> anyhow::Result<()> {
         let saved = match self.base {
             Some(base) => match self.replace(base, left) {
                 Err(error) if is_refused(&error) => {
@@ -92,7 +92,7 @@ impl Unsent {
         saved.with_context(|| format!("{}: cannot write it", self.file.name()))
     }
 
-    fn replace(&mut self, base: u64, left: &mut Left) -> io::Result<()> {
+    fn replace(&mut self, base: u64, left: &Left) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new().prefix(".tidegate-unsent-").tempfile_in(directory)?;
         let before = self.before(base)?;
@@ -131,7 +131,7 @@ impl Unsent {
         Ok(Some((file, data, base)))
     }
 
-    fn append(&mut self, left: &mut Left) -> io::Result<()> {
+    fn append(&mut self, left: &Left) -> io::Result<()> {
         let mut buffer = Vec::new();
         for record in &left.records {
             self.file.framing().put(&mut buffer, record)?;
@@ -140,13 +140,13 @@ impl Unsent {
                 buffer.clear();
             }
         }
-        for record in &mut left.too_large {
-            if let Some(kept) = &mut record.kept {
+        for record in &left.too_large {
+            if let Some(kept) = &record.kept {
                 self.file.write(&std::mem::take(&mut buffer))?;
                 self.file.copy(kept, record.length, b"")?;
             }
         }
-        match &mut left.incomplete {
+        match &left.incomplete {
             Some(Incomplete { kept: Some(kept), got, bytes, .. }) if *got > 0 => {
                 self.file.write(&buffer)?;
                 self.file.copy(kept, got.saturating_sub(bytes.len() as u64), bytes)
@@ -160,7 +160,7 @@ impl Unsent {
     }
 }
 
-fn write(out: &mut impl io::Write, framing: Framing, left: &mut Left) -> io::Result<()> {
+fn write(out: &mut impl io::Write, framing: Framing, left: &Left) -> io::Result<()> {
     let mut framed = Vec::new();
     let mut put = |out: &mut dyn io::Write, record: &[u8]| {
         framed.clear();
@@ -170,12 +170,12 @@ fn write(out: &mut impl io::Write, framing: Framing, left: &mut Left) -> io::Res
     for record in &left.records {
         put(out, record)?;
     }
-    for record in &mut left.too_large {
-        if let Some(kept) = &mut record.kept {
+    for record in &left.too_large {
+        if let Some(kept) = &record.kept {
             copy(out, framing, kept, record.length, b"")?;
         }
     }
-    match &mut left.incomplete {
+    match &left.incomplete {
         Some(Incomplete { kept: Some(kept), got, bytes, .. }) if *got > 0 => {
             copy(out, framing, kept, got.saturating_sub(bytes.len() as u64), bytes)
         }
@@ -185,17 +185,10 @@ fn write(out: &mut impl io::Write, framing: Framing, left: &mut Left) -> io::Res
 }
 
 /// Writes the first `length` bytes of `from`, and `more` after them, as a record.
-fn copy(
-    out: &mut impl io::Write,
-    framing: Framing,
-    from: &mut File,
-    length: u64,
-    more: &[u8],
-) -> io::Result<()> {
+fn copy(out: &mut impl io::Write, framing: Framing, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
     let (before, after) = framing.around(length + more.len() as u64)?;
     out.write_all(&before)?;
-    from.rewind()?;
-    io::copy(&mut from.take(length), out)?;
+    io::copy(&mut FromStart::new(from).take(length), out)?;
     out.write_all(more)?;
     out.write_all(&after)
 }
@@ -238,7 +231,7 @@ mod tests {
             (&["2"], "from\nbefore\n2\n"),
             (&[], "from\nbefore\n"),
         ] {
-            file.save(&mut left(records), false).unwrap();
+            file.save(&left(records), false).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         }
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
@@ -274,14 +267,14 @@ mod tests {
             let path = dir.path().join("unsent");
             let file = AppendFile::open("--unsent", &path, framing).unwrap();
             let mut unsent = Unsent::new(file, &path).unwrap();
-            let mut left = Left { incomplete, ..left(&["1"]) };
-            unsent.save(&mut left, false).unwrap();
+            let left = Left { incomplete, ..left(&["1"]) };
+            unsent.save(&left, false).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
             std::fs::write(&path, "").unwrap();
             unsent.base = None;
-            unsent.save(&mut left, false).unwrap();
+            unsent.save(&left, false).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"", "only the last one is appended");
-            unsent.save(&mut left, true).unwrap();
+            unsent.save(&left, true).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }
     }
@@ -291,7 +284,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("unsent");
         let mut first = unsent(&path);
-        first.save(&mut left(&["1"]), false).unwrap();
+        first.save(&left(&["1"]), false).unwrap();
         let again = AppendFile::open("--unsent", &path, Framing::Newline).unwrap();
         let error = Unsent::new(again, &path).err().unwrap().to_string();
         assert!(error.contains("--unsent") && error.contains("another pusher"), "{error}");
@@ -307,7 +300,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        unsent(&link).save(&mut left(&["1"]), true).unwrap();
+        unsent(&link).save(&left(&["1"]), true).unwrap();
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(std::fs::read(&path).unwrap(), b"1\n");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
@@ -318,9 +311,9 @@ mod tests {
         let path = Path::new("/dev/null");
         let mut file = unsent(path);
         assert!(!file.is_replaceable());
-        file.save(&mut left(&["1"]), false).unwrap();
-        file.save(&mut left(&["1"]), true).unwrap();
-        let error = unsent(Path::new("/dev/full")).save(&mut left(&["1"]), true).unwrap_err();
+        file.save(&left(&["1"]), false).unwrap();
+        file.save(&left(&["1"]), true).unwrap();
+        let error = unsent(Path::new("/dev/full")).save(&left(&["1"]), true).unwrap_err();
         assert!(error.to_string().contains("--unsent /dev/full"), "{error}");
     }
 }
