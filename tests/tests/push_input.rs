@@ -359,6 +359,112 @@ fn dead_letters_that_nobody_reads_do_not_keep_a_pusher_from_ending() {
     assert_eq!(dead, record.repeat(in_pipe).into_bytes(), "each message is in one of the two");
 }
 
+/// A named pipe that is open for reading and not read: full after 64 KiB. It ends with the process that writes it.
+fn unread_fifo(path: &Path) -> File {
+    make_fifo(path);
+    let _both = File::options().read(true).write(true).open(path).unwrap();
+    File::open(path).unwrap()
+}
+
+/// Waits until the file has this line.
+fn wait_for_line(path: &Path, last: &str) {
+    let until = Instant::now() + LONG;
+    loop {
+        let now = fs::read_to_string(path).unwrap_or_default();
+        if now.lines().any(|line| line == last) {
+            return;
+        }
+        assert!(Instant::now() < until, "{} lines without the last one", now.lines().count());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_kill_loses_none() {
+    // While another message is still being processed, and when everything has been settled; with an input that goes on, and without.
+    for (last, ends) in [("hold", false), ("reject", false), ("hold", true), ("reject", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
+        let mut unread = unread_fifo(&fifo);
+        let files = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
+        let (mut push, at) = push(1, &[&files[..], &["--linger", "forever"]].concat());
+        let worker = "while read -r x; do case $x in hold*) echo last >&2; exec sleep 60;; \
+                      reject*) echo last >&2;; esac; echo reject no; done";
+        let mut pull = tidegate(&["pull", "--connect", &at, "--worker", worker]);
+        let mut records: Vec<String> = (0..99).map(|n| format!("{n:0999}")).collect();
+        records.push(format!("{last:_<999}"));
+        push.write((records.join("\n") + "\n").as_bytes());
+        if ends {
+            push.close_input();
+        }
+        pull.line_with("last").unwrap();
+        push.signal("TERM").unwrap();
+        wait_for_line(&unsent, &records[98]);
+        push.signal("KILL").unwrap();
+        push.exit().unwrap();
+        let saved = fs::read_to_string(&unsent).unwrap();
+        let saved: Vec<_> = saved.lines().map(str::to_owned).collect();
+        let mut dead = String::new();
+        unread.read_to_string(&mut dead).unwrap();
+        let before = dead.lines().take(100 - saved.len()).map(str::to_owned);
+        let all: Vec<_> = before.chain(saved).collect();
+        assert!(all == records, "{} of 100 are in one of the two ({last}, {ends})", all.len());
+    }
+}
+
+#[test]
+fn rejected_messages_that_a_pipe_takes_in_the_end_are_not_in_unsent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
+    let mut unread = unread_fifo(&fifo);
+    let files = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
+    let (mut push, at) = push(1, &[&files[..], &["--linger", "forever", "--json"]].concat());
+    let worker = "while read -r x; do case $x in last*) echo last >&2;; esac; echo reject no; done";
+    let mut pull = tidegate(&["pull", "--connect", &at, "--worker", worker]);
+    let mut records: Vec<String> = (0..99).map(|n| format!("{n:0999}")).collect();
+    records.push(format!("{:_<999}", "last"));
+    push.write((records.join("\n") + "\n").as_bytes());
+    pull.line_with("last").unwrap();
+    push.signal("TERM").unwrap();
+    wait_for_line(&unsent, &records[99]);
+    let mut dead = vec![0; 100 * 1_000];
+    unread.read_exact(&mut dead).unwrap();
+    assert_eq!(code(&mut push), 4, "its input had not ended");
+    assert!(String::from_utf8(dead).unwrap().lines().eq(&records));
+    assert_eq!(fs::read_to_string(&unsent).unwrap(), "");
+    let summary = summary(&mut push);
+    assert_eq!((&summary["rejected"], &summary["not_sent"]), (&100.into(), &0.into()));
+    pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn a_record_that_is_too_large_is_written_once_to_a_pipe_that_stalls_and_saved_at_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
+    make_fifo(&fifo);
+    let files = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
+    let more = ["--oversized", "dead-letter", "--max-message", "1000", "--linger", "forever"];
+    let args = [&["push", "--bind", "tcp://127.0.0.1:0"][..], &files, &more].concat();
+    let mut push = tidegate(&args);
+    let mut reader = File::open(&fifo).unwrap();
+    let large = "x".repeat(300_000) + "\n";
+    push.write(b"1\n");
+    push.write(large.as_bytes());
+    let mut dead = vec![0; 1];
+    reader.read_exact(&mut dead).unwrap();
+    push.signal("TERM").unwrap();
+    wait_for(&unsent, format!("1\n{large}").as_bytes());
+    // Given up by now, and all the same whole when somebody reads it; it is not tried a second time.
+    let mut rest = vec![0; large.len() - 1];
+    reader.read_exact(&mut rest).unwrap();
+    dead.append(&mut rest);
+    push.signal("TERM").unwrap();
+    assert_eq!(code(&mut push), 5);
+    reader.read_to_end(&mut dead).unwrap();
+    assert!(dead == large.as_bytes(), "{} bytes", dead.len());
+    assert_eq!(fs::read_to_string(&unsent).unwrap(), format!("1\n{large}"));
+}
+
 #[test]
 fn a_file_that_another_pusher_uses_for_what_is_left_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -73,14 +73,15 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::linger)]
     pub(crate) linger: Option<Duration>,
     /// Appends rejected messages to this file, in the framing of the input (headers are not kept); if its last
-    /// record has no end, it gets one first; made with mode 0600; SIGHUP and SIGUSR1 open it again
+    /// record has no end, it gets one first; made with mode 0600; SIGHUP and SIGUSR1 open it again. At the end it is waited
+    /// for up to --linger; what it has not taken by then goes to --unsent, and perhaps to it as well
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends what is left when the linger time expires, or after a second signal, to this file, in the framing of the input:
-    /// messages that nobody has acked, some of which may have been processed, then a record that was too large, then what
-    /// had arrived of an incomplete record, as a record of its own (headers are not kept). It is written when the linger time
-    /// begins, and replaced each second, so that a kill loses nothing. If its last record has no end, it gets one first; made
-    /// with mode 0600; only one pusher may use it
+    /// messages that nobody has acked, some of which may have been processed, with rejected ones that --dead-letter has not
+    /// taken, then a record that was too large, then what had arrived of an incomplete record, as a record of its own (headers
+    /// are not kept). It is written when the linger time begins, and replaced each second, so that a kill loses nothing. If its
+    /// last record has no end, it gets one first; made with mode 0600; only one pusher may use it
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr

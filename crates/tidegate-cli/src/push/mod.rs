@@ -10,11 +10,12 @@ mod trouble;
 mod unsent;
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tidegate::Push;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::append::{AppendFile, is_same_file};
 use crate::args::PushArgs;
@@ -29,6 +30,7 @@ use crate::{reaper, socket, text};
 use dead::DeadLetters;
 use feed::Feeder;
 use input::{Input, Reading, Rest};
+use rejected::Keeper;
 use saving::Saving;
 use settle::{Ending, Settled};
 use unsent::Unsent;
@@ -102,9 +104,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     reload.watch(access, move |tokens| reloading.set_tokens(tokens), reopen, quiet);
     socket::announce(&push.local_endpoints(), quiet);
     let (report, mut trouble) = mpsc::channel(TROUBLES);
-    let (give_up, given_up) = watch::channel(false);
-    let mut keeper =
-        tokio::spawn(rejected::keep(push.rejections(), dead_letter.clone(), report.clone(), given_up));
+    let keeper = Keeper::start(&push, dead_letter.clone(), report.clone());
     let watcher = tokio::spawn(trouble::watch_refusals(push.clone(), report.clone()));
     let connecting =
         tokio::spawn(trouble::watch_connecting(push.clone(), args.connect_timeout, failures, report));
@@ -151,21 +151,20 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
     let ending = Ending { finish, linger, after_signal, signalled, quiet };
     let messages = pending.into_iter().map(|payload| feed::message(&args, payload)).collect();
-    let mut saving = Saving::new(unsent, too_large, rest.incomplete);
+    let mut saving = Saving::new(unsent, keeper.unwritten().clone(), too_large, rest.incomplete);
     oversized += saving.take_unkept(unkept);
     let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
-    let Settled { mut exit, mut left, mut error } = settled;
+    let Settled { mut exit, mut left, mut error, deadline, saves } = settled;
     watcher.abort();
     connecting.abort();
-    let kept = tokio::select! {
-        kept = &mut keeper => kept,
-        _ = signals.next() => give_up_on(&give_up, keeper).await,
-        () = tokio::time::sleep(WRITE_PATIENCE.max(after_signal)), if exit == Exit::Success => {
-            give_up_on(&give_up, keeper).await
-        }
-        () = tokio::time::sleep(WRITE_PATIENCE), if exit != Exit::Success => give_up_on(&give_up, keeper).await,
-    };
-    let kept = kept.context("the task that keeps rejected messages has failed")?;
+    if !saves {
+        // Most often they are written at once.
+        saving.put_off();
+    }
+    let until = patience(exit, deadline, after_signal, keeper.unwritten().since());
+    if let Err(failed) = keeper.finish(until, &left, &mut saving, &mut signals).await {
+        error = error.or(Some(failed));
+    }
     let input_failed = matches!(stop, Stop::Input);
     if let Stop::Trouble(stopped) = stop {
         error = Some(stopped);
@@ -196,7 +195,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let not_acked = left.not_acked.len() as u64;
     let incomplete = saving.incomplete_bytes();
     let saved = tokio::select! {
-        saved = saving.finish(left, kept.unsaved) => saved,
+        saved = saving.finish(left) => saved,
         error = no_patience(&mut signals, quiet) => Err(error),
     };
     match (saved, &error) {
@@ -278,13 +277,26 @@ async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
     Ok(builder.build().await?)
 }
 
-/// Lets the rejected messages be kept in memory instead of waiting for their file.
-async fn give_up_on<T>(
-    give_up: &watch::Sender<bool>,
-    keeper: tokio::task::JoinHandle<T>,
-) -> Result<T, tokio::task::JoinError> {
-    let _ = give_up.send(true);
-    keeper.await
+/// Until when rejected messages are waited for that are not in `--dead-letter` yet; `None` is for ever. `since` is when the write that is
+/// under way began.
+fn patience(
+    exit: Exit,
+    deadline: Option<Instant>,
+    after_signal: Duration,
+    since: Option<Instant>,
+) -> Option<Instant> {
+    let now = Instant::now();
+    let least = now.checked_add(WRITE_PATIENCE)?;
+    if exit == Exit::Success {
+        // The linger time is for them too.
+        return match deadline {
+            Some(deadline) => Some(deadline.max(least)),
+            None => now.checked_add(after_signal.max(WRITE_PATIENCE)),
+        };
+    }
+    // That time is over, and whoever sent a signal may be about to kill: a write that is stalled already has had its time.
+    let stalled = since.and_then(|since| since.checked_add(WRITE_PATIENCE));
+    Some(stalled.map_or(least, |stalled| stalled.max(now)))
 }
 
 /// Waits for two more signals: what is left takes a moment to write, which a single one should not cut off.

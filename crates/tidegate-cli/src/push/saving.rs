@@ -1,27 +1,35 @@
 //! Saving what is left to `--unsent`, early and at the end.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tidegate::{Message, Push};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::input::{Incomplete, TooLong};
+use super::rejected::Unwritten;
 use super::settle::Left as Leftovers;
 use super::unsent::{Left, Unsent};
 use crate::text::{self, count, thousands};
+
+/// How often what is left is saved while it is waited for.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// What is left, and the file for it, if there is one.
 pub(crate) struct Saving {
     /// Writes block, and so they are made on other threads.
     file: Option<Arc<Mutex<File>>>,
     replaceable: bool,
+    /// Rejected messages that are not in `--dead-letter`.
+    unwritten: Unwritten,
     /// Records that are too large to be sent.
     too_large: Vec<Bytes>,
-    /// How many more of them are in files, which [`File::left`] has.
+    /// How many more of them are in files, which [`File::left`] has, or will have with the next write.
     unkept: u64,
+    /// What that write adds to it. The lock is held while the disk works, so that only the thread that writes may wait for it.
+    added: (Vec<TooLong>, Option<Incomplete>),
     /// A record of which only the beginning has arrived: what is to be said of it.
     incomplete: Option<(String, u64)>,
     /// Whether anything of it is there to be written.
@@ -30,6 +38,8 @@ pub(crate) struct Saving {
     running: Option<JoinHandle<anyhow::Result<()>>>,
     /// The numbers of the messages that the last write has saved.
     saved: Option<Vec<Option<u64>>>,
+    /// When to write next.
+    next: Option<Instant>,
     /// Whether a failure has been told.
     told: bool,
 }
@@ -40,20 +50,25 @@ struct File {
 }
 
 impl Saving {
-    pub(crate) fn new(unsent: Option<Unsent>, too_large: Vec<Bytes>, incomplete: Option<Incomplete>) -> Self {
-        let replaceable = unsent.as_ref().is_some_and(Unsent::is_replaceable);
-        let file = unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() })));
-        let (saved, told) = (None, false);
+    pub(crate) fn new(
+        unsent: Option<Unsent>,
+        unwritten: Unwritten,
+        too_large: Vec<Bytes>,
+        incomplete: Option<Incomplete>,
+    ) -> Self {
         let mut new = Self {
-            file,
-            replaceable,
+            replaceable: unsent.as_ref().is_some_and(Unsent::is_replaceable),
+            file: unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() }))),
+            unwritten,
             too_large,
             unkept: 0,
+            added: (Vec::new(), None),
             incomplete: None,
             stored: false,
             running: None,
-            saved,
-            told,
+            saved: None,
+            next: Some(Instant::now()),
+            told: false,
         };
         new.late(incomplete);
         new
@@ -72,9 +87,7 @@ impl Saving {
             count(got, "byte")
         );
         self.incomplete = Some((what, got));
-        if let Some(file) = &self.file {
-            file.lock().unwrap_or_else(PoisonError::into_inner).left.incomplete = Some(incomplete);
-        }
+        self.added.1 = Some(incomplete);
     }
 
     /// Takes records that are too large and could not be put elsewhere. Returns how many of them are dropped, because there is no file
@@ -82,15 +95,12 @@ impl Saving {
     pub(crate) fn take_unkept(&mut self, records: impl IntoIterator<Item = TooLong>) -> u64 {
         let mut dropped = 0;
         for record in records {
-            match &self.file {
-                Some(file) if record.kept.is_some() => {
-                    self.unkept += 1;
-                    file.lock().unwrap_or_else(PoisonError::into_inner).left.too_large.push(record);
-                }
-                _ => {
-                    super::feed::dropped(&record);
-                    dropped += 1;
-                }
+            if self.file.is_some() && record.kept.is_some() {
+                self.unkept += 1;
+                self.added.0.push(record);
+            } else {
+                super::feed::dropped(&record);
+                dropped += 1;
             }
         }
         dropped
@@ -111,25 +121,36 @@ impl Saving {
         self.too_large() > 0 || self.incomplete.is_some()
     }
 
-    /// Whether [`Self::start`] does anything before the end.
-    pub(crate) fn is_early(&self) -> bool {
-        self.replaceable && self.running.is_none()
+    /// When [`Self::start`] should be called; `None` while it is at work, and if the file can only be written at the end.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.next.filter(|_| self.replaceable && self.running.is_none())
     }
 
-    /// Begins to write what is left now, unless that has been written.
-    pub(crate) fn start(&mut self, push: &Push, pending: &VecDeque<Message>) {
-        let mut left = Leftovers::default();
-        left.take(push.leftover());
-        left.not_sent.extend(pending.iter().map(|message| (None, message.payload().clone())));
-        let numbered = left.in_order();
+    /// Puts the next write off.
+    pub(crate) fn put_off(&mut self) {
+        self.next = Instant::now().checked_add(SAVE_EVERY);
+    }
+
+    /// Begins to write what is left now and the rejected messages that are not in `--dead-letter`, unless that has been written. `left` must
+    /// have been taken just before: what was rejected since then would be written twice.
+    pub(crate) fn start(&mut self, left: Leftovers) {
+        self.put_off();
+        let numbered = self.numbered(left);
         let numbers: Vec<_> = numbered.iter().map(|(number, _)| *number).collect();
         let nothing = numbers.is_empty() && !self.holds_back();
         if self.saved.as_ref() == Some(&numbers) || (self.saved.is_none() && nothing) {
             return;
         }
-        let records = self.with_too_large(Vec::new(), numbered);
+        let records = self.with_too_large(numbered);
         self.saved = Some(numbers);
         self.running = self.write(records, false);
+    }
+
+    /// `left`, and the rejected messages that are not in `--dead-letter`.
+    fn numbered(&self, mut left: Leftovers) -> Vec<(Option<u64>, Bytes)> {
+        // After what is left: a message that is rejected in between is in both, and never in neither.
+        left.rejected = self.unwritten.fetch();
+        left.in_order()
     }
 
     /// Waits for the write under way, and tells if it fails. Cancel safe.
@@ -137,6 +158,7 @@ impl Saving {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let written = running.await.context("--unsent").and_then(|written| written);
         self.running = None;
+        self.put_off();
         if let Err(error) = written {
             self.saved = None;
             if !self.told {
@@ -146,16 +168,20 @@ impl Saving {
         }
     }
 
-    /// Writes what is left at the end, `unsaved` first. Without a file it says what is lost.
+    /// Writes what is left at the end, with the rejected messages that are not in `--dead-letter`. Without a file it says what is lost.
     ///
     /// # Errors
     /// When that fails; the error says how much is lost.
-    pub(crate) async fn finish(&mut self, left: Leftovers, unsaved: Vec<Bytes>) -> anyhow::Result<()> {
+    pub(crate) async fn finish(&mut self, left: Leftovers) -> anyhow::Result<()> {
         if self.file.is_none() {
-            self.tell_what_is_lost(unsaved.len());
+            self.tell_what_is_lost();
             return Ok(());
         }
-        let records = self.with_too_large(unsaved, left.in_order());
+        // Its failure was the last one's own, and an early write must not come after the last one.
+        if let Some(running) = self.running.take() {
+            let _ = running.await;
+        }
+        let records = self.with_too_large(self.numbered(left));
         if records.is_empty() && !self.holds_back() && self.saved.is_none() && !self.told {
             return Ok(());
         }
@@ -177,25 +203,29 @@ impl Saving {
         Ok(())
     }
 
-    fn with_too_large(&self, mut records: Vec<Bytes>, left: Vec<(Option<u64>, Bytes)>) -> Vec<Bytes> {
-        records.extend(left.into_iter().map(|(_, payload)| payload));
+    fn with_too_large(&self, numbered: Vec<(Option<u64>, Bytes)>) -> Vec<Bytes> {
+        let mut records: Vec<_> = numbered.into_iter().map(|(_, payload)| payload).collect();
         records.extend(self.too_large.iter().cloned());
         records
     }
 
-    fn write(&self, records: Vec<Bytes>, last: bool) -> Option<JoinHandle<anyhow::Result<()>>> {
+    fn write(&mut self, records: Vec<Bytes>, last: bool) -> Option<JoinHandle<anyhow::Result<()>>> {
         let file = Arc::clone(self.file.as_ref()?);
+        let (too_large, incomplete) = std::mem::take(&mut self.added);
         Some(tokio::task::spawn_blocking(move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let File { unsent, left } = &mut *file;
             left.records = records;
+            left.too_large.extend(too_large);
+            left.incomplete = incomplete.or(left.incomplete.take());
             unsent.save(left, last)
         }))
     }
 
-    fn tell_what_is_lost(&self, unsaved: usize) {
-        if unsaved > 0 {
-            let n = count(unsaved as u64, "rejected message");
+    fn tell_what_is_lost(&self) {
+        let unwritten = self.unwritten.fetch().len();
+        if unwritten > 0 {
+            let n = count(unwritten as u64, "rejected message");
             text::say(format_args!(
                 "error: {n} could not be written to --dead-letter, and there is no --unsent: dropped"
             ));

@@ -15,9 +15,6 @@ use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::text;
 
-/// How often what is left is saved while it is waited for.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-
 /// How to end.
 pub(crate) struct Ending {
     /// The stream is over; else pullers wait for this pusher to come back.
@@ -33,12 +30,14 @@ pub(crate) struct Ending {
 }
 
 /// Payloads that nobody has acked, with their numbers if they were accepted.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Left {
     /// Certainly not processed.
     pub(crate) not_sent: Vec<(Option<u64>, Bytes)>,
     /// Delivered, and perhaps processed.
     pub(crate) not_acked: Vec<(Option<u64>, Bytes)>,
+    /// Rejected, and not in `--dead-letter`.
+    pub(crate) rejected: Vec<(u64, Bytes)>,
 }
 
 /// How it ended.
@@ -47,6 +46,10 @@ pub(crate) struct Settled {
     pub(crate) left: Left,
     /// What made waiting useless.
     pub(crate) error: Option<anyhow::Error>,
+    /// When waiting was, or would have been, over.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether what is left is saved early.
+    pub(crate) saves: bool,
 }
 
 /// Why waiting ended before everything was settled.
@@ -68,11 +71,14 @@ impl Ending {
         signals: &mut Signals,
         trouble: &mut Receiver<anyhow::Error>,
     ) -> Settled {
-        let early = self.wait(push, &pending, saving, signals, trouble).await;
+        // The time is kept here and not by the library, because a signal may shorten it.
+        let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
+        let early = self.wait(&mut deadline, push, &pending, saving, signals, trouble).await;
+        let saves = self.saves(deadline);
         let pending = pending.into_inner();
         let mut left = Left::default();
         let (exit, error, leftover) = match early {
-            None => return Settled { exit: Exit::Success, left, error: None },
+            None => return Settled { exit: Exit::Success, left, error: None, deadline, saves },
             Some(Early::Gone(unfinished)) => (Exit::Lingered, None, *unfinished.leftover),
             Some(Early::Deadline) => (Exit::Lingered, None, push.abort().await),
             Some(Early::Signal) => (Exit::Aborted, None, push.abort().await),
@@ -80,11 +86,18 @@ impl Ending {
         };
         left.take(leftover);
         left.not_sent.extend(pending.into_iter().map(|message| (None, message.into_payload())));
-        Settled { exit, left, error }
+        Settled { exit, left, error, deadline, saves }
+    }
+
+    /// Whether what is left is saved before the end. At the end of the input only while there is a limit to the waiting. After a signal,
+    /// and when the input was not read to its end, always: whoever sent the signal may kill.
+    fn saves(&self, deadline: Option<Instant>) -> bool {
+        deadline.is_some() || self.signalled || !self.finish
     }
 
     async fn wait(
         &mut self,
+        deadline: &mut Option<Instant>,
         push: &Push,
         pending: &RefCell<VecDeque<Message>>,
         saving: &mut Saving,
@@ -92,8 +105,6 @@ impl Ending {
         trouble: &mut Receiver<anyhow::Error>,
     ) -> Option<Early> {
         let finish = self.finish;
-        // The time is kept here and not by the library, because a signal may shorten it.
-        let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let work = async {
             loop {
                 let Some(message) = pending.borrow().front().cloned() else { break };
@@ -107,12 +118,8 @@ impl Ending {
             settled.err().map(|unfinished| Early::Gone(Box::new(unfinished)))
         };
         tokio::pin!(work);
-        let mut save_at = Some(Instant::now());
         loop {
-            // At the end of the input only while there is a limit to the waiting. After a signal, and when the input was not read to its
-            // end, always: whoever sent the signal may kill.
-            let limited = deadline.is_some() || self.signalled || !finish;
-            let save = save_at.filter(|_| limited && saving.is_early());
+            let save = saving.due().filter(|_| self.saves(*deadline));
             tokio::select! {
                 biased;
                 name = signals.next() => {
@@ -120,18 +127,20 @@ impl Ending {
                         return Some(Early::Signal);
                     }
                     self.signalled = true;
-                    deadline = Instant::now().checked_add(self.after_signal);
+                    *deadline = Instant::now().checked_add(self.after_signal);
                     text::note(self.quiet, format_args!(
                         "{name}: waiting up to {} for what has been sent (once more stops at once)",
                         linger_text(self.after_signal)
                     ));
                 }
                 early = &mut work => return early,
-                () = at(deadline) => return Some(Early::Deadline),
-                () = saving.ended() => save_at = Instant::now().checked_add(SAVE_EVERY),
+                () = at(*deadline) => return Some(Early::Deadline),
+                () = saving.ended() => {}
                 () = at(save) => {
-                    saving.start(push, &pending.borrow());
-                    save_at = Instant::now().checked_add(SAVE_EVERY);
+                    let mut left = Left::default();
+                    left.take(push.leftover());
+                    left.not_sent.extend(pending.borrow().iter().map(|message| (None, message.payload().clone())));
+                    saving.start(left);
                 }
                 Some(error) = trouble.recv() => return Some(Early::Trouble(error)),
             }
@@ -147,17 +156,19 @@ impl Left {
         self.not_acked.extend(leftover.unacked.into_iter().map(numbered));
     }
 
-    /// All of it, in the order in which it was read. What was never accepted has no number, and comes last.
+    /// All of it, in the order in which it was read, each accepted message once. What was never accepted has no number, and comes last.
     pub(crate) fn in_order(self) -> Vec<(Option<u64>, Bytes)> {
         let mut all = self.not_acked;
         all.extend(self.not_sent);
+        all.extend(self.rejected.into_iter().map(|(number, payload)| (Some(number), payload)));
         all.sort_by_key(|(number, _)| number.unwrap_or(u64::MAX));
+        all.dedup_by(|one, other| one.0.is_some() && one.0 == other.0);
         all
     }
 }
 
 /// Waits until then; for ever if there is no such time.
-async fn at(deadline: Option<Instant>) {
+pub(crate) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
