@@ -1,6 +1,6 @@
 //! What an application sends, and how it is named.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -132,21 +132,19 @@ pub enum MessageError {
 
 /// Name and value pairs, in the order in which they were added. Names may repeat. `Debug` shows the size of a value only.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Headers(Option<Box<List>>);
+pub struct Headers(Option<Arc<Pairs>>);
 
-/// Behind a pointer, because few messages have any, and every message is moved about.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct List {
-    pairs: Vec<(String, Bytes)>,
-}
+/// Behind a pointer, because few messages have any, and every message is moved about. Shared by clones of the message, and
+/// because dropping none of them is a single check then.
+type Pairs = Vec<(String, Bytes)>;
 
 impl Headers {
     pub(crate) fn push(&mut self, name: String, value: Bytes) {
-        self.0.get_or_insert_default().pairs.push((name, value));
+        Arc::make_mut(self.0.get_or_insert_default()).push((name, value));
     }
 
     fn pairs(&self) -> &[(String, Bytes)] {
-        self.0.as_ref().map_or(&[], |list| &list.pairs)
+        self.0.as_ref().map_or(&[], |pairs| pairs.as_slice())
     }
 
     /// All of them, in order.

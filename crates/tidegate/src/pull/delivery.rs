@@ -179,15 +179,30 @@ impl Delivery {
 /// At the cap of the window a `recv` may wait for an outcome rather than for a message: there may be one now.
 #[inline]
 pub(super) fn wake_at_cap(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
-    if inner.state.waiting > 0 && inner.machine.has_next() {
+    if inner.state.waiting > 0 {
+        wake_waiting(inner, shared);
+    }
+}
+
+#[cold]
+fn wake_waiting(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
+    if inner.machine.has_next() {
         shared.signals.ready.notify_one();
     }
 }
 
+impl Delivery {
+    #[cold]
+    fn nack_dropped(&mut self) {
+        self.settle(&Verdict::Nack { delay_ms: 0, reason: "dropped without an outcome".to_owned() });
+    }
+}
+
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
         if self.settled == 0 {
-            self.settle(&Verdict::Nack { delay_ms: 0, reason: "dropped without an outcome".to_owned() });
+            self.nack_dropped();
         }
     }
 }

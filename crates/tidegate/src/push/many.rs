@@ -7,7 +7,6 @@ use super::{
     Permit, Push,
     line::ROUNDS,
     send::{ANY, failed, not_taken},
-    state::yield_every,
     waiting::Turn,
 };
 use crate::{error::SendError, shared::Shared};
@@ -81,9 +80,9 @@ impl Push {
     /// Whether the links should run before more is sent.
     fn takes_turns(&self) -> bool {
         self.shared().with(|inner| {
-            let due = inner.state.since_yield >= yield_every(inner.machine.links());
+            let due = inner.state.stretch.is_over();
             if due {
-                inner.state.since_yield = 0;
+                inner.state.stretch.renew(inner.machine.links());
             }
             due
         })
@@ -122,7 +121,7 @@ impl<'a> Promised<'a> {
     /// As many as there is room for without waiting, `most` at most.
     fn new(shared: &'a Shared<Pusher>, most: usize) -> Self {
         let left = shared.with_message(|inner| {
-            if inner.state.since_yield >= yield_every(inner.machine.links()) {
+            if inner.state.stretch.is_over() {
                 return 0;
             }
             // Of a share of the room it takes one at a time, as every sender does.
@@ -142,7 +141,7 @@ impl<'a> Promised<'a> {
         self.left -= 1;
         let sent = self.shared.with_send(|inner| {
             let accepted = inner.machine.send_reserved(message, false, ANY)?;
-            inner.state.since_yield += accepted.size + 16;
+            inner.state.stretch.take(accepted.size);
             Ok(inner.machine.has_byte_room())
         });
         sent.map_err(|refused: tidegate_proto::Refused| {

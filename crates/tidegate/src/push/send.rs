@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidegate_proto::{Accepted, Blocked, Machine as _, Message, MessageId, Pusher, Refused};
 use tokio::{sync::oneshot, task::yield_now};
 
-use super::{Permit, Push, Receipt, refusal, state::yield_every, waiting::Turn};
+use super::{Permit, Push, Receipt, refusal, waiting::Turn};
 use crate::{
     error::{ReserveError, SendError, TryReserveError, TrySendError},
     lost::Lost,
@@ -240,11 +240,11 @@ impl Push {
     pub(super) fn send_at_once(&self, message: &mut Message) -> bool {
         self.shared().with_send(|inner| {
             let state = &mut inner.state;
-            if state.since_yield >= yield_every(inner.machine.links()) || !state.line.is_free() {
+            if state.stretch.is_over() || !state.line.is_free() {
                 return false;
             }
             let Some(accepted) = inner.machine.send_short(message) else { return false };
-            state.since_yield += accepted.size + 16;
+            state.stretch.take(accepted.size);
             true
         })
     }
@@ -253,11 +253,11 @@ impl Push {
     pub(super) fn send_slice_short(&self, payload: &[u8]) -> bool {
         self.shared().with_send(|inner| {
             let state = &mut inner.state;
-            if state.since_yield >= yield_every(inner.machine.links()) || !state.line.is_free() {
+            if state.stretch.is_over() || !state.line.is_free() {
                 return false;
             }
             let Some(accepted) = inner.machine.send_slice(payload) else { return false };
-            state.since_yield += accepted.size + 16;
+            state.stretch.take(accepted.size);
             true
         })
     }
@@ -322,8 +322,8 @@ fn try_send(
     receipt: &mut Option<ReceiptSender>,
     yields: bool,
 ) -> Tried {
-    if inner.state.since_yield >= yield_every(inner.machine.links()) {
-        inner.state.since_yield = 0;
+    if inner.state.stretch.is_over() {
+        inner.state.stretch.renew(inner.machine.links());
         if yields {
             return Tried::Yield(message);
         }
@@ -355,7 +355,7 @@ pub(super) fn accepted_as(
     accepted: Accepted,
     receipt: Option<ReceiptSender>,
 ) -> u64 {
-    inner.state.since_yield += accepted.size + 16;
+    inner.state.stretch.take(accepted.size);
     if let Some(sender) = receipt {
         inner.state.receipts.insert(accepted.number, sender);
     }

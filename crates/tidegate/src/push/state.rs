@@ -14,15 +14,40 @@ use crate::{
     shared::{Inner, Later, Role, Signals},
 };
 
-/// Octets for each link after which a busy sender lets the links run: with one thread they can write while it computes.
+/// Bytes for each link after which a busy sender lets the links run: with one thread they can write while it computes.
 const YIELD_EVERY: usize = 64 * 1_024;
 /// Beyond so many links their writes become smaller instead: what waits to be written should stay in the cache.
 const YIELD_LINKS: usize = 8;
 
-/// Octets after which a busy sender lets the links run.
-#[inline]
-pub(super) fn yield_every(links: usize) -> usize {
-    YIELD_EVERY * links.clamp(1, YIELD_LINKS)
+/// What a message counts beside its size: many small ones are work, too.
+const PER_MESSAGE: usize = 16;
+
+/// How many bytes a busy sender may still send before it lets the links run.
+pub(crate) struct Stretch {
+    left: usize,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        Self { left: YIELD_EVERY }
+    }
+}
+
+impl Stretch {
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, size: usize) {
+        self.left = self.left.saturating_sub(size + PER_MESSAGE);
+    }
+
+    /// The links have run, or are about to.
+    pub(super) fn renew(&mut self, links: usize) {
+        self.left = YIELD_EVERY * links.clamp(1, YIELD_LINKS);
+    }
 }
 
 #[derive(Default)]
@@ -37,7 +62,7 @@ pub(crate) struct PushState {
     blocked: Duration,
     /// How many flushes wait.
     pub(super) flushing: usize,
-    pub(super) since_yield: usize,
+    pub(super) stretch: Stretch,
     /// Wakes who waits for rejected messages.
     pub(super) rejected: std::sync::Arc<Notify>,
     /// How many handles there are that fetch rejected messages.

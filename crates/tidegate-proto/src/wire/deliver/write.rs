@@ -28,7 +28,8 @@ pub struct OpenBatch {
     first_number: u64,
     next_number: u64,
     count: u32,
-    /// What the last batch needed: the next one will need about as much.
+    /// What the last batches needed: the next one will need about as much. It falls slowly, because batches of two sizes
+    /// take turns where a window ends within a round.
     hint: usize,
     /// Bytes of the memory that `buf` lies in, batches before this one included.
     memory: usize,
@@ -151,7 +152,8 @@ impl OpenBatch {
         }
         let tail = self.tail.take();
         let room = &mut self.buf;
-        self.hint = room.len();
+        let end = room.len();
+        self.hint = end.max(self.hint - self.hint / 4);
         self.count = 0;
         let mut start = HEAD;
         if self.first_number > 0 {
@@ -163,16 +165,16 @@ impl OpenBatch {
             room[start] = 0x08;
         }
         let tail_len = tail.as_ref().map_or(0, Bytes::len);
-        start = varint::put_before(room, start, (self.hint - start + tail_len) as u64) - 1;
+        start = varint::put_before(room, start, (end - start + tail_len) as u64) - 1;
         room[start] = 0x12;
-        let length = (self.hint - start + tail_len) as u32;
+        let length = (end - start + tail_len) as u32;
         start -= 4;
         room[start..start + 4].copy_from_slice(&length.to_be_bytes());
         if room.capacity() > self.capacity {
             self.memory = room.capacity();
         }
         // It is kept until its messages are settled, and must not keep memory that others needed (LM-5).
-        if self.hint * SPARSE < self.memory {
+        if end * SPARSE < self.memory {
             let room = Bytes::copy_from_slice(&self.buf);
             self.buf.clear();
             return Sealed { memory: room.len(), room, start, tail };
