@@ -12,8 +12,6 @@ use crate::{links::LinkId, time::Time};
 
 /// Of what a link may settle in a sample, in the weights of a fixed window: so that shares of one in many are not lost.
 const WEIGHT: u64 = 256;
-/// How many links that went without are looked at when something comes back: the first can nearly always be served.
-const LOOKED_AT: usize = 16;
 
 impl<H: Clone + Default> Puller<H> {
     /// Gives each link its share of the window and the budget (CR-5, CR-9): by need, and at least one message if the hard
@@ -133,7 +131,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Links without unused credit get a chance, now that a `recv` waits (CR-6).
     pub(super) fn feed_dry(&mut self) {
-        let dry: Vec<_> = self.dry.iter().copied().collect();
+        let dry: Vec<_> = self.dry.iter().collect();
         dry.into_iter().for_each(|id| self.want_grant(id));
     }
 
@@ -172,7 +170,7 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
             // RC-2. It is not fed before the Skip, which asks for a grant of its own.
-            self.hungry.remove(&id);
+            self.hungry.remove(id);
             return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
@@ -213,7 +211,9 @@ impl<H: Clone + Default> Puller<H> {
             link.unused_since = now;
             self.bare.leave(&mut link.ticket);
         }
-        link.grant.raise(limits.0, limits.1);
+        let granted = link.grant.raise(limits.0, limits.1);
+        self.dry.served(id, granted);
+        self.hungry.served(id, granted);
         let after = link.grant.outstanding();
         self.committed.0 += after.0 - before.0;
         self.committed.1 += after.1 - before.1;
@@ -227,7 +227,7 @@ impl<H: Clone + Default> Puller<H> {
         if is_dry {
             self.dry.insert(id);
         } else {
-            self.dry.remove(&id);
+            self.dry.remove(id);
         }
         // What comes again waits its turn for the budget, but is no reason to take some from others. What is kept for others
         // does not come back to this link, but with what it settles itself.
@@ -247,7 +247,7 @@ impl<H: Clone + Default> Puller<H> {
         if in_want || waits_for_repeats {
             begins |= self.hungry.insert(id);
         } else {
-            self.hungry.remove(&id);
+            self.hungry.remove(id);
         }
         // Once for each thing that was done: credit that only goes round would go round for ever.
         let in_need = in_want || (wanted && is_dry && !rests);
@@ -265,13 +265,16 @@ impl<H: Clone + Default> Puller<H> {
         2 * (self.stats.acked + self.stats.nacked + self.stats.rejected) + self.in_flight
     }
 
-    /// Budget or places have come back: the link that went without for the longest is next.
+    /// Budget or places have come back: of the links that went without, the next one in turn that can be served gets some. When
+    /// it has been served, this runs again.
     pub(super) fn feed_hungry(&mut self) {
-        if self.committed.0 < self.settings.budget
+        if self.hungry.len() > 0
+            && self.committed.0 < self.settings.budget
             && self.committed.1 < self.settings.budget_bytes
-            && let Some(id) = self.hungry.iter().take(LOOKED_AT).copied().find(|id| self.would_get(*id))
         {
-            self.want_grant(id);
+            let found = self.hungry.turn().find(|id| self.would_get(*id));
+            self.hungry.end_turn(found);
+            found.into_iter().for_each(|id| self.want_grant(id));
         }
         if self.leaving || self.free_places() == 0 {
             return;
@@ -283,11 +286,10 @@ impl<H: Clone + Default> Puller<H> {
             && self.has_room(id)
         {
             self.want_grant(id);
-        } else if wanted
-            && self.cap != u64::MAX
-            && let Some(id) = self.dry.iter().take(LOOKED_AT).copied().find(|id| self.has_room(*id))
-        {
-            self.want_grant(id);
+        } else if wanted && self.cap != u64::MAX {
+            let found = self.dry.turn().find(|id| self.has_room(*id));
+            self.dry.end_turn(found);
+            found.into_iter().for_each(|id| self.want_grant(id));
         }
     }
 

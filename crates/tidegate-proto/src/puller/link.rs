@@ -235,12 +235,15 @@ impl<H: Clone + Default> PullLink<H> {
         now + self.session.round_trip().unwrap_or_default() + SECOND_THOUGHTS
     }
 
-    /// The same for the credit that it has. If there is a place for every link, it keeps its only one unless it is idle.
-    pub(super) fn unused_until(&self, few: bool) -> Time {
+    /// The same for the credit that it has. Unless it `lends` its only place, it keeps that until it is idle.
+    pub(super) fn unused_until(&self, lends: bool) -> Time {
         let until = self.patient_until(self.unused_since);
-        let unused = self.grant.unused().0;
-        let is_last = unused <= 1 && self.grant.outstanding().0 == unused;
-        if few || !is_last { until } else { until.max(self.active_at + IDLE) }
+        if lends || !self.unused_is_last() { until } else { until.max(self.active_at + IDLE) }
+    }
+
+    /// Whether all that it has is unused credit for one message.
+    pub(super) fn unused_is_last(&self) -> bool {
+        self.grant.outstanding().0 == 1 && self.grant.unused().0 == 1
     }
 
     /// Whether nothing has come for so long that it keeps no place for itself.

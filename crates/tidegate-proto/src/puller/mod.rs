@@ -23,6 +23,7 @@ mod settings;
 mod skips;
 mod stats;
 mod stuck;
+mod turns;
 mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,6 +35,7 @@ use self::{
     memory::Memory,
     places::Queue,
     stuck::Stuck,
+    turns::Turns,
     unfinished::Unfinished,
 };
 pub use self::{
@@ -110,9 +112,9 @@ pub struct Puller<H = ()> {
     /// Since when a `recv` has been waiting, and [`Self::done`] then; until it is warned of the cap.
     stuck: Stuck,
     /// Links without unused credit: the ones to look at when a `recv` begins to wait (CR-6).
-    dry: BTreeSet<LinkId>,
+    dry: Turns,
     /// Links that did not get their part because the budget was spent.
-    hungry: BTreeSet<LinkId>,
+    hungry: Turns,
     /// How many links got credit beyond their window (CR-6).
     floored: usize,
     /// Links with outcomes that are held back.
@@ -159,8 +161,8 @@ impl<H: Clone + Default> Puller<H> {
             asked: false,
             auto: Auto::new(),
             committed: (0, 0),
-            dry: BTreeSet::new(),
-            hungry: BTreeSet::new(),
+            dry: Turns::default(),
+            hungry: Turns::default(),
             floored: 0,
             pending: Vec::new(),
             memory: Memory::new(memory),
@@ -259,8 +261,8 @@ impl<H: Clone + Default> Puller<H> {
                 wake(&mut self.wakes, id, link);
             }
         }
-        for id in &self.dry {
-            if let Some(link) = self.links.get_mut(*id) {
+        for id in self.dry.iter() {
+            if let Some(link) = self.links.get_mut(id) {
                 link.asked_others = None; // it may not have been wanted when it last asked
             }
         }

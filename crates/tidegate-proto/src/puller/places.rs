@@ -28,6 +28,8 @@ pub(super) fn cap(settings: &PullerSettings) -> u64 {
 pub(super) struct Queue {
     next: u64,
     links: BTreeMap<u64, LinkId>,
+    /// Places that are kept for links that are suspended.
+    kept: u64,
 }
 
 /// The number of a link in the queue. It keeps the number while it is suspended.
@@ -35,6 +37,15 @@ pub(super) struct Queue {
 pub(super) struct Ticket {
     number: Option<u64>,
     suspended: bool,
+    /// A place is kept for it meanwhile.
+    keeps: bool,
+}
+
+impl Ticket {
+    /// Whether its link is in the queue, and not suspended.
+    pub(super) fn waits(self) -> bool {
+        self.number.is_some() && !self.suspended
+    }
 }
 
 impl Queue {
@@ -51,8 +62,7 @@ impl Queue {
     /// A link has neither credit nor deliveries.
     pub(super) fn enter(&mut self, link: LinkId, ticket: &mut Ticket) {
         if ticket.number.is_none() {
-            ticket.number = Some(self.next);
-            ticket.suspended = false;
+            *ticket = Ticket { number: Some(self.next), ..Ticket::default() };
             self.links.insert(self.next, link);
             self.next += 1;
         }
@@ -60,15 +70,19 @@ impl Queue {
 
     /// It has something, or takes no further part.
     pub(super) fn leave(&mut self, ticket: &mut Ticket) {
-        if let Some(number) = std::mem::take(ticket).number {
+        let ticket = std::mem::take(ticket);
+        self.kept -= u64::from(ticket.keeps);
+        if let Some(number) = ticket.number {
             self.links.remove(&number);
         }
     }
 
-    /// It is passed over until [`Self::resume`].
-    pub(super) fn suspend(&mut self, ticket: &mut Ticket) {
-        if let Some(number) = ticket.number {
-            ticket.suspended = true;
+    /// It is passed over until [`Self::resume`]. If it `keeps` its place, links in the queue may have that, but no link that has
+    /// one already.
+    pub(super) fn suspend(&mut self, ticket: &mut Ticket, keeps: bool) {
+        if let Some(number) = ticket.number.filter(|_| !ticket.suspended) {
+            (ticket.suspended, ticket.keeps) = (true, keeps);
+            self.kept += u64::from(keeps);
             self.links.remove(&number);
         }
     }
@@ -76,6 +90,7 @@ impl Queue {
     /// It is where it was before [`Self::suspend`].
     pub(super) fn resume(&mut self, link: LinkId, ticket: &mut Ticket) {
         if let Some(number) = ticket.number.filter(|_| std::mem::take(&mut ticket.suspended)) {
+            self.kept -= u64::from(std::mem::take(&mut ticket.keeps));
             self.links.insert(number, link);
         }
     }
@@ -83,7 +98,7 @@ impl Queue {
     /// How many of `free` places a link may take: each link in the queue has one before any link has another.
     /// A link that `rests` has had credit that it did not use.
     pub(super) fn room(&self, ticket: Ticket, rests: bool, free: u64) -> u64 {
-        let spare = if rests { 0 } else { free.saturating_sub(self.len()) };
+        let spare = if rests { 0 } else { free.saturating_sub(self.len() + self.kept) };
         match ticket.number.filter(|_| !ticket.suspended) {
             None => spare,
             Some(number) => {
@@ -99,14 +114,14 @@ impl Queue {
 // Numbers grow for ever; what matters is the order.
 impl Hash for Queue {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.links.len().hash(state);
+        (self.links.len(), self.kept).hash(state);
         self.links.values().for_each(|link| link.hash(state));
     }
 }
 
 impl PartialEq for Queue {
     fn eq(&self, other: &Self) -> bool {
-        self.links.values().eq(other.links.values())
+        self.kept == other.kept && self.links.values().eq(other.links.values())
     }
 }
 
@@ -114,13 +129,14 @@ impl Eq for Queue {}
 
 impl Hash for Ticket {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.number.is_some(), self.suspended).hash(state);
+        (self.number.is_some(), self.suspended, self.keeps).hash(state);
     }
 }
 
 impl PartialEq for Ticket {
     fn eq(&self, other: &Self) -> bool {
-        (self.number.is_some(), self.suspended) == (other.number.is_some(), other.suspended)
+        let key = |ticket: &Self| (ticket.number.is_some(), ticket.suspended, ticket.keeps);
+        key(self) == key(other)
     }
 }
 
@@ -145,7 +161,12 @@ mod tests {
         assert_eq!(room(&queue, &tickets, 5), [3, 3, 3], "one for each, and two for anybody");
         assert_eq!(queue.room(Ticket::default(), false, 4), 1, "one that has something gets what is left");
         assert_eq!(queue.room(tickets[0], true, 5), 1, "one that rests gets its place, and no other");
-        queue.suspend(&mut tickets[0]);
+        queue.suspend(&mut tickets[0], true);
+        assert_eq!(queue.room(Ticket::default(), false, 3), 0, "one is kept");
+        assert_eq!(queue.room(tickets[1], false, 3), 1);
+        queue.resume(ids[0], &mut tickets[0]);
+        queue.suspend(&mut tickets[0], false);
+        assert_eq!(queue.room(Ticket::default(), false, 3), 1, "it is not, if the link has no use for it");
         assert_eq!(room(&queue, &tickets, 1), [0, 1, 0]);
         assert_eq!(queue.room(tickets[0], true, 9), 0);
         queue.resume(ids[0], &mut tickets[0]);

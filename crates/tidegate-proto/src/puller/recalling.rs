@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Puller,
-    link::{Leaving, PullLink, Recall},
+    link::{PullLink, Recall},
     wake,
 };
 use crate::{links::LinkId, time::Time};
@@ -50,43 +50,36 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         let few = self.cap < self.links.len() as u64;
-        let could = |id: &LinkId| {
-            self.links.get(*id).is_some_and(|link| {
-                link.rest_until.is_none()
-                    && link.recall == Recall::No
-                    && link.leaving == Leaving::No
-                    && !link.ended
-                    && link.session.is_open()
-            })
-        };
         let wanted = self.is_wanted() && self.queued == 0;
         let users = if wanted {
-            self.dry.iter().filter(|id| could(id)).count() as u64
+            self.dry.iter().filter(|id| self.could_use(*id)).count() as u64
         } else if few {
             self.bare.len()
         } else {
             0
         };
         let mut users = users.saturating_sub(self.rotating);
+        if users == 0 {
+            return;
+        }
+        // How many links may lend their only place although they are not idle.
+        let mut lenders = if few { users } else { self.in_need_of_a_place().saturating_sub(self.rotating) };
         for id in self.links.ids() {
             if users == 0 {
                 return;
             }
-            let Some(link) = self.links.get_mut(id).filter(|link| {
-                link.grant.unused().0 > 0
-                    && link.recall == Recall::No
-                    && link.leaving == Leaving::No
-                    && !link.ended
-                    && link.session.is_open()
-            }) else {
+            let Some(link) =
+                self.links.get_mut(id).filter(|link| link.grant.unused().0 > 0 && link.may_be_granted())
+            else {
                 continue;
             };
-            let mut due = link.unused_until(few);
+            let mut due = link.unused_until(lenders > 0);
             // What may come again is waited for (RD-9).
             if self.memory.expected(link.session.peer.instance) > 0 {
                 due = due.max(link.expects_until);
             }
             if due <= now {
+                lenders = lenders.saturating_sub(u64::from(few || link.unused_is_last()));
                 link.recall = Recall::Due;
                 link.rotates = true;
                 let answer = link.session.round_trip().map_or(OVERDUE, |time| OVERDUE.max(2 * time));
@@ -99,6 +92,24 @@ impl<H: Clone + Default> Puller<H> {
                 wake(&mut self.wakes, id, link);
             }
         }
+    }
+
+    /// How many links have no place at all, while no other link has unused credit for two messages or more. Their own place is
+    /// taken by deliveries of a lost link, or by those of a link that has borrowed it. While the application waits, such a link
+    /// has as good a claim to an unused place as the link that holds it.
+    fn in_need_of_a_place(&self) -> u64 {
+        let without = |id: &LinkId| self.links.get(*id).is_some_and(|link| link.ticket.waits());
+        let spares =
+            |link: &PullLink<H>| link.grant.unused().0 > 0 && !link.unused_is_last() && link.may_be_granted();
+        if self.bare.len() == 0 || self.links.iter().any(|(_, link)| spares(link)) {
+            return 0;
+        }
+        self.dry.iter().filter(without).filter(|id| self.could_use(*id)).count() as u64
+    }
+
+    /// Whether a link without credit may be granted some: not one that has just not used what it had.
+    fn could_use(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.rest_until.is_none() && link.may_be_granted())
     }
 
     /// The times of a link in [`Self::rotate`].
@@ -117,6 +128,11 @@ impl<H: Clone + Default> Puller<H> {
                 self.rotate(now);
             }
         }
+        if self.hungry.is_long() || self.dry.is_long() {
+            // Links that were not looked at when something came back are looked at as time passes. This runs at least once
+            // a heartbeat for every link.
+            self.feed_hungry();
+        }
     }
 
     /// The pusher has not answered a recall in time. Its credit takes no places any more, so that pushers that answer nothing
@@ -134,17 +150,21 @@ impl<H: Clone + Default> Puller<H> {
 
     /// A Skip has come: `given_up` ids of it were unused; `overdue`: they took no places any more.
     pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64, overdue: bool) {
-        let few = self.cap < self.links.len() as u64;
         let Some(link) = self.links.get_mut(id) else { return };
         let rotates = std::mem::take(&mut link.rotates);
         self.rotating -= u64::from(rotates);
         let rotated = rotates || overdue;
         self.note_bare(id);
+        let few = self.cap < self.links.len() as u64;
+        // With a place for each link that has none, this one gets its own back.
+        let short = self.free_places() < self.bare.len();
         let Some(link) = self.links.get_mut(id) else { return };
         if rotated && given_up > 0 {
             link.rest_until = Some(now + REST);
             if few || link.is_idle(now) {
-                self.bare.suspend(&mut link.ticket);
+                self.bare.suspend(&mut link.ticket, false);
+            } else if short {
+                self.bare.suspend(&mut link.ticket, true);
             }
         }
     }

@@ -127,7 +127,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
         self.bare.leave(&mut link.ticket);
-        self.dry.remove(&id);
+        self.dry.remove(id);
         // Their time was up (OC-12), and others have done the work.
         let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
@@ -140,7 +140,7 @@ impl<H: Clone + Default> Puller<H> {
             self.overdue -= unused;
         }
         let after = link.grant.outstanding();
-        self.hungry.remove(&id);
+        self.hungry.remove(id);
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
@@ -452,8 +452,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.committed.1 -= bytes;
         self.floored -= usize::from(link.floored);
         self.rotating -= u64::from(link.rotates);
-        self.dry.remove(&id);
-        self.hungry.remove(&id);
+        self.dry.remove(id);
+        self.hungry.remove(id);
         if let Some((slot, _)) = link.session.peer.slot {
             let key = (link.session.peer.instance, slot);
             if self.slots.get(&key) == Some(&id) {

@@ -29,7 +29,7 @@ impl<H: Clone + Default> Puller<H> {
             self.overdue -= link.grant.unused().0;
         }
         self.bare.leave(&mut link.ticket);
-        self.hungry.remove(&id);
+        self.hungry.remove(id);
         let joined: BTreeSet<u64> = self.memory.part(id).into_iter().collect();
         self.stats.dropped += joined.len() as u64;
         if self.leaving || link.ended || link.session.peer_is_gone() {

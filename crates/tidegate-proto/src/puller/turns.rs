@@ -1,0 +1,153 @@
+//! Links that wait for something that other links give back, in the order in which they are served.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
+
+use crate::links::LinkId;
+
+/// How many links are looked at when something comes back, so that this costs the same however many wait.
+const LOOKED_AT: usize = 16;
+
+/// Whoever has been found goes to the back: a link that cannot be served, or whose driver does not come to it, holds no other
+/// link up for ever. If others were quicker, it gets its number back: it is not passed over again and again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    next: u64,
+    order: BTreeMap<u64, LinkId>,
+    numbers: BTreeMap<LinkId, Number>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    now: u64,
+    /// The one that it had before it was found.
+    before: Option<u64>,
+}
+
+impl Turns {
+    /// Whether it did not wait before.
+    pub(super) fn insert(&mut self, link: LinkId) -> bool {
+        let begins = !self.numbers.contains_key(&link);
+        if begins {
+            self.put_last(link, None);
+        }
+        begins
+    }
+
+    pub(super) fn remove(&mut self, link: LinkId) {
+        if let Some(number) = self.numbers.remove(&link) {
+            self.order.remove(&number.now);
+        }
+    }
+
+    fn put_last(&mut self, link: LinkId, before: Option<u64>) {
+        self.remove(link);
+        self.numbers.insert(link, Number { now: self.next, before });
+        self.order.insert(self.next, link);
+        self.next += 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.order.values().copied()
+    }
+
+    /// The links to look at now. [`Self::end_turn`] says which of them was found.
+    pub(super) fn turn(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.iter().take(LOOKED_AT)
+    }
+
+    /// One of the links of [`Self::turn`] was found, or none: the next turn begins with others.
+    pub(super) fn end_turn(&mut self, found: Option<LinkId>) {
+        if let Some(found) = found {
+            let number = self.numbers.get(&found).map(|number| number.before.unwrap_or(number.now));
+            self.put_last(found, number);
+        } else if self.is_long() {
+            let passed_over: Vec<_> = self.turn().collect();
+            passed_over.into_iter().for_each(|link| self.put_last(link, None));
+        }
+    }
+
+    /// A link has been served if it was `granted` something; if not, and it had been found, nothing was left for it.
+    #[inline]
+    pub(super) fn served(&mut self, link: LinkId, granted: bool) {
+        if let Some(number) = self.numbers.get_mut(&link)
+            && let Some(before) = number.before.take()
+            && !granted
+        {
+            self.order.remove(&std::mem::replace(&mut number.now, before));
+            self.order.insert(before, link);
+        }
+    }
+
+    /// Whether more links wait than are looked at in one turn: the others have to be looked at later.
+    pub(super) fn is_long(&self) -> bool {
+        self.len() > LOOKED_AT
+    }
+}
+
+// Numbers grow for ever; what matters is the order.
+impl Hash for Turns {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        self.order.values().for_each(|link| link.hash(state));
+    }
+}
+
+impl PartialEq for Turns {
+    fn eq(&self, other: &Self) -> bool {
+        self.order.values().eq(other.order.values())
+    }
+}
+
+impl Eq for Turns {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::links::Links;
+
+    #[test]
+    fn cr_9_every_link_that_waits_is_looked_at_however_many_cannot_be_served() {
+        // CR-9
+        let mut links = Links::default();
+        let ids: Vec<_> = (0..100).map(|_| links.insert(())).collect();
+        let mut turns = Turns::default();
+        ids.iter().for_each(|id| assert!(turns.insert(*id)));
+        assert!(!turns.insert(ids[0]), "it waits already");
+        for can_be_served in [99, 0, 50, 49] {
+            let rounds = (1..20).find(|_| {
+                let found = turns.turn().find(|id| *id == ids[can_be_served]);
+                turns.end_turn(found);
+                found.is_some()
+            });
+            assert!(
+                rounds.is_some_and(|rounds| rounds <= 100 / LOOKED_AT + 1),
+                "{can_be_served}: {rounds:?}"
+            );
+        }
+        let mut served = BTreeSet::new();
+        for _ in 0..100 {
+            let found = turns.turn().next();
+            turns.end_turn(found);
+            served.extend(found);
+        }
+        assert_eq!(served.len(), 100, "each is first once");
+        ids[3..].iter().for_each(|id| turns.remove(*id));
+        assert_eq!((turns.turn().count(), turns.is_long()), (3, false));
+        turns.end_turn(Some(ids[0]));
+        turns.end_turn(Some(ids[2]));
+        assert_eq!(turns.iter().collect::<Vec<_>>(), [ids[1], ids[0], ids[2]]);
+        turns.served(ids[0], true);
+        turns.served(ids[2], false);
+        turns.served(ids[2], false);
+        assert_eq!(turns.iter().last(), Some(ids[0]), "the other one was found in vain");
+    }
+}
