@@ -192,9 +192,17 @@ impl<H: Clone + Default> Puller<H> {
             return None;
         }
         loop {
-            let id = self.next_link()?;
-            let link = self.links.get_mut(id)?;
-            let batch = link.inbox.front_mut()?;
+            // As `next_link`, without looking the link up twice: this runs for every message.
+            let id = *self.turn.front()?;
+            let Some(link) = self.links.get_mut(id) else {
+                self.turn.pop_front();
+                continue;
+            };
+            let Some(batch) = link.inbox.front_mut() else {
+                link.in_turn = false;
+                self.turn.pop_front();
+                continue;
+            };
             let received = batch.next();
             if batch.cursor.is_empty() {
                 link.inbox.pop_front();

@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use self::placing::wake;
 use self::{
     backlog::{Backlog, Pending},
     ending::Phase,
@@ -241,11 +242,8 @@ impl Pusher {
         let number = self.next_number;
         let link = self.links.get_mut(id)?;
         link.put_slice(number, payload);
-        self.stats.sent += 1;
-        if !link.session.woken {
-            link.session.woken = true;
-            self.wakes.push(id);
-        }
+        wake(&mut self.wakes, id, link);
+        self.stats.count_sent(1);
         Some(self.accepted(payload.len()))
     }
 

@@ -1,23 +1,49 @@
 //! Which link gets a message (RR-1 … RR-3, RD-4).
 
-use super::{Pusher, backlog::Pending, flight::Extra, link::Alone};
+use super::{
+    Pusher,
+    backlog::Pending,
+    flight::Extra,
+    link::{Alone, PushLink},
+};
 use crate::{links::LinkId, message::Message};
 
 /// Messages that others get between two suspects, while there are some: a puller that breaks its links again and again makes
 /// suspects faster than they can be tried, and must not have the links of all others to itself (RD-4).
 const BETWEEN_SUSPECTS: u64 = 200;
 
+/// The driver of this link has something to do.
+#[inline]
+pub(super) fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PushLink) {
+    if !link.session.woken {
+        link.session.woken = true;
+        wakes.push(id);
+    }
+}
+
 impl Pusher {
     /// Gives a message to the link whose turn it is (RR-1). False if no link can take one.
     #[inline]
     pub(super) fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
-        let Some(id) = self.turn() else { return false };
-        // Its next turn is after all others.
-        if self.ring.len() > 1 {
-            self.ring.rotate_left(1);
+        loop {
+            // As `turn` and `put`, without looking the link up twice: this runs for every message.
+            let Some(&id) = self.ring.front() else { return false };
+            match self.links.get_mut(id) {
+                Some(link) if link.is_eligible(&self.settings, &self.losses) => {
+                    link.put(number, attempt, extra, message);
+                    wake(&mut self.wakes, id, link);
+                    self.stats.count_sent(attempt);
+                    // Its next turn is after all others.
+                    if self.ring.len() > 1 {
+                        self.ring.rotate_left(1);
+                    }
+                    return true;
+                }
+                Some(link) => link.in_ring = false,
+                None => {}
+            }
+            self.ring.pop_front();
         }
-        self.put(id, number, attempt, extra, message);
-        true
     }
 
     /// The link whose turn it is.
@@ -38,12 +64,8 @@ impl Pusher {
     fn put(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.put(number, attempt, extra, message);
-        self.stats.sent += 1;
-        self.stats.redelivered += u64::from(attempt > 1);
-        if !link.session.woken {
-            link.session.woken = true;
-            self.wakes.push(id);
-        }
+        wake(&mut self.wakes, id, link);
+        self.stats.count_sent(attempt);
     }
 
     /// Puts a link into the ring if it can take messages and is not there (RR-2).
@@ -57,9 +79,8 @@ impl Pusher {
             link.in_ring = true;
             self.ring.push_back(id);
         }
-        if link.has_output() && !link.session.woken {
-            link.session.woken = true;
-            self.wakes.push(id);
+        if link.has_output() {
+            wake(&mut self.wakes, id, link);
         }
     }
 

@@ -101,6 +101,15 @@ pub struct PushLinkStats {
     pub round_trip: Option<Duration>,
 }
 
+impl PushStats {
+    /// A message has been given to a link.
+    #[inline]
+    pub(super) fn count_sent(&mut self, attempt: u32) {
+        self.sent += 1;
+        self.redelivered += u64::from(attempt > 1);
+    }
+}
+
 impl PushLinkStats {
     /// Messages that got an outcome over this link for good, and those that come again.
     pub(super) fn outcomes(&self) -> (u64, u64) {
