@@ -1,6 +1,6 @@
-//! Whether every rule of SPEC.md is owned by code and by a test.
+//! Whether every rule of SPEC.md and docs/IMPLEMENTATION.md has a level and a role, and is owned by code and by a test.
 //!
-//! A rule has an id, such as **CR-2**. Code that enforces a rule names its id in a comment or a string, and so does a test that
+//! A rule has an id, such as **CR-2**, and after it its level and the role that needs it: `(MUST, pusher)`. Code that enforces a rule names its id in a comment or a string, and so does a test that
 //! breaks the rule. Nothing else ties text to program, so [`check`] is strict: there are no exceptions.
 
 use std::{
@@ -8,6 +8,9 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
 };
+
+/// The documents that define rules.
+const DOCUMENTS: [&str; 2] = ["SPEC.md", "docs/IMPLEMENTATION.md"];
 
 /// A file, or the part of one that counts as one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,28 +24,30 @@ pub struct Source {
 /// Everything that names rules.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The specification.
+    /// The documents that define rules: the specification, and the rules of this implementation.
     pub spec: String,
     /// Code that may own rules.
     pub code: Vec<Source>,
     /// Tests that may own rules.
     pub tests: Vec<Source>,
-    /// What may only refer to rules: the .proto file, documents, the specification itself.
+    /// What may only refer to rules: the .proto file, and all documents.
     pub other: Vec<Source>,
 }
 
 /// What is wrong. Displayed with one line for each finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// How many rules the specification has.
+    /// How many rules there are.
     pub rules: usize,
-    /// Rules that the specification defines more than once.
+    /// Rules that are defined more than once.
     pub duplicates: Vec<String>,
+    /// Rules without a level and a role.
+    pub untagged: Vec<String>,
     /// Rules that no code names.
     pub without_code: Vec<String>,
     /// Rules that no test names.
     pub without_test: Vec<String>,
-    /// Ids that the specification does not define, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
+    /// Ids that no rule has, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
     pub unknown: Vec<String>,
 }
 
@@ -51,7 +56,7 @@ impl Findings {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.rules > 0
-            && [&self.duplicates, &self.without_code, &self.without_test, &self.unknown]
+            && [&self.duplicates, &self.untagged, &self.without_code, &self.without_test, &self.unknown]
                 .iter()
                 .all(|list| list.is_empty())
     }
@@ -62,9 +67,10 @@ impl fmt::Display for Findings {
         writeln!(f, "{} rules", self.rules)?;
         for (list, what) in [
             (&self.duplicates, "is defined more than once"),
+            (&self.untagged, "has no level and role, such as (MUST, pusher)"),
             (&self.without_code, "is owned by no code"),
             (&self.without_test, "is owned by no test"),
-            (&self.unknown, "is not defined in SPEC.md"),
+            (&self.unknown, "is defined neither in SPEC.md nor in docs/IMPLEMENTATION.md"),
         ] {
             for id in list {
                 writeln!(f, "{id} {what}")?;
@@ -74,12 +80,16 @@ impl fmt::Display for Findings {
     }
 }
 
-/// Compares the rules with who names them.
+/// Compares the rules with the code and the tests that name them.
 #[must_use]
 pub fn check(sources: &Sources) -> Findings {
     let mut count = BTreeMap::new();
-    for id in defined(&sources.spec) {
+    let mut untagged = BTreeSet::new();
+    for (id, tagged) in defined(&sources.spec) {
         *count.entry(id).or_insert(0_u32) += 1;
+        if !tagged {
+            untagged.insert(id);
+        }
     }
     let named = |list: &[Source]| -> BTreeSet<Id> {
         list.iter().flat_map(|source| mentioned(&source.text)).map(|(_, id)| id).collect()
@@ -99,6 +109,7 @@ pub fn check(sources: &Sources) -> Findings {
     Findings {
         rules: count.len(),
         duplicates: rules(&|_, n| n > 1),
+        untagged: rules(&|id, _| untagged.contains(id)),
         without_code: rules(&|id, _| !code.contains(id)),
         without_test: rules(&|id, _| !tests.contains(id)),
         unknown: unknown.into_values().collect(),
@@ -119,10 +130,18 @@ impl fmt::Display for Id {
     }
 }
 
-/// The ids that a specification defines: each is in bold at the start of a list item.
-fn defined(spec: &str) -> Vec<Id> {
+/// The ids that a document defines, each in bold at the start of a list item; and whether its level and role follow.
+fn defined(spec: &str) -> Vec<(Id, bool)> {
     let items = spec.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
-    items.filter_map(|(bold, _)| whole_id(bold)).collect()
+    items.filter_map(|(bold, rest)| Some((whole_id(bold)?, is_tagged(rest)))).collect()
+}
+
+/// Whether a text begins with a level and a role, such as ` (MUST, pusher) `.
+fn is_tagged(text: &str) -> bool {
+    let tag = text.strip_prefix(" (").and_then(|rest| rest.split_once(") "));
+    tag.and_then(|(tag, _)| tag.split_once(", ")).is_some_and(|(level, role)| {
+        ["MUST", "SHOULD", "MAY"].contains(&level) && ["pusher", "puller", "both"].contains(&role)
+    })
 }
 
 /// The ids that a text mentions, each with its line, from 1. A longer word, such as a name of a character encoding,
@@ -269,12 +288,22 @@ fn block_comment(text: &str) -> Option<usize> {
     }
 }
 
+/// The text of all documents that define rules.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn rules(root: &Path) -> io::Result<String> {
+    let texts: io::Result<Vec<String>> =
+        DOCUMENTS.iter().map(|document| fs::read_to_string(root.join(document))).collect();
+    Ok(texts?.join("\n"))
+}
+
 /// Reads the tree below `root` and sorts its files by what they may own.
 ///
 /// # Errors
-/// When SPEC.md or another file cannot be read.
+/// When a file cannot be read.
 pub fn read(root: &Path) -> io::Result<Sources> {
-    let mut sources = Sources { spec: fs::read_to_string(root.join("SPEC.md"))?, ..Sources::default() };
+    let mut sources = Sources { spec: rules(root)?, ..Sources::default() };
     let mut paths = Vec::new();
     walk(root, &mut paths)?;
     paths.sort();

@@ -1,4 +1,4 @@
-//! Every rule of SPEC.md is owned by code and by a test; and the check that says so finds what is missing.
+//! Every rule of SPEC.md and docs/IMPLEMENTATION.md is owned by code and by a test; and the check that says so finds what is missing.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ fn sources(spec: &str, code: &str, tests: &str) -> Sources {
     Sources { spec: ids(spec), code: source(code), tests: source(tests), other: Vec::new() }
 }
 
-const SPEC: &str =
-    "Such as **ZZ~9**.\n\n- **ZA~1** One MUST.\n  **ZA~3** is no item.\n- **ZA~2** One may.\n- **Bold.** No.";
+const SPEC: &str = "Such as **ZZ~9**.\n\n- **ZA~1** (MUST, both) One.\n  **ZA~3** is no item.\n\
+                    - **ZA~2** (MAY, pusher) Two.\n- **Bold.** No.";
 
 #[test]
 fn a_clean_tree_is_clean() {
@@ -66,10 +66,20 @@ fn an_unknown_id_is_found_wherever_it_is() {
 
 #[test]
 fn a_rule_that_is_defined_twice_is_found() {
-    let spec = format!("{SPEC}\n- **ZA~1** Again.");
+    let spec = format!("{SPEC}\n- **ZA~1** (MAY, puller) Again.");
     let findings = check(&sources(&spec, "// ZA~1 ZA~2", "// ZA~1 ZA~2"));
     assert_eq!(findings.duplicates, [ids("ZA~1")]);
     assert!(!findings.is_clean());
+}
+
+#[test]
+fn a_rule_without_a_level_or_a_role_is_found() {
+    for tag in ["", "(MUST) ", "(MUST, connector) ", "(must, both) ", "(MAY, both)"] {
+        let spec = format!("{SPEC}\n- **ZA~4** {tag}Something.");
+        let findings = check(&sources(&spec, "// ZA~1 ZA~2 ZA~4", "// ZA~1 ZA~2 ZA~4"));
+        assert_eq!(findings.untagged, [ids("ZA~4")], "{tag}");
+        assert!(!findings.is_clean());
+    }
 }
 
 #[test]

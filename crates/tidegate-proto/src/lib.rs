@@ -1,6 +1,7 @@
 //! The tidegate protocol without I/O, clock or randomness of its own.
 //!
-//! `SPEC.md` at the root of the repository is the authority; ids such as CR-2 in comments name its rules.
+//! `SPEC.md` at the root of the repository is the authority on the wire; `docs/IMPLEMENTATION.md` holds the rules of this
+//! implementation. Ids such as CR-2 in comments name rules of one or the other.
 //!
 //! The parts, in the order in which a message meets them:
 //!

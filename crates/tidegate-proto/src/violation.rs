@@ -10,7 +10,7 @@ pub use crate::wire::v1::Code;
 pub struct Violation {
     /// What the peer is told.
     pub code: Code,
-    /// The rule of SPEC.md that it comes from.
+    /// The rule that it comes from, of SPEC.md or docs/IMPLEMENTATION.md.
     pub rule: &'static str,
     /// What was seen, and what would have been right.
     pub detail: String,

@@ -41,7 +41,7 @@ impl Window {
     }
 }
 
-/// Bounds and times of a [`crate::Puller`]. `Default` gives the values of SPEC.md §12.
+/// Bounds and times of a [`crate::Puller`]. `Default` gives the values of docs/IMPLEMENTATION.md.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullerSettings {

@@ -9,7 +9,7 @@ const MAX_GRACE: Duration = Duration::from_secs(3_600);
 /// A shorter time would be over before an outcome can be here.
 const MIN_SETTLE_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// Bounds and times of a [`crate::Pusher`]. `Default` gives the values of SPEC.md §12.
+/// Bounds and times of a [`crate::Pusher`]. `Default` gives the values of docs/IMPLEMENTATION.md.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PusherSettings {

@@ -64,7 +64,7 @@ impl PullBuilder {
 
     /// How much is remembered of messages, so that one that comes again after its link was lost is not run a second time:
     /// outcomes, and runs of ids that follow on, for each link and for all lost ones together; what is oldest goes first.
-    /// 0: nothing. Default: 65,536, some megabytes at most (SPEC RD-9).
+    /// 0: nothing. Default: 65,536, some megabytes at most (RD-9).
     pub fn memory(mut self, entries: usize) -> Self {
         self.settings.memory = entries;
         self

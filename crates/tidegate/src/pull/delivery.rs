@@ -13,7 +13,7 @@ use crate::shared::{Inner, Shared};
 /// Dropped without one, also by a panic, it is nacked.
 ///
 /// The payload lies in what was read from the connection, together with others. When such batches come to keep half of the
-/// puller's budget in bytes, deliveries get memory of their own (SPEC LM-5). What [`payload_bytes`](Self::payload_bytes) and the
+/// puller's budget in bytes, deliveries get memory of their own (LM-5). What [`payload_bytes`](Self::payload_bytes) and the
 /// like share beyond the delivery is not counted, and may keep 256 KiB each: copy a small payload that is to outlive it.
 pub struct Delivery {
     received: Received<Home>,
@@ -132,7 +132,7 @@ impl Delivery {
 
     /// It is still being worked on: a settle time-out of the pusher ([`crate::PushBuilder::settle_timeout`]) begins anew.
     /// Its [`max_work_time`](crate::PushBuilder::max_work_time), if it has one, goes on. Call it as often as you like: it is told
-    /// at most once a millisecond. Does not wait, and does nothing if the link is gone (SPEC OC-13).
+    /// at most once a millisecond. Does not wait, and does nothing if the link is gone (OC-13).
     pub fn working(&self) {
         if let Some(shared) = self.shared() {
             shared.with(|inner| inner.machine.working(self.received.link(), self.received.delivery()));
@@ -140,7 +140,7 @@ impl Delivery {
     }
 
     /// Whether its link is gone, so that an outcome would reach nobody now. The pusher sends the message again: to this puller,
-    /// if that is back in time, and then this delivery is no orphan any more (SPEC RD-8, RD-9); otherwise to another one. An outcome
+    /// if that is back in time, and then this delivery is no orphan any more (RD-8, RD-9); otherwise to another one. An outcome
     /// given meanwhile is remembered.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {

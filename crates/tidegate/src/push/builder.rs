@@ -76,7 +76,7 @@ impl PushBuilder {
 
     /// How long the messages of a lost link wait for the same puller to come back before they go to another one. A link that
     /// breaks between living processes then makes no work run twice; when a puller has died, its messages wait for so long.
-    /// 0: not at all; at most 1 h. Default: 1 s (SPEC RD-8).
+    /// 0: not at all; at most 1 h. Default: 1 s (RD-8).
     pub fn grace(mut self, time: Duration) -> Self {
         self.settings.grace = time;
         self
@@ -85,7 +85,7 @@ impl PushBuilder {
     /// A delivery without an outcome for so long, and without a word that it is being worked on ([`crate::Delivery::working`]),
     /// counts as a failed attempt, and its message goes out again: a worker that is stuck does not keep it for ever. The
     /// time includes that in which it waits behind others of the puller's window. Work that goes on after all runs twice.
-    /// At least 1 ms. Default: none (SPEC OC-12).
+    /// At least 1 ms. Default: none (OC-12).
     pub fn settle_timeout(mut self, time: Option<Duration>) -> Self {
         self.settings.settle_timeout = time;
         self
@@ -93,7 +93,7 @@ impl PushBuilder {
 
     /// A delivery without an outcome for so long after it was sent counts as a failed attempt, however often its puller says that
     /// it is being worked on: [`settle_timeout`](Self::settle_timeout) ends workers that are silent, this one those that are
-    /// busy for ever. It holds without a settle time-out too. At least as long as that, and 1 ms. Default: none (SPEC OC-12).
+    /// busy for ever. It holds without a settle time-out too. At least as long as that, and 1 ms. Default: none (OC-12).
     pub fn max_work_time(mut self, time: Option<Duration>) -> Self {
         self.settings.max_work_time = time;
         self

@@ -15,7 +15,7 @@ pub(super) const FILE: &str = "tests/mutations.toml";
 #[serde(deny_unknown_fields)]
 pub(super) struct Mutation {
     pub(super) id: String,
-    /// The rule of SPEC.md that it breaks.
+    /// The rule that it breaks.
     pub(super) rule: String,
     /// What is wrong then, for people.
     pub(super) what: String,

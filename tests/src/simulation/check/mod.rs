@@ -30,7 +30,7 @@ impl Faults {
     }
 }
 
-/// Everything that did not hold, with the rule of SPEC.md that it breaks, or the invariant.
+/// Everything that did not hold, with the rule that it breaks, or the invariant.
 #[must_use]
 pub fn check(scenario: &Scenario, played: &Played) -> Vec<String> {
     let mut faults = Faults::default();
