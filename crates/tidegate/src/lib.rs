@@ -24,6 +24,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The [guide] leads from here to a service in production: pipelines, retries, stopping, tuning, testing.
+//!
 //! # Speed
 //!
 //! One [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] each is the plain way. For small messages there are quicker
@@ -71,6 +73,8 @@ mod descriptors;
 mod endpoint;
 mod error;
 mod events;
+#[doc = include_str!("../docs/GUIDE.md")]
+pub mod guide {}
 mod io_thread;
 mod link;
 mod lost;
