@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, with one clear sentence for each option.
+//! The command line: subcommands, options and their help texts.
 
 mod bench;
 mod pull;
@@ -20,10 +20,12 @@ pub(crate) use push::{Oversized, PushArgs};
 pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};
 
-/// Moves work from processes that have it to processes that do it: over plain TCP, with no broker in between.
+/// Distributes work from the processes that produce it to the processes that do it, over plain TCP, without a
+/// broker.
 ///
-/// Pullers say how much they can take (credit); a pusher hands messages in turn to pullers that have credit left, and
-/// every message is acked once it has been processed. What a lost puller had not acked goes to another one.
+/// Pullers grant credit: the number of messages they can take. A pusher sends messages in turn to the pullers
+/// that have credit left, and a puller acks each message once it has been processed. If a puller is lost, its
+/// un-acked messages go to another one.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -35,26 +37,30 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  A list of work, and in as many other terminals as you like a worker for it:
+  A list of jobs, and a worker in each of any number of other terminals:
     ls *.log | tidegate push --bind tcp://127.0.0.1:8433
     tidegate pull --connect tcp://127.0.0.1:8433 --exec 'read -r f; gzip -- \"$f\"'
 
-  See a whole pipeline lose a worker and no message:
+  A whole pipeline that loses a worker, but no message:
     tidegate demo
 
-  How fast is it here?
+  Throughput on this machine:
     tidegate bench throughput --size 64 --with-tcp
 
 `tidegate push --help` and `tidegate pull --help` have more examples.";
 
-/// How much is said on stderr.
+/// How much is logged on stderr.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Verbosity {
-    /// Logs more: once for links that come and go, twice for details, three times for everything; the variable
-    /// TIDEGATE_LOG (such as `tidegate=debug`) comes before it.
+    /// Logs more (repeatable): -v links, -vv details, -vvv everything
+    ///
+    /// With -v, links that open and close are logged. The variable TIDEGATE_LOG (such as `tidegate=debug`)
+    /// overrides this option.
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 900)]
     pub(crate) verbose: u8,
-    /// Says nothing on stderr but errors: no warnings, no `listening on`, no one-line summary.
+    /// Prints only errors on stderr
+    ///
+    /// Warnings, the `listening on` lines and the summary are omitted.
     #[arg(short, long, global = true, display_order = 901)]
     pub(crate) quiet: bool,
 }
@@ -74,38 +80,42 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Shows a pipeline of real processes at work, kills one half-way, and proves that nothing was lost.
+/// Runs a pipeline of real processes, kills one of them, and proves that no message was lost.
 ///
-/// A push daemon sends the path of every file under DIR; three pull daemons, of the speeds 1, 2 and 4, hash the files with
-/// SHA-256 and send the results through a second pipeline to this process, the sink. Half-way the worker of speed 2 is killed with SIGKILL.
-/// At the end the files are hashed once more, one after another, and both lists are compared.
+/// A push daemon sends the path of every file under DIR. Three pull daemons, with the speeds 1, 2 and 4, hash
+/// the files with SHA-256 and send the results through a second pipeline to this process, the sink. Half-way,
+/// the worker of speed 2 is killed with SIGKILL. At the end this process hashes the files again, one after
+/// another, and compares both lists.
 ///
-/// Exit codes: 0 nothing was lost and the digests are equal; 1 anything else; 5 stopped by a signal.
+/// Exit codes: 0 no message was lost and the digests are equal; 1 anything else; 5 stopped by a signal.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  tidegate demo\n  tidegate demo /usr/share/doc")]
 pub(crate) struct DemoArgs {
-    /// Hashes the files under this directory, at most 20,000 files and 512 MiB, without symbolic links and directories named
-    /// `target` or `.git` [default: the source tree of this program and the sources of its dependencies]
+    /// Hashes the files under this directory, at most 20,000 files and 512 MiB
+    ///
+    /// Symbolic links and directories named `target` or `.git` are skipped. The default is the source tree of
+    /// this program and the sources of its dependencies.
     pub(crate) dir: Option<PathBuf>,
 }
 
 /// Prints a completion script for a shell.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
-    /// The shell that the script is for.
+    /// The shell to print the script for
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Prints the manual page, or writes a page for every subcommand into a directory.
+/// Prints the manual page, or writes the pages of all subcommands into a directory.
 #[derive(Args, Debug)]
 pub(crate) struct ManArgs {
-    /// Writes the pages (tidegate.1, tidegate-push.1 and so on) into this directory, which is made if need be
-    /// [default: the main page goes to stdout]
+    /// Writes all pages into this directory [default: the main page goes to stdout]
+    ///
+    /// The pages are tidegate.1, tidegate-push.1 and so on. The directory is created if it does not exist.
     pub(crate) dir: Option<PathBuf>,
 }
 
 impl Cli {
-    /// What the argument parser cannot see by itself.
+    /// Checks what the argument parser cannot express.
     ///
     /// # Errors
     /// A sentence that names the flag; the process exits with 2.

@@ -1,4 +1,4 @@
-//! Options about who may connect, and how.
+//! Options for TLS, tokens and access control.
 
 use std::path::PathBuf;
 
@@ -9,37 +9,43 @@ use tidegate::{Endpoint, PeerIdentity};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityArgs {
-    /// Reads the token that both sides must share from this file, which only its owner should be able to read; several lines are
-    /// several tokens: the first is shown when connecting, each is taken when listening; blank lines, and lines that begin with #,
-    /// are none. Without the option, the variable TIDEGATE_TOKEN may have a token, which other processes of the user can read
-    /// [default: no token]
+    /// Reads the shared token from this file [default: no token]
+    ///
+    /// Each line is one token; blank lines and lines that begin with # are ignored. When connecting, the
+    /// first token is sent. When listening, any of them is accepted. Only the owner should be able to read
+    /// the file. Without this option, the token is taken from the variable TIDEGATE_TOKEN, which other
+    /// processes of the same user can read.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Trusts the CA certificates in this file (PEM) on tls:// endpoints [default: those of the system]
+    /// Trusts the CA certificates in this file (PEM) for tls:// endpoints [default: the system's CAs]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// Shows the certificate in this file (PEM), followed by those of intermediate CAs; needed to listen on tls://
+    /// Presents the certificate in this file (PEM); required to listen on tls://
+    ///
+    /// The certificates of intermediate CAs follow it in the file.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// Its private key (PEM, not encrypted)
+    /// Reads the private key of --tls-cert from this file (PEM, not encrypted)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Takes only those who connect with a certificate by a CA of --tls-ca
+    /// Accepts only clients with a certificate that a CA of --tls-ca has signed
     #[arg(long, requires_all = ["tls_ca", "tls_cert", "bind"])]
     pub(crate) tls_verify_client: bool,
-    /// Expects this name in the certificates of those it connects to [default: the host of the endpoint]
+    /// Expects this name in the server's certificate when connecting [default: the host of the endpoint]
     #[arg(long, value_name = "NAME", requires = "connect")]
     pub(crate) tls_server_name: Option<String>,
-    /// Takes tcp:// endpoints for an error, so that nothing goes over a network in the clear by mistake
+    /// Refuses tcp:// endpoints, so that nothing is sent unencrypted by mistake
     #[arg(long)]
     pub(crate) require_tls: bool,
-    /// Lets only these peers use a pipeline bound here: DNS names in their certificates, or URIs, which have a scheme, as in
-    /// spiffe://example/worker; the default pipeline has the empty name, as in `=worker-1` (repeatable)
+    /// Restricts a pipeline that is bound here to peers with these names (repeatable)
+    ///
+    /// A name is a DNS name in the peer's certificate, or a URI with a scheme, such as
+    /// spiffe://example/worker. The default pipeline has the empty name: `=worker-1`.
     #[arg(long, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
     pub(crate) allow: Vec<Allowed>,
 }
 
-/// A pipeline, and who may use it.
+/// A pipeline, and the names of the peers that may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     pub(crate) pipeline: String,
@@ -47,11 +53,11 @@ pub(crate) struct Allowed {
 }
 
 fn allowed(text: &str) -> Result<Allowed, String> {
-    let right = "PIPELINE=NAME or PIPELINE=NAME,NAME would be right";
-    let (pipeline, names) = text.split_once('=').ok_or_else(|| format!("there is no `=`; {right}"))?;
+    let expected = "expected PIPELINE=NAME or PIPELINE=NAME,NAME";
+    let (pipeline, names) = text.split_once('=').ok_or_else(|| format!("there is no `=`; {expected}"))?;
     let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
     if names.iter().any(String::is_empty) {
-        return Err(format!("a name is empty; {right}"));
+        return Err(format!("a name is empty; {expected}"));
     }
     for name in &names {
         PeerIdentity::comparable(name).map_err(|problem| format!("{name:?}: {problem}"))?;
@@ -60,17 +66,19 @@ fn allowed(text: &str) -> Result<Allowed, String> {
 }
 
 impl SecurityArgs {
-    /// What does not fit the endpoints.
+    /// Checks that the options fit the endpoints.
     pub(super) fn check(&self, bind: &[Endpoint], connect: &[Endpoint]) -> Result<(), String> {
         let all = || bind.iter().chain(connect);
         if self.require_tls
             && let Some(plain) = all().find(|endpoint| scheme(endpoint, "tcp://"))
         {
-            return Err(format!("--require-tls: {plain} is not encrypted; tls:// would be right"));
+            return Err(format!("--require-tls: {plain} is not encrypted; use tls://"));
         }
         let binds_tls = bind.iter().find(|endpoint| scheme(endpoint, "tls://"));
         if let Some(endpoint) = binds_tls.filter(|_| self.tls_cert.is_none()) {
-            return Err(format!("--bind {endpoint}: --tls-cert and --tls-key are needed to listen there"));
+            return Err(format!(
+                "--bind {endpoint}: --tls-cert and --tls-key are needed to listen on tls://"
+            ));
         }
         if !all().any(|endpoint| scheme(endpoint, "tls://"))
             && let Some(option) = self.first_tls_option()
@@ -81,10 +89,10 @@ impl SecurityArgs {
             return Err("--tls-verify-client was given, but no --bind begins with tls://".to_owned());
         }
         let connects_tls = connect.iter().any(|endpoint| scheme(endpoint, "tls://"));
-        // Who listens with a CA means that others are kept out.
+        // A CA for a listener that does not verify clients would protect nothing.
         if self.tls_ca.is_some() && !self.tls_verify_client && !connects_tls {
-            return Err("--tls-ca was given, but no --connect begins with tls://, so that everybody would be let in; \
-                        with --tls-verify-client only clients by this CA are, without --tls-ca everybody"
+            return Err("--tls-ca was given, but no --connect begins with tls://, and every client would be accepted: \
+                        with --tls-verify-client only clients of this CA are; without --tls-ca, all clients are"
                 .to_owned());
         }
         if let Some(allowed) =

@@ -8,26 +8,36 @@ use tidegate::Endpoint;
 use super::{SecurityArgs, values};
 use crate::records::Framing;
 
-/// Where to listen and connect, and as whom.
+/// Endpoints, and settings of the socket.
 #[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("endpoints").args(["bind", "connect"]).required(true).multiple(true))]
 pub(crate) struct SocketArgs {
-    /// Listens there, such as tcp://0.0.0.0:8433/pipeline; port 0 takes a free one, which stderr tells (repeatable)
+    /// Listens at this endpoint, such as tcp://0.0.0.0:8433/pipeline (repeatable)
+    ///
+    /// Port 0 selects a free port and reports it on stderr.
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) bind: Vec<Endpoint>,
-    /// Connects there, and again whenever the connection is lost (repeatable; the other side need not be up yet)
+    /// Connects to this endpoint, and reconnects when the connection is lost (repeatable)
+    ///
+    /// The other side does not have to be running yet.
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
-    /// Sets the mode of the socket files of --bind unix:// endpoints, in octal such as 660, before anyone can connect [default: by the umask]
+    /// Sets the mode of the socket files of --bind unix:// endpoints, in octal [default: by the umask]
+    ///
+    /// For example 660. The mode is set before a peer can connect.
     #[arg(long, value_name = "MODE", value_parser = values::unix_mode, requires = "bind")]
     pub(crate) unix_mode: Option<u32>,
-    /// The name that the other side sees in its logs [default: none]
+    /// Name of this process in the logs of its peers [default: none]
     #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
-    /// The largest message, payload and headers, in bytes or with a unit; a puller's must not be below its pushers' [default: 16MiB]
+    /// Maximum size of a message, in bytes or with a unit [default: 16MiB]
+    ///
+    /// The size is that of payload and headers. A puller's maximum must not be below that of its pushers.
     #[arg(long, value_name = "SIZE", value_parser = values::message_size)]
     pub(crate) max_message: Option<usize>,
-    /// How often this side promises to be heard; the other side takes it for dead after three times as long; 100ms to 60s [default: 2s]
+    /// Heartbeat interval, from 100ms to 60s [default: 2s]
+    ///
+    /// The peer closes the link after three missed intervals.
     #[arg(long, value_name = "DURATION", value_parser = values::heartbeat)]
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
@@ -39,27 +49,25 @@ impl SocketArgs {
         if let Some(mode) = self.unix_mode
             && !self.bind.iter().any(|endpoint| endpoint.to_string().starts_with("unix://"))
         {
-            return Err(format!(
-                "--unix-mode {mode:o}: no --bind endpoint is unix://, so there is no file to set it on"
-            ));
+            return Err(format!("--unix-mode {mode:o}: no --bind endpoint is unix://"));
         }
         self.security.check(&self.bind, &self.connect)
     }
 }
 
-/// How records are told apart.
+/// How records are separated.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct FramingArgs {
-    /// Ends each record with a NUL byte instead of a newline
+    /// Separates records by NUL bytes instead of newlines
     #[arg(short = '0', long, conflicts_with = "length_prefixed")]
     null: bool,
-    /// Begins each record with its length as 4 bytes, big-endian, so that it may hold any bytes
+    /// Begins each record with its length (4 bytes, big-endian), so that it may contain any bytes
     #[arg(long)]
     length_prefixed: bool,
 }
 
 impl FramingArgs {
-    /// The framing that was asked for.
+    /// The selected framing.
     pub(crate) fn framing(self) -> Framing {
         match (self.null, self.length_prefixed) {
             (true, _) => Framing::Null,

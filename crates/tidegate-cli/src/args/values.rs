@@ -5,75 +5,73 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::Endpoint;
 
-/// Linger "for ever".
+/// Linger without a time limit.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
 
-/// The most headers that a message may have (DL-5).
+/// Maximum number of headers of a message (DL-5).
 pub(crate) const MAX_HEADERS: usize = 64;
-/// The most octets that the name of a header may have (DL-5).
+/// Maximum length of the name of a header, in bytes (DL-5).
 const MAX_HEADER_NAME: usize = 256;
 
-/// The most octets that the name of a peer may have.
+/// Maximum length of the name of a peer, in bytes.
 const MAX_NAME: usize = 256;
-/// The largest `--max-message`.
+/// Maximum of `--max-message`, in bytes.
 const MAX_MAX_MESSAGE: usize = (1 << 31) - 65_536;
 
-/// A header that is added to every message.
+/// A header to add to every message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) name: String,
     pub(crate) value: Bytes,
 }
 
-/// An endpoint, checked now so that a mistake is a usage error.
+/// An endpoint, parsed here so that a mistake is a usage error.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     text.parse::<Endpoint>().map_err(|error| error.to_string())
 }
 
-/// A number of octets: `4096`, `64KiB`, `16 MiB`. At least 1.
+/// A number of bytes: `4096`, `64KiB`, `16 MiB`. At least 1.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
-    let right = "a size such as 4096, 64KiB or 16MiB would be right";
-    let size = text.trim().parse::<bytesize::ByteSize>().map_err(|_| right.to_owned())?.as_u64();
+    let expected = "expected a size such as 4096, 64KiB or 16MiB";
+    let size = text.trim().parse::<bytesize::ByteSize>().map_err(|_| expected.to_owned())?.as_u64();
     match usize::try_from(size) {
-        Ok(0) => Err(format!("it must be at least 1 byte; {right}")),
+        Ok(0) => Err("must be at least 1 byte".to_owned()),
         Ok(size) => Ok(size),
-        Err(_) => Err(format!("it does not fit this machine; {right}")),
+        Err(_) => Err(format!("must be at most {} bytes on this machine", usize::MAX)),
     }
 }
 
 /// The size of a message (FR-3 bounds it).
 pub(crate) fn message_size(text: &str) -> Result<usize, String> {
     match size(text)? {
-        size if size > MAX_MAX_MESSAGE => Err(format!("at most {MAX_MAX_MESSAGE} bytes would be right")),
+        size if size > MAX_MAX_MESSAGE => Err(format!("must be at most {MAX_MAX_MESSAGE} bytes")),
         size => Ok(size),
     }
 }
 
-/// How often to be heard (LV-1 bounds it).
+/// The heartbeat interval (LV-1).
 pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
-    let right = Duration::from_millis(100)..=Duration::from_mins(1);
-    duration(text).and_then(|d| right.contains(&d).then_some(d).ok_or("100ms to 60s would be right".into()))
+    let valid = Duration::from_millis(100)..=Duration::from_mins(1);
+    duration(text).and_then(|d| valid.contains(&d).then_some(d).ok_or("must be between 100ms and 60s".into()))
 }
 
-/// The mode of the file of a unix socket, as chmod takes it: `660`, `0o660`.
+/// The mode of the file of a unix socket, in the octal form of chmod: `660`, `0o660`.
 pub(crate) fn unix_mode(text: &str) -> Result<u32, String> {
-    let right = "three octal digits from 600 to 777, with read and write for the owner, such as 660";
-    let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| right.to_owned())?;
-    if mode <= 0o777 && mode & 0o600 == 0o600 { Ok(mode) } else { Err(right.to_owned()) }
+    let expected = "must be octal, from 600 to 777, with read and write for the owner, such as 660";
+    let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| expected.to_owned())?;
+    if mode <= 0o777 && mode & 0o600 == 0o600 { Ok(mode) } else { Err(expected.to_owned()) }
 }
 
-/// How long to wait for a puller that was lost.
+/// How long to hold the messages of a lost puller.
 pub(crate) fn grace(text: &str) -> Result<Duration, String> {
     let fits = |d: Duration| (d <= Duration::from_hours(1)).then_some(d);
-    duration(text).and_then(|d| fits(d).ok_or("at most 1h would be right".into()))
+    duration(text).and_then(|d| fits(d).ok_or("must be at most 1h".into()))
 }
 
 /// The name of a peer (HS-7 bounds it).
 pub(crate) fn name(text: &str) -> Result<String, String> {
     match text.len() {
-        length if length > MAX_NAME => {
-            Err(format!("it has {length} bytes; at most {MAX_NAME} would be right"))
-        }
+        length if length > MAX_NAME => Err(format!("the name has {length} bytes; the maximum is {MAX_NAME}")),
         _ => Ok(text.to_owned()),
     }
 }
@@ -93,7 +91,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A duration above zero.
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err(format!("it must be longer than nothing; {}", wrong_duration())),
+        Duration::ZERO => Err("must be longer than 0s".to_owned()),
         some => Ok(some),
     }
 }
@@ -103,20 +101,20 @@ pub(crate) fn linger(text: &str) -> Result<Duration, String> {
     if text.trim() == "forever" {
         Ok(FOR_EVER)
     } else {
-        duration(text).map_err(|e| format!("{e}, and so would `forever`"))
+        duration(text).map_err(|e| format!("{e}, or `forever`"))
     }
 }
 
 fn wrong_duration() -> String {
-    "a duration such as 500ms, 25s or 2min would be right".to_owned()
+    "expected a duration such as 500ms, 25s or 2min".to_owned()
 }
 
-/// `NAME: VALUE`. Spaces around both are dropped.
+/// `NAME: VALUE`. Spaces around both are removed.
 pub(crate) fn header(text: &str) -> Result<Header, String> {
-    let (name, value) = text.split_once(':').ok_or("there is no colon; `NAME: VALUE` would be right")?;
+    let (name, value) = text.split_once(':').ok_or("expected `NAME: VALUE`")?;
     let name = name.trim();
     if name.is_empty() || name.len() > MAX_HEADER_NAME {
-        return Err(format!("the name has {} bytes; 1 to {MAX_HEADER_NAME} would be right", name.len()));
+        return Err(format!("the name has {} bytes; it must have 1 to {MAX_HEADER_NAME}", name.len()));
     }
     Ok(Header { name: name.to_owned(), value: Bytes::from(value.trim().to_owned()) })
 }
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_would_refuse_is_refused_here() {
+    fn values_that_the_library_refuses_are_refused_here() {
         assert!(message_size("2147418112").is_ok() && message_size("3GiB").is_err());
         assert!(heartbeat("100ms").is_ok() && heartbeat("10ms").is_err() && heartbeat("61s").is_err());
         assert!(grace("0s").is_ok() && grace("1h").is_ok() && grace("2h").is_err());
