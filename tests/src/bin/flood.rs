@@ -12,7 +12,7 @@ use tidegate_tests::hostile::{
     sides,
 };
 
-const USAGE: &str = "usage: flood [--seconds N] [--size OCTETS] [--only NAME,NAME] [--json]
+const USAGE: &str = "usage: flood [--seconds N] [--size BYTES] [--only NAME,NAME] [--json]
 
 Attacks a pusher and a puller, each beside a link that behaves well, and tells what is left of its throughput: beside
 what it is while a plain TCP server that discards everything gets the same flood. Loopback only.
