@@ -1,4 +1,6 @@
-"""A tidegate peer for asyncio, both roles, written from SPEC.md and the .proto file. Rule ids name SPEC.md's rules.
+"""A tidegate peer for asyncio, both roles, written from SPEC.md and the .proto file.
+
+Ids such as CR-2 name rules of SPEC.md and docs/IMPLEMENTATION.md.
 
     async with Push(bind=["tcp://127.0.0.1:8433"]) as push:
         await push.send(b"resize 17.png")
