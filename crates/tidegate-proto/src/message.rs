@@ -10,6 +10,16 @@ use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
 ///
 /// Cloning is cheap: the payload is shared. `Debug` shows sizes and the names of headers, never a payload or a value: they get into
 /// logs through the errors that hand a message back.
+///
+/// ```
+/// use tidegate_proto::Message;
+///
+/// let message = Message::new("resize 17.png").with_header("key", "17");
+/// assert_eq!(message.payload(), "resize 17.png");
+/// assert_eq!(message.headers().get("key").unwrap(), "17");
+/// assert_eq!(message.size(), 13 + 3 + 2);
+/// assert_eq!(Message::from("resize 17.png").headers().len(), 0);
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Message {
     payload: Bytes,

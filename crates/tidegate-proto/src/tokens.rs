@@ -8,6 +8,15 @@ use crate::handshake::MAX_TOKEN;
 
 /// One token or several: a connector shows the first, an acceptor takes each. Several make it possible to change a token while
 /// peers go on with the old one. None of them is ever shown: not by `Debug`, not in an error.
+///
+/// ```
+/// use tidegate_proto::Tokens;
+///
+/// let tokens = Tokens::new(["new", "old"]);
+/// assert_eq!(tokens.first().unwrap(), "new"); // shown when connecting
+/// assert!(tokens.accept(b"old") && !tokens.accept(b"older"));
+/// assert_eq!(format!("{tokens:?}"), "Tokens(2, not shown)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens(Vec<Token>);
 

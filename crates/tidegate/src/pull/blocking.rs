@@ -17,6 +17,23 @@ impl Pull {
     /// As [`Self::recv`], blocking the thread until there is a delivery; needs [`io_thread`](super::PullBuilder::io_thread). Links
     /// go on whatever is done until the next call, however long that takes.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::{thread, time::Duration};
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-recv").blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-blocking-recv").blocking_build()?;
+    /// push.blocking_send_all(["1", "2", "3"])?;
+    /// let finishing = thread::spawn(move || push.blocking_finish(Duration::from_secs(10)));
+    /// while let Some(delivery) = pull.blocking_recv()? {
+    ///     thread::sleep(Duration::from_millis(1)); // the work, which may take minutes
+    ///     delivery.ack();
+    /// }
+    /// assert_eq!(finishing.join().unwrap()?.acked, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::recv`], or the thread cannot block.
     pub fn blocking_recv(&self) -> Result<Option<Delivery>, RecvError> {
@@ -76,6 +93,20 @@ impl Pull {
     }
 
     /// As [`Self::leave`], blocking the thread; needs [`io_thread`](super::PullBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-leave").blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-blocking-leave").blocking_build()?;
+    /// push.blocking_send("resize 17.png")?;
+    /// pull.blocking_recv()?.expect("the pusher has not finished").ack();
+    /// let stats = pull.blocking_leave(Duration::from_secs(10))?; // the ack has been sent
+    /// assert_eq!((stats.acked, stats.links), (1, 0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::leave`], or the thread cannot block: then nothing has happened.

@@ -81,6 +81,28 @@ impl PullBuilder {
     ///
     /// Pushers with certificates are counted by the names that were verified ([`verify_clients`](crate::TlsConfig::verify_clients)):
     /// each needs a name of its own. Others are counted by their instance ids, which they make up: one peer can pass for several.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let pull = Pull::builder().bind("mem://doc-expect").expect(2).build().await?;
+    /// for name in ["a", "b"] {
+    ///     let push = Push::builder().connect("mem://doc-expect").build().await?;
+    ///     tokio::spawn(async move {
+    ///         push.send(name).await.unwrap();
+    ///         push.finish(Duration::from_secs(10)).await
+    ///     });
+    /// }
+    /// let mut count = 0;
+    /// while let Some(delivery) = pull.recv().await? {
+    ///     delivery.ack();
+    ///     count += 1;
+    /// }
+    /// assert_eq!(count, 2); // both have finished
+    /// # Ok(()) }
+    /// ```
     pub fn expect(mut self, pushers: usize) -> Self {
         self.expect = Some(pushers);
         self
@@ -116,6 +138,17 @@ impl PullBuilder {
 
     /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is
     /// done, as long as binding takes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Pull, RecvTimeoutError};
+    ///
+    /// let pull = Pull::builder().bind("mem://doc-pull-blocking-build").blocking_build()?;
+    /// let nothing = pull.blocking_recv_timeout(Duration::from_millis(5));
+    /// assert!(matches!(nothing, Err(RecvTimeoutError::Timeout)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::build`], or the thread cannot be started.

@@ -78,11 +78,39 @@ impl Delivery {
     }
 
     /// Processed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-ack").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-ack").build().await?;
+    /// let receipt = push.send_tracked("resize 17.png").await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// assert_eq!(delivery.payload(), b"resize 17.png");
+    /// delivery.ack();
+    /// receipt.await?; // the sender knows
+    /// # Ok(()) }
+    /// ```
     pub fn ack(mut self) {
         self.settle(&Verdict::Ack);
     }
 
     /// All of them processed: as [`Self::ack`] for each, for less.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-ack-all").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-ack-all").build().await?;
+    /// use tidegate::Delivery;
+    ///
+    /// push.send_all(["1", "2", "3"]).await?;
+    /// let mut held = Vec::new();
+    /// while held.len() < 3 {
+    ///     pull.recv_many(&mut held, 3).await?;
+    /// }
+    /// Delivery::ack_all(held);
+    /// assert_eq!(pull.stats().acked, 3);
+    /// # Ok(()) }
+    /// ```
     pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
         // Gathered before the lock is taken: an iterator may do anything.
         let mut deliveries: Vec<_> = deliveries.into_iter().collect();
@@ -103,12 +131,47 @@ impl Delivery {
     }
 
     /// Failed: try again, when the pusher's backoff says so.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let wait = Duration::from_millis(1);
+    /// let push = Push::builder().bind("mem://doc-nack").retry_backoff(wait, wait).build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-nack").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let first = pull.recv().await?.expect("the pusher has not finished");
+    /// let id = first.id();
+    /// first.nack(); // the disk was full
+    ///
+    /// let second = pull.recv().await?.expect("the pusher has not finished");
+    /// assert_eq!((second.id(), second.attempt()), (id, 2));
+    /// second.ack();
+    /// # Ok(()) }
+    /// ```
     pub fn nack(self) {
         self.nack_with(None, "");
     }
 
     /// Failed: try again after `delay`, in whole milliseconds and with up to 25 % more at random. The pusher bounds it: at least 10 ms,
     /// at most its `max_nack_delay`. With 0 its doubling time counts, as for [`Self::nack`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use {std::time::Duration, tokio::time::Instant};
+    /// # let push = tidegate::Push::builder().bind("mem://doc-nack-after").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-nack-after").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let start = Instant::now();
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// delivery.nack_after(Duration::from_secs(60)); // the service is down for maintenance
+    ///
+    /// let again = pull.recv().await?.expect("the pusher has not finished");
+    /// assert!(start.elapsed() >= Duration::from_secs(60));
+    /// again.ack();
+    /// # Ok(()) }
+    /// ```
     pub fn nack_after(self, delay: Duration) {
         self.nack_with(Some(delay), "");
     }
@@ -121,11 +184,37 @@ impl Delivery {
     }
 
     /// Failed for good: never try again. The reason is for people (cut to 256 octets).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-reject").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-reject").build().await?;
+    /// use tidegate::ReceiptError;
+    ///
+    /// let receipt = push.send_tracked("resize notes.txt").await?;
+    /// pull.recv().await?.expect("the pusher has not finished").reject("not a picture");
+    /// let error = receipt.await.unwrap_err();
+    /// assert_eq!(error, ReceiptError::Rejected { reason: "not a picture".to_owned(), attempts: 1 });
+    /// # Ok(()) }
+    /// ```
     pub fn reject(mut self, reason: &str) {
         self.settle(&Verdict::Reject { reason: reason.to_owned() });
     }
 
     /// Not started: somebody else shall have it. The attempt does not count.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-release").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-release").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// pull.recv().await?.expect("the pusher has not finished").release(); // this worker is about to stop
+    ///
+    /// let again = pull.recv().await?.expect("the pusher has not finished");
+    /// assert_eq!(again.attempt(), 1);
+    /// again.ack();
+    /// # Ok(()) }
+    /// ```
     pub fn release(mut self) {
         self.settle(&Verdict::Release);
     }
@@ -133,6 +222,25 @@ impl Delivery {
     /// It is still being worked on: a settle time-out of the pusher ([`crate::PushBuilder::settle_timeout`]) begins anew.
     /// Its [`max_work_time`](crate::PushBuilder::max_work_time), if it has one, goes on. Call it as often as you like: it is told
     /// at most once a millisecond. Does not wait, and does nothing if the link is gone (OC-13).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let push = Push::builder().bind("mem://doc-working").settle_timeout(Some(minute)).build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-working").build().await?;
+    /// push.send("encode film.mov").await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// for _part in 0..10 {
+    ///     tokio::time::sleep(minute / 2).await; // the work
+    ///     delivery.working();
+    /// }
+    /// delivery.ack();
+    /// assert_eq!(push.finish(minute).await?.timed_out, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn working(&self) {
         if let Some(shared) = self.shared() {
             shared.with(|inner| inner.machine.working(self.received.link(), self.received.delivery()));

@@ -48,6 +48,21 @@ struct Handle {
 
 impl Pull {
     /// Settings for a new puller.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Pull, Window};
+    ///
+    /// let pull = Pull::builder()
+    ///     .bind("mem://doc-pull-builder#results")
+    ///     .window(Window::messages(20))
+    ///     .expect(1) // `recv` returns `None` when one pusher has finished
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(pull.local_endpoints()[0].pipeline(), "results");
+    /// assert!(Pull::builder().build().await.is_err()); // no endpoint
+    /// # Ok(()) }
+    /// ```
     pub fn builder() -> PullBuilder {
         PullBuilder::default()
     }
@@ -66,6 +81,23 @@ impl Pull {
     /// Several tasks that wait on clones are served in the order in which they began to wait, and a call that comes later lets those
     /// run first that are due; so tasks of one runtime get about equal shares of what they can all work on. Threads in
     /// [`Self::blocking_recv`] and calls of [`Self::try_recv`] take what is there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-recv").build().await?;
+    /// let pull = tidegate::Pull::builder().connect("mem://doc-recv").build().await?;
+    /// push.send_all(["resize 17.png", "resize 18.png"]).await?;
+    /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
+    /// while let Some(delivery) = pull.recv().await? {
+    ///     assert!(delivery.payload().starts_with(b"resize "));
+    ///     assert_eq!(delivery.attempt(), 1);
+    ///     delivery.ack();
+    /// }
+    /// // Every pusher has finished.
+    /// # assert_eq!(finishing.await??.acked, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// An endpoint has refused for good: told once for each, and further calls go on with the others. When there is no other, each
@@ -122,6 +154,24 @@ impl Pull {
     /// appended. It does not wait for more, so that a `limit` above the window does no harm. 0 means what `None` means for [`Self::recv`], unless `limit` is 0. For less than `recv` for each;
     /// [`Delivery::ack_all`] does as much for outcomes.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::Delivery;
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-recv-many").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-recv-many").build().await?;
+    /// # push.send_all((0..1_000).map(|n| n.to_string())).await?;
+    /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
+    ///
+    /// let mut batch = Vec::new();
+    /// while pull.recv_many(&mut batch, 100).await? > 0 {
+    ///     assert!(batch.len() <= 100); // here the batch would be written to a database
+    ///     Delivery::ack_all(batch.drain(..));
+    /// }
+    /// # assert_eq!(finishing.await??.acked, 1_000);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::recv`].
     ///
@@ -156,6 +206,22 @@ impl Pull {
     /// The next delivery, if one is there. `None` means that nothing is there now, or that nothing will come any more: only
     /// [`Self::recv`] tells which.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-try-recv").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-try-recv").build().await?;
+    /// assert!(pull.try_recv()?.is_none()); // nothing has been sent
+    /// push.send("resize 17.png").await?;
+    /// loop {
+    ///     if let Some(delivery) = pull.try_recv()? {
+    ///         delivery.ack();
+    ///         break;
+    ///     }
+    ///     tokio::task::yield_now().await; // other work
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::recv`].
     pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
@@ -164,6 +230,21 @@ impl Pull {
 
     /// The next delivery, waiting for it for at most `wait`. `None` means what it means for [`Self::recv`]: nothing will come any
     /// more. That nothing came in time is an error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::RecvTimeoutError;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-recv-timeout").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-recv-timeout").build().await?;
+    ///
+    /// let nothing = pull.recv_timeout(Duration::from_millis(5)).await;
+    /// assert!(matches!(nothing, Err(RecvTimeoutError::Timeout)));
+    /// push.send("resize 17.png").await?;
+    /// let delivery = pull.recv_timeout(Duration::from_secs(10)).await?.expect("the pusher has not finished");
+    /// delivery.ack();
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`RecvTimeoutError::Timeout`] if nothing came in that time, or as [`Self::recv`].
@@ -216,6 +297,24 @@ impl Pull {
     }
 
     /// A receiver that lends deliveries one at a time: the quickest way, for one task.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-receiver").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-receiver").build().await?;
+    /// # push.send_all(["1", "2", "3"]).await?;
+    /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
+    /// let mut receiver = pull.receiver();
+    /// let mut bytes = 0;
+    /// while let Some(lent) = receiver.recv().await? {
+    ///     bytes += lent.payload().len();
+    ///     lent.ack(); // before the next `recv`
+    /// }
+    /// assert_eq!(bytes, 3);
+    /// # finishing.await??;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn receiver(&self) -> Receiver {
         Receiver::new(self.clone())
@@ -223,6 +322,20 @@ impl Pull {
 
     /// Leaves: hands nothing more out, gives back what was not, waits up to `linger` for the outcomes of the deliveries that are
     /// held, and closes. Closes all clones; `recv` gives `None`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-leave").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-leave").build().await?;
+    /// push.send_all(["resize 17.png", "resize 18.png"]).await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// delivery.ack();
+    /// pull.leave(Duration::from_secs(10)).await?; // gives the second message back
+    /// assert!(pull.recv().await?.is_none());
+    /// assert_eq!((push.stats().acked, push.stats().queued), (1, 1));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The linger time is over: links are closed with deliveries un-acked, which their pushers will send again.
@@ -246,6 +359,21 @@ impl Pull {
 
     /// Waits until at least `n` links are open at once. Cancel safe.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{ConnectedError, Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-pull-connected").token("secret").build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-pull-connected").token("secret").build().await?;
+    /// pull.connected(1).await?;
+    ///
+    /// let stranger = Pull::builder().connect("mem://doc-pull-connected").build().await?;
+    /// assert!(matches!(stranger.connected(1).await, Err(ConnectedError::Refused(_))));
+    /// # push.finish(Duration::from_secs(10)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The puller has left, or an endpoint has refused for good.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
@@ -268,6 +396,18 @@ impl Pull {
     }
 
     /// Counts, and what is held now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-pull-stats").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-pull-stats").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// assert_eq!((pull.stats().received, pull.stats().in_flight), (1, 1));
+    /// delivery.ack();
+    /// assert_eq!((pull.stats().acked, pull.stats().in_flight), (1, 0));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> PullStats {
         self.shared().with(|inner| inner.machine.stats())
@@ -286,6 +426,27 @@ impl Pull {
     }
 
     /// A `Stream` of deliveries; it is fused. An error is not its end, and repeats as that of [`Self::recv`] does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::{future::poll_fn, pin::pin, time::Duration};
+    /// use futures_core::Stream;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-stream").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-stream").build().await?;
+    /// # push.send_all(["1", "2", "3"]).await?;
+    /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
+    ///
+    /// // With `futures_util::TryStreamExt`: `stream.try_next().await?`.
+    /// let mut stream = pin!(pull.stream());
+    /// let mut count = 0;
+    /// while let Some(delivery) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+    ///     delivery?.ack();
+    ///     count += 1;
+    /// }
+    /// assert_eq!(count, 3);
+    /// # finishing.await??;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn stream(&self) -> PullStream {
         PullStream::new(self.clone())

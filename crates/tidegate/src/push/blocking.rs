@@ -22,6 +22,25 @@ use crate::{
 impl Push {
     /// As [`Self::send`], blocking the thread while there is no room; needs [`io_thread`](super::PushBuilder::io_thread).
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::thread;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-send").high_water_mark(1).blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-blocking-send").blocking_build()?;
+    /// let worker = thread::spawn(move || {
+    ///     for _ in 0..10 {
+    ///         pull.blocking_recv().unwrap().unwrap().ack();
+    ///     }
+    /// });
+    /// for n in 0..10 {
+    ///     push.blocking_send(n.to_string())?; // the thread sleeps while there is no room
+    /// }
+    /// worker.join().unwrap();
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::send`], or the thread cannot block; the message comes back.
     pub fn blocking_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
@@ -33,6 +52,19 @@ impl Push {
     }
 
     /// As [`Self::blocking_send`], but blocks for at most `wait`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Push, TrySendError};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-send-timeout").high_water_mark(0).blocking_build()?;
+    /// match push.blocking_send_timeout("resize 17.png", Duration::from_millis(5)) {
+    ///     Err(TrySendError::Full(message)) => assert_eq!(message.payload(), "resize 17.png"), // no puller came
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// There was no room in that time, or as [`Self::blocking_send`]; the message comes back.
@@ -167,6 +199,24 @@ impl Push {
     }
 
     /// As [`Self::finish`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::{thread, time::Duration};
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-finish").blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-blocking-finish").blocking_build()?;
+    /// let worker = thread::spawn(move || {
+    ///     while let Ok(Some(delivery)) = pull.blocking_recv() {
+    ///         delivery.ack();
+    ///     }
+    /// });
+    /// push.blocking_send("resize 17.png")?;
+    /// assert_eq!(push.blocking_finish(Duration::from_secs(10))?.acked, 1);
+    /// worker.join().unwrap(); // the stream has ended
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::finish`], or the thread cannot block: then nothing has happened.

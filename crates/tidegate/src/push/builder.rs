@@ -137,6 +137,14 @@ impl PushBuilder {
     /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is
     /// done, as long as binding takes.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let push = tidegate::Push::builder().bind("mem://doc-push-blocking-build").blocking_build()?;
+    /// push.blocking_send("resize 17.png")?; // no runtime is needed
+    /// assert_eq!(push.stats().queued, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::build`], or the thread cannot be started.
     pub fn blocking_build(self) -> Result<Push, BuildError> {

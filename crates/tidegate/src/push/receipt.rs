@@ -34,6 +34,20 @@ impl Receipt {
 
     /// Blocks the thread until the outcome is known; needs [`io_thread`](crate::PushBuilder::io_thread).
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-blocking-wait").blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-blocking-wait").blocking_build()?;
+    /// let receipt = push.blocking_send_tracked("resize 17.png")?;
+    /// let delivery = pull.blocking_recv()?.expect("the pusher has not finished");
+    /// assert_eq!(delivery.id(), receipt.id());
+    /// delivery.ack();
+    /// receipt.blocking_wait()?; // processed
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As the future, or the thread cannot block: the outcome remains unknown.
     pub fn blocking_wait(self) -> Result<(), ReceiptError> {

@@ -43,6 +43,20 @@ impl Push {
     /// links, under the lock of the socket. That drop must be quick and must not use a socket, not even by dropping its last
     /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use {std::time::Duration, tidegate::{Pull, Push}};
+    /// let push = Push::builder().bind("mem://doc-send").high_water_mark(1).build().await?;
+    /// push.send("resize 17.png").await?; // into the queue, which is full now
+    /// let waits = tokio::time::timeout(Duration::from_millis(5), push.send("resize 18.png")).await;
+    /// assert!(waits.is_err());
+    ///
+    /// let pull = Pull::builder().connect("mem://doc-send").build().await?; // a puller makes room
+    /// push.send("resize 18.png").await?;
+    /// # for _ in 0..2 { pull.recv().await?.unwrap().ack(); }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The pusher is closed, as it also is when the runtime that ran its links has been shut down; the message is outside its
     /// limits; or every endpoint has refused for good. The message comes back in the error.
@@ -61,6 +75,24 @@ impl Push {
     /// Accepts a payload that is not in a `Bytes`, as [`Self::send`] does: a small one is copied once, into what goes to the
     /// connection, which is the quickest way to send it.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-send-slice").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-send-slice").build().await?;
+    /// let mut line = String::new();
+    /// for n in 0..3 {
+    ///     line.clear();
+    ///     line.push_str(&n.to_string()); // one buffer for all messages
+    ///     push.send_slice(line.as_bytes()).await?;
+    /// }
+    /// for expected in [b"0", b"1", b"2"] {
+    ///     let delivery = pull.recv().await?.expect("the pusher has not finished");
+    ///     assert_eq!(delivery.payload(), expected);
+    ///     delivery.ack();
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::send`].
     ///
@@ -75,6 +107,27 @@ impl Push {
 
     /// Accepts a message as [`Self::send`] does, and gives a future of its outcome. Pullers send the ack of such a message without
     /// delay.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::ReceiptError;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-send-tracked").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-send-tracked").build().await?;
+    ///
+    /// let first = push.send_tracked("resize 17.png").await?;
+    /// let second = push.send_tracked("resize notes.txt").await?;
+    /// # let worker = tokio::spawn(async move {
+    /// #     pull.recv().await.unwrap().unwrap().ack();
+    /// #     pull.recv().await.unwrap().unwrap().reject("not a picture");
+    /// # });
+    /// first.await?; // processed
+    /// match second.await {
+    ///     Err(ReceiptError::Rejected { reason, .. }) => assert_eq!(reason, "not a picture"),
+    ///     outcome => panic!("{outcome:?}"),
+    /// }
+    /// # worker.await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -142,6 +195,19 @@ impl Push {
 
     /// Accepts a message if there is room at once and nobody else waits for it.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Push, TrySendError};
+    ///
+    /// let push = Push::builder().bind("mem://doc-try-send").high_water_mark(1).build().await?;
+    /// push.try_send("resize 17.png")?;
+    /// match push.try_send("resize 18.png") {
+    ///     Err(TrySendError::Full(message)) => assert_eq!(message.payload(), "resize 18.png"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`TrySendError::Full`] if there is none, or as [`Self::send`]; the message comes back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
@@ -163,6 +229,19 @@ impl Push {
     /// Permits count towards the high-water mark, but one that is held keeps no send waiting for which a link has credit. A permit is for
     /// a message of any size, and is good even if the credit that it was given for has gone: `n` permits that are held may exceed the
     /// high-water mark by `n` messages, and the limits in bytes by `n` times `max_message`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-reserve").high_water_mark(1).build().await?;
+    /// let mut jobs = vec!["resize 18.png", "resize 17.png"];
+    /// let permit = push.reserve().await?; // if this is cancelled, no job has been taken
+    /// if let Some(job) = jobs.pop() {
+    ///     permit.send(job)?; // does not wait
+    /// }
+    /// assert_eq!(push.stats().accepted, 1);
+    /// assert_eq!(jobs, ["resize 18.png"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The pusher is closed, or every endpoint has refused for good.

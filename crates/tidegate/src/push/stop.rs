@@ -22,6 +22,25 @@ impl Push {
     /// Takes no new messages, waits until all held ones are settled, and ends the stream: pullers are told that it is
     /// over for good. `Duration::MAX` lingers for ever. Closes all clones.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-finish").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-finish").build().await?;
+    /// let worker = tokio::spawn(async move {
+    ///     while let Some(delivery) = pull.recv().await? {
+    ///         delivery.ack();
+    ///     }
+    ///     Ok::<_, tidegate::RecvError>(()) // the stream has ended
+    /// });
+    /// push.send("resize 17.png").await?;
+    /// let stats = push.finish(Duration::from_secs(10)).await?;
+    /// assert_eq!(stats.acked, 1);
+    /// worker.await??;
+    /// assert!(push.send("too late").await.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The linger time is over, or the runtime that ran the links has been shut down: the pusher is aborted, and the messages that
     /// are left come back.
@@ -34,6 +53,22 @@ impl Push {
     }
 
     /// As [`Self::finish`], but without the end of the stream: pullers wait for this pusher to come back, as for a restart.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-drain").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// match push.drain(Duration::from_millis(5)).await {
+    ///     Ok(_) => {}
+    ///     // No puller was there. Save these messages, and send them after the restart.
+    ///     Err(unfinished) => {
+    ///         assert_eq!(unfinished.leftover.unsent[0].message.payload(), "resize 17.png");
+    ///         assert!(unfinished.leftover.unacked.is_empty());
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::finish`].
@@ -90,6 +125,18 @@ impl Push {
 
     /// Stops now. Returns what was certainly not processed, and what may have been. Closes all clones; receipts of what is left
     /// fail accordingly.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-abort").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-abort").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let _delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// let leftover = push.abort().await;
+    /// assert_eq!(leftover.unacked.len(), 1); // delivered: it may have been processed
+    /// assert_eq!(leftover.unsent.len(), 0);
+    /// # Ok(()) }
+    /// ```
     pub async fn abort(&self) -> Leftover {
         let shared = self.shared();
         let leftover = abort(shared);

@@ -40,6 +40,23 @@ impl fmt::Debug for Pem {
 /// * A socket that is bound needs an identity. With [`verify_clients`](Self::verify_clients), nobody gets in without a
 ///   certificate by the given CAs.
 /// * A socket that connects with an identity shows it to whoever asks for it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidegate::{Pem, Tls, TlsConfig};
+///
+/// // A worker that shows a certificate of its own.
+/// let config = TlsConfig::new()
+///     .ca(Pem::file("/etc/jobs/ca.crt"))
+///     .identity(Pem::file("/etc/jobs/worker-1.crt"), Pem::file("/etc/jobs/worker-1.key"))
+///     .server_name("jobs.example");
+/// let error = Tls::load(config).unwrap_err(); // here these files do not exist
+/// assert!(error.to_string().contains("/etc/jobs/"));
+///
+/// // Enough to connect to a server with a public certificate.
+/// Tls::load(TlsConfig::new())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct TlsConfig {
