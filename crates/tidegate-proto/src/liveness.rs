@@ -111,7 +111,7 @@ impl Liveness {
             self.pings += 1;
             self.ping = Some((self.pings, now));
         }
-        // Unanswered so far: the same again, for LV-1 asks for a sign of life, and LV-4 for one Ping at a time.
+        // While a Ping is unanswered, the same data goes out again: LV-1 needs a frame, and only the first one is measured.
         self.ping.map(|(data, _)| data)
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The size of a message (FR-3 bounds it).
+/// The size of a message (HS-7).
 pub(crate) fn message_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         size if size > MAX_MAX_MESSAGE => Err(format!("must be at most {MAX_MAX_MESSAGE} bytes")),
@@ -68,7 +68,7 @@ pub(crate) fn grace(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|d| fits(d).ok_or("must be at most 1h".into()))
 }
 
-/// The name of a peer (HS-7 bounds it).
+/// The name of a peer (HS-10).
 pub(crate) fn name(text: &str) -> Result<String, String> {
     match text.len() {
         length if length > MAX_NAME => Err(format!("the name has {length} bytes; the maximum is {MAX_NAME}")),
