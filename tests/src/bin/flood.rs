@@ -14,8 +14,9 @@ use tidegate_tests::hostile::{
 
 const USAGE: &str = "usage: flood [--seconds N] [--size BYTES] [--only NAME,NAME] [--json]
 
-Attacks a pusher and a puller, each beside a link that behaves well, and tells what is left of its throughput: beside
-what it is while a plain TCP server that discards everything gets the same flood. Loopback only.
+Attacks a pusher and a puller, each beside a link that behaves well, and shows what is left of its throughput, compared with
+what it is while a plain TCP server that discards everything gets the same flood. An attack that takes messages is compared
+with a second link that behaves well and takes as many. Loopback only.
 TIDEGATE_SOAK_SECONDS is the time of all attacks together, unless --seconds gives that of each.";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let measure = Measure { program: env::current_exe()?, time: Duration::from_secs_f64(seconds), size };
     if !json {
         println!(
-            "| attack | on | msgs/s, plain server attacked | msgs/s, attacked | ratio | peak KiB, calm | peak KiB, attacked |"
+            "| attack | on | msgs/s, in comparison | msgs/s, attacked | ratio | peak KiB, calm | peak KiB, attacked |"
         );
         println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     }

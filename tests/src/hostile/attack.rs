@@ -22,6 +22,9 @@ pub struct Attack {
     pub rules: &'static str,
     /// Against whom.
     pub on: &'static [Target],
+    /// Whether it takes a link's share of the messages. It is compared with [`HONEST`] then, which takes as many: against a
+    /// plain server, its victim would have the messages of two links.
+    pub shares: bool,
     /// Does it until the time is up.
     pub run: fn(&mut Flood),
 }
@@ -29,6 +32,10 @@ pub struct Attack {
 const BOTH: &[Target] = &[Target::Pusher, Target::Puller];
 const PUSHER: &[Target] = &[Target::Pusher];
 const PULLER: &[Target] = &[Target::Puller];
+
+/// No attack, but what some attacks are compared with.
+pub static HONEST: Attack =
+    attack("honest", "a second link that acks everything", "CR-1", PUSHER, keeping::honest);
 
 /// All of them.
 pub const ALL: &[Attack] = &[
@@ -73,14 +80,16 @@ pub const ALL: &[Attack] = &[
     attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, frames::nacks),
     attack("releases", "every message is given back at once", "OC-8, OC-12", PUSHER, frames::releases),
     attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, frames::drops),
-    attack("honest", "no attack: a second link that acks everything", "CR-1", PUSHER, keeping::honest),
-    attack(
-        "nack-first",
-        "the first of each frame nacked, the rest acked",
-        "LM-5, OC-6",
-        PUSHER,
-        keeping::nack_first,
-    ),
+    Attack {
+        shares: true,
+        ..attack(
+            "nack-first",
+            "the first of each frame nacked, the rest acked",
+            "LM-5, OC-6",
+            PUSHER,
+            keeping::nack_first,
+        )
+    },
     attack(
         "settled-again",
         "outcomes for many frames that are settled, repeated",
@@ -107,5 +116,5 @@ const fn attack(
     on: &'static [Target],
     run: fn(&mut Flood),
 ) -> Attack {
-    Attack { name, what, rules, on, run }
+    Attack { name, what, rules, on, shares: false, run }
 }

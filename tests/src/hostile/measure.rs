@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::attack::{Attack, Target};
+use super::attack::{Attack, HONEST, Target};
 use crate::process::Process;
 
 /// What a measurement needs to know.
@@ -31,7 +31,7 @@ pub struct Found {
     pub attack: &'static Attack,
     /// Who was attacked.
     pub target: Target,
-    /// Messages a second of the well-behaved link, while a plain server is attacked.
+    /// Messages a second of the well-behaved link, while a plain server is attacked, or beside a second link that behaves well.
     pub plain: f64,
     /// The same while its own socket is.
     pub attacked: f64,
@@ -103,17 +103,18 @@ impl Measure {
         Ok(Side { process, out: BufReader::new(out) })
     }
 
-    /// Measures both ways.
+    /// Measures with the attack and with what it is compared with.
     ///
     /// # Errors
     /// A process fails.
     pub fn run(&self, attack: &'static Attack, target: Target) -> Result<Found> {
-        let (plain, calm_kib, _) = self.once(attack, target, true)?;
+        let compared = if attack.shares { &HONEST } else { attack };
+        let (plain, calm_kib, _) = self.once(compared, target, !attack.shares)?;
         let (attacked, peak_kib, connections) = self.once(attack, target, false)?;
         Ok(Found { attack, target, plain, attacked, calm_kib, peak_kib, connections })
     }
 
-    fn once(&self, attack: &'static Attack, target: Target, plain: bool) -> Result<(f64, u64, u64)> {
+    fn once(&self, attack: &Attack, target: Target, plain: bool) -> Result<(f64, u64, u64)> {
         let (size, seconds) = (self.size.to_string(), self.time.as_secs_f64().to_string());
         let mut socket = match target {
             Target::Pusher => self.start(&["pusher", &size])?,

@@ -65,7 +65,8 @@ async fn told() -> Done {
 }
 
 fn attack(name: &str, to: &str, target: &str, plain: bool, time: Duration) -> Done {
-    let attack = attack::ALL.iter().find(|attack| attack.name == name).ok_or("no such attack")?;
+    let all = || attack::ALL.iter().chain([&attack::HONEST]);
+    let attack = all().find(|attack| attack.name == name).ok_or("no such attack")?;
     let target = if target == "pusher" { Target::Pusher } else { Target::Puller };
     let mut flood = Flood::new(raw::address(to), target, plain, time);
     tell("begun")?;
