@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use tidegate_tests::daemons::{code, push, tidegate};
+use std::fs;
+use std::path::Path;
+
+use tidegate_tests::daemons::{code, line, push, tidegate};
 
 const NOBODY: &str = "tcp://127.0.0.1:1";
 
@@ -27,6 +30,85 @@ fn a_daemon_that_nobody_comes_to_ends_after_the_connect_timeout_and_says_why() {
         daemon.line_with_all(&["error: --connect-timeout", other]).unwrap();
         assert_eq!(code(&mut daemon), 1);
     }
+}
+
+/// The names of a token file, of two more and of two sockets, in `dir`.
+fn two_guarded_places(dir: &Path) -> (String, [String; 2], [String; 2]) {
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    for (name, token) in [("own", "a\n"), ("token-a", "a\n"), ("token-b", "b\n")] {
+        fs::write(file(name), token).unwrap();
+    }
+    let at = |name: &str| format!("unix://{}", file(name));
+    (file("own"), [file("token-a"), file("token-b")], [at("a"), at("b")])
+}
+
+#[test]
+fn the_connect_timeout_counts_on_when_one_endpoint_refuses_and_another_does_not_answer() {
+    for (command, other) in [("push", "pull"), ("pull", "push")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, [_, wrong], [at, _]) = two_guarded_places(dir.path());
+        let mut peer = tidegate(&[other, "--bind", &at, "--token-file", &wrong]);
+        peer.endpoint().unwrap();
+        let args = ["--connect", &at, "--connect", NOBODY, "--token-file", &own, "--connect-timeout", "1s"];
+        let mut daemon = tidegate(&[&[command], &args[..]].concat());
+        daemon.line_with_all(&[&at, "refused us"]).unwrap();
+        daemon.line_with_all(&["error: --connect-timeout", "1s"]).unwrap();
+        assert_eq!(code(&mut daemon), 1);
+    }
+}
+
+#[test]
+fn a_pusher_that_expects_pullers_waits_for_them_while_one_endpoint_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, [right, wrong], [first, second]) = two_guarded_places(dir.path());
+    let mut refusing = tidegate(&["pull", "--bind", &first, "--token-file", &wrong]);
+    refusing.endpoint().unwrap();
+    let args = ["--connect", &first, "--connect", &second, "--token-file", &own, "--expect", "1"];
+    let mut push = tidegate(&[&["push"], &args[..]].concat());
+    push.line_with_all(&[&first, "refused us"]).unwrap();
+    let mut pull = tidegate(&["pull", "--bind", &second, "--expect", "1", "--token-file", &right]);
+    push.feed(b"1\n".to_vec());
+    assert_eq!(pull.output().unwrap(), "1\n");
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
+fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
+    // RD-7
+    let dir = tempfile::tempdir().unwrap();
+    let (own, tokens, [at_a, at_b]) = two_guarded_places(dir.path());
+    let pusher = |n: usize| {
+        let at = [&at_a, &at_b][n];
+        let mut push = tidegate(&["push", "-v", "--bind", at, "--token-file", &tokens[n]]);
+        push.endpoint().unwrap();
+        push
+    };
+    let (mut first, mut second) = (pusher(0), pusher(1));
+    let mut pull = tidegate(&["pull", "--connect", &at_a, "--connect", &at_b, "--token-file", &own]);
+    let mut output = pull.stdout().unwrap();
+    first.line_with("is open").unwrap();
+    pull.line_with_all(&["error: ", &at_b, "going on with the others"]).unwrap();
+    fs::write(&own, "b\n").unwrap();
+    pull.signal("HUP").unwrap();
+    second.line_with("is open").unwrap();
+    // The other one comes back, and does not know the new token.
+    first.signal("KILL").unwrap();
+    first.exit().unwrap();
+    let mut first = pusher(0);
+    pull.line_with_all(&["error: ", &at_a, "going on with the others"]).unwrap();
+    second.write_line("1");
+    assert_eq!(line(&mut output), "1");
+    // Now it knows it, and what was refused before is no reason to fail.
+    fs::write(&tokens[0], "b\n").unwrap();
+    first.signal("HUP").unwrap();
+    first.line_with("SIGHUP").unwrap();
+    pull.signal("HUP").unwrap();
+    first.line_with("is open").unwrap();
+    for push in [&mut first, &mut second] {
+        push.close_input();
+        assert_eq!(code(push), 0);
+    }
+    assert_eq!(code(&mut pull), 0);
 }
 
 #[test]

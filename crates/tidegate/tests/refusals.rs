@@ -78,12 +78,14 @@ async fn a_refusal_is_told_once_while_another_endpoint_is_left_and_again_when_it
     let open = Push::builder().bind("mem://one-of-two-does-not").build().await.unwrap();
     let pull = pull(&refusing).connect("mem://one-of-two-does-not").build().await.unwrap();
     assert!(is_refusal(within(pull.recv()).await));
+    assert_eq!(pull.refusal(), None, "another endpoint is left");
     open.send("x").await.unwrap();
     within(pull.recv()).await.unwrap().unwrap().ack();
     within(open.finish(Duration::MAX)).await.unwrap();
     for _ in 0..3 {
         assert!(is_refusal(within(pull.recv()).await), "not an orderly end");
     }
+    assert_eq!(pull.refusal().unwrap().code, Code::Unauthorized);
     within(pull.leave(Duration::MAX)).await.unwrap();
     assert!(within(pull.recv()).await.unwrap().is_none(), "after leave it is");
 }

@@ -20,10 +20,6 @@ pub(crate) struct Source {
     failures: LastFailure,
     /// When some pusher must have connected; `None` once one has.
     connect_by: Option<Instant>,
-    /// How many endpoints may refuse before there is nobody left; `None` if there are listeners too.
-    may_refuse: Option<usize>,
-    /// What the endpoints said that refused for good.
-    refused: Vec<RecvError>,
 }
 
 /// What came.
@@ -46,8 +42,6 @@ impl Source {
             connect_timeout: args.connect_timeout,
             failures: LastFailure::watch(pull.events()),
             connect_by: args.connect_timeout.and_then(|timeout| now.checked_add(timeout)),
-            may_refuse: args.socket.bind.is_empty().then_some(args.socket.connect.len()),
-            refused: Vec::new(),
         }
     }
 
@@ -71,11 +65,17 @@ impl Source {
                         self.touch();
                         return Ok(Next::Message(delivery));
                     }
-                    Ok(None) => return self.refused.pop().map_or(Ok(Next::Ended), |refused| Err(refused.into())),
+                    Ok(None) => {
+                        return match self.pull.refusal() {
+                            None => Ok(Next::Ended),
+                            Some(refusal) => Err(RecvError::Refused(Box::new(refusal)).into()),
+                        };
+                    }
                     Err(error @ RecvError::Refused { .. }) => self.note(error)?,
                     Err(error) => return Err(error.into()),
                 },
-                _ = self.pull.connected(1), if self.connect_by.is_some() => self.connect_by = None,
+                // Not after an error: while one endpoint refuses, another one may still bring a pusher in time.
+                Ok(()) = self.pull.connected(1), if self.connect_by.is_some() => self.connect_by = None,
                 () = at(self.connect_by) => self.check_connected()?,
                 () = at(idle_at) => return Ok(Next::Idle),
             }
@@ -91,20 +91,13 @@ impl Source {
         }
     }
 
-    /// One endpoint refuses for good: the others go on, and the exit code will tell.
-    fn note(&mut self, refused: RecvError) -> anyhow::Result<()> {
-        // Told again: there are no others.
-        if self.refused.contains(&refused) {
+    /// One endpoint refuses permanently: the others continue, if there are any. The library counts them: other tokens give an endpoint
+    /// that refused another try.
+    fn note(&self, refused: RecvError) -> anyhow::Result<()> {
+        if self.pull.refusal().is_some() {
             return Err(refused.into());
         }
-        if let Some(left) = &mut self.may_refuse {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                return Err(refused.into());
-            }
-        }
         text::say(format_args!("error: {}; going on with the others", text::visible(&refused.to_string())));
-        self.refused.push(refused);
         Ok(())
     }
 

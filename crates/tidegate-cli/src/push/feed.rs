@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use tidegate::{Message, Push};
+use tidegate::{ConnectedError, Message, Push};
 use tokio::task::JoinHandle;
 
 use super::dead::{self, DeadLetters};
@@ -47,7 +47,7 @@ impl<'a> Feeder<'a> {
     /// When the input cannot be read on, or what it takes to send it fails.
     pub(crate) async fn feed(&mut self, input: &mut Input) -> anyhow::Result<()> {
         if self.args.expect > 0 {
-            self.push.connected(self.args.expect).await.context("--expect")?;
+            self.connected().await.context("--expect")?;
         }
         while let Some(read) = input.next().await? {
             match read {
@@ -64,6 +64,18 @@ impl<'a> Feeder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Waits for the pullers of `--expect`. The refusal of one endpoint ends it only if no other endpoint can bring them.
+    async fn connected(&self) -> Result<(), ConnectedError> {
+        let mut events = self.push.events();
+        loop {
+            let connected = self.push.connected(self.args.expect).await;
+            let hopes = matches!(connected, Err(ConnectedError::Refused(_))) && self.push.refusal().is_none();
+            if !hopes || events.recv().await.is_none() {
+                return connected;
+            }
+        }
     }
 
     /// The end of it, after a stop: dead letters that are not written within `patience` are left; a write that was under way then may

@@ -136,6 +136,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let (finish, linger, signalled) = match &stop {
         Stop::EndOfInput => (true, args.linger, false),
         Stop::Signal(name) => {
+            // From now on --linger limits the wait.
+            connecting.abort();
             text::note(
                 quiet,
                 format_args!(

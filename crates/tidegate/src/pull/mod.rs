@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Machine, PullLinkStats, PullStats, SettingError, Tokens};
 
-use self::state::{PullMachine, is_over};
+use self::state::{PullMachine, is_over, refusal};
 pub use self::{
     builder::PullBuilder,
     delivery::Delivery,
@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     blocking::block_on,
     endpoint::Endpoint,
-    error::{ConnectedError, LeaveError, RecvError, RecvTimeoutError},
+    error::{ConnectedError, LeaveError, RecvError, RecvTimeoutError, Refusal},
     events::Events,
     lost::Lost,
     push::connected,
@@ -378,6 +378,15 @@ impl Pull {
     /// The puller has left, or an endpoint has refused for good.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().until(|inner| connected(inner, n, |machine| !machine.is_leaving())).await
+    }
+
+    /// Returns the reason why no message will come: no endpoint can bring one any more, and one has refused this puller permanently.
+    ///
+    /// This is the most recent refusal. The result is `None` while another endpoint may bring messages, and after [`Self::set_tokens`]
+    /// has given the endpoints that refused another try. An [`Event`](crate::Event) follows each change of the answer.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.shared().with(|inner| refusal(inner))
     }
 
     /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tidegate_proto::{LinkId, Puller, PullerEvent, Time};
 
 use super::receiver::Lending;
+use crate::error::Refusal;
 use crate::shared::{Inner, Later, Role, Shared, Signals};
 
 /// Where a delivery is settled. Deliveries share it by batch: one reference for each would cost as much as the lock.
@@ -52,14 +53,24 @@ impl PullState {
 
 /// Whether every expected pusher has ended its stream (ST-6).
 pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
+    !inner.state.keep && is_idle_for_good(inner)
+}
+
+/// The refusal that makes receiving pointless: nobody else is left who could bring a message.
+pub(super) fn refusal(inner: &Inner<PullMachine>) -> Option<Refusal> {
+    if is_idle_for_good(inner) { inner.places.refused.last().cloned() } else { None }
+}
+
+/// Whether no endpoint is left that brings messages, and no message is left.
+fn is_idle_for_good(inner: &Inner<PullMachine>) -> bool {
     let (state, places) = (&inner.state, &inner.places);
     let connected_done = places.dialing == 0;
-    let bound_done = match state.expect {
+    let bound_done = match state.expect.filter(|_| !state.keep) {
         // Whoever has a link may still have work, however many have said that they are done.
         Some(expected) => inner.machine.pushers_ended() >= expected && !inner.machine.has_open_streams(),
         None => places.bound.is_empty(),
     };
-    !state.keep && connected_done && bound_done && !inner.machine.has_queued()
+    connected_done && bound_done && !inner.machine.has_queued()
 }
 
 impl Role for PullMachine {
