@@ -1,7 +1,7 @@
 //! Writing on a thread of its own: a slow reader of stdout must not stop the daemon from being heard by its pushers.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::oneshot;
 
-use crate::append::AppendFile;
+use crate::append::{AppendFile, FromStart};
 use crate::ready::{self, For};
 use crate::records::Framing;
 use crate::reload::Reopen;
@@ -65,8 +65,10 @@ impl Target {
         }
     }
 
-    fn copy(&mut self, mut from: File) -> io::Result<()> {
-        from.rewind()?;
+    /// Writes what is in `from` now. A process that its command has left behind may write to the same open file, at its position: that
+    /// position is not moved here, and what is written meanwhile is not read.
+    fn copy(&mut self, from: &File) -> io::Result<()> {
+        let mut from = FromStart::new(from).take(from.metadata()?.len());
         match self {
             Target::Standard(file) => {
                 let mut chunk = vec![0; CHUNK];
@@ -152,7 +154,7 @@ impl Output {
                             let _ = done.send(target.reopen());
                         }
                         Task::Copy(from, done) => {
-                            let _ = done.send(target.copy(from));
+                            let _ = done.send(target.copy(&from));
                         }
                     }
                 }
@@ -252,6 +254,9 @@ fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn on_runtime<T>(work: impl Future<Output = T>) -> T {
@@ -273,6 +278,30 @@ mod tests {
             output.write(b"two\n".to_vec()).await.unwrap();
         });
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\none\ncopied\ntwo\n");
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_while_it_is_copied_overwrites_nothing_in_it() {
+        let captured = vec![b'a'; 4_000_000];
+        let mut left_behind = tempfile::tempfile().unwrap();
+        left_behind.write_all(&captured).unwrap();
+        let from = left_behind.try_clone().unwrap();
+        let (to, mut reader) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            let copy = scope.spawn(move || Target::Standard(OwnedFd::from(to).into()).copy(&from));
+            let mut copied = vec![0];
+            reader.read_exact(&mut copied).unwrap();
+            // As a process does that shares the file: where it has stopped writing.
+            left_behind.write_all(b"late").unwrap();
+            reader.read_to_end(&mut copied).unwrap();
+            copy.join().unwrap().unwrap();
+            assert!(copied == captured, "{} bytes", copied.len());
+        });
+        assert_eq!(
+            left_behind.metadata().unwrap().len(),
+            4_000_004,
+            "it is after all that was written before"
+        );
     }
 
     #[test]

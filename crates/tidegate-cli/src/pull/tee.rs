@@ -1,8 +1,9 @@
 //! What a command says on stderr: passed on, and its last line remembered for the warning about its failure.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -54,17 +55,17 @@ impl LastLine {
         format!("; the last line of its stderr: {line}")
     }
 
-    /// The last line of a file.
+    /// The last line of a file. Does not move its position, at which another process may write.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn of(mut file: &File) -> io::Result<Self> {
-        let length = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(length.saturating_sub(4 * LINE as u64)))?;
-        let mut end = Vec::new();
-        file.take(4 * LINE as u64).read_to_end(&mut end)?;
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut end = vec![0; 4 * LINE];
+        let from = length.saturating_sub(end.len() as u64);
+        let n = file.read_at(&mut end, from)?;
         let mut last = Self::default();
-        last.take(&end);
+        last.take(end.get(..n).unwrap_or_default());
         Ok(last)
     }
 }
