@@ -8,7 +8,7 @@ use tidegate::Window;
 
 use super::values;
 
-/// Measures tidegate on this machine, between processes over loopback, with every message acked.
+/// Measures tidegate between processes over loopback, with every message acked.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]

@@ -20,8 +20,7 @@ pub(crate) use push::{Oversized, PushArgs};
 pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{FramingArgs, SocketArgs};
 
-/// Distributes work from the processes that produce it to the processes that do it, over plain TCP, without a
-/// broker.
+/// Distributes work from producers to workers over plain TCP, without a broker.
 ///
 /// Pullers grant credit: the number of messages they can take. A pusher sends messages in turn to the pullers
 /// that have credit left, and a puller acks each message once it has been processed. If a puller is lost, its
@@ -80,7 +79,7 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Runs a pipeline of real processes, kills one of them, and proves that no message was lost.
+/// Runs a pipeline, kills one of its processes, and shows that no message was lost.
 ///
 /// A push daemon sends the path of every file under DIR. Three pull daemons, with the speeds 1, 2 and 4, hash
 /// the files with SHA-256 and send the results through a second pipeline to this process, the sink. Half-way,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{FramingArgs, SocketArgs, values};
 use crate::exit;
 
-/// Receives messages, writes them out or runs a command for each, and acks those that have been processed.
+/// Receives messages, writes them out or runs a command for each, and acks them.
 ///
 /// Without --exec and --worker, each payload is written to stdout as a line, and acked when the write has
 /// succeeded. The puller exits when every pusher that it connects to has ended its stream. If a pusher was
@@ -123,7 +123,8 @@ Examples:
     tidegate pull --bind tcp://0.0.0.0:8433 --json --output results.jsonl
 
   Encrypted, to a pusher with a certificate from your own CA that requires a client certificate:
-    tidegate pull --connect tls://jobs.example:8433 --tls-ca ca.crt --tls-cert w1.crt --tls-key w1.key";
+    tidegate pull --connect tls://jobs.example:8433 --tls-ca ca.crt \\
+      --tls-cert w1.crt --tls-key w1.key";
 
 const COMMANDS: &str = "\
 Commands (--exec):

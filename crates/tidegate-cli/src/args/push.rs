@@ -9,7 +9,7 @@ use super::values::{self, Header};
 use super::{FramingArgs, SocketArgs};
 use crate::exit;
 
-/// Sends each line of the input as a message, and exits when all messages have been processed.
+/// Sends each line of the input as a message, and exits when all are processed.
 ///
 /// Messages go in turn to the pullers that have credit left. If a puller is lost, its messages go to another
 /// one. The stream ends at the end of the input, and then the pullers that connect here exit too. A named

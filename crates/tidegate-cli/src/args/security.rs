@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate::{Endpoint, PeerIdentity};
 
+/// The section of the help. A heading for the whole struct would also apply to the options after it.
+const HEADING: &str = "Security";
+
 /// TLS and tokens, for push and pull alike.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Security")]
 pub(crate) struct SecurityArgs {
     /// Reads the shared token from this file [default: no token]
     ///
@@ -15,33 +17,33 @@ pub(crate) struct SecurityArgs {
     /// first token is sent. When listening, any of them is accepted. Only the owner should be able to read
     /// the file. Without this option, the token is taken from the variable TIDEGATE_TOKEN, which other
     /// processes of the same user can read.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Trusts the CA certificates in this file (PEM) for tls:// endpoints [default: the system's CAs]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Presents the certificate in this file (PEM); required to listen on tls://
     ///
     /// The certificates of intermediate CAs follow it in the file.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Reads the private key of --tls-cert from this file (PEM, not encrypted)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Accepts only clients with a certificate that a CA of --tls-ca has signed
-    #[arg(long, requires_all = ["tls_ca", "tls_cert", "bind"])]
+    #[arg(long, help_heading = HEADING, requires_all = ["tls_ca", "tls_cert", "bind"])]
     pub(crate) tls_verify_client: bool,
     /// Expects this name in the server's certificate when connecting [default: the host of the endpoint]
-    #[arg(long, value_name = "NAME", requires = "connect")]
+    #[arg(long, help_heading = HEADING, value_name = "NAME", requires = "connect")]
     pub(crate) tls_server_name: Option<String>,
     /// Refuses tcp:// endpoints, so that nothing is sent unencrypted by mistake
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     pub(crate) require_tls: bool,
     /// Restricts a pipeline that is bound here to peers with these names (repeatable)
     ///
     /// A name is a DNS name in the peer's certificate, or a URI with a scheme, such as
     /// spiffe://example/worker. The default pipeline has the empty name: `=worker-1`.
-    #[arg(long, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
+    #[arg(long, help_heading = HEADING, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
     pub(crate) allow: Vec<Allowed>,
 }
 
