@@ -2,8 +2,13 @@
 //!
 //! One file for each subcommand and each concern. Data goes to stdout, everything said to people to stderr; the
 //! exit codes are in `exit.rs`. Every daemon runs on a runtime of one thread, which is the fastest for this work.
+//!
+//! It needs a Unix system. Linux is tested; macOS is built.
 
 #![forbid(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("tidegate-cli needs a Unix system: it uses process groups, signals and file descriptors");
 
 mod append;
 mod args;

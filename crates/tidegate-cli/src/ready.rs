@@ -81,6 +81,7 @@ pub(crate) fn unusable(fd: BorrowedFd<'_>, wanted: For) -> Option<&'static str> 
         return Some("it is closed");
     }
     let (Ok(flags), Ok(data)) = (fcntl_getfl(fd), fstat(fd)) else { return Some("it is closed") };
+    #[cfg(target_os = "linux")] // macOS has no such descriptors
     if flags.contains(OFlags::PATH) {
         return Some("it was opened for neither reading nor writing");
     }

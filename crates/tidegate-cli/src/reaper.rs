@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions, child_subreaper, wait, waitpid};
+use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Orphans that have ended wait at most about this long: looking for them costs a look at every process.
@@ -55,7 +55,7 @@ impl Drop for Own {
 
 /// Waits for orphans as long as the runtime runs, if this process is one that gets them.
 pub(crate) fn start() {
-    if std::process::id() != 1 && !matches!(child_subreaper(), Ok(Some(_))) {
+    if std::process::id() != 1 && !is_subreaper() {
         return;
     }
     let mut ended = match signal(SignalKind::child()) {
@@ -74,6 +74,18 @@ pub(crate) fn start() {
             }
         }
     });
+}
+
+/// Whether this process gets the orphans among its descendants although it is not the first process.
+#[cfg(target_os = "linux")]
+fn is_subreaper() -> bool {
+    matches!(rustix::process::child_subreaper(), Ok(Some(_)))
+}
+
+/// Other systems have no such processes.
+#[cfg(not(target_os = "linux"))]
+fn is_subreaper() -> bool {
+    false
 }
 
 /// Waits for all that have ended and are not our own.

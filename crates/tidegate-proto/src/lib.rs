@@ -25,6 +25,10 @@
 //! 4. removes the link when [`Machine::is_finished`] says so, or calls [`Machine::lost`] when the stream ended.
 //!
 //! After any call, [`Machine::take_wakes`] names the links that have something to do.
+//!
+//! # Platforms
+//!
+//! The crate uses no platform-specific API.
 
 #![forbid(unsafe_code)]
 

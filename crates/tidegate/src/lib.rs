@@ -43,6 +43,10 @@
 //! long without yielding delays the links that share its thread. With [`io_thread`](PushBuilder::io_thread) they run on
 //! a thread of the library's own instead, whatever the program does with its threads.
 //!
+//! # Platforms
+//!
+//! Unix systems. Linux is tested; macOS is built. On other systems the crate does not compile.
+//!
 //! # Without async
 //!
 //! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] need no runtime, and what waits has a form that
@@ -65,6 +69,9 @@
 //! ```
 
 #![forbid(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("tidegate needs a Unix system: it uses Unix sockets, file descriptors and resource limits");
 
 mod blocking;
 mod caught;
