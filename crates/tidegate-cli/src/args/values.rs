@@ -13,9 +13,9 @@ pub(crate) const MAX_HEADERS: usize = 64;
 /// Maximum length of the name of a header, in bytes (DL-5).
 const MAX_HEADER_NAME: usize = 256;
 
-/// Maximum length of the name of a peer, in bytes.
+/// Maximum length of the name of a peer, in bytes (HS-10).
 const MAX_NAME: usize = 256;
-/// Maximum of `--max-message`, in bytes.
+/// Maximum of `--max-message`, in bytes (HS-7).
 const MAX_MAX_MESSAGE: usize = (1 << 31) - 65_536;
 
 /// A header to add to every message.
