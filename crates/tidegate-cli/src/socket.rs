@@ -119,12 +119,7 @@ macro_rules! with_socket_options {
         if let Some(name) = &args.name {
             builder = builder.name(name);
         }
-        if let Some(size) = args.max_message {
-            builder = builder.max_message(size);
-        }
-        if let Some(interval) = args.heartbeat {
-            builder = builder.heartbeat(interval);
-        }
+        builder = builder.max_message(args.max_message).heartbeat(args.heartbeat);
         if let Some(mode) = args.unix_mode {
             builder = builder.unix_mode(mode);
         }

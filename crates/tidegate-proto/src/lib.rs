@@ -34,6 +34,7 @@
 
 pub mod close;
 pub mod credit;
+mod defaults;
 mod flood;
 pub mod handshake;
 mod links;
@@ -52,6 +53,10 @@ pub mod violation;
 pub mod wire;
 
 pub use close::LinkEnd;
+pub use defaults::{
+    DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
+    DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY,
+};
 pub use links::LinkId;
 pub use machine::Machine;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};

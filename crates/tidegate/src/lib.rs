@@ -110,8 +110,10 @@ pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};
 pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{
-    Code, Headers, InstanceId, Leftover, Message, MessageError, MessageId, PullLinkStats, PullStats,
-    PushLinkStats, PushStats, SettingError, Shown, Tokens, Undelivered, Window, shown,
+    Code, DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
+    DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, Headers, InstanceId, Leftover, Message, MessageError, MessageId,
+    PullLinkStats, PullStats, PushLinkStats, PushStats, SettingError, Shown, Tokens, Undelivered, Window,
+    shown,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Pem, Prepared, Tls, TlsConfig, TlsError, TlsPart};

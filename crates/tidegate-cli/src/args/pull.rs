@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tidegate::DEFAULT_MEMORY;
 
 use super::{FramingArgs, SocketArgs, values};
 use crate::exit;
@@ -72,12 +73,12 @@ pub(crate) struct PullArgs {
     /// processed.
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u64>,
-    /// Size of the duplicate-suppression table, in entries; 0 disables it [default: 65536]
+    /// Size of the duplicate-suppression table, in entries; 0 disables it
     ///
     /// Each entry is an outcome or a run of message ids. A message that is redelivered after a lost
     /// connection is not run again if the table has an entry for it.
-    #[arg(long, value_name = "N")]
-    pub(crate) memory: Option<usize>,
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MEMORY)]
+    pub(crate) memory: usize,
     /// Keeps running when all pushers have ended, and waits for more
     #[arg(long, conflicts_with = "expect")]
     pub(crate) keep: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tidegate::{DEFAULT_GRACE, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES};
 
 use super::values::{self, Header};
 use super::{FramingArgs, SocketArgs};
@@ -47,25 +48,25 @@ pub(crate) struct PushArgs {
     /// Waits until N pullers are connected before it sends the first message [default: 0, does not wait]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) expect: usize,
-    /// Maximum number of messages that wait for a puller with credit [default: 1000]
+    /// Maximum number of messages that wait for a puller with credit
     ///
     /// At this limit the pusher stops reading its input. With 0, each message is handed directly to a puller.
-    #[arg(long, value_name = "N")]
-    pub(crate) high_water_mark: Option<usize>,
-    /// Maximum size of the messages that wait for a puller, at least 1 byte [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub(crate) high_water_mark_bytes: Option<usize>,
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_HIGH_WATER_MARK)]
+    pub(crate) high_water_mark: usize,
+    /// Maximum size of the messages that wait for a puller, at least 1 byte
+    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = values::size_text(DEFAULT_HIGH_WATER_MARK_BYTES))]
+    pub(crate) high_water_mark_bytes: usize,
     /// Rejects a message after N failed attempts [default: no limit]
     ///
     /// Lost connections do not count as failed attempts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_attempts: Option<u32>,
-    /// How long to hold a disconnected puller's messages for its return [default: 1s]
+    /// How long to hold a disconnected puller's messages for its return
     ///
     /// After this time they are redelivered to other pullers. With 0s they are redelivered at once. The
     /// maximum is 1h.
-    #[arg(long, value_name = "DURATION", value_parser = values::grace)]
-    pub(crate) grace: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = values::grace, default_value = values::duration_text(DEFAULT_GRACE))]
+    pub(crate) grace: Duration,
     /// Retries a message if its puller neither settles it nor reports work on it in time [default: never]
     ///
     /// The time starts when the message is sent, and restarts each time the puller reports that it is still
@@ -152,7 +153,8 @@ impl PushArgs {
             ));
         }
         let bytes = self.header_bytes();
-        if let Some(limit) = self.socket.max_message.filter(|limit| bytes > *limit) {
+        let limit = self.socket.max_message;
+        if bytes > limit {
             return Err(format!("--header: the headers have {bytes} bytes, more than --max-message {limit}"));
         }
         if self.oversized == Oversized::DeadLetter && self.dead_letter.is_none() {
@@ -213,7 +215,7 @@ mod tests {
         assert_eq!(args.inputs, [PathBuf::from("a.txt"), PathBuf::from("-")]);
         assert_eq!(args.framing.framing(), Framing::Null);
         assert_eq!(args.header_bytes(), 4);
-        assert_eq!((args.expect, args.high_water_mark, args.max_attempts), (3, Some(0), Some(2)));
+        assert_eq!((args.expect, args.high_water_mark, args.max_attempts), (3, 0, Some(2)));
         assert_eq!(args.linger, Some(values::FOR_EVER));
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use tidegate::Endpoint;
+use tidegate::{DEFAULT_HEARTBEAT, DEFAULT_MAX_MESSAGE, Endpoint};
 
 use super::{SecurityArgs, values};
 use crate::records::Framing;
@@ -30,16 +30,16 @@ pub(crate) struct SocketArgs {
     /// Name of this process in the logs of its peers [default: none]
     #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
-    /// Maximum size of a message, in bytes or with a unit [default: 16MiB]
+    /// Maximum size of a message, in bytes or with a unit
     ///
     /// The size is that of payload and headers. A puller's maximum must not be below that of its pushers.
-    #[arg(long, value_name = "SIZE", value_parser = values::message_size)]
-    pub(crate) max_message: Option<usize>,
-    /// Heartbeat interval, from 100ms to 60s [default: 2s]
+    #[arg(long, value_name = "SIZE", value_parser = values::message_size, default_value = values::size_text(DEFAULT_MAX_MESSAGE))]
+    pub(crate) max_message: usize,
+    /// Heartbeat interval, from 100ms to 60s
     ///
     /// The peer closes the link after three missed intervals.
-    #[arg(long, value_name = "DURATION", value_parser = values::heartbeat)]
-    pub(crate) heartbeat: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = values::heartbeat, default_value = values::duration_text(DEFAULT_HEARTBEAT))]
+    pub(crate) heartbeat: Duration,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
 }

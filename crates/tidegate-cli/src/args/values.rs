@@ -41,6 +41,21 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The shortest text from which [`size`] reads this number of bytes, for a default.
+pub(crate) fn size_text(bytes: usize) -> String {
+    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes > 0 && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    bytes.to_string()
+}
+
+/// A duration as text, for a default.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// The size of a message (HS-7).
 pub(crate) fn message_size(text: &str) -> Result<usize, String> {
     match size(text)? {
@@ -130,6 +145,18 @@ mod tests {
         assert_eq!(size("16 MiB"), Ok(16 << 20));
         for wrong in ["0", "", "much", "-1", "16 parsecs"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_shown_as_they_are_read() {
+        for bytes in [1, 1_000, 64 << 10, 16 << 20, 3 << 30] {
+            assert_eq!(size(&size_text(bytes)), Ok(bytes));
+        }
+        assert_eq!(size_text(16 << 20), "16MiB");
+        for millis in [100, 1_000, 90_000] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(duration(&duration_text(time)), Ok(time));
         }
     }
 

@@ -151,9 +151,7 @@ async fn build(args: &PullArgs, access: &Access) -> anyhow::Result<Pull> {
     if let Some(n) = args.expect {
         builder = builder.expect(n as usize);
     }
-    if let Some(entries) = args.memory {
-        builder = builder.memory(entries);
-    }
+    builder = builder.memory(args.memory);
     if let Some(messages) = args.window {
         builder = builder.window(Window::messages(messages));
     } else if args.exec.is_some() || args.worker.is_some() {

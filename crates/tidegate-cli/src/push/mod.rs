@@ -35,8 +35,6 @@ use saving::Saving;
 use settle::{Ending, Settled};
 use unsent::Unsent;
 
-/// The library's own bound on a message, unless `--max-message` says otherwise.
-const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
 /// How long to wait for what has been sent after a signal, unless `--linger` says otherwise: a little less than the 10 seconds
 /// after which container and process managers kill.
 const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
@@ -67,7 +65,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     reaper::start();
     let mut signals = Signals::new(!reloads)?;
     let reload = Reload::new(reloads)?;
-    let limit = args.socket.max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
+    let limit = args.socket.max_message;
     let Some(room) = limit.checked_sub(args.header_bytes()) else {
         bail!("--header: the headers have {} bytes, more than --max-message {limit}", args.header_bytes());
     };
@@ -265,18 +263,11 @@ async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
     let common = Push::builder()
         .max_attempts(args.max_attempts)
         .settle_timeout(args.settle_timeout)
-        .max_work_time(args.max_work_time);
-    let mut builder = with_socket_options!(common, &args.socket, access);
-    if let Some(time) = args.grace {
-        builder = builder.grace(time);
-    }
-    if let Some(messages) = args.high_water_mark {
-        builder = builder.high_water_mark(messages);
-    }
-    if let Some(bytes) = args.high_water_mark_bytes {
-        builder = builder.high_water_mark_bytes(bytes);
-    }
-    Ok(builder.build().await?)
+        .max_work_time(args.max_work_time)
+        .grace(args.grace)
+        .high_water_mark(args.high_water_mark)
+        .high_water_mark_bytes(args.high_water_mark_bytes);
+    Ok(with_socket_options!(common, &args.socket, access).build().await?)
 }
 
 /// Until when rejected messages are waited for that are not in `--dead-letter` yet; `None` is for ever. `since` is when the write that is

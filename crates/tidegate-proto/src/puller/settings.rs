@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{pusher::check_times, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
+use crate::{
+    defaults::{DEFAULT_HEARTBEAT, DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY},
+    pusher::check_times,
+    session::Timing,
+    violation::SettingError,
+    wire::MAX_MAX_MESSAGE,
+};
 
 /// How many un-acked messages and octets a puller wants, on all links of its socket together (CR-5).
 ///
@@ -75,12 +81,12 @@ impl Default for PullerSettings {
             window: Window::default(),
             budget: 100_000,
             budget_bytes: 64 << 20,
-            max_message: 16 << 20,
+            max_message: DEFAULT_MAX_MESSAGE as u64,
             read_ahead: 256 << 10,
             ack_delay: Duration::from_millis(1),
-            memory: 65_536,
+            memory: DEFAULT_MEMORY,
             max_links: 10_000,
-            heartbeat: Duration::from_secs(2),
+            heartbeat: DEFAULT_HEARTBEAT,
             close_wait: Duration::from_secs(1),
         }
     }

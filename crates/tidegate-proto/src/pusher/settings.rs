@@ -2,7 +2,16 @@
 
 use std::time::Duration;
 
-use crate::{handshake::HEARTBEAT, session::Timing, violation::SettingError, wire::MAX_MAX_MESSAGE};
+use crate::{
+    defaults::{
+        DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
+        DEFAULT_MAX_MESSAGE,
+    },
+    handshake::HEARTBEAT,
+    session::Timing,
+    violation::SettingError,
+    wire::MAX_MAX_MESSAGE,
+};
 
 /// Messages do not wait longer than this for a puller that may never come back.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
@@ -61,23 +70,23 @@ pub struct PusherSettings {
 impl Default for PusherSettings {
     fn default() -> Self {
         Self {
-            high_water_mark: 1_000,
-            high_water_mark_bytes: 64 << 20,
+            high_water_mark: DEFAULT_HIGH_WATER_MARK,
+            high_water_mark_bytes: DEFAULT_HIGH_WATER_MARK_BYTES as u64,
             max_held: 1_000_000,
             max_held_bytes: 256 << 20,
             max_in_flight: 100_000,
             max_in_flight_bytes: 64 << 20,
             max_unwritten: 1 << 20,
-            max_message: 16 << 20,
+            max_message: DEFAULT_MAX_MESSAGE as u64,
             max_attempts: None,
             retry_first: Duration::from_millis(100),
             retry_longest: Duration::from_secs(30),
             max_nack_delay: Duration::from_secs(300),
-            grace: Duration::from_secs(1),
+            grace: DEFAULT_GRACE,
             settle_timeout: None,
             max_work_time: None,
             max_links: 10_000,
-            heartbeat: Duration::from_secs(2),
+            heartbeat: DEFAULT_HEARTBEAT,
             write_stall: Duration::from_secs(1),
             close_wait: Duration::from_secs(1),
         }

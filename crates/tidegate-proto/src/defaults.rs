@@ -1,0 +1,16 @@
+//! Default values of the settings that the command line has too, so that its help can show them.
+
+use std::time::Duration;
+
+/// Default of `max_message` of both roles: 16 MiB.
+pub const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
+/// Default of `heartbeat` of both roles.
+pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
+/// Default of `high_water_mark` of a pusher, in messages.
+pub const DEFAULT_HIGH_WATER_MARK: usize = 1_000;
+/// Default of `high_water_mark_bytes` of a pusher: 64 MiB.
+pub const DEFAULT_HIGH_WATER_MARK_BYTES: usize = 64 << 20;
+/// Default of `grace` of a pusher.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
+/// Default of `memory` of a puller, in entries.
+pub const DEFAULT_MEMORY: usize = 65_536;
