@@ -18,7 +18,7 @@ const VARIABLE: &str = "TIDEGATE_LOG";
 pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
     let filter = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| {
-            format!("{VARIABLE}={text}: a filter such as `info` or `tidegate=debug` would be right")
+            format!("{VARIABLE}={text}: expected a filter such as `info` or `tidegate=debug`")
         })?,
         _ => EnvFilter::new(level(verbosity)),
     };

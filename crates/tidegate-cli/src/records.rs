@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// How much is read at a time. Records of one read share its memory.
 const CHUNK: usize = 64 * 1024;
-/// The octets of a length.
+/// The bytes of a length.
 pub(crate) const PREFIX: usize = 4;
 
 /// How records are told apart.

@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Tokens> {
     let file = File::open(path).with_context(name)?;
     file.take(MAX_FILE + 1).read_to_end(&mut content).with_context(name)?;
     if content.len() as u64 > MAX_FILE {
-        bail!("{}: it has more than {MAX_FILE} bytes; one line for each token would be right", name());
+        bail!("{}: the file has more than {MAX_FILE} bytes; it must have one token per line", name());
     }
     let mut tokens = Vec::new();
     for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
@@ -44,7 +44,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Tokens> {
     }
     if tokens.is_empty() {
         bail!(
-            "{}: it holds no token; one line with the token would be right (blank lines, and lines that begin with #, are none)",
+            "{}: the file has no token; it must have one token per line (blank lines, and lines that begin with #, are ignored)",
             name()
         );
     }
@@ -120,8 +120,8 @@ mod tests {
         let long = format!("# one\nshort\n{}\n", "hush".repeat(2_000));
         let many = "hush\n".repeat(1_001);
         for (content, says) in [
-            ("\n# only this\n \n", "it holds no token"),
-            ("", "it holds no token"),
+            ("\n# only this\n \n", "the file has no token"),
+            ("", "the file has no token"),
             (long.as_str(), "line 3 has 8000 bytes"),
             (many.as_str(), "1001 tokens"),
         ] {

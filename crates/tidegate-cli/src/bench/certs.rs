@@ -18,7 +18,7 @@ const KEY: &str = "side.key";
 /// Makes a CA, and a certificate for 127.0.0.1, in a directory that goes with the run.
 ///
 /// # Errors
-/// When the system gives no random octets, or the files cannot be written.
+/// When the system gives no random bytes, or the files cannot be written.
 pub(super) fn make() -> anyhow::Result<TempDir> {
     let dir = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
     let mut params = CertificateParams::new(Vec::<String>::new())?;

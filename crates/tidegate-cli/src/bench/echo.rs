@@ -71,9 +71,9 @@ impl EchoSide {
         tell(&listener.local_addr()?.to_string())?;
         let (mut stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let mut octets = vec![0; self.size];
-        while stream.read_exact(&mut octets).await.is_ok() {
-            stream.write_all(&octets).await?;
+        let mut buffer = vec![0; self.size];
+        while stream.read_exact(&mut buffer).await.is_ok() {
+            stream.write_all(&buffer).await?;
         }
         Ok(())
     }
@@ -84,9 +84,9 @@ impl EchoSide {
         tell(&listener.local_addr()?.to_string())?;
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
-        let mut octets = vec![0; self.size];
-        while stream.read_exact(&mut octets).is_ok() {
-            stream.write_all(&octets)?;
+        let mut buffer = vec![0; self.size];
+        while stream.read_exact(&mut buffer).is_ok() {
+            stream.write_all(&buffer)?;
         }
         Ok(())
     }

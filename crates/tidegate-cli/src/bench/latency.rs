@@ -211,7 +211,7 @@ pub(crate) async fn one_way_side(args: SideArgs) -> anyhow::Result<()> {
     while let Some(delivery) = recv(&pull, args.own.blocking).await? {
         let now = clock();
         received += 1;
-        let due = delivery.payload().first_chunk().map(|octets| u64::from_le_bytes(*octets));
+        let due = delivery.payload().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         let due = due.context("a message without a time")?;
         if received > args.count {
             times.saturating_record(now.saturating_sub(due).max(1));

@@ -121,7 +121,7 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
     let pull = Pull::builder().connect(&args.connect).window(args.window).build().await?;
     let (mut jobs, mut busy) = (0, 0);
     while let Some(delivery) = pull.recv().await? {
-        let micros = delivery.payload().first_chunk().map(|octets| u64::from_le_bytes(*octets));
+        let micros = delivery.payload().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         let micros = micros.context("a job without a time")? / u64::from(args.speed);
         if micros > 0 {
             // tokio's timers count in milliseconds, which is as long as a short job.

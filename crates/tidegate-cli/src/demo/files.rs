@@ -43,7 +43,7 @@ impl Files {
         }
         if files.paths.is_empty() {
             let roots: Vec<String> = files.roots.iter().map(|root| root.display().to_string()).collect();
-            bail!("DIR: there is no file in {}; a directory with some would be right", roots.join(" and "));
+            bail!("DIR: there is no file in {}; name a directory that contains files", roots.join(" and "));
         }
         files.paths.sort();
         Ok(files)
