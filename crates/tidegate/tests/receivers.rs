@@ -12,7 +12,7 @@ use std::{
 
 use common::{LONG, within};
 use futures_core::Stream;
-use tidegate::{Pull, Push, Window};
+use tidegate::{Delivery, Pull, Push, Window};
 
 const MESSAGES: usize = 4_000;
 
@@ -70,6 +70,35 @@ async fn arrived(pull: &Pull, count: u64) {
         }
     })
     .await;
+}
+
+/// How many messages two tasks got, and in how many batches, while both found more than enough.
+async fn batches(pull: Pull) -> (usize, usize) {
+    let (mut batch, mut count, mut batches) = (Vec::new(), 0, 0);
+    while pull.recv_many(&mut batch, 100).await.unwrap() > 0 {
+        (count, batches) = (count + batch.len(), batches + 1);
+        Delivery::ack_all(batch.drain(..));
+    }
+    (count, batches)
+}
+
+#[tokio::test]
+async fn two_tasks_that_receive_many_at_once_get_batches_and_equal_shares() {
+    let (push, pull) = pair("batches").await;
+    let tasks: Vec<_> = (0..2).map(|_| tokio::spawn(batches(pull.clone()))).collect();
+    for _ in 0..MESSAGES {
+        within(push.send("work")).await.unwrap();
+    }
+    within(push.finish(LONG)).await.unwrap();
+    let mut got = Vec::new();
+    for task in tasks {
+        got.push(within(task).await.unwrap());
+    }
+    let all: usize = got.iter().map(|(count, _)| count).sum();
+    let batches: usize = got.iter().map(|(_, batches)| batches).sum();
+    assert_eq!(all, MESSAGES);
+    assert!(batches * 10 <= MESSAGES, "{MESSAGES} messages came in {batches} batches: {got:?}");
+    assert!(got.iter().all(|(count, _)| *count >= MESSAGES / 4), "{got:?}");
 }
 
 #[tokio::test]

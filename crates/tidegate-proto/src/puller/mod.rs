@@ -239,6 +239,12 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
+    /// How many deliveries wait for the application.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        if self.leaving { 0 } else { self.queued }
+    }
+
     /// Whether a delivery waits for the application.
     #[must_use]
     pub fn has_queued(&self) -> bool {

@@ -187,7 +187,21 @@ impl Pull {
         }
         let Some(first) = self.wait().await? else { return Ok(0) };
         deliveries.push(first);
-        Ok(1 + self.take_many(deliveries, limit - 1))
+        Ok(1 + self.take_share(deliveries, limit - 1))
+    }
+
+    /// Takes more after a delivery that was waited for: its share of what is there beside those that wait, which have been let go first.
+    fn take_share(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
+        self.shared().with_message(|inner| {
+            if inner.state.yield_due {
+                return 0; // a link should run first (OC-5)
+            }
+            let share = inner.machine.queued() / (inner.state.in_line as u64 + 1);
+            let before = deliveries.len();
+            deliveries
+                .extend((0..share.min(limit as u64)).map_while(|_| inner.machine.recv()).map(Delivery::new));
+            deliveries.len() - before
+        })
     }
 
     /// Takes what is there, and returns how many that are.

@@ -88,6 +88,8 @@ pub struct Receiver {
     /// The counter of `progress`.
     acked: u64,
     key: u64,
+    /// Others that wait have just been let go first: the next lot is this receiver's.
+    in_turn: bool,
 }
 
 /// A delivery that is lent by a [`Receiver`]: exactly one attempt to have a message processed. Dropped without an
@@ -107,7 +109,16 @@ impl Receiver {
             (inner.state.receivers, inner.state.ack_delay)
         });
         watch(shared, &progress, key, delay);
-        Self { pull, instance: InstanceId([0; 16]), lot: None, progress, counted: false, acked: 0, key }
+        Self {
+            pull,
+            instance: InstanceId([0; 16]),
+            lot: None,
+            progress,
+            counted: false,
+            acked: 0,
+            key,
+            in_turn: false,
+        }
     }
 
     /// The next delivery. `None` as from [`Pull::recv`].
@@ -126,6 +137,7 @@ impl Receiver {
             if !self.take_lot() {
                 let Some(delivery) = self.pull.wait().await? else { return Ok(None) };
                 self.lend_lot(delivery);
+                self.in_turn = true;
             }
         };
         Ok(Some(self.lend(item)))
@@ -150,10 +162,11 @@ impl Receiver {
         let (key, progress) = (self.key, self.progress.clone());
         self.lot = None;
         self.acked = 0;
+        let in_turn = std::mem::take(&mut self.in_turn);
         let lot = self.pull.shared().with_message(|inner| {
             end_lending(inner, key);
             progress.acked.store(0, Ordering::Relaxed);
-            if inner.state.yield_due || inner.state.in_line > 0 {
+            if inner.state.yield_due || (inner.state.in_line > 0 && !in_turn) {
                 return None; // as for `recv`: a link should run first, or others wait and have to hear
             }
             let lot = inner.machine.recv_lot()?;
