@@ -240,6 +240,17 @@ fn rd_3_what_a_driver_had_that_is_gone_may_have_been_processed() {
 }
 
 #[test]
+fn rd_3_what_a_driver_had_that_is_gone_is_not_sent_to_its_link_again() {
+    // RD-3
+    let (mut pusher, link) = writing(1);
+    pusher.receive(Time(0), link, ack(Vec::new(), 10, 100)); // credit that its messages must not be given to
+    let before = pusher.stats();
+    pusher.abandoned(Time(1), link, "the runtime is gone");
+    let after = pusher.stats();
+    assert_eq!((after.sent, after.returned), (before.sent, before.returned + before.in_flight));
+}
+
+#[test]
 fn rd_3_what_a_failed_write_has_left_is_not_seen_when_the_link_is_replaced() {
     // RD-3, HS-9
     let (mut pusher, link) = writing(1);

@@ -198,6 +198,33 @@ impl Pusher {
     }
 }
 
+impl Pusher {
+    /// Removes a link and requeues its messages. Those in what `written` counts may have been processed (RD-3).
+    fn end_link(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        reason: &str,
+        written: fn(&Session) -> u64,
+    ) -> Option<LinkEnd> {
+        // Removed before its messages go back: they must not go to it again.
+        let mut link = self.links.remove(id)?;
+        let parting = link.part(written(&link.session));
+        self.part_with(now, parting);
+        if let Some((slot, _)) = link.session.peer.slot {
+            let key = (link.session.peer.instance, slot);
+            if self.slots.get(&key) == Some(&id) {
+                self.slots.remove(&key);
+            }
+        }
+        let end = link.session.into_end(reason);
+        self.stats.links_broken += u64::from(end.code.is_none());
+        self.pump();
+        self.check_drained(now);
+        Some(end)
+    }
+}
+
 impl Machine for Pusher {
     fn role(&self) -> Role {
         Role::Pusher
@@ -342,29 +369,11 @@ impl Machine for Pusher {
     }
 
     fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        // Removed before its messages go back: they must not go to it again.
-        let mut link = self.links.remove(id)?;
-        let parting = link.part(link.session.written_octets());
-        self.part_with(now, parting);
-        if let Some((slot, _)) = link.session.peer.slot {
-            let key = (link.session.peer.instance, slot);
-            if self.slots.get(&key) == Some(&id) {
-                self.slots.remove(&key);
-            }
-        }
-        let end = link.session.into_end(reason);
-        self.stats.links_broken += u64::from(end.code.is_none());
-        self.pump();
-        self.check_drained(now);
-        Some(end)
+        self.end_link(now, id, reason, Session::written_octets)
     }
 
     fn abandoned(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        if let Some(link) = self.links.get_mut(id) {
-            let parting = link.part(link.session.octets_at_risk());
-            self.part_with(now, parting);
-        }
-        self.lost(now, id, reason)
+        self.end_link(now, id, reason, Session::octets_at_risk)
     }
 
     fn socket_deadline(&self) -> Option<Time> {
