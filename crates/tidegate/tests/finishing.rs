@@ -135,6 +135,7 @@ async fn st_3_finish_waits_for_a_puller_whose_connection_was_lost_with_the_end_i
         };
         net.swallow("loses");
         within(push.finish(LONG)).await.unwrap();
+        drop(push); // `finish` has waited, and nobody stays
         assert!(within(pull.recv()).await.unwrap().is_none(), "it is told again: {connects}");
     }
 }

@@ -82,9 +82,11 @@ impl Push {
     async fn stop(&self, linger: Duration, end: bool) -> Result<PushStats, Unfinished> {
         let shared = self.shared();
         settle(shared, linger, end).await?;
-        let deadline = shared.now() + END_GRACE;
+        let mut deadline = None;
         loop {
             shared.links_ended().await;
+            // Not before: a puller whose link dies silently is missed only when the wait for its `Close` is over.
+            let deadline = *deadline.get_or_insert_with(|| shared.now() + END_GRACE);
             let back = shared.until(|inner| {
                 (!inner.places.expects_return() || inner.machine.links() > 0).then_some(inner.machine.links())
             });
