@@ -188,6 +188,12 @@ impl Process {
         Err(format!("it does not end; standard error: {:?}", self.errors.try_iter().collect::<Vec<_>>()))
     }
 
+    /// Whether it has not exited yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(lock(&self.child).try_wait(), Ok(None))
+    }
+
     /// Sends a signal by its name, such as `KILL`.
     ///
     /// # Errors

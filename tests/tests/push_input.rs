@@ -399,7 +399,9 @@ fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_ki
         }
         pull.line_with("last").unwrap();
         push.signal("TERM").unwrap();
+        push.line_with("once more stops at once").unwrap();
         wait_for_line(&unsent, &records[98]);
+        assert!(push.is_running(), "it waits for as long as --linger says ({last}, {ends})");
         push.signal("KILL").unwrap();
         push.exit().unwrap();
         let saved = fs::read_to_string(&unsent).unwrap();

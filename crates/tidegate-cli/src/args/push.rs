@@ -91,7 +91,8 @@ pub(crate) struct PushArgs {
     ///
     /// Headers are not kept. The file is created with mode 0600; SIGHUP and SIGUSR1 reopen it. If its last
     /// record is not terminated, the record is terminated first. At the end the pusher waits for this file
-    /// for up to --linger. Messages that are not written by then go to --unsent, and may be in both files.
+    /// for up to --linger; without a limit, until one write has taken 9s. Messages that are not written by
+    /// then go to --unsent, and may be in both files.
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letter: Option<PathBuf>,
     /// Appends messages that are left at the end to this file, in the framing of the input

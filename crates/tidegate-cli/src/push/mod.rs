@@ -30,7 +30,7 @@ use crate::{reaper, socket, text};
 use dead::DeadLetters;
 use feed::Feeder;
 use input::{Input, Reading, Rest};
-use rejected::Keeper;
+use rejected::{Keeper, Patience};
 use saving::Saving;
 use settle::{Ending, Settled};
 use unsent::Unsent;
@@ -154,15 +154,15 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let mut saving = Saving::new(unsent, keeper.unwritten().clone(), too_large, rest.incomplete);
     oversized += saving.take_unkept(unkept);
     let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
-    let Settled { mut exit, mut left, mut error, deadline, saves } = settled;
+    let Settled { mut exit, mut left, mut error, deadline, saves, signalled } = settled;
     watcher.abort();
     connecting.abort();
     if !saves {
         // Most often they are written at once.
         saving.put_off();
     }
-    let until = patience(exit, deadline, after_signal, keeper.unwritten().since());
-    if let Err(failed) = keeper.finish(until, &left, &mut saving, &mut signals).await {
+    let patience = Patience::new(exit, deadline, after_signal).after(signalled, quiet);
+    if let Err(failed) = keeper.finish(patience, &left, &mut saving, &mut signals).await {
         error = error.or(Some(failed));
     }
     let input_failed = matches!(stop, Stop::Input);
@@ -268,28 +268,6 @@ async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
         .high_water_mark(args.high_water_mark)
         .high_water_mark_bytes(args.high_water_mark_bytes);
     Ok(with_socket_options!(common, &args.socket, access).build().await?)
-}
-
-/// Until when rejected messages are waited for that are not in `--dead-letter` yet; `None` is for ever. `since` is when the write that is
-/// under way began.
-fn patience(
-    exit: Exit,
-    deadline: Option<Instant>,
-    after_signal: Duration,
-    since: Option<Instant>,
-) -> Option<Instant> {
-    let now = Instant::now();
-    let least = now.checked_add(WRITE_PATIENCE)?;
-    if exit == Exit::Success {
-        // The linger time is for them too.
-        return match deadline {
-            Some(deadline) => Some(deadline.max(least)),
-            None => now.checked_add(after_signal.max(WRITE_PATIENCE)),
-        };
-    }
-    // That time is over, and whoever sent a signal may be about to kill: a write that is stalled already has had its time.
-    let stalled = since.and_then(|since| since.checked_add(WRITE_PATIENCE));
-    Some(stalled.map_or(least, |stalled| stalled.max(now)))
 }
 
 /// Waits for two more signals: what is left takes a moment to write, which a single one should not cut off.

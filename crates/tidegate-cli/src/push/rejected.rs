@@ -18,12 +18,16 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::dead::DeadLetters;
+use super::linger_text;
 use super::saving::Saving;
 use super::settle::{Left, at};
+use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::text;
 use crate::throttle::{Throttle, more};
 
+/// How long a write is waited for when there is no time left for it; also how often it is looked at.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 /// As many rejections are listed in [`TOLD_EVERY`] (with `-v`); the others are counted.
 const TOLD: u32 = 20;
 /// See [`TOLD`].
@@ -52,6 +56,73 @@ struct State {
     told: Throttle,
 }
 
+/// How long dead letters are waited for when nothing else is.
+pub(crate) struct Patience {
+    /// When waiting is over, although each write makes progress.
+    until: Option<Instant>,
+    /// How long one write may take.
+    each: Option<Duration>,
+    /// How long to wait once a signal has come.
+    after_signal: Duration,
+    /// Whether the first signal has come already.
+    signalled: bool,
+    /// Whether to say nothing about signals.
+    quiet: bool,
+}
+
+impl Patience {
+    /// For a pusher that has ended with `exit`, and had to end by `deadline`.
+    pub(crate) fn new(exit: Exit, deadline: Option<Instant>, after_signal: Duration) -> Self {
+        let least = Instant::now().checked_add(WRITE_PATIENCE);
+        let (until, each) = match deadline {
+            // The linger time is for them too.
+            Some(deadline) if exit == Exit::Success => (least.map(|least| deadline.max(least)), None),
+            None if exit == Exit::Success => (None, Some(after_signal.max(WRITE_PATIENCE))),
+            // That time is over, and the sender of a signal may be about to kill this process.
+            _ => (None, Some(WRITE_PATIENCE)),
+        };
+        Self { until, each, after_signal, signalled: false, quiet: false }
+    }
+
+    /// Whether the first signal has come already, and whether to say nothing about the next one.
+    pub(crate) fn after(self, signalled: bool, quiet: bool) -> Self {
+        Self { signalled, quiet, ..self }
+    }
+
+    /// When waiting is over, if the write under way began at `since`, and makes no progress.
+    fn end(&self, since: Option<Instant>) -> Option<Instant> {
+        let stalled = since.zip(self.each).and_then(|(since, each)| since.checked_add(each));
+        [self.until, stalled].into_iter().flatten().min()
+    }
+
+    fn is_over(&self, since: Option<Instant>) -> bool {
+        self.end(since).is_some_and(|end| end <= Instant::now())
+    }
+
+    /// When to ask [`Self::is_over`] again: another write may have begun by then.
+    fn next_look(&self, since: Option<Instant>) -> Option<Instant> {
+        let soon = Instant::now().checked_add(WRITE_PATIENCE);
+        [self.end(since), soon].into_iter().flatten().min()
+    }
+
+    /// A signal: whether waiting is over.
+    fn signal(&mut self, name: &str) -> bool {
+        if self.signalled {
+            return true;
+        }
+        self.signalled = true;
+        self.until = Instant::now().checked_add(self.after_signal);
+        text::note(
+            self.quiet,
+            format_args!(
+                "{name}: waiting up to {} for --dead-letter (once more stops at once)",
+                linger_text(self.after_signal)
+            ),
+        );
+        false
+    }
+}
+
 /// The task that writes them.
 pub(crate) struct Keeper {
     task: JoinHandle<()>,
@@ -75,8 +146,8 @@ impl Keeper {
         &self.unwritten
     }
 
-    /// Waits, once the pusher has ended, until all of them are written, and saves what is left meanwhile. At `until` and at a signal it gives
-    /// up: the others stay in [`Self::unwritten`].
+    /// Waits, once the pusher has ended, until all of them are written, and saves what is left meanwhile. It gives up when `patience` is
+    /// over: the others stay in [`Self::unwritten`].
     ///
     /// A write that was given up may succeed later. Then its message is in both files.
     ///
@@ -84,7 +155,7 @@ impl Keeper {
     /// When the task has panicked.
     pub(crate) async fn finish(
         mut self,
-        until: Option<Instant>,
+        mut patience: Patience,
         left: &Left,
         saving: &mut Saving,
         signals: &mut Signals,
@@ -92,11 +163,12 @@ impl Keeper {
         let mut given_up = false;
         loop {
             let save = saving.due();
+            let look = patience.next_look(self.unwritten.since());
             tokio::select! {
                 biased;
                 ended = &mut self.task => return ended.context("the task that keeps rejected messages has failed"),
-                _ = signals.next(), if !given_up => given_up = true,
-                () = at(until), if !given_up => given_up = true,
+                name = signals.next(), if !given_up => given_up = patience.signal(name),
+                () = at(look), if !given_up => given_up = patience.is_over(self.unwritten.since()),
                 () = saving.ended() => {}
                 () = at(save) => saving.start(left.clone()),
             }
@@ -218,5 +290,49 @@ impl State {
         if self.keeps {
             self.messages.push_back((id.number, rejected.message.into_payload()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn dead_letters_are_given_up_when_one_write_stalls_and_not_while_each_ends_in_time() {
+        let after_signal = 9 * SECOND;
+        for (exit, limit) in
+            [(Exit::Success, after_signal), (Exit::Lingered, SECOND), (Exit::Aborted, SECOND)]
+        {
+            let patience = Patience::new(exit, None, after_signal);
+            let now = Instant::now();
+            assert!(!patience.is_over(None) && !patience.is_over(Some(now)));
+            assert_eq!(patience.end(Some(now)), Some(now + limit));
+            assert!(patience.is_over(now.checked_sub(limit)));
+            assert!(patience.next_look(None) <= Some(Instant::now() + SECOND), "a write may begin");
+        }
+    }
+
+    #[test]
+    fn the_linger_time_limits_all_dead_letters_together_and_leaves_a_second_for_them() {
+        let deadline = Instant::now() + 5 * SECOND;
+        let patience = Patience::new(Exit::Success, Some(deadline), 9 * SECOND);
+        assert_eq!(
+            (patience.end(None), patience.end(Some(Instant::now()))),
+            (Some(deadline), Some(deadline))
+        );
+        let patience = Patience::new(Exit::Success, Instant::now().checked_sub(SECOND), 9 * SECOND);
+        assert!(!patience.is_over(None));
+    }
+
+    #[test]
+    fn the_first_signal_limits_the_wait_for_dead_letters_and_the_next_one_ends_it() {
+        let mut patience = Patience::new(Exit::Success, None, 5 * SECOND);
+        assert!(!patience.signal("SIGTERM") && !patience.is_over(None));
+        assert!(patience.end(None).is_some_and(|end| end <= Instant::now() + 5 * SECOND));
+        assert!(patience.signal("SIGTERM"));
+        let mut patience = Patience::new(Exit::Success, None, SECOND).after(true, false);
+        assert!(patience.signal("SIGINT"), "it was told before");
     }
 }

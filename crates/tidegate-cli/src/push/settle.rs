@@ -50,6 +50,8 @@ pub(crate) struct Settled {
     pub(crate) deadline: Option<Instant>,
     /// Whether what is left is saved early.
     pub(crate) saves: bool,
+    /// Whether a signal has come.
+    pub(crate) signalled: bool,
 }
 
 /// Why waiting ended before everything was settled.
@@ -74,11 +76,11 @@ impl Ending {
         // The time is kept here and not by the library, because a signal may shorten it.
         let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let early = self.wait(&mut deadline, push, &pending, saving, signals, trouble).await;
-        let saves = self.saves(deadline);
+        let (saves, signalled) = (self.saves(deadline), self.signalled);
         let pending = pending.into_inner();
         let mut left = Left::default();
         let (exit, error, leftover) = match early {
-            None => return Settled { exit: Exit::Success, left, error: None, deadline, saves },
+            None => return Settled { exit: Exit::Success, left, error: None, deadline, saves, signalled },
             Some(Early::Gone(unfinished)) => (Exit::Lingered, None, *unfinished.leftover),
             Some(Early::Deadline) => (Exit::Lingered, None, push.abort().await),
             Some(Early::Signal) => (Exit::Aborted, None, push.abort().await),
@@ -86,7 +88,7 @@ impl Ending {
         };
         left.take(leftover);
         left.not_sent.extend(pending.into_iter().map(|message| (None, message.into_payload())));
-        Settled { exit, left, error, deadline, saves }
+        Settled { exit, left, error, deadline, saves, signalled }
     }
 
     /// Whether what is left is saved before the end. At the end of the input only while there is a limit to the waiting. After a signal,
