@@ -483,6 +483,23 @@ fn a_file_that_another_pusher_uses_for_what_is_left_is_refused() {
 }
 
 #[test]
+fn a_file_that_cannot_be_replaced_is_written_at_the_end_and_the_user_is_warned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (unsent, link) = (dir.path().join("unsent"), dir.path().join("link"));
+    fs::write(&unsent, "").unwrap();
+    fs::hard_link(&unsent, &link).unwrap();
+    let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap(), "--linger", "forever"]);
+    let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "read -r n; echo $n; exec sleep 60"]);
+    push.write(b"1\n");
+    assert_eq!(line(&mut pull.stdout().unwrap()), "1");
+    push.signal("TERM").unwrap();
+    push.line_with_all(&["WARN", "--unsent", "written only at the end"]).unwrap();
+    push.signal("TERM").unwrap();
+    assert_eq!(code(&mut push), 5);
+    assert_eq!(fs::read_to_string(&link).unwrap(), "1\n");
+}
+
+#[test]
 fn a_file_with_two_uses_is_refused_by_whatever_names() {
     let dir = tempfile::tempdir().unwrap();
     let (input, link) = (dir.path().join("in"), dir.path().join("link"));

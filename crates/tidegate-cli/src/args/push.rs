@@ -101,8 +101,11 @@ pub(crate) struct PushArgs {
     /// un-acked messages, some of which may have been processed, with the rejected messages that
     /// --dead-letter has not taken; then a record that was too large; then the received part of an incomplete
     /// record, as a separate record. Headers are not kept. The file is written when the linger time begins
-    /// and replaced each second, so that a kill loses nothing. It is created with mode 0600. If its last
-    /// record is not terminated, the record is terminated first. Only one pusher can use a file.
+    /// and replaced each second, so that a kill loses nothing. If it cannot be replaced (a pipe, a device, a
+    /// file with two hard links, a mount point, or a directory without write permission), it is written only
+    /// at the end, and a kill before then loses the messages; a warning says so. The file is created with
+    /// mode 0600. If its last record is not terminated, the record is terminated first. Only one pusher can
+    /// use a file.
     #[arg(long, value_name = "FILE")]
     pub(crate) unsent: Option<PathBuf>,
     /// Prints the summary as a JSON object, on stderr

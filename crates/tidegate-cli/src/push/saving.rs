@@ -21,7 +21,12 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Saving {
     /// Writes block, and so they are made on other threads.
     file: Option<Arc<Mutex<File>>>,
+    /// The option and the path.
+    name: String,
+    /// Whether it can be written before the end.
     replaceable: bool,
+    /// Whether the user has been told that it cannot.
+    warned: bool,
     /// Rejected messages that are not in `--dead-letter`.
     unwritten: Unwritten,
     /// Records that are too large to be sent.
@@ -35,7 +40,7 @@ pub(crate) struct Saving {
     /// Whether anything of it is there to be written.
     stored: bool,
     /// The write under way.
-    running: Option<JoinHandle<anyhow::Result<()>>>,
+    running: Option<JoinHandle<anyhow::Result<bool>>>,
     /// The numbers of the messages that the last write has saved.
     saved: Option<Vec<Option<u64>>>,
     /// When to write next.
@@ -57,7 +62,9 @@ impl Saving {
         incomplete: Option<Incomplete>,
     ) -> Self {
         let mut new = Self {
+            name: unsent.as_ref().map(|unsent| unsent.name().to_owned()).unwrap_or_default(),
             replaceable: unsent.as_ref().is_some_and(Unsent::is_replaceable),
+            warned: false,
             file: unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() }))),
             unwritten,
             too_large,
@@ -121,9 +128,11 @@ impl Saving {
         self.too_large() > 0 || self.incomplete.is_some()
     }
 
-    /// When [`Self::start`] should be called; `None` while it is at work, and if the file can only be written at the end.
+    /// When [`Self::start`] should be called; `None` while it is at work, and if the file can only be written at the end and the user has
+    /// been told.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.next.filter(|_| self.replaceable && self.running.is_none())
+        let useful = self.replaceable || (self.file.is_some() && !self.warned);
+        self.next.filter(|_| useful && self.running.is_none())
     }
 
     /// Puts the next write off.
@@ -139,6 +148,10 @@ impl Saving {
         let numbers: Vec<_> = numbered.iter().map(|(number, _)| *number).collect();
         let nothing = numbers.is_empty() && !self.holds_back();
         if self.saved.as_ref() == Some(&numbers) || (self.saved.is_none() && nothing) {
+            return;
+        }
+        if !self.replaceable {
+            self.warn();
             return;
         }
         let records = self.with_too_large(numbered);
@@ -159,12 +172,29 @@ impl Saving {
         let written = running.await.context("--unsent").and_then(|written| written);
         self.running = None;
         self.put_off();
-        if let Err(error) = written {
-            self.saved = None;
-            if !self.told {
-                super::report_error(&error.context("what is left cannot be saved yet; trying again"));
-                self.told = true;
+        match written {
+            Ok(true) => {}
+            Ok(false) => {
+                (self.saved, self.replaceable) = (None, false);
+                self.warn();
             }
+            Err(error) => {
+                self.saved = None;
+                if !self.told {
+                    super::report_error(&error.context("what is left cannot be saved yet; trying again"));
+                    self.told = true;
+                }
+            }
+        }
+    }
+
+    /// Says, once, that the file is of no use before the end.
+    fn warn(&mut self) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                "{}: this file cannot be replaced, and is written only at the end: a kill before then loses what is left",
+                text::visible(&self.name)
+            );
         }
     }
 
@@ -209,7 +239,7 @@ impl Saving {
         records
     }
 
-    fn write(&mut self, records: Vec<Bytes>, last: bool) -> Option<JoinHandle<anyhow::Result<()>>> {
+    fn write(&mut self, records: Vec<Bytes>, last: bool) -> Option<JoinHandle<anyhow::Result<bool>>> {
         let file = Arc::clone(self.file.as_ref()?);
         let (too_large, incomplete) = std::mem::take(&mut self.added);
         Some(tokio::task::spawn_blocking(move || {

@@ -72,23 +72,31 @@ impl Unsent {
         self.base.is_some()
     }
 
+    /// The option and the path, for messages.
+    pub(crate) fn name(&self) -> &str {
+        self.file.name()
+    }
+
     /// Replaces what the last call has written by what is left now. Without that possibility it appends, which only the
-    /// last call may do.
+    /// last call may do. Returns whether anything was written.
     ///
     /// # Errors
     /// When that fails: then the file is as it was before.
-    pub(crate) fn save(&mut self, left: &Left, last: bool) -> anyhow::Result<()> {
-        let saved = match self.base {
+    pub(crate) fn save(&mut self, left: &Left, last: bool) -> anyhow::Result<bool> {
+        let replaced = match self.base {
             Some(base) => match self.replace(base, left) {
                 Err(error) if is_refused(&error) => {
                     self.base = None;
-                    Ok(())
+                    Ok(false)
                 }
-                other => other,
+                other => other.map(|()| true),
             },
-            None => Ok(()),
+            None => Ok(false),
         };
-        let saved = saved.and_then(|()| if last && self.base.is_none() { self.append(left) } else { Ok(()) });
+        let saved = match replaced {
+            Ok(false) if last => self.append(left).map(|()| true),
+            other => other,
+        };
         saved.with_context(|| format!("{}: cannot write it", self.file.name()))
     }
 
@@ -311,8 +319,8 @@ mod tests {
         let path = Path::new("/dev/null");
         let mut file = unsent(path);
         assert!(!file.is_replaceable());
-        file.save(&left(&["1"]), false).unwrap();
-        file.save(&left(&["1"]), true).unwrap();
+        assert!(!file.save(&left(&["1"]), false).unwrap(), "nothing is written yet");
+        assert!(file.save(&left(&["1"]), true).unwrap());
         let error = unsent(Path::new("/dev/full")).save(&left(&["1"]), true).unwrap_err();
         assert!(error.to_string().contains("--unsent /dev/full"), "{error}");
     }
