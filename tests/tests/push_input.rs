@@ -456,15 +456,47 @@ fn a_record_that_is_too_large_is_written_once_to_a_pipe_that_stalls_and_saved_at
     reader.read_exact(&mut dead).unwrap();
     push.signal("TERM").unwrap();
     wait_for(&unsent, format!("1\n{large}").as_bytes());
-    // Given up by now, and all the same whole when somebody reads it; it is not tried a second time.
+    // It is still being written, and no longer saved when somebody has read it; it is not written a second time.
     let mut rest = vec![0; large.len() - 1];
     reader.read_exact(&mut rest).unwrap();
     dead.append(&mut rest);
+    wait_for(&unsent, b"1\n");
     push.signal("TERM").unwrap();
     assert_eq!(code(&mut push), 5);
     reader.read_to_end(&mut dead).unwrap();
     assert!(dead == large.as_bytes(), "{} bytes", dead.len());
-    assert_eq!(fs::read_to_string(&unsent).unwrap(), format!("1\n{large}"));
+    assert_eq!(fs::read_to_string(&unsent).unwrap(), "1\n");
+}
+
+#[test]
+fn a_record_that_is_too_large_is_waited_for_after_a_signal_and_saved_if_it_is_given_up() {
+    for is_read in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
+        make_fifo(&fifo);
+        let files = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
+        let more = ["--oversized", "dead-letter", "--max-message", "1000", "--linger", "forever", "--json"];
+        let mut push = tidegate(&[&["push", "--bind", "tcp://127.0.0.1:0"][..], &files, &more].concat());
+        let mut reader = File::open(&fifo).unwrap();
+        let large = "x".repeat(300_000) + "\n";
+        push.write(large.as_bytes());
+        let mut dead = vec![0; 1];
+        reader.read_exact(&mut dead).unwrap();
+        push.signal("TERM").unwrap();
+        wait_for(&unsent, large.as_bytes());
+        if is_read {
+            reader.read_to_end(&mut dead).unwrap();
+            assert!(dead == large.as_bytes(), "{} bytes", dead.len());
+        } else {
+            push.signal("TERM").unwrap();
+            push.line_with_all(&["error", "--dead-letter", "not waited for any longer"]).unwrap();
+        }
+        assert_eq!(code(&mut push), if is_read { 4 } else { 1 });
+        assert_eq!(fs::read_to_string(&unsent).unwrap(), if is_read { "" } else { &large });
+        let summary = summary(&mut push);
+        let counts = if is_read { (1, 0) } else { (0, 1) };
+        assert_eq!((&summary["oversized"], &summary["not_sent"]), (&counts.0.into(), &counts.1.into()));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dead;
 mod feed;
 mod input;
+mod oversized;
 mod rejected;
 mod saving;
 mod settle;
@@ -40,8 +41,6 @@ use unsent::Unsent;
 const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
 /// How long a read that is stuck in the operating system is waited for at the stop.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
-/// How long dead letters that are being written are waited for when nothing else is.
-const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reports of trouble that wait to be looked at: there are three reporters, and the first report ends the work.
 const TROUBLES: usize = 3;
@@ -124,7 +123,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
     let came_to_end = matches!(stop, Stop::EndOfInput);
     let rest = if came_to_end { Rest::default() } else { input.stop(READ_PATIENCE).await };
-    let (mut pending, mut oversized, unkept) = feeder.end(rest.oversized, WRITE_PATIENCE).await;
+    let (mut pending, copies) = feeder.end(rest.oversized);
     pending.extend(rest.records);
     // The input is not read on; a record at its stop that was too large goes to the unsent ones, however large.
     let too_large: Vec<_> = pending.iter().filter(|record| record.len() > room).cloned().collect();
@@ -151,8 +150,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     };
     let ending = Ending { finish, linger, after_signal, signalled, quiet };
     let messages = pending.into_iter().map(|payload| feed::message(&args, payload)).collect();
-    let mut saving = Saving::new(unsent, keeper.unwritten().clone(), too_large, rest.incomplete);
-    oversized += saving.take_unkept(unkept);
+    let mut saving = Saving::new(unsent, keeper.unwritten().clone(), too_large, copies, rest.incomplete);
     let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
     let Settled { mut exit, mut left, mut error, deadline, saves, signalled } = settled;
     watcher.abort();
@@ -175,13 +173,14 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
     // All of it may have been read ahead when the signal came.
     let input_complete = came_to_end || input.is_at_end();
+    let mut late = Rest::default();
     if !came_to_end {
         // Brought by a read that was stuck at the stop; nobody will read it from the input again.
-        let late = input.stop(Duration::ZERO).await;
-        left.not_sent.extend(late.records.into_iter().map(|payload| (None, payload)));
-        oversized += saving.take_unkept(late.oversized);
-        saving.late(late.incomplete);
+        late = input.stop(Duration::ZERO).await;
     }
+    left.not_sent.extend(late.records.into_iter().map(|payload| (None, payload)));
+    let oversized = saving.end_copies(late.oversized);
+    saving.late(late.incomplete);
     // What was not read is left, too: whoever started this must not take the input for done.
     if exit == Exit::Success && (!left.not_sent.is_empty() || saving.holds_back() || !input_complete) {
         exit = Exit::Lingered;
@@ -203,7 +202,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         (Err(first), None) => error = Some(first),
         (Ok(()), _) => {}
     }
-    if error.is_some() || input_failed {
+    if error.is_some() || input_failed || saving.copy_failed() {
         exit = Exit::Error;
     }
     PushSummary {

@@ -146,8 +146,8 @@ impl Keeper {
         &self.unwritten
     }
 
-    /// Waits, once the pusher has ended, until all of them are written, and saves what is left meanwhile. It gives up when `patience` is
-    /// over: the others stay in [`Self::unwritten`].
+    /// Waits, once the pusher has ended, until all of them and the records that are too large are written, and saves what is left
+    /// meanwhile. It gives up when `patience` is over: the others stay in [`Self::unwritten`] and in `saving`.
     ///
     /// A write that was given up may succeed later. Then its message is in both files.
     ///
@@ -160,22 +160,34 @@ impl Keeper {
         saving: &mut Saving,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let mut given_up = false;
+        let (mut given_up, mut ended) = (false, None);
         loop {
+            match ended {
+                Some(ended) if !saving.is_copying() => return ended,
+                _ => {}
+            }
             let save = saving.due();
-            let look = patience.next_look(self.unwritten.since());
+            let look = patience.next_look(self.since(saving));
             tokio::select! {
                 biased;
-                ended = &mut self.task => return ended.context("the task that keeps rejected messages has failed"),
+                joined = &mut self.task, if ended.is_none() => {
+                    ended = Some(joined.context("the task that keeps rejected messages has failed"));
+                }
                 name = signals.next(), if !given_up => given_up = patience.signal(name),
-                () = at(look), if !given_up => given_up = patience.is_over(self.unwritten.since()),
-                () = saving.ended() => {}
+                () = at(look), if !given_up => given_up = patience.is_over(self.since(saving)),
+                () = saving.progress() => {}
                 () = at(save) => saving.start(left.clone()),
             }
             if given_up {
                 let _ = self.give_up.send(true);
+                saving.give_up_copies();
             }
         }
+    }
+
+    /// When the oldest write that is under way began.
+    fn since(&self, saving: &Saving) -> Option<Instant> {
+        [self.unwritten.since(), saving.copying_since()].into_iter().flatten().min()
     }
 }
 

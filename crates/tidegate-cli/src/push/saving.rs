@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{Incomplete, TooLong};
+use super::oversized::Copies;
 use super::rejected::Unwritten;
 use super::settle::Left as Leftovers;
 use super::unsent::{Left, Unsent};
@@ -31,18 +32,21 @@ pub(crate) struct Saving {
     unwritten: Unwritten,
     /// Records that are too large to be sent.
     too_large: Vec<Bytes>,
-    /// How many more of them are in files, which [`File::left`] has, or will have with the next write.
-    unkept: u64,
-    /// What that write adds to it. The lock is held while the disk works, so that only the thread that writes may wait for it.
-    added: (Vec<TooLong>, Option<Incomplete>),
+    /// Those of them that are in files: they are saved until they are in `--dead-letter`.
+    copies: Copies,
+    /// Whether one of them could not be written there, which has been said.
+    copy_failed: bool,
+    /// What the next write adds to [`File::left`]. The lock is held while the disk works, so that only the thread that writes may wait
+    /// for it.
+    added: Option<Incomplete>,
     /// A record of which only the beginning has arrived: what is to be said of it.
     incomplete: Option<(String, u64)>,
     /// Whether anything of it is there to be written.
     stored: bool,
     /// The write under way.
     running: Option<JoinHandle<anyhow::Result<bool>>>,
-    /// The numbers of the messages that the last write has saved.
-    saved: Option<Vec<Option<u64>>>,
+    /// The numbers of the messages that the last write has saved, and how many of `copies`.
+    saved: Option<(Vec<Option<u64>>, usize)>,
     /// When to write next.
     next: Option<Instant>,
     /// Whether a failure has been told.
@@ -59,6 +63,7 @@ impl Saving {
         unsent: Option<Unsent>,
         unwritten: Unwritten,
         too_large: Vec<Bytes>,
+        copies: Copies,
         incomplete: Option<Incomplete>,
     ) -> Self {
         let mut new = Self {
@@ -68,8 +73,9 @@ impl Saving {
             file: unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() }))),
             unwritten,
             too_large,
-            unkept: 0,
-            added: (Vec::new(), None),
+            copies,
+            copy_failed: false,
+            added: None,
             incomplete: None,
             stored: false,
             running: None,
@@ -94,28 +100,43 @@ impl Saving {
             count(got, "byte")
         );
         self.incomplete = Some((what, got));
-        self.added.1 = Some(incomplete);
+        self.added = Some(incomplete);
     }
 
-    /// Takes records that are too large and could not be put elsewhere. Returns how many of them are dropped, because there is no file
-    /// for them, or nothing but their length.
-    pub(crate) fn take_unkept(&mut self, records: impl IntoIterator<Item = TooLong>) -> u64 {
-        let mut dropped = 0;
-        for record in records {
-            if self.file.is_some() && record.kept.is_some() {
-                self.unkept += 1;
-                self.added.0.push(record);
-            } else {
-                super::feed::dropped(&record);
-                dropped += 1;
-            }
+    /// Whether records are still to be copied to `--dead-letter`.
+    pub(crate) fn is_copying(&self) -> bool {
+        self.copies.is_busy()
+    }
+
+    /// When the copy that is under way began.
+    pub(crate) fn copying_since(&self) -> Option<Instant> {
+        self.copies.since()
+    }
+
+    /// Waits for the copies no longer. A copy that is under way may succeed later: then the record is in both files.
+    pub(crate) fn give_up_copies(&mut self) {
+        if self.copies.give_up() {
+            self.copy_failed = true;
+            let what = "--dead-letter: writing a record that is too large does not end, and is not waited for any longer";
+            super::report_error(&anyhow!(what));
         }
-        dropped
+    }
+
+    /// Whether a record could not be copied to `--dead-letter`, which has been said.
+    pub(crate) fn copy_failed(&self) -> bool {
+        self.copy_failed
+    }
+
+    /// The end of the copies, with records that came in late: those that are left are saved, or dropped if there is no file for them.
+    /// Returns how many have been copied or dropped.
+    pub(crate) fn end_copies(&mut self, late: Vec<TooLong>) -> u64 {
+        self.copies.add(late);
+        self.copies.end(self.file.is_some())
     }
 
     /// How many records are too large to be sent.
     pub(crate) fn too_large(&self) -> u64 {
-        self.too_large.len() as u64 + self.unkept
+        (self.too_large.len() + self.copies.waiting().len()) as u64
     }
 
     /// How many bytes of an incomplete record there are.
@@ -147,7 +168,8 @@ impl Saving {
         let numbered = self.numbered(left);
         let numbers: Vec<_> = numbered.iter().map(|(number, _)| *number).collect();
         let nothing = numbers.is_empty() && !self.holds_back();
-        if self.saved.as_ref() == Some(&numbers) || (self.saved.is_none() && nothing) {
+        let saved = (numbers, self.copies.waiting().len());
+        if self.saved.as_ref() == Some(&saved) || (self.saved.is_none() && nothing) {
             return;
         }
         if !self.replaceable {
@@ -155,7 +177,7 @@ impl Saving {
             return;
         }
         let records = self.with_too_large(numbered);
-        self.saved = Some(numbers);
+        self.saved = Some(saved);
         self.running = self.write(records, false);
     }
 
@@ -166,10 +188,18 @@ impl Saving {
         left.in_order()
     }
 
-    /// Waits for the write under way, and tells if it fails. Cancel safe.
-    pub(crate) async fn ended(&mut self) {
-        let Some(running) = &mut self.running else { return std::future::pending().await };
-        let written = running.await.context("--unsent").and_then(|written| written);
+    /// Waits until the write under way has ended, or another record is in `--dead-letter`, and tells if that fails. Cancel safe.
+    pub(crate) async fn progress(&mut self) {
+        let written = tokio::select! {
+            written = end_of(&mut self.running) => written.context("--unsent").and_then(|written| written),
+            copied = self.copies.next() => {
+                if let Err(error) = copied {
+                    self.copy_failed = true;
+                    super::report_error(&error);
+                }
+                return;
+            }
+        };
         self.running = None;
         self.put_off();
         match written {
@@ -215,7 +245,7 @@ impl Saving {
         if records.is_empty() && !self.holds_back() && self.saved.is_none() && !self.told {
             return Ok(());
         }
-        let lost = count(records.len() as u64 + self.unkept, "message");
+        let lost = count((records.len() + self.copies.waiting().len()) as u64, "message");
         if let Some(writing) = self.write(records, true) {
             writing
                 .await
@@ -241,12 +271,13 @@ impl Saving {
 
     fn write(&mut self, records: Vec<Bytes>, last: bool) -> Option<JoinHandle<anyhow::Result<bool>>> {
         let file = Arc::clone(self.file.as_ref()?);
-        let (too_large, incomplete) = std::mem::take(&mut self.added);
+        let too_large: Vec<_> = self.copies.waiting().cloned().collect();
+        let incomplete = self.added.take();
         Some(tokio::task::spawn_blocking(move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let File { unsent, left } = &mut *file;
             left.records = records;
-            left.too_large.extend(too_large);
+            left.too_large = too_large;
             left.incomplete = incomplete.or(left.incomplete.take());
             unsent.save(left, last)
         }))
@@ -268,5 +299,12 @@ impl Saving {
             let hint = if self.stored { "; --unsent FILE would keep them" } else { "" };
             tracing::warn!("{what}, which are dropped{hint}");
         }
+    }
+}
+
+async fn end_of<T>(running: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match running {
+        Some(running) => running.await,
+        None => std::future::pending().await,
     }
 }

@@ -137,7 +137,7 @@ impl Ending {
                 }
                 early = &mut work => return early,
                 () = at(*deadline) => return Some(Early::Deadline),
-                () = saving.ended() => {}
+                () = saving.progress() => {}
                 () = at(save) => {
                     let mut left = Left::default();
                     left.take(push.leftover());

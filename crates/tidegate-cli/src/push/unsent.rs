@@ -8,6 +8,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub(crate) struct Left {
     /// Whole records.
     pub(crate) records: Vec<Bytes>,
     /// Then those that are in files, because they are too large.
-    pub(crate) too_large: Vec<TooLong>,
+    pub(crate) too_large: Vec<Arc<TooLong>>,
     /// Then the beginning of one, as a record of its own.
     pub(crate) incomplete: Option<Incomplete>,
 }
