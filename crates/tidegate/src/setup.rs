@@ -429,7 +429,8 @@ macro_rules! common_settings {
         }
 
         /// The waits between attempts to connect: the first, doubling up to the longest, each with up to 50 % more at
-        /// random. More than 0, at most 24 h; default: 50 ms and 10 s.
+        /// random. An outcome, or a link that lasted 10 s, begins again with the first. A wait is longer if the peer asks for
+        /// that, up to 5 min. More than 0, at most 24 h; default: 50 ms and 10 s.
         pub fn reconnect_backoff(mut self, first: Duration, longest: Duration) -> Self {
             (self.setup.reconnect_first, self.setup.reconnect_longest) = (first, longest);
             self

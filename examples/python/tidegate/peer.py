@@ -5,6 +5,7 @@ import hmac
 import os
 import random
 import ssl
+import time
 
 from . import wire
 from .wire import PREFACE, PULLER, PUSHER, Closed, Link
@@ -168,9 +169,10 @@ class Peer:
                 link.writer.write(PREFACE)
                 link.send(hello=self.hello(pipeline, slot=slot, generation=generation, token=self.token))
                 await self.greet(link, pipeline, acceptor=False)
+                opened = time.monotonic()
                 await self.run(link)
-                if link.settled:
-                    wait = 0.05  # RD-6: only an outcome resets it
+                if link.settled or time.monotonic() - opened >= 10:
+                    wait = 0.05  # RD-6: a handshake alone does not reset it
                 if link.ended:
                     break  # ST-6
                 after = link.after
@@ -181,7 +183,7 @@ class Peer:
                     break
             except (OSError, EOFError, TimeoutError):
                 pass
-            await asyncio.sleep(max(wait, min(after, 60)) * (1 + random.random() / 2))  # no sooner than the peer asks
+            await asyncio.sleep(max(wait, min(after, 300)) * (1 + random.random() / 2))  # no sooner than the peer asks
             wait = min(wait * 2, 10)
         self.dialing -= 1
         self.notify()

@@ -23,9 +23,14 @@ use crate::{
     transport::{self, TlsFailure},
 };
 
+/// A link that has lasted this long resets the wait before the next attempt (RD-6).
+const LASTING: Duration = Duration::from_secs(10);
+/// The longest `retry_after_ms` that a connector obeys (RD-6).
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
 /// What came of one attempt.
 enum Outcome {
-    /// There was a link; whether something was settled over it, and the peer's advice when to come back.
+    /// There was a link; whether it resets the wait (RD-6), and the peer's advice when to come back.
     Linked {
         peer: InstanceId,
         proven: bool,
@@ -136,8 +141,7 @@ async fn keep_linked<M: Role>(
                 shared.report(failed(reason));
             }
         }
-        // The advice of a stranger is followed only so far.
-        let pause = jittered(wait, random).max(least.min(longest)).max(patience);
+        let pause = jittered(wait, random).max(least.min(MAX_RETRY_AFTER)).max(patience);
         wait = wait.saturating_mul(2).min(longest);
         let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
         tokio::select! {
@@ -234,7 +238,9 @@ async fn attempt<M: Role>(
         }
     };
     shared.opened(link, &peer);
-    let Driven { end, proven, over } = drive(shared.clone(), link, stream, reader, peer.clone()).await;
+    let Driven { end, proven, lasted, over } =
+        drive(shared.clone(), link, stream, reader, peer.clone()).await;
+    let proven = proven || lasted >= LASTING;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
     Some(if over { Outcome::Ended } else { Outcome::Linked { peer: peer.instance, proven, retry_after } })
 }

@@ -8,6 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -99,6 +100,8 @@ pub(super) struct Driven {
     pub(super) end: Option<LinkEnd>,
     /// Something had been settled over it (RD-6).
     pub(super) proven: bool,
+    /// For how long it was driven (RD-6).
+    pub(super) lasted: Duration,
     /// The stream is over for both sides (ST-3, ST-6).
     pub(super) over: bool,
 }
@@ -121,7 +124,8 @@ pub(super) async fn drive<M: Role>(
         inner.machine.frame_limit()
     }));
     let attached = Attached::new(&shared, link, "the runtime has been shut down");
-    let sleep_until = Instant::now();
+    let opened = Instant::now();
+    let sleep_until = opened;
     let mut driver = Driver {
         link,
         stream,
@@ -155,7 +159,8 @@ pub(super) async fn drive<M: Role>(
             inner.machine.written(shared.now(), link, news.written);
         }
         let (proven, over) = (inner.machine.is_proven(link), inner.machine.is_over(link));
-        Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), proven, over }
+        let lasted = opened.elapsed();
+        Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), proven, lasted, over }
     });
     shared.signals.changed();
     // It may have been the last one that others waited for.
