@@ -151,7 +151,7 @@ class Peers(unittest.TestCase):
 
         async def work():
             async with Push(bind=["tcp://127.0.0.1:0/p"], token=b"t") as push:
-                good = Pull(token=b"t").hello("p", token=b"t", slot=1, generation=1)
+                good = Pull(token=b"t").hello("p", token=b"t", resume=bytes(16), generation=1)
 
                 async def hello(**change):
                     body = wire.Frame(hello={**good, **change}).SerializeToString()
@@ -163,6 +163,8 @@ class Peers(unittest.TestCase):
                 self.assertEqual(await hello(role=wire.PUSHER), "ROLE")
                 self.assertEqual(await hello(max_message=1), "MESSAGE_SIZE")
                 self.assertEqual(await hello(generation=0), "MALFORMED")
+                for length in (1, 15, 17):
+                    self.assertEqual(await hello(resume=bytes(length)), "MALFORMED")
                 frame = wire.PREFACE + struct.pack(">I", 1 << 31)
                 self.assertEqual(await ask(push.ports[0], frame), "TOO_LARGE")
             async with Push(bind=["tcp://127.0.0.1:0/p"]) as push:

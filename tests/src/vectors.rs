@@ -140,7 +140,7 @@ pub fn describe(body: Option<&Body>) -> Value {
         Some(Body::Hello(h)) => json!({ "hello": {
             "version_min": h.version_min, "version_max": h.version_max, "role": h.role().as_str_name(),
             "instance": hex(&h.instance), "name": h.name, "pipeline": h.pipeline, "token": hex(&h.token),
-            "slot": h.slot, "generation": h.generation, "max_message": h.max_message,
+            "resume": hex(&h.resume), "generation": h.generation, "max_message": h.max_message,
             "heartbeat_ms": h.heartbeat_ms, "offered": h.offered, "required": h.required,
         }}),
         Some(Body::Deliver(d)) => {
@@ -190,7 +190,7 @@ fn connector_hello() -> v1::Hello {
         name: "pusher".into(),
         pipeline: "work".into(),
         token: "sesame".into(),
-        slot: 3,
+        resume: vec![0x33; 16].into(),
         generation: 6,
         max_message: 600,
         heartbeat_ms: 2_000,
@@ -206,7 +206,7 @@ fn acceptor_hello() -> v1::Hello {
         instance: vec![0x22; 16].into(),
         name: "puller".into(),
         token: Default::default(),
-        slot: 0,
+        resume: Default::default(),
         generation: 0,
         max_message: 1_000,
         ..connector_hello()

@@ -101,7 +101,7 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
         offered: Vec::new(),
         required: Vec::new(),
     };
-    let hello = tidegate_proto::handshake::greet(&local, 1, 1).to_vec();
+    let hello = tidegate_proto::handshake::greet(&local, None, 1).to_vec();
     let random: Vec<u8> =
         (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 | 0x80).collect();
     let huge = u32::MAX.to_be_bytes().to_vec();

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::Value;
 use tidegate_proto::{
-    Code, InstanceId, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherSettings, Role,
-    Time, Verdict, Violation, Window,
+    Code, InstanceId, KeyMaker, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher,
+    PusherSettings, Resume, Role, Time, Verdict, Violation, Window,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE, v1},
 };
@@ -149,9 +149,18 @@ fn local(role: Role) -> Local {
 /// What a handshake has told the side with this role of the other one.
 fn peer(of: Role, generation: u64) -> Peer {
     let (pusher, puller) = (local(Role::Pusher), local(Role::Puller));
-    let greeting = handshake::greet(&pusher, 3, generation);
-    let (_, peer, answer) = handshake::accept(greeting.slice(12..), &[puller]).unwrap();
+    let greeting = handshake::greet(&pusher, Some(&resume()), generation);
+    let (_, mut peer, answer) = handshake::accept(greeting.slice(12..), &[puller]).unwrap();
+    keys().identify_connector(&mut peer);
     if of == Role::Puller { peer } else { handshake::confirm(answer.slice(12..), &pusher).unwrap() }
+}
+
+fn resume() -> Resume {
+    Resume::new([0x33; 16])
+}
+
+fn keys() -> KeyMaker {
+    KeyMaker::new([0x44; 16])
 }
 
 fn puller() -> Puller {
@@ -182,7 +191,7 @@ fn written(machine: &mut dyn Machine, link: LinkId) -> Vec<Body> {
 /// A reader after the handshake.
 fn open_reader(limit: usize) -> FrameReader {
     let mut reader = FrameReader::new();
-    let hello = handshake::greet(&local(Role::Pusher), 3, 6);
+    let hello = handshake::greet(&local(Role::Pusher), Some(&resume()), 6);
     reader.buffer().extend_from_slice(&hello);
     assert!(reader.next_frame().unwrap().is_some());
     reader.open(limit);
@@ -279,8 +288,9 @@ fn greeted(vector: &Bad, octets: &[u8]) -> Result<(), Violation> {
     let Some(frame) = reader.next_frame()? else { return Ok(()) };
     let own = local(vector.to);
     if vector.acceptor {
-        let (_, peer, _) = handshake::accept(frame, &[own])?;
-        // HS-9: slot 3 of this pusher is here already, with generation 5.
+        let (_, mut peer, _) = handshake::accept(frame, &[own])?;
+        keys().identify_connector(&mut peer);
+        // HS-9: this pusher is here already, with generation 5.
         let mut puller = puller();
         puller.open(NOW, self::peer(Role::Puller, 5)).unwrap();
         puller.open(NOW, peer).map(|_| ())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
+    identity::Resume,
     message::InstanceId,
     peer::Peer,
     shown::shown,
@@ -59,7 +60,7 @@ impl Local {
             name: cut_reason(&self.name).to_owned(),
             pipeline: self.pipeline.clone(),
             token: Bytes::new(),
-            slot: 0,
+            resume: Bytes::new(),
             generation: 0,
             max_message: self.max_message,
             heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
@@ -77,11 +78,12 @@ fn with_preface(body: v1::frame::Body) -> Bytes {
     octets.freeze()
 }
 
-/// What a connector sends first: preface and `Hello` (HS-1).
+/// What a connector sends first: preface and `Hello` (HS-1). Without `resume` it is nobody who could come back (HS-9).
 #[must_use]
-pub fn greet(local: &Local, slot: u64, generation: u64) -> Bytes {
+pub fn greet(local: &Local, resume: Option<&Resume>, generation: u64) -> Bytes {
     let token = local.token.as_ref().and_then(Tokens::first).cloned().unwrap_or_default(); // HS-4: this way only
-    with_preface(v1::frame::Body::Hello(v1::Hello { token, slot, generation, ..local.hello() }))
+    let resume = resume.map(|resume| Bytes::copy_from_slice(resume.as_bytes())).unwrap_or_default();
+    with_preface(v1::frame::Body::Hello(v1::Hello { token, resume, generation, ..local.hello() }))
 }
 
 /// What an acceptor sends to a stranger that it refuses: preface and `Close` (HS-2).
@@ -264,6 +266,18 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
     if from_connector && hello.generation == 0 {
         return Err(Violation::new(Code::Malformed, "HS-9", "generation is 0, but begins at 1"));
     }
+    let resume = match &hello.resume[..] {
+        [] => None,
+        // An acceptor has none to show: whatever it sends there says nothing.
+        _ if !from_connector => None,
+        shown => match <[u8; 16]>::try_from(shown) {
+            Ok(secret) => Some(Resume::new(secret)),
+            Err(_) => {
+                let detail = format!("resume has {} bytes, not 16 or none", shown.len());
+                return Err(Violation::new(Code::Malformed, "HS-9", detail));
+            }
+        },
+    };
     if !from_connector && !hello.token.is_empty() {
         return Err(Violation::new(Code::Malformed, "HS-4", "an acceptor's Hello holds a token"));
     }
@@ -276,7 +290,9 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
         max_message: theirs,
         heartbeat,
         names: Vec::new(),
-        slot: from_connector.then_some((hello.slot, hello.generation)),
+        generation: from_connector.then_some(hello.generation),
+        resume,
+        key: None,
     })
 }
 
@@ -300,7 +316,7 @@ mod tests {
 
     /// The connector's Hello, changed by `change`, as the acceptor `to` answers it.
     fn ask(to: &[Local], change: impl FnOnce(&mut v1::Hello)) -> Result<(usize, Peer, Bytes), Violation> {
-        let mut hello = v1::Hello { slot: 3, generation: 1, ..local(Role::Puller).hello() };
+        let mut hello = v1::Hello { generation: 1, ..local(Role::Puller).hello() };
         change(&mut hello);
         accept(wire::encode(v1::frame::Body::Hello(hello)).slice(4..), to)
     }
@@ -313,12 +329,52 @@ mod tests {
     fn hs_1_a_good_hello_is_answered_and_both_sides_know_each_other() {
         // HS-1, HS-9
         let (pusher, puller) = (local(Role::Pusher), local(Role::Puller));
-        let greeting = greet(&puller, 3, 7);
+        let resume = Resume::new([5; 16]);
+        let greeting = greet(&puller, Some(&resume), 7);
         assert!(greeting.starts_with(&PREFACE));
         let (index, peer, answer) = accept(greeting.slice(12..), std::slice::from_ref(&pusher)).unwrap();
-        assert_eq!((index, peer.role, peer.slot), (0, Role::Puller, Some((3, 7))));
+        assert_eq!((index, peer.role, peer.generation), (0, Role::Puller, Some(7)));
+        assert_eq!((peer.resume, peer.key), (Some(resume), None));
         let peer = confirm(answer.slice(12..), &puller).unwrap();
-        assert_eq!((peer.role, peer.instance, peer.slot), (Role::Pusher, pusher.instance, None));
+        assert_eq!((peer.role, peer.instance, peer.generation), (Role::Pusher, pusher.instance, None));
+        assert_eq!(peer.resume, None);
+    }
+
+    #[test]
+    fn hs_9_resume_is_16_bytes_or_none_and_an_acceptor_has_none() {
+        // HS-9
+        let pusher = local(Role::Pusher);
+        for length in [1, 15, 17, 32] {
+            let violation =
+                ask(std::slice::from_ref(&pusher), |h| h.resume = vec![7; length].into()).unwrap_err();
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, "HS-9"), "{length}");
+        }
+        let (_, peer, answer) = ask(std::slice::from_ref(&pusher), |_| ()).unwrap();
+        assert_eq!((peer.resume, peer.generation), (None, Some(1)), "an empty one is legal");
+        let (_, peer, _) = ask(std::slice::from_ref(&pusher), |h| h.resume = vec![7; 16].into()).unwrap();
+        assert_eq!(peer.resume, Some(Resume::new([7; 16])));
+        let Ok(Body::Hello(hello)) = wire::decode(answer.slice(12..), u64::MAX) else { panic!("no Hello") };
+        assert_eq!((hello.resume.len(), hello.generation), (0, 0));
+        // What an acceptor says there nevertheless is not looked at.
+        for length in [0, 1, 16] {
+            let odd = v1::Hello { resume: vec![7; length].into(), generation: 3, ..hello.clone() };
+            let frame = wire::encode(v1::frame::Body::Hello(odd)).slice(4..);
+            let peer = confirm(frame, &local(Role::Puller)).unwrap();
+            assert_eq!((peer.resume, peer.generation), (None, None));
+        }
+    }
+
+    #[test]
+    fn hs_9_resume_is_never_shown() {
+        // HS-9: in no form that a program could log.
+        let hush = Bytes::from_static(b"hush-hush-hush-h");
+        let hello = v1::Hello { resume: hush.clone(), generation: 1, ..local(Role::Puller).hello() };
+        let body = v1::frame::Body::Hello(hello.clone());
+        let (_, peer, _) = ask(&[local(Role::Pusher)], |h| h.resume = hush).unwrap();
+        let shown = format!("{hello:?} {hello:#?} {body:?} {peer:?} {peer:#?}");
+        let digits = format!("{:?}", b"hush");
+        assert!(!shown.contains("hush") && !shown.contains(digits.trim_matches(['[', ']'])), "{shown}");
+        assert!(shown.contains("not shown"));
     }
 
     #[test]

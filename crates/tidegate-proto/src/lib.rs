@@ -37,6 +37,7 @@ pub mod credit;
 mod defaults;
 mod flood;
 pub mod handshake;
+mod identity;
 mod links;
 mod liveness;
 mod machine;
@@ -57,6 +58,7 @@ pub use defaults::{
     DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY,
 };
+pub use identity::{KeyMaker, PeerKey, Resume};
 pub use links::LinkId;
 pub use machine::Machine;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};

@@ -24,6 +24,9 @@ pub trait Machine {
     /// The link is refused: HS-9, HS-12.
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation>;
 
+    /// The other end of the link that [`Self::open`] would replace for this peer (HS-9).
+    fn replaces(&self, peer: &Peer) -> Option<&Peer>;
+
     /// A whole frame has arrived, without its length. A violation closes the link.
     fn receive(&mut self, now: Time, link: LinkId, frame: Bytes);
 

@@ -365,11 +365,11 @@ impl Session {
     }
 }
 
-/// HS-9: whether `new`, of the same instance and slot, may replace `old`.
+/// HS-9: whether `new`, with the same key, may replace `old`.
 pub(crate) fn check_generation(old: &Peer, new: &Peer) -> Result<(), Violation> {
-    match (old.slot, new.slot) {
-        (Some((slot, here)), Some((_, came))) if came <= here => {
-            let detail = format!("slot {slot} is at generation {here}, this try is {came}");
+    match (old.generation, new.generation) {
+        (Some(here), Some(came)) if came <= here => {
+            let detail = format!("this peer is here with generation {here}, this try is {came}");
             Err(Violation::new(Code::Stale, "HS-9", detail))
         }
         _ => Ok(()),

@@ -113,14 +113,14 @@ fn rd_8_a_return_gives_the_grace_once_more_and_no_third_time() {
     w.cut(wire);
     w.pass(SECOND / 2);
     let now = w.now;
-    let back = w.pushers[0].open(now, peer(Role::Puller, 100, Some((50, 1)))).unwrap();
+    let back = w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.join(0, 1);
     w.pass(SECOND / 2 + SECOND / 4);
     assert_eq!(w.pushers[0].stats().awaiting, 1, "0.75 s after the return");
     let now = w.now;
     w.pushers[0].lost(now, back, "cut");
     let now = w.now;
-    w.pushers[0].open(now, peer(Role::Puller, 100, Some((50, 2)))).unwrap();
+    w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.pass(SECOND / 4);
     assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first return");
 }
@@ -131,19 +131,19 @@ fn rd_8_what_a_second_break_keeps_from_its_puller_still_waits_for_it_but_no_long
     let (mut w, wire) = world(1, 10);
     w.cut(wire);
     w.pass(SECOND / 2);
-    let come_back = |w: &mut World, generation| {
-        let link = w.pushers[0].open(w.now, peer(Role::Puller, 100, Some((50, generation)))).unwrap();
+    let come_back = |w: &mut World| {
+        let link = w.pushers[0].open(w.now, peer(Role::Puller, 100, None)).unwrap();
         w.pushers[0].receive(w.now, link, common::ack(Vec::new(), 10, 1 << 20));
         assert_eq!(w.pushers[0].stats().in_flight, 1);
         let now = w.now;
         w.pushers[0].lost(now, link, "cut");
     };
-    come_back(&mut w, 1);
+    come_back(&mut w);
     w.join(0, 1);
     w.settle();
     assert_eq!(w.pushers[0].stats().awaiting, 1, "it may be at work there");
     w.pass(SECOND / 2);
-    come_back(&mut w, 2);
+    come_back(&mut w);
     w.pass(SECOND / 4);
     assert_eq!(w.pushers[0].stats().awaiting, 1);
     w.pass(SECOND / 4);

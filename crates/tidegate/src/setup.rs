@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{InstanceId, Random, Role as WireRole, SettingError, handshake::Local};
+use tidegate_proto::{
+    InstanceId, KeyMaker, Random, Resume, Role as WireRole, SettingError, handshake::Local,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -83,26 +85,51 @@ pub(crate) struct Parts<M: Role> {
 /// What is random about a socket.
 pub(crate) struct Chance {
     pub(crate) instance: InstanceId,
+    pub(crate) keys: KeyMaker,
     /// For jitter.
     pub(crate) random: Random,
+    /// Whether all of it comes from a seed.
+    seeded: bool,
+}
+
+/// From where an endpoint that is connected to has its `resume` (HS-9): the system, or a seed.
+pub(crate) struct Secrets(Option<Random>);
+
+impl Secrets {
+    /// A new one; none if the system has no random numbers to give, which means links that are never replaced.
+    pub(crate) fn draw(&mut self) -> Option<Resume> {
+        let mut octets = [0; 16];
+        match &mut self.0 {
+            Some(random) => fill(&mut octets, random),
+            None => getrandom::fill(&mut octets).ok()?,
+        }
+        Some(Resume::new(octets))
+    }
+}
+
+fn fill(octets: &mut [u8; 16], random: &mut Random) {
+    for part in octets.chunks_exact_mut(8) {
+        part.copy_from_slice(&random.next_u64().to_be_bytes());
+    }
 }
 
 impl Setup {
     /// From the system, or from the seed.
     pub(crate) fn chance(&self) -> Result<Chance, BuildError> {
-        let mut octets = [0; 16]; // HS-8
+        let (mut octets, mut secret) = ([0; 16], [0; 16]); // HS-8, HS-9
         let seed = if let Some(seed) = self.seed {
             let mut random = Random::new(seed);
-            for part in octets.chunks_exact_mut(8) {
-                part.copy_from_slice(&random.next_u64().to_be_bytes());
-            }
+            fill(&mut octets, &mut random);
+            fill(&mut secret, &mut random);
             random.next_u64()
         } else {
             let failed = |e: getrandom::Error| BuildError::Random(e.to_string());
             getrandom::fill(&mut octets).map_err(failed)?;
+            getrandom::fill(&mut secret).map_err(failed)?;
             getrandom::u64().map_err(failed)?
         };
-        Ok(Chance { instance: InstanceId(octets), random: Random::new(seed) })
+        let (instance, keys) = (InstanceId(octets), KeyMaker::new(secret));
+        Ok(Chance { instance, keys, random: Random::new(seed), seeded: self.seed.is_some() })
     }
 
     /// LM-1; `close_wait` is a setting of the machine too, which takes any.
@@ -191,7 +218,7 @@ impl Setup {
             return Err(BuildError::NoRuntime);
         }
         let security = self.policy.prepare(&binds, &connects)?;
-        let Chance { instance, mut random } = parts.chance;
+        let Chance { instance, keys, mut random, seeded } = parts.chance;
         let local = Local {
             role: parts.role,
             instance,
@@ -212,7 +239,7 @@ impl Setup {
             busy_poll: self.busy_poll,
         };
         let Parts { machine, state, .. } = parts;
-        let mut shared = Shared::new(machine, state, local, times, self.bounds, security, place);
+        let mut shared = Shared::new(machine, state, (local, keys), times, self.bounds, security, place);
         if let Some(events) = self.events {
             shared.events = events;
         }
@@ -232,8 +259,9 @@ impl Setup {
         }
         shared.with(|inner| inner.places.dialing = connects.len());
         for (slot, endpoint) in connects.into_iter().enumerate() {
+            let secrets = Secrets(seeded.then(|| Random::new(random.next_u64())));
             let random = Random::new(random.next_u64());
-            dial::spawn(shared.clone(), endpoint, slot as u64, random);
+            dial::spawn(shared.clone(), endpoint, slot as u64, secrets, random);
         }
         shared.spawn_timer();
         if let Some(wait) = self.give_up_after {
@@ -271,9 +299,10 @@ macro_rules! common_settings {
             self.setup.events.get_or_insert_default().subscribe()
         }
 
-        /// Everything random about this socket (its instance id, the jitter of its waits) comes from this number instead of
-        /// the system, so that a test or a simulator can have it happen again. **Only for those**: the instance id names messages
-        /// (HS-8), so no two sockets that can meet, and no two lives of a process, may have the same one.
+        /// Everything random about this socket (its instance id, its secrets, the jitter of its waits) comes from this number
+        /// instead of the system, so that a test or a simulator can have it happen again. **Only for those**: the instance id
+        /// names messages (HS-8), and by the secrets its peers know it again (HS-9), so no two sockets that can meet, and no two
+        /// lives of a process, may have the same ones.
         pub fn seed(mut self, seed: u64) -> Self {
             self.setup.seed = Some(seed);
             self

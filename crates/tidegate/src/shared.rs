@@ -8,7 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{InstanceId, LinkEnd, LinkId, Machine, SettingError, Time, Tokens, handshake::Local};
+use tidegate_proto::{
+    InstanceId, KeyMaker, LinkEnd, LinkId, Machine, SettingError, Time, Tokens, handshake::Local,
+};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +117,8 @@ pub(crate) struct Places {
     told: usize,
     /// How often those that refused were given another try.
     pub(crate) revivals: u64,
-    /// Peers with which there are links, and how many.
+    /// Peers with which there are links, and how many. By what they say of themselves (HS-8), for one that comes back over another
+    /// endpoint is back: whoever says the same can at most have the end of a stream told to one peer less, or waited with.
     present: HashMap<InstanceId, usize>,
     /// Pushers whose end was told as an event.
     ended_peers: HashSet<InstanceId>,
@@ -258,6 +261,8 @@ pub(crate) struct Shared<M: Role> {
     /// What this side says in handshakes; the pipeline is that of the endpoint, and the tokens those of `security`.
     pub(crate) local: Local,
     pub(crate) security: Security,
+    /// By which it knows its peers again (HS-9).
+    pub(crate) keys: KeyMaker,
     pub(crate) times: Times,
     pub(crate) bounds: Bounds,
     /// Its links, by where they come from (HS-13).
@@ -272,13 +277,14 @@ pub(crate) struct Shared<M: Role> {
     refusals: Arc<Throttled>,
     faults: Arc<Throttled>,
     failing: Arc<Throttled>,
+    doubts: Arc<Throttled>,
 }
 
 impl<M: Role> Shared<M> {
     pub(crate) fn new(
         machine: M,
         state: M::State,
-        local: Local,
+        (local, keys): (Local, KeyMaker),
         times: Times,
         bounds: Bounds,
         security: Security,
@@ -303,6 +309,7 @@ impl<M: Role> Shared<M> {
             signals,
             local,
             security,
+            keys,
             times,
             bounds,
             crowd: Arc::default(),
@@ -314,6 +321,7 @@ impl<M: Role> Shared<M> {
             refusals: Throttled::new("more refused"),
             faults: Throttled::new("more links have ended like this"),
             failing: Throttled::new("more messages fail again and again"),
+            doubts: Throttled::new("more links of which it is not certain whose they are"),
         }
     }
 
@@ -437,6 +445,11 @@ impl<M: Role> Shared<M> {
             _ => tracing::debug!("{event}"),
         }
         self.events.send(event);
+    }
+
+    /// Somebody may show what only another peer should know (HS-9).
+    pub(crate) fn doubt(&self, text: std::fmt::Arguments<'_>) {
+        self.doubts.warn(&self.place.handle, text);
     }
 
     /// A pusher has ended its stream: told once, over however many links it says so.

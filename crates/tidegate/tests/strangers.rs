@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{LONG, within};
 use tidegate::{Code, Event, Events, Pull, Push};
 use tidegate_proto::{
-    InstanceId, Role,
+    InstanceId, Resume, Role,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE},
 };
@@ -117,7 +117,7 @@ async fn mute(push: &Push, generation: u64) -> TcpStream {
         required: Vec::new(),
     };
     let mut stream = stranger(push).await;
-    stream.write_all(&handshake::greet(&local, 1, generation)).await.unwrap();
+    stream.write_all(&handshake::greet(&local, Some(&Resume::new([1; 16])), generation)).await.unwrap();
     stream
 }
 

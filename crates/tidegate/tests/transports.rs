@@ -208,7 +208,7 @@ async fn goodbye(bytes: &[u8]) -> u32 {
         offered: Vec::new(),
         required: Vec::new(),
     };
-    here.write_all(&handshake::greet(&local, 0, 1)).await.unwrap();
+    here.write_all(&handshake::greet(&local, None, 1)).await.unwrap();
     assert!(within(here.read(&mut [0; 1_000])).await.unwrap() > 0, "its Hello");
     // At once, so that the pusher writes its message when it has read the first, and before it reads the rest.
     here.write_all(&[&ack, bytes].concat()).await.unwrap();

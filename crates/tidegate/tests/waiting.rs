@@ -39,7 +39,7 @@ fn greeting() -> Vec<u8> {
         offered: Vec::new(),
         required: Vec::new(),
     };
-    handshake::greet(&local, 1, 1).to_vec()
+    handshake::greet(&local, None, 1).to_vec()
 }
 
 /// Accepts one connection that was made beforehand.

@@ -60,9 +60,9 @@ class Peer:
             self.servers.append(await asyncio.start_server(
                 accept, host, port, ssl=self.tls_server if secured else None))
             self.ports.append(self.servers[-1].sockets[0].getsockname()[1])
-        for slot, endpoint in enumerate(self.connects):
+        for endpoint in self.connects:
             self.dialing += 1
-            self.spawn(self.dial(endpoint, slot))
+            self.spawn(self.dial(endpoint))
         return self
 
     async def __aexit__(self, *_):
@@ -104,16 +104,18 @@ class Peer:
     def check(self, hello, pipeline, acceptor):
         """HS-2: version, token, pipeline, role, sizes, features, in this order."""
         known = not acceptor or not self.token or hmac.compare_digest(hello.token, self.token)
-        valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000 and (hello.generation or not acceptor)
+        valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000
+        known_again = not acceptor or (hello.generation and len(hello.resume) in (0, 16))
         sends, takes = (MAX_MESSAGE, hello.max_message)[::1 if self.role == PUSHER else -1]
         for right, code, reason in (
                 (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side speaks version 1"),
                 (known, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
                 (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: no such pipeline, or not for you"),
                 (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: a pusher needs a puller"),
-                (valid, "MALFORMED", "HS-8, HS-9, LV-1: instance, generation or heartbeat_ms"),
+                (valid, "MALFORMED", "HS-8, LV-1: instance or heartbeat_ms"),
                 (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher sends up to {sends}, the puller takes {takes}"),
-                (not hello.required, "FEATURE", f"HS-10: {', '.join(hello.required)} is not offered")):
+                (not hello.required, "FEATURE", f"HS-10: {', '.join(hello.required)} is not offered"),
+                (known_again, "MALFORMED", "HS-9: generation or resume")):
             if not right:
                 raise Closed(code, reason)
 
@@ -130,7 +132,7 @@ class Peer:
                 raise Closed("UNEXPECTED", "FR-5: the first frame is not Hello")
             self.check(body, pipeline, acceptor)
             if acceptor:
-                self.replace(body)
+                self.replace(link, body)
             link.hello = body
         except (Closed, TimeoutError) as error:
             if acceptor:
@@ -140,13 +142,15 @@ class Peer:
             await link.finish(answered=not link.closing)
             raise
 
-    def replace(self, hello):
-        """HS-9: a higher generation of a slot takes over, any other is stale."""
+    def replace(self, link, hello):
+        """HS-9: a higher generation of the same peer takes over, any other is stale. Without resume, nobody is the same."""
+        names = (link.writer.get_extra_info("peercert") or {}).get("subjectAltName", ())
+        link.key = (hello.resume, hello.instance, hello.pipeline, sorted(names)) if hello.resume else None
         for old in self.links:
-            if old.hello.generation and (old.hello.instance, old.hello.slot) == (hello.instance, hello.slot):
+            if link.key and old.key == link.key:
                 if hello.generation <= old.hello.generation:
                     raise Closed("STALE", f"HS-9: generation {old.hello.generation} is here")
-                old.close("REPLACED", "a newer link of this slot is here")
+                old.close("REPLACED", "a newer link of this peer is here")
 
     async def accept(self, reader, writer, pipeline):
         link = Link(reader, writer, self.frame_limit)
@@ -158,16 +162,16 @@ class Peer:
         link.send(hello=self.hello(pipeline))
         await self.run(link)
 
-    async def dial(self, endpoint, slot):
+    async def dial(self, endpoint):
         secured, host, port, pipeline = parse(endpoint)
         context = (self.tls_client or tls()[0]) if secured else None  # TL-2: its defaults check chain and name
-        wait, generation = 0.05, 0
+        wait, generation, resume = 0.05, 0, os.urandom(16)  # HS-9: for this endpoint only
         while not self.stopping:
             generation, after = generation + 1, 0
             try:
                 link = Link(*await asyncio.open_connection(host, port, ssl=context), self.frame_limit)
                 link.writer.write(PREFACE)
-                link.send(hello=self.hello(pipeline, slot=slot, generation=generation, token=self.token))
+                link.send(hello=self.hello(pipeline, resume=resume, generation=generation, token=self.token))
                 await self.greet(link, pipeline, acceptor=False)
                 opened = time.monotonic()
                 await self.run(link)
@@ -178,6 +182,8 @@ class Peer:
                 after = link.after
             except Closed as error:
                 after = error.after
+                if error.code == "STALE":  # HS-9: somebody else has shown it
+                    generation, resume = 0, os.urandom(16)
                 if error.code in FINAL:
                     self.refused = error
                     break

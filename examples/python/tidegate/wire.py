@@ -39,7 +39,7 @@ class Link:
 
     def __init__(self, reader, writer, frame_limit):
         self.reader, self.writer, self.limit = reader, writer, frame_limit
-        self.hello, self.last_sent = None, time.monotonic()
+        self.hello, self.key, self.last_sent = None, None, time.monotonic()
         self.heard, self.closing, self.ended, self.settled, self.after = True, False, False, False, 0
 
     def send(self, **body):

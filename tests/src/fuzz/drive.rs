@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Peer, Role, Time, Violation,
+    InstanceId, LinkId, Machine, Peer, PeerKey, Role, Time, Violation,
     wire::{self, Body, FrameReader, v1},
 };
 
@@ -172,6 +172,8 @@ pub(super) fn time(input: &mut Input<'_>) -> Duration {
 /// A peer as a handshake could find it.
 pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer {
     let (who, heartbeat) = (input.byte(), input.below(3));
+    let slot = (who & 0x40 == 0).then(|| (who >> 4 & 1, input.number().max(1)));
+    let key = u128::from(who % 3) << 8 | u128::from(slot.map_or(0, |(slot, _)| slot + 1));
     Peer {
         role,
         instance: InstanceId([who % 3; 16]),
@@ -181,7 +183,10 @@ pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer 
         pipeline: String::new(),
         max_message,
         heartbeat: [Duration::from_secs(2), Duration::from_millis(100), Duration::from_secs(60)][heartbeat],
-        slot: (who & 0x40 == 0).then(|| (u64::from(who >> 4 & 1), input.number().max(1))),
+        generation: slot.map(|(_, generation)| generation),
+        resume: None,
+        // Some show nothing by which they would be known again.
+        key: (who & 0x80 == 0).then_some(PeerKey::new(key)),
     }
 }
 

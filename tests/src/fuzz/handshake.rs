@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Code, InstanceId, Peer, Role, Violation,
+    Code, InstanceId, Peer, Resume, Role, Violation,
     handshake::{self, Local, MAX_FEATURES, MAX_TOKEN},
     wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, v1},
 };
@@ -19,7 +19,8 @@ pub(super) fn run(octets: &[u8]) {
         0 => Bytes::copy_from_slice(input.rest()),
         1 => {
             // A good greeting, in which some octets are changed.
-            let mut octets = handshake::greet(&mirror(&own), 3, 1).slice(12..).to_vec();
+            let mut octets =
+                handshake::greet(&mirror(&own), Some(&Resume::new([3; 16])), 1).slice(12..).to_vec();
             for _ in 0..input.below(8) {
                 let at = usize::from(input.short()) % octets.len();
                 octets[at] = input.byte();
@@ -81,7 +82,11 @@ fn hello(input: &mut Input<'_>, own: &Local) -> v1::Hello {
             0xd0..=0xef => Bytes::copy_from_slice(input.some(8)),
             _ => vec![0; 4_090 + input.below(12)].into(),
         },
-        slot: input.number(),
+        resume: if odd(input) {
+            vec![2; input.below(40)].into()
+        } else {
+            vec![2; 16 * input.below(2)].into()
+        },
         generation: input.number(),
         max_message: if odd(input) { input.number() } else { own.max_message },
         heartbeat_ms: if odd(input) { input.number() as u32 } else { 2_000 },
@@ -106,12 +111,16 @@ fn accept(frame: &Bytes, locals: &[Local]) {
             assert!(hello.version_min <= 1 && hello.version_max >= 1, "HS-3");
             assert_eq!(hello.pipeline, own.pipeline, "HS-5");
             assert!(own.token.as_ref().is_none_or(|tokens| tokens.first() == Some(&hello.token)), "HS-4");
-            assert_eq!(peer.slot, Some((hello.slot, hello.generation)), "HS-9");
+            assert_eq!(peer.generation, Some(hello.generation), "HS-9");
+            let resume = <[u8; 16]>::try_from(&hello.resume[..]).ok().map(Resume::new);
+            assert!(resume.is_some() || hello.resume.is_empty(), "HS-9");
+            assert_eq!((peer.resume, peer.key), (resume, None), "HS-9");
             assert!(hello.generation > 0, "HS-9");
             // The answer is one that the peer takes, and says nothing of the token.
             assert!(answer.starts_with(&PREFACE), "HS-2");
             let Ok(Body::Hello(answered)) = wire::decode(answer.slice(12..), 0) else { panic!("HS-2") };
             assert!(answered.token.is_empty(), "HS-4");
+            assert_eq!((answered.resume.len(), answered.generation), (0, 0), "HS-9");
             let connector = Local {
                 role: Role::try_from(hello.role).unwrap(),
                 pipeline: hello.pipeline.clone(),
@@ -134,7 +143,8 @@ fn confirm(frame: &Bytes, own: &Local) {
             kept(&hello, own, &peer);
             assert_eq!((hello.version_min, hello.version_max), (1, 1), "HS-3");
             assert!(hello.token.is_empty(), "HS-4");
-            assert_eq!((hello.pipeline.as_str(), peer.slot), (own.pipeline.as_str(), None));
+            assert_eq!(hello.pipeline, own.pipeline, "HS-5");
+            assert_eq!((peer.generation, peer.resume), (None, None), "HS-9");
         }
         Err(Ok(_)) => {}
         Err(Err(violation)) => refused(frame, &violation),

@@ -132,7 +132,7 @@ impl Run {
     fn admit(&mut self, peer: Peer) {
         let Ok(id) = self.puller.open(self.now, peer) else { return };
         self.opened += 1;
-        // An older link of its slot may have been told to close (HS-9).
+        // An older link of this peer may have been told to close (HS-9).
         self.model.links.values_mut().for_each(|account| account.doubtful = true);
         self.taps.push(Tap::new(id, self.settings.max_message, self.puller.frame_limit()));
         self.model.links.insert(id, Account::default());

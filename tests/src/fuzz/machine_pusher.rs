@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Message, Peer, Pusher, PusherSettings, Role, Time,
+    InstanceId, LinkId, Machine, Message, Peer, PeerKey, Pusher, PusherSettings, Role, Time,
     wire::{self, v1},
 };
 
@@ -23,8 +23,8 @@ struct Run {
     now: Time,
     taps: Vec<Tap>,
     model: Model,
-    /// Who has which slot (HS-9).
-    slots: Vec<((InstanceId, u64), LinkId)>,
+    /// Who can be replaced (HS-9).
+    slots: Vec<(PeerKey, LinkId)>,
     reserved: Vec<u64>,
     opened: usize,
     aborted: bool,
@@ -114,7 +114,7 @@ impl Run {
     }
 
     fn admit(&mut self, peer: Peer) {
-        let slot = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let slot = peer.key.filter(|_| peer.generation.is_some());
         let Ok(id) = self.pusher.open(self.now, peer) else { return };
         self.opened += 1;
         if let Some(slot) = slot {

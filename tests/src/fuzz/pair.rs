@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherSettings, Received,
-    Role, Time, Verdict, Window, wire::FrameReader,
+    InstanceId, LinkId, Machine, Message, Peer, PeerKey, Puller, PullerSettings, Pusher, PusherSettings,
+    Received, Role, Time, Verdict, Window, wire::FrameReader,
 };
 
 use super::Input;
@@ -91,7 +91,8 @@ pub(super) fn run(octets: &[u8]) {
     run.come_to_rest();
 }
 
-fn peer(role: Role, who: usize, slot: Option<(u64, u64)>) -> Peer {
+/// Never replaced, and known again whichever link it comes over.
+fn peer(role: Role, who: usize) -> Peer {
     Peer {
         role,
         instance: InstanceId([who as u8; 16]),
@@ -101,7 +102,9 @@ fn peer(role: Role, who: usize, slot: Option<(u64, u64)>) -> Peer {
         pipeline: String::new(),
         max_message: MOST_MESSAGE,
         heartbeat: Duration::from_secs(2),
-        slot,
+        generation: None,
+        resume: None,
+        key: Some(PeerKey::new(who as u128)),
     }
 }
 
@@ -147,10 +150,8 @@ impl Run {
     }
 
     fn join(&mut self, pull: usize) {
-        let slot = Some((self.wires.len() as u64, 1));
-        let Ok(push_link) = self.pusher.open(self.now, peer(Role::Puller, pull, slot)) else { return };
-        let pull_link =
-            self.pullers[pull].open(self.now, peer(Role::Pusher, 9, None)).expect("there is room");
+        let Ok(push_link) = self.pusher.open(self.now, peer(Role::Puller, pull)) else { return };
+        let pull_link = self.pullers[pull].open(self.now, peer(Role::Pusher, 9)).expect("there is room");
         let end = |link, limit| {
             let mut reader = FrameReader::new();
             reader.open(limit);

@@ -111,7 +111,7 @@ fn control(input: &mut Input<'_>) -> v1::frame::Body {
             role: input.number() as i32,
             name: input.text(255),
             token: Bytes::copy_from_slice(input.some(255)),
-            slot: input.number(),
+            resume: Bytes::copy_from_slice(input.some(20)),
             heartbeat_ms: input.number() as u32,
             offered: (0..input.below(4)).map(|_| input.text(20)).collect(),
             ..v1::Hello::default()

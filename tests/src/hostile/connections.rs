@@ -5,7 +5,10 @@ use tidegate_proto::wire::{
     v1::{self, frame::Body as Frame},
 };
 
-use super::{flood::Flood, raw::Raw};
+use super::{
+    flood::Flood,
+    raw::{Raw, resume},
+};
 
 pub(super) fn connects(flood: &mut Flood) {
     flood.churn(Flood::connect);
@@ -67,7 +70,7 @@ pub(super) fn come_and_go(flood: &mut Flood) {
 pub(super) fn replace(flood: &mut Flood) {
     let mut held: Option<Raw> = None;
     flood.churn(|flood| {
-        let hello = v1::Hello { slot: 1, ..flood.hello() };
+        let hello = v1::Hello { resume: resume(1), ..flood.hello() };
         let new = flood.link(hello);
         std::mem::replace(&mut held, new)
     });

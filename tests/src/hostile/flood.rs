@@ -18,7 +18,7 @@ use tidegate_proto::{
 
 use super::{
     attack::Target,
-    raw::{Raw, ack, hello, outcome},
+    raw::{Raw, ack, hello, outcome, resume},
 };
 
 /// The beat of all attackers.
@@ -86,7 +86,7 @@ impl Flood {
     pub(super) fn hello(&mut self) -> v1::Hello {
         let role = if self.target == Target::Pusher { Role::Puller } else { Role::Pusher };
         self.generation += 1;
-        v1::Hello { generation: self.generation, slot: self.generation, ..hello(role, 66) }
+        v1::Hello { generation: self.generation, resume: resume(self.generation), ..hello(role, 66) }
     }
 
     /// A link; at a plain server, a connection over which as much was sent.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -61,6 +61,12 @@ pub fn unknown(size: usize) -> Bytes {
         }
     }
     framed(&body)
+}
+
+/// What a connector shows to be known again (HS-9): its own, if nobody else shows this number.
+#[must_use]
+pub fn resume(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&u128::from(number).to_be_bytes())
 }
 
 /// A Hello that any acceptor takes which has no token and serves the default pipeline.
@@ -125,6 +131,22 @@ impl Raw {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, reader: FrameReader::new(), open: false })
+    }
+
+    /// Waits for somebody to connect, and reads what it says first.
+    ///
+    /// # Errors
+    /// Nobody does, or it says something else than Hello.
+    pub fn accept(listener: &TcpListener) -> io::Result<(Self, v1::Hello)> {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut raw = Self { stream, reader: FrameReader::new(), open: false };
+        match raw.frame()? {
+            Some(Body::Hello(hello)) => Ok((raw, hello)),
+            other => Err(io::Error::other(format!("{other:?} instead of Hello"))),
+        }
     }
 
     /// Says preface and Hello, and waits for the answer.

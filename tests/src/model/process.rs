@@ -9,8 +9,8 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    InstanceId, LinkEnd, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherEvent,
-    PusherSettings, Received, Role, Time, Window, wire::Progress,
+    InstanceId, LinkEnd, LinkId, Machine, Message, Peer, PeerKey, Puller, PullerSettings, Pusher,
+    PusherEvent, PusherSettings, Received, Role, Time, Window, wire::Progress,
 };
 
 use super::{
@@ -210,8 +210,16 @@ pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Pee
         pipeline: String::new(),
         max_message: 16 << 20,
         heartbeat: FAR,
-        slot,
+        generation: slot.map(|(_, generation)| generation),
+        resume: None,
+        key: Some(key(role, index, life, slot)),
     }
+}
+
+/// As its secret would tell: each slot is a peer of its own.
+fn key(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> PeerKey {
+    let (InstanceId(octets), slot) = (instance(role, index, life), slot.map_or(0, |(slot, _)| slot + 1));
+    PeerKey::new(u128::from_be_bytes(octets) | u128::from(slot))
 }
 
 /// A pusher's instance has its index in the second octet.

@@ -39,8 +39,8 @@ pub struct Wire {
 /// A frame, as far as a rule is about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// Instance, slot and generation.
-    Hello(InstanceId, u64, u64),
+    /// Instance, `resume` and generation.
+    Hello(InstanceId, u128, u64),
     /// First id, and the messages.
     Deliver(u64, Vec<Item>),
     /// Outcomes, limits and flags.

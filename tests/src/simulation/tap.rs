@@ -45,7 +45,8 @@ fn frame(octets: &[u8]) -> Frame {
     match frame.body.expect("a frame without a body") {
         Body::Hello(hello) => {
             let instance = InstanceId(hello.instance[..].try_into().expect("HS-8"));
-            Frame::Hello(instance, hello.slot, hello.generation)
+            let resume = hello.resume.iter().fold(0, |all, octet| all << 8 | u128::from(*octet));
+            Frame::Hello(instance, resume, hello.generation)
         }
         Body::Deliver(deliver) => {
             let mut next = deliver.first_number;

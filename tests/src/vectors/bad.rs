@@ -155,10 +155,24 @@ fn hellos() -> Vec<Bad> {
             from(|h| h.generation = 0),
         ),
         hello(
+            "hello-resume-15",
+            Code::Malformed,
+            "HS-9",
+            "A resume of 15 bytes",
+            from(|h| h.resume.truncate(15)),
+        ),
+        hello(
+            "hello-resume-17",
+            Code::Malformed,
+            "HS-9",
+            "A resume of 17 bytes",
+            from(|h| h.resume = vec![0x33; 17].into()),
+        ),
+        hello(
             "hello-stale",
             Code::Stale,
             "HS-9",
-            "Generation 5 of slot 3, which is at 5 already",
+            "Generation 5 of a peer that is here with 5 already",
             from(|h| h.generation = 5),
         ),
         hello(

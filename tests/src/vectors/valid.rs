@@ -34,8 +34,15 @@ pub fn valid() -> Vec<Valid> {
             "hello-connector",
             "pusher",
             &["HS-1", "HS-4", "HS-9"],
-            "A connector's Hello: token, slot and generation",
+            "A connector's Hello: token, resume and generation",
             Body::Hello(connector_hello()),
+        ),
+        usual(
+            "hello-no-resume",
+            "pusher",
+            &["HS-9"],
+            "A connector that is not known again: an empty resume",
+            Body::Hello(v1::Hello { resume: Default::default(), ..connector_hello() }),
         ),
         usual(
             "hello-acceptor",

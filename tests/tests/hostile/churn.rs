@@ -17,7 +17,7 @@ use tidegate_proto::{
     },
 };
 use tidegate_tests::{
-    hostile::raw::{Raw, ack, hello, outcome},
+    hostile::raw::{Raw, ack, hello, outcome, resume},
     process::LONG,
 };
 
@@ -90,7 +90,7 @@ async fn links_that_take_a_window_and_break_lose_nothing() {
 fn replace(at: SocketAddr, role: Role) -> Raw {
     let greet = |generation| {
         let mut raw = Raw::connect(at)?;
-        raw.greet(v1::Hello { slot: 5, generation, ..hello(role, 9) }).map(|()| raw)
+        raw.greet(v1::Hello { resume: resume(5), generation, ..hello(role, 9) }).map(|()| raw)
     };
     let mut held = greet(1).unwrap();
     for generation in 2..100 {

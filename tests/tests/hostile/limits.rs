@@ -11,7 +11,7 @@ use tidegate_proto::{
         v1::{self, Verdict, frame::Body as Frame},
     },
 };
-use tidegate_tests::hostile::raw::{Raw, ack, framed, hello, outcome, unknown};
+use tidegate_tests::hostile::raw::{Raw, ack, framed, hello, outcome, resume, unknown};
 
 use crate::job::{self, STRANGE, closed_by, link};
 
@@ -49,20 +49,23 @@ fn fields(at: SocketAddr, role: Role) {
     let names = |count| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
     let long = |length| "x".repeat(length);
     type Change = Box<dyn Fn(&mut v1::Hello, usize)>;
-    let cases: [(&str, usize, usize, Change); 9] = [
+    let cases: [(&str, usize, usize, Change); 12] = [
         ("HS-10", 256, 257, Box::new(move |h, n| h.name = long(n))),
         ("HS-10", 4_096, 4_097, Box::new(|h, n| h.token = vec![b't'; n].into())),
         ("HS-10", 32, 33, Box::new(move |h, n| h.offered = names(n))),
         ("HS-10", 64, 65, Box::new(move |h, n| h.offered = vec![long(n)])),
         ("HS-8", 16, 17, Box::new(|h, n| h.instance = vec![1; n].into())),
         ("HS-8", 16, 15, Box::new(|h, n| h.instance = vec![1; n].into())),
-        ("HS-9", 1, 0, Box::new(|h, n| (h.slot, h.generation) = (7, n as u64))),
+        ("HS-9", 1, 0, Box::new(|h, n| (h.resume, h.generation) = (resume(7), n as u64))),
+        ("HS-9", 16, 1, Box::new(|h, n| h.resume = vec![8; n].into())),
+        ("HS-9", 16, 15, Box::new(|h, n| h.resume = vec![9; n].into())),
+        ("HS-9", 0, 17, Box::new(|h, n| h.resume = vec![9; n].into())),
         ("LV-1", 60_000, 60_001, Box::new(|h, n| h.heartbeat_ms = n as u32)),
         ("LV-1", 100, 99, Box::new(|h, n| h.heartbeat_ms = n as u32)),
     ];
-    for (number, (rule, good, bad, change)) in cases.iter().enumerate() {
+    for (rule, good, bad, change) in &cases {
         let greet = |value| {
-            let mut hello = v1::Hello { slot: 100 + number as u64, ..hello(role, 50) };
+            let mut hello = hello(role, 50);
             change(&mut hello, value);
             Raw::connect(at).unwrap().greet(hello)
         };
@@ -129,8 +132,7 @@ async fn max_message_fits_or_both_numbers_are_told() {
         |pull| pull,
         |at| {
             let greet = |max_message| {
-                // A slot for each: that of a link that has just been dropped may not be free yet (HS-9).
-                let hello = v1::Hello { max_message, slot: max_message, ..hello(Role::Pusher, 1) };
+                let hello = v1::Hello { max_message, ..hello(Role::Pusher, 1) };
                 Raw::connect(at).unwrap().greet(hello)
             };
             greet(16 << 20).unwrap();

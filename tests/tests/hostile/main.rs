@@ -5,6 +5,7 @@
 
 mod churn;
 mod floods;
+mod identity;
 mod job;
 mod keeping;
 mod limits;

@@ -177,7 +177,7 @@ impl<H: Clone + Default> Puller<H> {
         let room = self.bare.room(link.ticket, link.rest_until.is_some(), free);
         let (mut window, mut window_bytes) = link.base;
         // What it may send again is no more work: there is room for it whatever the window and its cap (RD-9).
-        let expected = self.memory.expected(link.session.peer.instance);
+        let expected = self.memory.expected(link.session.peer.key);
         let expects = expected > 0 && now < link.expects_until;
         // Octets without messages are of no use: none if the budget has no message left.
         let has_messages = link.grant.unused().0 > 0 || self.committed.0 < budget;

@@ -3,37 +3,36 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Verdict;
-use crate::{
-    links::LinkId,
-    message::{InstanceId, MessageId},
-    wire::cut_reason,
-};
+use crate::{identity::PeerKey, links::LinkId, wire::cut_reason};
 
 /// A delivery, by its link and its id there.
 type Place = (LinkId, u64);
+/// A message: its pusher, as it is known again, and its number. What a pusher says of its instance names none: another could say
+/// the same, and its messages would be taken for done (HS-9).
+pub(super) type Known = (PeerKey, u64);
 
 /// Bounded: by what the application holds, and by the setting `memory`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
     limit: usize,
     /// Outcomes that the pusher may not know of. Only final ones: after a nack the message may as well be tried again.
-    done: BTreeMap<MessageId, Verdict>,
+    done: BTreeMap<Known, Verdict>,
     /// The keys of `done`, oldest first.
-    order: VecDeque<MessageId>,
+    order: VecDeque<Known>,
     /// In the hands of the application, from links that are lost.
     orphans: BTreeMap<Place, Orphan>,
     /// The same, by message.
-    running: BTreeMap<MessageId, Place>,
+    running: BTreeMap<Known, Place>,
     /// Those that have come again, by the link over which they have: so that a link that goes is not looked for among all.
     joined: BTreeMap<LinkId, BTreeSet<Place>>,
     /// How many of them have not come again, by pusher.
-    expected: BTreeMap<InstanceId, u64>,
+    expected: BTreeMap<PeerKey, u64>,
 }
 
 /// A delivery whose link is lost, and which the application works on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Orphan {
-    message: MessageId,
+    message: Known,
     joined: Option<Joined>,
 }
 
@@ -70,15 +69,14 @@ impl Memory {
     }
 
     /// Whether anything is known of messages of this pusher.
-    pub(super) fn knows(&self, pusher: InstanceId) -> bool {
-        let first = MessageId { instance: pusher, number: 0 };
-        let last = MessageId { instance: pusher, number: u64::MAX };
+    pub(super) fn knows(&self, pusher: PeerKey) -> bool {
+        let (first, last) = ((pusher, 0), (pusher, u64::MAX));
         self.done.range(first..=last).next().is_some() || self.running.range(first..=last).next().is_some()
     }
 
     /// How many deliveries are being worked on that this pusher may send again.
-    pub(super) fn expected(&self, pusher: InstanceId) -> u64 {
-        self.expected.get(&pusher).copied().unwrap_or(0)
+    pub(super) fn expected(&self, pusher: Option<PeerKey>) -> u64 {
+        pusher.and_then(|pusher| self.expected.get(&pusher)).copied().unwrap_or(0)
     }
 
     /// How many repeats wait for the outcome of a delivery in the hands of the application.
@@ -88,7 +86,7 @@ impl Memory {
     }
 
     /// A message is done, and the pusher may not know.
-    pub(super) fn done(&mut self, message: MessageId, verdict: Verdict) {
+    pub(super) fn done(&mut self, message: Known, verdict: Verdict) {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
         }
@@ -107,16 +105,16 @@ impl Memory {
     }
 
     /// The link of a delivery is lost, and the application works on it.
-    pub(super) fn orphan(&mut self, place: Place, message: MessageId) {
+    pub(super) fn orphan(&mut self, place: Place, message: Known) {
         // A message that is being run twice (OC-12) is joined to one of the two.
         if self.orphans.len() < self.limit && !self.running.contains_key(&message) {
             self.running.insert(message, place);
             self.orphans.insert(place, Orphan { message, joined: None });
-            *self.expected.entry(message.instance).or_default() += 1;
+            *self.expected.entry(message.0).or_default() += 1;
         }
     }
 
-    fn expect_less(&mut self, pusher: InstanceId) {
+    fn expect_less(&mut self, pusher: PeerKey) {
         if let Some(count) = self.expected.get_mut(&pusher) {
             *count -= 1;
             if *count == 0 {
@@ -126,7 +124,7 @@ impl Memory {
     }
 
     /// A message with an attempt above 1 has come.
-    pub(super) fn repeated(&mut self, message: MessageId, here: Joined) -> Repeat {
+    pub(super) fn repeated(&mut self, message: Known, here: Joined) -> Repeat {
         if let Some(verdict) = self.done.get(&message) {
             return Repeat::Done(verdict.clone());
         }
@@ -135,7 +133,7 @@ impl Memory {
             Some(orphan) if orphan.joined.is_none() => {
                 orphan.joined = Some(here);
                 self.joined.entry(here.link).or_default().insert(*place);
-                self.expect_less(message.instance);
+                self.expect_less(message.0);
                 Repeat::Joined
             }
             // A second repeat while the first one has a link: the pusher waits no longer for it (OC-12).
@@ -163,7 +161,7 @@ impl Memory {
             }
         }
         if joined.is_none() {
-            self.expect_less(message.instance);
+            self.expect_less(message.0);
             self.done(message, verdict.clone());
         }
         joined
@@ -176,7 +174,7 @@ impl Memory {
             let Some(orphan) = self.orphans.get_mut(&place) else { continue };
             if let Some(joined) = orphan.joined.take() {
                 ids.push(joined.id);
-                *self.expected.entry(orphan.message.instance).or_default() += 1;
+                *self.expected.entry(orphan.message.0).or_default() += 1;
             }
         }
         ids

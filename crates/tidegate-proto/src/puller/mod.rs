@@ -46,6 +46,7 @@ pub use self::{
 };
 use crate::{
     close::LinkEnd,
+    identity::PeerKey,
     links::{LinkId, Links},
     message::InstanceId,
     time::Time,
@@ -82,7 +83,7 @@ pub struct Puller<H = ()> {
     settings: PullerSettings,
     links: Links<PullLink<H>>,
     /// Slots of links that the peer connected (HS-9).
-    slots: BTreeMap<(InstanceId, u64), LinkId>,
+    slots: BTreeMap<PeerKey, LinkId>,
     /// Links with messages for the application, in turn.
     turn: VecDeque<LinkId>,
     /// What is in the inboxes of all links.

@@ -29,7 +29,7 @@ impl<H: Clone + Default> Puller<H> {
             let memory = &self.memory;
             // So it is with what may come again, as long as it is waited for (RD-9).
             let expects = |link: &PullLink<H>| {
-                now < link.expects_until && memory.expected(link.session.peer.instance) > link.base.0
+                now < link.expects_until && memory.expected(link.session.peer.key) > link.base.0
             };
             let spares = |link: &PullLink<H>| {
                 link.has_surplus(keep)
@@ -75,7 +75,7 @@ impl<H: Clone + Default> Puller<H> {
             };
             let mut due = link.unused_until(lenders > 0);
             // What may come again is waited for (RD-9).
-            if self.memory.expected(link.session.peer.instance) > 0 {
+            if self.memory.expected(link.session.peer.key) > 0 {
                 due = due.max(link.expects_until);
             }
             if due <= now {

@@ -35,7 +35,7 @@ impl<H: Clone + Default> Puller<H> {
         link.session.weigh_junk(now, batch.junk(frame))?;
         let before = link.grant.outstanding();
         let new = batch.cursor;
-        let repeats = batch.repeats && self.memory.knows(link.session.peer.instance);
+        let repeats = batch.repeats && link.session.peer.key.is_some_and(|key| self.memory.knows(key));
         link.grant.accept(new.next_id(), new.len(), new.size(), new.last_size())?;
         self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
         self.stats.received += new.len();
@@ -245,7 +245,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         if self.leaving {
             return Err(Violation::new(Code::GoingAway, "ST-1", "the puller leaves"));
         }
-        let key = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
         // A link that is replaced is still here until its driver has closed it.
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
@@ -256,7 +256,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
             && let Some(link) = self.links.get_mut(old)
         {
             check_generation(&link.session.peer, &peer)?;
-            link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
+            link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer is here"));
             wake(&mut self.wakes, old, link);
             self.forsake(old);
         }
@@ -269,6 +269,11 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.note_bare(id);
         self.want_grant(id);
         Ok(id)
+    }
+
+    fn replaces(&self, peer: &Peer) -> Option<&Peer> {
+        let old = self.slots.get(&peer.replaceable()?)?;
+        self.links.get(*old).map(|link| &link.session.peer)
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
@@ -454,11 +459,10 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.rotating -= u64::from(link.rotates);
         self.dry.remove(id);
         self.hungry.remove(id);
-        if let Some((slot, _)) = link.session.peer.slot {
-            let key = (link.session.peer.instance, slot);
-            if self.slots.get(&key) == Some(&id) {
-                self.slots.remove(&key);
-            }
+        if let Some(key) = link.session.peer.replaceable()
+            && self.slots.get(&key) == Some(&id)
+        {
+            self.slots.remove(&key);
         }
         let end = link.session.into_end(reason);
         self.stats.links_broken += u64::from(end.code.is_none());

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     links::LinkId,
-    message::MessageId,
     wire::{Batch, v1, v1::Verdict as Wire},
 };
 
@@ -35,11 +34,9 @@ impl<H: Clone + Default> Puller<H> {
         if self.leaving || link.ended || link.session.peer_is_gone() {
             return;
         }
-        let instance = link.session.peer.instance;
+        let Some(pusher) = link.session.peer.key else { return };
         let mut history = std::mem::take(&mut link.history);
-        let name = |history: &super::history::History, id| {
-            history.number(id).map(|number| MessageId { instance, number })
-        };
+        let name = |history: &super::history::History, id| history.number(id).map(|number| (pusher, number));
         // Outcomes that wait to be sent are as good as those that were sent and have not arrived.
         let waiting = link.outcomes.peek();
         let told: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
@@ -95,7 +92,7 @@ impl<H: Clone + Default> Puller<H> {
     /// are joined to that, and the others go into the inbox.
     pub(super) fn sift(&mut self, id: LinkId, batch: Batch) {
         let Some(link) = self.links.get(id) else { return };
-        let instance = link.session.peer.instance;
+        let Some(pusher) = link.session.peer.key else { return };
         let mut rest = batch.cursor;
         // The messages since the last known one.
         let (mut run, mut length, mut size) = (rest, 0, 0);
@@ -104,7 +101,7 @@ impl<H: Clone + Default> Puller<H> {
             let item = rest.next(&batch.octets);
             let repeat = match &item {
                 Some(item) if item.attempt > 1 => {
-                    let message = MessageId { instance, number: item.number };
+                    let message = (pusher, item.number);
                     let size = item.size.into();
                     let here = Joined { link: id, id: item.id, size, tracked: item.is_tracked() };
                     self.memory.repeated(message, here)

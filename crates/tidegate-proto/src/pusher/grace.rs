@@ -15,7 +15,7 @@ use super::{
     Pending, Pusher,
     link::{Parting, PushLink},
 };
-use crate::{links::LinkId, message::InstanceId, time::Time};
+use crate::{identity::PeerKey, links::LinkId, time::Time};
 
 /// Names a lot: when waiting for it is over, and a number.
 pub(super) type LotKey = (Time, u64);
@@ -23,7 +23,7 @@ pub(super) type LotKey = (Time, u64);
 /// What was in flight on one lost link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lot {
-    puller: InstanceId,
+    puller: PeerKey,
     /// The link over which the puller has come back.
     back: Option<LinkId>,
     /// It had come back before, so that the grace was given a second time: not a third.
@@ -56,7 +56,7 @@ impl Absent {
         key
     }
 
-    fn add(&mut self, until: Time, extended: bool, puller: InstanceId, pending: VecDeque<Pending>) {
+    fn add(&mut self, until: Time, extended: bool, puller: PeerKey, pending: VecDeque<Pending>) {
         if pending.is_empty() {
             return;
         }
@@ -65,7 +65,7 @@ impl Absent {
     }
 
     /// A puller is back: its lots now belong to this link, for so long once more.
-    fn attach(&mut self, puller: InstanceId, link: LinkId, until: Time) -> VecDeque<LotKey> {
+    fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<LotKey> {
         let waits = |lot: &Lot| lot.puller == puller && lot.back.is_none();
         let keys: Vec<_> = self.lots.iter().filter(|(_, lot)| waits(lot)).map(|(key, _)| *key).collect();
         let mut owed = VecDeque::new();
@@ -123,7 +123,9 @@ impl Pusher {
         let Parting { puller, may_return, owed, un_acked: all } = parting;
         self.absent.detach(owed);
         let grace = self.settings.grace;
-        let may_return = may_return && !grace.is_zero();
+        // Nobody can come back who is not known again.
+        let puller = puller.filter(|_| may_return && !grace.is_zero());
+        let may_return = puller.is_some();
         self.stats.returned += all.len() as u64;
         self.losses.count(now, all.iter().map(|(pending, _)| pending));
         let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
@@ -139,11 +141,11 @@ impl Pusher {
                 _ => self.put_back(now, pending, seen),
             }
         }
-        self.absent.add(now + grace, false, puller, waiting);
-        self.absent.add(until, true, puller, waiting_on);
-        if may_return {
+        if let Some(puller) = puller {
+            self.absent.add(now + grace, false, puller, waiting);
+            self.absent.add(until, true, puller, waiting_on);
             // It may be here already, over another link.
-            let here = |link: &PushLink| link.session.peer.instance == puller && link.takes_owed();
+            let here = |link: &PushLink| link.session.peer.key == Some(puller) && link.takes_owed();
             let back = self.links.iter().find(|(_, link)| here(link)).map(|(id, _)| id);
             if let Some(id) = back {
                 self.welcome_back(now, id);
@@ -167,7 +169,8 @@ impl Pusher {
     pub(super) fn welcome_back(&mut self, now: Time, id: LinkId) {
         let until = now + self.settings.grace;
         let Some(link) = self.links.get_mut(id).filter(|link| link.takes_owed()) else { return };
-        let mut owed = self.absent.attach(link.session.peer.instance, id, until);
+        let Some(puller) = link.session.peer.key else { return };
+        let mut owed = self.absent.attach(puller, id, until);
         link.owed.append(&mut owed);
         self.refresh(id);
     }

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     credit::Spending,
+    identity::PeerKey,
     links::LinkId,
-    message::{InstanceId, Message},
+    message::Message,
     session::Session,
     time::Time,
     violation::{Code, Violation},
@@ -38,7 +39,7 @@ pub(super) enum Alone {
 
 /// What a link leaves.
 pub(super) struct Parting {
-    pub(super) puller: InstanceId,
+    pub(super) puller: Option<PeerKey>,
     /// The puller has not said that it goes.
     pub(super) may_return: bool,
     /// What it was owed and has not been sent.
@@ -261,7 +262,7 @@ impl PushLink {
     pub(super) fn part(&mut self, written: u64) -> Parting {
         self.alone = Alone::No;
         Parting {
-            puller: self.session.peer.instance,
+            puller: self.session.peer.key,
             may_return: !self.leaving && self.session.is_interrupted(),
             owed: std::mem::take(&mut self.owed),
             un_acked: self.take_back(written),

@@ -41,6 +41,7 @@ pub use self::{
     stats::{PushLinkStats, PushStats},
 };
 use crate::{
+    identity::PeerKey,
     links::{LinkId, Links},
     message::{InstanceId, Message, MessageError},
     random::Random,
@@ -140,8 +141,8 @@ pub struct Pusher {
     instance: InstanceId,
     random: Random,
     links: Links<PushLink>,
-    /// Slots of links that the peer connected (HS-9).
-    slots: BTreeMap<(InstanceId, u64), LinkId>,
+    /// Links that the peer connected, by its key (HS-9).
+    slots: BTreeMap<PeerKey, LinkId>,
     /// Links that take part in the round-robin, in turn (RR-1).
     ring: VecDeque<LinkId>,
     backlog: Backlog,

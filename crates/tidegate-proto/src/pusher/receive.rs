@@ -211,11 +211,10 @@ impl Pusher {
         let mut link = self.links.remove(id)?;
         let parting = link.part(written(&link.session));
         self.part_with(now, parting);
-        if let Some((slot, _)) = link.session.peer.slot {
-            let key = (link.session.peer.instance, slot);
-            if self.slots.get(&key) == Some(&id) {
-                self.slots.remove(&key);
-            }
+        if let Some(key) = link.session.peer.replaceable()
+            && self.slots.get(&key) == Some(&id)
+        {
+            self.slots.remove(&key);
         }
         let end = link.session.into_end(reason);
         self.stats.links_broken += u64::from(end.code.is_none());
@@ -238,7 +237,7 @@ impl Machine for Pusher {
         if self.farewell() == Some(false) {
             return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher stops"));
         }
-        let key = peer.slot.map(|(slot, _)| (peer.instance, slot));
+        let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
         // A link that is replaced is still here until its driver has closed it.
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
@@ -258,6 +257,11 @@ impl Machine for Pusher {
         }
         self.welcome_back(now, id);
         Ok(id)
+    }
+
+    fn replaces(&self, peer: &Peer) -> Option<&Peer> {
+        let old = self.slots.get(&peer.replaceable()?)?;
+        self.links.get(*old).map(|link| &link.session.peer)
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
@@ -419,7 +423,7 @@ impl Pusher {
     fn replace(&mut self, now: Time, old: LinkId, peer: &Peer) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(old) else { return Ok(()) };
         crate::session::check_generation(&link.session.peer, peer)?;
-        link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this slot is here"));
+        link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer is here"));
         // RD-3: its driver has not told yet what it has just written, and goes on writing what it was given.
         let parting = link.part(link.session.octets_at_risk());
         self.part_with(now, parting);

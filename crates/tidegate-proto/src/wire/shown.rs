@@ -1,4 +1,4 @@
-//! Frames as they may be shown: a Hello without its token (HS-4) and messages without their content, which must never get into a log.
+//! Frames as they may be shown: a Hello without its token (HS-4) and `resume` (HS-9), and messages without their content, which must never get into a log.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl fmt::Debug for Hello {
             name,
             pipeline,
             token,
-            slot,
+            resume,
             generation,
             max_message,
             heartbeat_ms,
@@ -30,7 +30,7 @@ impl fmt::Debug for Hello {
             .field("name", name)
             .field("pipeline", pipeline)
             .field("token", if token.is_empty() { &"none" } else { &"not shown" })
-            .field("slot", slot)
+            .field("resume", if resume.is_empty() { &"none" } else { &"not shown" })
             .field("generation", generation)
             .field("max_message", max_message)
             .field("heartbeat_ms", heartbeat_ms)

@@ -6,8 +6,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Peer, Puller, PullerSettings, Pusher, PusherSettings, Received, Role, Time,
-    Verdict,
+    InstanceId, LinkId, Machine, Peer, PeerKey, Puller, PullerSettings, Pusher, PusherSettings, Received,
+    Role, Time, Verdict,
     wire::{self, Body, FrameReader, v1},
 };
 
@@ -25,7 +25,7 @@ pub fn puller(change: impl FnOnce(&mut PullerSettings)) -> Puller {
     Puller::new(settings).unwrap()
 }
 
-/// A peer as a handshake would find it.
+/// A peer as a handshake would find it. `slot`: of a connector, and its generation; otherwise it is never replaced.
 pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
     Peer {
         role,
@@ -36,7 +36,11 @@ pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
         pipeline: String::new(),
         max_message: 16 << 20,
         heartbeat: 2 * SECOND,
-        slot,
+        generation: slot.map(|(_, generation)| generation),
+        resume: None,
+        key: Some(PeerKey::new(
+            u128::from(instance) << 64 | slot.map_or(0, |(slot, _)| u128::from(slot) + 1),
+        )),
     }
 }
 
@@ -118,7 +122,6 @@ pub struct World {
     pub pushers: Vec<Pusher>,
     pub pullers: Vec<Puller>,
     pub wires: Vec<Wire>,
-    slots: u64,
 }
 
 impl World {
@@ -126,21 +129,29 @@ impl World {
         Self { pushers, pullers, ..Self::default() }
     }
 
-    /// Opens a wire; the puller is the connector.
+    /// Opens a wire beside those that there are. Whoever had another one before is known again.
     pub fn join(&mut self, push: usize, pull: usize) -> usize {
-        self.slots += 1;
-        let slot = (self.slots, 1);
-        self.join_as(push, pull, slot).unwrap()
+        self.join_by(push, pull, None).unwrap()
     }
 
+    /// The puller is the connector, with this slot and generation.
     pub fn join_as(
         &mut self,
         push: usize,
         pull: usize,
         slot: (u64, u64),
     ) -> Result<usize, tidegate_proto::Violation> {
+        self.join_by(push, pull, Some(slot))
+    }
+
+    fn join_by(
+        &mut self,
+        push: usize,
+        pull: usize,
+        slot: Option<(u64, u64)>,
+    ) -> Result<usize, tidegate_proto::Violation> {
         let now = self.now;
-        let push_link = self.pushers[push].open(now, peer(Role::Puller, 100 + pull as u8, Some(slot)))?;
+        let push_link = self.pushers[push].open(now, peer(Role::Puller, 100 + pull as u8, slot))?;
         let pull_link = self.pullers[pull].open(now, peer(Role::Pusher, push as u8, None)).unwrap();
         let end = |link, limit| {
             let mut reader = FrameReader::new();

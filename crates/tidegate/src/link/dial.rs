@@ -3,7 +3,7 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Code, InstanceId, Random, Violation,
+    Code, InstanceId, Random, Resume, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -19,6 +19,7 @@ use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
+    setup::Secrets,
     shared::{Role, Shared},
     transport::{self, TlsFailure},
 };
@@ -55,11 +56,17 @@ impl Outcome {
 }
 
 /// Keeps a link to an endpoint until the socket stops or the stream has ended; while it refuses for good, none is tried.
-pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u64, mut random: Random) {
+pub(crate) fn spawn<M: Role>(
+    shared: Arc<Shared<M>>,
+    endpoint: Endpoint,
+    slot: u64,
+    secrets: Secrets,
+    mut random: Random,
+) {
     let runtime = shared.place.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
-        let end = keep_linked(&shared, &endpoint, &local, slot, &mut random).await;
+        let end = keep_linked(&shared, &endpoint, &local, Slot::new(slot, secrets), &mut random).await;
         if let End::OfStream { lost } = end {
             shared.with(|inner| inner.places.end(lost));
             tell_waiters(&shared);
@@ -71,6 +78,26 @@ pub(crate) fn spawn<M: Role>(shared: Arc<Shared<M>>, endpoint: Endpoint, slot: u
 fn tell_waiters<M: Role>(shared: &Shared<M>) {
     shared.signals.changed();
     shared.signals.ready.notify_waiters();
+}
+
+/// How the acceptors at an endpoint know this side again (HS-9).
+struct Slot {
+    number: u64,
+    secrets: Secrets,
+    resume: Option<Resume>,
+    /// Of the last attempt.
+    generation: u64,
+}
+
+impl Slot {
+    fn new(number: u64, mut secrets: Secrets) -> Self {
+        Self { number, resume: secrets.draw(), secrets, generation: 0 }
+    }
+
+    /// Another peer, as it looks from the other side.
+    fn renew(&mut self) {
+        (self.resume, self.generation) = (self.secrets.draw(), 0);
+    }
 }
 
 /// Why an endpoint is not connected to any more.
@@ -85,19 +112,20 @@ async fn keep_linked<M: Role>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
     local: &Local,
-    slot: u64,
+    mut slot: Slot,
     random: &mut Random,
 ) -> End {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
     let mut outage = Outage::default();
     let mut lost = None;
-    for generation in 1.. {
+    loop {
+        slot.generation += 1;
         if shared.stays.is_cancelled() && !misses(shared, lost) {
             return End::OfStream { lost: None };
         }
         let revivals = shared.with(|inner| inner.places.revivals);
-        let outcome = caught_in(attempt(shared, endpoint, local, slot, generation))
+        let outcome = caught_in(attempt(shared, endpoint, local, &slot))
             .await
             .unwrap_or_else(|panicked| Some(Outcome::Failed(format!("the attempt {panicked}"))));
         let (mut least, mut patience) = (Duration::ZERO, Duration::ZERO);
@@ -131,6 +159,13 @@ async fn keep_linked<M: Role>(
                 }
             }
             Outcome::Refused(code, reason, retry_after) => {
+                if code == Code::Stale {
+                    shared.doubt(format_args!(
+                        "{endpoint} has a newer link of this side, which has made none (HS-9): somebody knows its secret. \
+                         It goes on with a new one"
+                    ));
+                    slot.renew();
+                }
                 least = retry_after;
                 let reason = format!("refused with {code}: {reason}");
                 outage.failed(endpoint, &reason);
@@ -153,7 +188,6 @@ async fn keep_linked<M: Role>(
             () = tokio::time::sleep(pause) => {}
         }
     }
-    End::OfSocket
 }
 
 /// Whether this peer, which was at an endpoint, is missing.
@@ -190,8 +224,7 @@ async fn attempt<M: Role>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
     local: &Local,
-    slot: u64,
-    generation: u64,
+    slot: &Slot,
 ) -> Option<Outcome> {
     let limit = shared.times.handshake;
     let local = &Local { token: shared.security.tokens(), ..local.clone() };
@@ -202,7 +235,7 @@ async fn attempt<M: Role>(
         Err(_) => return Some(Outcome::Failed(format!("no connection within {limit:?}"))),
     };
     let mut reader = FrameReader::new();
-    let greeting = handshake::greet(local, slot, generation);
+    let greeting = handshake::greet(local, slot.resume.as_ref(), slot.generation);
     let greet = async {
         send(&mut stream, &greeting).await.map_err(NoHello::Io)?;
         first_frame(&mut stream, &mut reader, limit, || ()).await
@@ -230,6 +263,7 @@ async fn attempt<M: Role>(
     };
     peer.address = address;
     peer.names = stream.names().to_vec();
+    shared.keys.identify_acceptor(slot.number, &mut peer); // HS-9
     let link = match shared.with(|inner| inner.machine.open(shared.now(), peer.clone())) {
         Ok(link) => link,
         Err(violation) => {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{Code, Peer, Violation, handshake::Local, wire::FrameReader};
+use tidegate_proto::{Code, KeyMaker, Peer, Violation, handshake::Local, shown, wire::FrameReader};
 use tokio::{runtime, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     caught::{caught, caught_in},
+    crowd::origin,
     endpoint::{Address, Endpoint},
-    events::Event,
+    events::{Event, PeerInfo},
     of_process::OfProcess,
     security::Security,
     shared::{Role, Shared},
@@ -43,6 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) trait Serve: Send + Sync {
     fn local(&self) -> &Local;
     fn security(&self) -> &Security;
+    fn keys(&self) -> &KeyMaker;
     fn handshake_time(&self) -> Duration;
     fn close_wait(&self) -> Duration;
     fn is_stopped(&self) -> bool;
@@ -74,6 +76,10 @@ impl<M: Role> Serve for Route<M> {
 
     fn security(&self) -> &Security {
         &self.shared.security
+    }
+
+    fn keys(&self) -> &KeyMaker {
+        &self.shared.keys
     }
 
     fn handshake_time(&self) -> Duration {
@@ -110,10 +116,21 @@ impl<M: Role> Serve for Route<M> {
                 format!("{most} links of your address are open, as many as max_links_per_address allows");
             return Err((stream, Violation { code: Code::Busy, rule: "HS-13", detail }));
         };
-        let link = match shared.with(|inner| inner.machine.open(shared.now(), peer.clone())) {
+        let (old, link) = shared.with(|inner| {
+            let old = inner.machine.replaces(&peer).map(|old| old.address.clone());
+            (old, inner.machine.open(shared.now(), peer.clone()))
+        });
+        let link = match link {
             Ok(link) => link,
             Err(violation) => return Err((stream, violation)),
         };
+        if let Some(old) = old.filter(|old| origin(old) != origin(&peer.address)) {
+            shared.doubt(format_args!(
+                "{} has taken over the link of the same peer at {} (HS-9): it has moved, or somebody knows its secret",
+                PeerInfo::from(&peer),
+                shown(&old)
+            ));
+        }
         // It counts from here on: who waits for links to end waits for this one.
         let attached = Attached::new(&shared, link, "the Hello could not be sent");
         shared.place.handle.clone().spawn(async move {

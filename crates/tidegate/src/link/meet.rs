@@ -152,6 +152,7 @@ impl Port {
         address.clone_into(&mut peer.address);
         peer.names = visitor.names;
         let route = routes.get(index)?;
+        route.keys().identify_connector(&mut peer); // HS-9
         let (stream, violation) = route.clone().adopt(peer, stream, reader, answer).err()?;
         Some(Dismissed::Refused(route.clone(), stream, violation))
     }

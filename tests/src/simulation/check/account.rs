@@ -29,6 +29,10 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     }
 }
 
+/// A puller, as it is known again (HS-9): its instance, and what the connector of the link has shown. That stands for the slot
+/// if this side was the connector.
+type Puller = (InstanceId, u128);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// With the pusher; not to be sent before this time.
@@ -37,7 +41,7 @@ enum Place {
     Acked,
     Rejected,
     /// Lost with a link, and waiting for this puller until then (RD-8); it had come back already.
-    Absent(InstanceId, Duration, Back),
+    Absent(Puller, Duration, Back),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +70,13 @@ struct Message {
 
 #[derive(Default)]
 struct Line {
-    puller: Option<InstanceId>,
+    puller: Option<Puller>,
+    /// What this side has shown, if it has connected.
+    shown: u128,
     /// With which code it was closed, by whoever was first.
     code: Option<i32>,
     /// Whose it is, if the peer connected.
-    slot: Option<(InstanceId, u64, u64)>,
+    slot: Option<(Puller, u64)>,
     next_id: u64,
     octets: u64,
     limits: (u64, u64),
@@ -101,6 +107,8 @@ struct Books<'a> {
     /// Links that were replaced or given up while their drivers may have had frames to write: these count as written (RD-3), and the
     /// wire does not show which they were.
     unseen: u32,
+    /// What was in flight on the link that was dropped last, if nobody has closed it.
+    dropped: Option<Vec<u64>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,27 +123,44 @@ type Report<'a> = dyn FnMut(&str, String) + 'a;
 
 impl<'a> Books<'a> {
     fn new(plan: &'a Pusher) -> Self {
-        let (messages, lines) = Default::default();
-        Self { plan, messages, lines, accepted: 0, counts: Counts::default(), stopping: false, unseen: 0 }
+        let (messages, lines, counts) = Default::default();
+        Self { plan, messages, lines, accepted: 0, counts, stopping: false, unseen: 0, dropped: None }
     }
 
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
         match &entry.what {
             What::Accepted(..) => self.accepted += 1,
-            What::Read(wire, Frame::Hello(instance, slot, generation)) => {
+            What::Sent(wire, Frame::Hello(_, resume, _)) if wire.connector => {
+                self.lines.entry(wire.clone()).or_default().shown = *resume;
+            }
+            What::Read(wire, Frame::Hello(instance, resume, generation)) => {
+                let shown = self.lines.get(wire).map_or(0, |line| line.shown);
+                let puller = (*instance, if wire.connector { shown } else { *resume });
                 if !wire.connector {
-                    self.replace(entry.at, (*instance, *slot, *generation));
+                    self.replace(entry.at, puller, *generation);
                 }
                 let line = self.lines.entry(wire.clone()).or_default();
-                line.slot = (!wire.connector).then_some((*instance, *slot, *generation));
-                line.puller = Some(*instance);
-                self.welcome_back(entry.at, *instance, true);
+                line.slot = (!wire.connector).then_some((puller, *generation));
+                line.puller = Some(puller);
+                self.welcome_back(entry.at, puller, true);
             }
             What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
             What::Dropped(wire) => {
+                let lost = |line: &Line| line.flight.values().map(|(number, _)| *number).collect();
+                self.dropped =
+                    self.lines.get(wire).filter(|line| !line.over && line.code.is_none()).map(lost);
                 self.take_back(entry.at, wire);
                 self.lines.remove(wire);
+            }
+            // It was given up before, and its stream did not take the Close: nobody saw when.
+            What::Disconnected(_, _, Some(Code::Silent | Code::TooSlow), false) => {
+                self.unseen += u32::from(self.dropped.is_some());
+                for number in self.dropped.take().into_iter().flatten() {
+                    if let Some(message) = self.messages.get_mut(&number) {
+                        message.vague = true;
+                    }
+                }
             }
             // ST-8: from now on nothing that comes counts; or from the end of the linger time on, whenever that is.
             What::Stopping(ending) => self.stopping = *ending != Ending::Finish,
@@ -160,9 +185,8 @@ impl<'a> Books<'a> {
     }
 
     /// HS-9: a higher generation takes over.
-    fn replace(&mut self, now: Duration, (instance, slot, generation): (InstanceId, u64, u64)) {
-        let older =
-            |line: &Line| line.slot.is_some_and(|(i, s, g)| (i, s) == (instance, slot) && g < generation);
+    fn replace(&mut self, now: Duration, puller: Puller, generation: u64) {
+        let older = |line: &Line| line.slot.is_some_and(|(peer, older)| peer == puller && older < generation);
         let wires: Vec<_> =
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
@@ -216,7 +240,7 @@ impl<'a> Books<'a> {
     }
 
     /// A puller is back: it gets what it had, and has so long again for it.
-    fn welcome_back(&mut self, now: Duration, puller: InstanceId, fresh: bool) {
+    fn welcome_back(&mut self, now: Duration, puller: Puller, fresh: bool) {
         for message in self.messages.values_mut() {
             let Place::Absent(absent, until, back) = message.place else { continue };
             if absent != puller || matches!(back, Back::Here { .. }) {

@@ -45,11 +45,11 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                     // From now on its messages may come again, over the link that replaces it.
                     lost += line.lose();
                 }
-                What::Read(wire, Frame::Hello(instance, slot, _)) if !wire.connector => {
+                What::Read(wire, Frame::Hello(instance, resume, _)) if !wire.connector => {
                     // What this link replaces is lost although its Close may have to wait (HS-9).
-                    let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *slot)));
+                    let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *resume)));
                     lost += replaced.map(Line::lose).sum::<u64>();
-                    lines.entry(wire.clone()).or_default().peer = Some((*instance, *slot));
+                    lines.entry(wire.clone()).or_default().peer = Some((*instance, *resume));
                 }
                 What::Read(wire, Frame::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
@@ -94,8 +94,8 @@ struct Line {
     owed: u8,
     leaving: bool,
     opened: Option<Duration>,
-    /// Instance and slot of one that connected.
-    peer: Option<(InstanceId, u64)>,
+    /// Instance and `resume` of one that connected.
+    peer: Option<(InstanceId, u128)>,
     peer_closed: bool,
     lost: bool,
 }

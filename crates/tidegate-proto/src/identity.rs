@@ -1,0 +1,199 @@
+//! Who a peer is, as far as it can be believed: what an instance id says, everybody can say (HS-9).
+
+use std::{fmt, hash::Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::peer::Peer;
+
+/// What a connector shows again whenever it connects from the same slot, and nobody else knows (HS-9). It is never shown.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Resume([u8; 16]);
+
+impl Resume {
+    /// From 16 random bytes.
+    #[must_use]
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self(secret)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resume(not shown)")
+    }
+}
+
+/// Stands for a peer that comes back (HS-9, RD-8, RD-9). Two links have the same key only if the same peer is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerKey(u128);
+
+impl PeerKey {
+    /// For tests and simulations, which know their peers. Everybody else has a [`KeyMaker`].
+    #[must_use]
+    pub const fn new(key: u128) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerKey(not shown)")
+    }
+}
+
+/// Makes the keys of the peers of one socket: hashes under a secret of its own, so that nobody can find two peers with one key.
+#[derive(Clone)]
+pub struct KeyMaker {
+    secret: [u8; 16],
+}
+
+/// Separates the keys of the two sides of a handshake.
+const ACCEPTED: u8 = 1;
+const CONNECTED: u8 = 2;
+
+impl KeyMaker {
+    /// With a secret of 16 random bytes.
+    #[must_use]
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self { secret }
+    }
+
+    /// At an acceptor: sets the key of a connector, from what it has shown and is known to be called. A connector that has shown
+    /// nothing gets none. To be called when `peer.names` are known.
+    pub fn identify_connector(&self, peer: &mut Peer) {
+        peer.key = peer.resume.take().map(|resume| {
+            let parts = [resume.as_bytes(), &peer.instance.0[..], peer.pipeline.as_bytes()];
+            self.key(ACCEPTED, &parts, &peer.names)
+        });
+    }
+
+    /// At a connector: sets the key of the acceptor that was found over this slot. To be called when `peer.names` are known.
+    pub fn identify_acceptor(&self, slot: u64, peer: &mut Peer) {
+        peer.key = Some(self.key(CONNECTED, &[&slot.to_be_bytes(), &peer.instance.0], &peer.names));
+    }
+
+    fn key(&self, side: u8, parts: &[&[u8]], names: &[String]) -> PeerKey {
+        let mut names: Vec<_> = names.iter().map(String::as_bytes).collect();
+        names.sort_unstable();
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(&[side]);
+        // Each with its length: no two lists of parts look the same.
+        for part in parts.iter().chain(&names) {
+            hasher.write(&(part.len() as u64).to_be_bytes());
+            hasher.write(part);
+        }
+        PeerKey(hasher.finish128().as_u128())
+    }
+}
+
+impl fmt::Debug for KeyMaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMaker(not shown)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{message::InstanceId, wire::v1::Role};
+
+    const SECRET: [u8; 16] = [9; 16];
+
+    fn peer(change: impl FnOnce(&mut Peer)) -> Peer {
+        let mut peer = Peer {
+            role: Role::Pusher,
+            instance: InstanceId([1; 16]),
+            name: "n".into(),
+            address: "a".into(),
+            names: vec!["b.example".into(), "a.example".into()],
+            pipeline: "p".into(),
+            max_message: 1,
+            heartbeat: Duration::from_secs(2),
+            generation: Some(1),
+            resume: Some(Resume::new([2; 16])),
+            key: None,
+        };
+        change(&mut peer);
+        peer
+    }
+
+    fn accepted(change: impl FnOnce(&mut Peer)) -> Option<PeerKey> {
+        let mut peer = peer(change);
+        KeyMaker::new(SECRET).identify_connector(&mut peer);
+        assert_eq!(peer.resume, None, "it is not kept");
+        peer.key
+    }
+
+    fn connected(slot: u64, change: impl FnOnce(&mut Peer)) -> PeerKey {
+        let mut peer = peer(change);
+        KeyMaker::new(SECRET).identify_acceptor(slot, &mut peer);
+        peer.key.unwrap()
+    }
+
+    #[test]
+    fn hs_9_a_connectors_key_is_its_secret_instance_pipeline_and_names() {
+        // HS-9
+        let key = accepted(|_| ());
+        assert!(key.is_some());
+        assert_eq!(key, accepted(|p| p.names.reverse()), "in whatever order");
+        assert_eq!(key, accepted(|p| (p.name, p.address, p.generation) = ("x".into(), "y".into(), Some(9))));
+        let changes: [fn(&mut Peer); 6] = [
+            |p| p.resume = Some(Resume::new([3; 16])),
+            |p| p.instance = InstanceId([3; 16]),
+            |p| p.pipeline = "q".into(),
+            |p| p.names = vec!["a.example".into()],
+            |p| p.names.push("c.example".into()),
+            |p| p.names.clear(),
+        ];
+        let others: Vec<_> = changes.into_iter().map(accepted).collect();
+        assert!(others.iter().all(|other| other.is_some() && *other != key));
+        assert!((1..others.len()).all(|at| !others[..at].contains(&others[at])));
+        assert_eq!(accepted(|p| p.resume = None), None);
+    }
+
+    #[test]
+    fn hs_9_parts_cannot_be_moved_into_each_other() {
+        // HS-9
+        let named = |pipeline: &str, names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            accepted(|p| (p.pipeline, p.names) = (pipeline.into(), names))
+        };
+        let all = [
+            named("pa", &["b", "c"]),
+            named("p", &["ab", "c"]),
+            named("p", &["a", "bc"]),
+            named("p", &["a", "b", "c"]),
+            named("", &["p", "a", "b", "c"]),
+        ];
+        assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])));
+    }
+
+    #[test]
+    fn hs_9_an_acceptors_key_is_the_slot_its_instance_and_names() {
+        // HS-9: what it says of resume and pipeline changes nothing.
+        let key = connected(0, |_| ());
+        assert_eq!(key, connected(0, |p| (p.resume, p.pipeline) = (None, "q".into())));
+        assert_ne!(key, connected(1, |_| ()));
+        assert_ne!(key, connected(0, |p| p.instance = InstanceId([3; 16])));
+        assert_ne!(key, connected(0, |p| p.names.clear()));
+        assert_ne!(Some(key), accepted(|_| ()));
+    }
+
+    #[test]
+    fn hs_9_keys_of_two_sockets_have_nothing_to_do_with_each_other_and_none_is_shown() {
+        // HS-9
+        let mut other = peer(|_| ());
+        KeyMaker::new([8; 16]).identify_connector(&mut other);
+        assert_ne!(other.key, accepted(|_| ()));
+        let (resume, key) = (Resume::new(*b"0123456789abcdef"), PeerKey::new(0xabcd));
+        let shown = format!("{resume:?} {key:?} {:?}", KeyMaker::new(*b"0123456789abcdef"));
+        assert_eq!(shown, "Resume(not shown) PeerKey(not shown) KeyMaker(not shown)");
+    }
+}

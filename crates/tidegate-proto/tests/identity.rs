@@ -1,0 +1,110 @@
+//! Who is taken for whom (HS-9): only by their keys are peers known again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
+
+mod common;
+
+use bytes::Bytes;
+use common::{ack, close_of, frame, peer, puller, pusher, sent};
+use tidegate_proto::{
+    Code, LinkId, Machine, Message, Peer, PeerKey, Puller, Pusher, Role, Time, Verdict,
+    wire::v1::{self, frame::Body as Frame},
+};
+
+/// Always the same instance, at this generation.
+fn known(role: Role, key: Option<u128>, generation: u64) -> Peer {
+    Peer { key: key.map(PeerKey::new), ..peer(role, 1, Some((0, generation))) }
+}
+
+/// One message, at this attempt.
+fn deliver(number: u64, attempt: u32) -> Bytes {
+    let message = v1::Message { attempt, payload: Bytes::from_static(b"m"), ..Default::default() };
+    frame(Frame::Deliver(v1::Deliver { first_id: 0, first_number: number, messages: vec![message] }))
+}
+
+#[test]
+fn hs_9_only_a_link_of_the_same_key_is_replaced() {
+    // HS-9
+    let (mut pusher, mut puller) = (pusher(|_| ()), puller(|_| ()));
+    for (role, machine) in
+        [(Role::Puller, &mut pusher as &mut dyn Machine), (Role::Pusher, &mut puller as &mut dyn Machine)]
+    {
+        let mut open = |key, generation| machine.open(Time(0), known(role, key, generation));
+        let links: Vec<LinkId> = [None, None, Some(1), Some(2)]
+            .into_iter()
+            .zip([9, 9, 9, 1])
+            .map(|(key, generation)| open(key, generation).unwrap())
+            .collect();
+        assert_eq!(open(Some(2), 1).unwrap_err().code, Code::Stale);
+        open(None, 1).unwrap();
+        open(Some(2), 2).unwrap();
+        // A peer that this side has connected to replaces nothing either.
+        machine.open(Time(0), Peer { generation: None, ..known(role, Some(1), 1) }).unwrap();
+        let replaced = links.iter().map(|link| is_replaced(machine, *link)).collect::<Vec<_>>();
+        assert_eq!(replaced, [false, false, false, true]);
+    }
+}
+
+/// Whether a machine says on a link that a newer one has replaced it.
+fn is_replaced(machine: &mut dyn Machine, link: LinkId) -> bool {
+    let mut out = std::collections::VecDeque::new();
+    machine.transmit(Time(0), link, &mut out);
+    out.iter().any(|octets| octets.windows(5).any(|window| window == b"newer"))
+}
+
+/// A pusher that has lost a link of this key with a message in flight.
+fn lost(key: Option<u128>) -> Pusher {
+    let mut pusher = pusher(|_| ());
+    let link = pusher.open(Time(0), known(Role::Puller, key, 1)).unwrap();
+    pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+    pusher.send(Message::new("m"), false).unwrap();
+    assert_eq!(sent(&mut pusher, Time(0), link).len(), 1);
+    pusher.lost(Time(0), link, "cut");
+    pusher
+}
+
+#[test]
+fn rd_8_there_is_grace_for_the_same_key_and_none_without_one() {
+    // RD-8
+    let waits = |pusher: &Pusher| pusher.stats().awaiting;
+    assert_eq!(waits(&lost(None)), 0);
+    let mut pusher = lost(Some(1));
+    assert_eq!(waits(&pusher), 1);
+    for other in [None, Some(2)] {
+        let link = pusher.open(Time(0), known(Role::Puller, other, 2)).unwrap();
+        pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+        assert_eq!((waits(&pusher), sent(&mut pusher, Time(0), link).len()), (1, 0));
+    }
+    let link = pusher.open(Time(0), known(Role::Puller, Some(1), 2)).unwrap();
+    pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+    assert_eq!(sent(&mut pusher, Time(0), link).len(), 1);
+    assert!(close_of(&mut pusher, Time(0), link).is_none());
+}
+
+/// Whether a message that was acked over a link of one key, and comes again over one of the other, is run again.
+fn is_run_again(first: Option<u128>, then: Option<u128>) -> bool {
+    let mut puller: Puller = puller(|_| ());
+    let link = puller.open(Time(0), known(Role::Pusher, first, 1)).unwrap();
+    sent(&mut puller, Time(0), link);
+    puller.receive(Time(0), link, deliver(5, 0));
+    let received = puller.recv().unwrap();
+    puller.settle(&received, &Verdict::Ack);
+    sent(&mut puller, Time(0), link);
+    puller.lost(Time(0), link, "cut");
+    let link = puller.open(Time(0), known(Role::Pusher, then, 2)).unwrap();
+    sent(&mut puller, Time(0), link);
+    puller.receive(Time(0), link, deliver(5, 2));
+    let again = puller.recv().is_some();
+    assert_eq!(puller.stats().repeats, u64::from(!again));
+    again
+}
+
+#[test]
+fn rd_9_duplicates_are_those_of_the_same_key_and_there_are_none_without_one() {
+    // RD-9
+    assert!(!is_run_again(Some(1), Some(1)));
+    assert!(is_run_again(Some(1), Some(2)));
+    assert!(is_run_again(Some(1), None));
+    assert!(is_run_again(None, Some(1)));
+    assert!(is_run_again(None, None));
+}
