@@ -298,7 +298,7 @@ impl Session {
         self.written
     }
 
-    /// How many of our octets may have been written by now, or may still be: the driver goes on with what it was given, and tells later.
+    /// How many of our bytes may have been written, or may still be: the driver goes on with what it was given, and reports later.
     pub(crate) fn octets_at_risk(&self) -> u64 {
         if self.write_failed { self.written } else { self.taken }
     }

@@ -118,7 +118,7 @@ pub(crate) struct Places {
     /// How often those that refused were given another try.
     pub(crate) revivals: u64,
     /// Peers with which there are links, and how many. By what they say of themselves (HS-8), for one that comes back over another
-    /// endpoint is back: whoever says the same can at most have the end of a stream told to one peer less, or waited with.
+    /// endpoint is back: a peer that claims the same instance can end or prolong the wait for it (ST-3), and nothing else.
     present: HashMap<InstanceId, usize>,
     /// Pushers whose end was told as an event.
     ended_peers: HashSet<InstanceId>,

@@ -62,7 +62,7 @@ async fn starts_to_wait<T>(work: &mut Pin<&mut impl Future<Output = T>>) {
     .await;
 }
 
-/// Until so many messages have arrived that nobody has taken.
+/// Waits until `count` messages are queued.
 async fn arrived(pull: &Pull, count: u64) {
     within(async {
         while pull.stats().queued < count {

@@ -100,6 +100,7 @@ async fn accept(mut stream: DuplexStream, answer: Answer) {
 
 /// How long a puller waits after each of these, in seconds.
 async fn waits(answers: &[Answer]) -> Vec<f64> {
+    // Bounded by the answers: there is one attempt for each, and the test ends at the last one.
     let (attempts, mut noted) = mpsc::unbounded_channel();
     let answers: VecDeque<_> = answers.iter().copied().chain([Answer::Nobody]).collect();
     let count = answers.len();

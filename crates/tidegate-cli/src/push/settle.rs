@@ -92,7 +92,7 @@ impl Ending {
     }
 
     /// Whether what is left is saved before the end. At the end of the input only while there is a limit to the waiting. After a signal,
-    /// and when the input was not read to its end, always: whoever sent the signal may kill.
+    /// and when the input was not read to its end, always: a SIGKILL may follow the signal.
     fn saves(&self, deadline: Option<Instant>) -> bool {
         deadline.is_some() || self.signalled || !self.finish
     }

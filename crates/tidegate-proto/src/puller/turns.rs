@@ -10,7 +10,7 @@ use crate::links::LinkId;
 /// How many links are looked at when something comes back, so that this costs the same however many wait.
 const LOOKED_AT: usize = 16;
 
-/// Whoever has been found goes to the back: a link that cannot be served, or whose driver does not come to it, holds no other
+/// A link that has been found goes to the back: a link that cannot be served, or whose driver does not come to it, holds no other
 /// link up for ever. If others were quicker, it gets its number back: it is not passed over again and again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns {

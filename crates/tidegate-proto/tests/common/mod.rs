@@ -129,7 +129,7 @@ impl World {
         Self { pushers, pullers, ..Self::default() }
     }
 
-    /// Opens a wire beside those that there are. Whoever had another one before is known again.
+    /// Opens another wire. A peer that had one before is recognized.
     pub fn join(&mut self, push: usize, pull: usize) -> usize {
         self.join_by(push, pull, None).unwrap()
     }
