@@ -259,7 +259,8 @@ impl<'a> Books<'a> {
     fn sent(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
         // A settle time-out rejects without a word on the wire (OC-12): then only what is acked is known.
         let known = self.counts.acked + self.counts.rejected;
-        let unsettled = if self.plan.settle_timeout.is_some() { 0 } else { self.accepted - known };
+        let unsettled =
+            if self.plan.settle_timeout.is_some() { 0 } else { self.accepted.saturating_sub(known) };
         let line = self.lines.entry(wire.clone()).or_default();
         match frame {
             Frame::Hello(..) | Frame::Sign => {}
@@ -307,6 +308,10 @@ impl<'a> Books<'a> {
                 }
                 line.closed = true;
                 line.code.get_or_insert(*code);
+                // The link is given up: its messages go elsewhere, and outcomes that still come change nothing.
+                if silent.contains(code) {
+                    self.take_back(now, wire);
+                }
             }
             Frame::Working(_) | Frame::Ack(_) => {
                 wrong("FR-5", "a pusher sends what only a puller may".to_owned());
@@ -440,12 +445,15 @@ impl<'a> Books<'a> {
         line.leaving |= ack.leaving;
         line.alone &= !line.flight.is_empty();
         for (number, range) in settled {
-            self.settle(now, number, range);
+            self.settle(now, number, range, wrong);
         }
     }
 
-    fn settle(&mut self, now: Duration, number: u64, range: Range) {
+    fn settle(&mut self, now: Duration, number: u64, range: Range, wrong: &mut Report<'_>) {
         let Some(message) = self.messages.get_mut(&number) else { return };
+        if message.place != Place::Flying && self.plan.settle_timeout.is_none() {
+            wrong("OC-1", format!("an outcome counts for message {number} while it is {:?}", message.place));
+        }
         let counts = &mut self.counts;
         message.place = match range.verdict {
             Verdict::Ack => {
