@@ -21,7 +21,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults) {
     for who in history.processes() {
         if let Some(plan) = scenario.pushers.get(who.host) {
-            let mut books = Books::new(plan);
+            let mut books = Books::new(plan, scenario.heartbeat);
             for entry in history.of(who) {
                 books.enter(entry, &mut faults.of(who, entry.at));
             }
@@ -55,6 +55,7 @@ enum Back {
     },
 }
 
+#[derive(Clone)]
 struct Message {
     place: Place,
     /// Of the delivery under way, or of the next one.
@@ -95,10 +96,23 @@ struct Line {
     over: bool,
     /// That was so before anything of it was seen.
     given_up: bool,
+    /// What was settled over it of late, in order.
+    settled: Vec<Settled>,
+}
+
+/// An outcome that counts, unless the link turns out to have been given up when it was read.
+#[derive(Clone)]
+struct Settled {
+    at: Duration,
+    number: u64,
+    before: Message,
+    counted: Counts,
+    after: Place,
 }
 
 struct Books<'a> {
     plan: &'a Pusher,
+    heartbeat: Duration,
     messages: BTreeMap<u64, Message>,
     lines: BTreeMap<Wire, Line>,
     accepted: u64,
@@ -107,8 +121,19 @@ struct Books<'a> {
     /// Links that were replaced or given up while their drivers may have had frames to write: these count as written (RD-3), and the
     /// wire does not show which they were.
     unseen: u32,
-    /// What was in flight on the link that was dropped last, if nobody has closed it.
-    dropped: Option<Vec<u64>>,
+    /// The link that was dropped last, if nobody has closed it.
+    dropped: Option<Lost>,
+}
+
+/// What is known of a line that is over.
+struct Lost {
+    /// What was in flight there.
+    flight: Vec<u64>,
+    settled: Vec<Settled>,
+    /// Who may come back for it (RD-8).
+    waits_for: Option<Puller>,
+    /// Somebody has said why.
+    closed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,12 +144,33 @@ struct Counts {
     released: u64,
 }
 
+impl Counts {
+    fn minus(self, other: Self) -> Self {
+        Self {
+            acked: self.acked - other.acked,
+            nacked: self.nacked - other.nacked,
+            rejected: self.rejected - other.rejected,
+            released: self.released - other.released,
+        }
+    }
+}
+
 type Report<'a> = dyn FnMut(&str, String) + 'a;
 
 impl<'a> Books<'a> {
-    fn new(plan: &'a Pusher) -> Self {
+    fn new(plan: &'a Pusher, heartbeat: Duration) -> Self {
         let (messages, lines, counts) = Default::default();
-        Self { plan, messages, lines, accepted: 0, counts, stopping: false, unseen: 0, dropped: None }
+        Self {
+            plan,
+            heartbeat,
+            messages,
+            lines,
+            accepted: 0,
+            counts,
+            stopping: false,
+            unseen: 0,
+            dropped: None,
+        }
     }
 
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
@@ -147,16 +193,19 @@ impl<'a> Books<'a> {
             What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
             What::Dropped(wire) => {
-                let lost = |line: &Line| line.flight.values().map(|(number, _)| *number).collect();
-                self.dropped =
-                    self.lines.get(wire).filter(|line| !line.over && line.code.is_none()).map(lost);
-                self.take_back(entry.at, wire);
+                self.dropped = self.take_back(entry.at, wire).filter(|lost| !lost.closed);
                 self.lines.remove(wire);
             }
             // It was given up before, and its stream did not take the Close: nobody saw when.
-            What::Disconnected(_, _, Some(Code::Silent | Code::TooSlow), false) => {
-                self.unseen += u32::from(self.dropped.is_some());
-                for number in self.dropped.take().into_iter().flatten() {
+            What::Disconnected(_, _, Some(code @ (Code::Silent | Code::TooSlow)), false) => {
+                let Some(mut lost) = self.dropped.take() else { return };
+                self.unseen += 1;
+                let late = std::mem::take(&mut lost.settled);
+                for number in self.undo(entry.at, late, *code as i32) {
+                    self.lose(entry.at, number, lost.waits_for);
+                    lost.flight.push(number);
+                }
+                for number in lost.flight {
                     if let Some(message) = self.messages.get_mut(&number) {
                         message.vague = true;
                     }
@@ -198,14 +247,18 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// RD-3, RD-4, RD-8.
-    fn take_back(&mut self, now: Duration, wire: &Wire) {
-        let Some(line) = self.lines.get_mut(wire).filter(|line| !line.over) else { return };
+    /// RD-3, RD-4, RD-8. `None` if it was done before.
+    fn take_back(&mut self, now: Duration, wire: &Wire) -> Option<Lost> {
+        let line = self.lines.get_mut(wire).filter(|line| !line.over)?;
         line.over = true;
-        let (flight, puller) = (std::mem::take(&mut line.flight), line.puller);
+        let flight: Vec<u64> =
+            std::mem::take(&mut line.flight).into_values().map(|(number, _)| number).collect();
+        let (settled, puller) = (std::mem::take(&mut line.settled), line.puller);
         let interruptions = [Code::Silent, Code::TooSlow, Code::Replaced].map(|code| code as i32);
         let interrupted = line.code.is_none_or(|code| interruptions.contains(&code));
         let waits = interrupted && !line.leaving && !self.plan.grace.is_zero();
+        let waits_for = puller.filter(|_| waits);
+        let closed = line.code.is_some();
         // The grace began when the link was given up: some time before its Close was written.
         let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
         let unseen = line.code.is_some_and(|code| silent.contains(&code));
@@ -219,23 +272,31 @@ impl<'a> Books<'a> {
                 message.vague = true;
             }
         }
-        for (number, _) in flight.into_values() {
-            let Some(message) = self.messages.get_mut(&number) else { continue };
-            message.attempt += 1;
-            message.losses += 1;
-            message.vague |= unseen;
-            match puller.filter(|_| waits) {
-                Some(puller) => message.place = Place::Absent(puller, now + self.plan.grace, Back::No),
-                None => message.die(now, self.plan),
+        for &number in &flight {
+            self.lose(now, number, waits_for);
+            if let Some(message) = self.messages.get_mut(&number) {
+                message.vague |= unseen;
             }
         }
-        if let Some(puller) = puller.filter(|_| waits) {
+        if let Some(puller) = waits_for {
             let is_here = |line: &Line| {
                 line.puller == Some(puller) && !line.over && line.code.is_none() && !line.leaving
             };
             if self.lines.values().any(is_here) {
                 self.welcome_back(now, puller, false);
             }
+        }
+        Some(Lost { flight, settled, waits_for, closed })
+    }
+
+    /// A message was lost with a link. It waits for its puller, if that may come back.
+    fn lose(&mut self, now: Duration, number: u64, waits_for: Option<Puller>) {
+        let Some(message) = self.messages.get_mut(&number) else { return };
+        message.attempt += 1;
+        message.losses += 1;
+        match waits_for {
+            Some(puller) => message.place = Place::Absent(puller, now + self.plan.grace, Back::No),
+            None => message.die(now, self.plan),
         }
     }
 
@@ -310,6 +371,14 @@ impl<'a> Books<'a> {
                 line.code.get_or_insert(*code);
                 // The link is given up: its messages go elsewhere, and outcomes that still come change nothing.
                 if silent.contains(code) {
+                    let late = std::mem::take(&mut line.settled);
+                    let late = self.undo(now, late, *code);
+                    if let Some(line) = self.lines.get_mut(wire) {
+                        // Only that they were in flight matters from here on, not as which delivery.
+                        let free = line.next_id;
+                        line.flight
+                            .extend(late.into_iter().zip(free..).map(|(number, id)| (id, (number, 0))));
+                    }
                     self.take_back(now, wire);
                 }
             }
@@ -335,6 +404,25 @@ impl<'a> Books<'a> {
                 message.vague = true; // nobody saw when its grace began
             }
         }
+    }
+
+    /// LV-3, LV-8: a link may have been given up while the network stood still, and what had come meanwhile was read before that
+    /// showed. For SILENT nothing had come for two whole intervals by then: what was read since came too late to count. Returns
+    /// which messages have no outcome after all.
+    fn undo(&mut self, now: Duration, settled: Vec<Settled>, code: i32) -> Vec<u64> {
+        let quiet = if code == Code::Silent as i32 { self.heartbeat * 2 } else { GRAIN };
+        let mut undone = Vec::new();
+        for Settled { number, before, counted, after, .. } in
+            settled.into_iter().filter(|one| now < one.at + quiet)
+        {
+            // If it went out again, it did count.
+            if let Some(message) = self.messages.get_mut(&number).filter(|message| message.place == after) {
+                *message = before;
+                self.counts = self.counts.minus(counted);
+                undone.push(number);
+            }
+        }
+        undone
     }
 
     fn deliver(&mut self, now: Duration, wire: &Wire, item: Item, many: bool, wrong: &mut Report<'_>) {
@@ -444,8 +532,15 @@ impl<'a> Books<'a> {
         line.recalls += u32::from(ack.recall || ack.leaving);
         line.leaving |= ack.leaving;
         line.alone &= !line.flight.is_empty();
+        line.settled.retain(|one| now < one.at + self.heartbeat * 2);
         for (number, range) in settled {
+            let Some(before) = self.messages.get(&number).cloned() else { continue };
+            let counted = self.counts;
             self.settle(now, number, range, wrong);
+            let (counted, after) = (self.counts.minus(counted), self.messages.get(&number).map(|m| m.place));
+            if let Some((line, after)) = self.lines.get_mut(wire).zip(after) {
+                line.settled.push(Settled { at: now, number, before, counted, after });
+            }
         }
     }
 
