@@ -15,7 +15,7 @@ def run(work):
 
 
 def described(message):
-    """A message in the words of the golden frames: every field by name, octets in hexadecimal."""
+    """A message in the words of the golden frames: every field by name, bytes in hexadecimal."""
     def shown(field, value):
         if field.message_type:
             return described(value)
@@ -37,13 +37,13 @@ class GoldenFrames(unittest.TestCase):
         self.assertGreater(len(files), 20)
         for file in files:
             with self.subTest(file.stem):
-                about, octets = json.loads(file.read_text()), file.with_suffix(".bin").read_bytes()
-                self.assertEqual(struct.unpack(">I", octets[:4])[0], len(octets) - 4)
-                frame = wire.Frame.FromString(octets[4:])
+                about, data = json.loads(file.read_text()), file.with_suffix(".bin").read_bytes()
+                self.assertEqual(struct.unpack(">I", data[:4])[0], len(data) - 4)
+                frame = wire.Frame.FromString(data[4:])
                 kind = frame.WhichOneof("body")
                 self.assertEqual({kind: described(getattr(frame, kind))} if kind else None, about["frame"])
                 if about["usual_encoding"]:
-                    self.assertEqual(frame.SerializeToString(), octets[4:])
+                    self.assertEqual(frame.SerializeToString(), data[4:])
 
 
 class SignsOfLife(unittest.TestCase):
@@ -52,11 +52,11 @@ class SignsOfLife(unittest.TestCase):
             reader = asyncio.StreamReader()
             link = wire.Link(reader, None, 1 << 20)
             receiving = asyncio.ensure_future(link.receive())
-            octets = wire.Frame(deliver={"messages": [{"payload": bytes(200_000)}]}).SerializeToString()
-            reader.feed_data(struct.pack(">I", len(octets)))
-            for at in range(0, len(octets), 50_000):
+            data = wire.Frame(deliver={"messages": [{"payload": bytes(200_000)}]}).SerializeToString()
+            reader.feed_data(struct.pack(">I", len(data)))
+            for at in range(0, len(data), 50_000):
                 link.heard = False
-                reader.feed_data(octets[at:at + 50_000])
+                reader.feed_data(data[at:at + 50_000])
                 while not link.heard:
                     await asyncio.sleep(0)
             kind, deliver = await receiving
@@ -140,9 +140,9 @@ class Peers(unittest.TestCase):
         run(work())
 
     def test_strangers_are_refused_with_the_right_code(self):
-        async def ask(port, octets):
+        async def ask(port, data):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(octets)
+            writer.write(data)
             self.assertEqual(await reader.readexactly(8), wire.PREFACE)
             length = struct.unpack(">I", await reader.readexactly(4))[0]
             answer = wire.Frame.FromString(await reader.readexactly(length))

@@ -48,7 +48,7 @@ impl Ca {
     /// Its certificate.
     #[must_use]
     pub fn pem(&self) -> Pem {
-        Pem::octets(self.pem.clone())
+        Pem::bytes(self.pem.clone())
     }
 
     /// What a TLS library of its own trusts it with.
@@ -96,7 +96,7 @@ impl Identity {
 
     /// Settings that show it.
     pub fn config(&self) -> TlsConfig {
-        TlsConfig::new().identity(Pem::octets(self.certificate.clone()), Pem::octets(self.key.clone()))
+        TlsConfig::new().identity(Pem::bytes(self.certificate.clone()), Pem::bytes(self.key.clone()))
     }
 
     /// As two files: certificate and key.

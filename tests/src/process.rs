@@ -64,10 +64,10 @@ impl Process {
     }
 
     /// Writes to its standard input in the background, and then closes it.
-    pub fn feed(&mut self, octets: Vec<u8>) {
+    pub fn feed(&mut self, bytes: Vec<u8>) {
         if let Some(mut stdin) = lock(&self.child).stdin.take() {
             thread::spawn(move || {
-                let _ = stdin.write_all(&octets); // it may have gone, which is for the test to notice
+                let _ = stdin.write_all(&bytes); // it may have gone, which is for the test to notice
             });
         }
     }
@@ -78,9 +78,9 @@ impl Process {
     }
 
     /// Writes to its standard input, which stays open. What a pipe does not hold (64 KiB) must be read meanwhile.
-    pub fn write(&mut self, octets: &[u8]) {
+    pub fn write(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut lock(&self.child).stdin {
-            let _ = stdin.write_all(octets);
+            let _ = stdin.write_all(bytes);
             let _ = stdin.flush();
         }
     }
@@ -147,7 +147,7 @@ impl Process {
     /// # Errors
     /// It cannot be read, or was not piped.
     pub fn output(&mut self) -> io::Result<String> {
-        String::from_utf8(self.output_octets()?)
+        String::from_utf8(self.output_bytes()?)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
@@ -155,11 +155,11 @@ impl Process {
     ///
     /// # Errors
     /// It cannot be read, or was not piped.
-    pub fn output_octets(&mut self) -> io::Result<Vec<u8>> {
-        let mut octets = Vec::new();
+    pub fn output_bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
         let stdout = lock(&self.child).stdout.take();
-        stdout.ok_or(io::ErrorKind::NotFound)?.read_to_end(&mut octets)?;
-        Ok(octets)
+        stdout.ok_or(io::ErrorKind::NotFound)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Its standard output.

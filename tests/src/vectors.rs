@@ -1,4 +1,4 @@
-//! Golden frames: what `tests/vectors` holds, made here so that every octet of it has a reason.
+//! Golden frames: what `tests/vectors` holds, made here so that every byte of it has a reason.
 //!
 //! `tests/tests/vectors.rs` compares the files with this, and shows the frames to the real machines.
 
@@ -27,16 +27,16 @@ pub struct Valid {
     pub about: &'static str,
     /// What it says; `None` if that is unknown to this version (GR-1).
     pub body: Option<Body>,
-    /// Its octets, if they are not those that the generated code makes of `body`.
+    /// Its bytes, if they are not those that the generated code makes of `body`.
     pub unusual: Option<Vec<u8>>,
 }
 
 impl Valid {
     /// The content of its `.bin` file.
     #[must_use]
-    pub fn octets(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         match &self.unusual {
-            Some(octets) => framed(octets),
+            Some(bytes) => framed(bytes),
             None => frame(self.body.clone()),
         }
     }
@@ -73,7 +73,7 @@ pub enum Prelude {
     Ended,
 }
 
-/// Octets that a peer must refuse.
+/// Bytes that a peer must refuse.
 #[derive(Clone, Debug)]
 pub struct Bad {
     /// The name of its files.
@@ -91,7 +91,7 @@ pub struct Bad {
     /// For people.
     pub about: &'static str,
     /// The content of its `.bin` file.
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Bad {
@@ -122,17 +122,17 @@ fn frame(body: Option<Body>) -> Vec<u8> {
     framed(&prost::Message::encode_to_vec(&v1::Frame { body }))
 }
 
-/// Octets with their length in front (FR-2).
-fn framed(octets: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-    [&length.to_be_bytes()[..], octets].concat()
+/// Bytes with their length in front (FR-2).
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], bytes].concat()
 }
 
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A frame in words: field names as in the .proto file, octet strings in hexadecimal, every field present.
+/// A frame in words: field names as in the .proto file, byte strings in hexadecimal, every field present.
 #[must_use]
 pub fn describe(body: Option<&Body>) -> Value {
     match body {

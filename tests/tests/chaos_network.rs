@@ -57,7 +57,7 @@ fn a_connection_that_is_reset_anywhere_in_a_frame_delivers_only_whole_messages()
     let relay = Relay::before(&at);
     let mut fleet = Fleet::default();
     let pull = fleet.pull(relay.endpoint(), &["--window", "3"]);
-    // The cuts go through the answer to the handshake, and then through a message of 300 octets.
+    // The cuts go through the answer to the handshake, and then through a message of 300 bytes.
     for number in 0..COUNT {
         let resets = relay.resets();
         relay.cut_after(Some(1 + number * 9));

@@ -64,9 +64,9 @@ impl Carrier {
 
 fn carry(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
     let mut piece = [0; 4_096];
-    while let Ok(octets @ 1..) = from.read(&mut piece) {
+    while let Ok(bytes @ 1..) = from.read(&mut piece) {
         count.fetch_add(1, SeqCst);
-        if to.write_all(&piece[..octets]).is_err() {
+        if to.write_all(&piece[..bytes]).is_err() {
             break;
         }
     }

@@ -117,9 +117,9 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
         ([&hello[..], &random].concat(), "FR-3"),
         ([&hello[..], &huge].concat(), "FR-3"),
     ];
-    for (index, (octets, sign)) in cases.into_iter().enumerate() {
+    for (index, (bytes, sign)) in cases.into_iter().enumerate() {
         let mut stream = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();
-        let _ = stream.write_all(&octets); // it is cut off in the middle
+        let _ = stream.write_all(&bytes); // it is cut off in the middle
         let _ = stream.read_to_end(&mut Vec::new());
         push.line_with(sign).unwrap();
         push.forget_lines();

@@ -55,6 +55,6 @@ fn a_pusher_waits_for_orphans() {
     }
     let mut pull = tidegate(&["pull", "--connect", &at]);
     push.feed(numbers(5));
-    assert_eq!(pull.output_octets().unwrap(), numbers(5));
+    assert_eq!(pull.output_bytes().unwrap(), numbers(5));
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
 }

@@ -35,11 +35,11 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Runs an input, and tells where it is if it fails.
-fn run(target: &Target, octets: &[u8], what: &str) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(octets))) {
-        println!("target {} fails with {what}: {} octets", target.name, octets.len());
+fn run(target: &Target, bytes: &[u8], what: &str) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))) {
+        println!("target {} fails with {what}: {} bytes", target.name, bytes.len());
         let file = std::env::temp_dir().join(format!("tidegate-fuzz-{}", target.name));
-        if fs::write(&file, octets).is_ok() {
+        if fs::write(&file, bytes).is_ok() {
             println!("the input is in {}; keep it in tests/fuzz/corpus/{}", file.display(), target.name);
         }
         resume_unwind(panic);
@@ -51,8 +51,8 @@ fn every_kept_input_is_taken() {
     for target in &TARGETS {
         let kept = corpus(target.name);
         assert!(!kept.is_empty(), "{} has no corpus", target.name);
-        for (name, octets) in kept {
-            run(target, &octets, &format!("the kept input {name}"));
+        for (name, bytes) in kept {
+            run(target, &bytes, &format!("the kept input {name}"));
         }
     }
 }
@@ -64,8 +64,8 @@ fn mutations_of_kept_inputs_are_taken() {
         for (target, kept) in TARGETS.iter().zip(&kept) {
             let mut random = Rng::with_seed(seed);
             for number in 0..INPUTS {
-                let octets = mutate(&mut random, kept);
-                run(target, &octets, &format!("mutation {number} of seed {seed}"));
+                let bytes = mutate(&mut random, kept);
+                run(target, &bytes, &format!("mutation {number} of seed {seed}"));
             }
         }
     });
@@ -78,11 +78,11 @@ fn the_golden_frames_are_in_the_corpora() {
         let file = root().join("corpus").join(one.target).join(&one.name);
         if std::env::var_os("TIDEGATE_UPDATE_VECTORS").is_some_and(|value| value == "1") {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &one.octets).unwrap();
+            fs::write(&file, &one.bytes).unwrap();
         }
         assert_eq!(
             fs::read(&file).ok().as_ref(),
-            Some(&one.octets),
+            Some(&one.bytes),
             "{}: set TIDEGATE_UPDATE_VECTORS=1 to write it",
             file.display()
         );
@@ -97,7 +97,7 @@ fn the_golden_frames_are_in_the_corpora() {
 #[test]
 fn each_target_has_its_file_and_the_corpora_stay_small() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let (mut files, mut octets) = (0, 0);
+    let (mut files, mut bytes) = (0, 0);
     for target in &TARGETS {
         let path = format!("fuzz_targets/{}.rs", target.name);
         assert!(manifest.contains(&format!("path = \"{path}\"")), "{path} is not in tests/fuzz/Cargo.toml");
@@ -105,15 +105,12 @@ fn each_target_has_its_file_and_the_corpora_stay_small() {
         assert!(source.contains(&format!("fuzz::run(\"{}\"", target.name)), "{path} runs another target");
         let kept = corpus(target.name);
         files += kept.len();
-        octets += kept.values().map(Vec::len).sum::<usize>();
+        bytes += kept.values().map(Vec::len).sum::<usize>();
     }
     let targets = fs::read_dir(root().join("fuzz_targets")).unwrap().count();
     assert_eq!(targets, TARGETS.len(), "a file of fuzz_targets is no target");
     let directories = fs::read_dir(root().join("corpus")).unwrap().count();
     assert_eq!(directories, TARGETS.len(), "a directory of corpus is no target's");
-    println!("{files} kept inputs, {octets} octets");
-    assert!(
-        files < 800 && octets < 1 << 20,
-        "{files} files, {octets} octets: take out what others reach too"
-    );
+    println!("{files} kept inputs, {bytes} bytes");
+    assert!(files < 800 && bytes < 1 << 20, "{files} files, {bytes} bytes: take out what others reach too");
 }

@@ -121,7 +121,7 @@ fn of_what_comes_after_a_wait_with_window_0_one_stays_and_the_rest_goes_back() {
 }
 
 #[test]
-fn a_window_of_one_octet_admits_one_message_at_a_time() {
+fn a_window_of_one_byte_admits_one_message_at_a_time() {
     let faults = Faults { cuts: 1, ..Faults::default() };
     check(Bounds { window: 3, window_bytes: 1, faults, ..Bounds::default() }, &[Event::Redelivered]);
 }

@@ -85,7 +85,7 @@ fn length_prefixed_records_of_any_bytes_arrive_as_they_were_sent() {
     let (mut push, at) = push(1, &["--length-prefixed"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--length-prefixed"]);
     push.feed(framed.clone());
-    assert_eq!(pull.output_octets().unwrap(), framed);
+    assert_eq!(pull.output_bytes().unwrap(), framed);
     assert_eq!(code(&mut pull), 0);
     assert_eq!(code(&mut push), 0);
     assert!(push.line_with(&format!("pushed {} messages", binary().len())).is_ok(), "the empty ones count");
@@ -94,12 +94,12 @@ fn length_prefixed_records_of_any_bytes_arrive_as_they_were_sent() {
 #[test]
 fn null_ended_records_of_any_other_bytes_arrive_as_they_were_sent() {
     let mut payloads = binary();
-    payloads.iter_mut().for_each(|payload| payload.retain(|octet| *octet != 0));
+    payloads.iter_mut().for_each(|payload| payload.retain(|byte| *byte != 0));
     let framed: Vec<u8> = payloads.iter().flat_map(|payload| [payload, &[0][..]].concat()).collect();
     let (mut push, at) = push(1, &["--null"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--null"]);
     push.feed(framed.clone());
-    assert_eq!(pull.output_octets().unwrap(), framed);
+    assert_eq!(pull.output_bytes().unwrap(), framed);
     assert_eq!(code(&mut pull), 0);
     assert_eq!(code(&mut push), 0);
 }

@@ -33,7 +33,7 @@ async fn pusher(ca: &Ca) -> (Push, String) {
     (push, at)
 }
 
-/// Somebody in between, for one connection: passes octets on while `open`, which can be cut by aborting the task.
+/// Somebody in between, for one connection: passes bytes on while `open`, which can be cut by aborting the task.
 async fn between(at: &str, mut open: watch::Receiver<bool>) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = format!("tls://{}", listener.local_addr().unwrap());

@@ -88,7 +88,7 @@ async fn messages_of_all_sizes_pass_and_are_acked_whoever_connects() {
         let received = tokio::spawn(async move {
             let mut sizes = Vec::new();
             while let Some(delivery) = receiving.recv().await.unwrap() {
-                assert!(delivery.payload().iter().all(|octet| *octet == delivery.payload()[0]));
+                assert!(delivery.payload().iter().all(|byte| *byte == delivery.payload()[0]));
                 sizes.push(delivery.payload().len());
                 delivery.ack();
             }

@@ -52,13 +52,13 @@ fn every_way_in_which_a_file_can_be_wrong_is_told_with_the_file() {
         (identity(&cut, &key), &["cut.pem", "damaged", "the -----END line is missing"]),
         (identity(&no_base64, &key), &["bad64.pem", "damaged", "base64"]),
         (identity(&no_x509, &key), &["x509.pem", "damaged", "no X.509 certificate"]),
-        (identity(&large, &key), &["large.pem", "more than 4194304 octets"]),
+        (identity(&large, &key), &["large.pem", "more than 4194304 bytes"]),
         (identity(&certificate, &other_key), &["b.key", "does not match the certificate in", "a.crt"]),
         (identity(&other_certificate, &key), &["a.key", "does not match", "b.crt"]),
         (TlsConfig::new().ca(Pem::file(&missing)), &["TLS CA certificate", "missing.pem", "cannot be read"]),
         (TlsConfig::new().ca(Pem::file(&text)), &["TLS CA certificate", "text.pem", "no PEM at all"]),
         (TlsConfig::new().ca(Pem::file(&no_x509)), &["x509.pem", "no X.509 certificate"]),
-        (TlsConfig::new().ca(Pem::octets("nothing")), &["the TLS CA certificate holds no PEM"]),
+        (TlsConfig::new().ca(Pem::bytes("nothing")), &["the TLS CA certificate holds no PEM"]),
         (TlsConfig::new().server_name("no name"), &["\"no name\"", "neither a DNS name nor an IP address"]),
         (identity(&certificate, &key).verify_clients(true), &["the CA that signs their certificates"]),
         (TlsConfig::new().ca(ca.pem()).verify_clients(true), &["needs a certificate"]),
@@ -252,7 +252,7 @@ async fn no_secret_is_shown_by_anything_that_a_program_could_log() {
     let ca = Ca::new("test");
     let Identity { certificate, key } = ca.sign(&["127.0.0.1"]);
     let config = TlsConfig::new()
-        .identity(Pem::octets(certificate), Pem::octets(key.clone()))
+        .identity(Pem::bytes(certificate), Pem::bytes(key.clone()))
         .ca(ca.pem())
         .verify_clients(true);
     let tls = Tls::load(config.clone()).unwrap();
@@ -275,10 +275,10 @@ async fn no_secret_is_shown_by_anything_that_a_program_could_log() {
             break;
         }
     }
-    let octets = format!("{:?}", token.as_bytes());
-    let octets = octets.trim_matches(['[', ']']);
+    let bytes = format!("{:?}", token.as_bytes());
+    let bytes = bytes.trim_matches(['[', ']']);
     let secret_line = key.lines().nth(1).unwrap();
-    for secret in ["hush", octets, secret_line] {
+    for secret in ["hush", bytes, secret_line] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
     assert!(shown.contains("not shown") && shown.contains("UNAUTHORIZED"), "{shown}");

@@ -27,7 +27,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
 }
 
-/// What should be in one of the two directories: each name with its octets and its description.
+/// What should be in one of the two directories: each name with its bytes and its description.
 type Files = BTreeMap<&'static str, (Vec<u8>, Value)>;
 
 fn compare(directory: &str, files: &Files) {
@@ -35,8 +35,8 @@ fn compare(directory: &str, files: &Files) {
     if std::env::var_os("TIDEGATE_UPDATE_VECTORS").is_some_and(|value| value == "1") {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
-        for (name, (octets, json)) in files {
-            fs::write(directory.join(format!("{name}.bin")), octets).unwrap();
+        for (name, (bytes, json)) in files {
+            fs::write(directory.join(format!("{name}.bin")), bytes).unwrap();
             let json = serde_json::to_string_pretty(json).unwrap() + "\n";
             fs::write(directory.join(format!("{name}.json")), json).unwrap();
         }
@@ -45,9 +45,9 @@ fn compare(directory: &str, files: &Files) {
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let wanted = files.keys().flat_map(|name| [format!("{name}.bin"), format!("{name}.json")]);
     assert_eq!(names.collect::<BTreeSet<_>>(), wanted.collect(), "set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
-    for (name, (octets, json)) in files {
+    for (name, (bytes, json)) in files {
         let bin = fs::read(directory.join(format!("{name}.bin"))).unwrap();
-        assert_eq!(&bin, octets, "{name}.bin: set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
+        assert_eq!(&bin, bytes, "{name}.bin: set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
         let text = fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(&read, json, "{name}.json: set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
@@ -57,11 +57,11 @@ fn compare(directory: &str, files: &Files) {
 #[test]
 fn the_committed_files_are_what_the_generator_makes() {
     let valid = valid();
-    let files: Files = valid.iter().map(|v| (v.name, (v.octets(), v.json()))).collect();
+    let files: Files = valid.iter().map(|v| (v.name, (v.bytes(), v.json()))).collect();
     assert_eq!(files.len(), valid.len(), "names are unique");
     compare("valid", &files);
     let bad = bad();
-    let files: Files = bad.iter().map(|b| (b.name, (b.octets.clone(), b.json()))).collect();
+    let files: Files = bad.iter().map(|b| (b.name, (b.bytes.clone(), b.json()))).collect();
     assert_eq!(files.len(), bad.len(), "names are unique");
     compare("bad", &files);
 }
@@ -88,13 +88,13 @@ fn as_generated(body: Body) -> Option<v1::frame::Body> {
                 let gap = item.number.wrapping_sub(next) as i64;
                 next = item.number.wrapping_add(1);
                 let header = |(n, v): (&str, &Bytes)| v1::Header { name: n.into(), value: v.clone() };
-                let headers = item.headers(&batch.octets);
+                let headers = item.headers(&batch.bytes);
                 v1::Message {
                     headers: headers.iter().map(header).collect(),
                     gap,
                     attempt: if item.attempt == 1 { 0 } else { item.attempt },
                     tracked: item.is_tracked(),
-                    payload: item.payload_bytes(&batch.octets),
+                    payload: item.payload_bytes(&batch.bytes),
                 }
             };
             let messages = items.into_iter().zip(first_id..).map(message).collect();
@@ -108,10 +108,10 @@ fn valid_frames_are_read_alike_by_both_decoders() {
     // FR-2, FR-4, DL-1, DL-2, DL-3, DL-5, GR-1
     for vector in valid() {
         let name = vector.name;
-        let octets = fs::read(root().join(format!("valid/{name}.bin"))).unwrap();
+        let bytes = fs::read(root().join(format!("valid/{name}.bin"))).unwrap();
         let json = fs::read_to_string(root().join(format!("valid/{name}.json"))).unwrap();
         let json: Value = serde_json::from_str(&json).unwrap();
-        let frame = Bytes::from(octets).slice(4..);
+        let frame = Bytes::from(bytes).slice(4..);
         let generated = v1::Frame::decode(frame.clone()).unwrap().body;
         let read = wire::decode(frame.clone(), 1_000).unwrap_or_else(|e| panic!("{name}: {e}"));
         let read = as_generated(read);
@@ -125,8 +125,8 @@ fn valid_frames_are_read_alike_by_both_decoders() {
 #[test]
 fn er_2_an_unknown_code_in_a_frame_is_internal() {
     // ER-2
-    let octets = fs::read(root().join("valid/close-unknown-code.bin")).unwrap();
-    let Ok(Body::Close(close)) = wire::decode(Bytes::from(octets).slice(4..), 1) else { panic!() };
+    let bytes = fs::read(root().join("valid/close-unknown-code.bin")).unwrap();
+    let Ok(Body::Close(close)) = wire::decode(Bytes::from(bytes).slice(4..), 1) else { panic!() };
     assert_eq!(Code::from_wire(close.code), Code::Internal);
 }
 
@@ -180,10 +180,10 @@ fn pusher() -> Pusher {
 fn written(machine: &mut dyn Machine, link: LinkId) -> Vec<Body> {
     let mut out = VecDeque::new();
     machine.transmit(NOW, link, &mut out);
-    let octets: Vec<u8> = out.iter().flat_map(|part| part.to_vec()).collect();
-    machine.written(NOW, link, octets.len());
+    let bytes: Vec<u8> = out.iter().flat_map(|part| part.to_vec()).collect();
+    machine.written(NOW, link, bytes.len());
     let mut reader = open_reader(usize::MAX);
-    reader.buffer().extend_from_slice(&octets);
+    reader.buffer().extend_from_slice(&bytes);
     let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
     frames.map(|frame| wire::decode(frame, u64::MAX).unwrap()).collect()
 }
@@ -202,7 +202,7 @@ fn encoded(body: v1::frame::Body) -> Bytes {
     wire::encode(body).slice(4..)
 }
 
-/// A puller, granted 4 messages and 1,000 octets; deliveries 0 and 1 of 300 octets have come and are being worked on.
+/// A puller, granted 4 messages and 1,000 bytes; deliveries 0 and 1 of 300 bytes have come and are being worked on.
 fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     let mut puller = puller();
     let link = puller.open(NOW, peer(Role::Puller, 6)).unwrap();
@@ -235,7 +235,7 @@ fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     (Box::new(puller), link)
 }
 
-/// A pusher that was granted 4 messages and 1,000 octets and has sent deliveries 0 and 1 of 300 octets.
+/// A pusher that was granted 4 messages and 1,000 bytes and has sent deliveries 0 and 1 of 300 bytes.
 fn pusher_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     let mut pusher = pusher();
     let link = pusher.open(NOW, peer(Role::Pusher, 6)).unwrap();
@@ -263,11 +263,11 @@ fn machine_after(to: Role, prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     if to == Role::Pusher { pusher_after(prelude) } else { puller_after(prelude) }
 }
 
-/// Reads octets as a driver does, and gives them to an open link; what is written then.
-fn shown(to: Role, prelude: Prelude, octets: &[u8]) -> Vec<Body> {
+/// Reads bytes as a driver does, and gives them to an open link; what is written then.
+fn shown(to: Role, prelude: Prelude, bytes: &[u8]) -> Vec<Body> {
     let (mut machine, link) = machine_after(to, prelude);
     let mut reader = open_reader(machine.frame_limit());
-    reader.buffer().extend_from_slice(octets);
+    reader.buffer().extend_from_slice(bytes);
     loop {
         match reader.next_frame() {
             Ok(Some(frame)) => machine.receive(NOW, link, frame),
@@ -281,10 +281,10 @@ fn shown(to: Role, prelude: Prelude, octets: &[u8]) -> Vec<Body> {
     written(machine.as_mut(), link)
 }
 
-/// The handshake of the side that receives these octets first.
-fn greeted(vector: &Bad, octets: &[u8]) -> Result<(), Violation> {
+/// The handshake of the side that receives these bytes first.
+fn greeted(vector: &Bad, bytes: &[u8]) -> Result<(), Violation> {
     let mut reader = FrameReader::new();
-    reader.buffer().extend_from_slice(octets);
+    reader.buffer().extend_from_slice(bytes);
     let Some(frame) = reader.next_frame()? else { return Ok(()) };
     let own = local(vector.to);
     if vector.acceptor {
@@ -299,12 +299,12 @@ fn greeted(vector: &Bad, octets: &[u8]) -> Result<(), Violation> {
     }
 }
 
-fn close_of(vector: &Bad, octets: &[u8]) -> Option<v1::Close> {
+fn close_of(vector: &Bad, bytes: &[u8]) -> Option<v1::Close> {
     if let Stage::Open(prelude) = vector.stage {
-        let last = shown(vector.to, prelude, octets).pop();
+        let last = shown(vector.to, prelude, bytes).pop();
         return last.and_then(|body| if let Body::Close(close) = body { Some(close) } else { None });
     }
-    let violation = greeted(vector, octets).err()?;
+    let violation = greeted(vector, bytes).err()?;
     let refusal = handshake::refusal(&violation, Duration::ZERO);
     assert!(refusal.starts_with(&PREFACE), "HS-2: preface and Close");
     let Ok(Body::Close(close)) = wire::decode(refusal.slice(12..), 0) else { panic!("not a Close") };
@@ -312,13 +312,13 @@ fn close_of(vector: &Bad, octets: &[u8]) -> Option<v1::Close> {
 }
 
 #[test]
-fn bad_octets_are_answered_with_the_close_that_is_stated() {
+fn bad_bytes_are_answered_with_the_close_that_is_stated() {
     // FR-1, FR-2, FR-3, FR-4, FR-5, HS-3, HS-4, HS-5, HS-6, HS-7, HS-8, HS-9, HS-10, LV-1, CR-3, DL-1, DL-2, DL-4,
     // DL-5, DL-6, OC-2, OC-10, RC-3, ST-7, ER-1
     let mut wrong = Vec::new();
     for vector in bad() {
-        let octets = fs::read(root().join(format!("bad/{}.bin", vector.name))).unwrap();
-        match close_of(&vector, &octets) {
+        let bytes = fs::read(root().join(format!("bad/{}.bin", vector.name))).unwrap();
+        match close_of(&vector, &bytes) {
             Some(close)
                 if close.code() == vector.code && close.reason.starts_with(&format!("{}: ", vector.rule)) => {
             }
@@ -331,8 +331,8 @@ fn bad_octets_are_answered_with_the_close_that_is_stated() {
 }
 
 #[test]
-fn what_surrounds_the_bad_octets_is_good() {
-    // Else the test above would show nothing: the same preludes and handshakes, with good octets, give no Close.
+fn what_surrounds_the_bad_bytes_is_good() {
+    // Else the test above would show nothing: the same preludes and handshakes, with good bytes, give no Close.
     for (to, prelude) in [
         (Role::Puller, Prelude::Delivered),
         (Role::Puller, Prelude::Recalled),
@@ -365,10 +365,10 @@ fn gr_1_frames_of_a_later_version_change_nothing_on_an_open_link() {
         ("later-field", Some(Body::Pong(v1::Pong { data: 0x0102 }))),
         ("later-around", None),
     ] {
-        let octets = fs::read(root().join(format!("valid/{name}.bin"))).unwrap();
+        let bytes = fs::read(root().join(format!("valid/{name}.bin"))).unwrap();
         for to in [Role::Pusher, Role::Puller] {
             let expected: Vec<_> = answer.clone().into_iter().collect();
-            assert_eq!(shown(to, Prelude::Delivered, &octets), expected, "{name} to {to:?}");
+            assert_eq!(shown(to, Prelude::Delivered, &bytes), expected, "{name} to {to:?}");
         }
     }
 }

@@ -30,9 +30,9 @@ pub fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
     let (whole, warm_up) = (count * size as u64, count / 10 * size as u64);
     let (mut received, mut began) = (0, None);
     while received < whole {
-        let octets = stream.read(&mut buffer)? as u64;
-        anyhow::ensure!(octets > 0, "the stream has ended early");
-        received += octets;
+        let bytes = stream.read(&mut buffer)? as u64;
+        anyhow::ensure!(bytes > 0, "the stream has ended early");
+        received += bytes;
         if received > warm_up && began.is_none() {
             began = Some((std::time::Instant::now(), received));
         }

@@ -5,13 +5,13 @@
 //! ```
 //! use tidegate_proto::credit::{Granting, Spending};
 //! # fn main() -> Result<(), tidegate_proto::Violation> {
-//! // The worked example of SPEC.md: a window of 4 messages and 1,000 octets, messages of 300 octets.
+//! // The worked example of SPEC.md: a window of 4 messages and 1,000 bytes, messages of 300 bytes.
 //! let (mut puller, mut pusher) = (Granting::default(), Spending::default());
 //! assert!(!pusher.may_send());
 //! puller.raise(4, 1_000);
 //! pusher.raise(4, 1_000);
 //! for id in 0..4 {
-//!     assert!(pusher.may_send()); // also id 3: 900 octets are fewer than 1,000
+//!     assert!(pusher.may_send()); // also id 3: 900 bytes are fewer than 1,000
 //!     assert_eq!(pusher.spend(300), id);
 //! }
 //! assert!(!pusher.may_send());
@@ -22,7 +22,7 @@
 //! pusher.raise(6, 1_600);
 //! assert_eq!(pusher.spend(300), 4);
 //! puller.accept(4, 1, 300, 300)?;
-//! // A recall: one id and 100 octets are given up.
+//! // A recall: one id and 100 bytes are given up.
 //! assert_eq!(pusher.skip(), (6, 100));
 //! puller.skip(6, 100)?;
 //! puller.settle(3, 900);
@@ -50,7 +50,7 @@ impl Spending {
         self.next_id < self.message_limit && self.bytes < self.byte_limit
     }
 
-    /// Uses credit for one message of `size` octets, and returns its delivery id (DL-1).
+    /// Uses credit for one message of `size` bytes, and returns its delivery id (DL-1).
     #[inline]
     pub fn spend(&mut self, size: u64) -> u64 {
         let id = self.next_id;
@@ -85,7 +85,7 @@ impl Spending {
         self.message_limit
     }
 
-    /// Messages and octets that may still be sent.
+    /// Messages and bytes that may still be sent.
     #[must_use]
     pub fn left(&self) -> (u64, u64) {
         (
@@ -102,13 +102,13 @@ pub struct Granting {
     byte_limit: u64,
     /// The next delivery id: received + skipped.
     next_id: u64,
-    /// Octets received and skipped.
+    /// Bytes received and skipped.
     bytes: u64,
     /// Ids that are settled or skipped.
     done: u64,
     /// Ids that are skipped.
     skipped: u64,
-    /// Octets that are settled or skipped.
+    /// Bytes that are settled or skipped.
     done_bytes: u64,
 }
 
@@ -132,7 +132,7 @@ impl Granting {
         if before_last >= self.byte_limit {
             let limit = self.byte_limit;
             let detail =
-                format!("delivery {} is sent after {before_last} octets, but byte_limit is {limit}", end - 1);
+                format!("delivery {} is sent after {before_last} bytes, but byte_limit is {limit}", end - 1);
             return Err(Violation::new(Code::Credit, "CR-3", detail));
         }
         self.next_id = end;
@@ -140,7 +140,7 @@ impl Granting {
         Ok(())
     }
 
-    /// Counts `count` deliveries of `bytes` octets together as settled.
+    /// Counts `count` deliveries of `bytes` bytes together as settled.
     #[inline]
     pub fn settle(&mut self, count: u64, bytes: u64) {
         self.done += count;
@@ -155,7 +155,7 @@ impl Granting {
         let (unused, unused_bytes) = self.unused();
         if next_id < self.next_id || next_id - self.next_id > unused || bytes > unused_bytes {
             let detail = format!(
-                "skips to id {next_id} and {bytes} octets, but from id {} on {unused} messages and {unused_bytes} octets are unused",
+                "skips to id {next_id} and {bytes} bytes, but from id {} on {unused} messages and {unused_bytes} bytes are unused",
                 self.next_id
             );
             return Err(Violation::new(Code::Credit, "RC-3", detail));
@@ -193,19 +193,19 @@ impl Granting {
         (self.message_limit, self.byte_limit)
     }
 
-    /// Messages and octets that the peer may still send.
+    /// Messages and bytes that the peer may still send.
     #[must_use]
     pub fn unused(&self) -> (u64, u64) {
         (self.message_limit - self.next_id, self.byte_limit.saturating_sub(self.bytes))
     }
 
-    /// Octets that have come beyond the limit, with the last message that it let in (CR-3).
+    /// Bytes that have come beyond the limit, with the last message that it let in (CR-3).
     #[must_use]
     pub fn overshoot(&self) -> u64 {
         self.bytes.saturating_sub(self.byte_limit)
     }
 
-    /// Messages and octets granted and not done: unused credit and un-acked deliveries (CR-9).
+    /// Messages and bytes granted and not done: unused credit and un-acked deliveries (CR-9).
     #[inline]
     #[must_use]
     pub fn outstanding(&self) -> (u64, u64) {
@@ -249,7 +249,7 @@ mod tests {
         spending.spend(1_000_000);
         assert!(!spending.may_send());
         spending.raise(10, 1_000_000);
-        assert!(!spending.may_send(), "as many octets as the limit have been sent");
+        assert!(!spending.may_send(), "as many bytes as the limit have been sent");
         spending.raise(10, 1_000_001);
         assert!(spending.may_send());
     }

@@ -20,7 +20,7 @@ use crate::{
 
 /// The version of the protocol that this crate speaks (HS-3).
 pub const VERSION: u32 = 1;
-/// The longest token, in octets (HS-10).
+/// The longest token, in bytes (HS-10).
 pub const MAX_TOKEN: usize = 4_096;
 /// The most features in a list, and the longest name of one (HS-10).
 pub const MAX_FEATURES: (usize, usize) = (32, 64);
@@ -72,10 +72,10 @@ impl Local {
 
 fn with_preface(body: v1::frame::Body) -> Bytes {
     let frame = wire::encode(body);
-    let mut octets = BytesMut::with_capacity(PREFACE.len() + frame.len());
-    octets.put_slice(&PREFACE);
-    octets.put_slice(&frame);
-    octets.freeze()
+    let mut bytes = BytesMut::with_capacity(PREFACE.len() + frame.len());
+    bytes.put_slice(&PREFACE);
+    bytes.put_slice(&frame);
+    bytes.freeze()
 }
 
 /// What a connector sends first: preface and `Hello` (HS-1). Without `resume` it is nobody who could come back (HS-9).
@@ -233,7 +233,7 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
 /// The checks that follow on role: sizes, features, and the fields' own rules.
 fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
     let Ok(instance) = <[u8; 16]>::try_from(&hello.instance[..]) else {
-        let detail = format!("instance has {} octets, not 16", hello.instance.len());
+        let detail = format!("instance has {} bytes, not 16", hello.instance.len());
         return Err(Violation::new(Code::Malformed, "HS-8", detail));
     };
     let role = if local.role == Role::Pusher { Role::Puller } else { Role::Pusher };
@@ -246,7 +246,7 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
         if role == Role::Pusher { (theirs, local.max_message) } else { (local.max_message, theirs) };
     if pusher > puller {
         let detail = format!(
-            "the pusher may send messages of {pusher} octets, but the puller takes at most {puller}: max_message must fit"
+            "the pusher may send messages of {pusher} bytes, but the puller takes at most {puller}: max_message must fit"
         );
         return Err(Violation::new(Code::MessageSize, "HS-7", detail));
     }

@@ -8,9 +8,9 @@ use crate::{
     wire::Progress,
 };
 
-/// Intervals without an octet, or without progress of a frame, that end a link (LV-3, LV-7).
+/// Intervals without a byte, or without progress of a frame, that end a link (LV-3, LV-7).
 const PATIENCE: u8 = 3;
-/// Octets by which a frame must progress in one interval (LV-7).
+/// Bytes by which a frame must progress in one interval (LV-7).
 const LEAST_PROGRESS: usize = 1_024;
 
 /// Counts in intervals rather than in time: an interval in which this process did not run counts once, however
@@ -60,7 +60,7 @@ impl Liveness {
         }
     }
 
-    /// Octets have arrived (LV-2).
+    /// Bytes have arrived (LV-2).
     pub(crate) fn heard(&mut self) {
         self.heard = true;
         self.listening = false;
@@ -152,7 +152,7 @@ impl Liveness {
         }
         if self.slow >= PATIENCE {
             let detail = format!(
-                "a frame progressed by less than {LEAST_PROGRESS} octets in each of {PATIENCE} intervals of {interval:?}"
+                "a frame progressed by less than {LEAST_PROGRESS} bytes in each of {PATIENCE} intervals of {interval:?}"
             );
             return Err(Violation::new(Code::TooSlow, "LV-7", detail));
         }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_3_three_silent_intervals_end_a_link_and_any_octet_resets_them() {
+    fn lv_3_three_silent_intervals_end_a_link_and_any_byte_resets_them() {
         // LV-2, LV-3
         let mut alive = alive();
         alive.found_empty();

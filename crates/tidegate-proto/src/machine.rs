@@ -30,7 +30,7 @@ pub trait Machine {
     /// A whole frame has arrived, without its length. A violation closes the link.
     fn receive(&mut self, now: Time, link: LinkId, frame: Bytes);
 
-    /// Octets have arrived, whole frames or not (LV-2).
+    /// Bytes have arrived, whole frames or not (LV-2).
     fn heard(&mut self, link: LinkId);
 
     /// The socket has nothing more to read (LV-3).
@@ -48,15 +48,15 @@ pub trait Machine {
     /// Whether to read now; when the answer is no, ask again at the [`Self::deadline`] or when woken (LV-5).
     fn wants_read(&mut self, now: Time, link: LinkId) -> bool;
 
-    /// Appends octets to be written, in order. Call it again when they are out.
+    /// Appends bytes to be written, in order. Call it again when they are out.
     fn transmit(&mut self, now: Time, link: LinkId, out: &mut VecDeque<Bytes>);
 
-    /// Whether all octets got from [`Self::transmit`] have been written, so that somebody else than the driver may ask for
+    /// Whether all bytes got from [`Self::transmit`] have been written, so that somebody else than the driver may ask for
     /// the next ones.
     fn is_idle(&self, link: LinkId) -> bool;
 
-    /// Octets got from [`Self::transmit`] have been written.
-    fn written(&mut self, now: Time, link: LinkId, octets: usize);
+    /// Bytes got from [`Self::transmit`] have been written.
+    fn written(&mut self, now: Time, link: LinkId, bytes: usize);
 
     /// Writing failed. Go on reading until the end of the stream or [`Self::is_finished`] (RD-2).
     fn write_failed(&mut self, now: Time, link: LinkId, reason: &str);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
 
-/// Payload octets and optional headers.
+/// Payload bytes and optional headers.
 ///
 /// Cloning is cheap: the payload is shared. `Debug` shows sizes and the names of headers, never a payload or a value: they get into
 /// logs through the errors that hand a message back.
@@ -62,7 +62,7 @@ impl Message {
         self.payload
     }
 
-    /// Octets that byte credit counts: payload plus header names and values (CR-4).
+    /// Bytes that byte credit counts: payload plus header names and values (CR-4).
     #[must_use]
     #[inline]
     pub fn size(&self) -> usize {
@@ -99,7 +99,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Octets of which `Debug` shows only how many there are.
+/// Bytes of which `Debug` shows only how many there are.
 pub(crate) struct Hidden<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Debug for Hidden<'_> {
@@ -119,7 +119,7 @@ impl<T: Into<Bytes>> From<T> for Message {
 #[non_exhaustive]
 pub enum MessageError {
     /// Larger than the socket's `max_message` (DL-4).
-    #[error("the message has {size} octets, but max_message is {max_message}")]
+    #[error("the message has {size} bytes, but max_message is {max_message}")]
     TooLarge {
         /// Its size: payload and headers.
         size: u64,
@@ -132,8 +132,8 @@ pub enum MessageError {
         /// How many it has.
         count: usize,
     },
-    /// A name that is empty or longer than 256 octets (DL-5).
-    #[error("a header name has {length} octets, but must have 1 to {MAX_HEADER_NAME}")]
+    /// A name that is empty or longer than 256 bytes (DL-5).
+    #[error("a header name has {length} bytes, but must have 1 to {MAX_HEADER_NAME}")]
     HeaderName {
         /// The length of that name.
         length: usize,
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr_4_size_counts_payload_and_header_octets_only() {
+    fn cr_4_size_counts_payload_and_header_bytes_only() {
         // CR-4
         let message = Message::from("12345").with_header("ab", "c").with_header("d", "");
         assert_eq!(message.size(), 5 + 3 + 1);
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(Message::from("123").check(3), Ok(()));
         assert_eq!(
             Message::from("1234").check(3).unwrap_err().to_string(),
-            "the message has 4 octets, but max_message is 3"
+            "the message has 4 bytes, but max_message is 3"
         );
         let many = (0..65).fold(Message::from(""), |m, i| m.with_header(format!("h{i}"), ""));
         assert_eq!(many.check(10_000), Err(MessageError::TooManyHeaders { count: 65 }));

@@ -45,12 +45,12 @@ pub(crate) struct Session {
     end: Option<Ending>,
     pong: Option<u64>,
     ping: Option<u64>,
-    /// Octets given to the driver, and octets that it has written.
+    /// Bytes given to the driver, and bytes that it has written.
     taken: u64,
     written: u64,
-    /// The last Ping, and how many octets went before it.
+    /// The last Ping, and how many bytes went before it.
     pinged: (u64, u64),
-    /// So many octets have certainly been read by the peer.
+    /// So many bytes have certainly been read by the peer.
     proven: u64,
     progress_at: Time,
     stalled: bool,
@@ -101,18 +101,13 @@ impl Session {
         self.end.get_or_insert(Ending { end, sent: false, heard: false, until });
     }
 
-    /// Handles what both roles treat alike, and returns the rest. The frame had so many octets.
+    /// Handles what both roles treat alike, and returns the rest. The frame had so many bytes.
     ///
     /// # Errors
     /// LM-3.
-    pub(crate) fn receive(
-        &mut self,
-        now: Time,
-        octets: usize,
-        body: Body,
-    ) -> Result<Option<Body>, Violation> {
+    pub(crate) fn receive(&mut self, now: Time, bytes: usize, body: Body) -> Result<Option<Body>, Violation> {
         if matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Unknown) {
-            self.weigh(now, octets)?;
+            self.weigh(now, bytes)?;
         }
         match body {
             Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
@@ -129,12 +124,12 @@ impl Session {
         Ok(None)
     }
 
-    /// Counts a frame of so many octets that settles nothing (LM-3).
+    /// Counts a frame of so many bytes that settles nothing (LM-3).
     ///
     /// # Errors
     /// It is one too many.
-    pub(crate) fn weigh(&mut self, now: Time, octets: usize) -> Result<(), Violation> {
-        let weighed = self.flood.weigh(now, octets);
+    pub(crate) fn weigh(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
+        let weighed = self.flood.weigh(now, bytes);
         self.judge(weighed)
     }
 
@@ -240,14 +235,14 @@ impl Session {
         self.put(now, out, wire::encode(v1::frame::Body::Close(close)));
     }
 
-    /// Gives octets to the driver.
-    pub(crate) fn put(&mut self, now: Time, out: &mut VecDeque<Bytes>, octets: Bytes) {
+    /// Gives bytes to the driver.
+    pub(crate) fn put(&mut self, now: Time, out: &mut VecDeque<Bytes>, bytes: Bytes) {
         if self.taken == self.written {
             self.progress_at = now;
         }
-        self.taken += octets.len() as u64;
+        self.taken += bytes.len() as u64;
         self.alive.sent(now);
-        out.push_back(octets);
+        out.push_back(bytes);
     }
 
     pub(crate) fn has_signs(&self) -> bool {
@@ -278,28 +273,28 @@ impl Session {
         self.end.as_ref().is_some_and(|ending| ending.heard)
     }
 
-    pub(crate) fn written(&mut self, now: Time, octets: usize) {
-        self.written += octets as u64;
+    pub(crate) fn written(&mut self, now: Time, bytes: usize) {
+        self.written += bytes as u64;
         self.progress_at = now;
         self.stalled = false;
     }
 
-    /// Octets handed out in all: where the next frame begins.
-    pub(crate) fn taken_octets(&self) -> u64 {
+    /// Bytes handed out in all: where the next frame begins.
+    pub(crate) fn taken_bytes(&self) -> u64 {
         self.taken
     }
 
-    /// So many of our octets the peer has certainly read.
-    pub(crate) fn proven_octets(&self) -> u64 {
+    /// So many of our bytes the peer has certainly read.
+    pub(crate) fn proven_bytes(&self) -> u64 {
         self.proven
     }
 
-    pub(crate) fn written_octets(&self) -> u64 {
+    pub(crate) fn written_bytes(&self) -> u64 {
         self.written
     }
 
     /// How many of our bytes may have been written, or may still be: the driver goes on with what it was given, and reports later.
-    pub(crate) fn octets_at_risk(&self) -> u64 {
+    pub(crate) fn bytes_at_risk(&self) -> u64 {
         if self.write_failed { self.written } else { self.taken }
     }
 

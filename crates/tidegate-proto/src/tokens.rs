@@ -40,7 +40,7 @@ impl Tokens {
         self.0.first().map(|token| &token.plain)
     }
 
-    /// Octets of the longest one.
+    /// Bytes of the longest one.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.0.iter().map(|token| token.plain.len()).max().unwrap_or(0)
@@ -58,7 +58,7 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// Whether `given` is one of them. Each is compared over the whole of [`MAX_TOKEN`] octets, and all of them are, so that the
+    /// Whether `given` is one of them. Each is compared over the whole of [`MAX_TOKEN`] bytes, and all of them are, so that the
     /// time tells neither where two differ nor how long the right one is (HS-4).
     #[must_use]
     pub fn accept(&self, given: &[u8]) -> bool {
@@ -79,9 +79,9 @@ impl Tokens {
 }
 
 fn padded(token: &[u8]) -> Vec<u8> {
-    let mut octets = token.to_vec();
-    octets.resize(MAX_TOKEN.max(token.len()), 0);
-    octets
+    let mut bytes = token.to_vec();
+    bytes.resize(MAX_TOKEN.max(token.len()), 0);
+    bytes
 }
 
 impl<T: Into<Bytes>> From<T> for Tokens {

@@ -172,8 +172,8 @@ impl Node {
 fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
     let mut any = false;
     while end.coming.front().is_some_and(|(at, _)| *at <= now.0) && machine.wants_read(now, end.link) {
-        let (_, octets) = end.coming.pop_front().unwrap();
-        end.reader.buffer().extend_from_slice(&octets);
+        let (_, bytes) = end.coming.pop_front().unwrap();
+        end.reader.buffer().extend_from_slice(&bytes);
         machine.heard(end.link);
         any = true;
         while let Some(frame) = end.reader.next_frame().unwrap() {
@@ -191,9 +191,9 @@ fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
 fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way: u64) {
     let mut out = VecDeque::new();
     machine.transmit(now, end.link, &mut out);
-    for octets in out {
-        machine.written(now, end.link, octets.len());
-        to.coming.push_back((now.0 + one_way, octets));
+    for bytes in out {
+        machine.written(now, end.link, bytes.len());
+        to.coming.push_back((now.0 + one_way, bytes));
     }
 }
 

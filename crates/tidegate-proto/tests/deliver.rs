@@ -1,4 +1,4 @@
-//! The hand-made `Deliver` path against the generated code: the same octets out, the same messages in.
+//! The hand-made `Deliver` path against the generated code: the same bytes out, the same messages in.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -24,7 +24,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
         1 => 16_380..16_390usize,
         1 => 60_000..70_000usize
     ];
-    (length, any::<u8>()).prop_map(|(length, octet)| vec![octet; length])
+    (length, any::<u8>()).prop_map(|(length, byte)| vec![byte; length])
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -56,7 +56,7 @@ fn generated(first_id: u64, part: &[Sent]) -> Bytes {
     wire::encode(v1::frame::Body::Deliver(deliver))
 }
 
-fn octets(sealed: &Sealed) -> Bytes {
+fn bytes(sealed: &Sealed) -> Bytes {
     let mut all = BytesMut::from(&sealed.room[sealed.start..]);
     all.extend_from_slice(sealed.tail.as_deref().unwrap_or_default());
     all.freeze()
@@ -82,17 +82,17 @@ fn sealed(first_id: u64, all: &[Sent]) -> Vec<Made> {
 
 proptest! {
     #[test]
-    fn the_octets_are_those_of_the_generated_code_both_ways(
+    fn the_bytes_are_those_of_the_generated_code_both_ways(
         first_id in prop_oneof![Just(0u64), 0..1u64 << 62],
         all in sent(),
     ) {
         // DL-1, DL-2, DL-3, DL-5
         for (first, part, frame) in sealed(first_id, &all) {
             let plain: Vec<_> = part.iter().map(|(one, _)| one.clone()).collect();
-            let octets = octets(&frame);
-            prop_assert_eq!(&octets, &generated(first, &plain));
-            prop_assert_eq!(octets.len(), frame.len());
-            let Body::Deliver(batch) = wire::decode(octets.slice(4..), MOST).unwrap() else { panic!() };
+            let bytes = bytes(&frame);
+            prop_assert_eq!(&bytes, &generated(first, &plain));
+            prop_assert_eq!(bytes.len(), frame.len());
+            let Body::Deliver(batch) = wire::decode(bytes.slice(4..), MOST).unwrap() else { panic!() };
             prop_assert_eq!(batch.cursor.size(), plain.iter().map(|one| one.3.size() as u64).sum::<u64>());
             prop_assert_eq!(batch.cursor.last_size(), plain.last().unwrap().3.size() as u64);
             prop_assert_eq!(batch.items().count(), plain.len());
@@ -101,8 +101,8 @@ proptest! {
                 prop_assert_eq!((item.id, item.number), (id, number));
                 prop_assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked));
                 prop_assert_eq!(item.size as usize, message.size());
-                prop_assert_eq!(item.headers(&batch.octets), message.headers().clone());
-                prop_assert_eq!(item.message(&batch.octets), message);
+                prop_assert_eq!(item.headers(&batch.bytes), message.headers().clone());
+                prop_assert_eq!(item.message(&batch.bytes), message);
             }
             for ((_, attempt, _, message), at) in part {
                 prop_assert_eq!(read_message(&frame.room, frame.tail.as_ref(), at), Some((message, attempt)));
@@ -116,18 +116,18 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {
         // FR-4, GR-1
-        let mut octets = generated(3, &all).slice(4..).to_vec();
-        for (at, octet) in changes {
-            let at = at.index(octets.len().min(300));
-            octets[at] = octet;
+        let mut bytes = generated(3, &all).slice(4..).to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len().min(300));
+            bytes[at] = byte;
         }
-        let fast = wire::decode(octets.clone().into(), MOST);
-        let slow = v1::Frame::decode(&octets[..]);
+        let fast = wire::decode(bytes.clone().into(), MOST);
+        let slow = v1::Frame::decode(&bytes[..]);
         if let Ok(Body::Deliver(batch)) = fast {
             let Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) = slow else {
                 return Err(TestCaseError::fail("the generated code refuses it"));
             };
-            let payloads: Vec<_> = batch.items().map(|item| item.payload_bytes(&batch.octets)).collect();
+            let payloads: Vec<_> = batch.items().map(|item| item.payload_bytes(&batch.bytes)).collect();
             let expected: Vec<_> = deliver.messages.into_iter().map(|m| m.payload).collect();
             prop_assert_eq!(payloads, expected);
         } else if slow.is_err() {
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn a_copied_slice_makes_the_same_octets_as_its_message(
+    fn a_copied_slice_makes_the_same_bytes_as_its_message(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..40),
         numbers in 0..3_u64,
     ) {
@@ -158,7 +158,7 @@ proptest! {
         let Body::Deliver(mut batch) = wire::decode(frame, MOST).unwrap() else { panic!() };
         let left = (all.len() as u64).saturating_sub(count) as usize;
         let taken: usize = all[left..].iter().map(|one| one.3.size()).sum();
-        prop_assert_eq!(batch.cursor.truncate(&batch.octets, count), taken as u64);
+        prop_assert_eq!(batch.cursor.truncate(&batch.bytes, count), taken as u64);
         prop_assert_eq!((batch.cursor.len(), batch.items().count()), (left as u64, left));
     }
 
@@ -197,7 +197,7 @@ fn unusual_encodings_are_read_like_the_usual_one() {
     for with_group in [false, true] {
         let end = if with_group { odd.len() } else { odd.len() - 2 };
         let batch = Batch::parse(Bytes::copy_from_slice(&odd[..end]), 10).unwrap();
-        let items: Vec<_> = batch.items().map(|i| (i.id, i.number, i.payload_bytes(&batch.octets))).collect();
+        let items: Vec<_> = batch.items().map(|i| (i.id, i.number, i.payload_bytes(&batch.bytes))).collect();
         assert_eq!(items, [(9, 5, "a".into()), (10, 6, "b".into())]);
     }
     // A Frame whose Deliver comes in two parts: they are merged.
@@ -206,7 +206,7 @@ fn unusual_encodings_are_read_like_the_usual_one() {
     let mut both = BytesMut::from(&first[4..]);
     both.extend_from_slice(&second[4..]);
     let Body::Deliver(batch) = wire::decode(both.freeze(), 10).unwrap() else { panic!() };
-    assert_eq!(batch.items().map(|i| i.payload_bytes(&batch.octets)).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(batch.items().map(|i| i.payload_bytes(&batch.bytes)).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]
@@ -229,6 +229,6 @@ fn a_message_with_large_headers_begins_a_batch_and_none_exceeds_the_limit_of_a_f
     let batches = sealed(0, &all);
     assert_eq!(batches.iter().map(|(_, part, _)| part.len()).collect::<Vec<_>>(), [10, 1, 1]);
     for (_, _, frame) in batches {
-        assert!(frame.len() - 4 <= limit, "{} octets, over {limit}", frame.len());
+        assert!(frame.len() - 4 <= limit, "{} bytes, over {limit}", frame.len());
     }
 }

@@ -398,8 +398,8 @@ fn lv_3_a_stopped_puller_is_given_up_and_its_messages_go_elsewhere() {
         w.pushers[0].advance(w.now, link, Default::default());
         let mut out = Default::default();
         w.pushers[0].transmit(w.now, link, &mut out);
-        let octets = out.iter().map(bytes::Bytes::len).sum();
-        w.pushers[0].written(w.now, link, octets);
+        let bytes = out.iter().map(bytes::Bytes::len).sum();
+        w.pushers[0].written(w.now, link, bytes);
     }
     assert!(w.pushers[0].is_finished(w.now, link));
     let end = w.pushers[0].lost(w.now, link, "").unwrap();

@@ -339,7 +339,7 @@ fn rd_9_a_window_of_0_has_credit_for_what_comes_again() {
 
 #[test]
 fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other_for_ever() {
-    // RD-9, CR-9: the budget in octets is too small for what each would like to have.
+    // RD-9, CR-9: the budget in bytes is too small for what each would like to have.
     let small = puller(|s| (s.window, s.budget_bytes) = (Window::messages(0), 60_000));
     let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![small, puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -365,8 +365,8 @@ fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other
 }
 
 #[test]
-fn rd_9_octets_are_not_granted_for_what_comes_again_while_the_budget_has_no_message_left() {
-    // RD-9, CR-9: octets alone are of no use, and others could not have them.
+fn rd_9_bytes_are_not_granted_for_what_comes_again_while_the_budget_has_no_message_left() {
+    // RD-9, CR-9: bytes alone are of no use, and others could not have them.
     let small = puller(|s| (s.window, s.budget) = (Window::messages(0), 1));
     let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![small]);
     let wires = [w.join(0, 0), w.join(1, 0)];

@@ -96,7 +96,7 @@ fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
 fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1::Close> {
     let mut out = VecDeque::new();
     pusher.transmit(now, link, &mut out);
-    out.into_iter().find_map(|octets| match wire::decode(octets.slice(4..), 1 << 20) {
+    out.into_iter().find_map(|bytes| match wire::decode(bytes.slice(4..), 1 << 20) {
         Ok(Body::Close(close)) => Some(close),
         _ => None,
     })
@@ -118,9 +118,9 @@ fn fr_3_signs_of_work_on_however_many_deliveries_fit_their_frames() {
     puller.transmit(START, link, &mut out);
     let told: usize = out
         .iter()
-        .map(|octets| {
-            assert!(octets.len() <= 65_536 + 4, "{} octets", octets.len());
-            match wire::decode(octets.slice(4..), 1 << 20) {
+        .map(|bytes| {
+            assert!(bytes.len() <= 65_536 + 4, "{} bytes", bytes.len());
+            match wire::decode(bytes.slice(4..), 1 << 20) {
                 Ok(Body::Working(working)) => working.deliveries.len(),
                 _ => 0,
             }
@@ -296,11 +296,11 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
     };
     for key in [&b"\x1a\x00"[..], b"\x9a\x00\x00"] {
         for (jumps, damage) in [(5, &b""[..]), (9, b"\x1a\xff")] {
-            let octets = [key, &jumping(jumps)[4..], key, damage].concat();
-            assert_eq!(Batch::parse_within(octets.into(), 100, 4).unwrap_err().rule, "CR-3");
+            let bytes = [key, &jumping(jumps)[4..], key, damage].concat();
+            assert_eq!(Batch::parse_within(bytes.into(), 100, 4).unwrap_err().rule, "CR-3");
         }
-        let octets = [key, &jumping(4)[4..]].concat();
-        assert_eq!(Batch::parse_within(octets.into(), 100, 4).unwrap().cursor.len(), 4);
+        let bytes = [key, &jumping(4)[4..]].concat();
+        assert_eq!(Batch::parse_within(bytes.into(), 100, 4).unwrap().cursor.len(), 4);
     }
     let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
@@ -316,26 +316,26 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
 #[test]
 fn cr_3_an_unusual_encoding_is_read_where_it_lies() {
     // CR-3, FR-4: a longer key, a group, a payload with a longer key, a header with one.
-    let octets = Bytes::from_static(
+    let bytes = Bytes::from_static(
         b"\x9a\x00\x03\x2a\x01a\x7b\x7c\x1a\x04\xaa\x00\x01b\x1a\x07\x8a\x00\x04\x8a\x00\x01n",
     );
-    let batch = Batch::parse(octets.clone(), 10).unwrap();
-    assert_eq!(batch.octets.as_ptr(), octets.as_ptr(), "it is not copied");
-    let messages: Vec<_> = batch.items().map(|item| item.message(&batch.octets)).collect();
+    let batch = Batch::parse(bytes.clone(), 10).unwrap();
+    assert_eq!(batch.bytes.as_ptr(), bytes.as_ptr(), "it is not copied");
+    let messages: Vec<_> = batch.items().map(|item| item.message(&batch.bytes)).collect();
     let names: Vec<_> = messages[2].headers().iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!((&messages[0].payload()[..], &messages[1].payload()[..]), (&b"a"[..], &b"b"[..]));
     assert_eq!(names, ["n"]);
 }
 
-/// Octets that tell when nobody has them any more.
+/// Bytes that tell when nobody has them any more.
 struct Kept {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     _alive: Arc<()>,
 }
 
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
-        &self.octets
+        &self.bytes
     }
 }
 
@@ -362,12 +362,12 @@ fn lm_5_a_message_does_not_keep_what_only_lies_beside_it() {
         ]
         .concat(),
     ];
-    for octets in frames {
+    for bytes in frames {
         let mut puller = puller(|_| ());
         let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
         sent(&mut puller, START, link);
         let alive = Arc::new(());
-        puller.receive(START, link, Bytes::from_owner(Kept { octets, _alive: alive.clone() }));
+        puller.receive(START, link, Bytes::from_owner(Kept { bytes, _alive: alive.clone() }));
         assert_eq!(Arc::strong_count(&alive), 1, "the frame is gone");
         let (a, b) = (puller.recv().unwrap(), puller.recv().unwrap());
         assert_eq!((a.payload(), a.attempt(), a.id().number), (&b"a"[..], 2, 5));

@@ -49,7 +49,7 @@ fn hs_9_only_a_link_of_the_same_key_is_replaced() {
 fn is_replaced(machine: &mut dyn Machine, link: LinkId) -> bool {
     let mut out = std::collections::VecDeque::new();
     machine.transmit(Time(0), link, &mut out);
-    out.iter().any(|octets| octets.windows(5).any(|window| window == b"newer"))
+    out.iter().any(|bytes| bytes.windows(5).any(|window| window == b"newer"))
 }
 
 /// A pusher that has lost a link of this key with a message in flight.

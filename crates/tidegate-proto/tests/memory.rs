@@ -151,7 +151,7 @@ fn lm_5_lots_that_are_worked_on_for_long_do_not_keep_their_batches_either() {
             // The first one of the batch is slow, the others are done.
             let mut lot = kept.puller.recv_lot().unwrap();
             while let Some(item) = lot.take() {
-                assert_eq!(item.payload(lot.octets()), [200 - left as u8; 1_000]);
+                assert_eq!(item.payload(lot.bytes()), [200 - left as u8; 1_000]);
                 left -= 1;
                 if left < 199 {
                     kept.puller.settle_item(kept.link, &item, &Verdict::Ack);

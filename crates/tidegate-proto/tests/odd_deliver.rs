@@ -28,7 +28,7 @@ struct Sent {
 }
 
 fn payloads() -> impl Strategy<Value = Bytes> {
-    // The edges: one octet of length becomes two at 0x80, the message around it a little before; and 16 KiB.
+    // The edges: one byte of length becomes two at 0x80, the message around it a little before; and 16 KiB.
     let lengths = prop_oneof![
         4 => Just(0),
         8 => 1..40usize,
@@ -36,7 +36,7 @@ fn payloads() -> impl Strategy<Value = Bytes> {
         2 => 0x3ff0..0x4010usize,
         1 => 20_000..70_000usize,
     ];
-    (lengths, any::<u8>()).prop_map(|(length, octet)| vec![octet; length].into())
+    (lengths, any::<u8>()).prop_map(|(length, byte)| vec![byte; length].into())
 }
 
 fn headers() -> impl Strategy<Value = Vec<(String, Bytes)>> {
@@ -114,7 +114,7 @@ fn read(batch: &Batch) -> Vec<Delivery> {
         number: item.number,
         attempt: item.attempt,
         tracked: item.is_tracked(),
-        message: item.message(&batch.octets),
+        message: item.message(&batch.bytes),
     };
     batch.items().map(delivery).collect()
 }
@@ -161,7 +161,7 @@ fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<Delivery>> {
     Some(items)
 }
 
-/// An integer with `pad` octets more than it needs, as far as ten octets go: legal, if useless.
+/// An integer with `pad` bytes more than it needs, as far as ten bytes go: legal, if useless.
 fn varint(out: &mut Vec<u8>, mut value: u64, pad: usize) {
     let start = out.len();
     while value >= 0x80 {
@@ -175,7 +175,7 @@ fn varint(out: &mut Vec<u8>, mut value: u64, pad: usize) {
     }
 }
 
-/// Octets of a field: its number, its wire type, its octets, and how much its integers are padded.
+/// Bytes of a field: its number, its wire type, its bytes, and how much its integers are padded.
 fn field(number: u32, wire_type: u32, content: &[u8], pads: (usize, usize)) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, u64::from(number << 3 | wire_type), pads.0);
@@ -270,21 +270,21 @@ fn odd_delivers() -> impl Strategy<Value = Vec<u8>> {
 
 type Change = (u8, prop::sample::Index, u8);
 
-/// Changes, inserts, or takes away single octets.
-fn mutated(mut octets: Vec<u8>, changes: &[Change]) -> Vec<u8> {
-    for (kind, index, octet) in changes {
-        if octets.is_empty() {
-            return octets;
+/// Changes, inserts, or takes away single bytes.
+fn mutated(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+    for (kind, index, byte) in changes {
+        if bytes.is_empty() {
+            return bytes;
         }
-        let at = index.index(octets.len());
+        let at = index.index(bytes.len());
         match kind % 4 {
-            0 => octets[at] = *octet,
-            1 => octets[at] ^= 1 << (octet % 8),
-            2 => octets.insert(at, *octet),
-            _ => _ = octets.remove(at),
+            0 => bytes[at] = *byte,
+            1 => bytes[at] ^= 1 << (byte % 8),
+            2 => bytes.insert(at, *byte),
+            _ => _ = bytes.remove(at),
         }
     }
-    octets
+    bytes
 }
 
 /// A `Deliver` is read as the generated code and the rules say.
@@ -324,14 +324,14 @@ fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// DL-2, DL-3, DL-5, CR-4: the generated code's octets are read as what they mean.
+    /// DL-2, DL-3, DL-5, CR-4: the generated code's bytes are read as what they mean.
     #[test]
     fn generated_encodings_are_read_alike(first_id in first_ids(), sents in sents()) {
-        let octets = generated(first_id, &sents).encode_to_vec();
-        let batch = Batch::parse(octets.clone().into(), ROOMY).unwrap();
+        let bytes = generated(first_id, &sents).encode_to_vec();
+        let batch = Batch::parse(bytes.clone().into(), ROOMY).unwrap();
         prop_assert_eq!(batch.cursor.next_id(), first_id);
         prop_assert_eq!(read(&batch), items(first_id, &sents));
-        same_deliver(octets, ROOMY)?;
+        same_deliver(bytes, ROOMY)?;
     }
 
     /// RC-4: a batch without its last messages is the batch that never had them.
@@ -340,10 +340,10 @@ proptest! {
         first_id in first_ids(), sents in sents(), taken in 0..12usize, cut in 0..14u64,
     ) {
         let mut batch = Batch::parse(generated(first_id, &sents).encode_to_vec().into(), ROOMY).unwrap();
-        let taken = (0..taken).filter(|_| batch.cursor.next(&batch.octets).is_some()).count();
+        let taken = (0..taken).filter(|_| batch.cursor.next(&batch.bytes).is_some()).count();
         let kept = sents.len() - (cut as usize).min(sents.len() - taken);
         let size = |sents: &[Sent]| sents.iter().map(|s| s.message.size() as u64).sum::<u64>();
-        prop_assert_eq!(batch.cursor.truncate(&batch.octets, cut), size(&sents[kept..]));
+        prop_assert_eq!(batch.cursor.truncate(&batch.bytes, cut), size(&sents[kept..]));
         prop_assert_eq!(batch.cursor.len(), (kept - taken) as u64);
         prop_assert_eq!(batch.cursor.is_empty(), kept == taken);
         prop_assert_eq!(batch.cursor.size(), size(&sents[taken..kept]));

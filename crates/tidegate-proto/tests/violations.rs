@@ -26,7 +26,7 @@ fn puller_with_link() -> (Puller, LinkId) {
     (puller, link)
 }
 
-/// A pusher that has sent three messages of one octet.
+/// A pusher that has sent three messages of one byte.
 fn pusher_with_three() -> (Pusher, LinkId) {
     let (mut pusher, link) = pusher_with_link();
     pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
@@ -37,8 +37,8 @@ fn pusher_with_three() -> (Pusher, LinkId) {
     (pusher, link)
 }
 
-fn violated<M: Machine>(machine: &mut M, link: LinkId, octets: Bytes) -> (Code, String) {
-    machine.receive(NOW, link, octets);
+fn violated<M: Machine>(machine: &mut M, link: LinkId, bytes: Bytes) -> (Code, String) {
+    machine.receive(NOW, link, bytes);
     let close = close_of(machine, NOW, link).expect("a Close");
     (Code::from_wire(close.code), close.reason)
 }
@@ -214,7 +214,7 @@ fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
     let (code, reason) = refuse(vec![message("12345678901")], 0);
     assert_eq!(
         (code, reason.as_str()),
-        (Code::MessageSize, "DL-4: a message has 11 octets, but max_message is 10")
+        (Code::MessageSize, "DL-4: a message has 11 bytes, but max_message is 10")
     );
     assert_eq!(refuse(vec![message("1")], 1 << 63).0, Code::Malformed);
     let back = v1::Message { gap: -2, ..message("2") };

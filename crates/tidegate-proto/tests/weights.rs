@@ -219,15 +219,15 @@ fn oc_13_a_puller_tells_signs_of_work_together_however_often_they_are_given() {
     puller.receive(START, link, common::deliver(0, &["x"; 1_000]));
     let all: Vec<_> = std::iter::from_fn(|| puller.recv()).collect();
     let mut now = START;
-    let (mut frames, mut bytes, mut told) = (0, 0, 0);
+    let (mut frames, mut total, mut told) = (0, 0, 0);
     let mut tell = |puller: &mut tidegate_proto::Puller, now| {
         let mut out = VecDeque::new();
         puller.transmit(now, link, &mut out);
-        for octets in out {
-            puller.written(now, link, octets.len());
-            if let Ok(Body::Working(working)) = wire::decode(octets.slice(4..), 1) {
+        for bytes in out {
+            puller.written(now, link, bytes.len());
+            if let Ok(Body::Working(working)) = wire::decode(bytes.slice(4..), 1) {
                 frames += 1;
-                bytes += octets.len();
+                total += bytes.len();
                 told += working.deliveries.len();
             }
         }
@@ -248,8 +248,8 @@ fn oc_13_a_puller_tells_signs_of_work_together_however_often_they_are_given() {
     puller.advance(due, link, Progress::default());
     tell(&mut puller, due);
     assert!(
-        frames <= 1_001 && bytes <= 600_000 && told >= 100_000,
-        "{frames} frames, {bytes} bytes, {told} ids"
+        frames <= 1_001 && total <= 600_000 && told >= 100_000,
+        "{frames} frames, {total} bytes, {told} ids"
     );
     assert!(puller.deadline(link).unwrap() > due + Duration::from_millis(500), "and it comes to rest");
 }

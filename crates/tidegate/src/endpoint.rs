@@ -103,7 +103,7 @@ impl Endpoint {
             }
         };
         if pipeline.len() > 256 {
-            return Err(wrong("the pipeline has more than 256 octets"));
+            return Err(wrong("the pipeline has more than 256 bytes"));
         }
         Ok(Self { address, pipeline: pipeline.to_owned() })
     }

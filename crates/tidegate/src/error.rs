@@ -75,8 +75,8 @@ pub enum BuildError {
         /// Why not, and what would be right.
         problem: &'static str,
     },
-    /// The system gives no random octets for the instance id (HS-8).
-    #[error("the system gives no random octets: {0}")]
+    /// The system gives no random bytes for the instance id (HS-8).
+    #[error("the system gives no random bytes: {0}")]
     Random(String),
 }
 

@@ -207,9 +207,9 @@ fn verifies_clients(_: Option<&Tls>) -> bool {
 /// LM-1, HS-10.
 fn check_tokens(tokens: &Tokens) -> Result<(), SettingError> {
     let ok = SettingError::unless;
-    ok(!tokens.is_empty(), "token", &format_args!("empty"), "1 to 4,096 octets")?;
+    ok(!tokens.is_empty(), "token", &format_args!("empty"), "1 to 4,096 bytes")?;
     let longest = tokens.longest();
-    ok(longest <= MAX_TOKEN, "token", &format_args!("{longest} octets long"), "1 to 4,096 octets")
+    ok(longest <= MAX_TOKEN, "token", &format_args!("{longest} bytes long"), "1 to 4,096 bytes")
 }
 
 impl Security {

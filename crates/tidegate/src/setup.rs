@@ -98,17 +98,17 @@ pub(crate) struct Secrets(Option<Random>);
 impl Secrets {
     /// A new one; none if the system has no random numbers to give, which means links that are never replaced.
     pub(crate) fn draw(&mut self) -> Option<Resume> {
-        let mut octets = [0; 16];
+        let mut bytes = [0; 16];
         match &mut self.0 {
-            Some(random) => fill(&mut octets, random),
-            None => getrandom::fill(&mut octets).ok()?,
+            Some(random) => fill(&mut bytes, random),
+            None => getrandom::fill(&mut bytes).ok()?,
         }
-        Some(Resume::new(octets))
+        Some(Resume::new(bytes))
     }
 }
 
-fn fill(octets: &mut [u8; 16], random: &mut Random) {
-    for part in octets.chunks_exact_mut(8) {
+fn fill(bytes: &mut [u8; 16], random: &mut Random) {
+    for part in bytes.chunks_exact_mut(8) {
         part.copy_from_slice(&random.next_u64().to_be_bytes());
     }
 }
@@ -116,19 +116,19 @@ fn fill(octets: &mut [u8; 16], random: &mut Random) {
 impl Setup {
     /// From the system, or from the seed.
     pub(crate) fn chance(&self) -> Result<Chance, BuildError> {
-        let (mut octets, mut secret) = ([0; 16], [0; 16]); // HS-8, HS-9
+        let (mut bytes, mut secret) = ([0; 16], [0; 16]); // HS-8, HS-9
         let seed = if let Some(seed) = self.seed {
             let mut random = Random::new(seed);
-            fill(&mut octets, &mut random);
+            fill(&mut bytes, &mut random);
             fill(&mut secret, &mut random);
             random.next_u64()
         } else {
             let failed = |e: getrandom::Error| BuildError::Random(e.to_string());
-            getrandom::fill(&mut octets).map_err(failed)?;
+            getrandom::fill(&mut bytes).map_err(failed)?;
             getrandom::fill(&mut secret).map_err(failed)?;
             getrandom::u64().map_err(failed)?
         };
-        let (instance, keys) = (InstanceId(octets), KeyMaker::new(secret));
+        let (instance, keys) = (InstanceId(bytes), KeyMaker::new(secret));
         Ok(Chance { instance, keys, random: Random::new(seed), seeded: self.seed.is_some() })
     }
 
@@ -173,7 +173,7 @@ impl Setup {
             let fits = !wait.is_zero() && wait <= LONGEST_RECONNECT;
             ok(fits, "retry_refusals", &wait, "more than 0, at most 24 h")?;
         }
-        ok(self.name.len() <= 256, "name", &self.name, "at most 256 octets")?;
+        ok(self.name.len() <= 256, "name", &self.name, "at most 256 bytes")?;
         for (index, custom) in self.transports.iter().enumerate() {
             let scheme = custom.scheme();
             let first = self.transports.iter().position(|other| other.scheme() == scheme) == Some(index);
@@ -334,14 +334,14 @@ macro_rules! common_settings {
             self
         }
 
-        /// A name for people, shown in the other side's logs and statistics. At most 256 octets; default: none.
+        /// A name for people, shown in the other side's logs and statistics. At most 256 bytes; default: none.
         pub fn name(mut self, name: impl Into<String>) -> Self {
             self.setup.name = name.into();
             self
         }
 
         /// The token to show when connecting, and to ask for when bound. Without TLS it travels in the clear. It is never logged,
-        /// nor shown by `Debug`. 1 to 4,096 octets; default: none.
+        /// nor shown by `Debug`. 1 to 4,096 bytes; default: none.
         pub fn token(mut self, token: impl Into<Bytes>) -> Self {
             self.setup.policy.tokens = Some(Tokens::from(token));
             self
@@ -400,10 +400,10 @@ macro_rules! common_settings {
             self
         }
 
-        /// The largest message, in octets of payload and headers: a pusher's must not exceed its pullers'. Default:
+        /// The largest message, in bytes of payload and headers: a pusher's must not exceed its pullers'. Default:
         /// 16 MiB.
-        pub fn max_message(mut self, octets: usize) -> Self {
-            self.settings.max_message = octets as u64;
+        pub fn max_message(mut self, bytes: usize) -> Self {
+            self.settings.max_message = bytes as u64;
             self
         }
 

@@ -52,8 +52,8 @@ async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_k
     within(push.finish(LONG)).await.unwrap();
     drop(push);
     for mut stranger in silent {
-        let mut octets = Vec::new();
-        within(stranger.read_to_end(&mut octets)).await.unwrap();
+        let mut bytes = Vec::new();
+        within(stranger.read_to_end(&mut bytes)).await.unwrap();
     }
     within(async { while events.recv().await.is_some() {} }).await; // the socket is gone
 }

@@ -25,10 +25,10 @@ async fn stranger(push: &Push) -> TcpStream {
 
 /// Everything that comes until the end of the stream: the acceptor's preface and its Close.
 async fn refusal(stream: &mut TcpStream) -> (Code, String) {
-    let mut octets = Vec::new();
-    within(stream.read_to_end(&mut octets)).await.unwrap();
-    assert!(octets.starts_with(&PREFACE), "HS-2: preface first");
-    let frame = octets.split_off(12);
+    let mut bytes = Vec::new();
+    within(stream.read_to_end(&mut bytes)).await.unwrap();
+    assert!(bytes.starts_with(&PREFACE), "HS-2: preface first");
+    let frame = bytes.split_off(12);
     let Ok(Body::Close(close)) = wire::decode(frame.into(), 0) else { panic!("not a Close") };
     (Code::from_wire(close.code), close.reason)
 }
@@ -60,7 +60,7 @@ async fn an_http_request_is_refused_and_named_while_others_go_on() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_end_is_ended() {
-    // HS-11: silence, and an octet now and then, which does not extend the deadline.
+    // HS-11: silence, and a byte now and then, which does not extend the deadline.
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
         .handshake_timeout(Duration::from_millis(200))

@@ -29,7 +29,7 @@ use tokio::{
 
 type Doors = Mutex<BTreeMap<String, mpsc::UnboundedSender<Narrow>>>;
 
-/// A stream of which each read gives so many octets at most.
+/// A stream of which each read gives so many bytes at most.
 struct Narrow(DuplexStream, usize);
 
 impl AsyncRead for Narrow {
@@ -187,7 +187,7 @@ async fn a_seed_names_the_same_messages_again_and_another_one_does_not() {
     assert_ne!(id(None).await, id(None).await, "HS-8: without a seed every socket has a name of its own");
 }
 
-/// A puller that takes one message and says goodbye with these octets before it can have read it: what comes to the next puller?
+/// A puller that takes one message and says goodbye with these bytes before it can have read it: what comes to the next puller?
 async fn goodbye(bytes: &[u8]) -> u32 {
     let place = Arc::<Place>::default();
     let push = push(&place).bind("door://a").build().await.unwrap();

@@ -62,7 +62,7 @@ class Pull(Peer):
         return ended and not self.dialing
 
     def opened(self, link):
-        link.next_id = link.octets = link.done = link.done_octets = link.message_limit = link.byte_limit = 0
+        link.next_id = link.bytes = link.done = link.done_bytes = link.message_limit = link.byte_limit = 0
         link.outcomes, link.held, link.timer = [], 0, None
         self.send_ack(link)  # CR-10
 
@@ -77,14 +77,14 @@ class Pull(Peer):
         if link.closing:
             return
         link.message_limit = max(link.message_limit, link.done + self.window, link.next_id + self.waiting)  # CR-5, CR-6
-        link.byte_limit = max(link.byte_limit, link.done_octets + self.window_bytes, link.octets + self.waiting)
+        link.byte_limit = max(link.byte_limit, link.done_bytes + self.window_bytes, link.bytes + self.waiting)
         link.send(ack={"outcomes": link.outcomes, "message_limit": link.message_limit, "byte_limit": link.byte_limit})
         link.outcomes, link.held, link.timer = [], 0, None
 
     def settle(self, delivery, verdict, delay_ms=0, reason=""):
         link = delivery.link
         link.settled, link.held = True, link.held + 1
-        link.done, link.done_octets = link.done + 1, link.done_octets + delivery.size
+        link.done, link.done_bytes = link.done + 1, link.done_bytes + delivery.size
         last = link.outcomes[-1] if link.outcomes else None
         if last and verdict == last["verdict"] == ACK and last["first"] + last["count"] == delivery.delivery:
             last["count"] += 1
@@ -101,18 +101,18 @@ class Pull(Peer):
             raise Closed("MALFORMED", f"DL-1, DL-6: first_id is {deliver.first_id}, not {link.next_id}")
         if link.ended:
             raise Closed("UNEXPECTED", "ST-7: Deliver after End")
-        number, next_id, octets, batch = deliver.first_number, link.next_id, link.octets, []
+        number, next_id, taken, batch = deliver.first_number, link.next_id, link.bytes, []
         for message in deliver.messages:
             headers = [(h.name, h.value) for h in message.headers]
             size = len(message.payload) + sum(len(name.encode()) + len(value) for name, value in headers)
-            if next_id >= link.message_limit or octets >= link.byte_limit:
+            if next_id >= link.message_limit or taken >= link.byte_limit:
                 raise Closed("CREDIT", f"CR-3: delivery {next_id} is beyond the limits")
             if size > link.hello.max_message:
-                raise Closed("MESSAGE_SIZE", f"DL-4: {size} octets")
+                raise Closed("MESSAGE_SIZE", f"DL-4: {size} bytes")
             number += message.gap
             batch.append(Delivery(self, link, next_id, number, message.attempt or 1, size, message.payload, headers))
-            number, next_id, octets = number + 1, next_id + 1, octets + size
-        link.next_id, link.octets = next_id, octets
+            number, next_id, taken = number + 1, next_id + 1, taken + size
+        link.next_id, link.bytes = next_id, taken
         self.inbox.extend(batch)
         self.notify()
 

@@ -53,7 +53,7 @@ class Push(Peer):
         if self.finished:  # also for newcomers: ST-3
             link.send(end={})
             return link.close("NORMAL", "the stream has ended")
-        link.next_id = link.octets = link.message_limit = link.byte_limit = 0
+        link.next_id = link.bytes = link.message_limit = link.byte_limit = 0
         link.flight, link.leaving = {}, False
 
     def lost(self, link):
@@ -64,7 +64,7 @@ class Push(Peer):
         self.pump()
 
     def may_send(self, link):
-        return (link.next_id < link.message_limit and link.octets < link.byte_limit  # CR-2
+        return (link.next_id < link.message_limit and link.bytes < link.byte_limit  # CR-2
                 and len(link.flight) < MAX_IN_FLIGHT and not link.leaving and not link.closing
                 and link.writer.transport.get_write_buffer_size() < MAX_UNWRITTEN)
 
@@ -75,7 +75,7 @@ class Push(Peer):
             link, message = ready.popleft(), self.queue.popleft()
             link.flight[link.next_id] = message
             batches.setdefault(link, []).append((link.next_id, message))
-            link.next_id, link.octets, filled = link.next_id + 1, link.octets + message.size(), filled + message.size()
+            link.next_id, link.bytes, filled = link.next_id + 1, link.bytes + message.size(), filled + message.size()
             self.stats["redelivered"] += message.attempt > 1
             if self.may_send(link):
                 ready.append(link)
@@ -109,8 +109,8 @@ class Push(Peer):
         link.message_limit = max(link.message_limit, ack.message_limit)  # CR-1
         link.byte_limit = max(link.byte_limit, ack.byte_limit)
         if ack.recall or ack.leaving:  # RC-1
-            unused = max(0, link.byte_limit - link.octets)
-            link.next_id, link.octets = max(link.message_limit, link.next_id), link.octets + unused
+            unused = max(0, link.byte_limit - link.bytes)
+            link.next_id, link.bytes = max(link.message_limit, link.next_id), link.bytes + unused
             link.send(skip={"next_id": link.next_id, "bytes": unused})
         link.leaving |= ack.leaving  # ST-1
         self.pump()

@@ -1,4 +1,4 @@
-"""Frames and links: octets in and out of one connection."""
+"""Frames and links: bytes in and out of one connection."""
 
 import asyncio
 import contextlib
@@ -43,8 +43,8 @@ class Link:
         self.heard, self.closing, self.ended, self.settled, self.after = True, False, False, False, 0
 
     def send(self, **body):
-        octets = Frame(**body).SerializeToString()
-        self.writer.write(struct.pack(">I", len(octets)) + octets)
+        data = Frame(**body).SerializeToString()
+        self.writer.write(struct.pack(">I", len(data)) + data)
         self.last_sent = time.monotonic()
 
     def close(self, code, reason=""):
@@ -61,25 +61,25 @@ class Link:
         if length == 0:
             raise Closed("MALFORMED", "FR-2: a frame of length 0")
         if length > (MAX_HELLO if first else self.limit):
-            raise Closed("TOO_LARGE", f"FR-3: a frame of {length} octets")
-        octets = bytearray()
-        while len(octets) < length:  # each part is a sign of life: LV-2
-            part = await self.reader.read(min(length - len(octets), MAX_CONTROL))
+            raise Closed("TOO_LARGE", f"FR-3: a frame of {length} bytes")
+        data = bytearray()
+        while len(data) < length:  # each part is a sign of life: LV-2
+            part = await self.reader.read(min(length - len(data), MAX_CONTROL))
             if not part:
-                raise asyncio.IncompleteReadError(bytes(octets), length)
-            octets += part
+                raise asyncio.IncompleteReadError(bytes(data), length)
+            data += part
             self.heard = True
         try:
-            frame = Frame.FromString(bytes(octets))
+            frame = Frame.FromString(bytes(data))
         except DecodeError as error:
             raise Closed("MALFORMED", f"FR-4: {error}") from error
         kind = frame.WhichOneof("body")
         if length > MAX_CONTROL and kind != "deliver":
-            raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} octets")
+            raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} bytes")
         return kind, getattr(frame, kind) if kind else None
 
     async def finish(self, answered=False):
-        """Closing a socket with unread octets would destroy what is still on its way out (ST-4)."""
+        """Closing a socket with unread bytes would destroy what is still on its way out (ST-4)."""
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             while not answered and await self.reader.read(MAX_CONTROL):
                 pass

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| tidegate_tests::fuzz::run("machine_pusher", octets));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidegate_tests::fuzz::run("machine_pusher", bytes));

@@ -29,12 +29,12 @@ async fn run(count: usize, size: usize, links: usize) -> Result<(), Box<dyn std:
         .into_iter()
         .map(|pull| {
             tokio::spawn(async move {
-                let mut octets = 0;
+                let mut bytes = 0;
                 while let Ok(Some(delivery)) = pull.recv().await {
-                    octets += delivery.payload().len();
+                    bytes += delivery.payload().len();
                     delivery.ack();
                 }
-                octets
+                bytes
             })
         })
         .collect();
@@ -44,12 +44,12 @@ async fn run(count: usize, size: usize, links: usize) -> Result<(), Box<dyn std:
         push.send(memory.slice(at..at + size)).await?;
     }
     let stats = push.finish(Duration::MAX).await?;
-    let mut octets = 0;
+    let mut bytes = 0;
     for consumer in consumers {
-        octets += consumer.await?;
+        bytes += consumer.await?;
     }
-    if stats.acked != count as u64 || octets != count * size {
-        return Err(format!("{} of {count} messages acked, {octets} octets received", stats.acked).into());
+    if stats.acked != count as u64 || bytes != count * size {
+        return Err(format!("{} of {count} messages acked, {bytes} bytes received", stats.acked).into());
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
     process::{LONG, Process},
 };
 
-/// The octets of each of [`records`].
+/// The bytes of each of [`records`].
 pub const WIDTH: usize = 512;
 
 /// What a puller's output brings.
@@ -118,7 +118,7 @@ impl Fleet {
     }
 }
 
-/// The numbers of a range as records of [`WIDTH`] octets, so that a pipe is never cut off within one.
+/// The numbers of a range as records of [`WIDTH`] bytes, so that a pipe is never cut off within one.
 #[must_use]
 pub fn records(range: std::ops::Range<usize>) -> Vec<u8> {
     range.map(|number| format!("{number:0width$}\n", width = WIDTH - 1)).collect::<String>().into_bytes()

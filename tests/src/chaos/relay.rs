@@ -30,7 +30,7 @@ struct Orders {
     resets: usize,
     /// Read nothing from the pusher.
     held: bool,
-    /// Reset each connection after so many octets to the puller.
+    /// Reset each connection after so many bytes to the puller.
     cut_after: Option<usize>,
 }
 
@@ -72,9 +72,9 @@ impl Relay {
         self.orders.send_modify(|orders| orders.resets += 1);
     }
 
-    /// Resets each connection as soon as so many octets have gone to the puller; `None`: does not.
-    pub fn cut_after(&self, octets: Option<usize>) {
-        self.orders.send_modify(|orders| orders.cut_after = octets);
+    /// Resets each connection as soon as so many bytes have gone to the puller; `None`: does not.
+    pub fn cut_after(&self, bytes: Option<usize>) {
+        self.orders.send_modify(|orders| orders.cut_after = bytes);
     }
 
     /// Reads nothing from the pusher, or reads on.

@@ -1,4 +1,4 @@
-//! `Deliver` by hand against the generated code: whatever octets come, both read the same, or both refuse.
+//! `Deliver` by hand against the generated code: whatever bytes come, both read the same, or both refuse.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,8 +9,8 @@ use tidegate_proto::{
 
 use super::Input;
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let max_message = u64::from(input.short());
     let frame = Bytes::copy_from_slice(input.rest());
     let read = wire::decode(frame.clone(), max_message);
@@ -79,7 +79,7 @@ fn same(batch: &Batch, deliver: &v1::Deliver) {
         assert_eq!((item.id, item.number), (id, number), "DL-1, DL-2");
         assert_eq!(item.attempt, message.attempt.max(1), "DL-3");
         assert_eq!(item.is_tracked(), message.tracked);
-        let read = item.message(&batch.octets);
+        let read = item.message(&batch.bytes);
         assert_eq!(read.payload(), &message.payload);
         assert_eq!(read.size(), item.size as usize, "CR-4");
         let headers: Vec<_> = read.headers().iter().map(|(n, v)| (n.to_owned(), v.clone())).collect();
@@ -92,7 +92,7 @@ fn same(batch: &Batch, deliver: &v1::Deliver) {
     assert_eq!(items.last().map(|item| u64::from(item.size)), Some(batch.cursor.last_size()));
     // Taking some off the end leaves the others (RC-4).
     let mut cursor = batch.cursor;
-    let taken = cursor.truncate(&batch.octets, cursor.len() / 2);
+    let taken = cursor.truncate(&batch.bytes, cursor.len() / 2);
     assert_eq!(taken + cursor.size(), size);
-    assert_eq!(std::iter::from_fn(|| cursor.next(&batch.octets)).count(), items.len() - items.len() / 2);
+    assert_eq!(std::iter::from_fn(|| cursor.next(&batch.bytes)).count(), items.len() - items.len() / 2);
 }

@@ -21,7 +21,7 @@ pub(super) struct Tap {
     max_message: u64,
     /// What the peer writes, as the driver of the machine reads it.
     pub(super) incoming: FrameReader,
-    /// Octets that the machine gave and that are not reported as written.
+    /// Bytes that the machine gave and that are not reported as written.
     pub(super) unwritten: usize,
     /// The driver has told of a failed write: nothing is written any more.
     pub(super) failed: bool,
@@ -59,7 +59,7 @@ impl Tap {
         }
     }
 
-    /// What the machine writes now. Nothing, while earlier octets are not out: a driver does not ask then.
+    /// What the machine writes now. Nothing, while earlier bytes are not out: a driver does not ask then.
     pub(super) fn transmit<M: Machine>(&mut self, machine: &mut M, now: Time) -> Vec<Body> {
         if self.unwritten > 0 || self.failed {
             return Vec::new();
@@ -101,12 +101,12 @@ impl Tap {
         }
     }
 
-    /// Reports octets as written.
-    pub(super) fn write<M: Machine>(&mut self, machine: &mut M, now: Time, octets: usize) {
-        let octets = octets.min(self.unwritten);
-        if octets > 0 && !self.failed {
-            self.unwritten -= octets;
-            machine.written(now, self.id, octets);
+    /// Reports bytes as written.
+    pub(super) fn write<M: Machine>(&mut self, machine: &mut M, now: Time, bytes: usize) {
+        let bytes = bytes.min(self.unwritten);
+        if bytes > 0 && !self.failed {
+            self.unwritten -= bytes;
+            machine.written(now, self.id, bytes);
             assert_eq!(machine.is_idle(self.id), self.unwritten == 0);
         }
     }
@@ -221,10 +221,10 @@ pub(super) fn other(input: &mut Input<'_>) -> Bytes {
     wire::encode(body).slice(4..)
 }
 
-/// Octets into the reader of a link, as its driver would have read them: frames, or the stream is no good.
-pub(super) fn read(tap: &mut Tap, octets: &[u8]) -> (Vec<Bytes>, Option<Violation>) {
+/// Bytes into the reader of a link, as its driver would have read them: frames, or the stream is no good.
+pub(super) fn read(tap: &mut Tap, bytes: &[u8]) -> (Vec<Bytes>, Option<Violation>) {
     let mut frames = Vec::new();
-    tap.incoming.buffer().extend_from_slice(octets);
+    tap.incoming.buffer().extend_from_slice(bytes);
     loop {
         match tap.incoming.next_frame() {
             Ok(Some(frame)) => frames.push(frame),

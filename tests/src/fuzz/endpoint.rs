@@ -2,8 +2,8 @@
 
 use tidegate::Endpoint;
 
-pub(super) fn run(octets: &[u8]) {
-    let text = String::from_utf8_lossy(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
     match text.parse::<Endpoint>() {
         Ok(endpoint) => {
             assert!(endpoint.pipeline().len() <= 256);

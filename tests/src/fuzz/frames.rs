@@ -1,4 +1,4 @@
-//! Cutting a stream into frames: any octets, in any pieces, before the handshake and after.
+//! Cutting a stream into frames: any bytes, in any pieces, before the handshake and after.
 
 use bytes::{Buf as _, BytesMut};
 use tidegate_proto::wire::{
@@ -10,8 +10,8 @@ use super::Input;
 /// What may be taken ahead of what has arrived (FR-3); capacities are rounded up, at most to twice.
 const AHEAD: usize = 2 * 262_144;
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let max_message = 1 + u64::from(input.short()) * 16;
     let greeted = input.bool();
     let piece = 1 + usize::from(input.byte());
@@ -21,7 +21,7 @@ pub(super) fn run(octets: &[u8]) {
     let whole = cut(stream, stream.len().max(1), greeted, limit);
     let pieces = cut(stream, piece, greeted, limit);
     assert_eq!(whole, pieces, "how a stream is cut makes no difference");
-    assert_eq!(whole, by_hand(stream, greeted, limit), "frames are their lengths and their octets (FR-2)");
+    assert_eq!(whole, by_hand(stream, greeted, limit), "frames are their lengths and their bytes (FR-2)");
     for frame in &whole.0 {
         let _ = wire::decode(frame.clone().into(), max_message);
     }

@@ -13,39 +13,39 @@ pub struct Golden {
     /// The name of its file in the corpus of that target.
     pub name: String,
     /// The file.
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// All of them that fit a target.
 #[must_use]
 pub fn golden() -> Vec<Golden> {
     let mut all = Vec::new();
-    let mut add = |target, name: &str, head: &[u8], octets: &[u8]| {
-        if octets.len() <= MOST {
-            all.push(Golden { target, name: format!("golden-{name}"), octets: [head, octets].concat() });
+    let mut add = |target, name: &str, head: &[u8], bytes: &[u8]| {
+        if bytes.len() <= MOST {
+            all.push(Golden { target, name: format!("golden-{name}"), bytes: [head, bytes].concat() });
         }
     };
     for vector in valid() {
-        let octets = vector.octets();
-        // The largest message, an open link, in pieces of 4 octets.
-        add("frames", vector.name, &[62, 0, 0, 3], &octets);
-        add("deliver", vector.name, &[0xe8, 3], &octets[4..]);
+        let bytes = vector.bytes();
+        // The largest message, an open link, in pieces of 4 bytes.
+        add("frames", vector.name, &[62, 0, 0, 3], &bytes);
+        add("deliver", vector.name, &[0xe8, 3], &bytes[4..]);
         if vector.name.starts_with("hello") {
-            add("handshake", vector.name, &[HANDSHAKE, 0], &octets[4..]);
+            add("handshake", vector.name, &[HANDSHAKE, 0], &bytes[4..]);
         }
     }
     for vector in bad() {
         let greeted = u8::from(!matches!(vector.stage, Stage::Open(_)));
-        add("frames", vector.name, &[62, 0, greeted, 3], &vector.octets);
-        if let (Stage::Open(_), Some(frame)) = (vector.stage, vector.octets.get(4..)) {
+        add("frames", vector.name, &[62, 0, greeted, 3], &vector.bytes);
+        if let (Stage::Open(_), Some(frame)) = (vector.stage, vector.bytes.get(4..)) {
             add("deliver", vector.name, &[0xe8, 3], frame);
         }
-        if let (Stage::Hello, Some(frame)) = (vector.stage, vector.octets.get(12..)) {
+        if let (Stage::Hello, Some(frame)) = (vector.stage, vector.bytes.get(12..)) {
             add("handshake", vector.name, &[HANDSHAKE, 0], frame);
         }
     }
     all
 }
 
-/// A puller with a token that takes messages of 1,000 octets.
+/// A puller with a token that takes messages of 1,000 bytes.
 const HANDSHAKE: u8 = 1 | 4;

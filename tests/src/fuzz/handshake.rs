@@ -1,4 +1,4 @@
-//! The handshake, both sides: any octets, and valid Hellos with changes. What is let in keeps every rule of SPEC.md §3.
+//! The handshake, both sides: any bytes, and valid Hellos with changes. What is let in keeps every rule of SPEC.md §3.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use tidegate_proto::{
 
 use super::Input;
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let own = local(&mut input);
     let second = Local { pipeline: "q".into(), token: Some("second".into()), ..own.clone() };
     let frame = match input.below(4) {
         0 => Bytes::copy_from_slice(input.rest()),
         1 => {
-            // A good greeting, in which some octets are changed.
-            let mut octets =
+            // A good greeting, in which some bytes are changed.
+            let mut bytes =
                 handshake::greet(&mirror(&own), Some(&Resume::new([3; 16])), 1).slice(12..).to_vec();
             for _ in 0..input.below(8) {
-                let at = usize::from(input.short()) % octets.len();
-                octets[at] = input.byte();
+                let at = usize::from(input.short()) % bytes.len();
+                bytes[at] = input.byte();
             }
-            octets.into()
+            bytes.into()
         }
         _ => wire::encode(v1::frame::Body::Hello(hello(&mut input, &own))).slice(4..),
     };

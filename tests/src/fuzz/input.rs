@@ -1,4 +1,4 @@
-//! An input read as decisions: every sequence of octets means something, and a small change of it means something near.
+//! An input read as decisions: every sequence of bytes means something, and a small change of it means something near.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// All of `octets`.
+    /// All of `bytes`.
     #[must_use]
-    pub fn new(octets: &'a [u8]) -> Self {
-        Self { rest: octets }
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
     }
 
     /// Whether nothing is left.
@@ -21,14 +21,14 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
-    /// The next octet.
+    /// The next byte.
     pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.rest.split_first() else { return 0 };
         self.rest = rest;
         *first
     }
 
-    /// A number below `end`, of one octet; `end` must not be 0.
+    /// A number below `end`, of one byte; `end` must not be 0.
     pub fn below(&mut self, end: usize) -> usize {
         usize::from(self.byte()) % end
     }
@@ -38,12 +38,12 @@ impl<'a> Input<'a> {
         self.byte() & 1 == 1
     }
 
-    /// Two octets.
+    /// Two bytes.
     pub fn short(&mut self) -> u16 {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// Any number of 64 bits: mostly a small one of one octet, sometimes an extreme, sometimes eight octets.
+    /// Any number of 64 bits: mostly a small one of one byte, sometimes an extreme, sometimes eight bytes.
     pub fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..=0xef => small.into(),
@@ -67,13 +67,13 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// At most `most` octets, after their count.
+    /// At most `most` bytes, after their count.
     pub fn some(&mut self, most: usize) -> &'a [u8] {
         let count = usize::from(self.byte()).min(most);
         self.take(count)
     }
 
-    /// Up to so many octets as they are.
+    /// Up to so many bytes as they are.
     pub fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(count.min(self.rest.len()));
         self.rest = rest;

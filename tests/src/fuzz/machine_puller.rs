@@ -30,8 +30,8 @@ struct Run {
     opened: usize,
 }
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let settings = settings(&mut input);
     let mut run = Run {
         puller: Puller::new(settings.clone()).expect("the settings are valid"),
@@ -77,8 +77,8 @@ impl Run {
             7 => self.stream(input),
             8..=10 => self.transmit(input, usize::MAX),
             11 => {
-                let octets = usize::from(input.short());
-                self.transmit(input, octets);
+                let bytes = usize::from(input.short());
+                self.transmit(input, bytes);
             }
             12 => {
                 let time = drive::time(input);
@@ -223,12 +223,12 @@ impl Run {
         }
     }
 
-    fn transmit(&mut self, input: &mut Input<'_>, octets: usize) {
+    fn transmit(&mut self, input: &mut Input<'_>, bytes: usize) {
         if let Some(tap) = pick(&mut self.taps, input) {
-            tap.stuck = octets < usize::MAX;
+            tap.stuck = bytes < usize::MAX;
             let sent = tap.transmit(&mut self.puller, self.now);
             self.model.sent(tap.id, &sent, &self.puller, &self.settings);
-            tap.write(&mut self.puller, self.now, octets);
+            tap.write(&mut self.puller, self.now, bytes);
         }
     }
 
@@ -317,7 +317,7 @@ fn deliver(input: &mut Input<'_>, account: &Account) -> Bytes {
     let odd = input.byte();
     let first_id = if odd >= 0xf0 { input.near(account.next_id) } else { account.next_id };
     let room = account.limits.0.saturating_sub(account.next_id);
-    // Mostly within the limit on messages; the one on octets is met by chance.
+    // Mostly within the limit on messages; the one on bytes is met by chance.
     let count = if odd & 15 == 0 { count } else { count.min(usize::try_from(room).unwrap_or(count)).max(1) };
     let message = |input: &mut Input<'_>| v1::Message {
         attempt: u32::from(input.byte() / 100),

@@ -30,8 +30,8 @@ struct Run {
     aborted: bool,
 }
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let settings = settings(&mut input);
     let mut run = Run {
         pusher: Pusher::new(settings.clone(), InstanceId([9; 16]), 1).expect("the settings are valid"),
@@ -82,8 +82,8 @@ impl Run {
             9 => self.stream(input),
             10..=12 => self.transmit(input, usize::MAX),
             13 => {
-                let octets = usize::from(input.short());
-                self.transmit(input, octets);
+                let bytes = usize::from(input.short());
+                self.transmit(input, bytes);
             }
             14 => {
                 let time = drive::time(input);
@@ -218,12 +218,12 @@ impl Run {
         }
     }
 
-    fn transmit(&mut self, input: &mut Input<'_>, octets: usize) {
+    fn transmit(&mut self, input: &mut Input<'_>, bytes: usize) {
         if let Some(tap) = pick(&mut self.taps, input) {
-            tap.stuck = octets < usize::MAX;
+            tap.stuck = bytes < usize::MAX;
             let sent = tap.transmit(&mut self.pusher, self.now);
             self.model.sent(tap.id, &sent);
-            tap.write(&mut self.pusher, self.now, octets);
+            tap.write(&mut self.pusher, self.now, bytes);
         }
     }
 
@@ -361,8 +361,8 @@ fn ack(input: &mut Input<'_>, account: &Account) -> Bytes {
         0 => (input.number(), input.number()),
         1 => (u64::MAX, u64::MAX),
         _ => {
-            let (ids, octets) = (u64::from(input.byte() / 16), u64::from(input.short()));
-            (account.next_id.saturating_add(ids), account.bytes.saturating_add(octets))
+            let (ids, bytes) = (u64::from(input.byte() / 16), u64::from(input.short()));
+            (account.next_id.saturating_add(ids), account.bytes.saturating_add(bytes))
         }
     };
     let ack = v1::Ack {

@@ -1,4 +1,4 @@
-//! What fuzzing runs: one file for each target, a plain function over octets that panics when something is wrong.
+//! What fuzzing runs: one file for each target, a plain function over bytes that panics when something is wrong.
 //!
 //! `tests/fuzz` gives them to libFuzzer; `tests/tests/fuzz_corpus.rs` runs the kept inputs of `tests/fuzz/corpus`, and mutations
 //! of them, with every `cargo test`.
@@ -51,7 +51,7 @@ pub const TARGETS: [Target; 9] = [
 ///
 /// # Panics
 /// If the target finds something wrong, or there is none of this name.
-pub fn run(name: &str, octets: &[u8]) {
+pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
-    (target.unwrap_or_else(|| panic!("there is no target {name:?}")).run)(octets);
+    (target.unwrap_or_else(|| panic!("there is no target {name:?}")).run)(bytes);
 }

@@ -5,41 +5,41 @@ use fastrand::Rng;
 /// The longest input.
 const MOST: usize = 4_096;
 
-/// A new input: some kept one, cut, joined with another, and changed; or just random octets.
+/// A new input: some kept one, cut, joined with another, and changed; or just random bytes.
 pub fn mutate(random: &mut Rng, kept: &[Vec<u8>]) -> Vec<u8> {
     let some = |random: &mut Rng| random.choice(kept).cloned().unwrap_or_default();
-    let mut octets = if random.u8(..) < 40 { noise(random, 600) } else { some(random) };
+    let mut bytes = if random.u8(..) < 40 { noise(random, 600) } else { some(random) };
     for _ in 0..=random.usize(..6) {
-        let at = random.usize(..=octets.len());
+        let at = random.usize(..=bytes.len());
         match random.u8(..8) {
-            0 => octets.truncate(at),
-            1 => octets.extend(noise(random, 200)),
+            0 => bytes.truncate(at),
+            1 => bytes.extend(noise(random, 200)),
             2 => {
                 let other = some(random);
-                octets.truncate(at);
-                octets.extend(other.get(random.usize(..=other.len())..).unwrap_or_default());
+                bytes.truncate(at);
+                bytes.extend(other.get(random.usize(..=other.len())..).unwrap_or_default());
             }
             3 => {
-                let end = (at + random.usize(..40)).min(octets.len());
-                octets.drain(at..end);
+                let end = (at + random.usize(..40)).min(bytes.len());
+                bytes.drain(at..end);
             }
             4 => {
-                let end = (at + random.usize(..80)).min(octets.len());
-                let part = octets[at..end].to_vec();
-                octets.splice(at..at, part.repeat(1 + random.usize(..4)));
+                let end = (at + random.usize(..80)).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part.repeat(1 + random.usize(..4)));
             }
             5 => {
-                octets.splice(at..at, noise(random, 8));
+                bytes.splice(at..at, noise(random, 8));
             }
             _ => {
-                if let Some(octet) = octets.get_mut(at) {
-                    *octet = if random.bool() { random.u8(..) } else { *octet ^ (1 << random.u8(..8)) };
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = if random.bool() { random.u8(..) } else { *byte ^ (1 << random.u8(..8)) };
                 }
             }
         }
     }
-    octets.truncate(MOST);
-    octets
+    bytes.truncate(MOST);
+    bytes
 }
 
 fn noise(random: &mut Rng, most: usize) -> Vec<u8> {

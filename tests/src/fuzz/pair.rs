@@ -50,8 +50,8 @@ struct Run {
     timed: bool,
 }
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let mut push = PusherSettings::default();
     (push.high_water_mark, push.max_message) = (input.below(30), MOST_MESSAGE);
     push.max_in_flight = 1 + input.below(40);
@@ -118,8 +118,8 @@ impl Run {
             }
             5 | 6 => self.settle(input.byte(), input.byte()),
             7..=10 => {
-                let (wire, octets) = (input.byte(), usize::from(input.short()) + 1);
-                self.carry(wire.into(), octets);
+                let (wire, bytes) = (input.byte(), usize::from(input.short()) + 1);
+                self.carry(wire.into(), bytes);
             }
             11 => {
                 for wire in 0..self.wires.len() {
@@ -217,18 +217,18 @@ impl Run {
         }
     }
 
-    /// Moves up to so many octets each way; whether anything moved.
-    fn carry(&mut self, wire: usize, octets: usize) -> bool {
+    /// Moves up to so many bytes each way; whether anything moved.
+    fn carry(&mut self, wire: usize, bytes: usize) -> bool {
         let at = wire % self.wires.len();
         let wire = &mut self.wires[at];
         if !wire.open {
             return false;
         }
         let (now, pusher, puller) = (self.now, &mut self.pusher, &mut self.pullers[wire.pull]);
-        let mut moved = read(pusher, &mut wire.push_end, now, octets);
-        moved |= read(puller, &mut wire.pull_end, now, octets);
-        moved |= write(pusher, &mut wire.push_end, &mut wire.pull_end.arriving, now, octets);
-        moved |= write(puller, &mut wire.pull_end, &mut wire.push_end.arriving, now, octets);
+        let mut moved = read(pusher, &mut wire.push_end, now, bytes);
+        moved |= read(puller, &mut wire.pull_end, now, bytes);
+        moved |= write(pusher, &mut wire.push_end, &mut wire.pull_end.arriving, now, bytes);
+        moved |= write(puller, &mut wire.pull_end, &mut wire.push_end.arriving, now, bytes);
         let over = (pusher.is_finished(now, wire.push_end.link), puller.is_finished(now, wire.pull_end.link));
         if over.0 && over.1 || (over.0 || over.1) && !moved {
             self.hang_up(at);
@@ -357,7 +357,7 @@ impl Run {
     }
 }
 
-fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, octets: usize) -> bool {
+fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, bytes: usize) -> bool {
     if !machine.wants_read(now, end.link) {
         return false;
     }
@@ -365,8 +365,8 @@ fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, octets: usize) ->
         machine.found_empty(end.link);
         return false;
     }
-    let octets = octets.min(end.arriving.len());
-    let part: Vec<u8> = end.arriving.drain(..octets).collect();
+    let bytes = bytes.min(end.arriving.len());
+    let part: Vec<u8> = end.arriving.drain(..bytes).collect();
     end.reader.buffer().extend_from_slice(&part);
     machine.heard(end.link);
     while let Some(frame) = end.reader.next_frame().expect("our own frames are legal") {
@@ -375,17 +375,11 @@ fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, octets: usize) ->
     true
 }
 
-fn write<M: Machine>(
-    machine: &mut M,
-    end: &mut End,
-    to: &mut VecDeque<u8>,
-    now: Time,
-    octets: usize,
-) -> bool {
+fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now: Time, bytes: usize) -> bool {
     if end.pending.is_empty() {
         machine.transmit(now, end.link, &mut end.pending);
     }
-    let mut room = octets;
+    let mut room = bytes;
     while let Some(mut piece) = end.pending.pop_front() {
         let part = piece.split_to(room.min(piece.len()));
         room -= part.len();
@@ -398,7 +392,7 @@ fn write<M: Machine>(
             break;
         }
     }
-    room < octets
+    room < bytes
 }
 
 fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {

@@ -12,7 +12,7 @@ use tidegate_proto::{
 pub(super) struct Account {
     /// The limits that were written last.
     pub(super) limits: (u64, u64),
-    /// The next delivery id, and octets received and skipped.
+    /// The next delivery id, and bytes received and skipped.
     pub(super) next_id: u64,
     pub(super) bytes: u64,
     /// Received; no outcome has been written.

@@ -22,7 +22,7 @@ struct Kept {
 pub(super) struct Account {
     /// The highest limits that were granted.
     pub(super) limits: (u64, u64),
-    /// The next delivery id, and octets sent and skipped.
+    /// The next delivery id, and bytes sent and skipped.
     pub(super) next_id: u64,
     pub(super) bytes: u64,
     /// Message numbers in flight, by delivery id.
@@ -120,7 +120,7 @@ impl Model {
                         account.delivers(item.id, item.size.into());
                         account.flight.insert(item.id, item.number);
                         let kept = self.messages.get_mut(&item.number).expect("it was accepted");
-                        assert_eq!(item.message(&batch.octets), kept.message, "a message stays what it is");
+                        assert_eq!(item.message(&batch.bytes), kept.message, "a message stays what it is");
                         assert!(!kept.done, "OC-3: message {} has its outcome", item.number);
                         let attempts = kept.attempt.max(1)..=kept.attempt + 1;
                         assert!(attempts.contains(&item.attempt), "DL-3: {} not {attempts:?}", item.attempt);
@@ -185,7 +185,7 @@ impl Account {
     fn delivers(&mut self, id: u64, size: u64) {
         assert_eq!(id, self.next_id, "DL-1: ids follow on");
         assert!(id < self.limits.0, "CR-2: delivery {id}, limits {:?}", self.limits);
-        assert!(self.bytes < self.limits.1, "CR-2: {} octets, limits {:?}", self.bytes, self.limits);
+        assert!(self.bytes < self.limits.1, "CR-2: {} bytes, limits {:?}", self.bytes, self.limits);
         self.next_id += 1;
         self.bytes = self.bytes.saturating_add(size);
     }

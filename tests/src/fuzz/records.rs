@@ -18,8 +18,8 @@ impl Read for Slowly<'_> {
     }
 }
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let framing = [Framing::Newline, Framing::Null, Framing::LengthPrefixed][input.below(3)];
     let step = 1 + usize::from(input.byte());
     let limit = usize::from(input.short());

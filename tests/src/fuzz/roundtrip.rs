@@ -15,8 +15,8 @@ const MOST: u64 = 1 << 20;
 /// Number, attempt, tracked, message; id; where it was put.
 type Put = (u64, u32, bool, Message, u64, u32);
 
-pub(super) fn run(octets: &[u8]) {
-    let mut input = Input::new(octets);
+pub(super) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
     let mut reader = FrameReader::new();
     reader.open(deliver_limit(MOST));
     let mut id = input.number() >> 2;
@@ -70,9 +70,9 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
         return assert!(frame.is_empty());
     }
     reader.buffer().extend_from_slice(&whole(&frame));
-    let octets = reader.next_frame().expect("a batch has a legal length").expect("it is whole");
-    assert_eq!(octets.len() + 4, frame.len());
-    let batch = match wire::decode(octets, MOST) {
+    let bytes = reader.next_frame().expect("a batch has a legal length").expect("it is whole");
+    assert_eq!(bytes.len() + 4, frame.len());
+    let batch = match wire::decode(bytes, MOST) {
         Ok(Body::Deliver(batch)) => batch,
         other => panic!("not a Deliver: {other:?}"),
     };
@@ -81,7 +81,7 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
         let (number, attempt, tracked, message, id, at) = put;
         assert_eq!((item.id, item.number), (id, number), "DL-1, DL-2");
         assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked), "DL-3");
-        assert_eq!(item.message(&batch.octets), message);
+        assert_eq!(item.message(&batch.bytes), message);
         let span = message_span(&frame.room, frame.tail.as_ref(), at).expect("it lies there");
         assert!(span.start == at as usize && span.end <= frame.room.len());
         assert_eq!(read_message(&frame.room, frame.tail.as_ref(), at), Some((message, attempt)));

@@ -47,7 +47,7 @@ pub const ALL: &[Attack] = &[
         BOTH,
         connections::silent,
     ),
-    attack("slow", "handshakes of an octet at a time", "HS-11, HS-12, HS-13", BOTH, connections::slow),
+    attack("slow", "handshakes of a byte at a time", "HS-11, HS-12, HS-13", BOTH, connections::slow),
     attack("http", "requests of another protocol", "FR-1, HS-14", BOTH, connections::http),
     attack("hellos", "handshakes that are refused", "HS-2, HS-14", BOTH, connections::hellos),
     attack("links", "2,000 idle links from one address", "HS-12, HS-13", BOTH, connections::links),
@@ -60,7 +60,7 @@ pub const ALL: &[Attack] = &[
         connections::replace,
     ),
     attack("pings", "Ping after Ping", "LM-2, LM-3, LV-4", BOTH, frames::pings),
-    attack("tiny", "unknown frames of 3 octets", "LM-3, GR-1", BOTH, frames::tiny),
+    attack("tiny", "unknown frames of 3 bytes", "LM-3, GR-1", BOTH, frames::tiny),
     attack("unknown", "unknown frames of 64 KiB", "LM-3, GR-1", BOTH, frames::large),
     attack("claims", "frames that claim 4 GiB", "FR-3", BOTH, frames::claims),
     attack(

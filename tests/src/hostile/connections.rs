@@ -19,7 +19,7 @@ pub(super) fn silent(flood: &mut Flood) {
 }
 
 pub(super) fn slow(flood: &mut Flood) {
-    // A frame whose length says that all of these octets belong to it, and more.
+    // A frame whose length says that all of these bytes belong to it, and more.
     let begin = [&PREFACE[..], &16_384u32.to_be_bytes(), b"\x0a"].concat();
     flood.hold(
         1_000,

@@ -25,8 +25,8 @@ use super::{
 pub(super) const BEAT: Duration = Duration::from_millis(1);
 /// Connections opened in a beat, by those that open many.
 const CONNECTS: usize = 2;
-/// Octets written in a beat, by those that write much: 100 MB/s.
-pub(super) const OCTETS: usize = 100_000;
+/// Bytes written in a beat, by those that write much: 100 MB/s.
+pub(super) const BYTES: usize = 100_000;
 /// How long one answer is waited for by those that need it.
 const ANSWER: Duration = Duration::from_secs(2);
 /// A grant without end.
@@ -44,8 +44,8 @@ pub struct Flood {
     next_beat: Instant,
     /// Connections made.
     pub connections: u64,
-    /// Octets written.
-    pub octets: u64,
+    /// Bytes written.
+    pub bytes: u64,
 }
 
 impl Flood {
@@ -53,16 +53,7 @@ impl Flood {
     #[must_use]
     pub fn new(to: SocketAddr, target: Target, plain: bool, time: Duration) -> Self {
         let now = Instant::now();
-        Self {
-            to,
-            target,
-            plain,
-            until: now + time,
-            generation: 0,
-            next_beat: now,
-            connections: 0,
-            octets: 0,
-        }
+        Self { to, target, plain, until: now + time, generation: 0, next_beat: now, connections: 0, bytes: 0 }
     }
 
     /// Waits for the next beat; false when the time is up. Beats that were missed are not made up for.
@@ -93,8 +84,8 @@ impl Flood {
     pub(super) fn link(&mut self, hello: v1::Hello) -> Option<Raw> {
         let mut raw = self.connect()?;
         if self.plain {
-            let octets = [&PREFACE[..], &wire::encode(Frame::Hello(hello))].concat();
-            raw.write(&octets).ok()?;
+            let bytes = [&PREFACE[..], &wire::encode(Frame::Hello(hello))].concat();
+            raw.write(&bytes).ok()?;
         } else {
             raw.greet(hello).ok()?;
         }
@@ -139,9 +130,9 @@ impl Flood {
         }
     }
 
-    /// Writes the same octets over one link, as fast as allowed; over another one when that is closed.
+    /// Writes the same bytes over one link, as fast as allowed; over another one when that is closed.
     pub(super) fn stream(&mut self, begin: &[u8], again: &[u8]) {
-        let repeated = again.repeat((OCTETS / again.len()).max(1));
+        let repeated = again.repeat((BYTES / again.len()).max(1));
         let mut link: Option<Raw> = None;
         while self.beat() {
             if link.is_none() {
@@ -154,7 +145,7 @@ impl Flood {
             let Some(raw) = &mut link else { continue };
             match io::Write::write(&mut raw.socket(), &repeated) {
                 Ok(count) => {
-                    self.octets += count as u64;
+                    self.bytes += count as u64;
                     // What is written in part goes on where it was, so that frames stay whole.
                     if !finish(raw, &repeated[count..], self.until) {
                         link = None;
@@ -213,9 +204,9 @@ impl Flood {
 
 /// Reads and discards what has come over a connection that does not block; false when it has ended.
 pub(super) fn is_open(raw: &mut Raw) -> bool {
-    let mut octets = [0; 64 * 1_024];
+    let mut bytes = [0; 64 * 1_024];
     loop {
-        match raw.socket().read(&mut octets) {
+        match raw.socket().read(&mut bytes) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,

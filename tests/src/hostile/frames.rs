@@ -9,7 +9,7 @@ use tidegate_proto::wire::{
 };
 
 use super::{
-    flood::{BEAT, ENDLESS, Flood, OCTETS, is_open},
+    flood::{BEAT, BYTES, ENDLESS, Flood, is_open},
     raw::{Raw, ack, deliver, framed, outcome, unknown},
 };
 
@@ -50,11 +50,11 @@ pub(super) fn half_frames(flood: &mut Flood) {
             held.extend(flood.link(hello).filter(|raw| raw.socket().set_nonblocking(true).is_ok()));
         }
         let Some(last) = held.last() else { continue };
-        let part = &begun[at..begun.len().min(at + OCTETS)];
+        let part = &begun[at..begun.len().min(at + BYTES)];
         match io::Write::write(&mut last.socket(), part) {
             Ok(count) => {
                 at += count;
-                flood.octets += count as u64;
+                flood.bytes += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => at = begun.len(),
@@ -109,10 +109,10 @@ pub(super) fn empty(flood: &mut Flood) {
             }
         }
         let to = limit.min(next + 1_000);
-        let octets: Vec<u8> = (next..to).flat_map(|id| wire::encode(deliver(id, &[b""]))).collect();
+        let bytes: Vec<u8> = (next..to).flat_map(|id| wire::encode(deliver(id, &[b""]))).collect();
         next = to;
         if let Some(raw) = &mut link
-            && raw.write(&octets).is_err()
+            && raw.write(&bytes).is_err()
         {
             link = None;
         }
@@ -127,7 +127,7 @@ pub(super) fn ranges(flood: &mut Flood) {
     // Delivery 0 is settled; everything after that is repetition.
     let full = ack(vec![outcome(0, 1, Verdict::Ack); 6_000], (1, 1 << 20));
     let mut link: Option<Raw> = None;
-    let octets = wire::encode(full);
+    let bytes = wire::encode(full);
     while flood.beat() {
         if link.is_none() {
             let hello = flood.hello();
@@ -141,8 +141,8 @@ pub(super) fn ranges(flood: &mut Flood) {
             }
         }
         if let Some(raw) = &mut link {
-            flood.octets += octets.len() as u64;
-            if raw.write(&octets).is_err() {
+            flood.bytes += bytes.len() as u64;
+            if raw.write(&bytes).is_err() {
                 link = None;
             }
         }

@@ -105,7 +105,7 @@ pub(super) fn settled_again(flood: &mut Flood) {
             });
         }
         if let Some((raw, _)) = &mut link {
-            flood.octets += full.len() as u64;
+            flood.bytes += full.len() as u64;
             if raw.write(&full).is_err() {
                 link = None;
             }
@@ -133,7 +133,7 @@ pub(super) fn working(flood: &mut Flood) {
             });
         }
         if let Some((raw, frame)) = &mut link {
-            flood.octets += frame.len() as u64;
+            flood.bytes += frame.len() as u64;
             if raw.write(frame).is_err() {
                 link = None;
             }

@@ -20,7 +20,7 @@ pub struct Measure {
     pub program: PathBuf,
     /// For how long each one counts.
     pub time: Duration,
-    /// Octets of a payload.
+    /// Bytes of a payload.
     pub size: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Peers that misbehave on purpose, over loopback: hand-made octets on a plain socket, for `tests/hostile.rs` and the `flood`
+//! Peers that misbehave on purpose, over loopback: hand-made bytes on a plain socket, for `tests/hostile.rs` and the `flood`
 //! binary. Everything is bounded in number and in time.
 
 pub mod attack;

@@ -41,13 +41,13 @@ pub fn address(endpoint: &str) -> SocketAddr {
 /// A frame with its length.
 #[must_use]
 pub fn framed(body: &[u8]) -> Bytes {
-    let mut octets = BytesMut::with_capacity(4 + body.len());
-    octets.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
-    octets.put_slice(body);
-    octets.freeze()
+    let mut bytes = BytesMut::with_capacity(4 + body.len());
+    bytes.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
+    bytes.put_slice(body);
+    bytes.freeze()
 }
 
-/// A frame that no version knows: field 100, so long that all of it has `size` octets.
+/// A frame that no version knows: field 100, so long that all of it has `size` bytes.
 #[must_use]
 pub fn unknown(size: usize) -> Bytes {
     let mut body = BytesMut::from(&b"\xa2\x06"[..]);
@@ -123,9 +123,9 @@ impl Raw {
     ///
     /// # Errors
     /// It cannot: not every system lets a program have these addresses.
-    pub async fn connect_from(to: SocketAddr, last_octet: u8) -> io::Result<Self> {
+    pub async fn connect_from(to: SocketAddr, last_byte: u8) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        socket.bind((IpAddr::V4(Ipv4Addr::new(127, 0, 0, last_octet)), 0).into())?;
+        socket.bind((IpAddr::V4(Ipv4Addr::new(127, 0, 0, last_byte)), 0).into())?;
         let stream = socket.connect(to).await?.into_std()?;
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -166,12 +166,12 @@ impl Raw {
         }
     }
 
-    /// Writes octets as they are.
+    /// Writes bytes as they are.
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets)
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Writes one frame.
@@ -199,10 +199,10 @@ impl Raw {
                 Ok(None) => {}
                 Err(violation) => return Err(io::Error::other(violation)),
             }
-            let mut octets = [0; 16 * 1_024];
-            match self.stream.read(&mut octets) {
+            let mut bytes = [0; 16 * 1_024];
+            match self.stream.read(&mut bytes) {
                 Ok(0) => return Ok(None),
-                Ok(count) => self.reader.buffer().put_slice(&octets[..count]),
+                Ok(count) => self.reader.buffer().put_slice(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -71,7 +71,7 @@ fn attack(name: &str, to: &str, target: &str, plain: bool, time: Duration) -> Do
     let mut flood = Flood::new(raw::address(to), target, plain, time);
     tell("begun")?;
     (attack.run)(&mut flood);
-    tell(&format!("{} {}", flood.connections, flood.octets))?;
+    tell(&format!("{} {}", flood.connections, flood.bytes))?;
     Ok(())
 }
 
@@ -82,8 +82,8 @@ async fn discard() -> Done {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
         tokio::spawn(async move {
-            let mut octets = vec![0; 64 * 1_024];
-            while stream.read(&mut octets).await.is_ok_and(|count| count > 0) {}
+            let mut bytes = vec![0; 64 * 1_024];
+            while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
         });
     }
 }

@@ -264,7 +264,7 @@ fn frame_text(frame: bytes::Bytes) -> String {
             let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
             format!("Ack [{}] limits {}, {}{flags}", outcomes.join(", "), ack.message_limit, ack.byte_limit)
         }
-        Ok(Body::Skip(skip)) => format!("Skip to id {}, {} octets", skip.next_id, skip.bytes),
+        Ok(Body::Skip(skip)) => format!("Skip to id {}, {} bytes", skip.next_id, skip.bytes),
         Ok(Body::Close(close)) => format!("Close {:?} {}", close.code(), close.reason),
         Ok(other) => format!("{other:?}"),
         Err(violation) => format!("what is no frame: {violation}"),

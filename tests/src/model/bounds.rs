@@ -13,7 +13,7 @@ pub struct Bounds {
     pub tracked: bool,
     /// The window of each puller.
     pub window: u64,
-    /// The same in octets; a message is one octet.
+    /// The same in bytes; a message is one byte.
     pub window_bytes: u64,
     /// The budget of each puller.
     pub budget: u64,
@@ -105,7 +105,7 @@ impl fmt::Display for Bounds {
         let Self { pushers, pullers, messages, tracked, window, window_bytes, .. } = self;
         let Self { budget, workers, waits, drain, granted, sent, joined, grace, timeouts, faults, .. } = self;
         write!(f, "{pushers} pusher(s), {pullers} puller(s), {messages} message(s) each")?;
-        write!(f, ", window {window} ({window_bytes} octets), budget {budget}, {workers} worker(s)")?;
+        write!(f, ", window {window} ({window_bytes} bytes), budget {budget}, {workers} worker(s)")?;
         write!(f, "{}", if *waits { " that wait" } else { "" })?;
         write!(f, "{}", if *tracked { ", tracked" } else { "" })?;
         write!(f, "{}", if *granted { "" } else { ", from before the first grants" })?;

@@ -19,7 +19,7 @@ use crate::seeds;
 const SOUND: &str = "no rule is broken and nothing is lost or counted twice";
 const RESTS: &str = "left in peace, everything is settled and comes to rest";
 
-/// Steps after which a soak ends, so that its memory does: a state that was visited takes some 50 octets.
+/// Steps after which a soak ends, so that its memory does: a state that was visited takes some 50 bytes.
 const MOST: usize = 50_000_000;
 /// Steps that a core takes in a second, about.
 const A_SECOND: usize = 150_000;

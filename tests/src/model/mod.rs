@@ -21,7 +21,7 @@
 //!   outcomes, second thoughts about credit, retries, the end of a grace. Heartbeats are farther away than that, and so is silence: to the
 //!   machines it is one more way to lose a link.
 //! * The window that sets itself, which is about time.
-//! * The octets of the handshake: a wire begins with a greeting, which opens the pusher's end when it is made, and the
+//! * The bytes of the handshake: a wire begins with a greeting, which opens the pusher's end when it is made, and the
 //!   puller's when it arrives.
 //!
 //! Two states are the same if they differ only in what decides nothing: times are compared as distances from now

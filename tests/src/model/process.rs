@@ -61,14 +61,14 @@ impl<M: Machine> Process<M> {
     pub fn transmit(&mut self, link: LinkId, written: bool) -> Vec<Bytes> {
         let mut out = VecDeque::new();
         self.machine.transmit(self.now, link, &mut out);
-        let mut octets: BytesMut = out.into_iter().flatten().collect();
+        let mut bytes: BytesMut = out.into_iter().flatten().collect();
         if written {
-            self.machine.written(self.now, link, octets.len());
+            self.machine.written(self.now, link, bytes.len());
         }
         let mut frames = Vec::new();
-        while octets.len() >= 4 {
-            let length = octets.get_u32() as usize;
-            frames.push(octets.split_to(length).freeze());
+        while bytes.len() >= 4 {
+            let length = bytes.get_u32() as usize;
+            frames.push(bytes.split_to(length).freeze());
         }
         frames
     }
@@ -218,13 +218,13 @@ pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Pee
 
 /// As its secret would tell: each slot is a peer of its own.
 fn key(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> PeerKey {
-    let (InstanceId(octets), slot) = (instance(role, index, life), slot.map_or(0, |(slot, _)| slot + 1));
-    PeerKey::new(u128::from_be_bytes(octets) | u128::from(slot))
+    let (InstanceId(bytes), slot) = (instance(role, index, life), slot.map_or(0, |(slot, _)| slot + 1));
+    PeerKey::new(u128::from_be_bytes(bytes) | u128::from(slot))
 }
 
-/// A pusher's instance has its index in the second octet.
+/// A pusher's instance has its index in the second byte.
 pub fn instance(role: Role, index: usize, life: u8) -> InstanceId {
-    let mut octets = [0; 16];
-    (octets[0], octets[1], octets[2]) = (role as u8, u8::try_from(index).unwrap(), life);
-    InstanceId(octets)
+    let mut bytes = [0; 16];
+    (bytes[0], bytes[1], bytes[2]) = (role as u8, u8::try_from(index).unwrap(), life);
+    InstanceId(bytes)
 }

@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use tidegate_proto::Time;
 
-/// Where clocks begin: far from every other number that machines hold (ids, octets, `u64::MAX`), so that a number in
+/// Where clocks begin: far from every other number that machines hold (ids, bytes, `u64::MAX`), so that a number in
 /// [`ORIGIN`], `ORIGIN + RANGE` is a point in time.
 pub const ORIGIN: Time = Time(1 << 50);
 const RANGE: u64 = 1 << 40;
@@ -34,8 +34,8 @@ impl Hasher for Relative {
         self.state
     }
 
-    fn write(&mut self, octets: &[u8]) {
-        for part in octets.chunks(8) {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
             let mut number = [0; 8];
             number[..part.len()].copy_from_slice(part);
             self.mix(u64::from_le_bytes(number));

@@ -119,7 +119,7 @@ impl Wire {
         end.state != EndState::Gone && (self.cut || (self.is_gone(side.other()) && end.inbox.is_empty()))
     }
 
-    /// The owner of this end closes the connection. Octets that it has not read make the system reset the connection,
+    /// The owner of this end closes the connection. Bytes that it has not read make the system reset the connection,
     /// which may destroy what is on its way to the other end (ST-4).
     pub fn drop_end(&mut self, side: Side) {
         let end = self.end_mut(side);

@@ -45,7 +45,7 @@ pub enum Frame {
     Deliver(u64, Vec<Item>),
     /// Outcomes, limits and flags.
     Ack(Ack),
-    /// `next_id` and octets.
+    /// `next_id` and bytes.
     Skip(u64, u64),
     /// Deliveries that are being worked on.
     Working(Vec<u64>),
@@ -64,7 +64,7 @@ pub struct Ack {
     pub outcomes: Vec<Range>,
     /// Ids below this may be sent.
     pub message_limit: u64,
-    /// While fewer octets than this have been.
+    /// While fewer bytes than this have been.
     pub byte_limit: u64,
     /// Asks for unused credit.
     pub recall: bool,

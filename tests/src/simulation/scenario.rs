@@ -25,7 +25,7 @@ pub enum Dialing {
 pub struct Pusher {
     /// Messages of each life.
     pub messages: usize,
-    /// Their payloads, in octets.
+    /// Their payloads, in bytes.
     pub sizes: (u64, u64),
     /// How many of 100 are tracked.
     pub tracked: u64,
@@ -320,9 +320,9 @@ fn faults(draw: &mut Draw, pushers: usize, hosts: usize, healed_at: Duration) ->
                     3 => faults.push((begin, Fault::Latency(one, other, draw.millis(1, 200)))),
                     _ => {
                         let how = draw.one(&[Break::Reset, Break::Writing, Break::Silence, Break::Reading]);
-                        let octets = draw.one(&[0, 1, 10, 100, 1_000, 10_000]);
-                        let octets = draw.below(octets + 1);
-                        faults.push((begin, Fault::Break(one, other, how, octets)));
+                        let bytes = draw.one(&[0, 1, 10, 100, 1_000, 10_000]);
+                        let bytes = draw.below(bytes + 1);
+                        faults.push((begin, Fault::Break(one, other, how, bytes)));
                     }
                 }
                 at = until + 1;

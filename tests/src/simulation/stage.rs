@@ -170,15 +170,15 @@ impl Actor {
     }
 }
 
-/// A payload of this size that can be recognised: who sent it, and then octets that follow from that.
+/// A payload of this size that can be recognised: who sent it, and then bytes that follow from that.
 #[must_use]
 pub fn payload(tag: Tag, size: usize) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(size);
-    octets.extend_from_slice(&(tag.from.host as u32).to_be_bytes());
-    octets.extend_from_slice(&tag.from.life.to_be_bytes());
-    octets.extend_from_slice(&tag.serial.to_be_bytes());
-    octets.extend((octets.len()..size).map(|at| at as u8 ^ tag.serial as u8));
-    octets
+    let mut bytes = Vec::with_capacity(size);
+    bytes.extend_from_slice(&(tag.from.host as u32).to_be_bytes());
+    bytes.extend_from_slice(&tag.from.life.to_be_bytes());
+    bytes.extend_from_slice(&tag.serial.to_be_bytes());
+    bytes.extend((bytes.len()..size).map(|at| at as u8 ^ tag.serial as u8));
+    bytes
 }
 
 /// Who sent it.
@@ -186,11 +186,11 @@ pub fn payload(tag: Tag, size: usize) -> Vec<u8> {
 /// # Panics
 /// It is not what was sent.
 #[must_use]
-pub fn tag(octets: &[u8]) -> Tag {
-    let number = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().unwrap());
+pub fn tag(bytes: &[u8]) -> Tag {
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     let from = Process { host: number(0) as usize, life: number(4) };
     let tag = Tag { from, serial: number(8) };
-    assert!(octets == payload(tag, octets.len()), "the payload of {tag:?} has changed on its way");
+    assert!(bytes == payload(tag, bytes.len()), "the payload of {tag:?} has changed on its way");
     tag
 }
 

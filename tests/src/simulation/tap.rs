@@ -14,38 +14,38 @@ const PREFACE: usize = 8;
 /// Cuts one direction into frames.
 #[derive(Default)]
 struct Cutter {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     preface: bool,
 }
 
 impl Cutter {
-    fn feed(&mut self, octets: &[u8]) -> Vec<Frame> {
-        self.octets.extend_from_slice(octets);
+    fn feed(&mut self, bytes: &[u8]) -> Vec<Frame> {
+        self.bytes.extend_from_slice(bytes);
         let mut frames = Vec::new();
         let mut at = 0;
-        if !self.preface && self.octets.len() >= PREFACE {
+        if !self.preface && self.bytes.len() >= PREFACE {
             self.preface = true;
             at = PREFACE;
         }
         while self.preface
-            && let Some(head) = self.octets.get(at..at + 4)
+            && let Some(head) = self.bytes.get(at..at + 4)
         {
             let length = u32::from_be_bytes(head.try_into().unwrap()) as usize;
-            let Some(body) = self.octets.get(at + 4..at + 4 + length) else { break };
+            let Some(body) = self.bytes.get(at + 4..at + 4 + length) else { break };
             frames.push(frame(body));
             at += 4 + length;
         }
-        self.octets.drain(..at);
+        self.bytes.drain(..at);
         frames
     }
 }
 
-fn frame(octets: &[u8]) -> Frame {
-    let frame = v1::Frame::decode(octets).expect("a frame that cannot be read");
+fn frame(bytes: &[u8]) -> Frame {
+    let frame = v1::Frame::decode(bytes).expect("a frame that cannot be read");
     match frame.body.expect("a frame without a body") {
         Body::Hello(hello) => {
             let instance = InstanceId(hello.instance[..].try_into().expect("HS-8"));
-            let resume = hello.resume.iter().fold(0, |all, octet| all << 8 | u128::from(*octet));
+            let resume = hello.resume.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
             Frame::Hello(instance, resume, hello.generation)
         }
         Body::Deliver(deliver) => {
@@ -96,14 +96,14 @@ impl Tap {
         Self { pen, wire, sent: Cutter::default(), read: Cutter::default() }
     }
 
-    pub(super) fn sent(&mut self, octets: &[u8]) {
-        for frame in self.sent.feed(octets) {
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
+        for frame in self.sent.feed(bytes) {
             self.pen.write(What::Sent(self.wire.clone(), frame));
         }
     }
 
-    pub(super) fn read(&mut self, octets: &[u8]) {
-        for frame in self.read.feed(octets) {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        for frame in self.read.feed(bytes) {
             self.pen.write(What::Read(self.wire.clone(), frame));
         }
     }

@@ -33,7 +33,7 @@ pub enum Break {
 /// What a stream has coming.
 #[derive(Default)]
 struct Fate {
-    /// After so many octets more.
+    /// After so many bytes more.
     coming: Option<(Break, usize)>,
     broken: Option<Break>,
     /// Nothing is read or written until the world says so.
@@ -90,12 +90,12 @@ impl Lines {
         count
     }
 
-    /// The streams from host `at` to host `to` break after so many octets that they write, or read. Returns how many there
+    /// The streams from host `at` to host `to` break after so many bytes that they write, or read. Returns how many there
     /// are.
     #[must_use]
-    pub fn cut(&self, at: usize, to: usize, how: Break, octets: usize) -> usize {
+    pub fn cut(&self, at: usize, to: usize, how: Break, bytes: usize) -> usize {
         // One that is broken stays as it is.
-        self.each(at, Some(to), |fate| fate.coming = Some((how, octets)).filter(|_| fate.broken.is_none()))
+        self.each(at, Some(to), |fate| fate.coming = Some((how, bytes)).filter(|_| fate.broken.is_none()))
     }
 
     /// The streams of a host stand still, or go on.
@@ -136,7 +136,7 @@ impl Network {
         let wire = Wire { name: name.into(), connector };
         // Ports are counted, so that each connection draws differently.
         let part =
-            name.bytes().fold(u64::from(connector), |sum, octet| sum.wrapping_mul(31) + u64::from(octet));
+            name.bytes().fold(u64::from(connector), |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
         let mut draw = Draw::new(self.seed, part);
         let torn = draw.one(&[0, 0, 10, 50]);
         let fate = self.lines.add((self.host, peer));
@@ -199,13 +199,13 @@ struct Faulty {
     fate: Arc<Mutex<Fate>>,
     graves: Arc<Mutex<Graves>>,
     tap: Tap,
-    /// Of 100 calls, so many read or write only a few octets.
+    /// Of 100 calls, so many read or write only a few bytes.
     torn: u64,
     draw: Draw,
 }
 
 enum Now {
-    /// So many octets may go.
+    /// So many bytes may go.
     Go(usize),
     Wait,
     Broken(Break),
@@ -247,12 +247,12 @@ impl Faulty {
         fate.broken.map_or(Now::Go(part), Now::Broken)
     }
 
-    fn passed(&mut self, octets: usize, writing: bool) {
+    fn passed(&mut self, bytes: usize, writing: bool) {
         let mut fate = self.fate.lock().unwrap();
         if let Some((how, left)) = &mut fate.coming
             && (*how == Break::Reading) != writing
         {
-            *left = left.saturating_sub(octets);
+            *left = left.saturating_sub(bytes);
         }
     }
 }
@@ -278,8 +278,8 @@ impl AsyncRead for Faulty {
             Now::Go(part) => part,
         };
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
-        let mut octets = vec![0; part.min(16_384)];
-        let mut own = ReadBuf::new(&mut octets);
+        let mut bytes = vec![0; part.min(16_384)];
+        let mut own = ReadBuf::new(&mut bytes);
         match Pin::new(stream).poll_read(cx, &mut own) {
             Poll::Ready(Ok(())) => {
                 let read = own.filled();

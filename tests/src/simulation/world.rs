@@ -225,8 +225,8 @@ impl World<'_> {
             Fault::Hold(one, other) => self.sim.hold(name(one), name(other)),
             Fault::Release(one, other) => self.sim.release(name(one), name(other)),
             Fault::Latency(one, other, time) => self.sim.set_link_latency(name(one), name(other), *time),
-            Fault::Break(one, other, how, octets) => {
-                let count = self.stage.lines.cut(*one, *other, *how, *octets);
+            Fault::Break(one, other, how, bytes) => {
+                let count = self.stage.lines.cut(*one, *other, *how, *bytes);
                 self.note(format!("it concerns {count}"));
             }
             Fault::Stall(host) => self.stage.lines.stall(*host, true),

@@ -1,4 +1,4 @@
-//! The octets that a peer must refuse, and with what code.
+//! The bytes that a peer must refuse, and with what code.
 
 use tidegate_proto::{
     Code,
@@ -24,7 +24,7 @@ pub fn bad() -> Vec<Bad> {
 }
 
 fn prefaces() -> Vec<Bad> {
-    let bad = |name, about, octets: &[u8]| Bad {
+    let bad = |name, about, bytes: &[u8]| Bad {
         name,
         stage: Stage::Preface,
         to: Role::Puller,
@@ -32,14 +32,14 @@ fn prefaces() -> Vec<Bad> {
         code: Code::NotTidegate,
         rule: "FR-1",
         about,
-        octets: octets.to_vec(),
+        bytes: bytes.to_vec(),
     };
     vec![
         bad("preface-http", "An HTTP request", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         bad("preface-tls", "The beginning of a TLS hello", &[0x16, 0x03, 0x01, 0x00, 0xc8, 0x01, 0x00, 0x00]),
         bad("preface-zeromq", "A ZeroMQ greeting", &[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f]),
-        bad("preface-last-octet", "Seven octets are right, the eighth is not", b"TIDEGATe"),
-        bad("preface-early", "One wrong octet is enough, before the other seven", b"t"),
+        bad("preface-last-byte", "Seven bytes are right, the eighth is not", b"TIDEGATe"),
+        bad("preface-early", "One wrong byte is enough, before the other seven", b"t"),
     ]
 }
 
@@ -49,10 +49,10 @@ fn hello(
     code: Code,
     rule: &'static str,
     about: &'static str,
-    octets: impl AsRef<[u8]>,
+    bytes: impl AsRef<[u8]>,
 ) -> Bad {
-    let octets = [&PREFACE[..], octets.as_ref()].concat();
-    Bad { name, stage: Stage::Hello, to: Role::Puller, acceptor: true, code, rule, about, octets }
+    let bytes = [&PREFACE[..], bytes.as_ref()].concat();
+    Bad { name, stage: Stage::Hello, to: Role::Puller, acceptor: true, code, rule, about, bytes }
 }
 
 fn changed(hello: v1::Hello, change: impl FnOnce(&mut v1::Hello)) -> Vec<u8> {
@@ -71,7 +71,7 @@ fn hellos() -> Vec<Bad> {
             "hello-too-large",
             Code::TooLarge,
             "FR-3",
-            "16,385 octets announced: refused before they come",
+            "16,385 bytes announced: refused before they come",
             16_385u32.to_be_bytes(),
         ),
         hello(
@@ -85,7 +85,7 @@ fn hellos() -> Vec<Bad> {
             "hello-not-a-frame",
             Code::Malformed,
             "FR-4",
-            "A Hello said to have 5 octets, with 1",
+            "A Hello said to have 5 bytes, with 1",
             framed(b"\x0a\x05\x08"),
         ),
         hello(
@@ -144,7 +144,7 @@ fn hellos() -> Vec<Bad> {
             "hello-instance",
             Code::Malformed,
             "HS-8",
-            "An instance of 15 octets",
+            "An instance of 15 bytes",
             from(|h| h.instance.truncate(15)),
         ),
         hello(
@@ -187,21 +187,21 @@ fn hellos() -> Vec<Bad> {
             "hello-long-feature",
             Code::Malformed,
             "HS-10",
-            "A feature's name of 65 octets",
+            "A feature's name of 65 bytes",
             from(|h| h.offered = vec!["f".repeat(65)]),
         ),
         hello(
             "hello-long-name",
             Code::Malformed,
             "HS-10",
-            "A name of 257 octets",
+            "A name of 257 bytes",
             from(|h| h.name = "n".repeat(257)),
         ),
         hello(
             "hello-long-token",
             Code::Malformed,
             "HS-10",
-            "A token of 4,097 octets",
+            "A token of 4,097 bytes",
             from(|h| h.token = vec![b't'; 4_097].into()),
         ),
         hello("hello-heartbeat", Code::Malformed, "LV-1", "Every 99 ms", from(|h| h.heartbeat_ms = 99)),
@@ -238,7 +238,7 @@ fn answers() -> Vec<Bad> {
             "answer-size",
             Code::MessageSize,
             "HS-7",
-            "The puller takes 599 octets, the pusher may send 600",
+            "The puller takes 599 bytes, the pusher may send 600",
             from(|h| h.max_message = 599),
         )),
     ]
@@ -251,10 +251,10 @@ fn open(
     code: Code,
     rule: &'static str,
     about: &'static str,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
 ) -> Bad {
     let stage = Stage::Open(Prelude::Delivered);
-    Bad { name, stage, to, acceptor: to == Role::Puller, code, rule, about, octets }
+    Bad { name, stage, to, acceptor: to == Role::Puller, code, rule, about, bytes }
 }
 
 fn after(prelude: Prelude, bad: Bad) -> Bad {
@@ -270,7 +270,7 @@ fn sized(size: usize) -> v1::Message {
 }
 
 fn to_puller() -> Vec<Bad> {
-    let bad = |name, code, rule, about, octets| open(Role::Puller, name, code, rule, about, octets);
+    let bad = |name, code, rule, about, bytes| open(Role::Puller, name, code, rule, about, bytes);
     let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
     let control = [&65_537u32.to_be_bytes()[..], &[0x22]].concat();
     let huge = [&262_145u32.to_be_bytes()[..], &[0x12]].concat();
@@ -285,8 +285,8 @@ fn to_puller() -> Vec<Bad> {
     let second_end = bad("puller-second-end", Code::Unexpected, "ST-7", "A second End", end);
     vec![
         bad("puller-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
-        bad("puller-control-too-large", Code::TooLarge, "FR-3", "65,537 octets for a Skip", control),
-        bad("puller-deliver-too-large", Code::TooLarge, "FR-3", "262,145 octets for a Deliver", huge),
+        bad("puller-control-too-large", Code::TooLarge, "FR-3", "65,537 bytes for a Skip", control),
+        bad("puller-deliver-too-large", Code::TooLarge, "FR-3", "262,145 bytes for a Deliver", huge),
         bad(
             "puller-field-0",
             Code::Malformed,
@@ -298,7 +298,7 @@ fn to_puller() -> Vec<Bad> {
             "puller-cut-message",
             Code::Malformed,
             "FR-4",
-            "A message said to have 9 octets in a Deliver of 4",
+            "A message said to have 9 bytes in a Deliver of 4",
             framed(b"\x12\x04\x1a\x09\x2a\x00"),
         ),
         unexpected("puller-second-hello", "A second Hello", Body::Hello(connector_hello())),
@@ -309,8 +309,8 @@ fn to_puller() -> Vec<Bad> {
 }
 
 fn delivers() -> Vec<Bad> {
-    let bad = |name, code, rule, about, octets| open(Role::Puller, name, code, rule, about, octets);
-    let malformed = |name, rule, about, octets| bad(name, Code::Malformed, rule, about, octets);
+    let bad = |name, code, rule, about, bytes| open(Role::Puller, name, code, rule, about, bytes);
+    let malformed = |name, rule, about, bytes| bad(name, Code::Malformed, rule, about, bytes);
     let headers = |count, length| {
         let header = v1::Header { name: "n".repeat(length), value: Default::default() };
         deliver(2, 2, vec![v1::Message { headers: vec![header; count], ..Default::default() }])
@@ -328,7 +328,7 @@ fn delivers() -> Vec<Bad> {
             "deliver-over-bytes",
             Code::Credit,
             "CR-3",
-            "Id 3 after 600 + 400 octets, but byte_limit is 1,000",
+            "Id 3 after 600 + 400 bytes, but byte_limit is 1,000",
             deliver(2, 2, vec![sized(400), sized(0)]),
         ),
         malformed("deliver-id-again", "DL-1", "Id 1 again", deliver(1, 2, vec![sized(1)])),
@@ -357,12 +357,12 @@ fn delivers() -> Vec<Bad> {
             "deliver-message-size",
             Code::MessageSize,
             "DL-4",
-            "601 octets, but the pusher's max_message is 600",
+            "601 bytes, but the pusher's max_message is 600",
             deliver(2, 2, vec![sized(601)]),
         ),
         malformed("deliver-65-headers", "DL-5", "65 headers", headers(65, 1)),
         malformed("deliver-header-no-name", "DL-5", "A header without a name", headers(1, 0)),
-        malformed("deliver-header-long-name", "DL-5", "A header name of 257 octets", headers(1, 257)),
+        malformed("deliver-header-long-name", "DL-5", "A header name of 257 bytes", headers(1, 257)),
         malformed(
             "deliver-header-not-utf-8",
             "FR-4",
@@ -375,20 +375,20 @@ fn delivers() -> Vec<Bad> {
 
 fn skips() -> Vec<Bad> {
     let skip = |name, code, about, next_id, bytes| {
-        let octets = frame(Some(Body::Skip(v1::Skip { next_id, bytes })));
-        open(Role::Puller, name, code, "RC-3", about, octets)
+        let bytes = frame(Some(Body::Skip(v1::Skip { next_id, bytes })));
+        open(Role::Puller, name, code, "RC-3", about, bytes)
     };
     let recalled = |bad| after(Prelude::Recalled, bad);
     vec![
         skip("skip-no-recall", Code::Unexpected, "Nobody asked", 4, 400),
         recalled(skip("skip-back", Code::Credit, "Goes back to id 1; the next is 2", 1, 400)),
         recalled(skip("skip-over-messages", Code::Credit, "To id 5, but message_limit is 4", 5, 400)),
-        recalled(skip("skip-over-bytes", Code::Credit, "401 octets, but 400 are unused", 4, 401)),
+        recalled(skip("skip-over-bytes", Code::Credit, "401 bytes, but 400 are unused", 4, 401)),
     ]
 }
 
 fn to_pusher() -> Vec<Bad> {
-    let bad = |name, code, rule, about, octets| open(Role::Pusher, name, code, rule, about, octets);
+    let bad = |name, code, rule, about, bytes| open(Role::Pusher, name, code, rule, about, bytes);
     let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
     let outcome = |name, code, rule, about, first, count, verdict| {
         let outcome = v1::Outcome { first, count, verdict, ..Default::default() };
@@ -405,12 +405,12 @@ fn to_pusher() -> Vec<Bad> {
     let one = v1::Deliver { messages: vec![sized(1)], ..Default::default() };
     vec![
         bad("pusher-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
-        bad("pusher-ack-too-large", Code::TooLarge, "FR-3", "65,537 octets for an Ack", control),
+        bad("pusher-ack-too-large", Code::TooLarge, "FR-3", "65,537 bytes for an Ack", control),
         bad(
             "pusher-cut-ack",
             Code::Malformed,
             "FR-4",
-            "An Ack said to have 9 octets, with 2",
+            "An Ack said to have 9 bytes, with 2",
             framed(b"\x1a\x09\x10\x04"),
         ),
         unexpected("pusher-second-hello", "A second Hello", Body::Hello(acceptor_hello())),

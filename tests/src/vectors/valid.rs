@@ -62,11 +62,11 @@ pub fn valid() -> Vec<Valid> {
             "ping",
             "both",
             &["LV-4"],
-            "data is 8 octets, little-endian, as protobuf has it",
+            "data is 8 bytes, little-endian, as protobuf has it",
             Body::Ping(v1::Ping { data: 0x0102_0304_0506_0708 }),
         ),
         usual("pong", "both", &["LV-4"], "The answer", Body::Pong(v1::Pong { data: 0x0102_0304_0506_0708 })),
-        usual("pong-zero", "both", &["LV-4"], "data 0 takes no octets", Body::Pong(v1::Pong { data: 0 })),
+        usual("pong-zero", "both", &["LV-4"], "data 0 takes no bytes", Body::Pong(v1::Pong { data: 0 })),
         usual("end", "pusher", &["ST-2"], "An End has no fields", Body::End(v1::End {})),
         usual("close-normal", "both", &["ST-4"], "Done", close(Code::Normal.into(), "", 0)),
         usual(
@@ -108,7 +108,7 @@ fn delivers() -> [Valid; 5] {
             "deliver-empty-payload",
             "pusher",
             &["DL-6"],
-            "A batch of two messages without any octets is not an empty batch",
+            "A batch of two messages without any bytes is not an empty batch",
             deliver(1, 1, vec![plain(""), plain("")]),
         ),
         usual(
@@ -161,14 +161,14 @@ fn acks() -> [Valid; 6] {
             "ack-empty",
             "puller",
             &["CR-1"],
-            "Limits of 0 take no octets; lower than before, so they are ignored",
+            "Limits of 0 take no bytes; lower than before, so they are ignored",
             Body::Ack(v1::Ack::default()),
         ),
         usual(
             "ack-outcomes",
             "puller",
             &["OC-1", "OC-4", "OC-6", "OC-7"],
-            "All four verdicts, in any order, and a grant of 2^60 octets",
+            "All four verdicts, in any order, and a grant of 2^60 bytes",
             Body::Ack(v1::Ack { outcomes, message_limit: 1_304, byte_limit: 1 << 60, ..grant.clone() }),
         ),
         usual(
@@ -199,13 +199,13 @@ fn acks() -> [Valid; 6] {
 fn unusual() -> [Valid; 4] {
     let odd = [
         &b"\x12\x29"[..],
-        b"\xfa\x01\x02??",                           // field 31: two octets
+        b"\xfa\x01\x02??",                           // field 31: two bytes
         b"\xf3\x01\x08\x01\xf4\x01",                 // field 30: a group with one integer in it
         b"\x1a\x05\x2a\x03odd",                      // a message, before the ids that it has
-        b"\x10\x01\x10\x87\x00", // first_number 1, and then 7 in two octets: the last one counts
+        b"\x10\x01\x10\x87\x00", // first_number 1, and then 7 in two bytes: the last one counts
         b"\x08\x05",             // first_id 5
-        b"\xed\x01\0\0\0\0",     // field 29: 4 octets
-        b"\x9a\x00\x07\x20\x01\x2a\x03\x6f\x6e\x65", // a message whose key takes two octets; tracked first
+        b"\xed\x01\0\0\0\0",     // field 29: 4 bytes
+        b"\x9a\x00\x07\x20\x01\x2a\x03\x6f\x6e\x65", // a message whose key takes two bytes; tracked first
     ]
     .concat();
     let tracked = v1::Message { tracked: true, ..plain("one") };

@@ -23,7 +23,7 @@ pub(crate) fn flood(raw: Raw, frame: &Bytes) {
 fn end_of_flood(mut raw: Raw, frame: &Bytes, rule: &str, code: Code) {
     let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
     let mut socket = raw.socket().try_clone().unwrap();
-    // Each of these weighs at least one 256th of its octets: 100 are more than a second's allowance. A link that is closed for it
+    // Each of these weighs at least one 256th of its bytes: 100 are more than a second's allowance. A link that is closed for it
     // throws away for a second what comes (ST-4); that the rest of these cannot be written any more is what we want.
     let writer = thread::spawn(move || (0..1_000_000).find_map(|_| socket.write_all(&many).err()));
     assert_eq!(closed_by(&mut raw, rule), code);
@@ -119,7 +119,7 @@ async fn empty_messages_within_the_credit_are_messages() {
         |pull| pull.budget(1_000, 1 << 20),
         |at| {
             let mut raw = link(at, Role::Pusher, 1);
-            let (mut next, mut octets, mut sent) = (0, 0, 0);
+            let (mut next, mut bytes, mut sent) = (0, 0, 0);
             loop {
                 let (limit, byte_limit, recall) = raw
                     .until(|body| match body {
@@ -129,9 +129,9 @@ async fn empty_messages_within_the_credit_are_messages() {
                     .unwrap();
                 assert!(limit <= next + 1_001, "no more than the budget, and one for who waits");
                 if recall {
-                    raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes: byte_limit - octets })).unwrap();
-                    octets = byte_limit;
-                } else if byte_limit > octets && limit > next {
+                    raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes: byte_limit - bytes })).unwrap();
+                    bytes = byte_limit;
+                } else if byte_limit > bytes && limit > next {
                     if sent >= 30_000 {
                         break;
                     }

@@ -15,19 +15,19 @@ use tidegate_tests::hostile::raw::{Raw, ack, framed, hello, outcome, resume, unk
 
 use crate::job::{self, STRANGE, closed_by, link};
 
-/// A number below 2^21, in three octets.
+/// A number below 2^21, in three bytes.
 fn varint(number: usize) -> [u8; 3] {
     [number as u8 | 0x80, (number >> 7) as u8 | 0x80, (number >> 14) as u8]
 }
 
-/// Adds field 100, which nobody knows, so that it has so many octets.
-fn fill_up(octets: &mut Vec<u8>, size: usize) {
-    octets.put_slice(b"\xa2\x06");
-    octets.put_slice(&varint(size - octets.len() - 3));
-    octets.resize(size, 0);
+/// Adds field 100, which nobody knows, so that it has so many bytes.
+fn fill_up(bytes: &mut Vec<u8>, size: usize) {
+    bytes.put_slice(b"\xa2\x06");
+    bytes.put_slice(&varint(size - bytes.len() - 3));
+    bytes.resize(size, 0);
 }
 
-/// A Hello of so many octets.
+/// A Hello of so many bytes.
 fn hello_of(role: Role, size: usize) -> Bytes {
     let mut frame = wire::encode(Frame::Hello(hello(role, 1)))[4..].to_vec();
     fill_up(&mut frame, size);
@@ -38,7 +38,7 @@ fn first_frames(at: SocketAddr, role: Role) {
     // FR-3
     let mut raw = Raw::connect(at).unwrap();
     raw.write(&[&PREFACE[..], &hello_of(role, 16_384)].concat()).unwrap();
-    assert!(matches!(raw.frame().unwrap(), Some(Body::Hello(_))), "16,384 octets are taken");
+    assert!(matches!(raw.frame().unwrap(), Some(Body::Hello(_))), "16,384 bytes are taken");
     let mut raw = Raw::connect(at).unwrap();
     raw.write(&[&PREFACE[..], &hello_of(role, 16_385)[..4]].concat()).unwrap();
     assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
@@ -73,7 +73,7 @@ fn fields(at: SocketAddr, role: Role) {
         let refused = greet(*bad).unwrap_err().to_string();
         assert!(refused.starts_with(&format!("MALFORMED: {rule}: ")), "{rule} {bad}: {refused}");
     }
-    // A pipeline of 256 octets is not served here; one of 257 is not one.
+    // A pipeline of 256 bytes is not served here; one of 257 is not one.
     for (length, answer) in [(256, "NO_PIPELINE: HS-5: "), (257, "MALFORMED: HS-10: ")] {
         let hello = v1::Hello { pipeline: long(length), ..hello(role, 60) };
         let refused = Raw::connect(at).unwrap().greet(hello).unwrap_err().to_string();
@@ -211,13 +211,13 @@ async fn messages_have_their_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_of_messages_may_be_as_large_as_the_largest_message_asks_for() {
-    // FR-3: 262,144 octets at least, and 65,536 more than max_message.
+    // FR-3: 262,144 bytes at least, and 65,536 more than max_message.
     for (max_message, limit) in [(1_000, 262_144), (500_000, 565_536)] {
         let window = Window::fixed(100_000, 8 << 20);
         let attack = move |at| {
             let mut raw = granted(at, 1, max_message as u64);
             let good = wire::encode(batch(vec![message(STRANGE.into())]));
-            // Without the length of the frame, and the key and the length of Deliver, which are one octet each.
+            // Without the length of the frame, and the key and the length of Deliver, which are one byte each.
             let mut deliver = good[4 + 2..].to_vec();
             fill_up(&mut deliver, limit - 4);
             let mut frame = vec![0x12];

@@ -91,8 +91,8 @@ fn granted(at: std::net::SocketAddr, instance: u8) -> (Raw, u64, u64) {
         Body::Ack(ack) if ack.message_limit > 0 => Some((ack.message_limit, ack.byte_limit)),
         _ => None,
     };
-    let (messages, octets) = raw.until(limits).unwrap();
-    (raw, messages, octets)
+    let (messages, bytes) = raw.until(limits).unwrap();
+    (raw, messages, bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +103,8 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
         |pull| pull.window(Window::fixed(4, 1_000)),
         |at| {
             // Exactly at the limit is fine. The window is the socket's: no link has more than the whole of it.
-            let (mut raw, messages, octets) = granted(at, 1);
-            assert!((1..=4).contains(&messages) && (1..=1_000).contains(&octets), "{messages}, {octets}");
+            let (mut raw, messages, bytes) = granted(at, 1);
+            assert!((1..=4).contains(&messages) && (1..=1_000).contains(&bytes), "{messages}, {bytes}");
             raw.send(deliver(0, &vec![STRANGE; messages as usize])).unwrap();
             let settled = |body: &Body| match body {
                 Body::Ack(ack) => ack.outcomes.iter().any(|o| o.first + o.count == messages).then_some(()),
@@ -114,7 +114,7 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
             let (mut raw, ..) = granted(at, 2);
             raw.send(deliver(0, &[STRANGE; 5])).unwrap();
             assert_eq!(closed_by(&mut raw, "CR-3"), Code::Credit);
-            // Two messages use the octets up; a third is one too many.
+            // Two messages use the bytes up; a third is one too many.
             let (mut raw, ..) = granted(at, 3);
             raw.send(deliver(0, &[&[0; 500], &[0; 500], &[0; 500]])).unwrap();
             assert_eq!(closed_by(&mut raw, "CR-3"), Code::Credit);

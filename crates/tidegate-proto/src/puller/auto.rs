@@ -14,7 +14,7 @@
 //! * A worker that loses less than a hundredth of its time by asking for the next delivery when one is done needs
 //!   no reserve: what it hoarded behind a long job, others could be doing.
 //!
-//! Octets follow: twice what `window` messages of the mean size take, at least [`LEAST_BYTES`].
+//! Bytes follow: twice what `window` messages of the mean size take, at least [`LEAST_BYTES`].
 //!
 //! A sample takes [`SAMPLE`] at least, and one settled delivery. The rate follows a change of less than the double by
 //! a quarter; it grows at once, and halves at most, so that one hiccup of the machine does not undo it. While nothing is
@@ -73,14 +73,14 @@ pub(super) struct Auto {
 pub(super) struct Counts {
     /// Deliveries that have got an outcome.
     pub(super) done: u64,
-    /// Messages and octets that have arrived.
+    /// Messages and bytes that have arrived.
     pub(super) arrived: (u64, u64),
     /// Handed out now; and that with what is waited for.
     pub(super) working: u64,
     pub(super) busy: u64,
     pub(super) links: usize,
     pub(super) round_trip: Option<Duration>,
-    /// Messages and octets that all links together may have.
+    /// Messages and bytes that all links together may have.
     pub(super) budget: (u64, u64),
 }
 
@@ -103,7 +103,7 @@ impl Auto {
         }
     }
 
-    /// Messages and octets that should be un-acked, on all links together.
+    /// Messages and bytes that should be un-acked, on all links together.
     pub(super) fn window(&self) -> (u64, u64) {
         self.window
     }
@@ -176,8 +176,8 @@ impl Auto {
                 old => (old * 3 + sample) / 4,
             };
             self.adapt_wait(now, whole);
-            let (messages, octets) = (counts.arrived.0 - self.arrived.0, counts.arrived.1 - self.arrived.1);
-            if let Some(mean) = octets.checked_div(messages) {
+            let (messages, bytes) = (counts.arrived.0 - self.arrived.0, counts.arrived.1 - self.arrived.1);
+            if let Some(mean) = bytes.checked_div(messages) {
                 self.mean_size = mean;
             }
             (self.since, self.done, self.arrived) = (now, counts.done, counts.arrived);
@@ -212,8 +212,8 @@ impl Auto {
         };
         let reserve = u64::try_from(reserve).unwrap_or(u64::MAX);
         let messages = workers.saturating_add(reserve).min(counts.budget.0).max(1);
-        let octets = messages.saturating_mul(self.mean_size).saturating_mul(2).max(LEAST_BYTES);
-        (messages, octets.min(counts.budget.1).max(1))
+        let bytes = messages.saturating_mul(self.mean_size).saturating_mul(2).max(LEAST_BYTES);
+        (messages, bytes.min(counts.budget.1).max(1))
     }
 }
 

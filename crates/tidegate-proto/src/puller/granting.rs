@@ -42,7 +42,7 @@ impl<H: Clone + Default> Puller<H> {
             } else {
                 fixed_share(whole, link.weight, all, links)
             };
-            // Octets without messages are of no use, and the other way round.
+            // Bytes without messages are of no use, and the other way round.
             let base = if part.0 > 0 { (part.0, part.1.max(1)) } else { (0, 0) };
             let before = std::mem::replace(&mut link.base, base);
             if auto {
@@ -179,7 +179,7 @@ impl<H: Clone + Default> Puller<H> {
         // What it may send again is no more work: there is room for it whatever the window and its cap (RD-9).
         let expected = self.memory.expected(link.session.peer.key);
         let expects = expected > 0 && now < link.expects_until;
-        // Octets without messages are of no use: none if the budget has no message left.
+        // Bytes without messages are of no use: none if the budget has no message left.
         let has_messages = link.grant.unused().0 > 0 || self.committed.0 < budget;
         let mut again = 0;
         if expects && has_messages {
@@ -193,7 +193,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         let (want, want_bytes) = link.grant.wanted(window, window_bytes);
         let got = want.saturating_sub(message_limit).min(left).min(room.max(again));
-        // What an overshoot took is committed already. Else a budget of one octet would cover it octet by octet, in as many Acks.
+        // What an overshoot took is committed already. Else a budget of one byte would cover it byte by byte, in as many Acks.
         let overshoot = if left_bytes > 0 { link.grant.overshoot() } else { 0 };
         let got_bytes = want_bytes.saturating_sub(byte_limit).min(overshoot + left_bytes);
         let mut limits = (message_limit + got, byte_limit + got_bytes);

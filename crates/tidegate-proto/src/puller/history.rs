@@ -43,7 +43,7 @@ impl Past {
 struct Sent {
     /// The limit before this Ack: a delivery with this id or a later one shows that the Ack, or a later one, has arrived.
     limit_before: u64,
-    /// Where it ends among the octets of the link.
+    /// Where it ends among the bytes of the link.
     ends_at: u64,
     outcomes: Vec<v1::Outcome>,
 }
@@ -105,9 +105,9 @@ impl History {
         }
     }
 
-    /// Deliveries below `end` have come, and the peer has read so many octets: Acks before have arrived.
-    pub(super) fn proven(&mut self, end: u64, octets: u64) {
-        while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= octets) {
+    /// Deliveries below `end` have come, and the peer has read so many bytes: Acks before have arrived.
+    pub(super) fn proven(&mut self, end: u64, bytes: u64) {
+        while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= bytes) {
             self.close_oldest();
         }
     }

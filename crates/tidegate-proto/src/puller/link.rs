@@ -60,7 +60,7 @@ pub(super) enum Leaving {
 pub(super) struct PullLink<H> {
     pub(super) session: Session,
     pub(super) grant: Granting,
-    /// Its part of the window, in messages and octets.
+    /// Its part of the window, in messages and bytes.
     pub(super) base: (u64, u64),
     /// The limit on messages before it was last raised: one that the pusher may have used up.
     pub(super) limit_before: u64,
@@ -87,7 +87,7 @@ pub(super) struct PullLink<H> {
     pub(super) inbox: VecDeque<Queued<H>>,
     /// What its deliveries carry.
     pub(super) home: H,
-    /// Messages and octets in the inbox.
+    /// Messages and bytes in the inbox.
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
     pub(super) outcomes: Outcomes,
@@ -175,15 +175,15 @@ impl<H: Clone + Default> PullLink<H> {
         self.received += batch.cursor.len();
         self.received_bytes += batch.cursor.size();
         self.history.arrived(batch.cursor.next_id(), batch.numbers.clone(), memory);
-        self.history.proven(batch.cursor.next_id() + batch.cursor.len(), self.session.proven_octets());
+        self.history.proven(batch.cursor.next_id() + batch.cursor.len(), self.session.proven_bytes());
     }
 
     /// Takes messages into the inbox.
-    pub(super) fn push(&mut self, id: LinkId, octets: Bytes, cursor: Cursor, kept: &Kept) {
+    pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, kept: &Kept) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
         let (instance, home) = (self.session.peer.instance, self.home.clone());
-        self.inbox.push_back(Queued::new(octets, cursor, id, instance, home, kept));
+        self.inbox.push_back(Queued::new(bytes, cursor, id, instance, home, kept));
     }
 
     /// What is wrong with any delivery that comes now (ST-7, ST-1).

@@ -23,9 +23,9 @@ impl<H: Clone + Default> Puller<H> {
             link.inbox.pop_front();
             self.turn.rotate_left(1);
         }
-        let (count, octets) = (lot.cursor.len(), lot.cursor.size());
+        let (count, bytes) = (lot.cursor.len(), lot.cursor.size());
         link.queued -= count;
-        link.queued_bytes -= octets;
+        link.queued_bytes -= bytes;
         self.queued -= count;
         self.in_flight += count;
         // They are worked on one after another.
@@ -42,7 +42,7 @@ impl<H: Clone + Default> Puller<H> {
         if let Some(item) = lot.take_first() {
             self.settle_item(id, &item, &Verdict::Release);
         }
-        let (count, octets) = (lot.cursor.len(), lot.cursor.size());
+        let (count, bytes) = (lot.cursor.len(), lot.cursor.size());
         let link = self.links.get_mut(id).filter(|link| link.session.is_open() && !self.leaving);
         let Some(link) = link.filter(|_| count > 0) else {
             // Nobody will take these any more: back to the pusher, if there is still a link to it.
@@ -53,7 +53,7 @@ impl<H: Clone + Default> Puller<H> {
         };
         link.inbox.push_front(Queued::rest(lot));
         link.queued += count;
-        link.queued_bytes += octets;
+        link.queued_bytes += bytes;
         self.queued += count;
         self.in_flight -= count;
         if !link.in_turn {

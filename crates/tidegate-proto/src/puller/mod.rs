@@ -331,7 +331,7 @@ impl<H: Clone + Default> Puller<H> {
         self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
     }
 
-    /// The same for `count` deliveries of a [`Lot`], which take `size` octets together and have been processed.
+    /// The same for `count` deliveries of a [`Lot`], which take `size` bytes together and have been processed.
     pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
         self.settle_range(link, first, count, size, false, &Verdict::Ack)
     }

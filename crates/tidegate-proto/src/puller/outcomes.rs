@@ -14,12 +14,12 @@ pub enum Verdict {
     Nack {
         /// Milliseconds; 0 leaves it to the pusher (OC-6).
         delay_ms: u32,
-        /// For people; cut to 256 octets.
+        /// For people; cut to 256 bytes.
         reason: String,
     },
     /// Failed: never try again.
     Reject {
-        /// For people; cut to 256 octets.
+        /// For people; cut to 256 bytes.
         reason: String,
     },
     /// Not started: give it to somebody else.

@@ -22,8 +22,8 @@ use crate::{
 
 /// The longest pause of reading (LV-5).
 const PAUSE: Duration = Duration::from_millis(100);
-/// Octets of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
-const ACK_OCTETS: usize = 48 * 1_024;
+/// Bytes of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
+const ACK_BYTES: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
     /// `frame`: bytes of the whole frame.
@@ -60,7 +60,7 @@ impl<H: Clone + Default> Puller<H> {
             self.want_grant(id);
         } else {
             self.queued += new.len();
-            link.push(id, batch.octets, batch.cursor, &self.kept);
+            link.push(id, batch.bytes, batch.cursor, &self.kept);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if !link.in_turn && !link.inbox.is_empty() {
@@ -204,9 +204,9 @@ impl<H: Clone + Default> Puller<H> {
         let mut outcomes = all.into_iter().peekable();
         loop {
             let mut part = Vec::new();
-            let mut octets = 0;
-            while let Some(outcome) = outcomes.next_if(|o| octets + 40 + o.reason.len() <= ACK_OCTETS) {
-                octets += 40 + outcome.reason.len();
+            let mut bytes = 0;
+            while let Some(outcome) = outcomes.next_if(|o| bytes + 40 + o.reason.len() <= ACK_BYTES) {
+                bytes += 40 + outcome.reason.len();
                 part.push(outcome);
             }
             // The flags go with the last: outcomes first, then limits, then flags (OC-4).
@@ -218,7 +218,7 @@ impl<H: Clone + Default> Puller<H> {
                 break;
             }
         }
-        link.history.told(told, message_limit, link.session.taken_octets(), self.settings.memory);
+        link.history.told(told, message_limit, link.session.taken_bytes(), self.settings.memory);
         if recall {
             link.recall = Recall::Sent;
             self.stats.recalls += 1;
@@ -278,8 +278,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
-        let octets = frame.len();
-        link.skips.received(octets);
+        let bytes = frame.len();
+        link.skips.received(bytes);
         let credit = link.grant.unused().0;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             // There is no credit either then, but that is not what is wrong (ER-1).
@@ -287,7 +287,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 Some(late) if violation.rule == "CR-3" => late,
                 _ => violation,
             })
-            .and_then(|body| link.session.receive(now, octets, body));
+            .and_then(|body| link.session.receive(now, bytes, body));
         let result = match received {
             Err(violation) => Err(violation),
             Ok(received) => match received {
@@ -298,7 +298,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                     Ok(())
                 }
                 Some(_) if link.session.is_ending() => Ok(()), // ST-4
-                Some(Body::Deliver(batch)) => self.handle_deliver(now, id, octets, batch),
+                Some(Body::Deliver(batch)) => self.handle_deliver(now, id, bytes, batch),
                 Some(Body::Skip(skip)) => self.handle_skip(now, id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
@@ -338,13 +338,13 @@ impl<H: Clone + Default> Machine for Puller<H> {
         }
         self.unfinished.set(now, id, progress);
         let bound = self.settings.budget_bytes.saturating_add(self.settings.max_message);
-        let octets = self.unfinished.octets();
-        if octets > bound
+        let bytes = self.unfinished.bytes();
+        if bytes > bound
             && let Some(slowest) = self.unfinished.slowest(now)
         {
             self.unfinished.forget(slowest);
             let detail = format!(
-                "unfinished frames of all links take {octets} octets, but at most {bound} may; this is the slowest"
+                "unfinished frames of all links take {bytes} bytes, but at most {bound} may; this is the slowest"
             );
             self.violated(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
             return slowest != id;
@@ -397,12 +397,12 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn is_idle(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.taken_octets() == link.session.written_octets())
+        self.links.get(id).is_some_and(|link| link.session.taken_bytes() == link.session.written_bytes())
     }
 
-    fn written(&mut self, now: Time, id: LinkId, octets: usize) {
+    fn written(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.written(now, octets);
+            link.session.written(now, bytes);
         }
     }
 

@@ -18,8 +18,8 @@ const LARGE: usize = 256 * 1_024;
 /// What the deliveries of one batch have in common: one count of references for all that they need.
 #[derive(PartialEq, Eq, Hash)]
 struct Origin<H> {
-    octets: Bytes,
-    /// What `octets` keeps, as long as this lives.
+    bytes: Bytes,
+    /// What `bytes` keeps, as long as this lives.
     share: Share,
     link: LinkId,
     instance: InstanceId,
@@ -29,7 +29,7 @@ struct Origin<H> {
 impl<H> fmt::Debug for Origin<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin")
-            .field("octets", &Hidden(&self.octets))
+            .field("bytes", &Hidden(&self.bytes))
             .field("link", &self.link)
             .field("instance", &self.instance)
             .finish_non_exhaustive()
@@ -47,22 +47,22 @@ pub(super) struct Queued<H> {
 
 impl<H: Clone> Queued<H> {
     pub(super) fn new(
-        octets: Bytes,
+        bytes: Bytes,
         cursor: Cursor,
         link: LinkId,
         instance: InstanceId,
         home: H,
         kept: &Kept,
     ) -> Self {
-        let apart = (octets.len() > LARGE && cursor.len() > 1) || !kept.has_room(octets.len());
-        let share = kept.share(octets.len());
-        Self { origin: Arc::new(Origin { octets, share, link, instance, home }), apart, cursor }
+        let apart = (bytes.len() > LARGE && cursor.len() > 1) || !kept.has_room(bytes.len());
+        let share = kept.share(bytes.len());
+        Self { origin: Arc::new(Origin { bytes, share, link, instance, home }), apart, cursor }
     }
 
     /// The next delivery.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Received<H>> {
-        let item = self.cursor.next(&self.origin.octets)?;
+        let item = self.cursor.next(&self.origin.bytes)?;
         if self.apart {
             return Some(self.own(item));
         }
@@ -71,24 +71,24 @@ impl<H: Clone> Queued<H> {
 
     #[cold]
     fn own(&self, item: Item) -> Received<H> {
-        match item.apart(&self.origin.octets) {
-            Some((item, octets)) => Received { item, origin: self.origin.with(octets) },
+        match item.apart(&self.origin.bytes) {
+            Some((item, bytes)) => Received { item, origin: self.origin.with(bytes) },
             None => Received { item, origin: self.origin.clone() },
         }
     }
 
     /// Takes off the last `count` messages and returns their size.
     pub(super) fn truncate(&mut self, count: u64) -> u64 {
-        self.cursor.truncate(&self.origin.octets, count)
+        self.cursor.truncate(&self.origin.bytes, count)
     }
 }
 
 impl<H: Clone> Origin<H> {
     /// The same for some of its deliveries, in memory that only they keep, and that credit counts.
-    fn with(&self, octets: Bytes) -> Arc<Self> {
+    fn with(&self, bytes: Bytes) -> Arc<Self> {
         let Self { link, instance, home, .. } = self;
         Arc::new(Self {
-            octets,
+            bytes,
             share: Share::default(),
             link: *link,
             instance: *instance,
@@ -118,7 +118,7 @@ impl<H> Lot<H> {
     #[inline]
     pub fn take(&mut self) -> Option<Item> {
         match self.first.take() {
-            None => self.cursor.next(&self.origin.octets),
+            None => self.cursor.next(&self.origin.bytes),
             first => first,
         }
     }
@@ -133,11 +133,11 @@ impl<H> Lot<H> {
         self.first.map_or(self.cursor.next_id(), |item| item.id)
     }
 
-    /// The octets in which its items lie.
+    /// The bytes in which its items lie.
     #[inline]
     #[must_use]
-    pub fn octets(&self) -> &Bytes {
-        &self.origin.octets
+    pub fn bytes(&self) -> &Bytes {
+        &self.origin.bytes
     }
 
     /// The pusher of its messages.
@@ -157,14 +157,14 @@ impl<H: Clone> Queued<H> {
         if limit < cursor.len() {
             rest = cursor;
             for _ in 0..limit {
-                rest.next(&self.origin.octets);
+                rest.next(&self.origin.bytes);
             }
             cursor.shorten(limit, cursor.size() - rest.size());
         }
         self.cursor = rest;
-        let own = if self.apart { cursor.apart(&self.origin.octets) } else { None };
+        let own = if self.apart { cursor.apart(&self.origin.bytes) } else { None };
         match own {
-            Some((cursor, octets)) => Lot { origin: self.origin.with(octets), first: None, cursor },
+            Some((cursor, bytes)) => Lot { origin: self.origin.with(bytes), first: None, cursor },
             None => Lot { origin: self.origin.clone(), first: None, cursor },
         }
     }
@@ -216,7 +216,7 @@ impl<H> Received<H> {
         self.item.attempt
     }
 
-    /// Octets as byte credit counts them (CR-4).
+    /// Bytes as byte credit counts them (CR-4).
     #[must_use]
     pub fn size(&self) -> u64 {
         self.item.size.into()
@@ -226,25 +226,25 @@ impl<H> Received<H> {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.item.payload(&self.origin.octets)
+        self.item.payload(&self.origin.bytes)
     }
 
     /// The payload, sharing the memory that was read from the connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
-        self.item.payload_bytes(&self.origin.octets)
+        self.item.payload_bytes(&self.origin.bytes)
     }
 
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> Headers {
-        self.item.headers(&self.origin.octets)
+        self.item.headers(&self.origin.bytes)
     }
 
     /// Payload and headers.
     #[must_use]
     pub fn message(&self) -> Message {
-        self.item.message(&self.origin.octets)
+        self.item.message(&self.origin.bytes)
     }
 
     /// What was given to [`super::Puller::set_home`].

@@ -98,7 +98,7 @@ impl<H: Clone + Default> Puller<H> {
         let (mut run, mut length, mut size) = (rest, 0, 0);
         loop {
             let before = rest;
-            let item = rest.next(&batch.octets);
+            let item = rest.next(&batch.bytes);
             let repeat = match &item {
                 Some(item) if item.attempt > 1 => {
                     let message = (pusher, item.number);
@@ -118,7 +118,7 @@ impl<H: Clone + Default> Puller<H> {
             {
                 run.shorten(length, size);
                 self.queued += length;
-                link.push(id, batch.octets.clone(), run, &self.kept);
+                link.push(id, batch.bytes.clone(), run, &self.kept);
             }
             (run, length, size) = (rest, 0, 0);
             let Some(item) = item else { return };

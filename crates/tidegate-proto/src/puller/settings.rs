@@ -10,7 +10,7 @@ use crate::{
     wire::MAX_MAX_MESSAGE,
 };
 
-/// How many un-acked messages and octets a puller wants, on all links of its socket together (CR-5).
+/// How many un-acked messages and bytes a puller wants, on all links of its socket together (CR-5).
 ///
 /// The messages are a hard cap on what is handed out and un-acked: at the cap `recv` waits. With [`Window::Auto`] the cap is the
 /// budget's messages.
@@ -40,7 +40,7 @@ impl Window {
         Self::fixed(messages, 8 << 20)
     }
 
-    /// So many messages and octets.
+    /// So many messages and bytes.
     #[must_use]
     pub fn fixed(messages: u64, bytes: u64) -> Self {
         Self::Fixed { messages, bytes }
@@ -55,12 +55,12 @@ pub struct PullerSettings {
     pub window: Window,
     /// Messages, granted and un-acked, on all links together (CR-9). With an automatic window no more are handed out and un-acked.
     pub budget: u64,
-    /// The same in octets: what many pushers together can make this side hold.
+    /// The same in bytes: what many pushers together can make this side hold.
     pub budget_bytes: u64,
-    /// The largest message taken, in octets as CR-4 counts them (HS-7).
+    /// The largest message taken, in bytes as CR-4 counts them (HS-7).
     pub max_message: u64,
-    /// Octets of messages that are read ahead of the application on a link, before reading pauses (LV-5). More makes
-    /// nothing faster: the octets go cold in the cache, and TCP keeps the rest.
+    /// Bytes of messages that are read ahead of the application on a link, before reading pauses (LV-5). More makes
+    /// nothing faster: the bytes go cold in the cache, and TCP keeps the rest.
     pub read_ahead: u64,
     /// The longest time for which an outcome is held back (OC-5).
     pub ack_delay: Duration,
@@ -100,12 +100,12 @@ impl PullerSettings {
     pub fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
         let some = !matches!(self.window, Window::Fixed { bytes: 0, .. });
-        ok(some, "window", &self.window, "at least 1 octet, or nothing could ever be sent")?;
+        ok(some, "window", &self.window, "at least 1 byte, or nothing could ever be sent")?;
         ok(self.budget > 0, "budget", &self.budget, "at least 1 message")?;
         ok(self.budget_bytes > 0, "budget_bytes", &self.budget_bytes, "at least 1")?;
         let fits = (1..=MAX_MAX_MESSAGE).contains(&self.max_message);
-        ok(fits, "max_message", &self.max_message, "1 to 2147418112 octets")?;
-        ok(self.read_ahead > 0, "read_ahead", &self.read_ahead, "at least 1 octet")?;
+        ok(fits, "max_message", &self.max_message, "1 to 2147418112 bytes")?;
+        ok(self.read_ahead > 0, "read_ahead", &self.read_ahead, "at least 1 byte")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
         check_times(self.heartbeat, self.close_wait)
     }

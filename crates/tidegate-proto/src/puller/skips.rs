@@ -15,7 +15,7 @@ use crate::{
 /// in which something was left to read, does not count: the Skip may be behind it.
 const STEPS: u8 = 10;
 const STEP: Duration = Duration::from_millis(500);
-/// So many octets are progress: the Skip waits behind messages.
+/// So many bytes are progress: the Skip waits behind messages.
 const PROGRESS: u64 = 16 * 1_024;
 
 /// Answers to a recall and to leaving that have not come.
@@ -25,8 +25,8 @@ pub(super) struct Skips {
     next: Time,
     /// Steps in which the socket was found empty, since there has last been progress.
     silent: u8,
-    /// Octets that have come since an answer is owed, and those up to the last progress.
-    octets: u64,
+    /// Bytes that have come since an answer is owed, and those up to the last progress.
+    bytes: u64,
     before: u64,
 }
 
@@ -56,9 +56,9 @@ impl Skips {
 
     /// A frame has come.
     #[inline]
-    pub(super) fn received(&mut self, octets: usize) {
+    pub(super) fn received(&mut self, bytes: usize) {
         if self.owed > 0 {
-            self.octets += octets as u64;
+            self.bytes += bytes as u64;
         }
     }
 
@@ -76,9 +76,9 @@ impl Skips {
             return Ok(());
         }
         self.next = now + STEP;
-        let octets = self.octets + progress.partial as u64;
-        if octets >= self.before + PROGRESS {
-            (self.before, self.silent) = (octets, 0);
+        let bytes = self.bytes + progress.partial as u64;
+        if bytes >= self.before + PROGRESS {
+            (self.before, self.silent) = (bytes, 0);
         } else if empty {
             self.silent += 1;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct PullStats {
     /// Deliveries that have arrived.
     pub received: u64,
-    /// Octets of those (size, CR-4).
+    /// Bytes of those (size, CR-4).
     pub received_bytes: u64,
     /// Of those, with an attempt above 1.
     pub redelivered: u64,
@@ -43,7 +43,7 @@ pub struct PullStats {
     pub pushers_ended: u64,
     /// Messages granted and un-acked, on all links (CR-9).
     pub committed: u64,
-    /// The same in octets.
+    /// The same in bytes.
     pub committed_bytes: u64,
     /// Recalls sent (RC-1).
     pub recalls: u64,
@@ -76,17 +76,17 @@ pub struct PullLinkStats {
     pub pipeline: String,
     /// The target number of un-acked messages.
     pub window: u64,
-    /// The target number of un-acked octets.
+    /// The target number of un-acked bytes.
     pub window_bytes: u64,
     /// Credit granted: delivery ids below this may come.
     pub message_limit: u64,
     /// Credit granted and not used, in messages.
     pub credit_messages: u64,
-    /// Credit granted and not used, in octets.
+    /// Credit granted and not used, in bytes.
     pub credit_bytes: u64,
     /// Deliveries that have arrived.
     pub received: u64,
-    /// Octets of those.
+    /// Bytes of those.
     pub received_bytes: u64,
     /// Arrived and not yet handed out.
     pub queued: u64,

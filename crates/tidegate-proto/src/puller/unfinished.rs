@@ -11,7 +11,7 @@ const SMALL: usize = 64 * 1_024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Unfinished {
     links: BTreeMap<LinkId, Frame>,
-    octets: u64,
+    bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +27,7 @@ impl Unfinished {
         if progress.partial > SMALL {
             let since = old.filter(|old| old.progress.frames == progress.frames).map_or(now, |old| old.since);
             self.links.insert(link, Frame { since, progress });
-            self.octets += progress.partial as u64;
+            self.bytes += progress.partial as u64;
         }
     }
 
@@ -38,12 +38,12 @@ impl Unfinished {
 
     fn remove(&mut self, link: LinkId) -> Option<Frame> {
         let old = self.links.remove(&link)?;
-        self.octets -= old.progress.partial as u64;
+        self.bytes -= old.progress.partial as u64;
         Some(old)
     }
 
-    pub(super) fn octets(&self) -> u64 {
-        self.octets
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The link whose frame has come forward the least for its time: not the oldest one, which may be about to end.
@@ -72,10 +72,10 @@ mod tests {
         unfinished.set(Time(2_000_000), old, part(8 << 20));
         unfinished.set(Time(2_900_000), new, part(70_000));
         assert_eq!(unfinished.slowest(Time(3_000_000)), Some(slow));
-        assert_eq!(unfinished.octets(), (8 << 20) + 170_000);
+        assert_eq!(unfinished.bytes(), (8 << 20) + 170_000);
         unfinished.set(Time(3_000_000), slow, part(10));
         unfinished.forget(new);
-        assert_eq!(unfinished.octets(), 8 << 20);
+        assert_eq!(unfinished.bytes(), 8 << 20);
         unfinished.set(Time(9_000_000), old, Progress { frames: 2, partial: 100_000 });
         assert_eq!(unfinished.links[&old].since, Time(9_000_000), "another frame");
     }

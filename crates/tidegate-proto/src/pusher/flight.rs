@@ -64,7 +64,7 @@ struct Frame {
     looked: (usize, u64),
     room: Bytes,
     tail: Option<Bytes>,
-    /// Where it ends among the octets given to the driver, and when it was given; `None` until then.
+    /// Where it ends among the bytes given to the driver, and when it was given; `None` until then.
     ends_at: Option<u64>,
     sent_at: Time,
     /// A puller has said of some of its messages that they are being worked on.
@@ -153,7 +153,7 @@ impl Flight {
         }
     }
 
-    /// The frame that begins with `first_id` has been given to the driver and ends at this octet.
+    /// The frame that begins with `first_id` has been given to the driver and ends at this byte.
     pub(super) fn handed_over(&mut self, now: Time, first_id: u64, ends_at: u64) {
         let index = self.frames.partition_point(|frame| frame.first_id < first_id);
         if let Some(frame) = self.frames.get_mut(index)
@@ -296,7 +296,7 @@ impl Flight {
         }
     }
 
-    /// Takes everything out, in the order of delivery ids. `written` is how many octets the driver has written: a
+    /// Takes everything out, in the order of delivery ids. `written` is how many bytes the driver has written: a
     /// message whose frame is among them may have been seen (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
         let mut all = Vec::with_capacity(self.messages);
@@ -417,7 +417,7 @@ impl Frame {
         if self.memory < SMALL || self.live_bytes * PINNED > self.memory as u64 {
             return;
         }
-        // Not after every outcome: only half of them, or of their octets, can make it worth while.
+        // Not after every outcome: only half of them, or of their bytes, can make it worth while.
         let (live, live_bytes) = self.looked;
         if live > 0 && self.live * 2 > live && self.live_bytes * 2 >= live_bytes {
             return;

@@ -56,7 +56,7 @@ pub(super) struct PushLink {
     batch: OpenBatch,
     /// First id and frame, whole and not yet given to the driver.
     ready: VecDeque<(u64, Sealed)>,
-    ready_octets: usize,
+    ready_bytes: usize,
     batch_first_id: u64,
     /// Ids below this have been given to the driver: outcomes are possible for them.
     handed: u64,
@@ -92,7 +92,7 @@ impl PushLink {
             flight: Flight::default(),
             batch: OpenBatch::default(),
             ready: VecDeque::new(),
-            ready_octets: 0,
+            ready_bytes: 0,
             batch_first_id: 0,
             handed: 0,
             skips: VecDeque::new(),
@@ -109,8 +109,8 @@ impl PushLink {
     }
 
     fn unwritten(&self) -> usize {
-        let on_its_way = self.session.taken_octets() - self.session.written_octets();
-        self.batch.len() + self.ready_octets + on_its_way as usize
+        let on_its_way = self.session.taken_bytes() - self.session.written_bytes();
+        self.batch.len() + self.ready_bytes + on_its_way as usize
     }
 
     /// Whether it could take a message.
@@ -194,7 +194,7 @@ impl PushLink {
         if !self.batch.is_empty() {
             let sealed = self.batch.seal();
             self.flight.seal(&sealed);
-            self.ready_octets += sealed.len();
+            self.ready_bytes += sealed.len();
             self.ready.push_back((self.batch_first_id, sealed));
         }
     }
@@ -224,13 +224,13 @@ impl PushLink {
 
     fn transmit_data(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         self.seal();
-        self.ready_octets = 0;
+        self.ready_bytes = 0;
         for (first_id, sealed) in self.ready.drain(..) {
             self.session.put(now, out, sealed.room.slice(sealed.start..));
             if let Some(tail) = sealed.tail {
                 self.session.put(now, out, tail);
             }
-            self.flight.handed_over(now, first_id, self.session.taken_octets());
+            self.flight.handed_over(now, first_id, self.session.taken_bytes());
         }
         self.handed = self.credit.next_id();
         for skip in std::mem::take(&mut self.skips) {
@@ -270,10 +270,10 @@ impl PushLink {
     }
 
     /// Takes back what is un-acked: the message with the history that the loss gives it, and whether it may have been seen (RD-3).
-    /// `written`: how many octets the driver has written, or will have.
+    /// `written`: how many bytes the driver has written, or will have.
     pub(super) fn take_back(&mut self, written: u64) -> Vec<(Pending, bool)> {
         self.seal();
-        (self.ready, self.ready_octets) = (VecDeque::new(), 0);
+        (self.ready, self.ready_bytes) = (VecDeque::new(), 0);
         let mut all = self.flight.take_all(written);
         for (pending, _) in all.iter_mut().filter(|(_, seen)| *seen) {
             pending.attempt = pending.attempt.saturating_add(1);

@@ -8,7 +8,7 @@ use crate::time::Time;
 /// What may come back within a period before that is much: more than one puller's usual window.
 const ALLOWANCE: u64 = 10_000;
 const PERIOD: Duration = Duration::from_secs(1);
-/// Octets of messages that weigh as much as one message does.
+/// Bytes of messages that weigh as much as one message does.
 const UNIT: u64 = 4_096;
 /// What a link that has settled nothing may have un-acked then: enough for one that works to show it.
 const FIRST: u64 = 16;
@@ -64,8 +64,8 @@ mod tests {
 
     use super::*;
 
-    fn lost(count: usize, octets: usize) -> Vec<Pending> {
-        let message = Bytes::from(vec![0; octets]).into();
+    fn lost(count: usize, bytes: usize) -> Vec<Pending> {
+        let message = Bytes::from(vec![0; bytes]).into();
         vec![Pending::fresh(0, false, message); count]
     }
 

@@ -58,7 +58,7 @@ const LEAST_NACK_DELAY: Duration = Duration::from_millis(10);
 pub struct Accepted {
     /// Its number: with the pusher's instance, its id (DL-2).
     pub number: u64,
-    /// Octets that it takes on its way.
+    /// Bytes that it takes on its way.
     pub size: usize,
 }
 
@@ -96,7 +96,7 @@ pub struct Rejected {
     pub message: Message,
     /// How often it was attempted.
     pub attempts: u32,
-    /// The puller's reason, cut to 256 octets. A stranger's text.
+    /// The puller's reason, cut to 256 bytes. A stranger's text.
     pub reason: String,
 }
 
@@ -149,7 +149,7 @@ pub struct Pusher {
     /// What was lost with pullers that may come back (RD-8).
     absent: Absent,
     losses: Losses,
-    /// Rooms for messages that are promised, and for their octets as far as these are known.
+    /// Rooms for messages that are promised, and for their bytes as far as these are known.
     reserved: usize,
     reserved_bytes: u64,
     next_number: u64,
@@ -248,7 +248,7 @@ impl Pusher {
         Some(self.accepted(payload.len()))
     }
 
-    /// Whether a message of so many octets can be accepted without looking any further.
+    /// Whether a message of so many bytes can be accepted without looking any further.
     #[inline]
     fn takes(&self, size: usize) -> bool {
         // What the queue has promised takes nothing from the links.
@@ -259,7 +259,7 @@ impl Pusher {
     }
 
     /// Promises room for one message to a later [`Self::send_reserved`]: in the queue, or with a link that has credit. If that credit has
-    /// gone by then, the message goes into the queue beyond the high-water mark: at most one for each promise. The bounds in octets
+    /// gone by then, the message goes into the queue beyond the high-water mark: at most one for each promise. The bounds in bytes
     /// take the message to have `size` of them: with 0, each promise may go beyond them by a whole message.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl Pusher {
         Ok(())
     }
 
-    /// Gives a promise of so many octets back.
+    /// Gives a promise of so many bytes back.
     pub fn unreserve(&mut self, size: u64) {
         self.reserved = self.reserved.saturating_sub(1);
         self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
@@ -282,7 +282,7 @@ impl Pusher {
         self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
     }
 
-    /// Accepts a message for which room for `promised` octets was promised. The promise is used up, whatever comes of it.
+    /// Accepts a message for which room for `promised` bytes was promised. The promise is used up, whatever comes of it.
     ///
     /// # Errors
     /// The message is invalid, or the pusher takes no new messages; never that there is no room.
@@ -332,7 +332,7 @@ impl Pusher {
         })
     }
 
-    /// Whether the bounds in octets admit one more message.
+    /// Whether the bounds in bytes admit one more message.
     #[must_use]
     pub fn has_byte_room(&self) -> bool {
         self.backlog.fresh().1 + self.reserved_bytes < self.settings.high_water_mark_bytes

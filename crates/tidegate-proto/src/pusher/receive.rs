@@ -21,7 +21,7 @@ use crate::{
 const FAILING: u32 = 10;
 
 impl Pusher {
-    fn handle_ack(&mut self, now: Time, id: LinkId, octets: usize, ack: &v1::Ack) -> Result<(), Violation> {
+    fn handle_ack(&mut self, now: Time, id: LinkId, bytes: usize, ack: &v1::Ack) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         // FR-4: the whole frame is checked before any of it takes effect.
         for outcome in &ack.outcomes {
@@ -41,7 +41,7 @@ impl Pusher {
         let after = link.stats.outcomes();
         let (done, again) = (after.0 - before.0, after.1 - before.1);
         link.rest.count(now, again, done);
-        link.session.weigh_ack(now, octets, AckWork { done, again, idle })?;
+        link.session.weigh_ack(now, bytes, AckWork { done, again, idle })?;
         if !link.session.is_ending() {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
@@ -179,7 +179,7 @@ impl Pusher {
     /// The link takes no further part: what was un-acked on it goes back (RD-3).
     fn take_back(&mut self, now: Time, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            let parting = link.part(link.session.written_octets());
+            let parting = link.part(link.session.written_bytes());
             self.part_with(now, parting);
         }
     }
@@ -190,7 +190,7 @@ impl Pusher {
             // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting for the answer
             // would only keep its messages from others. What the driver has been given it may still write.
             if link.session.is_interrupted() {
-                let parting = link.part(link.session.octets_at_risk());
+                let parting = link.part(link.session.bytes_at_risk());
                 self.part_with(now, parting);
             }
         }
@@ -266,8 +266,8 @@ impl Machine for Pusher {
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
         let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
-        let octets = frame.len();
-        let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, octets, body));
+        let bytes = frame.len();
+        let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, bytes, body));
         let result = match received {
             Err(violation) => Err(violation),
             Ok(received) => match received {
@@ -277,9 +277,9 @@ impl Machine for Pusher {
                     }
                     Ok(())
                 }
-                Some(Body::Ack(ack)) => self.handle_ack(now, id, octets, &ack),
+                Some(Body::Ack(ack)) => self.handle_ack(now, id, bytes, &ack),
                 Some(Body::Working(working)) => {
-                    let weighed = link.session.weigh_ids(now, octets);
+                    let weighed = link.session.weigh_ids(now, bytes);
                     weighed.and_then(|()| self.handle_working(now, id, &working))
                 }
                 Some(other) if !link.session.is_ending() => {
@@ -329,12 +329,12 @@ impl Machine for Pusher {
     }
 
     fn is_idle(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.taken_octets() == link.session.written_octets())
+        self.links.get(id).is_some_and(|link| link.session.taken_bytes() == link.session.written_bytes())
     }
 
-    fn written(&mut self, now: Time, id: LinkId, octets: usize) {
+    fn written(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.written(now, octets);
+            link.session.written(now, bytes);
             self.refresh(id);
             self.pump();
         }
@@ -373,11 +373,11 @@ impl Machine for Pusher {
     }
 
     fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.end_link(now, id, reason, Session::written_octets)
+        self.end_link(now, id, reason, Session::written_bytes)
     }
 
     fn abandoned(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.end_link(now, id, reason, Session::octets_at_risk)
+        self.end_link(now, id, reason, Session::bytes_at_risk)
     }
 
     fn socket_deadline(&self) -> Option<Time> {
@@ -425,7 +425,7 @@ impl Pusher {
         crate::session::check_generation(&link.session.peer, peer)?;
         link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer is here"));
         // RD-3: its driver has not told yet what it has just written, and goes on writing what it was given.
-        let parting = link.part(link.session.octets_at_risk());
+        let parting = link.part(link.session.bytes_at_risk());
         self.part_with(now, parting);
         self.refresh(old);
         Ok(())

@@ -25,20 +25,20 @@ pub struct PusherSettings {
     /// Messages that have been accepted and not yet been given to a puller, beyond which sends wait. 0 is a
     /// rendezvous: a message is accepted when a puller has room for it.
     pub high_water_mark: usize,
-    /// The same in octets; any room left admits one whole message.
+    /// The same in bytes; any room left admits one whole message.
     pub high_water_mark_bytes: u64,
     /// Messages held in all: queued, in flight, waiting to be retried, rejected and not fetched. Without it a puller that nacks
     /// everything could fill the memory (CR-8).
     pub max_held: usize,
-    /// The same in octets; any room left admits one whole message, and a promise of room is for a message of any size.
+    /// The same in bytes; any room left admits one whole message, and a promise of room is for a message of any size.
     pub max_held_bytes: u64,
     /// Un-acked messages on one link, whatever the puller grants (CR-8).
     pub max_in_flight: usize,
-    /// The same in octets.
+    /// The same in bytes.
     pub max_in_flight_bytes: u64,
-    /// Octets that may wait to be written on one link, so that a slow network is noticed and others get the work.
+    /// Bytes that may wait to be written on one link, so that a slow network is noticed and others get the work.
     pub max_unwritten: usize,
-    /// The largest message, in octets as CR-4 counts them. Told to pullers, which must take as much (HS-7).
+    /// The largest message, in bytes as CR-4 counts them. Told to pullers, which must take as much (HS-7).
     pub max_message: u64,
     /// Attempts, lost links not counted, after which a nack rejects the message; `None`: no limit (OC-11).
     pub max_attempts: Option<u32>,
@@ -112,7 +112,7 @@ impl PusherSettings {
         ok(self.max_in_flight_bytes > 0, "max_in_flight_bytes", &self.max_in_flight_bytes, "at least 1")?;
         ok(self.max_unwritten > 0, "max_unwritten", &self.max_unwritten, "at least 1")?;
         let fits = (1..=MAX_MAX_MESSAGE).contains(&self.max_message);
-        ok(fits, "max_message", &self.max_message, "1 to 2147418112 octets")?;
+        ok(fits, "max_message", &self.max_message, "1 to 2147418112 bytes")?;
         ok(self.max_attempts != Some(0), "max_attempts", &self.max_attempts, "at least 1, or no limit")?;
         let longest = self.retry_longest;
         ok(self.retry_first <= longest, "retry_first", &self.retry_first, "at most retry_longest")?;

@@ -10,11 +10,11 @@ use std::time::Duration;
 pub struct PushStats {
     /// Messages taken from the application.
     pub accepted: u64,
-    /// Their octets (size, CR-4).
+    /// Their bytes (size, CR-4).
     pub accepted_bytes: u64,
     /// Processed by a puller.
     pub acked: u64,
-    /// Octets of those.
+    /// Bytes of those.
     pub acked_bytes: u64,
     /// Never to be sent again (OC-9, OC-11).
     pub rejected: u64,
@@ -46,7 +46,7 @@ pub struct PushStats {
     pub awaiting: u64,
     /// Delivered, no outcome yet.
     pub in_flight: u64,
-    /// Octets of all messages held.
+    /// Bytes of all messages held.
     pub held_bytes: u64,
     /// Rejected messages that wait to be fetched.
     pub rejected_waiting: u64,
@@ -73,17 +73,17 @@ pub struct PushLinkStats {
     pub message_limit: u64,
     /// Credit left, in messages.
     pub credit_messages: u64,
-    /// Credit left, in octets.
+    /// Credit left, in bytes.
     pub credit_bytes: u64,
     /// Delivered, no outcome yet.
     pub in_flight: u64,
-    /// Octets of those.
+    /// Bytes of those.
     pub in_flight_bytes: u64,
-    /// Octets of frames that have not been written.
+    /// Bytes of frames that have not been written.
     pub unwritten: u64,
     /// Deliveries made.
     pub sent: u64,
-    /// Octets of those.
+    /// Bytes of those.
     pub sent_bytes: u64,
     /// Outcomes.
     pub acked: u64,

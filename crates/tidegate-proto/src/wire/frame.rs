@@ -36,7 +36,7 @@ pub enum Body {
     Unknown,
 }
 
-/// Decodes the octets of one frame, without its length. `max_message` is the limit of DL-4.
+/// Decodes the bytes of one frame, without its length. `max_message` is the limit of DL-4.
 ///
 /// # Errors
 /// FR-4 for what is not a frame, and the rules of `Deliver`'s fields.
@@ -82,7 +82,7 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
     let (mut at, mut whole, mut others) = (0, None, false);
     while at < frame.len() {
         match field(frame, &mut at, IN_FRAME)? {
-            (2, Content::Octets(part)) => {
+            (2, Content::Bytes(part)) => {
                 // No field may begin in one part and end in another.
                 let mut within = 0;
                 while within < part.len() {
@@ -96,7 +96,7 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
         }
     }
     if others && frame.len() > MAX_CONTROL_FRAME {
-        let detail = format!("a frame of {} octets is not a Deliver alone", frame.len());
+        let detail = format!("a frame of {} bytes is not a Deliver alone", frame.len());
         return Err(Violation::new(Code::TooLarge, "FR-3", detail));
     }
     // It may be kept for long: without the room for what else was in the frame (LM-5).
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fr_2_a_frame_is_its_length_and_its_octets() {
+    fn fr_2_a_frame_is_its_length_and_its_bytes() {
         // FR-2
         let ping = encode(v1::frame::Body::Ping(v1::Ping { data: 0x0102 }));
         assert_eq!(&ping[..], b"\x00\x00\x00\x0b\x2a\x09\x09\x02\x01\0\0\0\0\0\0");

@@ -18,24 +18,24 @@ pub use frame::{Body, cut_reason, decode, decode_within, encode};
 pub use preface::{PREFACE, check_preface, resembles};
 pub use reader::{FrameReader, Progress};
 
-/// Limit of the first frame of each side, in octets (FR-3).
+/// Limit of the first frame of each side, in bytes (FR-3).
 pub const MAX_HELLO_FRAME: usize = 16_384;
-/// Limit of every frame but `Deliver` and the first, in octets (FR-3).
+/// Limit of every frame but `Deliver` and the first, in bytes (FR-3).
 pub const MAX_CONTROL_FRAME: usize = 65_536;
-/// What a `Deliver` frame may always have, in octets (FR-3).
+/// What a `Deliver` frame may always have, in bytes (FR-3).
 pub const MIN_DELIVER_LIMIT: usize = 262_144;
 /// Headers of one message (DL-5).
 pub const MAX_HEADERS: usize = 64;
-/// Octets of a header's name (DL-5).
+/// Bytes of a header's name (DL-5).
 pub const MAX_HEADER_NAME: usize = 256;
-/// Octets of a reason, a name and a pipeline (OC-7, HS-10).
+/// Bytes of a reason, a name and a pipeline (OC-7, HS-10).
 pub const MAX_TEXT: usize = 256;
 /// The largest `max_message` (HS-7).
 pub const MAX_MAX_MESSAGE: u64 = (1 << 31) - 65_536;
 /// Message numbers stay below this (DL-2).
 pub const MAX_NUMBER: u64 = 1 << 63;
 
-/// The limit of a `Deliver` frame, for a puller that takes messages of `max_message` octets (FR-3).
+/// The limit of a `Deliver` frame, for a puller that takes messages of `max_message` bytes (FR-3).
 #[must_use]
 pub fn deliver_limit(max_message: u64) -> usize {
     let whole = max_message.min(MAX_MAX_MESSAGE) + 65_536;

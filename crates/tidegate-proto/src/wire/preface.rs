@@ -1,29 +1,29 @@
-//! The eight octets that come first, and what else may stand there.
+//! The eight bytes that come first, and what else may stand there.
 
 use crate::violation::{Code, Violation};
 
 /// What each side sends first (FR-1).
 pub const PREFACE: [u8; 8] = *b"TIDEGATE";
 
-/// Whether `octets`, the beginning of a stream, can still be a preface: `Ok(true)` when it is whole.
+/// Whether `bytes`, the beginning of a stream, can still be a preface: `Ok(true)` when it is whole.
 ///
 /// # Errors
-/// FR-1, naming what the stream looks like, as soon as one octet differs.
-pub fn check_preface(octets: &[u8]) -> Result<bool, Violation> {
-    let n = octets.len().min(PREFACE.len());
-    if octets[..n] == PREFACE[..n] {
+/// FR-1, naming what the stream looks like, as soon as one byte differs.
+pub fn check_preface(bytes: &[u8]) -> Result<bool, Violation> {
+    let n = bytes.len().min(PREFACE.len());
+    if bytes[..n] == PREFACE[..n] {
         return Ok(n == PREFACE.len());
     }
-    let detail = format!("the stream does not begin with TIDEGATE; it looks like {}", resembles(octets));
+    let detail = format!("the stream does not begin with TIDEGATE; it looks like {}", resembles(bytes));
     Err(Violation::new(Code::NotTidegate, "FR-1", detail))
 }
 
 /// What a stream that is not tidegate looks like, in words for a log.
 #[must_use]
-pub fn resembles(octets: &[u8]) -> &'static str {
+pub fn resembles(bytes: &[u8]) -> &'static str {
     const METHODS: [&[u8]; 9] =
         [b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"TRAC"];
-    let starts = |prefix: &[u8]| octets.starts_with(prefix);
+    let starts = |prefix: &[u8]| bytes.starts_with(prefix);
     if METHODS.iter().any(|m| starts(m)) {
         "an HTTP request"
     } else if starts(b"PRI * HTTP/2") || starts(b"PRI ") {
@@ -32,7 +32,7 @@ pub fn resembles(octets: &[u8]) -> &'static str {
         "an HTTP server"
     } else if starts(&[0x16, 0x03]) {
         "a TLS hello"
-    } else if starts(&[0xff, 0, 0, 0, 0, 0, 0, 0]) || starts(&[0xff]) && octets.get(9) == Some(&0x7f) {
+    } else if starts(&[0xff, 0, 0, 0, 0, 0, 0, 0]) || starts(&[0xff]) && bytes.get(9) == Some(&0x7f) {
         "a ZeroMQ greeting"
     } else if starts(b"SSH-") {
         "an SSH client"
@@ -42,10 +42,10 @@ pub fn resembles(octets: &[u8]) -> &'static str {
         "a NATS peer"
     } else if starts(b"*") || starts(b"PING\r") {
         "a Redis client"
-    } else if octets.iter().take(8).all(|o| o.is_ascii_graphic() || b" \r\n\t".contains(o)) {
+    } else if bytes.iter().take(8).all(|o| o.is_ascii_graphic() || b" \r\n\t".contains(o)) {
         "plain text"
     } else {
-        "random or binary octets"
+        "random or binary bytes"
     }
 }
 
@@ -54,21 +54,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fr_1_a_wrong_preface_is_refused_at_its_first_wrong_octet_and_named() {
+    fn fr_1_a_wrong_preface_is_refused_at_its_first_wrong_byte_and_named() {
         // FR-1
         assert_eq!(check_preface(b""), Ok(false));
         assert_eq!(check_preface(b"TIDE"), Ok(false));
         assert_eq!(check_preface(b"TIDEGATE..."), Ok(true));
         assert!(check_preface(b"TIDEg").is_err());
-        for (octets, name) in [
+        for (bytes, name) in [
             (&b"GET / HTTP/1.1\r\n"[..], "an HTTP request"),
             (&[0x16, 3, 1, 2][..], "a TLS hello"),
             (&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3][..], "a ZeroMQ greeting"),
             (&[0xff, 0, 0, 0, 0, 0, 0, 0][..], "a ZeroMQ greeting"),
             (&b"hello\n"[..], "plain text"),
-            (&[0, 1, 2, 200][..], "random or binary octets"),
+            (&[0, 1, 2, 200][..], "random or binary bytes"),
         ] {
-            let violation = check_preface(octets).unwrap_err();
+            let violation = check_preface(bytes).unwrap_err();
             assert_eq!(violation.code, Code::NotTidegate);
             assert!(violation.detail.ends_with(name), "{violation}");
         }

@@ -1,4 +1,4 @@
-//! Octets in, frames out.
+//! Bytes in, frames out.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const PINNED: usize = 8;
 const WORTHWHILE: usize = 2 * 1_024;
 
 /// Cuts a stream into frames. It never holds more than the part of a frame that has arrived, plus
-/// 262,144 octets (FR-3).
+/// 262,144 bytes (FR-3).
 #[derive(Clone)]
 pub struct FrameReader {
     buf: BytesMut,
@@ -28,7 +28,7 @@ pub struct FrameReader {
     frames: u64,
     /// What the memory of `buf` was when it was taken.
     room: usize,
-    /// Octets of a frame that is not wanted any more, still to come.
+    /// Bytes of a frame that is not wanted any more, still to come.
     unwanted: usize,
 }
 
@@ -44,7 +44,7 @@ enum Stage {
 pub struct Progress {
     /// Frames given out.
     pub frames: u64,
-    /// Octets of the next one that are here.
+    /// Bytes of the next one that are here.
     pub partial: usize,
 }
 
@@ -79,7 +79,7 @@ impl FrameReader {
         }
     }
 
-    /// After the handshake: from now on `Deliver` frames may have `deliver_limit` octets. A pusher, which gets none,
+    /// After the handshake: from now on `Deliver` frames may have `deliver_limit` bytes. A pusher, which gets none,
     /// gives [`MAX_CONTROL_FRAME`].
     pub fn open(&mut self, deliver_limit: usize) {
         self.stage = Stage::Open;
@@ -101,10 +101,10 @@ impl FrameReader {
     }
 
     /// Tells how much a read brought, so that the next one is large on a busy link and small on an idle one.
-    pub fn filled(&mut self, octets: usize) {
-        if octets >= self.read_size / 2 {
+    pub fn filled(&mut self, bytes: usize) {
+        if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(LARGEST_READ);
-        } else if octets < self.read_size / 16 {
+        } else if bytes < self.read_size / 16 {
             self.read_size = (self.read_size / 2).max(SMALLEST_READ);
         }
     }
@@ -129,7 +129,7 @@ impl FrameReader {
         }
     }
 
-    /// Octets of the frame under way that have not arrived, if its length has.
+    /// Bytes of the frame under way that have not arrived, if its length has.
     fn missing(&self) -> Option<usize> {
         let head = self.buf.get(..4)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
@@ -143,7 +143,7 @@ impl FrameReader {
         Progress { frames: self.frames, partial: self.buf.len() }
     }
 
-    /// The next whole frame, without its length; `None` when more octets are needed.
+    /// The next whole frame, without its length; `None` when more bytes are needed.
     ///
     /// # Errors
     /// FR-1 to FR-3. Nothing more can be read from the stream then.
@@ -169,7 +169,7 @@ impl FrameReader {
         self.buf.advance(4);
         self.frames += 1;
         let frame = self.buf.split_to(length);
-        // Messages are kept until they are settled: a few octets of them must not keep a large buffer (LM-5).
+        // Messages are kept until they are settled: a few bytes of them must not keep a large buffer (LM-5).
         if length < self.room / PINNED && frame.first() == Some(&0x12) {
             return Ok(Some(Bytes::copy_from_slice(&frame)));
         }
@@ -188,7 +188,7 @@ impl FrameReader {
             (Stage::Open, Some(_)) => (MAX_CONTROL_FRAME, "a control frame"),
         };
         if length > limit {
-            let detail = format!("{what} of {length} octets, but at most {limit} are allowed");
+            let detail = format!("{what} of {length} bytes, but at most {limit} are allowed");
             return Err(Violation::new(Code::TooLarge, "FR-3", detail));
         }
         Ok(())
@@ -199,14 +199,14 @@ impl FrameReader {
 mod tests {
     use super::*;
 
-    fn reader(octets: &[u8]) -> FrameReader {
+    fn reader(bytes: &[u8]) -> FrameReader {
         let mut reader = FrameReader::new();
-        reader.buffer().extend_from_slice(octets);
+        reader.buffer().extend_from_slice(bytes);
         reader
     }
 
-    fn framed(length: u32, octets: &[u8]) -> Vec<u8> {
-        [&PREFACE[..], &length.to_be_bytes(), octets].concat()
+    fn framed(length: u32, bytes: &[u8]) -> Vec<u8> {
+        [&PREFACE[..], &length.to_be_bytes(), bytes].concat()
     }
 
     #[test]
@@ -300,8 +300,8 @@ mod tests {
         stream.extend_from_slice(&[0, 0, 0, 2, b'd', b'e']);
         let mut reader = FrameReader::new();
         let mut out = Vec::new();
-        for octet in stream {
-            reader.buffer().extend_from_slice(&[octet]);
+        for byte in stream {
+            reader.buffer().extend_from_slice(&[byte]);
             while let Some(frame) = reader.next_frame().unwrap() {
                 reader.open(1 << 20);
                 out.push(frame);

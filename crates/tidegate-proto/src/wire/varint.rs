@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// How many octets `value` takes.
+/// How many bytes `value` takes.
 pub(super) const fn length(value: u64) -> usize {
-    // One octet for each started 7 bits; 0 takes one.
+    // One byte for each started 7 bits; 0 takes one.
     ((64 - (value | 1).leading_zeros() as usize) * 9 + 64) / 64
 }
 
@@ -20,8 +20,8 @@ pub(super) fn put(buf: &mut BytesMut, mut value: u64) {
 /// Writes `value` so that it ends where `end` says, and returns where it begins. The room must be there.
 pub(super) fn put_before(room: &mut [u8], end: usize, mut value: u64) -> usize {
     let start = end - length(value);
-    for octet in &mut room[start..end] {
-        *octet = (value & 0x7f) as u8 | 0x80;
+    for byte in &mut room[start..end] {
+        *byte = (value & 0x7f) as u8 | 0x80;
         value >>= 7;
     }
     room[end - 1] &= 0x7f;
@@ -40,8 +40,8 @@ pub(super) const fn unzigzag(value: u64) -> i64 {
 
 /// Reads one integer at `*at` and moves on; `None` if it does not end, or is over 64 bits.
 #[inline]
-pub(super) fn get(octets: &[u8], at: &mut usize) -> Option<u64> {
-    let first = *octets.get(*at)?;
+pub(super) fn get(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let first = *bytes.get(*at)?;
     *at += 1;
     if first < 0x80 {
         return Some(u64::from(first));
@@ -49,13 +49,13 @@ pub(super) fn get(octets: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = u64::from(first & 0x7f);
     let mut shift = 7;
     loop {
-        let octet = *octets.get(*at)?;
+        let byte = *bytes.get(*at)?;
         *at += 1;
-        if shift == 63 && octet > 1 {
+        if shift == 63 && byte > 1 {
             return None;
         }
-        value |= u64::from(octet & 0x7f) << shift;
-        if octet < 0x80 {
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
             return Some(value);
         }
         shift += 7;

@@ -44,7 +44,7 @@ pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
     }
 }
 
-/// The octets of a frame without its length.
+/// The bytes of a frame without its length.
 pub fn frame(body: v1::frame::Body) -> Bytes {
     wire::encode(body).slice(4..)
 }
@@ -74,8 +74,8 @@ pub fn deliver(first_id: u64, payloads: &[&str]) -> Bytes {
 pub fn sent<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Vec<Body> {
     let mut out = VecDeque::new();
     machine.transmit(now, link, &mut out);
-    let octets: usize = out.iter().map(Bytes::len).sum();
-    machine.written(now, link, octets);
+    let bytes: usize = out.iter().map(Bytes::len).sum();
+    machine.written(now, link, bytes);
     let mut all: BytesMut = out.into_iter().flatten().collect();
     let mut bodies = Vec::new();
     while !all.is_empty() {
@@ -97,7 +97,7 @@ pub fn close_of<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Option<
 struct End {
     link: LinkId,
     reader: FrameReader,
-    /// Octets on their way to the other end.
+    /// Bytes on their way to the other end.
     out: VecDeque<u8>,
     /// Given by the machine, not written yet.
     pending: VecDeque<Bytes>,

@@ -34,12 +34,12 @@ use crate::{
 /// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
 const TURN: usize = 256;
 
-/// Octets of an unfinished frame that the machine wants to know of (LM-4).
+/// Bytes of an unfinished frame that the machine wants to know of (LM-4).
 const LARGE: usize = 64 * 1_024;
 
-/// What a frame costs of a turn: messages are mostly handed on where they lie; in an Ack, a few octets are an outcome to look up.
+/// What a frame costs of a turn: messages are mostly handed on where they lie; in an Ack, a few bytes are an outcome to look up.
 fn cost(frame: &[u8]) -> usize {
-    // The first octet tells which field of Frame it is.
+    // The first byte tells which field of Frame it is.
     let unit = match frame.first() {
         Some(0x12) => 2_048, // Deliver
         Some(0x1a) => 32,    // Ack
@@ -375,7 +375,7 @@ impl<M: Role> Driver<M> {
             }
         }
         let progress = self.news.written > before;
-        // TLS and the like keep octets back until they are flushed; a failure shows at the next write.
+        // TLS and the like keep bytes back until they are flushed; a failure shows at the next write.
         if progress || self.unflushed {
             self.unflushed = Pin::new(&mut self.stream).poll_flush(cx).is_pending();
         }

@@ -1,4 +1,4 @@
-//! The handshake's I/O, for both sides. A stranger's octets are read into one small buffer, until a deadline.
+//! The handshake's I/O, for both sides. A stranger's bytes are read into one small buffer, until a deadline.
 
 use std::{io, pin::Pin, task::Poll, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::transport::BoxStream;
 
-/// Octets of a refused stranger that are read and thrown away, so that it gets to see our Close (ST-4).
+/// Bytes of a refused stranger that are read and thrown away, so that it gets to see our Close (ST-4).
 const DISCARD: usize = 1 << 20;
 
 /// Why there was no first frame.
@@ -62,8 +62,8 @@ pub(super) async fn first_frame(
 }
 
 /// Sends this, through TLS too.
-pub(super) async fn send(stream: &mut BoxStream, octets: &[u8]) -> io::Result<()> {
-    stream.write_all(octets).await?;
+pub(super) async fn send(stream: &mut BoxStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
     stream.flush().await
 }
 
@@ -75,14 +75,14 @@ pub(super) async fn refuse(
     with_preface: bool,
     wait: Duration,
 ) {
-    let octets = if with_preface {
+    let bytes = if with_preface {
         handshake::refusal(violation, retry_after)
     } else {
         wire::encode(v1::frame::Body::Close(handshake::close(violation, retry_after)))
     };
     // Whether it hears us or not, it is refused.
     let _ = timeout(wait, async {
-        stream.write_all(&octets).await?;
+        stream.write_all(&bytes).await?;
         say_goodbye(stream).await
     })
     .await;

@@ -63,9 +63,9 @@ impl Port {
             return;
         }
         let busy = Violation { code: Code::Busy, rule, detail: detail.to_owned() };
-        let octets = handshake::refusal(&busy, retry_after(busy.code));
+        let bytes = handshake::refusal(&busy, retry_after(busy.code));
         let mut cx = Context::from_waker(Waker::noop());
-        let _ = Pin::new(&mut stream).poll_write(&mut cx, &octets);
+        let _ = Pin::new(&mut stream).poll_write(&mut cx, &bytes);
     }
 
     fn make_room(&self, stream: BoxStream, address: &str, rule: &'static str) {

@@ -1,4 +1,4 @@
-//! Octets on their way out, as pieces.
+//! Bytes on their way out, as pieces.
 
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -11,14 +11,14 @@ const PIECES: usize = 64;
 pub(crate) fn with_pieces<T>(out: &VecDeque<Bytes>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let mut count = 0;
-    for (piece, octets) in pieces.iter_mut().zip(out) {
-        *piece = IoSlice::new(octets);
+    for (piece, bytes) in pieces.iter_mut().zip(out) {
+        *piece = IoSlice::new(bytes);
         count += 1;
     }
     write(&pieces[..count])
 }
 
-/// Takes off so many octets, which have been written.
+/// Takes off so many bytes, which have been written.
 pub(crate) fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
     while let Some(front) = out.front_mut() {
         if count < front.len() {

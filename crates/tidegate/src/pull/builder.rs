@@ -51,14 +51,14 @@ impl PullBuilder {
     /// Messages and bytes, granted and un-acked, on all links together: what many pushers at once can make this process
     /// hold. Default: 100,000 messages, 64 MiB. With [`Window::Auto`] at most that many messages are handed out and un-acked;
     /// then [`Pull::recv`] waits.
-    pub fn budget(mut self, messages: u64, octets: u64) -> Self {
-        (self.settings.budget, self.settings.budget_bytes) = (messages, octets);
+    pub fn budget(mut self, messages: u64, bytes: u64) -> Self {
+        (self.settings.budget, self.settings.budget_bytes) = (messages, bytes);
         self
     }
 
-    /// Octets read ahead of the application on a link; the rest stays with TCP. Default: 256 KiB.
-    pub fn read_ahead(mut self, octets: u64) -> Self {
-        self.settings.read_ahead = octets;
+    /// Bytes read ahead of the application on a link; the rest stays with TCP. Default: 256 KiB.
+    pub fn read_ahead(mut self, bytes: u64) -> Self {
+        self.settings.read_ahead = bytes;
         self
     }
 

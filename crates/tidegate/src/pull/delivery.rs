@@ -17,7 +17,7 @@ use crate::shared::{Inner, Shared};
 /// like share beyond the delivery is not counted, and may keep 256 KiB each: copy a small payload that is to outlive it.
 pub struct Delivery {
     received: Received<Home>,
-    /// 0 until it has its outcome. Of 8 octets, because deliveries are moved about a lot: a copy of odd octets at the
+    /// 0 until it has its outcome. Of 8 bytes, because deliveries are moved about a lot: a copy of odd bytes at the
     /// end of a structure is read back before it is written, and stalls.
     settled: u64,
 }
@@ -176,14 +176,14 @@ impl Delivery {
         self.nack_with(Some(delay), "");
     }
 
-    /// Failed, with a reason for people (cut to 256 octets).
+    /// Failed, with a reason for people (cut to 256 bytes).
     pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
         let delay = delay.unwrap_or_default().as_millis();
         let delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
         self.settle(&Verdict::Nack { delay_ms, reason: reason.to_owned() });
     }
 
-    /// Failed for good: never try again. The reason is for people (cut to 256 octets).
+    /// Failed for good: never try again. The reason is for people (cut to 256 bytes).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -32,8 +32,8 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// Of the counter, the lower bits count messages and the upper ones octets: a lot is part of one frame, which has fewer
-/// than 2^31 octets.
+/// Of the counter, the lower bits count messages and the upper ones bytes: a lot is part of one frame, which has fewer
+/// than 2^31 bytes.
 const COUNT_BITS: u32 = 31;
 
 /// How far a receiver is with its lot.
@@ -61,9 +61,9 @@ impl Lending {
         let acked = self.progress.acked.load(Ordering::Acquire);
         let mask = (1 << COUNT_BITS) - 1;
         let count = (acked & mask) - (self.seen & mask);
-        let octets = (acked >> COUNT_BITS) - (self.seen >> COUNT_BITS);
+        let bytes = (acked >> COUNT_BITS) - (self.seen >> COUNT_BITS);
         if count > 0 {
-            *yield_due |= machine.settle_acked(self.link, self.next, count, octets);
+            *yield_due |= machine.settle_acked(self.link, self.next, count, bytes);
             self.next += count;
             self.seen = acked;
         }
@@ -196,8 +196,8 @@ impl Receiver {
         self.lot = Some(lot);
     }
 
-    fn octets(&self) -> Option<&Bytes> {
-        self.lot.as_ref().map(Lot::octets)
+    fn bytes(&self) -> Option<&Bytes> {
+        self.lot.as_ref().map(Lot::bytes)
     }
 
     /// The lower way for an ack that somebody waits for, and the way of all other outcomes.
@@ -280,25 +280,25 @@ impl Lent<'_> {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.receiver.octets().map_or(&[], |octets| self.item.payload(octets))
+        self.receiver.bytes().map_or(&[], |bytes| self.item.payload(bytes))
     }
 
     /// What was sent, for keeping beyond the delivery: it shares the memory that was read from the connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
-        self.receiver.octets().map_or_else(Bytes::new, |octets| self.item.payload_bytes(octets))
+        self.receiver.bytes().map_or_else(Bytes::new, |bytes| self.item.payload_bytes(bytes))
     }
 
     /// The headers that were sent with it.
     #[must_use]
     pub fn headers(&self) -> Headers {
-        self.receiver.octets().map_or_else(Headers::default, |octets| self.item.headers(octets))
+        self.receiver.bytes().map_or_else(Headers::default, |bytes| self.item.headers(bytes))
     }
 
     /// Payload and headers, for sending them on, for example.
     #[must_use]
     pub fn message(&self) -> Message {
-        self.receiver.octets().map_or_else(Message::default, |octets| self.item.message(octets))
+        self.receiver.bytes().map_or_else(Message::default, |bytes| self.item.message(bytes))
     }
 
     /// Names the message: the same at every attempt, so that repeats can be recognised.
@@ -350,13 +350,13 @@ impl Lent<'_> {
         self.nack_with(None, "");
     }
 
-    /// Failed: try again, no sooner than after `delay`; the reason is for people (cut to 256 octets).
+    /// Failed: try again, no sooner than after `delay`; the reason is for people (cut to 256 bytes).
     pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
         let delay_ms = u32::try_from(delay.unwrap_or_default().as_millis()).unwrap_or(u32::MAX);
         self.settle(&Verdict::Nack { delay_ms, reason: reason.to_owned() });
     }
 
-    /// Failed for good: never try again. The reason is for people (cut to 256 octets).
+    /// Failed for good: never try again. The reason is for people (cut to 256 bytes).
     pub fn reject(mut self, reason: &str) {
         self.settle(&Verdict::Reject { reason: reason.to_owned() });
     }

@@ -30,28 +30,28 @@ impl PushBuilder {
         self
     }
 
-    /// The same in octets; any room left admits one whole message. Default: 64 MiB.
-    pub fn high_water_mark_bytes(mut self, octets: usize) -> Self {
-        self.settings.high_water_mark_bytes = octets as u64;
+    /// The same in bytes; any room left admits one whole message. Default: 64 MiB.
+    pub fn high_water_mark_bytes(mut self, bytes: usize) -> Self {
+        self.settings.high_water_mark_bytes = bytes as u64;
         self
     }
 
     /// Everything held: queued, in flight, to be retried, rejected and not fetched. Sends wait beyond it. Default:
     /// 1,000,000 messages, 256 MiB.
-    pub fn max_held(mut self, messages: usize, octets: u64) -> Self {
-        (self.settings.max_held, self.settings.max_held_bytes) = (messages, octets);
+    pub fn max_held(mut self, messages: usize, bytes: u64) -> Self {
+        (self.settings.max_held, self.settings.max_held_bytes) = (messages, bytes);
         self
     }
 
     /// Un-acked on one link, whatever its puller grants. Default: 100,000 messages, 64 MiB.
-    pub fn max_in_flight(mut self, messages: usize, octets: u64) -> Self {
-        (self.settings.max_in_flight, self.settings.max_in_flight_bytes) = (messages, octets);
+    pub fn max_in_flight(mut self, messages: usize, bytes: u64) -> Self {
+        (self.settings.max_in_flight, self.settings.max_in_flight_bytes) = (messages, bytes);
         self
     }
 
-    /// Octets that may wait to be written on one link. Default: 1 MiB.
-    pub fn max_unwritten(mut self, octets: usize) -> Self {
-        self.settings.max_unwritten = octets;
+    /// Bytes that may wait to be written on one link. Default: 1 MiB.
+    pub fn max_unwritten(mut self, bytes: usize) -> Self {
+        self.settings.max_unwritten = bytes;
         self
     }
 

@@ -53,7 +53,7 @@ pub(super) enum Watch {
 
 struct Waiting {
     waker: Waker,
-    /// Octets that it needs room for.
+    /// Bytes that it needs room for.
     size: u64,
 }
 

@@ -164,7 +164,7 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// There is none, or one has more than 4,096 octets; then everything stays as it was.
+    /// There is none, or one has more than 4,096 bytes; then everything stays as it was.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
         self.shared().set_tokens(tokens)
     }

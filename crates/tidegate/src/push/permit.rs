@@ -14,7 +14,7 @@ use crate::error::SendError;
 #[must_use]
 pub struct Permit {
     push: Push,
-    /// Octets that it has room for, if these were known.
+    /// Bytes that it has room for, if these were known.
     size: u64,
     used: bool,
 }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// A future of room for one message, in turn. Dropped, it leaves the line.
 pub(super) struct Turn<'a> {
     push: &'a Push,
-    /// Octets of the message; 0 if it may have any number.
+    /// Bytes of the message; 0 if it may have any number.
     size: u64,
     place: Option<u64>,
 }

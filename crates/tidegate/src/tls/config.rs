@@ -8,8 +8,8 @@ use std::{fmt, path::PathBuf};
 pub enum Pem {
     /// A file, which is read again at a reload.
     File(PathBuf),
-    /// The octets themselves.
-    Octets(Vec<u8>),
+    /// The bytes themselves.
+    Bytes(Vec<u8>),
 }
 
 impl Pem {
@@ -18,18 +18,18 @@ impl Pem {
         Self::File(path.into())
     }
 
-    /// These octets.
-    pub fn octets(octets: impl Into<Vec<u8>>) -> Self {
-        Self::Octets(octets.into())
+    /// These bytes.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Bytes(bytes.into())
     }
 }
 
 impl fmt::Debug for Pem {
-    /// Octets may be a key, and are not shown.
+    /// Bytes may be a key, and are not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Octets(octets) => write!(f, "Octets({}, not shown)", octets.len()),
+            Self::Bytes(bytes) => write!(f, "Bytes({}, not shown)", bytes.len()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 pub struct TlsPart {
     /// "CA certificate", "certificate" or "private key".
     pub what: &'static str,
-    /// Its file; `None` if it was given as octets.
+    /// Its file; `None` if it was given as bytes.
     pub file: Option<PathBuf>,
 }
 
@@ -34,7 +34,7 @@ pub enum TlsError {
         source: Arc<io::Error>,
     },
     /// A file is larger than 4 MiB.
-    #[error("{part} has more than {limit} octets")]
+    #[error("{part} has more than {limit} bytes")]
     TooLarge {
         /// Which.
         part: TlsPart,

@@ -60,11 +60,11 @@ pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates(from: &Pem, part: &TlsPart) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let octets = octets(from, part)?;
-    let all = CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+    let bytes = bytes(from, part)?;
+    let all = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|error| damaged(&error, part))?;
     if all.is_empty() {
-        let wanted = if kinds(&octets).is_empty() {
+        let wanted = if kinds(&bytes).is_empty() {
             "PEM at all; -----BEGIN CERTIFICATE----- would be right"
         } else {
             "certificate, but other PEM; -----BEGIN CERTIFICATE----- would be right"
@@ -75,11 +75,11 @@ fn certificates(from: &Pem, part: &TlsPart) -> Result<Vec<CertificateDer<'static
 }
 
 fn private_key(from: &Pem, part: &TlsPart) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let octets = octets(from, part)?;
-    PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
+    let bytes = bytes(from, part)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         pem::Error::NoItemsFound => {
-            let kinds = kinds(&octets);
-            let wanted = if octets.windows(21).any(|w| w == b"ENCRYPTED PRIVATE KEY") {
+            let kinds = kinds(&bytes);
+            let wanted = if bytes.windows(21).any(|w| w == b"ENCRYPTED PRIVATE KEY") {
                 "key that can be used as it is: it is encrypted; `openssl pkey` decrypts it"
             } else if kinds.is_empty() {
                 "PEM at all; -----BEGIN PRIVATE KEY----- would be right"
@@ -93,8 +93,8 @@ fn private_key(from: &Pem, part: &TlsPart) -> Result<PrivateKeyDer<'static>, Tls
 }
 
 /// The kinds of PEM that are there.
-fn kinds(octets: &[u8]) -> Vec<SectionKind> {
-    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(octets);
+fn kinds(bytes: &[u8]) -> Vec<SectionKind> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes);
     sections.filter_map(Result::ok).map(|(kind, _)| kind).collect()
 }
 
@@ -112,22 +112,22 @@ fn damaged(error: &pem::Error, part: &TlsPart) -> TlsError {
 fn part(what: &'static str, from: &Pem) -> TlsPart {
     let file = match from {
         Pem::File(path) => Some(path.clone()),
-        Pem::Octets(_) => None,
+        Pem::Bytes(_) => None,
     };
     TlsPart { what, file }
 }
 
-fn octets<'a>(from: &'a Pem, part: &TlsPart) -> Result<Cow<'a, [u8]>, TlsError> {
+fn bytes<'a>(from: &'a Pem, part: &TlsPart) -> Result<Cow<'a, [u8]>, TlsError> {
     let path = match from {
-        Pem::Octets(octets) => return Ok(Cow::Borrowed(octets)),
+        Pem::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
         Pem::File(path) => path,
     };
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets))
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| TlsError::Read { part: part.clone(), source: Arc::new(error) })?;
-    if octets.len() as u64 > LARGEST {
+    if bytes.len() as u64 > LARGEST {
         return Err(TlsError::TooLarge { part: part.clone(), limit: LARGEST });
     }
-    Ok(Cow::Owned(octets))
+    Ok(Cow::Owned(bytes))
 }

@@ -89,7 +89,7 @@ pub trait TransportListener: Send {
     fn accept(&mut self) -> TransportFuture<'_, Connection>;
 }
 
-/// A connection of a [`Transport`]: octets in order, both ways.
+/// A connection of a [`Transport`]: bytes in order, both ways.
 pub struct Connection {
     stream: BoxStream,
     peer: String,

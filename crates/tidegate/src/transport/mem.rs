@@ -7,7 +7,7 @@ use tokio::{io::DuplexStream, sync::mpsc};
 use super::{BoxStream, Stream};
 use crate::of_process::OfProcess;
 
-/// Octets that a direction holds, like a socket's buffer.
+/// Bytes that a direction holds, like a socket's buffer.
 const BUFFER: usize = 256 * 1_024;
 /// Connections that wait to be accepted, like a socket's backlog.
 const BACKLOG: usize = 128;

@@ -1,4 +1,4 @@
-//! What carries a link: anything that reads and writes octets in order. One file a kind.
+//! What carries a link: anything that reads and writes bytes in order. One file a kind.
 
 mod custom;
 mod failure;

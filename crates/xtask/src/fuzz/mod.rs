@@ -19,7 +19,7 @@ use crate::{process, soak, workspace::Workspace};
 pub(crate) const MISSING: u8 = 3;
 /// Without `--minutes`, for all targets together.
 const MINUTES: u64 = 10;
-/// Octets of an input. Longer ones find nothing that shorter ones do not, more slowly.
+/// Bytes of an input. Longer ones find nothing that shorter ones do not, more slowly.
 const LONGEST: u32 = 4_096;
 /// Seconds for one input, in a build with checks and on a busy machine.
 const SLOWEST: u32 = 30;

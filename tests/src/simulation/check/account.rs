@@ -79,7 +79,7 @@ struct Line {
     /// Whose it is, if the peer connected.
     slot: Option<(Puller, u64)>,
     next_id: u64,
-    octets: u64,
+    bytes: u64,
     limits: (u64, u64),
     flight: BTreeMap<u64, (u64, u64)>,
     /// A message that must be alone is in flight.
@@ -338,16 +338,16 @@ impl<'a> Books<'a> {
                     self.deliver(now, wire, *item, many, wrong);
                 }
             }
-            Frame::Skip(next_id, octets) => {
+            Frame::Skip(next_id, bytes) => {
                 if line.recalls == 0 {
                     wrong("RC-3", "a Skip that nobody asked for".to_owned());
                 }
                 line.recalls = line.recalls.saturating_sub(1);
-                let right = (line.limits.0.max(line.next_id), line.limits.1.saturating_sub(line.octets));
-                if (*next_id, *octets) != right {
-                    wrong("RC-1", format!("Skip gives {:?} up, but {right:?} is unused", (next_id, octets)));
+                let right = (line.limits.0.max(line.next_id), line.limits.1.saturating_sub(line.bytes));
+                if (*next_id, *bytes) != right {
+                    wrong("RC-1", format!("Skip gives {:?} up, but {right:?} is unused", (next_id, bytes)));
                 }
-                (line.next_id, line.octets) = (*next_id, line.octets + octets);
+                (line.next_id, line.bytes) = (*next_id, line.bytes + bytes);
                 line.gone |= line.leaving; // ST-1
             }
             Frame::End => {
@@ -434,15 +434,15 @@ impl<'a> Books<'a> {
         if line.given_up {
             wrong("RD-3", format!("message {number} goes over a link whose messages have gone elsewhere"));
         }
-        if line.next_id >= line.limits.0 || line.octets >= line.limits.1 {
-            let used = (line.next_id, line.octets);
+        if line.next_id >= line.limits.0 || line.bytes >= line.limits.1 {
+            let used = (line.next_id, line.bytes);
             wrong("CR-2", format!("message {number} goes at {used:?}, but the limits are {:?}", line.limits));
         }
-        let octets: u64 = line.flight.values().map(|(_, size)| size).sum();
-        let (most, most_octets) = self.plan.max_in_flight;
-        if (line.flight.len() >= most || octets >= most_octets) && self.plan.settle_timeout.is_none() {
+        let bytes: u64 = line.flight.values().map(|(_, size)| size).sum();
+        let (most, most_bytes) = self.plan.max_in_flight;
+        if (line.flight.len() >= most || bytes >= most_bytes) && self.plan.settle_timeout.is_none() {
             let flying = line.flight.len();
-            wrong("CR-8", format!("message {number} goes while {flying} of {octets} octets are un-acked"));
+            wrong("CR-8", format!("message {number} goes while {flying} of {bytes} bytes are un-acked"));
         }
         // A settle time-out takes messages back without a word on the wire (OC-12).
         let timed_out = self.plan.settle_timeout.is_some();
@@ -500,7 +500,7 @@ impl<'a> Books<'a> {
         line.alone |= suspect;
         line.flight.insert(line.next_id, (number, size));
         line.next_id += 1;
-        line.octets += size;
+        line.bytes += size;
     }
 
     fn read(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {

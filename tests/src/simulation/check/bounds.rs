@@ -44,7 +44,7 @@ fn pusher(plan: &Pusher, stats: &PushStats, links: &[PushLinkStats], wrong: &mut
     must(
         stats.held_bytes <= plan.max_held.1 + MAX_MESSAGE as u64,
         "max_held",
-        "more octets are held than may be",
+        "more bytes are held than may be",
     );
     if stats.nacked + stats.released + stats.returned + stats.timed_out == 0 {
         // Then all that waits is new. With a mark of 0 there may be one permit, whose message may have to wait.

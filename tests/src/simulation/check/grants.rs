@@ -54,8 +54,8 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Read(wire, Frame::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
                 }
-                What::Read(wire, Frame::Skip(next_id, octets)) => {
-                    lines.entry(wire.clone()).or_default().skip(*next_id, *octets);
+                What::Read(wire, Frame::Skip(next_id, bytes)) => {
+                    lines.entry(wire.clone()).or_default().skip(*next_id, *bytes);
                 }
                 What::Read(wire, Frame::End) => lines.entry(wire.clone()).or_default().owed = 0, // RC-1
                 What::Read(wire, Frame::Close(_)) => {
@@ -85,10 +85,10 @@ struct Line {
     sizes: BTreeMap<u64, u64>,
     unsettled: BTreeSet<u64>,
     next_id: u64,
-    octets: u64,
+    bytes: u64,
     /// Settled and skipped.
     done: u64,
-    done_octets: u64,
+    done_bytes: u64,
     limits: (u64, u64),
     /// Asked for credit or left, and not answered: Skips that are due (RC-1).
     owed: u8,
@@ -111,15 +111,15 @@ impl Line {
             self.sizes.insert(id, item.size);
             self.unsettled.insert(id);
             self.next_id = id + 1;
-            self.octets += item.size;
+            self.bytes += item.size;
         }
     }
 
-    fn skip(&mut self, next_id: u64, octets: u64) {
+    fn skip(&mut self, next_id: u64, bytes: u64) {
         self.done += next_id.saturating_sub(self.next_id);
         self.next_id = self.next_id.max(next_id);
-        self.done_octets += octets;
-        self.octets += octets;
+        self.done_bytes += bytes;
+        self.bytes += bytes;
         self.owed = self.owed.saturating_sub(1);
     }
 
@@ -130,7 +130,7 @@ impl Line {
                     wrong("OC-1", format!("delivery {id} gets a second outcome, or was never sent"));
                 }
                 self.done += 1;
-                self.done_octets += self.sizes.get(&id).copied().unwrap_or_default();
+                self.done_bytes += self.sizes.get(&id).copied().unwrap_or_default();
             }
             // OC-8 lets an application give back what it has; what nobody has begun goes back only after a Skip.
             if range.verdict == Verdict::Release && self.owed > 0 && !self.leaving && plan.bad[3] == 0 {
@@ -161,18 +161,18 @@ impl Line {
         expected: u64,
         wrong: &mut dyn FnMut(&str, String),
     ) {
-        let (window, window_octets) = match plan.window {
+        let (window, window_bytes) = match plan.window {
             Window::Fixed { messages, bytes } => {
                 (messages.min(plan.budget.0), bytes.min(plan.budget.1).max(1))
             }
             _ => plan.budget,
         };
         // RD-9: there is room for what comes again, whatever the window.
-        let (window, window_octets) = (window.max(expected), window_octets.max(expected << 20));
+        let (window, window_bytes) = (window.max(expected), window_bytes.max(expected << 20));
         let most = (self.done + window).max(self.next_id + 1).max(self.limits.0);
-        let most_octets = (self.done_octets + window_octets).max(self.octets + 1).max(self.limits.1);
-        if limits.0 > most || limits.1 > most_octets {
-            let most = (most, most_octets);
+        let most_bytes = (self.done_bytes + window_bytes).max(self.bytes + 1).max(self.limits.1);
+        if limits.0 > most || limits.1 > most_bytes {
+            let most = (most, most_bytes);
             wrong("CR-5", format!("limits are {limits:?}, but settled, skipped and window make {most:?}"));
         }
     }

@@ -61,11 +61,11 @@ fn settle(flight: &mut Flight, first: u64, count: u64) -> u64 {
 }
 
 #[test]
-fn one_message_of_a_large_frame_keeps_neither_its_octets_nor_its_entries() {
+fn one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
     // LM-5 for a pusher: all but the first, all but one in the middle, all but the last, one by one.
     for left in [0, 4_321, 9_999] {
         let mut flight = Flight::default();
-        sent(&mut flight, START, 0, 10_000, b"ten octets");
+        sent(&mut flight, START, 0, 10_000, b"ten bytes");
         for id in (0..10_000).filter(|id| *id != left) {
             assert_eq!(settle(&mut flight, id, 1), 1);
             assert_eq!(settle(&mut flight, id, 1), 0, "OC-3");
@@ -80,7 +80,7 @@ fn one_message_of_a_large_frame_keeps_neither_its_octets_nor_its_entries() {
         let all = flight.take_all(u64::MAX);
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].0.number, 1_000 + left);
-        assert_eq!(&all[0].0.message.payload()[..], b"ten octets");
+        assert_eq!(&all[0].0.message.payload()[..], b"ten bytes");
     }
 }
 
@@ -88,7 +88,7 @@ fn one_message_of_a_large_frame_keeps_neither_its_octets_nor_its_entries() {
 fn outcomes_that_come_again_do_not_walk_over_what_is_settled() {
     // OC-3: a fifth is left, so that the entries stay.
     let mut flight = Flight::default();
-    sent(&mut flight, START, 0, 10_000, b"ten octets");
+    sent(&mut flight, START, 0, 10_000, b"ten bytes");
     for id in 2_000..10_000 {
         settle(&mut flight, id, 1);
     }
@@ -102,7 +102,7 @@ fn outcomes_that_come_again_do_not_walk_over_what_is_settled() {
 
 #[test]
 fn small_payloads_are_not_measured_again_after_every_outcome() {
-    // Of messages without octets every frame seems to be worth copying.
+    // Of messages without bytes every frame seems to be worth copying.
     let mut flight = Flight::default();
     sent(&mut flight, START, 0, 10_000, b"");
     let mut looks = BTreeSet::new();
@@ -127,7 +127,7 @@ fn whatever_is_settled_in_whatever_order_the_rest_is_there() {
     for round in 0..200 {
         let mut flight = Flight::default();
         let mut left: BTreeSet<u64> = (0..600).collect();
-        (0..3).for_each(|frame| sent(&mut flight, START, 200 * frame, 200, b"some octets, more than a few"));
+        (0..3).for_each(|frame| sent(&mut flight, START, 200 * frame, 200, b"some bytes, more than a few"));
         for _ in 0..round {
             let most = if next(8) == 0 { 300 } else { 4 };
             let first = next(600);
@@ -138,7 +138,7 @@ fn whatever_is_settled_in_whatever_order_the_rest_is_there() {
             assert_eq!((flight.messages(), flight.bytes()), (left.len(), 28 * left.len() as u64));
         }
         let all = flight.take_all(u64::MAX).into_iter().map(|(pending, _)| {
-            assert_eq!(&pending.message.payload()[..], b"some octets, more than a few");
+            assert_eq!(&pending.message.payload()[..], b"some bytes, more than a few");
             pending.number - 1_000
         });
         assert_eq!(all.collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());

@@ -14,7 +14,7 @@ pub(in crate::wire) const IN_DELIVER: u32 = IN_FRAME - 1;
 const IN_MESSAGE: u32 = IN_DELIVER - 1;
 const IN_HEADER: u32 = IN_MESSAGE - 1;
 
-/// The fields of one `Message`; the payload as a range of its octets.
+/// The fields of one `Message`; the payload as a range of its bytes.
 pub(super) struct Fields {
     pub(super) payload: std::ops::Range<usize>,
     pub(super) gap: i64,
@@ -26,47 +26,47 @@ pub(super) struct Fields {
 
 impl Fields {
     #[inline]
-    pub(super) fn of(octets: &[u8]) -> Result<Self, Violation> {
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, Violation> {
         let mut at = 1;
         // The usual message is a payload and nothing else.
-        if octets.first() == Some(&0x2a)
-            && let Some(length) = varint::get(octets, &mut at)
-            && length == (octets.len() - at) as u64
+        if bytes.first() == Some(&0x2a)
+            && let Some(length) = varint::get(bytes, &mut at)
+            && length == (bytes.len() - at) as u64
         {
-            let payload = at..octets.len();
+            let payload = at..bytes.len();
             return Ok(Self { payload, gap: 0, attempt: 0, tracked: false, headers: 0, size: length });
         }
-        Self::of_any(octets)
+        Self::of_any(bytes)
     }
 
     #[cold]
-    fn of_any(octets: &[u8]) -> Result<Self, Violation> {
+    fn of_any(bytes: &[u8]) -> Result<Self, Violation> {
         let mut all = Self { payload: 0..0, gap: 0, attempt: 0, tracked: false, headers: 0, size: 0 };
         let mut at = 0;
-        while at < octets.len() {
+        while at < bytes.len() {
             // A gap and a payload are in most messages when several pullers take turns.
-            match octets[at] {
+            match bytes[at] {
                 0x10 => {
                     at += 1;
-                    let gap = varint::get(octets, &mut at);
+                    let gap = varint::get(bytes, &mut at);
                     all.gap =
                         varint::unzigzag(gap.ok_or_else(|| Violation::malformed("a gap does not end"))?);
                     continue;
                 }
                 0x2a => {
                     at += 1;
-                    let payload = delimited(octets, &mut at);
+                    let payload = delimited(bytes, &mut at);
                     let payload = payload.ok_or_else(|| Violation::malformed("a payload does not end"))?;
                     all.payload = at - payload.len()..at;
                     continue;
                 }
                 _ => {}
             }
-            match field(octets, &mut at, IN_MESSAGE)? {
-                (1, Content::Octets(header)) => {
+            match field(bytes, &mut at, IN_MESSAGE)? {
+                (1, Content::Bytes(header)) => {
                     let (name, value) = header_fields(header)?;
                     if name.is_empty() || name.len() > MAX_HEADER_NAME {
-                        let detail = format!("a header name has {} octets, not 1 to 256", name.len());
+                        let detail = format!("a header name has {} bytes, not 1 to 256", name.len());
                         return Err(Violation::new(Code::Malformed, "DL-5", detail));
                     }
                     all.headers += 1;
@@ -75,7 +75,7 @@ impl Fields {
                 (2, Content::Integer(value)) => all.gap = varint::unzigzag(value),
                 (3, Content::Integer(value)) => all.attempt = value as u32,
                 (4, Content::Integer(value)) => all.tracked = value != 0,
-                (5, Content::Octets(payload)) => all.payload = at - payload.len()..at,
+                (5, Content::Bytes(payload)) => all.payload = at - payload.len()..at,
                 (1..=5, _) => return Err(wrong_type()),
                 _ => {}
             }
@@ -88,14 +88,14 @@ impl Fields {
         Ok(all)
     }
 
-    pub(super) fn headers(&self, octets: &Bytes) -> Headers {
+    pub(super) fn headers(&self, bytes: &Bytes) -> Headers {
         let mut headers = Headers::default();
         let mut at = 0;
-        while headers.len() < self.headers && at < octets.len() {
-            match field(octets, &mut at, IN_MESSAGE) {
-                Ok((1, Content::Octets(header))) => {
+        while headers.len() < self.headers && at < bytes.len() {
+            match field(bytes, &mut at, IN_MESSAGE) {
+                Ok((1, Content::Bytes(header))) => {
                     if let Ok((name, value)) = header_fields(header) {
-                        headers.push(name.to_owned(), octets.slice_ref(value));
+                        headers.push(name.to_owned(), bytes.slice_ref(value));
                     }
                 }
                 Ok(_) => {}
@@ -106,15 +106,15 @@ impl Fields {
     }
 }
 
-fn header_fields(octets: &[u8]) -> Result<(&str, &[u8]), Violation> {
-    let (mut name, mut value, mut at) = ("", &octets[..0], 0);
-    while at < octets.len() {
-        match field(octets, &mut at, IN_HEADER)? {
-            (1, Content::Octets(text)) => {
+fn header_fields(bytes: &[u8]) -> Result<(&str, &[u8]), Violation> {
+    let (mut name, mut value, mut at) = ("", &bytes[..0], 0);
+    while at < bytes.len() {
+        match field(bytes, &mut at, IN_HEADER)? {
+            (1, Content::Bytes(text)) => {
                 name = std::str::from_utf8(text)
                     .map_err(|_| Violation::malformed("a header name is not UTF-8"))?;
             }
-            (2, Content::Octets(octets)) => value = octets,
+            (2, Content::Bytes(bytes)) => value = bytes,
             (1 | 2, _) => return Err(wrong_type()),
             _ => {}
         }
@@ -125,18 +125,18 @@ fn header_fields(octets: &[u8]) -> Result<(&str, &[u8]), Violation> {
 /// What a field holds, as far as it matters to a reader that knows its number.
 pub(in crate::wire) enum Content<'a> {
     Integer(u64),
-    Octets(&'a [u8]),
+    Bytes(&'a [u8]),
     Other,
 }
 
 /// Reads any field, in whatever encoding is legal: its number and what it holds. It takes no memory, whatever is sent.
 #[inline]
 pub(in crate::wire) fn field<'a>(
-    octets: &'a [u8],
+    bytes: &'a [u8],
     at: &mut usize,
     depth: u32,
 ) -> Result<(u64, Content<'a>), Violation> {
-    read_field(octets, at, depth).ok_or_else(|| Violation::malformed("a field does not end, or is none"))
+    read_field(bytes, at, depth).ok_or_else(|| Violation::malformed("a field does not end, or is none"))
 }
 
 #[cold]
@@ -144,45 +144,45 @@ pub(in crate::wire) fn wrong_type() -> Violation {
     Violation::malformed("a known field has the wrong type")
 }
 
-fn read_field<'a>(octets: &'a [u8], at: &mut usize, depth: u32) -> Option<(u64, Content<'a>)> {
-    let key = varint::get(octets, at).filter(|key| *key <= u32::MAX.into())?;
+fn read_field<'a>(bytes: &'a [u8], at: &mut usize, depth: u32) -> Option<(u64, Content<'a>)> {
+    let key = varint::get(bytes, at).filter(|key| *key <= u32::MAX.into())?;
     let number = key >> 3;
     if number == 0 || depth == 0 {
         return None;
     }
     let content = match key & 7 {
-        0 => Content::Integer(varint::get(octets, at)?),
-        1 => skip(octets, at, 8)?,
-        2 => Content::Octets(delimited(octets, at)?),
-        3 => group(octets, at, number, depth)?,
-        5 => skip(octets, at, 4)?,
+        0 => Content::Integer(varint::get(bytes, at)?),
+        1 => skip(bytes, at, 8)?,
+        2 => Content::Bytes(delimited(bytes, at)?),
+        3 => group(bytes, at, number, depth)?,
+        5 => skip(bytes, at, 4)?,
         _ => return None, // the end of a group that has not begun, or no type at all
     };
     Some((number, content))
 }
 
-pub(super) fn delimited<'a>(octets: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
-    let length = usize::try_from(varint::get(octets, at)?).ok()?;
+pub(super) fn delimited<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
+    let length = usize::try_from(varint::get(bytes, at)?).ok()?;
     let end = at.checked_add(length)?;
-    let part = octets.get(*at..end)?;
+    let part = bytes.get(*at..end)?;
     *at = end;
     Some(part)
 }
 
-fn skip(octets: &[u8], at: &mut usize, count: usize) -> Option<Content<'static>> {
-    *at = at.checked_add(count).filter(|end| *end <= octets.len())?;
+fn skip(bytes: &[u8], at: &mut usize, count: usize) -> Option<Content<'static>> {
+    *at = at.checked_add(count).filter(|end| *end <= bytes.len())?;
     Some(Content::Other)
 }
 
 /// Passes over a group, which must end as it began.
-fn group(octets: &[u8], at: &mut usize, number: u64, depth: u32) -> Option<Content<'static>> {
+fn group(bytes: &[u8], at: &mut usize, number: u64, depth: u32) -> Option<Content<'static>> {
     loop {
         let start = *at;
-        let key = varint::get(octets, at)?;
+        let key = varint::get(bytes, at)?;
         if key & 7 == 4 {
             return (key >> 3 == number).then_some(Content::Other);
         }
         *at = start;
-        read_field(octets, at, depth - 1)?;
+        read_field(bytes, at, depth - 1)?;
     }
 }

@@ -1,5 +1,5 @@
 //! `Deliver`, written and read by hand: a message is encoded straight into the buffer that the socket gets, and a
-//! received one is a slice of the buffer that the socket filled. `tests/deliver.rs` shows that the octets are those
+//! received one is a slice of the buffer that the socket filled. `tests/deliver.rs` shows that the bytes are those
 //! of the generated code, both ways.
 //!
 //! Field keys (number << 3 | wire type), as in the .proto file:

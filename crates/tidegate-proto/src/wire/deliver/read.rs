@@ -17,7 +17,7 @@ use crate::{
 
 /// The sender waits for the outcome.
 const TRACKED: u32 = 1;
-/// What a message takes beside its own octets, about: less than that is not looked at.
+/// What a message takes beside its own bytes, about: less than that is not looked at.
 const PER_MESSAGE: u64 = 256;
 /// How many times its worth a batch may keep.
 const PINNED: u64 = 8;
@@ -25,7 +25,7 @@ const PINNED: u64 = 8;
 /// numbers.
 const FRAMING: (u64, u64, u64) = (64, 40, 16);
 
-/// A received message: what it says of itself, and where in the octets of its batch it lies.
+/// A received message: what it says of itself, and where in the bytes of its batch it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// Its delivery id (DL-1).
@@ -34,9 +34,9 @@ pub struct Item {
     pub number: u64,
     /// 1 or more (DL-3).
     pub attempt: u32,
-    /// Octets as byte credit counts them (CR-4).
+    /// Bytes as byte credit counts them (CR-4).
     pub size: u32,
-    /// [`TRACKED`]. Every field has 4 or 8 octets, because items are moved about a lot: a copy of odd octets at the
+    /// [`TRACKED`]. Every field has 4 or 8 bytes, because items are moved about a lot: a copy of odd bytes at the
     /// end of a structure is read back before it is written, and stalls.
     flags: u32,
     /// Where the fields of the message begin and end, and its payload among them.
@@ -54,40 +54,40 @@ impl Item {
         self.flags & TRACKED != 0
     }
 
-    /// The payload; `octets` are those of its batch.
+    /// The payload; `bytes` are those of its batch.
     #[inline]
     #[must_use]
-    pub fn payload<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
-        octets.get(self.payload_start as usize..self.payload_end as usize).unwrap_or_default()
+    pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.payload_start as usize..self.payload_end as usize).unwrap_or_default()
     }
 
     /// The payload, sharing the memory of its batch.
     #[must_use]
-    pub fn payload_bytes(&self, octets: &Bytes) -> Bytes {
-        octets.slice_ref(self.payload(octets))
+    pub fn payload_bytes(&self, bytes: &Bytes) -> Bytes {
+        bytes.slice_ref(self.payload(bytes))
     }
 
     /// The headers. Their values share the memory of the batch.
     #[must_use]
-    pub fn headers(&self, octets: &Bytes) -> Headers {
+    pub fn headers(&self, bytes: &Bytes) -> Headers {
         if u64::from(self.size) == u64::from(self.payload_end - self.payload_start) {
-            return Headers::default(); // names have at least one octet (DL-5)
+            return Headers::default(); // names have at least one byte (DL-5)
         }
-        let message = octets.get(self.start as usize..self.end as usize).unwrap_or_default();
-        let message = octets.slice_ref(message);
+        let message = bytes.get(self.start as usize..self.end as usize).unwrap_or_default();
+        let message = bytes.slice_ref(message);
         Fields::of(&message).map_or_else(|_| Headers::default(), |fields| fields.headers(&message))
     }
 
     /// Payload and headers.
     #[must_use]
-    pub fn message(&self, octets: &Bytes) -> Message {
-        Message::from_parts(self.payload_bytes(octets), self.headers(octets))
+    pub fn message(&self, bytes: &Bytes) -> Message {
+        Message::from_parts(self.payload_bytes(bytes), self.headers(bytes))
     }
 
     /// The same item in memory of its own, unless it takes most of its batch anyway.
-    pub(crate) fn apart(mut self, octets: &Bytes) -> Option<(Self, Bytes)> {
-        let own = octets.get(self.start as usize..self.end as usize)?;
-        if own.len() * 2 > octets.len() {
+    pub(crate) fn apart(mut self, bytes: &Bytes) -> Option<(Self, Bytes)> {
+        let own = bytes.get(self.start as usize..self.end as usize)?;
+        if own.len() * 2 > bytes.len() {
             return None;
         }
         let own = Bytes::copy_from_slice(own);
@@ -141,17 +141,17 @@ impl Cursor {
         self.last_size
     }
 
-    /// The next message; `octets` are those of the batch.
+    /// The next message; `bytes` are those of the batch.
     #[inline(always)] // once for every message
-    pub fn next(&mut self, octets: &[u8]) -> Option<Item> {
+    pub fn next(&mut self, bytes: &[u8]) -> Option<Item> {
         if self.left == 0 {
             return None;
         }
         let mut at = self.at;
-        at = if *octets.get(at)? == 0x1a { at + 1 } else { pass_over(octets, at)? };
-        let length = usize::try_from(varint::get(octets, &mut at)?).ok()?;
+        at = if *bytes.get(at)? == 0x1a { at + 1 } else { pass_over(bytes, at)? };
+        let length = usize::try_from(varint::get(bytes, &mut at)?).ok()?;
         let end = at + length;
-        let fields = Fields::of(octets.get(at..end)?).ok()?;
+        let fields = Fields::of(bytes.get(at..end)?).ok()?;
         let number = self.next_number.wrapping_add_signed(fields.gap);
         let item = Item {
             id: self.next_id,
@@ -175,29 +175,29 @@ impl Cursor {
 
     /// These messages in memory of their own, unless they take most of their batch anyway. Walks over them: what follows them
     /// in the batch may belong to others.
-    pub(crate) fn apart(mut self, octets: &Bytes) -> Option<(Self, Bytes)> {
+    pub(crate) fn apart(mut self, bytes: &Bytes) -> Option<(Self, Bytes)> {
         let mut rest = self;
-        while rest.next(octets).is_some() {}
-        let own = octets.get(self.at..rest.at)?;
-        if own.len() * 2 > octets.len() {
+        while rest.next(bytes).is_some() {}
+        let own = bytes.get(self.at..rest.at)?;
+        if own.len() * 2 > bytes.len() {
             return None;
         }
         self.at = 0;
         Some((self, Bytes::copy_from_slice(own)))
     }
 
-    /// Keeps the first `count` messages only, which have `size` octets together.
+    /// Keeps the first `count` messages only, which have `size` bytes together.
     pub(crate) fn shorten(&mut self, count: u64, size: u64) {
         (self.left, self.size) = (count, size);
     }
 
     /// Takes off the last `count` messages without handing them out, and returns their size (RC-4).
-    pub fn truncate(&mut self, octets: &[u8], count: u64) -> u64 {
+    pub fn truncate(&mut self, bytes: &[u8], count: u64) -> u64 {
         let count = count.min(self.left);
         let mut rest = *self;
         let (mut kept, mut last) = (0, 0);
         for _ in 0..self.left - count {
-            last = rest.next(octets).map_or(0, |item| item.size.into());
+            last = rest.next(bytes).map_or(0, |item| item.size.into());
             kept += last;
         }
         let taken = self.size - kept;
@@ -208,21 +208,21 @@ impl Cursor {
 
 /// Where the length of the first message at or after `at` stands: what comes before it has been read.
 #[cold]
-fn pass_over(octets: &[u8], mut at: usize) -> Option<usize> {
+fn pass_over(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let mut after = at;
-        if varint::get(octets, &mut after)? == 0x1a {
+        if varint::get(bytes, &mut after)? == 0x1a {
             return Some(after);
         }
-        field(octets, &mut at, IN_DELIVER).ok()?;
+        field(bytes, &mut at, IN_DELIVER).ok()?;
     }
 }
 
 /// A received `Deliver`, checked as a whole.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Batch {
-    /// The octets in which its items lie.
-    pub octets: Bytes,
+    /// The bytes in which its items lie.
+    pub bytes: Bytes,
     /// At its first message.
     pub cursor: Cursor,
     /// The numbers of its messages.
@@ -236,7 +236,7 @@ pub struct Batch {
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
-            .field("octets", &Hidden(&self.octets))
+            .field("bytes", &Hidden(&self.bytes))
             .field("cursor", &self.cursor)
             .field("repeats", &self.repeats)
             .finish_non_exhaustive()
@@ -282,14 +282,14 @@ impl Batch {
     /// credit does not count such fields (LM-5).
     pub(crate) fn slimmed(self) -> Self {
         let worth = self.cursor.size + PER_MESSAGE * self.cursor.left;
-        let length = self.octets.len() as u64;
+        let length = self.bytes.len() as u64;
         if length <= PER_MESSAGE || length <= PINNED * worth {
             return self;
         }
         let first_number = self.items().next().map_or(0, |item| item.number);
         let (mut next_number, mut messages) = (first_number, Vec::new());
         for item in self.items() {
-            let message = item.message(&self.octets);
+            let message = item.message(&self.bytes);
             let gap = item.number.wrapping_sub(next_number) as i64;
             next_number = item.number + 1;
             let header =
@@ -310,7 +310,7 @@ impl Batch {
     /// Its messages, in order.
     pub fn items(&self) -> impl Iterator<Item = Item> {
         let mut cursor = self.cursor;
-        std::iter::from_fn(move || cursor.next(&self.octets))
+        std::iter::from_fn(move || cursor.next(&self.bytes))
     }
 }
 
@@ -340,15 +340,15 @@ fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation>
     while at < deliver.len() {
         if deliver[at] == 0x1a {
             at += 1;
-            let octets =
+            let bytes =
                 delimited(deliver, &mut at).ok_or_else(|| Violation::malformed("a message does not end"))?;
-            found.message(&Fields::of(octets)?, max_message)?;
+            found.message(&Fields::of(bytes)?, max_message)?;
             continue;
         }
         match field(deliver, &mut at, IN_DELIVER)? {
             (1, Content::Integer(value)) => found.first_id = value,
             (2, Content::Integer(value)) => found.first_number = value,
-            (3, Content::Octets(octets)) => found.message(&Fields::of(octets)?, max_message)?,
+            (3, Content::Bytes(bytes)) => found.message(&Fields::of(bytes)?, max_message)?,
             (1..=3, _) => return Err(wrong_type()),
             _ => {}
         }
@@ -360,7 +360,7 @@ impl Found {
     #[inline]
     fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Violation> {
         if fields.size > max_message {
-            let detail = format!("a message has {} octets, but max_message is {max_message}", fields.size);
+            let detail = format!("a message has {} bytes, but max_message is {max_message}", fields.size);
             return Err(Violation::new(Code::MessageSize, "DL-4", detail));
         }
         if fields.gap | self.steps.usual_gap() != 0 {
@@ -392,12 +392,12 @@ impl Found {
     }
 
     /// The batch, once [`Self::check`] has passed.
-    fn batch(self, octets: Bytes) -> Batch {
+    fn batch(self, bytes: Bytes) -> Batch {
         let Self { first_id, first_number, count, size, last_size, .. } = self;
         let cursor =
             Cursor { at: 0, next_id: first_id, next_number: first_number, left: count, size, last_size };
         let Self { repeats, headers, .. } = self;
-        Batch { octets, cursor, numbers: self.steps.numbers(first_number, count), repeats, headers }
+        Batch { bytes, cursor, numbers: self.steps.numbers(first_number, count), repeats, headers }
     }
 
     /// CR-3, when `count` messages and perhaps one more have come.

@@ -12,7 +12,7 @@ const HEAD: usize = 32;
 /// From this size on a payload is not copied into the buffer: it goes out as a piece of its own, in a batch of its
 /// own. Below it a copy is cheaper than one more piece and one more frame.
 const LARGE: usize = 16 * 1_024;
-/// A batch is sealed when it has this many octets, so that the peer can begin while we go on.
+/// A batch is sealed when it has this many bytes, so that the peer can begin while we go on.
 const FULL: usize = 128 * 1_024;
 /// The smallest buffer taken for a batch: an idle link must stay small.
 const SMALLEST: usize = 1_024;
@@ -51,7 +51,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Octets of the frame.
+    /// Bytes of the frame.
     #[must_use]
     pub fn len(&self) -> usize {
         self.room.len() - self.start + self.tail.as_ref().map_or(0, Bytes::len)
@@ -83,7 +83,7 @@ impl OpenBatch {
         self.count == 0
     }
 
-    /// Octets so far, about.
+    /// Bytes so far, about.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buf.len() + self.tail.as_ref().map_or(0, Bytes::len)
@@ -272,7 +272,7 @@ impl OpenBatch {
     }
 }
 
-/// Octets of a length-delimited field with a one-octet key.
+/// Bytes of a length-delimited field with a one-byte key.
 const fn field(length: usize) -> usize {
     1 + varint::length(length as u64) + length
 }
@@ -298,13 +298,13 @@ pub fn read_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Mess
         let fields = Fields::of(&head).ok()?;
         return Some((Message::from_parts(tail.clone(), fields.headers(&head)), fields.attempt.max(1)));
     }
-    let octets = room.slice(at..at.checked_add(inner).filter(|end| *end <= room.len())?);
-    let fields = Fields::of(&octets).ok()?;
-    let headers = fields.headers(&octets);
-    Some((Message::from_parts(octets.slice(fields.payload), headers), fields.attempt.max(1)))
+    let bytes = room.slice(at..at.checked_add(inner).filter(|end| *end <= room.len())?);
+    let fields = Fields::of(&bytes).ok()?;
+    let headers = fields.headers(&bytes);
+    Some((Message::from_parts(bytes.slice(fields.payload), headers), fields.attempt.max(1)))
 }
 
-/// Where the octets of a message lie that [`OpenBatch::push`] put at `at`, without a large payload.
+/// Where the bytes of a message lie that [`OpenBatch::push`] put at `at`, without a large payload.
 #[must_use]
 pub fn message_span(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<std::ops::Range<usize>> {
     let start = at as usize;

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::transport::{Stream, TlsFailure};
 
-/// The first octet of every TLS stream: a handshake record.
+/// The first byte of every TLS stream: a handshake record.
 const HANDSHAKE: u8 = 22;
 
 pub(super) struct Accepting(State);
@@ -96,9 +96,9 @@ fn refuse_plain(stream: &TcpStream, reason: &str) {
     let _ = stream.try_write(&handshake::refusal(&violation, std::time::Duration::ZERO));
 }
 
-fn looks_like(octets: &[u8]) -> &'static str {
-    let n = octets.len().min(wire::PREFACE.len());
-    if octets[..n] == wire::PREFACE[..n] { "plain tidegate" } else { wire::resembles(octets) }
+fn looks_like(bytes: &[u8]) -> &'static str {
+    let n = bytes.len().min(wire::PREFACE.len());
+    if bytes[..n] == wire::PREFACE[..n] { "plain tidegate" } else { wire::resembles(bytes) }
 }
 
 impl Stream for Accepting {

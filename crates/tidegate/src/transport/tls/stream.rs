@@ -19,7 +19,7 @@ pub(super) struct Secured {
     side: Side,
     inner: TlsStream<Plain>,
     names: Vec<String>,
-    /// An error that came after octets, which go first.
+    /// An error that came after bytes, which go first.
     error: Option<io::Error>,
 }
 
