@@ -1,4 +1,4 @@
-//! What the builders of both roles have in common.
+//! Settings and start-up that both builders share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
     transport::Custom,
 };
 
-/// Unfinished handshakes at an address: more than the file descriptors of a process.
+/// Far more than the file descriptors of a process, so a larger value is a mistake.
 const MOST_HANDSHAKES: usize = 1_000_000;
-/// Longer waits for the answer to a Close would keep sockets that nobody uses any more.
+/// A longer wait would keep a socket open that nobody uses any more.
 const LONGEST_CLOSE_WAIT: Duration = Duration::from_secs(3_600);
-/// Who waits longer between attempts does not connect any more.
+/// A longer wait between attempts amounts to not connecting at all.
 const LONGEST_RECONNECT: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Setup {
     pub(crate) io_thread: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) transports: Vec<Custom>,
-    /// Made when somebody wants to see the events of building.
+    /// Created by the first call of `events()` on the builder.
     pub(crate) events: Option<Feed>,
 }
 
@@ -71,7 +71,7 @@ impl Default for Setup {
     }
 }
 
-/// What a role gives to the setup.
+/// What the pusher or the puller adds to the common setup.
 pub(crate) struct Parts<M: Role> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
@@ -82,21 +82,22 @@ pub(crate) struct Parts<M: Role> {
     pub(crate) close_wait: Duration,
 }
 
-/// What is random about a socket.
+/// The random parts of a socket.
 pub(crate) struct Chance {
     pub(crate) instance: InstanceId,
     pub(crate) keys: KeyMaker,
     /// For jitter.
     pub(crate) random: Random,
-    /// Whether all of it comes from a seed.
+    /// Whether everything here is derived from the seed of the builder.
     seeded: bool,
 }
 
-/// From where an endpoint that is connected to has its `resume` (HS-9): the system, or a seed.
+/// Source of the `resume` secrets of an endpoint that is connected to (HS-9): the system, or a seed.
 pub(crate) struct Secrets(Option<Random>);
 
 impl Secrets {
-    /// A new one; none if the system has no random numbers to give, which means links that are never replaced.
+    /// Returns a new secret, or `None` if the system has no random numbers. Without a secret, a new link
+    /// never replaces an old one.
     pub(crate) fn draw(&mut self) -> Option<Resume> {
         let mut bytes = [0; 16];
         match &mut self.0 {
@@ -114,7 +115,7 @@ fn fill(bytes: &mut [u8; 16], random: &mut Random) {
 }
 
 impl Setup {
-    /// From the system, or from the seed.
+    /// Draws the random parts from the seed, if there is one, and otherwise from the system.
     pub(crate) fn chance(&self) -> Result<Chance, BuildError> {
         let (mut bytes, mut secret) = ([0; 16], [0; 16]); // HS-8, HS-9
         let seed = if let Some(seed) = self.seed {
@@ -132,7 +133,7 @@ impl Setup {
         Ok(Chance { instance, keys, random: Random::new(seed), seeded: self.seed.is_some() })
     }
 
-    /// LM-1; `close_wait` is a setting of the machine too, which takes any.
+    /// Checks LM-1. `close_wait` belongs to the machine's settings, but the machine accepts any value.
     fn check(&self, close_wait: Duration) -> Result<(), SettingError> {
         let ok = SettingError::unless;
         let Bounds { handshakes, handshakes_per_address, links_per_address } = self.bounds;
@@ -150,23 +151,23 @@ impl Setup {
         let (first, longest) = (self.reconnect_first, self.reconnect_longest);
         if let Some(mode) = self.policy.unix_mode {
             let bound = self.binds.iter().any(|endpoint| endpoint.starts_with("unix://"));
-            ok(bound, "unix_mode", &format_args!("{mode:o}"), "only with a unix:// endpoint that is bound")?;
+            ok(bound, "unix_mode", &format_args!("{mode:o}"), "unset unless a unix:// endpoint is bound")?;
             let fits = mode <= 0o777 && mode & 0o600 == 0o600;
             ok(
                 fits,
                 "unix_mode",
                 &format_args!("{mode:o}"),
-                "600 to 777 (octal), with read and write for the owner",
+                "600 to 777 (octal), with read and write permission for the owner",
             )?;
         }
         let fits = !first.is_zero() && first <= longest && longest <= LONGEST_RECONNECT;
-        let right = "more than 0, the first at most the longest, the longest at most 24 h";
+        let right = "more than 0, at most 24 h, and in ascending order";
         ok(fits, "reconnect_backoff", &(first, longest), right)?;
         if let Some(wait) = self.give_up_after {
             ok(!wait.is_zero(), "give_up_after", &wait, "more than 0")?;
         }
         if let Some(wait) = self.linger_on_drop {
-            let right = "only with io_thread(true) or blocking_build(): the thread that drops the socket waits for its links";
+            let right = "unset without io_thread(true) or blocking_build(): only these run the links on another thread";
             ok(self.io_thread, "linger_on_drop", &wait, right)?;
         }
         if let Some(wait) = self.retry_refusals {
@@ -177,13 +178,14 @@ impl Setup {
         for (index, custom) in self.transports.iter().enumerate() {
             let scheme = custom.scheme();
             let first = self.transports.iter().position(|other| other.scheme() == scheme) == Some(index);
-            let right = "a to z, 0 to 9, + and -, of no other transport: a scheme of its own";
+            let right = "a scheme of its own: a to z, 0 to 9, + and -, not used by another transport";
             ok(first && custom.has_own_scheme(), "transport", &scheme, right)?;
         }
         Ok(())
     }
 
-    /// Checks everything, binds, and begins to connect, where the links are to run. Does not wait for peers.
+    /// Checks the settings, binds and starts to connect on the runtime that runs the links. Does not wait for
+    /// peers.
     pub(crate) async fn start<M: Role, H: Send + 'static>(
         self,
         parts: Parts<M>,
@@ -195,8 +197,8 @@ impl Setup {
             return self.start_at(place, parts).await.map(handle);
         }
         let place = Place::own().map_err(BuildError::Thread)?;
-        // What is bound belongs to the runtime within which it is bound. The handle is made there too: should nobody wait for
-        // it any more, its drop stops the socket.
+        // A listener belongs to the runtime that bound it, so binding happens there. The handle is made there
+        // too: if the caller drops this future, dropping the handle stops the socket.
         let work = self.start_at(place.clone(), parts);
         let started = place.handle.spawn(async { work.await.map(handle) });
         AbortOnDropHandle::new(started).await.map_err(|error| BuildError::Thread(error.into()))?
@@ -210,7 +212,7 @@ impl Setup {
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
-        // What a transport of the program's own needs it says itself.
+        // A custom transport reports for itself which drivers it lacks.
         let of_system = |endpoint: &Endpoint| {
             matches!(endpoint.address, Address::Tcp { .. } | Address::Tls { .. } | Address::Unix { .. })
         };
@@ -245,7 +247,7 @@ impl Setup {
         }
         shared.events.run_at(shared.place.links());
         let shared = Arc::new(shared);
-        // Gives up what is bound already, if the rest fails or is not waited for.
+        // Releases the endpoints that are already bound if a later step fails or the future is dropped.
         let undo = shared.stop.clone().drop_guard();
         for endpoint in binds {
             match listen::bind(&shared, &endpoint).await {
@@ -272,17 +274,29 @@ impl Setup {
     }
 }
 
-/// The settings that both builders have, word for word.
+/// The settings that both builders have, with the same text.
 macro_rules! common_settings {
     () => {
-        /// Listens there. May be called several times. Port 0: the system chooses, see `local_endpoints`.
+        /// Listens on an endpoint.
+        ///
+        /// Call it once for each endpoint. With port 0 the system chooses a free port; `local_endpoints`
+        /// returns it.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// let push = tidegate::Push::builder().bind("tcp://127.0.0.1:0").bind("mem://doc-bind").build().await?;
+        /// assert!(push.local_endpoints()[0].to_string().starts_with("tcp://127.0.0.1:"));
+        /// # Ok(()) }
+        /// ```
         pub fn bind(mut self, endpoint: impl AsRef<str>) -> Self {
             self.setup.binds.push(endpoint.as_ref().to_owned());
             self
         }
 
-        /// Endpoints that begin with `scheme` and `://` go over this transport: see [`Transport`](crate::Transport). May
-        /// be called several times, with a scheme of its own each: letters a to z, digits, `+` and `-`.
+        /// Registers a transport of the application for endpoints `scheme://address`.
+        ///
+        /// Call it once for each transport. A scheme consists of the letters a to z, digits, `+` and `-`, and
+        /// must be unique. [`Transport`](crate::Transport) has an example.
         pub fn transport(
             mut self,
             scheme: impl Into<String>,
@@ -292,96 +306,228 @@ macro_rules! common_settings {
             self
         }
 
-        /// The events of the socket from its building on, such as [`Event::Bound`](crate::Event::Bound), which are over when
-        /// `build` returns. Sockets that are built from clones of this builder report to the same events.
+        /// Returns the events of the socket, including those that happen while it is built.
+        ///
+        /// An event such as [`Event::Bound`](crate::Event::Bound) occurs before `build` returns, so a handle
+        /// from `events` of the socket misses it. Sockets built from clones of this builder report to the
+        /// same handle.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use tidegate::{Event, Push};
+        ///
+        /// let mut builder = Push::builder().bind("mem://doc-builder-events");
+        /// let mut events = builder.events();
+        /// let _push = builder.build().await?;
+        /// assert!(matches!(events.recv().await, Some(Event::Bound { .. })));
+        /// # Ok(()) }
+        /// ```
         #[must_use]
         pub fn events(&mut self) -> crate::Events {
             self.setup.events.get_or_insert_default().subscribe()
         }
 
-        /// Everything random about this socket (its instance id, its secrets, the jitter of its waits) comes from this number
-        /// instead of the system, so that a test or a simulator can have it happen again. **Only for those**: the instance id
-        /// names messages (HS-8), and by the secrets its peers know it again (HS-9), so no two sockets that can meet, and no two
-        /// lives of a process, may have the same ones.
+        /// Derives the random values of this socket from a number, so that a test or simulation can repeat a
+        /// run.
+        ///
+        /// The values are its instance id, its secrets and the jitter of its waits. **Use this only in tests
+        /// and simulations**: the instance id names messages (HS-8), and peers recognize the socket by its
+        /// secrets (HS-9). Two sockets that can meet, or two runs of one process, must not have the same
+        /// values. Default: the system's random numbers.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::Push;
+        ///
+        /// let one = Push::builder().bind("mem://doc-seed-1").seed(7).build().await?;
+        /// let other = Push::builder().bind("mem://doc-seed-2").seed(7).build().await?;
+        /// assert_eq!(one.try_send_tracked("a")?.id(), other.try_send_tracked("a")?.id());
+        /// # Ok(()) }
+        /// ```
         pub fn seed(mut self, seed: u64) -> Self {
             self.setup.seed = Some(seed);
             self
         }
 
-        /// How long a link goes on looking for something to do after it has had something, instead of sleeping until the
-        /// system wakes it: messages that follow each other closely are quicker on their way by what it takes to
-        /// wake a thread, and a core is busy meanwhile. It looks as often as tokio's `event_interval` lets it: a
-        /// runtime that is to be quick sets that to a few. Default: zero, never.
+        /// Sets how long a link polls for more work after it had some, instead of sleeping at once.
+        ///
+        /// Polling avoids the time that the system needs to wake a thread, and keeps one core busy meanwhile.
+        /// A link polls as often as tokio's `event_interval` allows, so set that to a small number on a
+        /// runtime that must react fast. Default: 0, a link sleeps at once.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        ///
+        /// let busy_poll = Duration::from_micros(50);
+        /// let _push = tidegate::Push::builder().bind("mem://doc-busy-poll").busy_poll(busy_poll).build().await?;
+        /// # Ok(()) }
+        /// ```
         pub fn busy_poll(mut self, time: std::time::Duration) -> Self {
             self.setup.busy_poll = time;
             self
         }
 
-        /// Runs the links on a thread of the library's own, so that they go on while the program computes on its own threads
-        /// or blocks them; and no tokio runtime is needed. All sockets of a process that ask for it share the one
-        /// thread `tidegate-io`, which ends when the last of them is gone. Messages cross threads, which costs some
-        /// speed. Sockets that share an address must agree about it. Default: false, the links run on the runtime of
-        /// who builds the socket.
+        /// Runs the links on a thread of the library instead of the current tokio runtime.
+        ///
+        /// The links then make progress even if the program computes on its own threads or blocks them, and
+        /// no tokio runtime is needed. All sockets of a process with this setting share one thread,
+        /// `tidegate-io`, which ends with the last of them. Each message crosses threads, which costs some
+        /// speed. Sockets that share an address must have the same setting. Default: false.
+        ///
+        /// ```
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let push = tidegate::Push::builder().bind("mem://doc-io-thread").blocking_build()?; // sets io_thread(true)
+        /// push.blocking_send("resize 17.png")?;
+        /// # Ok(()) }
+        /// ```
         pub fn io_thread(mut self, own: bool) -> Self {
             self.setup.io_thread = own;
             self
         }
 
-        /// Connects there, and again whenever the link is lost. May be called several times, and before anybody
-        /// is bound there.
+        /// Connects to an endpoint, and reconnects whenever the link is lost.
+        ///
+        /// Call it once for each endpoint. The other side does not have to be bound yet.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let pull = tidegate::Pull::builder().connect("mem://doc-connect").build().await?;
+        /// let _push = tidegate::Push::builder().bind("mem://doc-connect").build().await?; // later
+        /// pull.connected(1).await?;
+        /// # Ok(()) }
+        /// ```
         pub fn connect(mut self, endpoint: impl AsRef<str>) -> Self {
             self.setup.connects.push(endpoint.as_ref().to_owned());
             self
         }
 
-        /// A name for people, shown in the other side's logs and statistics. At most 256 bytes; default: none.
+        /// Sets a name that the peer's logs and statistics show for this socket.
+        ///
+        /// At most 256 bytes. Peers do not verify it. Default: empty.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let push = tidegate::Push::builder().bind("mem://doc-name").build().await?;
+        /// let _pull = tidegate::Pull::builder().connect("mem://doc-name").name("worker 1").build().await?;
+        /// push.connected(1).await?;
+        /// assert_eq!(push.link_stats()[0].peer_name, "worker 1");
+        /// # Ok(()) }
+        /// ```
         pub fn name(mut self, name: impl Into<String>) -> Self {
             self.setup.name = name.into();
             self
         }
 
-        /// The token to show when connecting, and to ask for when bound. Without TLS it travels in the clear. It is never logged,
-        /// nor shown by `Debug`. 1 to 4,096 bytes; default: none.
+        /// Sets the token that this socket presents when it connects, and requires of peers when it is bound.
+        ///
+        /// 1 to 4,096 bytes. Without TLS a token is sent unencrypted. It never appears in logs or `Debug`
+        /// output. Default: no token.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let push = tidegate::Push::builder().bind("mem://doc-token").token("secret").build().await?;
+        /// let stranger = tidegate::Pull::builder().connect("mem://doc-token").token("guessed").build().await?;
+        /// assert!(stranger.connected(1).await.is_err());
+        /// # drop(push);
+        /// # Ok(()) }
+        /// ```
         pub fn token(mut self, token: impl Into<Bytes>) -> Self {
             self.setup.policy.tokens = Some(Tokens::from(token));
             self
         }
 
-        /// Several tokens instead of one: the first is shown when connecting, each is taken when bound. So one can be
-        /// replaced while peers still have the old one; see also `set_tokens`.
+        /// Sets several tokens: the first is presented when connecting, and each is accepted when bound.
+        ///
+        /// Use this to replace a token while some peers still have the old one; `set_tokens` changes them
+        /// later.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::{Pull, Push, Tokens};
+        ///
+        /// let push = Push::builder().bind("mem://doc-tokens").tokens(Tokens::new(["new", "old"])).build().await?;
+        /// let _pull = Pull::builder().connect("mem://doc-tokens").token("old").build().await?;
+        /// push.connected(1).await?;
+        /// # Ok(()) }
+        /// ```
         pub fn tokens(mut self, tokens: Tokens) -> Self {
             self.setup.policy.tokens = Some(tokens);
             self
         }
 
-        /// What `tls://` endpoints work with. Without it, a socket can connect to servers that have a certificate by a CA that the
-        /// system trusts. Sockets of one process that are bound to the same address need clones of one [`Tls`](crate::Tls).
+        /// Sets the TLS settings of `tls://` endpoints.
+        ///
+        /// Without it, a socket can still connect to servers whose certificate is signed by a CA that the
+        /// system trusts. If several sockets of a process are bound to the same address, give them clones of
+        /// one [`Tls`](crate::Tls).
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::{BuildError, Push, Tls, TlsConfig};
+        ///
+        /// let tls = Tls::load(TlsConfig::new())?;
+        /// let error = Push::builder().bind("tls://127.0.0.1:0").tls(tls).build().await.unwrap_err();
+        /// assert!(matches!(error, BuildError::Tls { .. })); // a server needs a certificate
+        /// # Ok(()) }
+        /// ```
         #[cfg(feature = "tls")]
         pub fn tls(mut self, tls: crate::Tls) -> Self {
             self.setup.policy.tls = Some(tls);
             self
         }
 
-        /// Who may connect to the `unix://` endpoints that are bound, as the mode of their socket files: `0o660` for the owner and the
-        /// group. It is set before anybody can connect, whatever the umask. (Some systems other than Linux do not look at it: there a
-        /// directory with the right mode keeps others out.) 0o600 to 0o777, with read and write for the owner; default: what
-        /// the umask leaves of 0o777.
+        /// Sets the file mode of the Unix sockets that are bound, which decides who may connect.
+        ///
+        /// 0o600 to 0o777, with read and write for the owner; `0o660` admits the owner and the group. The
+        /// mode is set before a peer can connect, whatever the umask. Some systems other than Linux ignore
+        /// the mode of a socket: there, protect the directory. Default: 0o777 without the bits of the umask.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let dir = tempfile::tempdir()?;
+        /// # let at = format!("unix://{}/work.sock", dir.path().display());
+        /// let _push = tidegate::Push::builder().bind(&at).unix_mode(0o660).build().await?;
+        /// assert!(tidegate::Push::builder().bind("mem://doc-unix-mode").unix_mode(0o660).build().await.is_err());
+        /// # Ok(()) }
+        /// ```
         pub fn unix_mode(mut self, mode: u32) -> Self {
             self.setup.policy.unix_mode = Some(mode);
             self
         }
 
-        /// Whether plain `tcp://` endpoints are errors, also on loopback. `unix://` and `mem://` never leave the machine, and
-        /// are not. Default: false.
+        /// Makes plain `tcp://` endpoints an error, on loopback too.
+        ///
+        /// `unix://` and `mem://` endpoints never leave the machine and remain allowed. Default: false.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+        /// use tidegate::{BuildError, Push};
+        ///
+        /// let error = Push::builder().bind("tcp://127.0.0.1:0").require_tls(true).build().await.unwrap_err();
+        /// assert!(matches!(error, BuildError::PlainEndpoint { .. }));
+        /// # }
+        /// ```
         pub fn require_tls(mut self, require: bool) -> Self {
             self.setup.policy.require_tls = require;
             self
         }
 
-        /// When bound: lets these peers use the pipeline, and nobody else. A name is one of those in a peer's certificate
-        /// ([`PeerIdentity::names`](crate::PeerIdentity)); so the pipeline must be bound to `tls://` endpoints only, with
-        /// clients verified. To others it looks as if it were not there (TL-5). May be called several times. Default: a
-        /// pipeline is for everybody who gets through the handshake.
+        /// Restricts a bound pipeline to peers whose certificate has one of these names (TL-5).
+        ///
+        /// A peer's names are [`PeerIdentity::names`](crate::PeerIdentity). The pipeline must be bound to
+        /// `tls://` endpoints only, and clients must be verified. For other peers the pipeline appears not to
+        /// exist. May be called several times. Default: every peer that completes the handshake may use a
+        /// pipeline.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+        /// use tidegate::{BuildError, Push};
+        ///
+        /// let plain = Push::builder().bind("mem://doc-allow#jobs").allow("jobs", ["worker-1.example"]);
+        /// assert!(matches!(plain.build().await, Err(BuildError::Allow { .. }))); // no certificates here
+        /// # }
+        /// ```
         pub fn allow<N: AsRef<str>>(mut self, pipeline: &str, names: impl IntoIterator<Item = N>) -> Self {
             for name in names {
                 self.setup.policy.admission.allow(pipeline, name.as_ref());
@@ -389,9 +535,25 @@ macro_rules! common_settings {
             self
         }
 
-        /// When bound: asks this rule, with the peer and the pipeline that it wants, after everything else about its
-        /// certificate and token was found right; `false` refuses it as [`Self::allow`] does. It must not block: other
-        /// handshakes wait meanwhile. Default: none.
+        /// Sets a function that decides whether a peer may use a bound pipeline.
+        ///
+        /// It is called with the peer and the pipeline after the peer's certificate and token have been
+        /// accepted. `false` refuses the peer as [`Self::allow`] does. The function must not block: other
+        /// handshakes wait for it. Default: none.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::{Pull, Push};
+        ///
+        /// let push = Push::builder()
+        ///     .bind("mem://doc-authorize")
+        ///     .authorize(|peer, pipeline| pipeline.is_empty() && peer.address.starts_with("mem:"))
+        ///     .build()
+        ///     .await?;
+        /// let _pull = Pull::builder().connect("mem://doc-authorize").build().await?;
+        /// push.connected(1).await?;
+        /// # Ok(()) }
+        /// ```
         pub fn authorize(
             mut self,
             rule: impl Fn(&crate::PeerIdentity, &str) -> bool + Send + Sync + 'static,
@@ -400,96 +562,244 @@ macro_rules! common_settings {
             self
         }
 
-        /// The largest message, in bytes of payload and headers: a pusher's must not exceed its pullers'. Default:
-        /// 16 MiB.
+        /// Sets the largest message, in bytes of payload and headers.
+        ///
+        /// A pusher's maximum must not exceed that of its pullers. Default: 16 MiB.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use tidegate::SendError;
+        ///
+        /// let push = tidegate::Push::builder().bind("mem://doc-max-message").max_message(1_000).build().await?;
+        /// assert!(matches!(push.send(vec![0u8; 2_000]).await, Err(SendError::Invalid { .. })));
+        /// # Ok(()) }
+        /// ```
         pub fn max_message(mut self, bytes: usize) -> Self {
             self.settings.max_message = bytes as u64;
             self
         }
 
-        /// This side is heard from at least this often; after three silent intervals the other side gives the link up.
-        /// 100 ms to 60 s; default: 2 s.
+        /// Sets the interval within which this side sends at least one frame.
+        ///
+        /// The peer closes the link after three silent intervals. 100 ms to 60 s; default: 2 s.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        /// use tidegate::Push;
+        ///
+        /// let push = Push::builder().bind("mem://doc-heartbeat").heartbeat(Duration::from_millis(500)).build().await?;
+        /// # drop(push);
+        /// # Ok(()) }
+        /// ```
         pub fn heartbeat(mut self, interval: Duration) -> Self {
             self.settings.heartbeat = interval;
             self
         }
 
-        /// Links open at once; more are refused with BUSY. Default: 10,000.
+        /// Sets how many links may be open at once; further peers are refused with BUSY. Default: 10,000.
         ///
-        /// Connections from outside also leave an eighth of the file descriptors that the process may have (`RLIMIT_NOFILE`, the
-        /// soft limit), at least 16 and at most 1,024, for everything else: with the usual 1,024 there are at most 896 descriptors
-        /// for links and whatever else is open. Beyond that, newcomers are refused with BUSY, and a warning names the limit. An
-        /// application that wants more links raises the limit, which may be done at any time.
+        /// Accepted connections also leave a reserve of file descriptors for the rest of the process: an
+        /// eighth of the soft limit `RLIMIT_NOFILE`, at least 16 and at most 1,024. With the usual limit of
+        /// 1,024, links and everything else that is open share 896 descriptors. Beyond that, new peers are
+        /// refused with BUSY, and a warning names the limit. For more links, raise the limit; the process may
+        /// do so at any time.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::{Code, Event, Pull, Push};
+        ///
+        /// let push = Push::builder().bind("mem://doc-max-links").max_links(1).build().await?;
+        /// let _first = Pull::builder().connect("mem://doc-max-links").build().await?;
+        /// push.connected(1).await?;
+        /// let mut events = push.events();
+        /// let _second = Pull::builder().connect("mem://doc-max-links").build().await?;
+        /// assert!(matches!(events.recv().await, Some(Event::RefusedPeer { code: Code::Busy, .. })));
+        /// # Ok(()) }
+        /// ```
         pub fn max_links(mut self, links: usize) -> Self {
             self.settings.max_links = links;
             self
         }
 
-        /// As [`Self::max_links`], of links that were accepted from one network address (of IPv6, its first 64 bits).
-        /// Raise it where more than so many peers are behind one address. Default: 5,000.
+        /// Sets how many links may be open at once that were accepted from one network address.
+        ///
+        /// An IPv6 address counts by its first 64 bits. Raise the limit if more peers share one address. Does
+        /// not apply to `unix://` and `mem://`. Default: 5,000.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// let builder = tidegate::Push::builder().bind("mem://doc-links-per-address");
+        /// let push = builder.max_links_per_address(20_000).max_links(20_000).build().await?;
+        /// # drop(push);
+        /// # Ok(()) }
+        /// ```
         pub fn max_links_per_address(mut self, links: usize) -> Self {
             self.setup.bounds.links_per_address = links;
             self
         }
 
-        /// Connections whose handshake is not finished, at each bound address. When all places are taken, a newcomer takes the place
-        /// of one of the peer's network address that has the most: of one that was refused, or else of the oldest that has said
-        /// nothing, or else of the oldest. That one is refused with BUSY, to come back later. 1 to 1,000,000; default: 256.
+        /// Sets how many connections at each bound address may be in an unfinished handshake.
+        ///
+        /// If all places are taken, a new connection replaces one from the network address that holds the
+        /// most places: one that was already refused, otherwise the oldest that has sent nothing, otherwise
+        /// the oldest. The replaced connection is refused with BUSY and may come back later. 1 to 1,000,000;
+        /// default: 256.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+        /// let push = tidegate::Push::builder().bind("mem://doc-max-handshakes").max_handshakes(0);
+        /// assert!(push.build().await.is_err()); // at least 1
+        /// # }
+        /// ```
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
             self.setup.bounds.handshakes = handshakes;
             self
         }
 
-        /// As [`Self::max_handshakes`], of one peer's network address (of IPv6, its first 64 bits), so that one machine
-        /// cannot keep all others out: here a newcomer takes the place of another connection of its own address. Does not count at
-        /// unix sockets. Default: 64.
+        /// Sets how many connections from one network address may be in an unfinished handshake.
+        ///
+        /// An IPv6 address counts by its first 64 bits. With this limit one machine cannot keep all others
+        /// out: at the limit, a new connection replaces another one from its own address, in the order of
+        /// [`Self::max_handshakes`]. Does not apply to `unix://` and `mem://`. Default: 64.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// let builder = tidegate::Push::builder().bind("mem://doc-handshakes-per-address");
+        /// let push = builder.max_handshakes_per_address(16).build().await?;
+        /// # drop(push);
+        /// # Ok(()) }
+        /// ```
         pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
             self.setup.bounds.handshakes_per_address = handshakes;
             self
         }
 
-        /// The time for a connection to be made, and for a handshake. Of a name with several addresses the next one, of eight at
-        /// most, is tried beside the others when 250 ms are over, so it should be longer than that for each. While more than half of
-        /// [`Self::max_handshakes`] are taken, new connections of one address share the time, and each has at least a fifth of it.
-        /// Default: 5 s.
+        /// Sets the time limit for establishing a connection, and for a handshake.
+        ///
+        /// If a name has several addresses, up to eight are tried, each 250 ms after the one before; so the
+        /// limit should exceed 250 ms for each. While more than half of [`Self::max_handshakes`] are taken,
+        /// new connections from one address share the time, and each has at least a fifth of it. More than 0;
+        /// default: 5 s.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        ///
+        /// let builder = tidegate::Push::builder().bind("mem://doc-handshake-timeout");
+        /// let push = builder.handshake_timeout(Duration::from_secs(2)).build().await?;
+        /// # drop(push);
+        /// # Ok(()) }
+        /// ```
         pub fn handshake_timeout(mut self, time: Duration) -> Self {
             self.setup.handshake_timeout = time;
             self
         }
 
-        /// The waits between attempts to connect: the first, doubling up to the longest, each with up to 50 % more at
-        /// random. An outcome, or a link that lasted 10 s, begins again with the first. A wait is longer if the peer asks for
-        /// that, up to 5 min. More than 0, at most 24 h; default: 50 ms and 10 s.
+        /// Sets the waits between attempts to connect: the first, doubled after each failure up to the
+        /// longest.
+        ///
+        /// Up to 50 % is added to each wait at random. After an outcome, or a link that lasted 10 s, the
+        /// waits start over with the first. If the peer asks for a longer wait, that applies, up to 5 min.
+        /// More than 0, at most 24 h; default: 50 ms and 10 s.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        ///
+        /// let builder = tidegate::Pull::builder().connect("mem://doc-reconnect-backoff");
+        /// let pull = builder.reconnect_backoff(Duration::from_millis(10), Duration::from_secs(1)).build().await?;
+        /// # drop(pull);
+        /// # Ok(()) }
+        /// ```
         pub fn reconnect_backoff(mut self, first: Duration, longest: Duration) -> Self {
             (self.setup.reconnect_first, self.setup.reconnect_longest) = (first, longest);
             self
         }
 
-        /// Connects again after this time to an endpoint that has refused this socket for good, such as one that has not been given
-        /// its token yet. Until then sends and `recv` wait, as for an endpoint that is not up. More than 0, at most 24 h;
-        /// default: a refusal is an error, until `set_tokens` is called.
+        /// Retries after this time if an endpoint refuses this socket permanently, instead of reporting an
+        /// error.
+        ///
+        /// Use it if the other side may accept the socket later, for example because it does not have the
+        /// token yet. Until then sends and `recv` wait, as for an endpoint that is not reachable. More than
+        /// 0, at most 24 h. Default: a refusal is an error until `set_tokens` is called.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use std::time::Duration;
+        /// use tidegate::{Pull, Push, Tokens};
+        ///
+        /// let push = Push::builder().bind("mem://doc-retry-refusals").token("old").build().await?;
+        /// let builder = Pull::builder().connect("mem://doc-retry-refusals").token("new");
+        /// let _pull = builder.retry_refusals(Duration::from_millis(10)).build().await?; // refused for now
+        /// push.set_tokens(Tokens::new(["new", "old"]))?;
+        /// push.connected(1).await?;
+        /// # Ok(()) }
+        /// ```
         pub fn retry_refusals(mut self, wait: Duration) -> Self {
             self.setup.retry_refusals = Some(wait);
             self
         }
 
-        /// Gives up when there was no link for so long, from the building of the socket or from the end of the last link on: what waits
-        /// for the socket ends with an error that says so, and it stops. A puller whose pushers have ended while it was away
-        /// would wait for them otherwise: nobody is left to tell it. More than 0; default: never.
+        /// Stops the socket if it had no link for this time, counted from its start or from the end of its
+        /// last link.
+        ///
+        /// Every call that waits for the socket then returns an error that says so. Without this setting, a
+        /// puller waits indefinitely if its pushers finished while it was disconnected. More than 0; default:
+        /// never.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        /// use tidegate::{Pull, RecvError};
+        ///
+        /// let builder = Pull::builder().connect("mem://doc-give-up-after");
+        /// let pull = builder.give_up_after(Duration::from_millis(20)).build().await?;
+        /// assert!(matches!(pull.recv().await, Err(RecvError::GaveUp { .. })));
+        /// # Ok(()) }
+        /// ```
         pub fn give_up_after(mut self, time: Duration) -> Self {
             self.setup.give_up_after = Some(time);
             self
         }
 
-        /// The drop of the last handle waits for so long, blocking its thread, until everything is settled (a pusher) or the acks are
-        /// sent and the links closed (a puller), so that a program that returns from `main` loses nothing that could be
-        /// settled in time. Needs [`Self::io_thread`]. Does nothing on the thread `tidegate-io` itself. Default: the drop does not wait.
+        /// Makes dropping the last handle wait, for up to this time, until the socket has stopped in order.
+        ///
+        /// A pusher waits until its messages are settled. A puller waits until its acks are sent and its
+        /// links are closed. So a program that returns from `main` loses nothing that could be settled in
+        /// time. The drop blocks its thread; on the thread `tidegate-io` it does not wait. Requires
+        /// [`Self::io_thread`]. Default: the drop does not wait.
+        ///
+        /// ```
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use std::{thread, time::Duration};
+        /// use tidegate::{Pull, Push};
+        ///
+        /// let builder = Push::builder().bind("mem://doc-linger-on-drop").linger_on_drop(Duration::from_secs(10));
+        /// let push = builder.blocking_build()?;
+        /// let pull = Pull::builder().connect("mem://doc-linger-on-drop").blocking_build()?;
+        /// push.blocking_send("resize 17.png")?;
+        /// let worker = thread::spawn(move || pull.blocking_recv().unwrap().unwrap().ack());
+        /// drop(push); // waits for the ack
+        /// worker.join().unwrap();
+        /// # Ok(()) }
+        /// ```
         pub fn linger_on_drop(mut self, time: Duration) -> Self {
             self.setup.linger_on_drop = Some(time);
             self
         }
 
-        /// How long to wait for the answer to a Close. More than 0, at most 1 h; default: 1 s.
+        /// Sets how long to wait for the answer to a Close. More than 0, at most 1 h; default: 1 s.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+        /// use std::time::Duration;
+        ///
+        /// let builder = tidegate::Pull::builder().bind("mem://doc-close-wait");
+        /// let pull = builder.close_wait(Duration::from_millis(200)).build().await?;
+        /// # drop(pull);
+        /// # Ok(()) }
+        /// ```
         pub fn close_wait(mut self, time: Duration) -> Self {
             self.settings.close_wait = time;
             self

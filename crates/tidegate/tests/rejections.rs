@@ -105,7 +105,7 @@ async fn the_last_handle_that_is_dropped_ends_the_keeping_and_sends_go_on() {
     begin(push.send("there is no room: five are kept")).await;
     assert_eq!(within(second.recv()).await.unwrap().message.payload(), "bad");
     drop(second);
-    assert_eq!(log.lines("4 that were not fetched").len(), 1);
+    assert_eq!(log.lines("4 messages were not fetched").len(), 1);
     reject(&push, &pull, 20).await;
     until(|| push.stats().rejected == 25).await;
     let stats = push.stats();

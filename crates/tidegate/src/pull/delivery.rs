@@ -158,7 +158,8 @@ impl Delivery {
     /// at most its `max_nack_delay`. With 0 its doubling time counts, as for [`Self::nack`].
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use {std::time::Duration, tokio::time::Instant};
     /// # let push = tidegate::Push::builder().bind("mem://doc-nack-after").build().await?;
     /// # let pull = tidegate::Pull::builder().connect("mem://doc-nack-after").build().await?;
@@ -224,7 +225,8 @@ impl Delivery {
     /// at most once a millisecond. Does not wait, and does nothing if the link is gone (OC-13).
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
     /// use tidegate::{Pull, Push};
     ///

@@ -1,7 +1,7 @@
-//! The forms for programs without async: each blocks its thread as long as the other one would wait.
+//! The blocking forms of the pusher's methods, for programs without async.
 //!
-//! They need the links on a thread of their own ([`PushBuilder::io_thread`](super::PushBuilder::io_thread)), and then work on any
-//! other thread. Within an async runtime they keep its thread from everything else: use the async forms there.
+//! They require links on a thread of their own ([`PushBuilder::io_thread`](super::PushBuilder::io_thread)),
+//! and work on every other thread. Do not use them within an async runtime: they block its thread.
 
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use crate::{
 };
 
 impl Push {
-    /// As [`Self::send`], blocking the thread while there is no room; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Accepts a message, blocking the thread while there is no room.
+    ///
+    /// Behaves like [`Self::send`]. Requires [`io_thread`](super::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,7 +44,7 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::send`], or the thread cannot block; the message comes back.
+    /// The same as [`Self::send`]; also if the thread must not block. The error contains the message.
     pub fn blocking_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = self.may_block_with(message.into())?;
         if self.send_at_once(&mut message) {
@@ -51,7 +53,9 @@ impl Push {
         block_on(self.send_any(message, None, false)).map(|_| ())
     }
 
-    /// As [`Self::blocking_send`], but blocks for at most `wait`.
+    /// Accepts a message, blocking the thread for at most `wait` while there is no room.
+    ///
+    /// Requires [`io_thread`](super::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,7 +71,8 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// There was no room in that time, or as [`Self::blocking_send`]; the message comes back.
+    /// [`TrySendError::Full`] if there was no room within `wait`, and otherwise the same as
+    /// [`Self::blocking_send`]. The error contains the message.
     pub fn blocking_send_timeout(
         &self,
         message: impl Into<Message>,
@@ -83,11 +88,24 @@ impl Push {
         Ok(permit.send(message)?)
     }
 
-    /// Accepts a message as [`Self::blocking_send_timeout`] does, and gives a future of its outcome; [`Receipt::blocking_wait`]
-    /// waits for it.
+    /// Accepts a message, blocking for at most `wait`, and returns its [`Receipt`].
+    ///
+    /// [`Receipt::blocking_wait`] waits for the outcome. Requires
+    /// [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-blocking-tracked-timeout").blocking_build()?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-blocking-tracked-timeout").blocking_build()?;
+    /// let receipt = push.blocking_send_tracked_timeout("resize 17.png", Duration::from_secs(1))?;
+    /// pull.blocking_recv()?.expect("the pusher has not finished").ack();
+    /// receipt.blocking_wait()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::blocking_send_timeout`].
+    /// The same as [`Self::blocking_send_timeout`].
     pub fn blocking_send_tracked_timeout(
         &self,
         message: impl Into<Message>,
@@ -100,10 +118,20 @@ impl Push {
         Ok(permit.send_tracked(message)?)
     }
 
-    /// As [`Self::send_slice`], blocking as [`Self::blocking_send`] does.
+    /// Accepts a payload from a borrowed buffer, blocking the thread while there is no room.
+    ///
+    /// Behaves like [`Self::send_slice`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let push = tidegate::Push::builder().bind("mem://doc-blocking-send-slice").blocking_build()?;
+    /// push.blocking_send_slice(b"resize 17.png")?;
+    /// assert_eq!(push.stats().queued, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::blocking_send`].
+    /// The same as [`Self::blocking_send`]; the error contains a copy of the payload.
     pub fn blocking_send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
         if self.shared().place.may_block().is_ok() && self.send_slice_short(payload) {
             return Ok(());
@@ -111,15 +139,24 @@ impl Push {
         self.blocking_send(Bytes::copy_from_slice(payload))
     }
 
-    /// Accepts all of them, in order, and returns how many there were: does what [`Self::blocking_send`] does for each, for less.
+    /// Accepts all messages of an iterator, in order, and returns their number. Faster than one
+    /// [`Self::blocking_send`] each.
     ///
-    /// It asks the iterator for a message only when there is room for it, and has sent everything before. So an iterator may wait
-    /// for its next item, if the lower bound of its `size_hint` is 0, as for a channel or the lines of a file: what it has given
-    /// leaves meanwhile. That the pusher has been closed shows at the next message.
+    /// The iterator is asked for a message only if there is room for it, after all earlier messages were
+    /// sent. An iterator may block until its next item, like a channel or the lines of a file, if the lower
+    /// bound of its `size_hint` is 0: the messages before are not held back meanwhile. If the pusher is
+    /// closed, the next message returns the error. Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let push = tidegate::Push::builder().bind("mem://doc-blocking-send-all").blocking_build()?;
+    /// assert_eq!(push.blocking_send_all("17.png\n18.png".lines())?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::blocking_send`], for the first message that is not taken, which comes back; those before it are accepted. Give
-    /// `&mut iterator` to keep those behind it.
+    /// The same as [`Self::blocking_send`], for the first message that is not accepted; the error contains
+    /// it. The messages before it are accepted. To keep the messages behind it, pass `&mut iterator`.
     pub fn blocking_send_all<I>(&self, messages: I) -> Result<u64, SendError>
     where
         I: IntoIterator,
@@ -135,10 +172,13 @@ impl Push {
         }
     }
 
-    /// As [`Self::send_tracked`], blocking as [`Self::blocking_send`] does. [`Receipt::blocking_wait`] gives the outcome.
+    /// Accepts a message, blocking the thread while there is no room, and returns its [`Receipt`].
+    ///
+    /// [`Receipt::blocking_wait`] waits for the outcome, and has an example. Requires
+    /// [`io_thread`](super::PushBuilder::io_thread).
     ///
     /// # Errors
-    /// As [`Self::blocking_send`].
+    /// The same as [`Self::blocking_send`].
     pub fn blocking_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let message = self.may_block_with(message.into())?;
         let (sender, outcome) = oneshot::channel();
@@ -146,19 +186,40 @@ impl Push {
         Ok(self.receipt(id, outcome))
     }
 
-    /// As [`Self::reserve`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Reserves room for one message, blocking the thread while there is none.
+    ///
+    /// Behaves like [`Self::reserve`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let push = tidegate::Push::builder().bind("mem://doc-blocking-reserve").blocking_build()?;
+    /// push.blocking_reserve()?.send("resize 17.png")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::reserve`], or the thread cannot block.
+    /// The same as [`Self::reserve`]; also if the thread must not block.
     pub fn blocking_reserve(&self) -> Result<Permit, ReserveError> {
         self.shared().place.may_wait()?;
         block_on(self.reserve())
     }
 
-    /// Reserves room for one message as [`Self::blocking_reserve`] does, but blocks for at most `wait`.
+    /// Reserves room for one message, blocking the thread for at most `wait` while there is none.
+    ///
+    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let builder = tidegate::Push::builder().bind("mem://doc-blocking-reserve-timeout");
+    /// let push = builder.high_water_mark(0).blocking_build()?;
+    /// assert!(push.blocking_reserve_timeout(Duration::from_millis(5)).is_err()); // no puller yet
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`TryReserveError::Full`] if there was no room in that time, or as [`Self::blocking_reserve`].
+    /// [`TryReserveError::Full`] if there was no room within `wait`, and otherwise the same as
+    /// [`Self::blocking_reserve`].
     pub fn blocking_reserve_timeout(&self, wait: Duration) -> Result<Permit, TryReserveError> {
         self.blocking_turn(wait, ANY)
     }
@@ -171,7 +232,7 @@ impl Push {
         }
     }
 
-    /// Gives the message back if the thread cannot block.
+    /// Hands the message back in the error if the thread must not block.
     fn may_block_with(&self, message: Message) -> Result<Message, SendError> {
         match self.shared().place.may_block() {
             Ok(()) => Ok(message),
@@ -179,26 +240,48 @@ impl Push {
         }
     }
 
-    /// As [`Self::flush`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Blocks the thread until all messages that were assigned to links have been written.
+    ///
+    /// Behaves like [`Self::flush`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-blocking-flush").blocking_build()?;
+    /// push.blocking_flush()?; // nothing to write
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// The thread cannot block.
+    /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_flush(&self) -> Result<(), CannotBlock> {
         self.shared().place.may_wait()?;
         block_on(self.flush());
         Ok(())
     }
 
-    /// As [`Self::connected`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Blocks the thread until at least `n` links are open at the same time.
+    ///
+    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tidegate::{Pull, Push};
+    /// let push = Push::builder().bind("mem://doc-push-blocking-connected").blocking_build()?;
+    /// let _pull = Pull::builder().connect("mem://doc-push-blocking-connected").blocking_build()?;
+    /// push.blocking_connected(1)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::connected`], or the thread cannot block.
+    /// The same as [`Self::connected`]; also if the thread must not block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().place.may_wait()?;
         block_on(self.connected(n))
     }
 
-    /// As [`Self::finish`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Settles all messages and ends the stream, blocking the thread for at most `linger`.
+    ///
+    /// Behaves like [`Self::finish`]. Requires [`io_thread`](super::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -219,25 +302,46 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::finish`], or the thread cannot block: then nothing has happened.
+    /// The same as [`Self::finish`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_finish(&self, linger: Duration) -> Result<PushStats, StopError> {
         self.shared().place.may_wait()?;
         Ok(block_on(self.finish(linger))?)
     }
 
-    /// As [`Self::drain`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Settles all messages without ending the stream, blocking the thread for at most `linger`.
+    ///
+    /// Behaves like [`Self::drain`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-blocking-drain").blocking_build()?;
+    /// push.blocking_send("resize 17.png")?;
+    /// assert!(push.blocking_drain(Duration::from_millis(5)).is_err()); // no puller; the error has the message
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::drain`], or the thread cannot block: then nothing has happened.
+    /// The same as [`Self::drain`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_drain(&self, linger: Duration) -> Result<PushStats, StopError> {
         self.shared().place.may_wait()?;
         Ok(block_on(self.drain(linger))?)
     }
 
-    /// As [`Self::abort`], blocking the thread; needs [`io_thread`](super::PushBuilder::io_thread).
+    /// Stops at once, and returns the messages that are left, as [`Self::abort`] does.
+    ///
+    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-blocking-abort").blocking_build()?;
+    /// push.blocking_send("resize 17.png")?;
+    /// assert_eq!(push.blocking_abort()?.unsent.len(), 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// The thread cannot block: then nothing has happened.
+    /// [`CannotBlock`] if the thread must not block; then nothing has changed.
     pub fn blocking_abort(&self) -> Result<Leftover, CannotBlock> {
         self.shared().place.may_wait()?;
         Ok(block_on(self.abort()))

@@ -1,15 +1,16 @@
-//! The line of those who wait for room.
+//! The queue of senders that wait for room.
 //!
 //! ```text
 //!  joins ─► waiting ─── room ───► called ─── comes ───► served (and may send its share of the free room)
 //!              ▲                    │ does not come in time
 //!              └── comes too late ─ passed
 //! ```
-//! Whoever is called has its room promised by the machine, so that nobody takes it away. A future that is not polled would keep
-//! that room from all others: it is passed over in time, and keeps its place for when it comes.
+//! The machine reserves room for a called sender, so that no other sender takes it. A future that is not
+//! polled would keep that room from all others, so it is passed over after a while. It keeps its place for
+//! when it is polled.
 //!
-//! The line is served in rounds: those who join while others are being served wait for the next one. So every sender gets as much
-//! as the others, however quickly it comes back.
+//! The queue is served in rounds: senders that join during a round wait for the next one. So each sender gets
+//! an equal share, however quickly it returns.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,14 +21,14 @@ use std::{
 use tidegate_proto::Pusher;
 use tokio::task;
 
-/// In how many rounds free room is given out, about: in one, those who come a little late would get nothing of it; in many, each
-/// sender would be woken for every few messages.
+/// The number of rounds in which free room is handed out, about. With one, senders that join a little later
+/// would get nothing. With many, a sender would be woken for every few messages.
 pub(super) const ROUNDS: usize = 4;
 
-/// Shares that are not used up; when there are more, all are forgotten.
+/// The most shares that are kept for later use. If there are more, all are dropped.
 const MAX_SHARES: usize = 1_024;
 
-/// Who sends: what has just been served may go on for a while, and nobody else in its name.
+/// Identifies a sender: a share belongs to the task or thread that was served.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     Task(task::Id),
@@ -40,66 +41,66 @@ impl Who {
     }
 }
 
-/// What the task that looks after the called ones has to do.
+/// What the watch task has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Watch {
-    /// Somebody is called: look again in a while.
+    /// A sender has been called: check again after a while.
     Called,
-    /// Nobody is.
+    /// No sender has been called.
     Idle,
-    /// Nobody is in line.
+    /// The queue is empty.
     Over,
 }
 
 struct Waiting {
     waker: Waker,
-    /// Bytes that it needs room for.
+    /// Bytes of room that the sender needs.
     size: u64,
 }
 
 struct Called {
     size: u64,
-    /// It was called before the last look, and is passed over at the next one.
+    /// The sender was called before the last check, and is passed over at the next one.
     late: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Line {
-    /// The next place. Places are never used again.
+    /// The next place number; never reused.
     next: u64,
     waiting: BTreeMap<u64, Waiting>,
     called: BTreeMap<u64, Called>,
     passed: BTreeSet<u64>,
-    /// The places before this one belong to this round.
+    /// Places below this number belong to the current round.
     round: u64,
-    /// What each who is served in this round may send beside the message that it waited with.
+    /// How many messages each sender served in this round may send in addition to the one it waited with.
     share: usize,
-    /// What is left of that, by who has been served.
+    /// The unused shares.
     shares: HashMap<Who, usize>,
-    /// To be woken when the lock is free.
+    /// Wakers to call when the lock is released.
     wakers: Vec<Waker>,
     watched: bool,
     watch: Option<Watch>,
 }
 
 impl Line {
-    /// Whether nobody is in line who comes before a new sender.
+    /// Whether a new sender may go ahead because the queue is empty.
     #[inline]
     pub(super) fn is_free(&self) -> bool {
         self.waiting.is_empty() && self.called.is_empty()
     }
 
-    /// Whether somebody waits who has not been called.
+    /// Whether a sender waits that has not been called.
     pub(super) fn is_waited_in(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether somebody has been called and has not come.
+    /// Whether a sender has been called and has not come yet.
     pub(super) fn has_called(&self) -> bool {
         !self.called.is_empty()
     }
 
-    /// Whether who asks need not join the line: nobody is in it, or this is part of its share.
+    /// Whether the current sender may go ahead: the queue is empty, or the sender has a share left.
     pub(super) fn lets_pass(&mut self) -> bool {
         if self.is_free() {
             return true;
@@ -113,7 +114,7 @@ impl Line {
         true
     }
 
-    /// Takes a place at the end.
+    /// Joins the end of the queue, and returns the place.
     pub(super) fn join(&mut self, waker: &Waker, size: u64) -> u64 {
         let place = self.next;
         self.next += 1;
@@ -121,13 +122,14 @@ impl Line {
         place
     }
 
-    /// The owner of this place has come. True if it is served: then it has the machine's promise of room.
+    /// Called when the future that owns this place is polled. Returns true if the sender is served: then room
+    /// is reserved for it.
     pub(super) fn come(&mut self, place: u64, waker: &Waker, size: u64, machine: &mut Pusher) -> bool {
         if let Some(own) = self.waiting.get_mut(&place) {
             own.waker.clone_from(waker);
             return false;
         }
-        // The promise may not have been for its size: nothing is let in beyond the bounds in bytes.
+        // The room may have been reserved for another size. Nothing may exceed the byte limits.
         if let Some(called) = self.called.remove(&place) {
             machine.unreserve(called.size);
         }
@@ -142,7 +144,7 @@ impl Line {
         true
     }
 
-    /// The owner of this place waits no more.
+    /// Removes a place whose future was dropped.
     pub(super) fn leave(&mut self, place: u64, machine: &mut Pusher) {
         self.waiting.remove(&place);
         self.passed.remove(&place);
@@ -151,7 +153,7 @@ impl Line {
         }
     }
 
-    /// Calls as many as there is room for.
+    /// Calls waiting senders while there is room.
     pub(super) fn call(&mut self, machine: &mut Pusher) {
         if self.waiting.is_empty() {
             return;
@@ -159,7 +161,8 @@ impl Line {
         if self.called.is_empty() {
             self.round = self.next;
             self.share = machine.spare() / (self.waiting.len() * ROUNDS);
-            // A thread that was kept from using its share may do so later. A task for each message leaves one behind each.
+            // A thread may use its share later, but a program with one task for each message leaves a share
+            // behind for each.
             if self.shares.len() > MAX_SHARES {
                 self.shares.clear();
             }
@@ -173,7 +176,7 @@ impl Line {
         }
     }
 
-    /// There will be no room: all are woken to learn that.
+    /// Wakes all waiting senders because there will be no more room.
     pub(super) fn dismiss(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for (place, Waiting { waker, .. }) in waiting {
@@ -182,7 +185,7 @@ impl Line {
         }
     }
 
-    /// Passes over those who were called before the last look and have not come.
+    /// Passes over the senders that were called before the last check and have not come.
     pub(super) fn look(&mut self, machine: &mut Pusher) {
         for (place, Called { size, .. }) in self.called.extract_if(.., |_, called| called.late) {
             self.passed.insert(place);
@@ -191,12 +194,12 @@ impl Line {
         self.called.values_mut().for_each(|called| called.late = true);
     }
 
-    /// Whether a task has to be started that looks after the called ones.
+    /// Whether the watch task must be started.
     pub(super) fn needs_watch(&mut self) -> bool {
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// What that task has to do now.
+    /// What the watch task has to do now.
     pub(super) fn watch(&mut self) -> Watch {
         let watch = self.state();
         self.watched = watch != Watch::Over;
@@ -204,7 +207,7 @@ impl Line {
         watch
     }
 
-    /// Whether that task sleeps and has something to do.
+    /// Whether the watch task must be woken.
     pub(super) fn wakes_watch(&mut self) -> bool {
         let wakes = self.watch == Some(Watch::Idle) && self.state() != Watch::Idle;
         if wakes {
@@ -223,7 +226,7 @@ impl Line {
         }
     }
 
-    /// Who is to be woken.
+    /// Takes the wakers to call.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)
     }

@@ -1,4 +1,5 @@
-//! Sending many: room first, and then the message, so that nothing is taken from an iterator that cannot be sent.
+//! Sending many messages. Reserves room before it takes a message from the iterator, so that every message it
+//! takes can be sent.
 
 use tidegate_proto::{Machine as _, Message, Pusher};
 use tokio::task::yield_now;
@@ -11,16 +12,18 @@ use super::{
 };
 use crate::{error::SendError, shared::Shared};
 
-/// Rooms that are promised under one lock: more makes nothing quicker, and keeps others waiting.
+/// Messages reserved under one lock. More would not be faster, and would make other senders wait.
 const CHUNK: usize = 64;
 
 impl Push {
-    /// Accepts all of them, in order, and returns how many there were: does what [`Self::send`] does for each, for less.
+    /// Accepts all messages of an iterator, in order, and returns their number. Faster than one
+    /// [`Self::send`] each.
     ///
-    /// It asks the iterator for a message only when there is room for it, and has sent everything before. So an iterator may wait for
-    /// its next item, if it says that it might have none: if the lower bound of its `size_hint` is 0, as for a channel or the lines of
-    /// a file. (The thread waits with it; see [`Self::blocking_send_all`].) An iterator that does not say where it ends is asked for
-    /// more only when there is room for more. That the pusher has been closed shows at the next message.
+    /// The iterator is asked for a message only if there is room for it, after all earlier messages were
+    /// sent. An iterator may wait for its next item, like a channel or the lines of a file, if the lower
+    /// bound of its `size_hint` is 0: the messages before are not held back meanwhile. It blocks the thread
+    /// while it waits; see [`Self::blocking_send_all`]. If the pusher is closed, the next message returns the
+    /// error.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -33,12 +36,13 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::send`], for the first message that is not taken, which comes back; those before it are accepted. Give `&mut iterator`
-    /// to keep those behind it.
+    /// The same as [`Self::send`], for the first message that is not accepted; the error contains it. The
+    /// messages before it are accepted. To keep the messages behind it, pass `&mut iterator`.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, every message that was taken from the iterator is accepted. The others are
-    /// still in the iterator: give `&mut iterator` to keep them. How many were accepted is lost.
+    /// If the future is dropped before it completes, every message taken from the iterator has been accepted,
+    /// but their number is lost. The other messages are still in the iterator; to keep them, pass `&mut
+    /// iterator`.
     pub async fn send_all<I>(&self, messages: I) -> Result<u64, SendError>
     where
         I: IntoIterator,
@@ -47,7 +51,7 @@ impl Push {
         self.send_many(messages.into_iter(), true).await
     }
 
-    /// Unless it `yields`, the links have a thread of their own.
+    /// `yields` is false if the links run on a thread of their own.
     pub(super) async fn send_many<I>(&self, mut messages: I, yields: bool) -> Result<u64, SendError>
     where
         I: Iterator,
@@ -64,9 +68,9 @@ impl Push {
                 }
                 continue;
             }
-            // There is no room, or others wait for it.
+            // There is no room, or other senders wait for it.
             let largest = self.shared().local.max_message;
-            // The iterator may wait for long, and keeps no bytes from others meanwhile.
+            // The iterator may wait for long, so the permit must not hold bytes that others could use.
             let turn = Turn::new(self, largest).await.map(Permit::of_any_size);
             match (turn, messages.next()) {
                 (_, None) => return Ok(sent),
@@ -88,14 +92,14 @@ impl Push {
         })
     }
 
-    /// Sends for as long as there is room. False if that were all.
+    /// Sends while there is room. Returns false if the iterator is exhausted.
     fn send_run<I>(&self, messages: &mut I, sent: &mut u64) -> Result<bool, SendError>
     where
         I: Iterator,
         I::Item: Into<Message>,
     {
         loop {
-            // The lock is not held while the iterator is asked, which may do anything.
+            // The iterator may do anything, so the lock is not held while it runs.
             let most = messages.size_hint().0.clamp(1, CHUNK);
             let mut promised = Promised::new(self.shared(), most);
             if promised.left == 0 {
@@ -111,20 +115,20 @@ impl Push {
     }
 }
 
-/// Room for some messages; what is left of it is given back.
+/// Room reserved for several messages. The drop releases what was not used.
 struct Promised<'a> {
     shared: &'a Shared<Pusher>,
     left: usize,
 }
 
 impl<'a> Promised<'a> {
-    /// As many as there is room for without waiting, `most` at most.
+    /// Reserves as many messages as there is room for without waiting, up to `most`.
     fn new(shared: &'a Shared<Pusher>, most: usize) -> Self {
         let left = shared.with_message(|inner| {
             if inner.state.stretch.is_over() {
                 return 0;
             }
-            // Of a share of the room it takes one at a time, as every sender does.
+            // Within a sender's share, messages are reserved one at a time, as by every other sender.
             let line = &mut inner.state.line;
             let most = if line.is_free() {
                 most.min(1 + inner.machine.spare() / ROUNDS)
@@ -136,7 +140,7 @@ impl<'a> Promised<'a> {
         Self { shared, left }
     }
 
-    /// Whether there is room for more bytes, too.
+    /// Sends into the room, and returns whether there is room for more bytes.
     fn send(&mut self, message: Message) -> Result<bool, SendError> {
         self.left -= 1;
         let sent = self.shared.with_send(|inner| {

@@ -1,4 +1,4 @@
-//! The pusher's handle.
+//! `Push`, the handle of a pusher.
 
 mod blocking;
 mod builder;
@@ -32,19 +32,23 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// A pusher: sends messages to whichever puller is next and has credit, and keeps each until it is settled.
+/// A pusher: sends each message to the next puller that has credit, and keeps the message until it is
+/// settled.
 ///
-/// A cheap clone; clones are the same pusher. When the last one is dropped without [`finish`](Self::finish),
-/// [`drain`](Self::drain) or [`abort`](Self::abort), the pusher drains in the background for its linger time, without ending the stream, and
-/// warns if something is left. So it does when one of the first two was cancelled; then the stream ends as was asked for. The background
-/// is the runtime that runs the links, and goes when the process does: to connect, to send and to return from `main` loses the message. Call
-/// `finish` or `drain` first, or see [`linger_on_drop`](PushBuilder::linger_on_drop).
+/// This is a cheap handle; clones refer to the same pusher. Call [`finish`](Self::finish) or
+/// [`drain`](Self::drain) before the program ends: messages that are still held are lost with the process.
+///
+/// If the last handle is dropped without [`finish`](Self::finish), [`drain`](Self::drain) or
+/// [`abort`](Self::abort), the pusher drains in the background for its linger time and logs a warning if
+/// messages are left. It does not end the stream. The same happens if a `finish` or `drain` was cancelled,
+/// except that a cancelled `finish` still ends the stream. The background is the runtime that runs the links,
+/// so it ends with the process. With [`linger_on_drop`](PushBuilder::linger_on_drop) the drop waits instead.
 #[derive(Clone)]
 pub struct Push {
     handle: Arc<Handle>,
 }
 
-/// What clones share; the links hold `shared` only.
+/// State that clones share. The links hold only `shared`.
 struct Handle {
     shared: Arc<Shared<Pusher>>,
     instance: InstanceId,
@@ -53,7 +57,7 @@ struct Handle {
 }
 
 impl Push {
-    /// Settings for a new pusher.
+    /// Returns a builder with the default settings.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,7 +72,7 @@ impl Push {
     ///     .await?;
     /// assert_eq!(push.local_endpoints()[0].to_string(), "mem://doc-push-builder");
     ///
-    /// let error = Push::builder().bind("mem://doc-push-builder#2").heartbeat(Duration::ZERO).build().await.unwrap_err();
+    /// let error = Push::builder().bind("mem://doc-other").heartbeat(Duration::ZERO).build().await.unwrap_err();
     /// assert!(error.to_string().contains("heartbeat"));
     /// # Ok(()) }
     /// ```
@@ -88,8 +92,13 @@ impl Push {
         &self.handle.shared
     }
 
-    /// Waits until everything that was given to links has been written to their connections. What waits for credit is not
-    /// waited for. Cancel safe.
+    /// Waits until all messages that were assigned to links have been written to their connections.
+    ///
+    /// Messages that are queued because no puller has credit are not waited for. Written does not mean
+    /// processed.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -109,7 +118,10 @@ impl Push {
         shared.until(|inner| inner.machine.is_flushed().then_some(())).await;
     }
 
-    /// Waits until at least `n` links are open at once. Cancel safe.
+    /// Waits until at least `n` links are open at the same time.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -124,27 +136,42 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The pusher is closed, or an endpoint has refused for good.
+    /// [`ConnectedError`] if the pusher is closed, has given up, or an endpoint has refused it permanently.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().until(|inner| connected(inner, n, Pusher::is_open)).await
     }
 
-    /// Why no puller will come: nothing is bound, no link is open, and every endpoint to connect to has refused this pusher for good. This is
-    /// the refusal of the last one. `None` while there is hope, also again after [`Self::set_tokens`]. When the answer may have changed, there
-    /// is an [`Event`](crate::Event).
+    /// Returns the reason why no puller will connect, if that is certain.
+    ///
+    /// It is certain if nothing is bound, no link is open, and every endpoint to connect to has refused this
+    /// pusher permanently. The result is the most recent refusal. It is `None` otherwise, also after
+    /// [`Self::set_tokens`]. An [`Event`](crate::Event) is reported whenever the result may have changed.
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Code, Pull, Push};
+    ///
+    /// let pull = Pull::builder().bind("mem://doc-push-refusal").token("secret").build().await?;
+    /// let push = Push::builder().connect("mem://doc-push-refusal").build().await?; // without the token
+    /// push.connected(1).await.unwrap_err();
+    /// assert_eq!(push.refusal().unwrap().code, Code::Unauthorized);
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.shared().with(|inner| refusal(inner))
     }
 
-    /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.
+    /// Returns the endpoints that are bound, in the order of the builder; a port of 0 is replaced by the
+    /// actual port.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
         self.shared().with(|inner| inner.places.bound.clone())
     }
 
-    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay, and endpoints
-    /// that have refused this socket for good are tried again.
+    /// Replaces the tokens: new connections present the first one, and bound endpoints accept each of them.
+    ///
+    /// Open links stay. Endpoints that have refused this socket permanently are tried again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -164,12 +191,12 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// There is none, or one has more than 4,096 bytes; then everything stays as it was.
+    /// [`SettingError`] if there is no token, or one has more than 4,096 bytes. Then nothing changes.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
         self.shared().set_tokens(tokens)
     }
 
-    /// Counts, and what is held now.
+    /// Returns counters, and the number of messages held now.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -189,13 +216,27 @@ impl Push {
         })
     }
 
-    /// Every open link.
+    /// Returns the statistics of each open link.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-push-link-stats").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-push-link-stats").build().await?;
+    /// push.connected(1).await?;
+    /// for link in push.link_stats() {
+    ///     println!("{}: {} in flight", link.peer, link.in_flight);
+    /// }
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn link_stats(&self) -> Vec<PushLinkStats> {
         self.shared().with(|inner| inner.machine.link_stats())
     }
 
-    /// The events of links and endpoints from now on; those of its building are to be had from the builder.
+    /// Returns the events of links and endpoints from now on.
+    ///
+    /// For the events of building, use [`PushBuilder::events`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -215,9 +256,12 @@ impl Push {
         self.shared().events.subscribe()
     }
 
-    /// Messages that will never be sent again, with their reasons. For as long as there is a handle they are kept until they are
-    /// fetched, and count as held: if you do not fetch them, sends eventually wait; none is dropped. Several handles share them. With
-    /// the last handle those go that were not fetched, with a warning; from then on rejected messages are only counted.
+    /// Returns a handle for the messages that will never be sent again, with their reasons.
+    ///
+    /// While a handle exists, rejected messages are kept until they are fetched, and count as held. If you do
+    /// not fetch them, sends eventually block; none is dropped. Several handles share the messages. When the
+    /// last handle is dropped, messages that were not fetched are lost, with a warning; later ones are only
+    /// counted.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -237,7 +281,10 @@ impl Push {
         Rejections::new(self.shared().clone(), self.handle.instance)
     }
 
-    /// A `Sink` of messages: ready means room, flush means written, close means [`Self::finish`] with this linger time.
+    /// Returns a `Sink` of messages.
+    ///
+    /// Ready means that there is room, flush means written, and close means [`Self::finish`] with this linger
+    /// time.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -269,15 +316,15 @@ impl std::fmt::Debug for Push {
     }
 }
 
-/// The refusal that makes sending pointless: no endpoint is left that could bring a puller.
+/// The refusal that makes sending pointless, if no endpoint can bring a puller any more.
 fn refusal(inner: &Inner<Pusher>) -> Option<Refusal> {
     let places = &inner.places;
-    // An endpoint that has had the end of the stream is connected to no more, and none is needed any more.
+    // An endpoint where the stream has ended needs no further connection, so it counts as reachable.
     let hope = places.dialing + places.ended > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
     if hope { None } else { places.refused.last().cloned() }
 }
 
-/// The condition of `connected`, for both roles.
+/// The condition of `connected`, for pushers and pullers.
 pub(crate) fn connected<M: crate::shared::Role>(
     inner: &mut Inner<M>,
     n: usize,
@@ -296,7 +343,7 @@ pub(crate) fn connected<M: crate::shared::Role>(
     Some(Err(ConnectedError::Refused(Box::new(refusal))))
 }
 
-/// Runs `f` when dropped, also when the future that holds it is cancelled.
+/// Runs `f` when dropped, also if the future that holds it is cancelled.
 fn scopeguard(f: impl FnMut()) -> impl Drop {
     struct Guard<F: FnMut()>(F);
     impl<F: FnMut()> Drop for Guard<F> {

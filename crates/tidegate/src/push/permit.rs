@@ -1,4 +1,4 @@
-//! Room for one message.
+//! `Permit`, room for one message.
 
 use tidegate_proto::{Message, MessageId};
 use tokio::sync::oneshot;
@@ -9,12 +9,14 @@ use super::{
 };
 use crate::error::SendError;
 
-/// Room for one message, from [`Push::reserve`]. If it is dropped unused, the room goes to the next sender in line.
+/// Room for one message, from [`Push::reserve`].
+///
+/// If a permit is dropped unused, the room goes to the next waiting sender.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
     push: Push,
-    /// Bytes that it has room for, if these were known.
+    /// Bytes reserved; `ANY` if the size of the message was not known.
     size: u64,
     used: bool,
 }
@@ -24,25 +26,37 @@ impl Permit {
         Self { push, size, used: false }
     }
 
-    /// Gives the bytes back that are promised to it, and keeps its place: any room in bytes that is left admits a whole message.
+    /// Releases the reserved bytes but keeps the message's room. The byte limits admit one whole message in
+    /// any case.
     pub(super) fn of_any_size(mut self) -> Self {
         let bytes = std::mem::replace(&mut self.size, ANY);
         self.push.shared().with(|inner| inner.machine.unreserve_bytes(bytes));
         self
     }
 
-    /// Sends a message into the room, without waiting.
+    /// Sends a message, without waiting.
     ///
     /// # Errors
-    /// The pusher has been closed meanwhile, or the message is outside its limits; never that there is no room.
+    /// [`SendError`] if the pusher was closed since, or the message exceeds the limits. Never because there
+    /// is no room.
     pub fn send(self, message: impl Into<Message>) -> Result<(), SendError> {
         self.send_any(message.into(), None).map(|_| ())
     }
 
-    /// Sends a message into the room, without waiting, and gives a future of its outcome.
+    /// Sends a message, without waiting, and returns a future of its outcome.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-permit-send-tracked").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-permit-send-tracked").build().await?;
+    /// let receipt = push.reserve().await?.send_tracked("resize 17.png")?;
+    /// pull.recv().await?.expect("the pusher has not finished").ack();
+    /// receipt.await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     pub fn send_tracked(self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
         let push = self.push.clone();

@@ -1,4 +1,4 @@
-//! The outcome of one message.
+//! `Receipt`, the outcome of one message.
 
 use std::{
     future::Future,
@@ -16,9 +16,11 @@ use crate::{
     io_thread::Links,
 };
 
-/// A future of the outcome of a message: `Ok` when a puller has acked it. Dropping it changes nothing for the message.
+/// A future of the outcome of a message: `Ok` if a puller has acked it.
+///
+/// Dropping a receipt does not affect the message.
 #[derive(Debug)]
-#[must_use = "the outcome is known only to who awaits it"]
+#[must_use = "the outcome of the message is lost unless the receipt is awaited"]
 pub struct Receipt {
     pub(super) id: MessageId,
     pub(super) outcome: oneshot::Receiver<Result<(), ReceiptError>>,
@@ -26,13 +28,15 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The id of the message, the same at every attempt.
+    /// Returns the id of the message, which is the same for every attempt.
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id
     }
 
-    /// Blocks the thread until the outcome is known; needs [`io_thread`](crate::PushBuilder::io_thread).
+    /// Blocks the thread until the outcome is known.
+    ///
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,16 +53,28 @@ impl Receipt {
     /// ```
     ///
     /// # Errors
-    /// As the future, or the thread cannot block: the outcome remains unknown.
+    /// [`ReceiptError`] as from awaiting the receipt; also if the thread must not block, in which case the
+    /// outcome remains unknown.
     pub fn blocking_wait(self) -> Result<(), ReceiptError> {
         self.links.may_wait()?;
         block_on(self)
     }
 
-    /// The same for at most `wait`; `None` if there is no outcome yet, and it can be waited for again.
+    /// Blocks the thread until the outcome is known, for at most `wait`.
+    ///
+    /// Returns `None` if there is no outcome yet; call it again to wait further.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let push = tidegate::Push::builder().bind("mem://doc-blocking-wait-timeout").blocking_build()?;
+    /// let mut receipt = push.blocking_send_tracked("resize 17.png")?;
+    /// assert!(receipt.blocking_wait_timeout(Duration::from_millis(5)).is_none()); // no puller yet
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::blocking_wait`].
+    /// The same as [`Self::blocking_wait`].
     pub fn blocking_wait_timeout(&mut self, wait: Duration) -> Option<Result<(), ReceiptError>> {
         match self.links.may_wait() {
             Ok(()) => block_for(wait, self),

@@ -1,4 +1,4 @@
-//! Messages that will never be sent again.
+//! `Rejections`, the messages that will never be sent again.
 
 use std::{
     pin::Pin,
@@ -17,28 +17,29 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// A message that a puller, or the limit on attempts, has rejected for good.
+/// A message that will never be sent again: a puller rejected it, or its attempts reached the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
-    /// Its id.
+    /// The id of the message.
     pub id: MessageId,
     /// The message.
     pub message: Message,
-    /// How often it was attempted.
+    /// The number of attempts.
     pub attempts: u32,
-    /// The reason given. A stranger's text.
+    /// The puller's reason. The peer controls this text; see [`shown`](crate::shown).
     pub reason: String,
 }
 
-/// The rejected messages of a pusher, from [`crate::Push::rejections`]. Also a `Stream`, which ends when [`Self::recv`] gives `None`.
+/// The rejected messages of a pusher, from [`Push::rejections`](crate::Push::rejections).
 ///
-/// Rejected messages are kept for as long as there is a handle like this one. With the last one those that were not fetched are
-/// dropped, with a warning; from then on they are only counted.
+/// It is also a `Stream`, which ends when [`Self::recv`] returns `None`. While a handle exists, rejected
+/// messages are kept until they are fetched. When the last handle is dropped, messages that were not fetched
+/// are lost, with a warning; later ones are only counted.
 pub struct Rejections {
     shared: Arc<Shared<Pusher>>,
     instance: InstanceId,
-    /// The wait of the stream.
+    /// The pending wait of the stream.
     waiting: Option<ReusableBoxFuture<'static, ()>>,
 }
 
@@ -57,7 +58,13 @@ impl Rejections {
         Self { shared, instance, waiting: None }
     }
 
-    /// The next one; `None` when the pusher is done or aborted and all have been fetched, and from then on. Cancel safe.
+    /// Returns the next rejected message, waiting for it if necessary.
+    ///
+    /// Returns `None` when the pusher has stopped and all messages have been fetched.
+    /// [`Push::rejections`](crate::Push::rejections) has an example.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, no message is lost.
     pub async fn recv(&mut self) -> Option<Rejected> {
         loop {
             match self.fetch() {
@@ -67,7 +74,17 @@ impl Rejections {
         }
     }
 
-    /// The next one, if one is there. `None` does not tell whether more will come: [`Self::recv`] does.
+    /// Returns the next rejected message, if there is one now.
+    ///
+    /// `None` does not mean that no more will come; only [`Self::recv`] reports the end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-rejections-try-recv").build().await?;
+    /// let mut rejections = push.rejections();
+    /// assert!(rejections.try_recv().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn try_recv(&mut self) -> Option<Rejected> {
         match self.fetch() {
             Poll::Ready(next) => next,
@@ -75,26 +92,50 @@ impl Rejections {
         }
     }
 
-    /// Blocks the thread until there is one, as [`Self::recv`] waits; needs [`io_thread`](crate::PushBuilder::io_thread).
+    /// Blocks the thread until there is a rejected message. `None` means the same as for [`Self::recv`].
+    ///
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-rejections-blocking-recv").blocking_build()?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-rejections-blocking-recv").blocking_build()?;
+    /// let mut rejections = push.rejections();
+    /// push.blocking_send("resize notes.txt")?;
+    /// pull.blocking_recv()?.expect("the pusher has not finished").reject("not a picture");
+    /// assert_eq!(rejections.blocking_recv()?.expect("the pusher is open").reason, "not a picture");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// The thread cannot block.
+    /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_recv(&mut self) -> Result<Option<Rejected>, CannotBlock> {
         self.shared.place.may_wait()?;
         Ok(block_on(self.recv()))
     }
 
-    /// Blocks the thread as [`Self::blocking_recv`] does, but for at most `wait`. The outer `None` means that nothing came in that
-    /// time; the inner one what it means for [`Self::recv`].
+    /// Blocks the thread until there is a rejected message, for at most `wait`.
+    ///
+    /// The outer `None` means that none came in this time. The inner `None` means the same as for
+    /// [`Self::recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-rejections-recv-timeout").blocking_build()?;
+    /// let mut rejections = push.rejections();
+    /// assert!(rejections.blocking_recv_timeout(Duration::from_millis(5))?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// The thread cannot block.
+    /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_recv_timeout(&mut self, wait: Duration) -> Result<Option<Option<Rejected>>, CannotBlock> {
         self.shared.place.may_wait()?;
         Ok(block_for(wait, self.recv()))
     }
 
-    /// The next one, or the end; pending if there may be more.
+    /// The next message or the end; pending if more may come.
     fn fetch(&self) -> Poll<Option<Rejected>> {
         let (next, over) = self.shared.with(|inner| (inner.machine.take_rejected(), is_over(inner)));
         match next {
@@ -108,12 +149,12 @@ impl Rejections {
     }
 }
 
-/// Whether nothing will be rejected any more.
+/// Whether no more messages will be rejected.
 fn is_over(inner: &Inner<Pusher>) -> bool {
     inner.machine.is_done() || inner.state.aborted || inner.lost.is_some()
 }
 
-/// Waits until there is one, or none will come any more.
+/// Waits until there is a rejected message, or none will come any more.
 async fn arrival(shared: Arc<Shared<Pusher>>) {
     let arrived = shared.with(|inner| inner.state.rejected.clone());
     let over = shared.until(|inner| is_over(inner).then_some(()));
@@ -151,7 +192,8 @@ impl Drop for Rejections {
         });
         if gone > 0 {
             tracing::warn!(
-                "the last handle on the rejected messages of a pusher was dropped: {gone} that were not fetched are gone"
+                "the last handle of a pusher's rejected messages was dropped: {gone} messages were not fetched \
+                 and are lost"
             );
         }
     }

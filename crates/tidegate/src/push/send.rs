@@ -1,4 +1,4 @@
-//! Sending: the short way of a single message, and the line for which it is too late.
+//! Sending one message: first without waiting, then in the queue of waiting senders.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::{
 
 pub(super) type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;
 
-/// The size of a message that is not there yet: the bounds in bytes admit a whole one.
+/// The size of a message that is not known yet. The byte limits admit one whole message in any case.
 pub(super) const ANY: u64 = 0;
 
-/// What came of trying to send without waiting in line.
+/// The result of trying to send without waiting.
 enum Tried {
     Accepted(u64),
-    /// The links should run first; the message comes back.
+    /// The links should run first. Hands the message back.
     Yield(Message),
-    /// There is no room, or others wait for it.
+    /// There is no room, or other senders wait for it.
     Full(Message),
     Failed(SendError),
 }
@@ -31,17 +31,19 @@ enum Tried {
 impl Push {
     /// Accepts a message, waiting for room if the high-water mark is reached.
     ///
-    /// Waiting senders get room in the order in which they began to wait, and each keeps its place until it is served: neither
-    /// [`Self::try_send`] nor a new `send` gets past them. But the line is served in rounds: a task or thread that has just been served
-    /// may send the rest of its share of the free room before those who wait for the next round, also if they began to wait before
-    /// that. So senders that come back again and again get equal shares. A future that has
-    /// been woken and is not polled, because it is held beside something else, delays the others by at most 20 ms and is served
-    /// first when it is polled again. After about every 64 KiB for each link a send yields to the links once, so that data leaves
-    /// while a busy sender on the same thread goes on.
+    /// Waiting senders get room in the order in which they began to wait. Neither [`Self::try_send`] nor a
+    /// new `send` overtakes them. There is one exception, for fairness among senders that return at once:
+    /// waiting senders are served in rounds, and in each round a sender gets an equal share of the free room.
+    /// A task or thread that was just served may use up its share before the next round begins.
     ///
-    /// A payload with an owner of its own (`Bytes::from_owner`) is dropped when the message is settled, by the thread that runs the
-    /// links, under the lock of the socket. That drop must be quick and must not use a socket, not even by dropping its last
-    /// handle or a [`Permit`]: it would wait for itself, for ever. It may send to a channel, for somebody else to do that.
+    /// If a woken future is not polled, it delays other senders by at most 20 ms and is served first when it
+    /// is polled again. About every 64 KiB for each link, a send yields once, so that the links can write
+    /// while a busy sender runs on the same thread.
+    ///
+    /// A payload with its own owner (`Bytes::from_owner`) is dropped when the message is settled, on the
+    /// thread that runs the links and under the lock of the socket. That drop must be quick. It must not use
+    /// a socket, not even by dropping its last handle or a [`Permit`]: it would deadlock. It may send to a
+    /// channel instead.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,12 +60,12 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The pusher is closed, as it also is when the runtime that ran its links has been shut down; the message is outside its
-    /// limits; or every endpoint has refused for good. The message comes back in the error.
+    /// [`SendError`] if the pusher is closed, the runtime that ran its links was shut down, the message
+    /// exceeds the limits, or every endpoint has refused permanently. The error contains the message.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, the message is not sent, and dropped with it. [`Self::reserve`] and
-    /// [`Self::send_timeout`] keep it.
+    /// If the future is dropped before it completes, the message is not sent. It is dropped with the future;
+    /// to keep it, use [`Self::reserve`] or [`Self::send_timeout`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = message.into();
         if self.send_at_once(&mut message) {
@@ -72,8 +74,10 @@ impl Push {
         self.send_any(message, None, true).await.map(|_| ())
     }
 
-    /// Accepts a payload that is not in a `Bytes`, as [`Self::send`] does: a small one is copied once, into what goes to the
-    /// connection, which is the quickest way to send it.
+    /// Accepts a payload from a borrowed buffer, waiting for room if the high-water mark is reached.
+    ///
+    /// A small payload is copied once, into the buffer that is written to the connection. This is the fastest
+    /// way to send small messages. Otherwise it behaves like [`Self::send`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,10 +98,10 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// The same as [`Self::send`]; the error contains a copy of the payload.
     ///
     /// # Cancel safety
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
         if self.send_slice_short(payload) {
             return Ok(());
@@ -105,8 +109,9 @@ impl Push {
         self.send(Bytes::copy_from_slice(payload)).await
     }
 
-    /// Accepts a message as [`Self::send`] does, and gives a future of its outcome. Pullers send the ack of such a message without
-    /// delay.
+    /// Accepts a message, and returns a future of its outcome.
+    ///
+    /// Waits for room as [`Self::send`] does. Pullers send the ack of such a message without delay.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -130,17 +135,17 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     ///
     /// # Cancel safety
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
         let id = self.send_any(message.into(), Some(sender), true).await?;
         Ok(self.receipt(id, outcome))
     }
 
-    /// Accepts a message, waiting for room for at most `wait`.
+    /// Accepts a message, waiting at most `wait` for room.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -155,10 +160,11 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// [`TrySendError::Full`] if there was no room in that time, or as [`Self::send`]; the message comes back.
+    /// [`TrySendError::Full`] if there was no room within `wait`, and otherwise the same as [`Self::send`].
+    /// The error contains the message.
     ///
     /// # Cancel safety
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     pub async fn send_timeout(
         &self,
         message: impl Into<Message>,
@@ -170,18 +176,29 @@ impl Push {
         }
         let message = self.check(message)?;
         let size = message.size() as u64;
-        // Not a send that is given up: the message would be gone with it.
+        // Not `send` with a timeout: cancelling that would drop the message.
         let (permit, message) = with_permit(message, self.turn_within(wait, size).await)?;
         Ok(permit.send(message)?)
     }
 
-    /// Accepts a message as [`Self::send_timeout`] does, and gives a future of its outcome.
+    /// Accepts a message, waiting at most `wait` for room, and returns a future of its outcome.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let push = tidegate::Push::builder().bind("mem://doc-send-tracked-timeout").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-send-tracked-timeout").build().await?;
+    /// let receipt = push.send_tracked_timeout("resize 17.png", Duration::from_secs(1)).await?;
+    /// pull.recv().await?.expect("the pusher has not finished").ack();
+    /// receipt.await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::send_timeout`].
+    /// The same as [`Self::send_timeout`].
     ///
     /// # Cancel safety
-    /// As [`Self::send`].
+    /// The same as [`Self::send`].
     pub async fn send_tracked_timeout(
         &self,
         message: impl Into<Message>,
@@ -193,7 +210,7 @@ impl Push {
         Ok(permit.send_tracked(message)?)
     }
 
-    /// Accepts a message if there is room at once and nobody else waits for it.
+    /// Accepts a message if there is room now and no other sender waits for it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -209,26 +226,39 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// [`TrySendError::Full`] if there is none, or as [`Self::send`]; the message comes back.
+    /// [`TrySendError::Full`] if there is no room now, and otherwise the same as [`Self::send`]. The error
+    /// contains the message.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.try_send_any(message.into(), None).map(|_| ())
     }
 
-    /// Accepts a message as [`Self::try_send`] does, and gives a future of its outcome.
+    /// Accepts a message if there is room now, and returns a future of its outcome.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-try-send-tracked").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-try-send-tracked").build().await?;
+    /// let receipt = push.try_send_tracked("resize 17.png")?;
+    /// pull.recv().await?.expect("the pusher has not finished").ack();
+    /// receipt.await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::try_send`].
+    /// The same as [`Self::try_send`].
     pub fn try_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError> {
         let (sender, outcome) = oneshot::channel();
         let id = self.try_send_any(message.into(), Some(sender))?;
         Ok(self.receipt(id, outcome))
     }
 
-    /// Reserves room for one message, waiting for it in line as [`Self::send`] does. The permit then sends without waiting.
+    /// Reserves room for one message, waiting for it as [`Self::send`] does. The permit then sends without
+    /// waiting.
     ///
-    /// Permits count towards the high-water mark, but one that is held keeps no send waiting for which a link has credit. A permit is for
-    /// a message of any size, and is good even if the credit that it was given for has gone: `n` permits that are held may exceed the
-    /// high-water mark by `n` messages, and the limits in bytes by `n` times `max_message`.
+    /// A permit is for a message of any size, and remains valid if the credit it was granted for is gone.
+    /// Permits count towards the high-water mark, but do not delay sends for which a link has credit. So `n`
+    /// outstanding permits may exceed the high-water mark by up to `n` messages, and the byte limits by up to
+    /// `n × max_message`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -244,7 +274,7 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The pusher is closed, or every endpoint has refused for good.
+    /// [`ReserveError`] if the pusher is closed, or every endpoint has refused permanently.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, nothing is reserved.
@@ -252,21 +282,44 @@ impl Push {
         Turn::new(self, ANY).await
     }
 
-    /// Reserves room for one message as [`Self::reserve`] does, waiting for at most `wait`.
+    /// Reserves room for one message, waiting at most `wait` for it.
     ///
-    /// # Errors
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::{Push, TryReserveError};
+    ///
+    /// let push = Push::builder().bind("mem://doc-reserve-timeout").high_water_mark(1).build().await?;
+    /// let permit = push.reserve_timeout(Duration::from_secs(1)).await?;
+    /// let full = push.reserve_timeout(Duration::from_millis(5)).await;
+    /// assert!(matches!(full, Err(TryReserveError::Full)));
+    /// permit.send("resize 17.png")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// [`TryReserveError::Full`] if there was no room within `wait`, and otherwise the same as
+    /// [`Self::reserve`].
     /// [`TryReserveError::Full`] if there was no room in that time, or as [`Self::reserve`].
     ///
     /// # Cancel safety
-    /// As [`Self::reserve`].
+    /// The same as [`Self::reserve`].
     pub async fn reserve_timeout(&self, wait: Duration) -> Result<Permit, TryReserveError> {
         self.turn_within(wait, ANY).await
     }
 
-    /// Reserves room for one message if there is some at once and nobody else waits for it.
+    /// Reserves room for one message if there is room now and no other sender waits for it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-try-reserve").high_water_mark(1).build().await?;
+    /// let permit = push.try_reserve()?;
+    /// assert!(push.try_reserve().is_err()); // the permit holds the only room
+    /// permit.send("resize 17.png")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`TryReserveError::Full`] if there is none, or as [`Self::reserve`].
+    /// [`TryReserveError::Full`] if there is no room now, and otherwise the same as [`Self::reserve`].
     pub fn try_reserve(&self) -> Result<Permit, TryReserveError> {
         let reserved = self.shared().with(|inner| {
             let reserved = match inner.machine.reserve(ANY) {
@@ -314,7 +367,7 @@ impl Push {
         }
     }
 
-    /// The short way of a message. What was taken has left an empty one behind.
+    /// Sends without waiting. If the message was accepted, `message` is left empty.
     #[inline]
     pub(super) fn send_at_once(&self, message: &mut Message) -> bool {
         self.shared().with_send(|inner| {
@@ -341,7 +394,7 @@ impl Push {
         })
     }
 
-    /// The long way of a message. Unless it `yields`, the links have a thread of their own.
+    /// Sends, waiting in the queue if necessary. `yields` is false if the links run on a thread of their own.
     pub(super) async fn send_any(
         &self,
         message: Message,
@@ -354,7 +407,7 @@ impl Push {
                 Tried::Accepted(number) => return Ok(self.id(number)),
                 Tried::Failed(error) => return Err(error),
                 Tried::Yield(back) => {
-                    // Before the message is accepted, so that a send that is cancelled here has not happened.
+                    // Yields before the message is accepted, so that a send cancelled here has not happened.
                     message = back;
                     yield_now().await;
                 }
@@ -407,7 +460,7 @@ fn try_send(
             return Tried::Yield(message);
         }
     }
-    // Those who wait already come first.
+    // Senders that already wait come first.
     if inner.machine.is_open() && !inner.state.line.lets_pass() {
         return Tried::Full(message);
     }
@@ -418,7 +471,7 @@ fn try_send(
     }
 }
 
-/// Accepts under the lock, and enters the receipt before any outcome can come.
+/// Accepts under the lock, so that the receipt is registered before an outcome can arrive.
 fn accept(
     inner: &mut Inner<Pusher>,
     message: Message,
@@ -428,7 +481,7 @@ fn accept(
     Ok(accepted_as(inner, accepted, receipt.take()))
 }
 
-/// Enters the receipt of a message that has just been accepted, and returns its number.
+/// Registers the receipt of a message that was just accepted, and returns the message's number.
 pub(super) fn accepted_as(
     inner: &mut Inner<Pusher>,
     accepted: Accepted,
@@ -441,7 +494,7 @@ pub(super) fn accepted_as(
     accepted.number
 }
 
-/// `lost`: why the socket has ended, if it did so by itself.
+/// `lost` is the reason why the socket ended by itself, if it did.
 pub(super) fn failed(lost: Option<Lost>, message: Message, reason: Blocked) -> SendError {
     match reason {
         Blocked::Invalid(source) => SendError::Invalid { message, source },
@@ -449,7 +502,7 @@ pub(super) fn failed(lost: Option<Lost>, message: Message, reason: Blocked) -> S
     }
 }
 
-/// Why no messages are taken any more.
+/// Why the pusher accepts no more messages.
 pub(super) fn closed(lost: Option<Lost>) -> ReserveError {
     match lost {
         Some(Lost::GaveUp(after)) => ReserveError::GaveUp { after },
@@ -457,7 +510,7 @@ pub(super) fn closed(lost: Option<Lost>) -> ReserveError {
     }
 }
 
-/// The error of a message for which there will be no room.
+/// The error for a message that will never get room.
 pub(super) fn not_taken(message: Message, error: ReserveError) -> SendError {
     match error {
         ReserveError::Closed => SendError::Closed(message),
@@ -467,7 +520,7 @@ pub(super) fn not_taken(message: Message, error: ReserveError) -> SendError {
     }
 }
 
-/// The message with its permit, or the error of a message for which there was none.
+/// The message with its permit, or the error that contains the message.
 pub(super) fn with_permit(
     message: Message,
     reserved: Result<Permit, TryReserveError>,

@@ -13,28 +13,30 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::{Permit, Push};
 use crate::error::{ReserveError, SendError, Unfinished};
 
-/// What a [`PushSink`] can fail with.
+/// An error of a [`PushSink`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// There will be no room.
+    /// Room could not be reserved.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
-    /// The message was not taken.
+    /// The message was not accepted.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// `start_send` was called before `poll_ready` had said that there is room.
+    /// `start_send` was called before `poll_ready` returned ready.
     #[error("start_send without poll_ready")]
     NotReady,
-    /// Closing did not settle everything in its linger time.
+    /// Closing did not settle everything within its linger time.
     #[error(transparent)]
     Unfinished(#[from] Unfinished),
 }
 
-/// A pusher as a `Sink` of messages, from [`Push::sink`]: ready means room, flush means written, close means finished.
+/// A `Sink` of messages, from [`Push::sink`].
 ///
-/// Once it is ready it holds a [`Permit`] until it is given a message. To send what is no [`Message`] yet, convert it on the way:
-/// `push.sink(linger).with(async |line: String| Ok::<_, SinkError>(Message::from(line)))`, with `futures_util::SinkExt`.
+/// Ready means that there is room, flush means written, and close means [`Push::finish`]. Once ready, it
+/// holds a [`Permit`] until it is given a message. To send values that are not a [`Message`], convert them
+/// with `futures_util::SinkExt`: `push.sink(linger).with(async |line: String| Ok::<_,
+/// SinkError>(Message::from(line)))`.
 #[derive(Debug)]
 pub struct PushSink {
     push: Push,

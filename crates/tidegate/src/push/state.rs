@@ -1,4 +1,4 @@
-//! What a pusher's handles keep beside the machine, under the same lock.
+//! The state that a pusher keeps beside its machine, under the same lock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,15 +14,15 @@ use crate::{
     shared::{Inner, Later, Role, Signals},
 };
 
-/// Bytes for each link after which a busy sender lets the links run: with one thread they can write while it computes.
+/// Bytes for each link after which a busy sender yields, so that the links can write on the same thread.
 const YIELD_EVERY: usize = 64 * 1_024;
-/// Beyond so many links their writes become smaller instead: what waits to be written should stay in the cache.
+/// Beyond this number of links the writes become smaller instead, so that unwritten data stays in the cache.
 const YIELD_LINKS: usize = 8;
 
-/// What a message counts beside its size: many small ones are work, too.
+/// The cost of a message in addition to its size: many small messages are work, too.
 const PER_MESSAGE: usize = 16;
 
-/// How many bytes a busy sender may still send before it lets the links run.
+/// How many bytes a busy sender may still send before it yields to the links.
 pub(crate) struct Stretch {
     left: usize,
 }
@@ -44,7 +44,7 @@ impl Stretch {
         self.left = self.left.saturating_sub(size + PER_MESSAGE);
     }
 
-    /// The links have run, or are about to.
+    /// Starts over after the links have run, or are about to.
     pub(super) fn renew(&mut self, links: usize) {
         self.left = YIELD_EVERY * links.clamp(1, YIELD_LINKS);
     }
@@ -52,34 +52,35 @@ impl Stretch {
 
 #[derive(Default)]
 pub(crate) struct PushState {
-    /// Who waits for outcomes, by message number: as many as there are tracked messages held.
+    /// Receipts that wait for an outcome, by message number. At most one for each tracked message that is
+    /// held.
     pub(super) receipts: HashMap<u64, oneshot::Sender<Result<(), ReceiptError>>>,
-    /// Who waits for room.
+    /// Senders that wait for room.
     pub(super) line: Line,
-    /// There was no room for the last send that did not wait for any.
+    /// The last send that did not wait found no room.
     pub(super) refused: bool,
     blocked_since: Option<Instant>,
     blocked: Duration,
-    /// How many flushes wait.
+    /// The number of flushes that wait.
     pub(super) flushing: usize,
     pub(super) stretch: Stretch,
-    /// Wakes who waits for rejected messages.
+    /// Wakes the handles that wait for rejected messages.
     pub(super) rejected: std::sync::Arc<Notify>,
-    /// How many handles there are that fetch rejected messages.
+    /// The number of handles that fetch rejected messages.
     pub(super) rejections: usize,
-    /// Warnings to be logged when the lock is free.
+    /// Logged when the lock is released.
     pub(super) warnings: Vec<String>,
-    /// Somebody has called `abort`.
+    /// `abort` was called.
     pub(super) aborted: bool,
 }
 
 impl PushState {
-    /// Counts the time for which there is no room for somebody who wants it.
+    /// Counts the time for which a sender wants room and there is none.
     fn count_blocked(&mut self, machine: &mut Pusher) {
         if !self.refused && !self.line.is_waited_in() && self.blocked_since.is_none() {
             return;
         }
-        // Room that is promised to who was called is room all the same.
+        // Room reserved for a woken sender is room.
         self.refused &= !self.line.has_called();
         let blocked = (self.refused || self.line.is_waited_in()) && machine.room() == Err(Blocked::Full);
         self.refused &= blocked;
@@ -121,7 +122,8 @@ impl Role for Pusher {
                 PusherEvent::Failing { number, failures, reason } => {
                     let id = MessageId { instance: machine.instance(), number };
                     state.warnings.push(format!(
-                        "message {id} has failed {failures} times and is tried again and again; max_attempts would reject it; last: {}",
+                        "message {id} has failed {failures} times and will be retried; to reject such a message, set \
+                         max_attempts; last reason: {}",
                         shown(&reason)
                     ));
                 }
@@ -147,8 +149,8 @@ impl Role for Pusher {
 
     fn lose(inner: &mut Inner<Self>, now: Time) -> bool {
         let over = Self::at_end(inner);
-        inner.machine.drain(now, false); // sends fail from now on; what is held is left to `finish` and `abort`
-        inner.state.receipts.clear(); // unknown
+        inner.machine.drain(now, false); // sends fail from now on; `finish` and `abort` return what is held
+        inner.state.receipts.clear(); // they fail with `Unknown`
         inner.state.rejected.notify_waiters();
         !over
     }

@@ -1,4 +1,4 @@
-//! How a pusher stops: finish, drain, abort, and what dropping the last handle does.
+//! How a pusher stops: finish, drain, abort, and dropping the last handle.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,15 +12,19 @@ use crate::{
     shared::Shared,
 };
 
-/// How long a finished pusher waits for pullers that it has lost, to tell them the end (ST-3).
+/// How long `finish` waits for disconnected pullers to reconnect, so that it can send them the end of the
+/// stream (ST-3).
 const END_GRACE: Duration = Duration::from_secs(1);
-/// How long a finished pusher whose handle is still there goes on to tell them, in the background: a worker that was busy for minutes is
-/// told when it is back, and an address is not kept for ever.
+/// How long a finished pusher whose handle still exists keeps waiting for them in the background. A worker
+/// that was busy for minutes still receives the end when it reconnects, and the address is released
+/// eventually.
 const END_STAY: Duration = Duration::from_secs(10 * 60);
 
 impl Push {
-    /// Takes no new messages, waits until all held ones are settled, and ends the stream: pullers are told that it is
-    /// over for good. `Duration::MAX` lingers for ever. Closes all clones.
+    /// Stops accepting messages, waits until all held messages are settled, and ends the stream.
+    ///
+    /// The end tells pullers that no more messages will come from this pusher. With `Duration::MAX` the wait
+    /// has no limit. Affects all clones.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,17 +46,21 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The linger time is over, or the runtime that ran the links has been shut down: the pusher is aborted, and the messages that
-    /// are left come back.
+    /// [`Unfinished`] if messages are left when the linger time is over, or the runtime that ran the links
+    /// was shut down. The pusher is then aborted, and the error contains the messages.
     ///
     /// # Cancel safety
-    /// Cancelled: the pusher goes on draining, without a time limit; call again to wait for it. If the last handle is dropped
-    /// instead, it goes on for the linger time of the builder, and warns if something is left.
+    /// If the future is dropped before it completes, the pusher continues to drain without a time limit; call
+    /// it again to wait for that. If the last handle is dropped then, it drains for the builder's linger time
+    /// and warns if messages are left.
     pub async fn finish(&self, linger: Duration) -> Result<PushStats, Unfinished> {
         self.stop(linger, true).await
     }
 
-    /// As [`Self::finish`], but without the end of the stream: pullers wait for this pusher to come back, as for a restart.
+    /// Stops accepting messages and waits until all held messages are settled, without ending the stream.
+    ///
+    /// Use it before a restart: pullers wait for this pusher to come back. Otherwise the same as
+    /// [`Self::finish`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,10 +79,10 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::finish`].
+    /// The same as [`Self::finish`].
     ///
     /// # Cancel safety
-    /// As [`Self::finish`].
+    /// The same as [`Self::finish`].
     pub async fn drain(&self, linger: Duration) -> Result<PushStats, Unfinished> {
         self.stop(linger, false).await
     }
@@ -85,13 +93,14 @@ impl Push {
         let mut deadline = None;
         loop {
             shared.links_ended().await;
-            // Not before: a puller whose link dies silently is missed only when the wait for its `Close` is over.
+            // The deadline starts only now: if a link dies silently, its puller counts as missing only after
+            // the wait for its `Close`.
             let deadline = *deadline.get_or_insert_with(|| shared.now() + END_GRACE);
             let back = shared.until(|inner| {
                 (!inner.places.expects_return() || inner.machine.links() > 0).then_some(inner.machine.links())
             });
             match shared.timeout(deadline.since(shared.now()), back).await {
-                // Links that cannot end, because nothing runs them, are not waited for again and again.
+                // If nothing runs the links, they never end; then waiting again does not help.
                 Some(links) if end && links > 0 && shared.now() < deadline => {}
                 None | Some(_) => break,
             }
@@ -108,9 +117,10 @@ impl Push {
         Ok(self.stats())
     }
 
-    /// A copy of what [`Self::abort`] would return now; the pusher goes on. For a process that may be killed before its messages
-    /// are settled, and wants to save them before. It takes time and memory for each message that is held, but does not
-    /// copy payloads.
+    /// Returns a copy of what [`Self::abort`] would return now, while the pusher continues.
+    ///
+    /// Use it to save messages in a process that may be killed before they are settled. It takes time and
+    /// memory for each held message, but does not copy payloads.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -125,8 +135,11 @@ impl Push {
         shared.with(|inner| inner.machine.leftover(shared.now()))
     }
 
-    /// Stops now. Returns what was certainly not processed, and what may have been. Closes all clones; receipts of what is left
-    /// fail accordingly.
+    /// Stops at once, and returns the messages that were certainly not processed and those that may have
+    /// been.
+    ///
+    /// Affects all clones. The receipts of these messages fail with [`ReceiptError::NotSent`] or
+    /// [`ReceiptError::Unknown`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -147,9 +160,9 @@ impl Push {
     }
 }
 
-/// Goes on answering lost pullers that come back with the end of the stream, until all have, or the last handle is dropped. Of the
-/// endpoints that it connects to, it tries those again at which a puller was lost. Who binds to its address in this process takes
-/// over.
+/// Keeps sending the end of the stream to disconnected pullers that come back, until all have received it or
+/// the last handle is dropped. Reconnects only to those endpoints where a puller is missing. Another socket
+/// of this process that binds the same address takes it over.
 fn stay(shared: &Arc<Shared<Pusher>>) {
     if shared.stays.is_cancelled() {
         return;
@@ -169,12 +182,12 @@ fn stay(shared: &Arc<Shared<Pusher>>) {
     });
 }
 
-/// Waits for everything to be settled; aborts at the end of the linger time.
+/// Waits until everything is settled, and aborts at the end of the linger time.
 async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Result<(), Unfinished> {
     shared.with(|inner| {
         inner.machine.drain(shared.now(), end);
     });
-    // Who waits for room will not get it, nor more links.
+    // Wakes senders that wait for room, and callers of `connected`: neither will succeed any more.
     shared.signals.ready.notify_waiters();
     shared.signals.changed();
     let over = shared.until(|inner| {
@@ -211,7 +224,8 @@ fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
                 let _ = receipt.send(Err(ReceiptError::NotSent));
             }
         }
-        // The others learn that nobody knows, in the order in which they were sent.
+        // The other receipts fail with `Unknown` when their senders are dropped, in the order in which they
+        // were sent.
         let mut unknown: Vec<_> = inner.state.receipts.drain().collect();
         unknown.sort_unstable_by_key(|(number, _)| *number);
         leftover
@@ -227,9 +241,9 @@ impl Drop for Handle {
         let shared = self.shared.clone();
         let linger = self.linger;
         if shared.place.is_of_other_process() {
-            return; // a copy of the parent's, which has its own
+            return; // the child of a fork has a copy; the parent drains
         }
-        // A drain that was cancelled is not over: what is held would be lost with its links.
+        // If a drain was cancelled, messages may still be held; they would be lost with the links.
         let held = shared.with(|inner| {
             let over = inner.machine.is_done() || inner.state.aborted;
             (!over).then(|| (inner.machine.stats(), inner.lost.is_some()))
@@ -252,12 +266,12 @@ impl Drop for Handle {
         if left > 0 && !lost {
             tracing::warn!(
                 "the last handle of a pusher was dropped with {left} messages un-acked; draining for up to {linger:?}, \
-                 unless the process or its runtime ends first: finish or drain before that"
+                 unless the process or its runtime ends first; call finish or drain before dropping it"
             );
         }
         let drain = Draining { shared: shared.clone(), done: false };
         self.shared.place.handle.spawn(async move {
-            // Of a drain that goes on already it does not change how that ends.
+            // If a drain is running already, this call does not change whether it ends the stream.
             if let Err(unfinished) = settle(&shared, linger, false).await {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");
             }
@@ -267,7 +281,7 @@ impl Drop for Handle {
     }
 }
 
-/// Tells what a drain in the background has lost, if its runtime ends before it.
+/// Logs what a background drain has lost if its runtime ends first.
 struct Draining {
     shared: Arc<Shared<Pusher>>,
     done: bool,
@@ -287,8 +301,8 @@ impl Drop for Draining {
         let Leftover { unsent, unacked, .. } = abort(&self.shared);
         if !(unsent.is_empty() && unacked.is_empty()) {
             tracing::warn!(
-                "a dropped pusher has lost messages, because its runtime was shut down while it drained: \
-                 {} certainly not sent, {} unknown",
+                "a dropped pusher has lost messages because its runtime was shut down while it drained: \
+                 {} unsent, {} unacknowledged",
                 unsent.len(),
                 unacked.len()
             );

@@ -1,4 +1,5 @@
-//! Waiting for room: a place in the line, and the task that sees to it that nobody in it keeps the others waiting.
+//! Waiting for room: a future with a place in the queue, and the task that passes over futures that are not
+//! polled.
 
 use std::{
     future::Future,
@@ -16,14 +17,14 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// How long room is kept, at least, for who was called and does not come: longer than a busy machine takes to run a thread that
-/// was woken, and too short to be noticed by who is behind it.
+/// The least time for which room is kept for a woken future that is not polled. It is longer than a busy
+/// machine takes to run a woken thread, and short enough not to be noticed by the senders behind.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// A future of room for one message, in turn. Dropped, it leaves the line.
+/// A future of room for one message. Dropping it leaves the queue.
 pub(super) struct Turn<'a> {
     push: &'a Push,
-    /// Bytes of the message; 0 if it may have any number.
+    /// Bytes of the message; 0 if its size is not known.
     size: u64,
     place: Option<u64>,
 }
@@ -92,11 +93,11 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Looks after the called ones for as long as somebody is in line: whoever that is has a handle, so that this does not keep the
-/// socket longer than it lives.
+/// Runs while the queue is not empty. Every waiting future holds a handle, so this task does not prolong the
+/// life of the socket.
 async fn watch(shared: Arc<Shared<Pusher>>) {
     loop {
-        // Made before the look, so that no change goes by in between.
+        // Created before the check, so that no notification is missed in between.
         let changed = shared.signals.ready.notified();
         match shared.with(|inner| inner.state.line.watch()) {
             Watch::Over => return,
