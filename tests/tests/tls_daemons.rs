@@ -193,7 +193,7 @@ fn allow_keeps_a_pipeline_for_the_names_that_are_given() {
     let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
     let (mut push, at) = secured(&ca, dir.path(), &["--allow", "=worker-1,worker-2"]);
     let mut other = worker(&ca, &ca, dir.path(), "worker-3", &at, &[]);
-    other.line_with("NO_PIPELINE: HS-5: no such pipeline, or not for you").unwrap();
+    other.line_with("NO_PIPELINE: HS-5: the pipeline does not exist, or this peer may not use it").unwrap();
     assert_eq!(code(&mut other), 1);
     let mut pull = worker(&ca, &ca, dir.path(), "worker-2", &at, &[]);
     push.feed(numbers(3));

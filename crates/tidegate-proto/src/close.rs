@@ -7,16 +7,16 @@ use crate::{
     violation::{Code, Violation},
 };
 
-/// Why a link ended, and who said so.
+/// Why a link ended, and which side ended it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LinkEnd {
     /// The code of the `Close`; `None` if the stream ended without one (RD-1).
     pub code: Option<Code>,
-    /// For people.
+    /// The reason, for logs. If `by_peer` is true, it is text from the peer: escape it before you show it.
     pub reason: String,
     /// Whether the peer's `Close` came first.
     pub by_peer: bool,
-    /// The peer's advice when to come back, in milliseconds; 0: none.
+    /// The time, in milliseconds, after which the sender of the `Close` advises to connect again; 0: no advice.
     pub retry_after_ms: u32,
 }
 
@@ -25,7 +25,8 @@ impl LinkEnd {
         Self { code: Some(code), reason: reason.into(), by_peer: false, retry_after_ms: 0 }
     }
 
-    /// Whether the peer may be alive and come back: nobody has said that it goes, or that it breaks rules (RD-8).
+    /// Whether the link was interrupted, so that the peer may reconnect within the grace (RD-8): the stream ended
+    /// without a `Close`, or the first `Close` said SILENT, TOO_SLOW or REPLACED.
     #[must_use]
     pub fn is_interruption(&self) -> bool {
         matches!(self.code, None | Some(Code::Silent | Code::TooSlow | Code::Replaced))

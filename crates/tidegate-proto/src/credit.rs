@@ -1,6 +1,7 @@
-//! The credit of one link, from both ends: absolute limits, and what has been used of them.
+//! The credit of one link on both sides: absolute limits, and how much of them is used.
 //!
-//! Nothing here is a counter of credit left: that is always a difference, so that it cannot drift (CR-1).
+//! Unused credit is never counted. It is always the difference of a limit and what was used, so that it cannot drift
+//! (CR-1).
 //!
 //! ```
 //! use tidegate_proto::credit::{Granting, Spending};
@@ -11,7 +12,7 @@
 //! puller.raise(4, 1_000);
 //! pusher.raise(4, 1_000);
 //! for id in 0..4 {
-//!     assert!(pusher.may_send()); // also id 3: 900 bytes are fewer than 1,000
+//!     assert!(pusher.may_send()); // id 3 too: 900 bytes are fewer than 1,000
 //!     assert_eq!(pusher.spend(300), id);
 //! }
 //! assert!(!pusher.may_send());
@@ -22,7 +23,7 @@
 //! pusher.raise(6, 1_600);
 //! assert_eq!(pusher.spend(300), 4);
 //! puller.accept(4, 1, 300, 300)?;
-//! // A recall: one id and 100 bytes are given up.
+//! // A recall: the pusher gives up one id and 100 bytes.
 //! assert_eq!(pusher.skip(), (6, 100));
 //! puller.skip(6, 100)?;
 //! puller.settle(3, 900);
@@ -33,7 +34,7 @@
 
 use crate::violation::{Code, Violation};
 
-/// A pusher's end: what it may still send.
+/// The pusher's side of a link's credit: what it may still send.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spending {
     message_limit: u64,
@@ -43,7 +44,7 @@ pub struct Spending {
 }
 
 impl Spending {
-    /// Whether the next delivery may go (CR-2).
+    /// Whether the pusher may send the next delivery (CR-2).
     #[inline]
     #[must_use]
     pub fn may_send(&self) -> bool {
@@ -65,7 +66,7 @@ impl Spending {
         self.byte_limit = self.byte_limit.max(byte_limit);
     }
 
-    /// Gives all unused credit up, and returns the two numbers of `Skip` (RC-1).
+    /// Gives up all unused credit, and returns `next_id` and `bytes` of the `Skip` (RC-1).
     pub fn skip(&mut self) -> (u64, u64) {
         let bytes = self.byte_limit.saturating_sub(self.bytes);
         self.next_id = self.next_id.max(self.message_limit);
@@ -95,7 +96,7 @@ impl Spending {
     }
 }
 
-/// A puller's end: what it has granted, and what has come of it.
+/// The puller's side of a link's credit: what it has granted, and how much of it was used, settled and skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Granting {
     message_limit: u64,
@@ -113,26 +114,28 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// Checks a batch against the limits and counts it (CR-3, DL-1).
+    /// Checks a batch against the limits and counts it (CR-3, DL-1). `size` is the size of all its messages, and
+    /// `last_size` that of the last one.
     ///
     /// # Errors
-    /// Nothing has been counted then.
+    /// The batch does not begin with the next id, or exceeds a limit. It is then not counted.
     pub fn accept(&mut self, first_id: u64, count: u64, size: u64, last_size: u64) -> Result<(), Violation> {
         if first_id != self.next_id {
-            let detail = format!("first_id is {first_id}, but the next delivery id is {}", self.next_id);
+            let detail = format!("first_id is {first_id}; the next delivery id is {}", self.next_id);
             return Err(Violation::new(Code::Malformed, "DL-1", detail));
         }
         let end = first_id.saturating_add(count);
         if end > self.message_limit {
-            let detail = format!("delivery {} is not below message_limit {}", end - 1, self.message_limit);
+            let limit = self.message_limit;
+            let detail = format!("delivery {} was sent; message_limit is {limit}", end - 1);
             return Err(Violation::new(Code::Credit, "CR-3", detail));
         }
-        // Limits do not grow within a batch, so that the last message decides.
+        // Limits do not change within a batch. So if the last message is within the byte limit, all messages are.
         let before_last = self.bytes.saturating_add(size - last_size);
         if before_last >= self.byte_limit {
             let limit = self.byte_limit;
             let detail =
-                format!("delivery {} is sent after {before_last} bytes, but byte_limit is {limit}", end - 1);
+                format!("delivery {} was sent after {before_last} bytes; byte_limit is {limit}", end - 1);
             return Err(Violation::new(Code::Credit, "CR-3", detail));
         }
         self.next_id = end;
@@ -150,12 +153,13 @@ impl Granting {
     /// Applies a `Skip` (RC-3).
     ///
     /// # Errors
-    /// It gives up more than was granted, or goes back.
+    /// `next_id` is below the next delivery id, or the `Skip` gives up more than the unused credit.
     pub fn skip(&mut self, next_id: u64, bytes: u64) -> Result<(), Violation> {
         let (unused, unused_bytes) = self.unused();
         if next_id < self.next_id || next_id - self.next_id > unused || bytes > unused_bytes {
             let detail = format!(
-                "skips to id {next_id} and {bytes} bytes, but from id {} on {unused} messages and {unused_bytes} bytes are unused",
+                "Skip gives up the ids below {next_id} and {bytes} bytes; \
+                 unused are {unused} ids from {} and {unused_bytes} bytes",
                 self.next_id
             );
             return Err(Violation::new(Code::Credit, "RC-3", detail));
@@ -167,19 +171,19 @@ impl Granting {
         Ok(())
     }
 
-    /// The limits that a window asks for (CR-5).
+    /// The highest limits that a window of `messages` and `bytes` allows (CR-5).
     #[must_use]
     pub fn wanted(&self, messages: u64, bytes: u64) -> (u64, u64) {
         (self.done.saturating_add(messages), self.done_bytes.saturating_add(bytes))
     }
 
-    /// The limits that admit one message more than has come (CR-6).
+    /// The limits that allow one message more than has arrived: the minimum grant (CR-6).
     #[must_use]
     pub fn floor(&self) -> (u64, u64) {
         (self.next_id.saturating_add(1), self.bytes.saturating_add(1))
     }
 
-    /// Raises the limits; never lowers one (CR-1). Whether anything changed.
+    /// Raises the limits, and returns whether one has changed. A limit is never lowered (CR-1).
     pub fn raise(&mut self, message_limit: u64, byte_limit: u64) -> bool {
         let before = self.limits();
         self.message_limit = self.message_limit.max(message_limit);
@@ -187,7 +191,7 @@ impl Granting {
         self.limits() != before
     }
 
-    /// The limits, as `Ack` carries them.
+    /// The limits in messages and bytes, as `Ack` contains them.
     #[must_use]
     pub fn limits(&self) -> (u64, u64) {
         (self.message_limit, self.byte_limit)
@@ -199,13 +203,14 @@ impl Granting {
         (self.message_limit - self.next_id, self.byte_limit.saturating_sub(self.bytes))
     }
 
-    /// Bytes that have come beyond the limit, with the last message that it let in (CR-3).
+    /// The bytes by which the last message exceeded the byte limit (CR-2).
     #[must_use]
     pub fn overshoot(&self) -> u64 {
         self.bytes.saturating_sub(self.byte_limit)
     }
 
-    /// Messages and bytes granted and not done: unused credit and un-acked deliveries (CR-9).
+    /// Messages and bytes that were granted and are neither settled nor skipped: unused credit and un-acked deliveries
+    /// (CR-9).
     #[inline]
     #[must_use]
     pub fn outstanding(&self) -> (u64, u64) {
@@ -230,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr_1_limits_never_go_back_and_repeats_are_harmless() {
+    fn cr_1_limits_never_decrease_and_repeats_are_harmless() {
         // CR-1
         let mut spending = Spending::default();
         spending.raise(5, 100);
@@ -249,13 +254,13 @@ mod tests {
         spending.spend(1_000_000);
         assert!(!spending.may_send());
         spending.raise(10, 1_000_000);
-        assert!(!spending.may_send(), "as many bytes as the limit have been sent");
+        assert!(!spending.may_send(), "the bytes sent are equal to the limit");
         spending.raise(10, 1_000_001);
         assert!(spending.may_send());
     }
 
     #[test]
-    fn cr_3_more_than_granted_is_refused_and_not_counted() {
+    fn cr_3_a_batch_beyond_a_limit_is_refused_and_not_counted() {
         // CR-3
         let mut granting = Granting::default();
         granting.raise(2, 10);
@@ -266,7 +271,7 @@ mod tests {
         assert_eq!(granting, clean);
         assert_eq!(granting.accept(0, 2, 1_009, 1_000), Ok(()));
         granting.raise(9, 9_999);
-        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1", "an id that has been used");
+        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1", "a used id");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Default values of the settings that the command line has too, so that its help can show them.
+//! Default values of the settings that are also command-line options, so that `--help` can show them.
 
 use std::time::Duration;
 
@@ -12,5 +12,5 @@ pub const DEFAULT_HIGH_WATER_MARK: usize = 1_000;
 pub const DEFAULT_HIGH_WATER_MARK_BYTES: usize = 64 << 20;
 /// Default of `grace` of a pusher.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
-/// Default of `memory` of a puller, in entries.
+/// Default of `memory` of a puller, the size of its dedup table in entries.
 pub const DEFAULT_MEMORY: usize = 65_536;

@@ -1,4 +1,5 @@
-//! Frames that bring nothing forward: how many of them a link may send (LM-3).
+//! The rate limit of frames that make no progress (LM-3), in points. docs/IMPLEMENTATION.md, section 8, describes the
+//! costs.
 
 use std::time::Duration;
 
@@ -7,32 +8,33 @@ use crate::{
     violation::{Code, Violation},
 };
 
-/// What such frames may weigh in a second. A puller that grants for each message by itself and asks back for each `recv` that it
-/// gives up stays below it; ten times as many would still be a small part of a core.
+/// Points that the frames of a link may cost within one period. A puller that sends a grant for each message, and a
+/// recall for each cancelled `recv`, stays below it. Ten times the limit would still need only a small part of a CPU
+/// core.
 const ALLOWANCE: u64 = 20_000;
 const PERIOD: Duration = Duration::from_secs(1);
-/// Bytes of a frame that weigh as much as one frame does: what reading it costs, roughly.
+/// Bytes of a frame that cost 1 point, in proportion to the time that reading them takes.
 const UNIT: u64 = 256;
-/// The same where a few bytes are something to look up or to skip: outcomes, ids of deliveries, unknown fields. With it, 10,000
-/// frames and 1 MiB of them in a second are safe.
+/// The same where every few bytes need a lookup or a skip: outcomes, delivery ids, unknown fields. With this value,
+/// 10,000 frames and 1 MiB of them in a second are always allowed.
 const DENSE_UNIT: u64 = 128;
-/// Looks at frames in flight, of outcomes that settle nothing, that weigh as much as one frame does.
+/// Outcomes that settle nothing, or lookups of frames in flight that such outcomes cause, that cost 1 point.
 const LOOKS: u64 = 20;
-/// What a settled message pays for: the frames around it were not for nothing.
+/// Points that a settled message refunds: the frames that led to it have made progress.
 const WORTH: u64 = 16;
 
-/// What an Ack has done.
+/// What an `Ack` has settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AckWork {
-    /// Messages acked or rejected: settled for good.
+    /// Messages acked or rejected, which will not be sent again.
     pub(crate) done: u64,
-    /// Messages nacked or released.
+    /// Messages nacked or released, which will be sent again.
     pub(crate) again: u64,
-    /// The work of outcomes that settled nothing.
+    /// Lookups caused by outcomes that settled nothing, at least one for each of these outcomes.
     pub(crate) idle: u64,
 }
 
-/// The weight of the frames of one link that brought nothing forward in this period.
+/// The points of one link in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Flood {
     since: Time,
@@ -40,36 +42,37 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// A frame of so many bytes has come that settles nothing.
+    /// Charges a frame of `bytes` bytes that settles nothing.
     ///
     /// # Errors
-    /// It is one too many.
+    /// The limit is exceeded.
     pub(crate) fn weigh(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         self.add(now, 1 + bytes as u64 / UNIT, 0)
     }
 
-    /// The same of a frame in which each few bytes name a delivery.
+    /// Charges a frame of `bytes` bytes in which every few bytes are a delivery id.
     ///
     /// # Errors
-    /// It is one too many.
+    /// The limit is exceeded.
     pub(crate) fn weigh_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         self.add(now, 1 + bytes as u64 / DENSE_UNIT, 0)
     }
 
-    /// So many bytes of a Deliver were neither messages nor what frames them.
+    /// Charges the bytes of a `Deliver` that are neither messages nor their framing.
     ///
     /// # Errors
-    /// They are too many.
+    /// The limit is exceeded.
     #[inline]
     pub(crate) fn weigh_junk(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
         if bytes < DENSE_UNIT { Ok(()) } else { self.add(now, bytes / DENSE_UNIT, 0) }
     }
 
-    /// An Ack of so many bytes has come. Messages that it settles pay for it; those that come again pay for nothing else, or a
-    /// puller that gives everything back could buy a flood with that.
+    /// Charges an `Ack` of `bytes` bytes. Each message that it settles pays for 16 points of this `Ack`. Only messages
+    /// that are acked or rejected also refund earlier points. Otherwise a puller that returns every message could pay
+    /// for a flood with them.
     ///
     /// # Errors
-    /// It is one too many.
+    /// The limit is exceeded.
     pub(crate) fn weigh_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
         let weight = 1 + (bytes as u64 / DENSE_UNIT).max(work.idle / LOOKS);
         let weight = weight.saturating_sub(work.again.saturating_mul(WORTH));
@@ -83,7 +86,8 @@ impl Flood {
         self.weight = (self.weight + weight).saturating_sub(messages.saturating_mul(WORTH));
         if self.weight > ALLOWANCE {
             let detail = format!(
-                "frames that settle and deliver nothing weigh more than {ALLOWANCE} in {PERIOD:?} (1 each, and 1 for every {UNIT} bytes, {DENSE_UNIT} of outcomes, ids of deliveries and unknown fields of a Deliver)"
+                "frames that make no progress cost {} points within {PERIOD:?}; the limit is {ALLOWANCE}",
+                self.weight
             );
             return Err(Violation::new(Code::Flood, "LM-3", detail));
         }
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lm_3_so_many_small_frames_pass_in_a_second_and_one_more_does_not() {
+    fn lm_3_the_limit_of_small_frames_is_per_second() {
         // LM-3
         let mut flood = Flood::default();
         let start = Time(5_000_000);
@@ -105,11 +109,11 @@ mod tests {
         }
         let violation = flood.clone().weigh(start, 15).unwrap_err();
         assert_eq!((violation.code, violation.rule), (Code::Flood, "LM-3"));
-        assert_eq!(flood.weigh(start + PERIOD, 15), Ok(()), "the next second has its own");
+        assert_eq!(flood.weigh(start + PERIOD, 15), Ok(()), "the next second starts at 0");
     }
 
     #[test]
-    fn lm_3_a_large_frame_weighs_as_much_as_reading_it_costs() {
+    fn lm_3_a_large_frame_costs_points_in_proportion_to_its_bytes() {
         // LM-3
         let mut flood = Flood::default();
         let passed = (0..).take_while(|_| flood.weigh(Time(1), 65_536).is_ok()).count();
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn lm_3_what_settles_messages_pays_for_the_frames_around_it() {
+    fn lm_3_settled_messages_pay_for_the_frames_around_them() {
         // LM-3
         let mut flood = Flood::default();
         for _ in 0..10 * ALLOWANCE {
@@ -130,7 +134,7 @@ mod tests {
                 flood.weigh_ack(Time(1), 20, done(0)).unwrap();
             }
         }
-        // One outcome in a frame full of repeated ones does not.
+        // One settled message does not pay for a frame full of repeated outcomes.
         let full = AckWork { done: 1, again: 0, idle: 10_000 };
         assert!((0..50).any(|_| flood.weigh_ack(Time(1), 60_000, full).is_err()));
     }
@@ -145,15 +149,15 @@ mod tests {
             flood.weigh_ack(Time(1), 300, done(1)).unwrap();
         }
         assert_eq!(flood.weight, 0);
-        // But what comes again pays for nothing else.
+        // But returned messages do not refund earlier points.
         (0..ALLOWANCE).for_each(|_| flood.weigh(Time(1), 1).unwrap());
         flood.weigh_ack(Time(1), 300, AckWork { again: 100_000, ..AckWork::default() }).unwrap();
         assert!(flood.weigh(Time(1), 1).is_err());
     }
 
     #[test]
-    fn lm_3_ten_thousand_frames_and_a_mebibyte_of_them_are_safe_in_a_second() {
-        // LM-3: of whatever kind. An outcome takes six bytes at least.
+    fn lm_3_ten_thousand_frames_and_a_mebibyte_of_them_are_allowed_in_a_second() {
+        // LM-3: for each kind of frame. An outcome has at least six bytes.
         type Weigh = fn(&mut Flood, usize) -> Result<(), Violation>;
         let kinds: [Weigh; 4] = [
             |flood, bytes| flood.weigh(Time(1), bytes),
@@ -169,13 +173,13 @@ mod tests {
                 let rest = ((1 << 20) - large * 60_000) / small;
                 (0..large).for_each(|_| weigh(&mut flood, 60_000).unwrap());
                 (0..small).for_each(|_| weigh(&mut flood, rest).unwrap());
-                assert!((0..3_000).any(|_| weigh(&mut flood, 60_000).is_err()), "and not without end");
+                assert!((0..3_000).any(|_| weigh(&mut flood, 60_000).is_err()), "but not without a limit");
             }
         }
     }
 
     #[test]
-    fn lm_3_what_is_no_message_in_a_deliver_is_weighed_and_what_frames_it_is_not() {
+    fn lm_3_unknown_fields_of_a_deliver_are_charged_and_framing_is_not() {
         // LM-3
         let mut flood = Flood::default();
         (0..10 * ALLOWANCE).for_each(|_| flood.weigh_junk(Time(1), DENSE_UNIT - 1).unwrap());

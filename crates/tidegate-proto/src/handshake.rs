@@ -1,4 +1,4 @@
-//! The handshake: three functions without state, so that a stranger costs nothing (HS-2).
+//! The handshake: three functions without state, so that an unknown peer takes no memory (HS-2).
 //!
 //! ```text
 //! connector: greet ──────► acceptor: accept ──────► connector: confirm
@@ -18,35 +18,36 @@ use crate::{
     wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
 };
 
-/// The version of the protocol that this crate speaks (HS-3).
+/// The version of the protocol that this crate implements (HS-3).
 pub const VERSION: u32 = 1;
-/// The longest token, in bytes (HS-10).
+/// The maximum length of a token, in bytes (HS-10).
 pub const MAX_TOKEN: usize = 4_096;
-/// The most features in a list, and the longest name of one (HS-10).
+/// The maximum number of features in a list, and the maximum length of a feature's name in bytes (HS-10).
 pub const MAX_FEATURES: (usize, usize) = (32, 64);
 /// The range of the heartbeat interval (LV-1).
 pub const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// What one side says of itself.
+/// What one side announces in its `Hello`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
     /// Its role.
     pub role: Role,
-    /// Its socket.
+    /// The instance of its socket (HS-8).
     pub instance: InstanceId,
-    /// For people.
+    /// Its name, for logs and statistics.
     pub name: String,
-    /// The pipeline that it serves or asks for.
+    /// The pipeline that an acceptor serves, or that a connector requests (HS-5).
     pub pipeline: String,
-    /// The connector's token, or those that an acceptor asks for.
+    /// The token that a connector sends, or the tokens that an acceptor accepts; `None`: no token is sent or required
+    /// (HS-4).
     pub token: Option<Tokens>,
-    /// See HS-7.
+    /// The largest message that it sends or accepts, in bytes (HS-7).
     pub max_message: u64,
-    /// It promises to be heard this often.
+    /// Its heartbeat interval (LV-1).
     pub heartbeat: Duration,
-    /// Features that it can use. What would change the meaning of a frame needs one (GR-2); there are none yet.
+    /// Features that it supports (HS-10). Version 1 defines none.
     pub offered: Vec<String>,
-    /// Features that it cannot do without.
+    /// Features that the peer must offer (HS-10).
     pub required: Vec<String>,
 }
 
@@ -78,21 +79,23 @@ fn with_preface(body: v1::frame::Body) -> Bytes {
     bytes.freeze()
 }
 
-/// What a connector sends first: preface and `Hello` (HS-1). Without `resume` it is nobody who could come back (HS-9).
+/// Makes the first bytes of a connector: preface and `Hello` (HS-1). Without `resume`, the acceptor cannot recognize
+/// the connector when it reconnects (HS-9).
 #[must_use]
 pub fn greet(local: &Local, resume: Option<&Resume>, generation: u64) -> Bytes {
-    let token = local.token.as_ref().and_then(Tokens::first).cloned().unwrap_or_default(); // HS-4: this way only
+    // HS-4: a token is sent from connector to acceptor only.
+    let token = local.token.as_ref().and_then(Tokens::first).cloned().unwrap_or_default();
     let resume = resume.map(|resume| Bytes::copy_from_slice(resume.as_bytes())).unwrap_or_default();
     with_preface(v1::frame::Body::Hello(v1::Hello { token, resume, generation, ..local.hello() }))
 }
 
-/// What an acceptor sends to a stranger that it refuses: preface and `Close` (HS-2).
+/// Makes the bytes with which an acceptor refuses a connection: preface and `Close` (HS-2).
 #[must_use]
 pub fn refusal(violation: &Violation, retry_after: Duration) -> Bytes {
     with_preface(v1::frame::Body::Close(close(violation, retry_after)))
 }
 
-/// A `Close` that tells a violation.
+/// Makes the `Close` for a violation.
 #[must_use]
 pub fn close(violation: &Violation, retry_after: Duration) -> v1::Close {
     v1::Close {
@@ -102,7 +105,8 @@ pub fn close(violation: &Violation, retry_after: Duration) -> v1::Close {
     }
 }
 
-/// An acceptor's decision: which of `locals` the connector gets, who it is, and the answer to send.
+/// Checks a connector's `Hello` at the acceptor. Returns the index of the matching entry of `locals`, the peer, and the
+/// bytes to answer with: preface and `Hello`.
 ///
 /// # Errors
 /// The first check that fails, in the order of HS-2.
@@ -110,8 +114,8 @@ pub fn accept(frame: Bytes, locals: &[Local]) -> Result<(usize, Peer, Bytes), Vi
     accept_where(frame, locals, |_| true)
 }
 
-/// As [`accept`], for a connector that may use only those of `locals` for whose index `admits` says so (TL-5). To one that may
-/// not, a pipeline looks as if it were not there.
+/// Checks a connector's `Hello` as [`accept`] does, for a connector that may use only the entries of `locals` whose
+/// index `admits` accepts (TL-5). A pipeline that the connector may not use is refused like an unknown one.
 ///
 /// # Errors
 /// The first check that fails, in the order of HS-2.
@@ -123,11 +127,14 @@ pub fn accept_where(
     let hello = read(frame)?;
     let (low, high) = (hello.version_min, hello.version_max);
     if low > VERSION || high < VERSION || low > high {
-        let detail = format!("the peer speaks versions {low} to {high}, this side {VERSION} to {VERSION}");
+        let detail = format!(
+            "the connector supports versions {low} to {high}; the acceptor supports {VERSION} to {VERSION}"
+        );
         return Err(Violation::new(Code::Version, "HS-3", detail));
     }
-    // The token of the pipeline asked for; for one that is not there, any token of this port: who holds none
-    // of them shall not learn which pipelines there are. All are compared always: nor shall the time tell.
+    // HS-5: for an unknown pipeline, any token of this port is enough to learn that the pipeline does not exist. A
+    // connector without a valid token cannot find out which pipelines exist. All tokens are compared in any case, so
+    // that the time does not reveal it either.
     let (mut known, mut trusted_there, mut trusted_here) = (false, false, false);
     for local in locals {
         let (serves, matches) = (local.pipeline == hello.pipeline, token_matches(local, &hello.token));
@@ -143,7 +150,8 @@ pub fn accept_where(
     let serves = |(index, local): &(usize, &Local)| local.pipeline == hello.pipeline && admits(*index);
     let mut serving = locals.iter().enumerate().filter(serves).peekable();
     if serving.peek().is_none() {
-        return Err(Violation::new(Code::NoPipeline, "HS-5", "no such pipeline, or not for you"));
+        let detail = "the pipeline does not exist, or this peer may not use it";
+        return Err(Violation::new(Code::NoPipeline, "HS-5", detail));
     }
     let role = hello.role;
     let Some((index, local)) = serving.find(|(_, local)| complements(local.role, role)) else {
@@ -153,7 +161,7 @@ pub fn accept_where(
     Ok((index, peer, with_preface(v1::frame::Body::Hello(local.hello()))))
 }
 
-/// The `Close` of a connector that gives up before its `Hello`: legal, and not answered (FR-5).
+/// Reads a first frame that is a `Close` instead of a `Hello`. This is legal, and is not answered (FR-5).
 #[must_use]
 pub fn farewell(frame: &Bytes) -> Option<v1::Close> {
     match wire::decode(frame.clone(), u64::MAX) {
@@ -162,10 +170,10 @@ pub fn farewell(frame: &Bytes) -> Option<v1::Close> {
     }
 }
 
-/// A connector's reading of the acceptor's answer.
+/// Checks the acceptor's answer at the connector.
 ///
 /// # Errors
-/// The acceptor's refusal is `Err(Ok(close))`; what is wrong with its answer is `Err(Err(violation))`.
+/// `Err(Ok(close))` if the acceptor refuses the connector; `Err(Err(violation))` if the answer breaks a rule.
 pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Violation>> {
     if let Ok(Body::Close(close)) = wire::decode(frame.clone(), u64::MAX) {
         return Err(Ok(close));
@@ -173,11 +181,13 @@ pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Vi
     let hello = read(frame).map_err(Err)?;
     let (low, high) = (hello.version_min, hello.version_max);
     if low != high || low != VERSION {
-        let detail = format!("the acceptor chose version {low} to {high}, but this side speaks {VERSION}");
+        let detail = format!(
+            "the acceptor selected versions {low} to {high}; the connector supports {VERSION} to {VERSION}"
+        );
         return Err(Err(Violation::new(Code::Version, "HS-3", detail)));
     }
     if hello.pipeline != local.pipeline {
-        let detail = "the acceptor answers for another pipeline";
+        let detail = "the acceptor's Hello has another pipeline than the requested one";
         return Err(Err(Violation::new(Code::NoPipeline, "HS-5", detail)));
     }
     if !complements(local.role, hello.role) {
@@ -194,12 +204,12 @@ fn wrong_role(peer: i32) -> Violation {
     let detail = match Role::try_from(peer) {
         Ok(Role::Pusher) => "both sides are pushers; a pusher needs a puller",
         Ok(Role::Puller) => "both sides are pullers; a puller needs a pusher",
-        _ => "a role must be pusher or puller",
+        _ => "the role is neither pusher nor puller",
     };
     Violation::new(Code::Role, "HS-6", detail)
 }
 
-/// Whether the token is one that `local` asks for, if it asks for any (HS-4).
+/// Whether `local` requires no token, or `given` is one of its tokens (HS-4).
 fn token_matches(local: &Local, given: &[u8]) -> bool {
     local.token.as_ref().is_none_or(|tokens| tokens.accept(given))
 }
@@ -211,48 +221,48 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
         Err(violation) => return Err(Violation { rule: "FR-4", code: Code::Malformed, ..violation }),
     };
     let (most, longest) = MAX_FEATURES;
-    for (what, length, limit) in [
-        ("name", hello.name.len(), MAX_TEXT),
-        ("pipeline", hello.pipeline.len(), MAX_TEXT),
-        ("token", hello.token.len(), MAX_TOKEN),
-        ("list of offered features", hello.offered.len(), most),
-        ("list of required features", hello.required.len(), most),
+    for (what, length, unit, limit) in [
+        ("name", hello.name.len(), "bytes", MAX_TEXT),
+        ("pipeline", hello.pipeline.len(), "bytes", MAX_TEXT),
+        ("token", hello.token.len(), "bytes", MAX_TOKEN),
+        ("list of offered features", hello.offered.len(), "names", most),
+        ("list of required features", hello.required.len(), "names", most),
     ] {
         if length > limit {
-            let detail = format!("the {what} has {length}, but at most {limit} are allowed");
+            let detail = format!("the {what} has {length} {unit}; the maximum is {limit}");
             return Err(Violation::new(Code::Malformed, "HS-10", detail));
         }
     }
-    if hello.offered.iter().chain(&hello.required).any(|feature| feature.len() > longest) {
-        let detail = format!("a feature's name is longer than {longest}");
+    let lengths = hello.offered.iter().chain(&hello.required).map(String::len);
+    if let Some(length) = lengths.max().filter(|length| *length > longest) {
+        let detail = format!("the name of a feature has {length} bytes; the maximum is {longest}");
         return Err(Violation::new(Code::Malformed, "HS-10", detail));
     }
     Ok(hello)
 }
 
-/// The checks that follow on role: sizes, features, and the fields' own rules.
+/// Makes the checks of HS-2 that follow the role, in their order.
 fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
     let Ok(instance) = <[u8; 16]>::try_from(&hello.instance[..]) else {
-        let detail = format!("instance has {} bytes, not 16", hello.instance.len());
+        let detail = format!("instance has {} bytes; it must have 16", hello.instance.len());
         return Err(Violation::new(Code::Malformed, "HS-8", detail));
     };
     let role = if local.role == Role::Pusher { Role::Puller } else { Role::Pusher };
     let theirs = hello.max_message;
     if !(1..=MAX_MAX_MESSAGE).contains(&theirs) {
-        let detail = format!("max_message is {theirs}, not 1 to {MAX_MAX_MESSAGE}");
+        let detail = format!("max_message is {theirs}; it must be between 1 and {MAX_MAX_MESSAGE}");
         return Err(Violation::new(Code::Malformed, "HS-7", detail));
     }
     let (pusher, puller) =
         if role == Role::Pusher { (theirs, local.max_message) } else { (local.max_message, theirs) };
     if pusher > puller {
-        let detail = format!(
-            "the pusher may send messages of {pusher} bytes, but the puller takes at most {puller}: max_message must fit"
-        );
+        let detail =
+            format!("the pusher's max_message is {pusher} bytes; the puller accepts at most {puller}");
         return Err(Violation::new(Code::MessageSize, "HS-7", detail));
     }
     let heartbeat = Duration::from_millis(hello.heartbeat_ms.into());
     if heartbeat < HEARTBEAT.0 || heartbeat > HEARTBEAT.1 {
-        let detail = format!("heartbeat_ms is {}, not 100 to 60000", hello.heartbeat_ms);
+        let detail = format!("heartbeat_ms is {}; it must be between 100 and 60000", hello.heartbeat_ms);
         return Err(Violation::new(Code::Malformed, "LV-1", detail));
     }
     let missing =
@@ -260,26 +270,27 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
     if let Some(feature) =
         missing(&hello.required, &local.offered).or_else(|| missing(&local.required, &hello.offered))
     {
-        let detail = format!("feature {} is required and not offered", shown(&feature));
+        let detail =
+            format!("the feature {} is required, and the other side does not offer it", shown(&feature));
         return Err(Violation::new(Code::Feature, "HS-10", detail));
     }
     if from_connector && hello.generation == 0 {
-        return Err(Violation::new(Code::Malformed, "HS-9", "generation is 0, but begins at 1"));
+        return Err(Violation::new(Code::Malformed, "HS-9", "generation is 0; it must be at least 1"));
     }
     let resume = match &hello.resume[..] {
         [] => None,
-        // An acceptor has none to show: whatever it sends there says nothing.
+        // HS-9: a connector ignores the resume of an acceptor.
         _ if !from_connector => None,
         shown => match <[u8; 16]>::try_from(shown) {
             Ok(secret) => Some(Resume::new(secret)),
             Err(_) => {
-                let detail = format!("resume has {} bytes, not 16 or none", shown.len());
+                let detail = format!("resume has {} bytes; it must be empty or have 16", shown.len());
                 return Err(Violation::new(Code::Malformed, "HS-9", detail));
             }
         },
     };
     if !from_connector && !hello.token.is_empty() {
-        return Err(Violation::new(Code::Malformed, "HS-4", "an acceptor's Hello holds a token"));
+        return Err(Violation::new(Code::Malformed, "HS-4", "the acceptor's Hello contains a token"));
     }
     Ok(Peer {
         role,
@@ -314,7 +325,7 @@ mod tests {
         }
     }
 
-    /// The connector's Hello, changed by `change`, as the acceptor `to` answers it.
+    /// The answer of the acceptor `to` to a valid `Hello` that was changed by `change`.
     fn ask(to: &[Local], change: impl FnOnce(&mut v1::Hello)) -> Result<(usize, Peer, Bytes), Violation> {
         let mut hello = v1::Hello { generation: 1, ..local(Role::Puller).hello() };
         change(&mut hello);
@@ -326,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_1_a_good_hello_is_answered_and_both_sides_know_each_other() {
+    fn hs_1_a_valid_hello_is_answered_and_both_sides_identify_each_other() {
         // HS-1, HS-9
         let (pusher, puller) = (local(Role::Pusher), local(Role::Puller));
         let resume = Resume::new([5; 16]);
@@ -341,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_9_resume_is_16_bytes_or_none_and_an_acceptor_has_none() {
+    fn hs_9_resume_is_empty_or_16_bytes_and_an_acceptor_sends_none() {
         // HS-9
         let pusher = local(Role::Pusher);
         for length in [1, 15, 17, 32] {
@@ -355,7 +366,7 @@ mod tests {
         assert_eq!(peer.resume, Some(Resume::new([7; 16])));
         let Ok(Body::Hello(hello)) = wire::decode(answer.slice(12..), u64::MAX) else { panic!("no Hello") };
         assert_eq!((hello.resume.len(), hello.generation), (0, 0));
-        // What an acceptor says there nevertheless is not looked at.
+        // A connector ignores what an acceptor sends in these fields.
         for length in [0, 1, 16] {
             let odd = v1::Hello { resume: vec![7; length].into(), generation: 3, ..hello.clone() };
             let frame = wire::encode(v1::frame::Body::Hello(odd)).slice(4..);
@@ -366,7 +377,7 @@ mod tests {
 
     #[test]
     fn hs_9_resume_is_never_shown() {
-        // HS-9: in no form that a program could log.
+        // HS-9: not in any text that a program could log.
         let hush = Bytes::from_static(b"hush-hush-hush-h");
         let hello = v1::Hello { resume: hush.clone(), generation: 1, ..local(Role::Puller).hello() };
         let body = v1::frame::Body::Hello(hello.clone());
@@ -378,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn hs_2_checks_go_in_order_version_token_pipeline_role_size() {
-        // HS-2, HS-3, HS-4, HS-5, HS-6, HS-7: each fault hides the ones after it.
+    fn hs_2_the_order_of_checks_is_version_token_pipeline_role_size() {
+        // HS-2, HS-3, HS-4, HS-5, HS-6, HS-7: the first check that fails decides the code.
         let pusher = Local { token: Some("t".into()), max_message: 2_000, ..local(Role::Pusher) };
         let version = |h: &mut v1::Hello| (h.version_min, h.version_max) = (2, 3);
         let pipeline = |h: &mut v1::Hello| h.pipeline = "q".into();
@@ -395,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_4_the_token_travels_to_the_acceptor_only() {
+    fn hs_4_the_token_is_sent_to_the_acceptor_only() {
         // HS-4
         let secret = Local { token: Some("secret".into()), ..local(Role::Pusher) };
         for wrong in ["", "secre", "secretx", "Secret"] {
@@ -409,8 +420,8 @@ mod tests {
     }
 
     #[test]
-    fn hs_4_any_of_several_tokens_opens_and_none_is_ever_shown() {
-        // HS-4: in no form that a program could log.
+    fn hs_4_each_of_several_tokens_is_accepted_and_none_is_shown() {
+        // HS-4: not in any text that a program could log.
         let tokens = Tokens::new(["hush-new", "hush-old"]);
         let secret = Local { token: Some(tokens), ..local(Role::Pusher) };
         for token in ["hush-new", "hush-old"] {
@@ -429,8 +440,8 @@ mod tests {
     }
 
     #[test]
-    fn tl_5_a_peer_that_may_not_use_a_pipeline_is_told_what_a_stranger_to_it_is_told() {
-        // TL-5, HS-2, HS-5: the token comes first, then the pipeline, and then the role.
+    fn tl_5_a_forbidden_pipeline_is_refused_like_an_unknown_one() {
+        // TL-5, HS-2, HS-5: the token is checked first, then the pipeline, then the role.
         let of = |pipeline: &str, token: &'static str| Local {
             pipeline: pipeline.into(),
             token: Some(token.into()),
@@ -453,14 +464,14 @@ mod tests {
         assert_eq!(
             ask("p", "two", |index| index == 1).unwrap_err().code,
             Code::Unauthorized,
-            "the token first"
+            "the token is checked first"
         );
         assert_eq!(ask("p", "two", |_| true).unwrap_err().code, Code::Unauthorized);
     }
 
     #[test]
-    fn hs_5_a_stranger_cannot_tell_unknown_pipelines_from_forbidden_ones() {
-        // HS-5: "p" asks for a token that the stranger does not have; "q" does not exist.
+    fn hs_5_a_peer_without_a_token_cannot_find_out_which_pipelines_exist() {
+        // HS-5: "p" requires a token that the peer does not have; "q" does not exist.
         let secret = Local { token: Some("secret".into()), ..local(Role::Pusher) };
         let forbidden = ask(std::slice::from_ref(&secret), |h| h.token = "no".into()).unwrap_err();
         let unknown = |h: &mut v1::Hello| (h.token, h.pipeline) = ("no".into(), "q".into());
@@ -502,7 +513,7 @@ mod tests {
         let ping = wire::encode(v1::frame::Body::Ping(v1::Ping { data: 1 })).slice(4..);
         assert_eq!(farewell(&ping), None);
         assert_eq!(accept(ping, &[local(Role::Pusher)]).unwrap_err().code, Code::Unexpected);
-        // But for a Close.
+        // A Close is the exception.
         let close = v1::Close { code: Code::GoingAway.into(), ..v1::Close::default() };
         let frame = wire::encode(v1::frame::Body::Close(close.clone())).slice(4..);
         assert_eq!(farewell(&frame), Some(close));

@@ -1,4 +1,4 @@
-//! Who a peer is, as far as it can be believed: what an instance id says, everybody can say (HS-9).
+//! How a peer is recognized when it reconnects. An instance is public, so that it proves nothing (HS-9).
 
 use std::{fmt, hash::Hasher};
 
@@ -6,12 +6,13 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::peer::Peer;
 
-/// What a connector shows again whenever it connects from the same slot, and nobody else knows (HS-9). It is never shown.
+/// The secret by which an acceptor recognizes a connector: the connector sends it each time it connects from the same
+/// slot (HS-9). `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Resume([u8; 16]);
 
 impl Resume {
-    /// From 16 random bytes.
+    /// Makes a `resume` of 16 random bytes.
     #[must_use]
     pub fn new(secret: [u8; 16]) -> Self {
         Self(secret)
@@ -28,12 +29,13 @@ impl fmt::Debug for Resume {
     }
 }
 
-/// Stands for a peer that comes back (HS-9, RD-8, RD-9). Two links have the same key only if the same peer is at the other end.
+/// Identifies a peer across links (HS-9, RD-8, RD-9). Two links of a socket have the same key only if they are links of
+/// the same peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey(u128);
 
 impl PeerKey {
-    /// For tests and simulations, which know their peers. Everybody else has a [`KeyMaker`].
+    /// Makes a key from a number, for tests and simulations. All other drivers use a [`KeyMaker`].
     #[must_use]
     pub const fn new(key: u128) -> Self {
         Self(key)
@@ -46,25 +48,26 @@ impl fmt::Debug for PeerKey {
     }
 }
 
-/// Makes the keys of the peers of one socket: hashes under a secret of its own, so that nobody can find two peers with one key.
+/// Makes the keys of the peers of one socket. A key is a hash under a secret of the socket, so that no peer can
+/// construct a second identity with the same key.
 #[derive(Clone)]
 pub struct KeyMaker {
     secret: [u8; 16],
 }
 
-/// Separates the keys of the two sides of a handshake.
+/// The first byte of the hashed data: keeps the keys of connectors and acceptors apart.
 const ACCEPTED: u8 = 1;
 const CONNECTED: u8 = 2;
 
 impl KeyMaker {
-    /// With a secret of 16 random bytes.
+    /// Makes a key maker with a secret of 16 random bytes.
     #[must_use]
     pub fn new(secret: [u8; 16]) -> Self {
         Self { secret }
     }
 
-    /// At an acceptor: sets the key of a connector, from what it has shown and is known to be called. A connector that has shown
-    /// nothing gets none. To be called when `peer.names` are known.
+    /// Sets the key of a connector, at an acceptor. A connector that has sent no `resume` gets no key. Set `peer.names`
+    /// before the call.
     pub fn identify_connector(&self, peer: &mut Peer) {
         peer.key = peer.resume.take().map(|resume| {
             let parts = [resume.as_bytes(), &peer.instance.0[..], peer.pipeline.as_bytes()];
@@ -72,7 +75,7 @@ impl KeyMaker {
         });
     }
 
-    /// At a connector: sets the key of the acceptor that was found over this slot. To be called when `peer.names` are known.
+    /// Sets the key of an acceptor, at the connector that has reached it over `slot`. Set `peer.names` before the call.
     pub fn identify_acceptor(&self, slot: u64, peer: &mut Peer) {
         peer.key = Some(self.key(CONNECTED, &[&slot.to_be_bytes(), &peer.instance.0], &peer.names));
     }
@@ -82,7 +85,7 @@ impl KeyMaker {
         names.sort_unstable();
         let mut hasher = SipHasher24::new_with_key(&self.secret);
         hasher.write(&[side]);
-        // Each with its length: no two lists of parts look the same.
+        // The length of each part is hashed too, so that two different lists of parts cannot have the same encoding.
         for part in parts.iter().chain(&names) {
             hasher.write(&(part.len() as u64).to_be_bytes());
             hasher.write(part);
@@ -127,7 +130,7 @@ mod tests {
     fn accepted(change: impl FnOnce(&mut Peer)) -> Option<PeerKey> {
         let mut peer = peer(change);
         KeyMaker::new(SECRET).identify_connector(&mut peer);
-        assert_eq!(peer.resume, None, "it is not kept");
+        assert_eq!(peer.resume, None, "the secret is not kept");
         peer.key
     }
 
@@ -142,7 +145,7 @@ mod tests {
         // HS-9
         let key = accepted(|_| ());
         assert!(key.is_some());
-        assert_eq!(key, accepted(|p| p.names.reverse()), "in whatever order");
+        assert_eq!(key, accepted(|p| p.names.reverse()), "in any order");
         assert_eq!(key, accepted(|p| (p.name, p.address, p.generation) = ("x".into(), "y".into(), Some(9))));
         let changes: [fn(&mut Peer); 6] = [
             |p| p.resume = Some(Resume::new([3; 16])),
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_9_parts_cannot_be_moved_into_each_other() {
+    fn hs_9_different_parts_with_equal_concatenation_have_different_keys() {
         // HS-9
         let named = |pipeline: &str, names: &[&str]| {
             let names = names.iter().map(|&name| name.to_owned()).collect();
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn hs_9_an_acceptors_key_is_the_slot_its_instance_and_names() {
-        // HS-9: what it says of resume and pipeline changes nothing.
+        // HS-9: its resume and its pipeline are ignored.
         let key = connected(0, |_| ());
         assert_eq!(key, connected(0, |p| (p.resume, p.pipeline) = (None, "q".into())));
         assert_ne!(key, connected(1, |_| ()));
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_9_keys_of_two_sockets_have_nothing_to_do_with_each_other_and_none_is_shown() {
+    fn hs_9_keys_of_two_sockets_are_unrelated_and_none_is_shown() {
         // HS-9
         let mut other = peer(|_| ());
         KeyMaker::new([8; 16]).identify_connector(&mut other);

@@ -1,6 +1,6 @@
-//! The links of a socket: found by index in constant time, named so that a name is never used twice.
+//! The links of a socket, found by id in constant time. The id of a removed link is not used again.
 
-/// Names a link of one machine. The name of a closed link is not given out again.
+/// Identifies a link of one machine. The id of a closed link is not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId {
     index: u32,
@@ -8,7 +8,7 @@ pub struct LinkId {
 }
 
 impl LinkId {
-    /// One number for logs and statistics.
+    /// The id as one number, for logs and statistics.
     #[must_use]
     pub fn as_u64(self) -> u64 {
         u64::from(self.epoch) << 32 | u64::from(self.index)
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_closed_link_finds_nothing() {
+    fn the_id_of_a_removed_link_finds_nothing() {
         let mut links = Links::default();
         let first = links.insert('a');
         assert_eq!(links.remove(first), Some('a'));

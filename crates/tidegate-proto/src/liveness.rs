@@ -1,4 +1,4 @@
-//! Being alive: our promise to be heard, and the peer's.
+//! Liveness of one link: heartbeats, silence, slow frames, and the round-trip time.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::{
     wire::Progress,
 };
 
-/// Intervals without a byte, or without progress of a frame, that end a link (LV-3, LV-7).
+/// Consecutive intervals without a byte, or without progress of a frame, after which the link is closed (LV-3, LV-7).
 const PATIENCE: u8 = 3;
-/// Bytes by which a frame must progress in one interval (LV-7).
+/// Bytes by which a frame must progress within one interval (LV-7).
 const LEAST_PROGRESS: usize = 1_024;
 
-/// Counts in intervals rather than in time: an interval in which this process did not run counts once, however
-/// long it was (LV-3).
+/// Counts silence in intervals and not in time, so that a time in which this process did not run counts as at most one
+/// interval (LV-3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Liveness {
-    /// We send something at least this often.
+    /// The heartbeat interval of this side.
     promise: Duration,
-    /// The peer does.
+    /// The heartbeat interval of the peer.
     interval: Duration,
     last_sent: Time,
     next_tick: Time,
     heard: bool,
-    /// Whether the socket was found empty and nothing has stopped us from reading since.
+    /// Whether the socket was found empty, and since then no byte has arrived and reading was not paused.
     listening: bool,
     silent: u8,
     slow: u8,
@@ -32,16 +32,16 @@ pub(crate) struct Liveness {
     ping: Option<(u64, Time)>,
     pings: u64,
     round_trip: Option<Duration>,
-    /// When the round trip may be measured again, if somebody wants to know it.
+    /// When the round-trip time may be measured again; `None` if only heartbeats measure it.
     probe_at: Option<Time>,
 }
 
-/// How often a round trip is measured on a link that is busy and so has no need of a Ping: seldom enough to cost
-/// nothing, often enough to find a moment without queues.
+/// How often the round-trip time is measured on a busy link, which needs no heartbeats. This is rare enough to cost
+/// nothing, and often enough to catch a moment without queues.
 const PROBE: Duration = Duration::from_secs(1);
 
 impl Liveness {
-    /// `probing`: whether the round trip is to be measured also when there is something else to send.
+    /// With `probing`, the round-trip time is also measured while the link is busy.
     pub(crate) fn new(now: Time, promise: Duration, interval: Duration, probing: bool) -> Self {
         Self {
             promise,
@@ -71,7 +71,7 @@ impl Liveness {
         self.listening = true;
     }
 
-    /// We do not read for now: what happens until then is not silence.
+    /// This side does not read for now, so that the time until it reads again is not silence (LV-5).
     pub(crate) fn paused(&mut self) {
         self.listening = false;
         self.heard = true;
@@ -81,12 +81,13 @@ impl Liveness {
         self.last_sent = now;
     }
 
-    /// Sent a little early: a timer fires late, never early.
+    /// A Ping is sent a quarter of the interval early, because timers fire late and never early.
     fn ping_at(&self) -> Time {
         self.last_sent + self.promise * 3 / 4
     }
 
-    /// The next tick, or the time of the next Ping unless one is already on its way out.
+    /// The time of the next Ping or the end of the interval, whichever is earlier. `pinging`: a Ping already waits to
+    /// be sent.
     pub(crate) fn deadline(&self, pinging: bool) -> Time {
         if pinging { self.next_tick } else { self.ping_at().min(self.next_tick) }
     }
@@ -99,7 +100,7 @@ impl Liveness {
         self.ask(now)
     }
 
-    /// The data of a Ping that goes along with what is being sent anyway, to measure the round trip.
+    /// The data of a Ping that is sent together with other frames, to measure the round-trip time.
     pub(crate) fn probe_due(&mut self, now: Time) -> Option<u64> {
         self.probe_at.filter(|at| *at <= now && self.ping.is_none())?;
         self.probe_at = Some(now + PROBE);
@@ -111,11 +112,11 @@ impl Liveness {
             self.pings += 1;
             self.ping = Some((self.pings, now));
         }
-        // While a Ping is unanswered, the same data goes out again: LV-1 needs a frame, and only the first one is measured.
+        // While a Ping is unanswered, its data is sent again: LV-1 needs a frame, but only the first Ping is measured.
         self.ping.map(|(data, _)| data)
     }
 
-    /// A Pong; one that nobody asked for is ignored (LV-4).
+    /// A Pong has arrived. One that was not asked for is ignored (LV-4).
     pub(crate) fn pong(&mut self, now: Time, data: u64) {
         if let Some((asked, at)) = self.ping
             && asked == data
@@ -126,12 +127,13 @@ impl Liveness {
         }
     }
 
-    /// The least round trip seen.
+    /// The lowest round-trip time measured.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
-    /// Call after having read, or a wake-up after a stop would be taken for silence.
+    /// Ends the interval if it is over. Must be called after reading. Otherwise the first call after a suspension of
+    /// the process would count as silence.
     pub(crate) fn advance(&mut self, now: Time, progress: Progress) -> Result<(), Violation> {
         if now < self.next_tick {
             return Ok(());
@@ -147,12 +149,13 @@ impl Liveness {
         self.heard = false;
         let interval = self.interval;
         if self.silent >= PATIENCE {
-            let detail = format!("nothing heard for {PATIENCE} intervals of {interval:?}");
+            let detail = format!("no byte received for {PATIENCE} intervals of {interval:?}");
             return Err(Violation::new(Code::Silent, "LV-3", detail));
         }
         if self.slow >= PATIENCE {
             let detail = format!(
-                "a frame progressed by less than {LEAST_PROGRESS} bytes in each of {PATIENCE} intervals of {interval:?}"
+                "a frame progressed by less than {LEAST_PROGRESS} bytes \
+                 in each of {PATIENCE} intervals of {interval:?}"
             );
             return Err(Violation::new(Code::TooSlow, "LV-7", detail));
         }
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_3_three_silent_intervals_end_a_link_and_any_byte_resets_them() {
+    fn lv_3_three_silent_intervals_close_a_link_and_any_byte_restarts_the_count() {
         // LV-2, LV-3
         let mut alive = alive();
         alive.found_empty();
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_3_a_process_that_was_stopped_counts_its_sleep_as_one_interval() {
+    fn lv_3_a_suspension_of_the_process_counts_as_one_interval() {
         // LV-3
         let mut alive = alive();
         alive.found_empty();
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_3_silence_does_not_count_while_we_are_not_reading() {
+    fn lv_3_silence_does_not_count_while_reading_is_paused() {
         // LV-3, LV-5
         let mut alive = alive();
         for second in 1..20 {
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_3_silence_does_not_count_before_all_that_has_come_is_read() {
+    fn lv_3_silence_does_not_count_before_everything_that_arrived_is_read() {
         // LV-3
         let mut alive = alive();
         alive.heard();
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_7_a_frame_must_progress_while_we_read() {
+    fn lv_7_a_frame_must_progress_while_the_link_is_read() {
         // LV-7
         let mut alive = alive();
         let mut step = |second, partial| {
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn lv_1_a_ping_is_due_before_the_promise_breaks_and_only_if_nothing_else_was_sent() {
+    fn lv_1_a_ping_is_due_before_the_interval_ends_if_nothing_else_was_sent() {
         // LV-1, LV-4
         let mut alive = alive();
         assert_eq!(alive.ping_due(Time(700_000)), None);
@@ -251,7 +254,7 @@ mod tests {
         assert_eq!(alive.ping_due(Time(1_000_000)), None);
         assert_eq!(alive.ping_due(Time(1_500_000)), Some(1), "one Ping at a time");
         alive.pong(Time(1_750_000), 2);
-        assert_eq!(alive.round_trip(), None, "a Pong that nobody asked for");
+        assert_eq!(alive.round_trip(), None, "a Pong that was not asked for");
         alive.pong(Time(1_750_000), 1);
         assert_eq!(alive.round_trip(), Some(SECOND));
     }

@@ -1,4 +1,4 @@
-//! What a driver needs of a machine, whichever its role.
+//! The interface between a machine and its driver, the same for both roles.
 
 use std::collections::VecDeque;
 
@@ -9,95 +9,107 @@ use crate::{
     wire::v1::Role,
 };
 
-/// The driving contract; the [crate] documentation has the order of the calls. A call with the id of a link that is
-/// gone does nothing.
+/// The interface that a driver uses. The documentation of the [crate] describes the order of the calls.
+///
+/// A call with the id of a link that was removed does nothing.
 pub trait Machine {
     /// The role of this side.
     fn role(&self) -> Role;
 
-    /// The limit of frames that a [`crate::wire::FrameReader`] of this machine must take after the handshake (FR-3).
+    /// The largest `Deliver` frame in bytes, for [`FrameReader::open`](crate::wire::FrameReader::open) after the
+    /// handshake (FR-3).
     fn frame_limit(&self) -> usize;
 
-    /// A handshake has succeeded: the link takes part from now on.
+    /// Adds a link after a successful handshake. Set `peer.address`, `peer.names` and `peer.key` before the call.
+    ///
+    /// If the peer already has a link, and its generation is lower, the machine closes that link with REPLACED.
     ///
     /// # Errors
-    /// The link is refused: HS-9, HS-12.
+    /// The machine refuses the link: STALE (HS-9), BUSY (HS-12), or GOING_AWAY if it stops. The driver sends the
+    /// violation to the peer as a `Close`.
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation>;
 
-    /// The other end of the link that [`Self::open`] would replace for this peer (HS-9).
+    /// The peer of the link that [`Self::open`] would replace with a link of `peer`, if there is one (HS-9).
     fn replaces(&self, peer: &Peer) -> Option<&Peer>;
 
-    /// A whole frame has arrived, without its length. A violation closes the link.
+    /// Handles a frame, without its length prefix. If the frame violates a rule, the machine closes the link.
     fn receive(&mut self, now: Time, link: LinkId, frame: Bytes);
 
-    /// Bytes have arrived, whole frames or not (LV-2).
+    /// Bytes have arrived, with or without a whole frame (LV-2).
     fn heard(&mut self, link: LinkId);
 
-    /// The socket has nothing more to read (LV-3).
+    /// Everything that had arrived was read. Only from then on does time count as silence (LV-3).
     fn found_empty(&mut self, link: LinkId);
 
-    /// The stream cannot be cut into frames: the link is closed.
+    /// The [`FrameReader`](crate::wire::FrameReader) found a violation: no further frame can be read. The machine
+    /// closes the link.
     fn unreadable(&mut self, now: Time, link: LinkId, violation: Violation);
 
-    /// Much of a frame is here, or was at the last call: whether to keep it. If not, what comes of it is to be thrown away
-    /// (LM-4).
+    /// Reports how much of an incomplete frame has arrived. Called after each read while that is more than 65,536
+    /// bytes, and once when it no longer is. Returns false if the driver is to drop the frame with
+    /// [`FrameReader::skip`](crate::wire::FrameReader::skip), because the machine has closed the link, for lack of
+    /// memory (LM-4) or for another reason.
     fn unfinished(&mut self, _now: Time, _link: LinkId, _progress: Progress) -> bool {
         true
     }
 
-    /// Whether to read now; when the answer is no, ask again at the [`Self::deadline`] or when woken (LV-5).
+    /// Whether the driver should read now (LV-5). If not, ask again when the [`Self::deadline`] has passed or the link
+    /// is woken.
     fn wants_read(&mut self, now: Time, link: LinkId) -> bool;
 
-    /// Appends bytes to be written, in order. Call it again when they are out.
+    /// Appends the bytes to write, in order. Call it again when they are written.
     fn transmit(&mut self, now: Time, link: LinkId, out: &mut VecDeque<Bytes>);
 
-    /// Whether all bytes got from [`Self::transmit`] have been written, so that somebody else than the driver may ask for
-    /// the next ones.
+    /// Whether all bytes from [`Self::transmit`] are written, so that a task other than the link's driver may get and
+    /// write the next ones.
     fn is_idle(&self, link: LinkId) -> bool;
 
-    /// Bytes got from [`Self::transmit`] have been written.
+    /// Reports that `bytes` more of the bytes from [`Self::transmit`] are written.
     fn written(&mut self, now: Time, link: LinkId, bytes: usize);
 
-    /// Writing failed. Go on reading until the end of the stream or [`Self::is_finished`] (RD-2).
+    /// Reports that writing has failed. Continue to read until the end of the stream or [`Self::is_finished`] (RD-2).
     fn write_failed(&mut self, now: Time, link: LinkId, reason: &str);
 
-    /// When [`Self::advance`] is to be called.
+    /// The time at which to call [`Self::advance`]. It may change with every call.
     fn deadline(&self, link: LinkId) -> Option<Time>;
 
-    /// The time of a deadline has come, and the socket has been read before this call.
+    /// Runs the timers of the link. Call it when the [`Self::deadline`] has passed, and only after reading everything
+    /// that had arrived.
     fn advance(&mut self, now: Time, link: LinkId, progress: Progress);
 
-    /// Whether the link is done, so that the connection can be closed and the link removed.
+    /// Whether both sides are done with the link (ST-4), so that the driver can remove it and close the connection.
     fn is_finished(&self, now: Time, link: LinkId) -> bool;
 
-    /// Removes a link whose stream has ended or which is finished. `reason` counts if nobody has said Close.
+    /// Removes a link that is finished or whose stream has ended, and requeues its messages. `reason` is the reason if
+    /// no side has sent a `Close`. Returns how the link ended.
     fn lost(&mut self, now: Time, link: LinkId, reason: &str) -> Option<LinkEnd>;
 
-    /// As [`Self::lost`], of a link whose driver can no longer say how much it has written, or may still be writing: everything that it
-    /// was given counts as written.
+    /// Removes a link as [`Self::lost`] does, if the driver cannot report how much it has written, or may still be
+    /// writing. All bytes from [`Self::transmit`] count as written (RD-3).
     fn abandoned(&mut self, now: Time, link: LinkId, reason: &str) -> Option<LinkEnd> {
         self.lost(now, link, reason)
     }
 
-    /// When [`Self::advance_socket`] is to be called.
+    /// The time at which to call [`Self::advance_socket`].
     fn socket_deadline(&self) -> Option<Time>;
 
-    /// The time of the socket's deadline has come.
+    /// Runs the timers that belong to no link, such as retry delays and the reconnect grace. Call it when the
+    /// [`Self::socket_deadline`] has passed.
     fn advance_socket(&mut self, now: Time);
 
-    /// Whether [`Self::take_wakes`] would name a link: asked after every single message.
+    /// Whether [`Self::take_wakes`] would return a link. It is cheap enough to call after every message.
     fn has_wakes(&self) -> bool;
 
-    /// Whether a link has been named by [`Self::take_wakes`], or is about to be, and has not been asked to
-    /// [`Self::transmit`] since.
+    /// Whether a link is in the list of [`Self::take_wakes`], or was taken from it, and [`Self::transmit`] was not
+    /// called for it since.
     fn is_woken(&self, link: LinkId) -> bool;
 
-    /// The links that have something to do since the last call.
+    /// Appends the links that have had something to do since the last call.
     fn take_wakes(&mut self, wakes: &mut Vec<LinkId>);
 
-    /// How many links are open.
+    /// The number of links that were opened and not yet removed.
     fn links(&self) -> usize;
 
-    /// Which they are.
+    /// The ids of these links.
     fn link_ids(&self) -> Vec<LinkId>;
 }

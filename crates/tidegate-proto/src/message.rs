@@ -1,4 +1,4 @@
-//! What an application sends, and how it is named.
+//! Messages, their headers and their ids.
 
 use std::{fmt, sync::Arc};
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
 
-/// Payload bytes and optional headers.
+/// A payload and optional headers.
 ///
-/// Cloning is cheap: the payload is shared. `Debug` shows sizes and the names of headers, never a payload or a value: they get into
-/// logs through the errors that hand a message back.
+/// Cloning is cheap: clones share the payload. `Debug` shows sizes and the names of headers, but no content, because
+/// errors that return a message may be logged.
 ///
 /// ```
 /// use tidegate_proto::Message;
@@ -27,13 +27,13 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message without headers.
+    /// Makes a message without headers.
     #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self { payload: payload.into(), headers: Headers::default() }
     }
 
-    /// Adds a header. Names may repeat; order is kept. The limits (DL-5) are checked when the message is sent.
+    /// Adds a header. Names may repeat, and the order is kept. The limits of DL-5 are checked when the message is sent.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.headers.push(name.into(), value.into());
@@ -56,23 +56,23 @@ impl Message {
         &self.headers
     }
 
-    /// The payload, without the headers.
+    /// Returns the payload and drops the headers.
     #[must_use]
     pub fn into_payload(self) -> Bytes {
         self.payload
     }
 
-    /// Bytes that byte credit counts: payload plus header names and values (CR-4).
+    /// The size in bytes, as byte credit counts it: payload plus header names and values (CR-4).
     #[must_use]
     #[inline]
     pub fn size(&self) -> usize {
         self.payload.len() + self.headers.size()
     }
 
-    /// Checks the limits that every message must keep (DL-4, DL-5).
+    /// Checks the limits of DL-4 and DL-5.
     ///
     /// # Errors
-    /// The limit that does not hold.
+    /// The first limit that the message exceeds.
     pub fn check(&self, max_message: u64) -> Result<(), MessageError> {
         let size = self.size() as u64;
         if size > max_message {
@@ -99,7 +99,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Bytes of which `Debug` shows only how many there are.
+/// Bytes of which `Debug` shows only the number.
 pub(crate) struct Hidden<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Debug for Hidden<'_> {
@@ -114,38 +114,39 @@ impl<T: Into<Bytes>> From<T> for Message {
     }
 }
 
-/// Why a message cannot be sent as it is.
+/// Why a message cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
     /// Larger than the socket's `max_message` (DL-4).
-    #[error("the message has {size} bytes, but max_message is {max_message}")]
+    #[error("the message has {size} bytes; max_message is {max_message}")]
     TooLarge {
-        /// Its size: payload and headers.
+        /// The size of the message: payload and headers.
         size: u64,
-        /// The setting.
+        /// The value of the setting.
         max_message: u64,
     },
     /// More than 64 headers (DL-5).
-    #[error("the message has {count} headers, but at most {MAX_HEADERS} are allowed")]
+    #[error("the message has {count} headers; the maximum is {MAX_HEADERS}")]
     TooManyHeaders {
-        /// How many it has.
+        /// The number of headers.
         count: usize,
     },
     /// A name that is empty or longer than 256 bytes (DL-5).
-    #[error("a header name has {length} bytes, but must have 1 to {MAX_HEADER_NAME}")]
+    #[error("a header name has {length} bytes; it must have 1 to {MAX_HEADER_NAME}")]
     HeaderName {
-        /// The length of that name.
+        /// The length of that name in bytes.
         length: usize,
     },
 }
 
-/// Name and value pairs, in the order in which they were added. Names may repeat. `Debug` shows the size of a value only.
+/// Pairs of name and value, in the order in which they were added. Names may repeat. `Debug` shows only the sizes of
+/// values.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers(Option<Arc<Pairs>>);
 
-/// Behind a pointer, because few messages have any, and every message is moved about. Shared by clones of the message, and
-/// because dropping none of them is a single check then.
+/// Behind an optional pointer, because messages are moved often and few have headers. Clones of a message share it, and
+/// dropping a message without headers is a single check.
 type Pairs = Vec<(String, Bytes)>;
 
 impl Headers {
@@ -157,7 +158,7 @@ impl Headers {
         self.0.as_ref().map_or(&[], |pairs| pairs.as_slice())
     }
 
-    /// All of them, in order.
+    /// Names and values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
         self.pairs().iter().map(|(name, value)| (name.as_str(), value))
     }
@@ -168,13 +169,13 @@ impl Headers {
         self.pairs().iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// How many there are.
+    /// The number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs().len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -192,7 +193,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// 128 random bits that name one socket of one process (HS-8).
+/// The instance of one socket of one process: 16 random bytes (HS-8). `Display` shows 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub [u8; 16]);
 
@@ -208,12 +209,12 @@ impl fmt::Debug for InstanceId {
     }
 }
 
-/// Names a message at every attempt (DL-2). Displayed as `<instance>-<number>`.
+/// The id of a message, the same at every attempt (DL-2). `Display` shows `<instance>-<number>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
-    /// The pusher that accepted the message.
+    /// The instance of the pusher that accepted the message.
     pub instance: InstanceId,
-    /// Counts that pusher's messages from 0.
+    /// The number of the message, counted by that pusher from 0.
     pub number: u64,
 }
 
@@ -245,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn dl_5_a_message_outside_its_limits_is_refused_with_the_numbers() {
+    fn dl_5_a_message_beyond_a_limit_is_refused_with_value_and_limit() {
         // DL-5
         assert_eq!(Message::from("123").check(3), Ok(()));
         assert_eq!(
             Message::from("1234").check(3).unwrap_err().to_string(),
-            "the message has 4 bytes, but max_message is 3"
+            "the message has 4 bytes; max_message is 3"
         );
         let many = (0..65).fold(Message::from(""), |m, i| m.with_header(format!("h{i}"), ""));
         assert_eq!(many.check(10_000), Err(MessageError::TooManyHeaders { count: 65 }));

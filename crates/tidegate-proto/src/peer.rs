@@ -1,4 +1,4 @@
-//! Who is at the other end of a link.
+//! The peer of a link.
 
 use std::time::Duration;
 
@@ -8,36 +8,38 @@ use crate::{
     wire::v1::Role,
 };
 
-/// What a handshake has found out about the other side.
+/// What the handshake and the transport have learned about the other side of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Its role.
     pub role: Role,
-    /// Its socket, as it says (HS-8): others can say the same.
+    /// The instance of its socket (HS-8). It is public, so that it proves nothing about the peer.
     pub instance: InstanceId,
-    /// For people. It is a stranger's text: escape it before showing it.
+    /// Its name, for logs and statistics. It is text from the peer: escape it before you show it.
     pub name: String,
-    /// Where it is, as the driver knows it.
+    /// Its address. The driver sets it.
     pub address: String,
-    /// What the transport has verified that it is called, as the driver knows it (TL-4); empty without a certificate.
+    /// Its names that the transport has verified (TL-4); empty without a certificate. The driver sets them.
     pub names: Vec<String>,
     /// The pipeline of the link.
     pub pipeline: String,
-    /// Its `max_message` (HS-7).
+    /// Its `max_message`, in bytes (HS-7).
     pub max_message: u64,
-    /// It is heard from at least this often (LV-1).
+    /// Its heartbeat interval (LV-1).
     pub heartbeat: Duration,
-    /// Which attempt to connect this is, if it is the connector (HS-9).
+    /// The number of its connection attempt; `None` if the peer is the acceptor (HS-9).
     pub generation: Option<u64>,
-    /// What a connector has shown, until its key is made (HS-9).
+    /// The `resume` that a connector has sent, until [`KeyMaker`](crate::KeyMaker) makes the key (HS-9).
     pub resume: Option<Resume>,
-    /// By this a peer is known that comes back; see [`KeyMaker`](crate::KeyMaker). The links of a peer without a key are never
-    /// replaced (HS-9), and it has neither grace (RD-8) nor are its messages looked for among those that are known (RD-9).
+    /// The key by which the peer is recognized when it reconnects. [`KeyMaker`](crate::KeyMaker) sets it before the
+    /// driver opens the link. Without a key, links of the peer are never replaced (HS-9), and the peer gets neither a
+    /// reconnect grace (RD-8) nor duplicate suppression (RD-9).
     pub key: Option<PeerKey>,
 }
 
 impl Peer {
-    /// The key under which a newer link of this peer takes the place of an older one (HS-9). Only acceptors replace links.
+    /// The key by which a newer link of this peer replaces an older one (HS-9); `None` at a connector, which replaces
+    /// no links.
     pub(crate) fn replaceable(&self) -> Option<PeerKey> {
         self.key.filter(|_| self.generation.is_some())
     }

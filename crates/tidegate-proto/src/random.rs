@@ -1,13 +1,13 @@
-//! Jitter, from a seed that the driver gives: a machine with the same seed and inputs does the same again.
+//! Jitter from a seed that the driver provides. A machine with the same seed and the same inputs behaves the same.
 
 use std::time::Duration;
 
-/// `SplitMix64`: small, seedable, and good enough to keep retries apart. Not for secrets.
+/// `SplitMix64`, a small random number generator, good enough to spread retries. Not for secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Random(u64);
 
 impl Random {
-    /// The same seed gives the same numbers.
+    /// Makes a generator. The same seed gives the same numbers.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -27,7 +27,7 @@ impl Random {
         self.at_most(wait / 4).saturating_add(wait)
     }
 
-    /// A time of at most `time`, in steps of its 1,024th part.
+    /// A random duration of at most `time`, in steps of 1/1,024 of it.
     #[must_use]
     pub fn at_most(&mut self, time: Duration) -> Duration {
         let parts = u32::try_from(self.next_u64() % 1_025).unwrap_or(0);

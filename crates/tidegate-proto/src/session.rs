@@ -1,9 +1,10 @@
-//! What both roles do alike on one open link: life signs, the Close handshake, and the account of what was written.
+//! What both roles do in the same way on one open link: liveness, the `Close` handshake, and the number of bytes
+//! written.
 //!
 //! ```text
-//!        close()                  Close sent and received, written; or time is up
-//! open ──────────► closing ───────────────────────────────────────────────────► finished
-//!   │ peer's Close ──► closing (heard) ─────────────────────────────────────────►
+//!        close()                    Close sent, written and received; or close_wait is over
+//! open ───────────────► closing ──────────────────────────────────────────────────────────► finished
+//!   └─ peer's Close ──► closing, answer due ──────────────────────────────────────────────────┘
 //! ```
 
 use std::{collections::VecDeque, time::Duration};
@@ -20,16 +21,16 @@ use crate::{
     wire::{self, Body, Progress, cut_reason, v1},
 };
 
-/// So many times what makes a link stalled ends it (LV-8).
+/// A stalled link is closed after this multiple of `write_stall` (LV-8).
 const STALLS: u32 = 30;
 
-/// The settings of a session.
+/// The times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Timing {
     pub(crate) heartbeat: Duration,
     pub(crate) close_wait: Duration,
     pub(crate) write_stall: Duration,
-    /// Whether the round trip is measured on a busy link too.
+    /// Whether the round-trip time is also measured while the link is busy.
     pub(crate) probing: bool,
 }
 
@@ -38,8 +39,9 @@ pub(crate) struct Session {
     pub(crate) peer: Peer,
     alive: Liveness,
     flood: Flood,
-    deaf: bool,
-    /// The socket has been found empty, and nothing has come since.
+    /// The link was closed with FLOOD: all further frames are ignored.
+    ignoring: bool,
+    /// The socket was found empty, and no byte has arrived since.
     empty: bool,
     timing: Timing,
     end: Option<Ending>,
@@ -48,14 +50,14 @@ pub(crate) struct Session {
     /// Bytes given to the driver, and bytes that it has written.
     taken: u64,
     written: u64,
-    /// The last Ping, and how many bytes went before it.
+    /// The data of the last Ping, and the number of bytes before it.
     pinged: (u64, u64),
-    /// So many bytes have certainly been read by the peer.
+    /// The number of bytes that the peer has certainly read.
     proven: u64,
     progress_at: Time,
     stalled: bool,
     write_failed: bool,
-    /// Already named to the driver as having something to do.
+    /// The link is in the list of links to wake, or the driver has been told to wake it.
     pub(crate) woken: bool,
 }
 
@@ -74,7 +76,7 @@ impl Session {
             peer,
             alive,
             flood: Flood::default(),
-            deaf: false,
+            ignoring: false,
             empty: false,
             timing,
             end: None,
@@ -95,26 +97,27 @@ impl Session {
         self.end.is_none() && !self.write_failed
     }
 
-    /// Starts the Close handshake (ST-4); a second reason changes nothing.
+    /// Starts the `Close` handshake (ST-4). If it has already started, its reason does not change.
     pub(crate) fn close(&mut self, now: Time, end: LinkEnd) {
         let until = now + self.timing.close_wait;
         self.end.get_or_insert(Ending { end, sent: false, heard: false, until });
     }
 
-    /// Handles what both roles treat alike, and returns the rest. The frame had so many bytes.
+    /// Handles the frames that both roles treat in the same way, and returns the others. `bytes` is the length of the
+    /// frame.
     ///
     /// # Errors
-    /// LM-3.
+    /// The flood limit is exceeded (LM-3).
     pub(crate) fn receive(&mut self, now: Time, bytes: usize, body: Body) -> Result<Option<Body>, Violation> {
         if matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Unknown) {
             self.weigh(now, bytes)?;
         }
         match body {
-            Body::Ping(ping) => self.pong = Some(ping.data), // only the latest: LV-4, LM-2
+            Body::Ping(ping) => self.pong = Some(ping.data), // only the latest is answered: LV-4, LM-2
             Body::Pong(pong) => {
                 self.alive.pong(now, pong.data);
                 if pong.data == self.pinged.0 {
-                    self.proven = self.pinged.1; // FR-6: what went before the Ping has been read before it
+                    self.proven = self.pinged.1; // FR-6: the peer has read what was sent before the Ping
                 }
             }
             Body::Close(close) => self.peer_closed(now, &close),
@@ -124,52 +127,53 @@ impl Session {
         Ok(None)
     }
 
-    /// Counts a frame of so many bytes that settles nothing (LM-3).
+    /// Charges a frame of `bytes` bytes that settles nothing (LM-3).
     ///
     /// # Errors
-    /// It is one too many.
+    /// The flood limit is exceeded.
     pub(crate) fn weigh(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         let weighed = self.flood.weigh(now, bytes);
         self.judge(weighed)
     }
 
-    /// Counts a frame of so many bytes that names deliveries and settles none (LM-3).
+    /// Charges a frame of `bytes` bytes that names deliveries and settles none (LM-3).
     ///
     /// # Errors
-    /// It is one too many.
+    /// The flood limit is exceeded.
     pub(crate) fn weigh_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         let weighed = self.flood.weigh_ids(now, bytes);
         self.judge(weighed)
     }
 
-    /// Counts an Ack of so many bytes (LM-3).
+    /// Charges an `Ack` of `bytes` bytes (LM-3).
     ///
     /// # Errors
-    /// It is one too many.
+    /// The flood limit is exceeded.
     pub(crate) fn weigh_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
         let weighed = self.flood.weigh_ack(now, bytes, work);
         self.judge(weighed)
     }
 
-    /// Counts bytes of a Deliver that are no message (LM-3).
+    /// Charges bytes of a `Deliver` that are neither messages nor their framing (LM-3).
     ///
     /// # Errors
-    /// They are too many.
+    /// The flood limit is exceeded.
     #[inline]
     pub(crate) fn weigh_junk(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
         let weighed = self.flood.weigh_junk(now, bytes);
         self.judge(weighed)
     }
 
-    /// A flood is not listened to any more: reading on for outcomes and Close (ST-4) would be what it is after.
+    /// After a flood, all further frames are ignored. To read on for outcomes and `Close` (ST-4) would let the flood
+    /// continue.
     fn judge(&mut self, weighed: Result<(), Violation>) -> Result<(), Violation> {
-        self.deaf |= weighed.is_err();
+        self.ignoring |= weighed.is_err();
         if self.end.is_some() { Ok(()) } else { weighed }
     }
 
-    /// Whether frames are thrown away unread (LM-3).
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.deaf
+    /// Whether frames are dropped without being decoded (LM-3).
+    pub(crate) fn is_ignoring(&self) -> bool {
+        self.ignoring
     }
 
     fn peer_closed(&mut self, now: Time, close: &v1::Close) {
@@ -196,7 +200,7 @@ impl Session {
         self.alive.found_empty();
     }
 
-    /// Whether everything that has come has been read, as far as is known.
+    /// Whether everything that had arrived was read, and no byte has arrived since.
     pub(crate) fn has_found_empty(&self) -> bool {
         self.empty
     }
@@ -205,7 +209,7 @@ impl Session {
         self.alive.paused();
     }
 
-    /// Appends Pong and Ping, which may overtake data (FR-6, LV-4). Call it first.
+    /// Appends Pong and Ping, which may overtake data (FR-6, LV-4). Must be called before data is appended.
     pub(crate) fn transmit_signs(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         if !self.is_open() {
             return;
@@ -221,7 +225,7 @@ impl Session {
         }
     }
 
-    /// Appends Close, if it is due and the role has nothing more to say. Call it last.
+    /// Appends `Close` if it is due. Must be called after all other frames are appended.
     pub(crate) fn transmit_close(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         if self.write_failed {
             return;
@@ -253,17 +257,17 @@ impl Session {
         !self.write_failed && self.end.as_ref().is_some_and(|ending| !ending.sent)
     }
 
-    /// Whether the peer has closed, or we have: the role sends no more data.
+    /// Whether either side has closed the link, so that no more data is sent.
     pub(crate) fn is_ending(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Whether the link has ended, or is about to, in a way after which the peer may come back (RD-8).
+    /// Whether the peer may reconnect within the grace: the link was interrupted, or ends without a `Close` (RD-8).
     pub(crate) fn is_interrupted(&self) -> bool {
         self.end.as_ref().is_none_or(|ending| ending.end.is_interruption())
     }
 
-    /// Whether the peer has said that it stops: it will not send anything again.
+    /// Whether the peer has closed the link because it stops, so that it will not send messages of this link again.
     pub(crate) fn peer_is_gone(&self) -> bool {
         let stops = |code| matches!(code, Some(Code::Normal | Code::GoingAway | Code::Aborted));
         self.end.as_ref().is_some_and(|ending| ending.end.by_peer && stops(ending.end.code))
@@ -279,12 +283,12 @@ impl Session {
         self.stalled = false;
     }
 
-    /// Bytes handed out in all: where the next frame begins.
+    /// The number of bytes given to the driver: the position at which the next frame begins.
     pub(crate) fn taken_bytes(&self) -> u64 {
         self.taken
     }
 
-    /// So many of our bytes the peer has certainly read.
+    /// The number of bytes that the peer has certainly read.
     pub(crate) fn proven_bytes(&self) -> u64 {
         self.proven
     }
@@ -293,7 +297,8 @@ impl Session {
         self.written
     }
 
-    /// How many of our bytes may have been written, or may still be: the driver goes on with what it was given, and reports later.
+    /// The number of bytes that are written or may still be written: the driver continues to write what it was given,
+    /// and reports that later.
     pub(crate) fn bytes_at_risk(&self) -> u64 {
         if self.write_failed { self.written } else { self.taken }
     }
@@ -325,7 +330,7 @@ impl Session {
         deadline
     }
 
-    /// Timers: life signs (LV-1, LV-3, LV-7) and the write stall (LV-6).
+    /// Runs the timers: heartbeats and silence (LV-1, LV-3, LV-7), and the write stall (LV-6, LV-8).
     pub(crate) fn advance(&mut self, now: Time, progress: Progress) -> Result<(), Violation> {
         if self.end.is_some() {
             return Ok(());
@@ -339,14 +344,15 @@ impl Session {
             self.stalled = true;
             let patience = self.timing.write_stall.saturating_mul(STALLS);
             if stuck >= patience {
-                let detail = format!("nothing could be written for {patience:?}");
+                let detail = format!("no byte could be written for {patience:?}");
                 return Err(Violation::new(Code::TooSlow, "LV-8", detail));
             }
         }
         Ok(())
     }
 
-    /// Whether the link can be dropped: both sides have said Close and ours is out, or waiting is over (ST-4).
+    /// Whether the connection can be closed: this side's `Close` is written and the peer's has arrived, or the time to
+    /// wait for it is over (ST-4).
     pub(crate) fn is_finished(&self, now: Time) -> bool {
         self.end.as_ref().is_some_and(|ending| {
             let out = self.write_failed || (ending.sent && self.taken == self.written);
@@ -354,17 +360,17 @@ impl Session {
         })
     }
 
-    /// Why it ended; `broken` if nobody said so.
+    /// Why the link ended; `broken` is the reason if no side has closed it.
     pub(crate) fn into_end(self, broken: &str) -> LinkEnd {
         self.end.map_or_else(|| LinkEnd::broken(broken), |ending| ending.end)
     }
 }
 
-/// HS-9: whether `new`, with the same key, may replace `old`.
+/// Checks whether the link of `new` may replace that of `old`, which has the same key (HS-9).
 pub(crate) fn check_generation(old: &Peer, new: &Peer) -> Result<(), Violation> {
     match (old.generation, new.generation) {
         (Some(here), Some(came)) if came <= here => {
-            let detail = format!("this peer is here with generation {here}, this try is {came}");
+            let detail = format!("generation is {came}; this peer already has a link of generation {here}");
             Err(Violation::new(Code::Stale, "HS-9", detail))
         }
         _ => Ok(()),

@@ -1,26 +1,28 @@
-//! Text from a peer, for people: names, reasons, addresses, errors. Shown as it is, it could forge lines of a log, move the cursor of a
-//! terminal, or read differently from what it is.
+//! Escapes text from a peer (names, reasons, addresses, errors) before it is shown. Unescaped, it could forge lines of
+//! a log, move the cursor of a terminal, or look different from what it is.
 
 use std::fmt::{self, Write as _};
 
-/// Characters of a text that are shown by default; the rest is counted. Reasons and names have at most 256 bytes (OC-7, HS-10).
+/// Characters of a text that are shown by default. Reasons and names have at most 256 bytes (OC-7, HS-10).
 const MAX_SHOWN: usize = 512;
-/// Marks in a row that are shown above or below one letter. Some languages need two or three.
+/// Consecutive combining marks that are shown on one letter. Some languages need two or three.
 const MAX_MARKS: usize = 4;
 
-/// A text from a stranger, ready to be shown: see [`shown`].
+/// A text from a peer that can be shown safely; see [`shown`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     text: &'a str,
     most: usize,
 }
 
-/// Makes a text from a stranger harmless wherever it is shown: as one line, and at most 512 characters of it.
+/// Escapes a text from a peer, so that it is safe to show in a log or a terminal: as one line of at most 512
+/// characters.
 ///
-/// What a terminal or a log would obey, and what cannot be seen, becomes an escape of Rust, such as `\n` or `\u{202e}`: control
-/// characters and line ends of all kinds, marks that change the direction of writing, spaces other than a blank, characters of no width,
-/// those that are private or mean nothing. All else is shown as it is, backslashes too: what has been made harmless once is not changed
-/// by being made so again, so a text can be built of others.
+/// Characters that a terminal or a log would act on, and invisible ones, become Rust escapes such as `\n` or
+/// `\u{202e}`. These are control characters, line ends of all kinds, characters that change the writing direction,
+/// spaces other than U+0020, characters without a width, and private or unassigned ones. All other characters,
+/// including backslashes, are shown unchanged. Escaping an escaped text changes nothing, so that a text can be composed
+/// of escaped ones.
 ///
 /// ```
 /// use tidegate_proto::shown;
@@ -33,7 +35,7 @@ pub fn shown(text: &str) -> Shown<'_> {
 }
 
 impl Shown<'_> {
-    /// With another limit than 512 characters: for a text that is built of several.
+    /// Sets the limit to `characters` instead of 512, for a text that is composed of several.
     #[must_use]
     pub fn at_most(self, characters: usize) -> Self {
         Self { most: characters, ..self }
@@ -51,7 +53,7 @@ impl fmt::Display for Shown<'_> {
             marks = if kind == Kind::Mark { marks + 1 } else { 0 };
             match kind {
                 Kind::Plain => f.write_char(c)?,
-                // At the beginning it would change what stands before the text.
+                // At the beginning of the text, a mark would combine with the character before it.
                 Kind::Mark if index > 0 && marks <= MAX_MARKS => f.write_char(c)?,
                 Kind::Mark => write!(f, "{}", c.escape_unicode())?,
                 Kind::Escaped => write!(f, "{}", c.escape_debug())?,
@@ -65,11 +67,11 @@ impl fmt::Display for Shown<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
-    /// Combines with what is before it.
+    /// Combines with the character before it.
     Mark,
-    /// The standard library takes it for one that cannot be printed.
+    /// Not printable, according to the standard library.
     Escaped,
-    /// Printable in its eyes, and not to be seen.
+    /// Printable according to the standard library, but invisible.
     Invisible,
 }
 
@@ -83,12 +85,12 @@ fn kind(c: char) -> Kind {
     if c.escape_debug().len() == 1 {
         return Kind::Plain;
     }
-    // Marks are escaped where they stand alone, and only there; all other escapes are independent of what is before them.
+    // `escape_debug` escapes a mark only if no character is before it. All other escapes do not depend on that.
     let letter_and_mark = String::from_iter(['a', c]);
     if letter_and_mark.escape_debug().nth(1) == Some(c) { Kind::Mark } else { Kind::Escaped }
 }
 
-/// Letters and marks that have no shape of their own.
+/// Whether `c` is a letter or a mark without a visible shape.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_seen_is_shown_as_it_is() {
+    fn visible_text_is_shown_unchanged() {
         for text in [
             "",
             "OK",
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_ends_a_line_moves_a_cursor_turns_the_writing_or_hides() {
+    fn control_characters_line_ends_direction_changes_and_invisible_ones_are_escaped() {
         let bidi =
             "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200e}\u{200f}\u{61c}";
         let ends = "\n\r\u{b}\u{c}\u{85}\u{2028}\u{2029}";
@@ -134,20 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_harmless_stays_as_it_is() {
+    fn an_escaped_text_is_not_escaped_again() {
         let once = shown("a\nb\u{202e}c\u{200b}\\d").to_string();
         assert_eq!(shown(&once).to_string(), once);
     }
 
     #[test]
-    fn marks_do_not_pile_up() {
-        assert_eq!(shown("\u{301}x").to_string(), "\\u{301}x", "it would stand on what is before the text");
+    fn at_most_four_marks_are_shown_on_one_letter() {
+        assert_eq!(shown("\u{301}x").to_string(), "\\u{301}x", "it would combine with the text before it");
         let piled = format!("a{}", "\u{301}".repeat(7));
         assert_eq!(shown(&piled).to_string(), format!("a{}{}", "\u{301}".repeat(4), "\\u{301}".repeat(3)));
     }
 
     #[test]
-    fn a_long_text_is_cut_and_the_rest_is_counted() {
+    fn a_long_text_is_truncated_and_its_other_bytes_are_counted() {
         let text = "é".repeat(600);
         assert_eq!(shown(&text).to_string(), format!("{}… (176 more bytes)", "é".repeat(512)));
         assert_eq!(shown(&"x".repeat(512)).to_string(), "x".repeat(512));

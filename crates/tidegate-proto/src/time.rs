@@ -1,13 +1,13 @@
-//! A point in time, as the machines see it.
+//! Points in time, which the driver passes to the machines.
 
 use std::{ops::Add, time::Duration};
 
-/// Microseconds since an origin that the driver chose. It must never go back.
+/// A point in time, in microseconds since an origin that the driver chooses. It must never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// The time since `earlier`; zero if that is later.
+    /// The time that has passed since `earlier`; zero if `earlier` is later than `self`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -17,7 +17,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Self;
 
-    /// Saturates: a wait of `Duration::MAX` ends never.
+    /// Saturates, so that a wait of `Duration::MAX` never ends.
     fn add(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)))
     }

@@ -1,4 +1,4 @@
-//! Bearer tokens: what a connector shows and an acceptor asks for (HS-4).
+//! Bearer tokens, which a connector sends and an acceptor requires (HS-4).
 
 use std::{fmt, hint::black_box};
 
@@ -6,21 +6,21 @@ use bytes::Bytes;
 
 use crate::handshake::MAX_TOKEN;
 
-/// One token or several: a connector shows the first, an acceptor takes each. Several make it possible to change a token while
-/// peers go on with the old one. None of them is ever shown: not by `Debug`, not in an error.
+/// One or several tokens. A connector sends the first one; an acceptor accepts each. With several, a token can be
+/// replaced while peers still use the old one. Neither `Debug` nor an error shows a token.
 ///
 /// ```
 /// use tidegate_proto::Tokens;
 ///
 /// let tokens = Tokens::new(["new", "old"]);
-/// assert_eq!(tokens.first().unwrap(), "new"); // shown when connecting
+/// assert_eq!(tokens.first().unwrap(), "new"); // sent when connecting
 /// assert!(tokens.accept(b"old") && !tokens.accept(b"older"));
 /// assert_eq!(format!("{tokens:?}"), "Tokens(2, not shown)");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens(Vec<Token>);
 
-/// A token, and the same filled up with zeros to the longest that there can be.
+/// A token, and the same token padded with zeros to [`MAX_TOKEN`] bytes.
 #[derive(Clone, PartialEq, Eq)]
 struct Token {
     plain: Bytes,
@@ -28,38 +28,38 @@ struct Token {
 }
 
 impl Tokens {
-    /// These tokens, in this order; empty ones are left out, for an empty token is none.
+    /// Takes tokens in order. Empty ones are left out, because an empty token means no token.
     pub fn new<T: Into<Bytes>>(all: impl IntoIterator<Item = T>) -> Self {
         let all = all.into_iter().map(Into::into).filter(|plain: &Bytes| !plain.is_empty());
         Self(all.map(|plain| Token { padded: padded(&plain), plain }).collect())
     }
 
-    /// The one to show.
+    /// The token that a connector sends.
     #[must_use]
     pub fn first(&self) -> Option<&Bytes> {
         self.0.first().map(|token| &token.plain)
     }
 
-    /// Bytes of the longest one.
+    /// The length of the longest token in bytes.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.0.iter().map(|token| token.plain.len()).max().unwrap_or(0)
     }
 
-    /// How many there are.
+    /// The number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `given` is one of them. Each is compared over the whole of [`MAX_TOKEN`] bytes, and all of them are, so that the
-    /// time tells neither where two differ nor how long the right one is (HS-4).
+    /// Whether `given` is one of the tokens. All tokens are compared, each over [`MAX_TOKEN`] bytes, so that the time
+    /// reveals neither where two tokens differ nor the length of the right one (HS-4).
     #[must_use]
     pub fn accept(&self, given: &[u8]) -> bool {
         if given.len() > MAX_TOKEN {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_token_is_taken_whole_and_nothing_else() {
+    fn each_whole_token_is_accepted_and_nothing_else() {
         // HS-4
         let tokens = Tokens::new(["new", "", "older"]);
         assert_eq!((tokens.len(), tokens.first().map(|t| &t[..])), (2, Some(&b"new"[..])));

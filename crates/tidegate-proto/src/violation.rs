@@ -1,18 +1,18 @@
-//! What can be wrong with what a peer does, and with what a user sets.
+//! Violations of the protocol, and settings outside their range.
 
 use std::fmt;
 
 pub use crate::wire::v1::Code;
 
-/// A peer broke a rule, or is refused by one. Its display form is the reason given in `Close` (ER-1).
+/// A rule that a peer broke, or by which it is refused. Its `Display` text is the reason in `Close` (ER-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{rule}: {detail}")]
 pub struct Violation {
-    /// What the peer is told.
+    /// The code of the `Close`.
     pub code: Code,
-    /// The rule that it comes from, of SPEC.md or docs/IMPLEMENTATION.md.
+    /// The id of the rule in SPEC.md or docs/IMPLEMENTATION.md.
     pub rule: &'static str,
-    /// What was seen, and what would have been right.
+    /// What happened, the value, and the limit.
     pub detail: String,
 }
 
@@ -21,25 +21,25 @@ impl Violation {
         Self { code, rule, detail: detail.into() }
     }
 
-    /// HS-11: a handshake that does not end. The driver keeps that deadline, for it has the clock.
+    /// A handshake that exceeded its deadline (HS-11). The driver checks that deadline, because it has the clock.
     #[must_use]
     pub fn new_timeout(detail: impl Into<String>) -> Self {
         Self::new(Code::TooSlow, "HS-11", detail)
     }
 
-    /// FR-4: not a `Frame`.
+    /// FR-4: bytes that are not a valid `Frame`.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(Code::Malformed, "FR-4", detail)
     }
 
-    /// FR-5: a frame that its sender may not send, or not now.
+    /// FR-5: a frame that its sender may not send, or may not send now.
     pub(crate) fn unexpected(detail: impl Into<String>) -> Self {
         Self::new(Code::Unexpected, "FR-5", detail)
     }
 }
 
 impl Code {
-    /// Whether a connector that is refused with this code should not try again by itself (RD-7).
+    /// Whether a connector that is refused with this code should stop connecting (RD-7).
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(
@@ -78,21 +78,21 @@ impl fmt::Display for Code {
 
 /// A setting outside its range (LM-1).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is {value}, but must be {valid}")]
+#[error("{setting} is {value}; it must be {valid}")]
 pub struct SettingError {
-    /// The name of the setting, as in the builder.
+    /// The name of the setting, as in the settings' struct.
     pub setting: &'static str,
-    /// The value that was given.
+    /// The value that was set.
     pub value: String,
-    /// What would be valid.
+    /// The valid values.
     pub valid: &'static str,
 }
 
 impl SettingError {
-    /// Fails with the three parts unless `ok`.
+    /// Checks a setting.
     ///
     /// # Errors
-    /// The error made of the three parts, if not `ok`.
+    /// If `ok` is false, an error that names the setting, its value and the valid values.
     pub fn unless(
         ok: bool,
         setting: &'static str,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn rd_7_only_refusals_that_will_not_change_by_themselves_are_final() {
+    fn rd_7_only_refusals_that_a_retry_cannot_change_are_final() {
         // RD-7
         let last: Vec<_> = (0..40).map(Code::from_wire).filter(|c| c.is_final()).collect();
         assert_eq!(

@@ -88,7 +88,7 @@ fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
     pusher.advance(now, bad, Progress::default());
     let close = close_of_unwritten(&mut pusher, now, bad).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::TooSlow);
-    assert_eq!(close.reason, "LV-8: nothing could be written for 30s");
+    assert_eq!(close.reason, "LV-8: no byte could be written for 30s");
     assert!(pusher.is_finished(now + SECOND, bad), "although that cannot be written either");
 }
 

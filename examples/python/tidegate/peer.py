@@ -110,7 +110,7 @@ class Peer:
         for right, code, reason in (
                 (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side speaks version 1"),
                 (known, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
-                (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: no such pipeline, or not for you"),
+                (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: the pipeline does not exist, or this peer may not use it"),
                 (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: a pusher needs a puller"),
                 (valid, "MALFORMED", "HS-8, LV-1: instance or heartbeat_ms"),
                 (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher sends up to {sends}, the puller takes {takes}"),

@@ -277,7 +277,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_ignoring()) else { return };
         let bytes = frame.len();
         link.skips.received(bytes);
         let credit = link.grant.unused().0;
@@ -431,7 +431,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.tune(now);
         self.reconsider_floor(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
-        // What is due is said when the driver can write again, which nobody knows: the time for it does not come once more.
+        // What is due is said when the driver can write again, which nobody knows: the time for it does not come once
+        // more.
         link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
         link.working_at.take_if(|at| *at <= now);
         let empty = link.session.has_found_empty();

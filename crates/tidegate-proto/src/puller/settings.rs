@@ -12,14 +12,14 @@ use crate::{
 
 /// How many un-acked messages and bytes a puller wants, on all links of its socket together (CR-5).
 ///
-/// The messages are a hard cap on what is handed out and un-acked: at the cap `recv` waits. With [`Window::Auto`] the cap is the
-/// budget's messages.
+/// The messages are a hard cap on what is handed out and un-acked: at the cap `recv` waits. With [`Window::Auto`] the
+/// cap is the budget's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Window {
-    /// Set by the puller itself, from how quickly its deliveries are settled and how long the way to the pusher and back
-    /// takes: a worker that does a million small things a second gets thousands, one that takes ten seconds for each
-    /// gets one. The default. `docs/WINDOW.md` has the formula.
+    /// Set by the puller itself, from how quickly its deliveries are settled and how long the way to the pusher and
+    /// back takes: a worker that does a million small things a second gets thousands, one that takes ten seconds for
+    /// each gets one. The default. `docs/WINDOW.md` has the formula.
     #[default]
     Auto,
     /// Always the same, shared by the links by need.
@@ -27,8 +27,8 @@ pub enum Window {
         /// Messages. No more are handed out and un-acked, those of lost links included. 0: credit exists only while the
         /// application waits for a message, and there is no cap (CR-7).
         messages: u64,
-        /// Bytes to read ahead; any that are left admit one whole message (CR-2). They are no cap: while the application waits, it gets
-        /// one message more as long as fewer than `messages` are un-acked.
+        /// Bytes to read ahead; any that are left admit one whole message (CR-2). They are no cap: while the
+        /// application waits, it gets one message more as long as fewer than `messages` are un-acked.
         bytes: u64,
     },
 }
@@ -53,7 +53,8 @@ impl Window {
 pub struct PullerSettings {
     /// What is wanted un-acked on all links together.
     pub window: Window,
-    /// Messages, granted and un-acked, on all links together (CR-9). With an automatic window no more are handed out and un-acked.
+    /// Messages, granted and un-acked, on all links together (CR-9). With an automatic window no more are handed out
+    /// and un-acked.
     pub budget: u64,
     /// The same in bytes: what many pushers together can make this side hold.
     pub budget_bytes: u64,
@@ -64,8 +65,9 @@ pub struct PullerSettings {
     pub read_ahead: u64,
     /// The longest time for which an outcome is held back (OC-5).
     pub ack_delay: Duration,
-    /// What is remembered of message ids, so that a message that comes again after its link was lost is not run a second time:
-    /// outcomes, and runs of ids that follow on, on each link and of all lost links together. 0: nothing (RD-9).
+    /// What is remembered of message ids, so that a message that comes again after its link was lost is not run a
+    /// second time: outcomes, and runs of ids that follow on, on each link and of all lost links together. 0: nothing
+    /// (RD-9).
     pub memory: usize,
     /// Links open at once (HS-12).
     pub max_links: usize,
@@ -128,6 +130,6 @@ mod tests {
         let wrong = PullerSettings { window: Window::fixed(10, 0), ..Default::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "window");
         let wrong = PullerSettings { budget: 0, ..Default::default() };
-        assert_eq!(wrong.check().unwrap_err().to_string(), "budget is 0, but must be at least 1 message");
+        assert_eq!(wrong.check().unwrap_err().to_string(), "budget is 0; it must be at least 1 message");
     }
 }

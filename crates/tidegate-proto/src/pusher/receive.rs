@@ -187,8 +187,9 @@ impl Pusher {
     fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
-            // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting for the answer
-            // would only keep its messages from others. What the driver has been given it may still write.
+            // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting
+            // for the answer would only keep its messages from others. What the driver has been given it may still
+            // write.
             if link.session.is_interrupted() {
                 let parting = link.part(link.session.bytes_at_risk());
                 self.part_with(now, parting);
@@ -265,7 +266,7 @@ impl Machine for Pusher {
     }
 
     fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_deaf()) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_ignoring()) else { return };
         let bytes = frame.len();
         let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, bytes, body));
         let result = match received {

@@ -27,8 +27,8 @@ pub struct PusherSettings {
     pub high_water_mark: usize,
     /// The same in bytes; any room left admits one whole message.
     pub high_water_mark_bytes: u64,
-    /// Messages held in all: queued, in flight, waiting to be retried, rejected and not fetched. Without it a puller that nacks
-    /// everything could fill the memory (CR-8).
+    /// Messages held in all: queued, in flight, waiting to be retried, rejected and not fetched. Without it a puller
+    /// that nacks everything could fill the memory (CR-8).
     pub max_held: usize,
     /// The same in bytes; any room left admits one whole message, and a promise of room is for a message of any size.
     pub max_held_bytes: u64,
@@ -48,14 +48,14 @@ pub struct PusherSettings {
     pub retry_longest: Duration,
     /// The longest delay that a puller may ask for (OC-6).
     pub max_nack_delay: Duration,
-    /// How long the messages of a lost link wait for the same puller to come back, before they go elsewhere. 0: not at all
-    /// (RD-8).
+    /// How long the messages of a lost link wait for the same puller to come back, before they go elsewhere. 0: not at
+    /// all (RD-8).
     pub grace: Duration,
-    /// Without an outcome or a sign of work for so long after it was sent, a delivery counts as failed, and its message is
-    /// sent again; `None`: never (OC-12).
+    /// Without an outcome or a sign of work for so long after it was sent, a delivery counts as failed, and its message
+    /// is sent again; `None`: never (OC-12).
     pub settle_timeout: Option<Duration>,
-    /// The same whatever sign of work comes: so long after it was sent, a delivery without an outcome counts as failed. At least
-    /// `settle_timeout`; `None`: signs of work may hold a delivery for ever (OC-12, OC-13).
+    /// The same whatever sign of work comes: so long after it was sent, a delivery without an outcome counts as failed.
+    /// At least `settle_timeout`; `None`: signs of work may hold a delivery for ever (OC-12, OC-13).
     pub max_work_time: Option<Duration>,
     /// Links open at once (HS-12).
     pub max_links: usize,
@@ -129,8 +129,8 @@ impl PusherSettings {
         ok(!stall.is_zero(), "write_stall", &stall, "more than 0")
     }
 
-    /// How long a delivery may be without an outcome or a sign of work, and how long without an outcome in all, if that is bounded;
-    /// `None` if neither is (OC-12).
+    /// How long a delivery may be without an outcome or a sign of work, and how long without an outcome in all, if that
+    /// is bounded; `None` if neither is (OC-12).
     pub(crate) fn settle_times(&self) -> Option<(Duration, Option<Duration>)> {
         Some((self.settle_timeout.or(self.max_work_time)?, self.max_work_time))
     }
@@ -157,7 +157,7 @@ mod tests {
         // LM-1
         assert_eq!(PusherSettings::default().check(), Ok(()));
         let wrong = PusherSettings { heartbeat: Duration::from_millis(1), ..Default::default() };
-        assert_eq!(wrong.check().unwrap_err().to_string(), "heartbeat is 1ms, but must be 100 ms to 60 s");
+        assert_eq!(wrong.check().unwrap_err().to_string(), "heartbeat is 1ms; it must be 100 ms to 60 s");
         let wrong = PusherSettings { max_attempts: Some(0), ..Default::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "max_attempts");
         let second = Some(Duration::from_secs(1));
@@ -169,7 +169,7 @@ mod tests {
         let text = wrong.check().unwrap_err().to_string();
         assert_eq!(
             text,
-            "max_work_time is Some(999ms), but must be at least settle_timeout and 1 ms, or none"
+            "max_work_time is Some(999ms); it must be at least settle_timeout and 1 ms, or none"
         );
         let right = PusherSettings { settle_timeout: second, max_work_time: second, ..Default::default() };
         assert_eq!(right.check(), Ok(()));
