@@ -13,3 +13,4 @@ pub mod seeds;
 pub mod simulation;
 pub mod spec;
 pub mod vectors;
+pub mod words;
