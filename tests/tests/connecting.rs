@@ -87,7 +87,7 @@ fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
     let mut pull = tidegate(&["pull", "--connect", &at_a, "--connect", &at_b, "--token-file", &own]);
     let mut output = pull.stdout().unwrap();
     first.line_with("is open").unwrap();
-    pull.line_with_all(&["error: ", &at_b, "going on with the others"]).unwrap();
+    pull.line_with_all(&["error: ", &at_b, "continuing with the other endpoints"]).unwrap();
     fs::write(&own, "b\n").unwrap();
     pull.signal("HUP").unwrap();
     second.line_with("is open").unwrap();
@@ -95,7 +95,7 @@ fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
     first.signal("KILL").unwrap();
     first.exit().unwrap();
     let mut first = pusher(0);
-    pull.line_with_all(&["error: ", &at_a, "going on with the others"]).unwrap();
+    pull.line_with_all(&["error: ", &at_a, "continuing with the other endpoints"]).unwrap();
     second.write_line("1");
     assert_eq!(line(&mut output), "1");
     // Now it knows it, and what was refused before is no reason to fail.

@@ -96,7 +96,7 @@ fn a_file_is_opened_again_after_a_signal_and_a_removed_or_replaced_one_is_notice
         fs::rename(&path, &moved).unwrap();
         write(&mut push, &moved);
         pull.signal(signal).unwrap();
-        pull.line_with_all(&[&format!("SIG{signal}"), "again"]).unwrap();
+        pull.line_with_all(&[&format!("SIG{signal}"), "reopened"]).unwrap();
         write(&mut push, &path);
         written.push(fs::read_to_string(&moved).unwrap());
     }

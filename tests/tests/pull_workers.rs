@@ -19,7 +19,7 @@ fn a_worker_that_exits_while_a_child_holds_its_stdout_is_replaced_and_its_messag
     );
     let mut pull = tidegate(&["pull", "--connect", &at, "--worker", &worker]);
     push.feed(numbers(3));
-    pull.line_with_all(&["it died (exit status: 1)", "restarted"]).unwrap();
+    pull.line_with_all(&["it ended (exit status: 1)", "restarted"]).unwrap();
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["nacked"]), (&3.into(), &1.into()), "{sum}");

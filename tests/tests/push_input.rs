@@ -97,7 +97,7 @@ fn the_beginning_of_a_record_is_saved_when_a_signal_comes_before_its_end() {
             push.write(input);
             assert_eq!(line(&mut output), "a");
             push.signal(signal).unwrap();
-            push.line_with("which are the last record of --unsent").unwrap();
+            push.line_with("as the last record of --unsent").unwrap();
             assert_eq!(code(&mut push), 4);
             assert_eq!(fs::read(&unsent).unwrap(), kept);
             let got = kept.len() - if framing == ["--length-prefixed"] { 4 } else { 1 };
@@ -119,8 +119,8 @@ fn what_arrived_of_a_record_that_is_too_large_is_saved_at_a_signal() {
     push.write(b"a\n");
     assert_eq!(line(&mut output), "a");
     push.write(b"too large");
-    // The file with it has no name; that it has been read shows when the pipe is empty, and so nothing is waited for here: it is
-    // saved whether it was read before the signal or not, or it is still in the pipe.
+    // The file with it has no name; that it has been read shows when the pipe is empty, and so nothing is
+    // waited for here: it is saved whether it was read before the signal or not, or it is still in the pipe.
     push.signal("TERM").unwrap();
     assert_eq!(code(&mut push), 4);
     let saved = fs::read_to_string(unsent).unwrap();
@@ -137,7 +137,7 @@ fn without_a_file_for_it_the_loss_is_told() {
     push.write(b"a\nhal");
     assert_eq!(line(&mut output), "a");
     push.signal("TERM").unwrap();
-    push.line_with_all(&["record 2", "3 bytes", "--unsent FILE would keep"]).unwrap();
+    push.line_with_all(&["record 2", "3 bytes", "use --unsent FILE to keep"]).unwrap();
     push.line_with("the last record was incomplete (3 bytes)").unwrap();
     assert_eq!(code(&mut push), 4);
     pull.signal("TERM").unwrap();
@@ -199,7 +199,7 @@ fn a_named_pipe_is_waited_for_and_ends_with_its_last_writer_unless_it_is_followe
         let (mut push, at) = push(1, &more);
         let mut pull = tidegate(&["pull", "--connect", &at]);
         let mut output = pull.stdout().unwrap();
-        push.line_with("waiting for somebody to write to this named pipe").unwrap();
+        push.line_with("waiting for a writer to open this named pipe").unwrap();
         fs::write(&fifo, "one\n").unwrap();
         assert_eq!(line(&mut output), "one");
         if follow {
@@ -321,7 +321,7 @@ fn a_dead_letter_file_that_was_moved_is_made_again_at_a_signal() {
     for (word, signal) in [("2", "HUP"), ("3", "USR1")] {
         fs::rename(&dead, &moved).unwrap();
         push.signal(signal).unwrap();
-        push.line_with_all(&[&format!("SIG{signal}"), "opened --dead-letter"]).unwrap();
+        push.line_with_all(&[&format!("SIG{signal}"), "reopened --dead-letter"]).unwrap();
         push.write_line(word);
         wait_for(&dead, format!("{word}\n").as_bytes());
     }
@@ -381,7 +381,8 @@ fn wait_for_line(path: &Path, last: &str) {
 
 #[test]
 fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_kill_loses_none() {
-    // While another message is still being processed, and when everything has been settled; with an input that goes on, and without.
+    // While another message is still being processed, and when everything has been settled; with an input
+    // that goes on, and without.
     for (last, ends) in [("hold", false), ("reject", false), ("hold", true), ("reject", true)] {
         let dir = tempfile::tempdir().unwrap();
         let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
@@ -399,7 +400,7 @@ fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_ki
         }
         pull.line_with("last").unwrap();
         push.signal("TERM").unwrap();
-        push.line_with("once more stops at once").unwrap();
+        push.line_with("a second signal stops at once").unwrap();
         wait_for_line(&unsent, &records[98]);
         assert!(push.is_running(), "it waits for as long as --linger says ({last}, {ends})");
         push.signal("KILL").unwrap();
@@ -489,7 +490,7 @@ fn a_record_that_is_too_large_is_waited_for_after_a_signal_and_saved_if_it_is_gi
             assert!(dead == large.as_bytes(), "{} bytes", dead.len());
         } else {
             push.signal("TERM").unwrap();
-            push.line_with_all(&["error", "--dead-letter", "not waited for any longer"]).unwrap();
+            push.line_with_all(&["error", "--dead-letter", "gave up waiting for a stalled write"]).unwrap();
         }
         assert_eq!(code(&mut push), if is_read { 4 } else { 1 });
         assert_eq!(fs::read_to_string(&unsent).unwrap(), if is_read { "" } else { &large });

@@ -103,7 +103,7 @@ fn an_output_file_that_was_moved_or_removed_is_made_again() {
     for (n, signal) in ["HUP", "USR1"].into_iter().enumerate() {
         fs::rename(&log, &moved).unwrap();
         pull.signal(signal).unwrap();
-        pull.line_with_all(&[&format!("SIG{signal}"), "opened --output"]).unwrap();
+        pull.line_with_all(&[&format!("SIG{signal}"), "reopened --output"]).unwrap();
         pass(&format!("after {n}"), &format!("after {n}\n"));
     }
     fs::remove_file(&log).unwrap();

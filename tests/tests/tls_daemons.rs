@@ -69,7 +69,7 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
     new.sign(&["127.0.0.1"]).write(dir.path(), "push");
     fs::write(&token, "second\n").unwrap();
     push.signal("HUP").unwrap();
-    push.line_with("SIGHUP: read the certificates and the token file again").unwrap();
+    push.line_with("SIGHUP: reloaded the certificates and the token file").unwrap();
     let mut second = worker(&new, &new, dir.path(), "second", &at, &with_token);
     push.line_with("(certificate for second)").unwrap();
     let mut late = worker(&old, &new, dir.path(), "late", &at, &with_token);
@@ -81,7 +81,7 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
     fs::write(dir.path().join("push.key"), "nonsense").unwrap();
     push.signal("HUP").unwrap();
     let said = push.line_with("error: SIGHUP:").unwrap();
-    for part in ["push.key", "no PEM at all", "going on with what was there before"] {
+    for part in ["push.key", "no PEM at all", "the old files and tokens stay in use"] {
         assert!(said.contains(part), "{said}");
     }
     let mut third = worker(&new, &new, dir.path(), "third", &at, &with_token);
@@ -123,7 +123,7 @@ fn a_hangup_with_a_good_certificate_and_a_bad_token_changes_neither() {
         fs::write(&token, bad).unwrap();
         push.signal("HUP").unwrap();
         let said = push.line_with("error: SIGHUP: --token-file").unwrap();
-        assert!(said.contains("going on with what was there before"), "{said}");
+        assert!(said.contains("the old files and tokens stay in use"), "{said}");
         assert!(!said.contains("xxx"), "{said}");
     }
     // The old certificate and the old token are still right, and the new certificate is not shown.
@@ -134,7 +134,7 @@ fn a_hangup_with_a_good_certificate_and_a_bad_token_changes_neither() {
     fs::write(&token, "second\n").unwrap();
     fs::write(dir.path().join("push.crt"), "nonsense").unwrap();
     push.signal("HUP").unwrap();
-    push.line_with("going on with what was there before").unwrap();
+    push.line_with("the old files and tokens stay in use").unwrap();
     let mut late = worker(&old, &old, dir.path(), "late", &at, &with_token);
     push.line_with("(certificate for late)").unwrap();
     push.close_input();
@@ -181,7 +181,7 @@ fn a_connecting_daemon_shows_its_new_certificate_at_its_next_try() {
         .unwrap();
     ca.sign(&["worker"]).write(dir.path(), "worker");
     pull.signal("HUP").unwrap();
-    pull.line_with("SIGHUP: read the certificates again").unwrap();
+    pull.line_with("SIGHUP: reloaded the certificates").unwrap();
     push.feed(numbers(10));
     assert_eq!(sorted(&[pull.output().unwrap()]), (0..10).collect::<Vec<_>>());
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));

@@ -1,8 +1,9 @@
-//! Appending records to files that others rotate, remove or read on: `--output`, `--dead-letter` and `--unsent`.
+//! Appending records to files that other processes rotate, remove or read: `--output`, `--dead-letter` and
+//! `--unsent`.
 //!
 //! ```text
 //! open ──► write ──► write ──► reopen (SIGHUP, SIGUSR1) ──► write
-//!            └── the file was removed: it is made again, and the bytes are written there
+//!            └── the file was removed: it is created again, and the bytes are written to the new file
 //! ```
 
 use std::fs::{File, Metadata};
@@ -18,14 +19,14 @@ use crate::ready::{self, For};
 use crate::records::Framing;
 use crate::{stdio, text};
 
-/// The mode of a file that is made: messages are nobody else's business. One that exists keeps its own.
+/// The mode of a new file: messages may be confidential. An existing file keeps its mode.
 const MODE: u32 = 0o600;
-/// A named pipe that nobody reads, or writes, is waited for this long before the user is told.
+/// The user is told about a named pipe that has no reader or writer for this long.
 pub(crate) const SOON: Duration = Duration::from_millis(500);
-/// How often a file may be removed between a write and the look at it, before that is an error.
+/// How many times a file may be removed during a write before that is an error.
 const REMOVALS: usize = 3;
 
-/// A file to which whole records are appended. It can be opened again by its name, after it was moved away.
+/// A file to which whole records are appended. It can be reopened by its name after it was moved away.
 pub(crate) struct AppendFile {
     file: File,
     path: PathBuf,
@@ -35,13 +36,15 @@ pub(crate) struct AppendFile {
 }
 
 impl AppendFile {
-    /// Opens `path` to append records, and makes it, with mode 0600, if it is not there. A file that ends within a record gets
-    /// its end first: the next record would become a part of it.
+    /// Opens `path` to append records. A file that does not exist is created with mode 0600. If the last
+    /// record of the file is not terminated, it is terminated first; otherwise the next record would become a
+    /// part of it.
     ///
-    /// Blocks while `path` is a named pipe that nobody reads; [`Self::open_waiting`] does not block the caller.
+    /// Blocks while `path` is a named pipe without a reader. [`Self::open_waiting`] does not block the
+    /// caller.
     ///
     /// # Errors
-    /// When the file cannot be opened, or that end cannot be written. The error names `option`.
+    /// If the file cannot be opened, or the last record cannot be terminated. The error names `option`.
     pub(crate) fn open(option: &str, path: &Path, framing: Framing) -> anyhow::Result<Self> {
         let name = format!("{option} {}", path.display());
         if let Some(why) = unusable_stream(path) {
@@ -51,12 +54,14 @@ impl AppendFile {
         Ok(Self { file, path: path.to_owned(), name, framing })
     }
 
-    /// As [`Self::open`], on another thread. The user is told if a named pipe has to be waited for.
+    /// Opens a file as [`Self::open`] does, on another thread. Tells the user if that waits for the reader of
+    /// a named pipe.
     ///
-    /// Cancelled, it leaves that thread behind, which a runtime that is shut down in the background does not wait for.
+    /// If the future is dropped, the thread continues. A runtime that is shut down in the background does not
+    /// wait for it.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As for [`Self::open`].
     pub(crate) async fn open_waiting(
         option: &'static str,
         path: &Path,
@@ -83,11 +88,12 @@ impl AppendFile {
         opened.map_err(|error| anyhow!(error).context(option))?
     }
 
-    /// Appends `bytes`, which are whole records, and notices when the file has been removed: it is made again then, and gets them.
-    /// Blocks; not for the runtime's thread.
+    /// Appends `bytes`, which are whole records. If the file has been removed, it is created again and gets
+    /// the bytes. Blocks, and so must not run on the runtime's thread.
     ///
     /// # Errors
-    /// When they cannot be written. A regular file is as long as before then, unless others append to it too.
+    /// If the bytes cannot be written. A regular file then has its old length, unless another process appends
+    /// to it too.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.follow_name()?;
         for _ in 0..REMOVALS {
@@ -100,10 +106,11 @@ impl AppendFile {
         Err(io::Error::other("the file is removed again and again"))
     }
 
-    /// Appends the first `length` bytes of `from`, and `more` after them, as a record. Blocks as [`Self::write`] does.
+    /// Appends the first `length` bytes of `from`, followed by `more`, as one record. Blocks as
+    /// [`Self::write`] does.
     ///
     /// # Errors
-    /// As [`Self::write`], and when `from` cannot be read.
+    /// As for [`Self::write`], and if `from` cannot be read.
     pub(crate) fn copy(&mut self, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
         self.follow_name()?;
         for _ in 0..REMOVALS {
@@ -116,19 +123,20 @@ impl AppendFile {
         Err(io::Error::other("the file is removed again and again"))
     }
 
-    /// Opens the file by its name again, as after a log rotation, and makes it if need be. On an error the file that was open
-    /// stays in use. Blocks as [`Self::open`] does.
+    /// Reopens the file by its name, as after a log rotation, and creates it if necessary. If that fails, the
+    /// old file stays in use. Blocks as [`Self::open`] does.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As for [`Self::open`].
     pub(crate) fn reopen(&mut self) -> anyhow::Result<()> {
         self.file =
             open(&self.path, self.framing).with_context(|| format!("{}: cannot open it again", self.name))?;
         Ok(())
     }
 
-    /// Opens the file again if another one has its name, as after a rotation that makes the next file itself. While nothing has the
-    /// name, the file is written on: whoever rotates it may be about to make the next one.
+    /// Reopens the file if another file has its name, as after a rotation that creates the next file itself.
+    /// While no file has the name, the open file stays in use, because the rotation may be about to create
+    /// the next one.
     fn follow_name(&mut self) -> io::Result<()> {
         let place = |data: Metadata| (data.dev(), data.ino());
         if let (Ok(open), Ok(named)) = (self.file.metadata(), std::fs::metadata(&self.path))
@@ -150,18 +158,18 @@ impl AppendFile {
         &self.name
     }
 
-    /// How its records are told apart.
+    /// How records are separated.
     pub(crate) fn framing(&self) -> Framing {
         self.framing
     }
 }
 
-/// Why a standard stream that `path` names cannot be written, as it was when this process was started: /dev/null is open in place
-/// of a closed one, and would swallow everything.
+/// Why a standard stream that `path` names cannot be written. This uses the state at the start of the
+/// process: /dev/null is open now in place of a closed stream, and would discard everything.
 fn unusable_stream(path: &Path) -> Option<&'static str> {
     let fd = stream(path)?;
     if fd.as_raw_fd() == 0 {
-        // A name of stdin opens a file anew, for writing too.
+        // A name of stdin opens the file again, for writing too.
         return stdio::was_closed(fd).then_some("it is closed");
     }
     ready::unusable(fd, For::Writing)
@@ -177,7 +185,7 @@ pub(crate) fn stream(path: &Path) -> Option<BorrowedFd<'static>> {
     }
 }
 
-/// Whether both are the same regular file.
+/// Whether both describe the same regular file.
 pub(crate) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
@@ -192,7 +200,8 @@ fn open(path: &Path, framing: Framing) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes all of `bytes`. When that fails, a regular file is as long as before: what is appended later follows whole records.
+/// Writes all of `bytes`. If that fails, a regular file gets its old length, so that the next append follows
+/// whole records.
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     undone_if_failed(file, |file| write_all(file, bytes))
 }
@@ -222,8 +231,8 @@ fn copy(file: &mut File, framing: Framing, from: &File, length: u64, more: &[u8]
     })
 }
 
-/// Reads a file from its beginning. A position of its own, and not the one of the file, which all its clones share: a write that was
-/// given up may go on, and read the same file meanwhile.
+/// Reads a file from its beginning, with a position of its own. All clones of a file share the file's own
+/// position, and a write that was given up may still be reading the same file.
 pub(crate) struct FromStart<'a> {
     file: &'a File,
     at: u64,
@@ -272,17 +281,17 @@ fn undone_if_failed(file: &mut File, work: impl FnOnce(&mut File) -> Result<u64,
     let length = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|data| data.len());
     let before = length(file);
     let Err(Failed(error, written)) = work(file) else { return Ok(()) };
-    // If somebody else has appended meanwhile, the end is not ours to cut off.
+    // If another process has appended meanwhile, the end of the file must not be cut off.
     if let Some(before) = before
         && length(file) == before.checked_add(written)
     {
-        // The write's own error says more than one of this.
+        // The error of the write says more than an error of the truncation.
         let _ = file.set_len(before);
     }
     Err(error)
 }
 
-/// Whether no name leads to the file any more: whatever is written to it is lost when it is closed.
+/// Whether the file has no name any more: what is written to it is lost when it is closed.
 fn is_removed(file: &File) -> bool {
     file.metadata().is_ok_and(|data| data.is_file() && data.nlink() == 0)
 }
@@ -292,7 +301,7 @@ pub(crate) fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
 }
 
-/// The last byte of a regular file that has one and may be read.
+/// The last byte of a file, if it is a regular, readable file that is not empty.
 fn last_byte(file: &File, path: &Path) -> Option<u8> {
     file.metadata().ok().filter(|data| data.is_file() && data.len() > 0)?;
     let mut reading = File::open(path).ok()?;
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_ends_within_a_record_gets_the_end_of_it_first() {
+    fn the_last_record_of_a_file_is_terminated_before_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         for (framing, before, after) in [
@@ -329,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_is_written_on_until_it_is_opened_again() {
+    fn a_file_that_was_moved_stays_in_use_until_it_is_reopened() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
         let mut file = opened(&path, Framing::Newline);
@@ -343,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_replaced_is_written_to_under_its_name() {
+    fn writes_go_to_the_file_that_replaced_the_old_one() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
         let mut file = opened(&path, Framing::Newline);
@@ -360,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_removed_is_made_again_and_gets_what_is_written() {
+    fn a_file_that_was_removed_is_created_again_and_gets_the_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut file = opened(&path, Framing::Newline);
@@ -379,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_copied_whole_while_a_copy_of_it_to_a_stalled_pipe_is_under_way() {
+    fn a_record_is_copied_whole_while_another_copy_of_it_to_a_pipe_is_stalled() {
         let dir = tempfile::tempdir().unwrap();
         let (path, fifo) = (dir.path().join("file"), dir.path().join("fifo"));
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -401,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_made_can_be_read_by_its_owner_only_and_one_that_exists_keeps_its_mode() {
+    fn only_the_owner_can_read_a_new_file_and_an_existing_file_keeps_its_mode() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

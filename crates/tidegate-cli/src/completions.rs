@@ -10,7 +10,7 @@ use crate::exit::Exit;
 
 /// Prints the script to stdout.
 pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<Exit> {
-    // Into memory first: the generator panics when it cannot write.
+    // Written to memory first: the generator panics if a write fails.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "tidegate", &mut script);
     std::io::stdout().write_all(&script).context("cannot write the completion script to stdout")?;
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shell_gets_a_script_that_knows_the_subcommands() {
+    fn the_script_of_every_shell_has_the_subcommands() {
         for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
@@ -30,10 +30,7 @@ mod tests {
             for word in ["push", "pull", "bench", "demo", "high-water-mark", "idle-exit"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
-            assert!(
-                !script.contains(crate::own::INTERNAL),
-                "{shell}: internal subcommands are nobody's business"
-            );
+            assert!(!script.contains(crate::own::INTERNAL), "{shell}: it has an internal subcommand");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no connection: what a daemon says when `--connect-timeout` is over.
+//! Why there is no connection: the error of `--connect-timeout`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::text;
 pub(crate) struct LastFailure(Arc<Mutex<Option<String>>>);
 
 impl LastFailure {
-    /// Remembers what the events of a socket say, for as long as it lives.
+    /// Records the failures among the events of a socket, until the socket is gone.
     pub(crate) fn watch(mut events: Events) -> Self {
         let last = Self::default();
         let remembered = last.clone();
@@ -24,7 +24,7 @@ impl LastFailure {
         last
     }
 
-    /// Remembers an event, if it is such a failure.
+    /// Records an event if it is such a failure.
     pub(crate) fn note(&self, event: &Event) {
         if let Event::ConnectFailed { endpoint, reason } = event {
             let text = format!("cannot connect to {endpoint}: {}", text::visible(reason));
@@ -32,7 +32,7 @@ impl LastFailure {
         }
     }
 
-    /// The error for a time that is over, with `who` has not come.
+    /// The error after `time` has passed and no `who` (a puller or a pusher) has connected.
     pub(crate) fn timed_out(&self, who: &str, time: Duration) -> anyhow::Error {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let reason = last.map(|reason| format!("; {reason}")).unwrap_or_default();

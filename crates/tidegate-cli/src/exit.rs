@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How a subcommand ended. Usage errors (2) are found and reported by the argument parser.
+/// How a subcommand ended. The argument parser reports usage errors, with 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// Everything was acked.
@@ -18,7 +18,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number that the process exits with.
+    /// The exit code of the process.
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
 /// The exit codes, for the help of every subcommand that moves messages.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  everything was acked, of the whole input
+  0  the whole input was acked
   1  error; stderr says what failed
   2  the command line is wrong
   3  everything was settled, and some messages were rejected

@@ -1,6 +1,7 @@
-//! Subcommands that only this program starts: the processes of the benchmarks and of the demonstration.
+//! Subcommands that only this program starts: the processes of the benchmarks and of the demo.
 //!
-//! They have a parser of their own, so that neither help nor completions show them. Each ends when its stdin does.
+//! They have their own parser, so that help and completions do not show them. Each process ends when its
+//! stdin ends.
 
 use std::process::ExitCode;
 
@@ -35,12 +36,12 @@ enum Command {
     DemoWorker(worker::WorkerSide),
 }
 
-/// Whether this process was started to run one of them.
+/// Whether this process was started to run an internal subcommand.
 pub(crate) fn is_asked_for() -> bool {
     std::env::args_os().nth(1).is_some_and(|first| first == own::INTERNAL)
 }
 
-/// Runs the one that the arguments name.
+/// Runs the internal subcommand that the arguments name.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse_from(std::env::args_os().skip(1));
     if let Err(error) = log::start(Verbosity { quiet: false, verbose: 0 }) {

@@ -1,7 +1,8 @@
-//! The `tidegate` command: push and pull daemons, benchmarks and a demonstration.
+//! The `tidegate` command: push and pull daemons, benchmarks and a demo.
 //!
-//! One file for each subcommand and each concern. Data goes to stdout, everything said to people to stderr; the
-//! exit codes are in `exit.rs`. Every daemon runs on a runtime of one thread, which is the fastest for this work.
+//! There is one file for each subcommand and each concern. Data goes to stdout, and all messages for the user
+//! go to stderr. `exit.rs` has the exit codes. Every daemon runs on a runtime with one thread, which is the
+//! fastest for this work.
 //!
 //! It needs a Unix system. Linux is tested; macOS is built.
 
@@ -48,10 +49,10 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
 
-/// Runs the command line of this process and gives its exit code.
+/// Runs the command line of this process and returns its exit code.
 ///
-/// A program that calls this as its `main` is a complete `tidegate`: the subcommands that start further processes
-/// of it start the running program itself.
+/// A program that calls this as its `main` is a complete `tidegate`: subcommands that need further processes
+/// start the running program again.
 #[must_use]
 pub fn main() -> ExitCode {
     if internal::is_asked_for() {
@@ -85,19 +86,19 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-/// Runs a future on a runtime of one thread.
+/// Runs a future on a runtime with one thread.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(work);
-    // A thread that is stuck in a read or a write must not keep the process.
+    // A thread that is stuck in a read or a write must not keep the process alive.
     runtime.shutdown_background();
     result
 }
 
-/// The same, on as many threads as that.
+/// Runs a future on a runtime with `threads` threads.
 fn on_threads<T>(threads: u16, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     if threads == 1 {
         return block_on(work);
@@ -110,7 +111,7 @@ fn on_threads<T>(threads: u16, work: impl Future<Output = anyhow::Result<T>>) ->
     result
 }
 
-/// The same as [`block_on`]; with busy polling, sockets are looked at more often than is usual.
+/// Runs a future as [`block_on`] does. With busy polling, the runtime checks its sockets after every task.
 fn polling<T>(busy_poll: u64, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     if busy_poll == 0 {
         return block_on(work);
@@ -127,7 +128,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ended(Exit::Error)
 }
 
-/// The exit code, once everything has been said.
+/// Writes out stderr and returns the exit code.
 fn ended(exit: Exit) -> ExitCode {
     stderr::finish();
     exit.into()

@@ -1,4 +1,5 @@
-//! The limit on file descriptors: as high for the daemon as the system allows, and as it was for the commands that it starts.
+//! The limit on file descriptors: as high as possible for the daemon, and unchanged for the commands that it
+//! starts.
 
 use std::io;
 use std::sync::OnceLock;
@@ -6,11 +7,12 @@ use std::sync::OnceLock;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The soft limit before [`raise`], if that changed it.
+/// The soft limit before [`raise`], if [`raise`] changed it.
 static BEFORE: OnceLock<u64> = OnceLock::new();
 
-/// Raises the soft limit on file descriptors to the hard one: each link needs one, and the usual soft limit of 1,024 is for
-/// programs that use `select`. Nothing is wrong if that is not possible.
+/// Raises the soft limit on file descriptors to the hard limit. Each link needs a descriptor, and the usual
+/// soft limit of 1,024 is meant for programs that use `select`. It is not an error if the limit cannot be
+/// raised.
 pub(crate) fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if let Some(soft) = limit.current
@@ -21,18 +23,18 @@ pub(crate) fn raise() {
     }
 }
 
-/// What a shell has to do so that its command starts with the limit as it was: some programs fail with a high one, and some
-/// close every descriptor that there may be.
+/// A shell command that restores the original limit for the command after it. Some programs fail with a high
+/// limit, and some close every possible descriptor.
 pub(crate) fn restore() -> Option<String> {
     BEFORE.get().map(|soft| format!("ulimit -S -n {soft}; "))
 }
 
-/// Whether `error` says that the system has run out of something that may be there again later.
+/// Whether `error` says that the system lacks something that may be available again later.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM))
 }
 
-/// The limit that such an error comes from, for people.
+/// The limit that caused such an error, for a message.
 pub(crate) fn of(error: &io::Error) -> String {
     let (resource, option, what) = match Errno::from_io_error(error) {
         Some(Errno::MFILE) => (Resource::Nofile, "-n", "file descriptors"),
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortage_is_told_from_an_error_that_stays() {
+    fn a_shortage_is_distinguished_from_a_permanent_error() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
             assert!(is_shortage(&errno.into()), "{errno}");
             assert!(!of(&errno.into()).is_empty());

@@ -1,4 +1,5 @@
-//! The log: stderr, warnings unless told otherwise. Lines are dropped, and counted, while nobody reads it.
+//! The log goes to stderr and shows warnings by default. If stderr is not read, lines are dropped and
+//! counted.
 
 use std::io::IsTerminal as _;
 
@@ -8,13 +9,13 @@ use tracing_subscriber::filter::EnvFilter;
 use crate::args::Verbosity;
 use crate::stderr;
 
-/// The variable with a filter such as `tidegate=debug`; it comes before `-v` and `-q`.
+/// The variable with a filter such as `tidegate=debug`. It overrides `-v` and `-q`.
 const VARIABLE: &str = "TIDEGATE_LOG";
 
-/// Starts logging to stderr, in colours only when that is a terminal.
+/// Starts logging to stderr, with colours if stderr is a terminal.
 ///
 /// # Errors
-/// When the filter in `TIDEGATE_LOG` cannot be read.
+/// If the filter in `TIDEGATE_LOG` cannot be parsed.
 pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
     let filter = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| {
@@ -26,7 +27,7 @@ pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
         .with_writer(|| stderr::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
-        // It would be told with a macro that panics, within whatever task has logged something.
+        // They would be printed with a macro that panics, in any task that logs.
         .log_internal_errors(false)
         .init();
     stderr::take_over_panics();

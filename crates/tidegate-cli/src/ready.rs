@@ -1,4 +1,4 @@
-//! Waiting until a file can be read or written, and whether stdin and stdout can be at all.
+//! Waiting until a file can be read or written, and checking whether stdin and stdout can be used at all.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,11 +26,12 @@ impl For {
     }
 }
 
-/// Blocks until `file` can be read or written, or has failed: others may have put a pipe into non-blocking mode, which
-/// belongs to the pipe and not to a process.
+/// Blocks until `file` can be read or written, or has failed. This is needed even for files that should
+/// block: another process may have put a pipe into non-blocking mode, which applies to the pipe and not to a
+/// process.
 ///
 /// # Errors
-/// When the operating system cannot wait for such a file.
+/// If the operating system cannot wait for this kind of file.
 pub(crate) fn wait(file: impl AsFd, until: For) -> io::Result<()> {
     let mut files = [PollFd::from_borrowed_fd(file.as_fd(), until.flags())];
     loop {
@@ -46,16 +47,17 @@ pub(crate) fn wait(file: impl AsFd, until: For) -> io::Result<()> {
 pub(crate) enum First {
     /// The file can be read, is at its end, or has failed.
     File,
-    /// Waiting is to end.
+    /// Waiting must end.
     Stop,
-    /// The time is over.
+    /// The time has passed.
     Time,
 }
 
-/// Blocks until `file` can be read, `stop` can be or is at its end, which comes first, or the time is over.
+/// Blocks until `file` or `stop` can be read or is at its end, or until the time has passed. `stop` takes
+/// precedence.
 ///
 /// # Errors
-/// As [`wait`].
+/// As for [`wait`].
 pub(crate) fn first(file: impl AsFd, stop: impl AsFd, time: Option<Duration>) -> io::Result<First> {
     let mut files = [
         PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
@@ -73,9 +75,9 @@ pub(crate) fn first(file: impl AsFd, stop: impl AsFd, time: Option<Duration>) ->
     }
 }
 
-/// Why `fd`, which was inherited as stdin or stdout, cannot be read or written; `None` if it can.
+/// Why `fd`, which was inherited as stdin or stdout, cannot be read or written. `None` if it can.
 ///
-/// One that was closed is open again by now, see [`stdio`].
+/// A stream that was closed has been opened again by now, see [`stdio`].
 pub(crate) fn unusable(fd: BorrowedFd<'_>, wanted: For) -> Option<&'static str> {
     if stdio::was_closed(fd) {
         return Some("it is closed");
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_that_cannot_be_read_or_written_is_told_from_one_that_can() {
+    fn a_descriptor_that_cannot_be_read_or_written_is_reported_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let both = |path: &str| File::options().read(true).write(true).open(path).unwrap();
@@ -117,7 +119,7 @@ mod tests {
             (&File::open("/dev/null").unwrap(), For::Reading),
             (&File::create("/dev/null").unwrap(), For::Writing),
             (&both(path.to_str().unwrap()), For::Reading),
-            // As some programs start others whose output they want to drop.
+            // Some programs start others like this, to discard their output.
             (&both("/dev/null"), For::Writing),
         ] {
             assert_eq!(of(file, wanted), None);

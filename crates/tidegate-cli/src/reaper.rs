@@ -1,7 +1,8 @@
-//! Waiting for processes that nobody else waits for: they become children of the first process of a container.
+//! Reaping orphaned processes: in a container they become children of its first process.
 //!
-//! The system gives the status of an ended child to whoever asks first, so our own children must be left to those who wait for
-//! them: each is listed here from before it runs until it has been waited for.
+//! The system gives the status of an ended child to the first caller that waits for it, so the reaper must
+//! not wait for the children that this program starts. Those are listed here from before their start until
+//! they have been waited for.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,29 +12,29 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Orphans that have ended wait at most about this long: looking for them costs a look at every process.
+/// The maximum time for which an ended orphan waits, approximately: each search looks at every process.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Our own children that have not been waited for.
+/// The children that this program has started and not yet waited for.
 static OWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 fn own() -> MutexGuard<'static, BTreeSet<i32>> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A child of ours that somebody here waits for.
+/// A child that this program has started and waits for elsewhere.
 #[derive(Debug)]
 pub(crate) struct Own(i32);
 
 impl Own {
-    /// Starts a child that nobody else waits for.
+    /// Starts a child that the reaper leaves alone.
     ///
     /// # Errors
-    /// As `start`, which gives the child and its number.
+    /// The error of `start`, which returns the child and its process id.
     pub(crate) fn start<T, E>(
         start: impl FnOnce() -> Result<(T, Option<Pid>), E>,
     ) -> Result<(T, Option<Self>), E> {
-        // Held meanwhile: a child that ends at once must not be taken for an orphan.
+        // The lock is held meanwhile: a child that ends at once must not be taken for an orphan.
         let mut own = own();
         let (child, pid) = start()?;
         let pid = pid.map(Pid::as_raw_pid);
@@ -41,7 +42,7 @@ impl Own {
         Ok((child, pid.map(Self)))
     }
 
-    /// Its number.
+    /// Its process id.
     pub(crate) fn pid(&self) -> Option<Pid> {
         Pid::from_raw(self.0)
     }
@@ -53,7 +54,7 @@ impl Drop for Own {
     }
 }
 
-/// Waits for orphans as long as the runtime runs, if this process is one that gets them.
+/// Reaps orphans until the runtime ends, if this process inherits any.
 pub(crate) fn start() {
     if std::process::id() != 1 && !is_subreaper() {
         return;
@@ -68,7 +69,7 @@ pub(crate) fn start() {
                 tracing::warn!(%error, "cannot wait for orphans");
             }
             tokio::time::sleep(EVERY).await;
-            // At once if one has ended meanwhile.
+            // Returns at once if a child has ended meanwhile.
             if ended.recv().await.is_none() {
                 return;
             }
@@ -76,19 +77,19 @@ pub(crate) fn start() {
     });
 }
 
-/// Whether this process gets the orphans among its descendants although it is not the first process.
+/// Whether this process inherits the orphans among its descendants although it is not the first process.
 #[cfg(target_os = "linux")]
 fn is_subreaper() -> bool {
     matches!(rustix::process::child_subreaper(), Ok(Some(_)))
 }
 
-/// Other systems have no such processes.
+/// Other systems have no subreapers.
 #[cfg(not(target_os = "linux"))]
 fn is_subreaper() -> bool {
     false
 }
 
-/// Waits for all that have ended and are not our own.
+/// Waits for all ended children that this program has not started.
 fn reap() {
     {
         let own = own();
@@ -111,9 +112,9 @@ fn reap() {
     }
 }
 
-/// Whether this content of `/proc/PID/stat` tells of a child of `parent` that has ended.
+/// Whether this content of `/proc/PID/stat` describes an ended child of `parent`.
 fn is_ended_child(stat: &[u8], parent: u32) -> bool {
-    // The name before it may hold anything but this parenthesis.
+    // The name may contain anything, including this parenthesis, so the last one counts.
     let text = String::from_utf8_lossy(stat);
     let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     fields.next() == Some("Z") && fields.next().and_then(|field| field.parse().ok()) == Some(parent)
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ended_child_is_told_from_others_whatever_its_name() {
+    fn an_ended_child_is_recognized_whatever_its_name() {
         assert!(is_ended_child(b"7 (sh) Z 1 7 7", 1));
         assert!(is_ended_child(b"7 (a) S 2 (b) Z 1 7 7", 1));
         assert!(!is_ended_child(b"7 (a) Z 1 (b) S 1 7 7", 1));

@@ -1,15 +1,15 @@
-//! Records: how one message is told from the next on stdin, stdout, in files and to workers.
+//! Records: how messages are separated on stdin and stdout, in files and for workers.
 
 use std::io::{self, Read};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// How much is read at a time. Records of one read share its memory.
+/// How much is read at a time, in bytes. The records of one read share its memory.
 const CHUNK: usize = 64 * 1024;
-/// The bytes of a length.
+/// The size of a length prefix, in bytes.
 pub(crate) const PREFIX: usize = 4;
 
-/// How records are told apart.
+/// How records are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// A newline ends each record.
@@ -21,7 +21,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// What ends each record, if anything does.
+    /// The byte that ends each record, if there is one.
     pub(crate) fn separator(self) -> Option<u8> {
         match self {
             Framing::Newline => Some(b'\n'),
@@ -30,7 +30,7 @@ impl Framing {
         }
     }
 
-    /// Whether a reader gets `record` back as it is.
+    /// Whether a reader of this framing gets `record` back unchanged.
     pub fn carries(self, record: &[u8]) -> bool {
         match self.separator() {
             Some(separator) => memchr::memchr(separator, record).is_none(),
@@ -41,7 +41,7 @@ impl Framing {
     /// What comes before and after a record of `length` bytes.
     ///
     /// # Errors
-    /// When that is more than a length of 4 bytes can say.
+    /// If a length prefix of 4 bytes cannot represent `length`.
     pub(crate) fn around(self, length: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
         match self.separator() {
             Some(separator) => Ok((Vec::new(), vec![separator])),
@@ -59,7 +59,7 @@ impl Framing {
     /// Appends `record` to `out`.
     ///
     /// # Errors
-    /// When the record is longer than a length of 4 bytes can say; `out` is unchanged.
+    /// If the record is too long for a length prefix of 4 bytes. `out` is then unchanged.
     pub fn put(self, out: &mut Vec<u8>, record: &[u8]) -> io::Result<()> {
         match self.separator() {
             Some(separator) => {
@@ -76,29 +76,29 @@ impl Framing {
     }
 }
 
-/// Why reading stopped before the end of the input. Records are counted from 1.
+/// Why reading stopped before the end of the input. Record numbers start at 1.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The operating system said no.
+    /// The input could not be read.
     Io(io::Error),
     /// A record is larger than a message may be.
     TooLarge {
-        /// Which one.
+        /// The number of the record.
         record: u64,
-        /// The room for it, in bytes.
+        /// The maximum size of a record, in bytes.
         limit: usize,
-        /// How many bytes of it are known of.
+        /// The number of bytes of the record that are known.
         length: u64,
-        /// Whether those are all that it has.
+        /// Whether `length` is the size of the whole record.
         whole: bool,
     },
     /// The input ends within a length-prefixed record.
     Truncated {
-        /// Which one.
+        /// The number of the record.
         record: u64,
-        /// How many bytes of it are there.
+        /// The number of bytes that have arrived.
         got: usize,
-        /// How many there should be; `None` if not even its length is whole.
+        /// The size of the record. `None` if the length prefix is incomplete.
         of: Option<usize>,
     },
 }
@@ -111,8 +111,8 @@ impl std::fmt::Display for ReadError {
                 let least = if *whole { "" } else { "at least " };
                 write!(
                     f,
-                    "record {record} has {least}{length} bytes, more than the {limit} that --max-message leaves; give a \
-                     larger one, or go on without such records: --oversized skip or dead-letter"
+                    "record {record} has {least}{length} bytes, more than the {limit} that --max-message allows; set a \
+                     larger --max-message, or use --oversized skip or dead-letter"
                 )
             }
             ReadError::Truncated { record, got, of: Some(of) } => {
@@ -133,32 +133,32 @@ impl std::fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// What there is of a record at which reading was stopped.
+/// The beginning of a record that was incomplete when reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// Which one.
+    /// The number of the record.
     pub record: u64,
-    /// What has been read of it.
+    /// The bytes that have been read.
     pub bytes: Bytes,
-    /// How many bytes it would have had, if its length is known.
+    /// The size of the whole record, if its length prefix has been read.
     pub of: Option<u64>,
-    /// How many bytes of its length have been read, if that is not whole either.
+    /// How many bytes of the length prefix have been read, if it is incomplete.
     pub prefix: usize,
 }
 
-/// Splits what it reads into records, several at a time, without copying them.
+/// Splits its input into records, several at a time, without copying them.
 #[derive(Debug)]
 pub struct RecordReader<R> {
     input: R,
     framing: Framing,
-    /// The largest record that is taken, in bytes.
+    /// The maximum size of a record, in bytes.
     limit: usize,
-    /// Whether a carriage return at the end of a record belongs to its end.
+    /// Whether a carriage return before the end of a record belongs to the separator.
     crlf: bool,
     buffer: BytesMut,
-    /// How much of `buffer` is known to hold no separator.
+    /// The length of the part of `buffer` that contains no separator.
     searched: usize,
-    /// Records given out so far.
+    /// Records returned so far.
     records: u64,
     ended: bool,
 }
@@ -178,23 +178,25 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Whether lines may end with CR LF: then one carriage return before the end of a record is not part of it.
+    /// Sets whether lines may end with CR LF. If so, one carriage return before the end of a record is not
+    /// part of the record.
     #[must_use]
     pub fn crlf(mut self, crlf: bool) -> Self {
         self.crlf = crlf;
         self
     }
 
-    /// The records that are complete after one more read, at least one; `None` at the end of the input.
+    /// Reads once, or as often as necessary for a complete record, and returns all complete records. `None`
+    /// at the end of the input.
     ///
     /// # Errors
-    /// See [`ReadError`]. Records before the faulty one have been given out by then.
+    /// See [`ReadError`]. The records before the faulty one have been returned by then.
     pub fn next_batch(&mut self) -> Result<Option<Vec<Bytes>>, ReadError> {
         let mut batch = Vec::new();
         loop {
             let faulty = self.split(&mut batch);
             if !batch.is_empty() {
-                // A fault comes up again with the next call, which finds no record before it.
+                // The next call finds the fault again, and no record before it.
                 self.records += batch.len() as u64;
                 return Ok(Some(batch));
             }
@@ -206,12 +208,12 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Gives the record that [`ReadError::TooLarge`] was about to `sink`, piece by piece, so that memory does not depend on its
-    /// length, and leaves it behind. Returns its length.
+    /// Gives the record of a [`ReadError::TooLarge`] to `sink`, piece by piece, and skips it. Memory use does
+    /// not depend on the length of the record. Adds the number of bytes that `sink` has taken to `length`.
     ///
     /// # Errors
-    /// What `sink` says, as [`ReadError::Io`]; and what reading says. `length` says how much `sink` has taken by then; the piece at which
-    /// it failed is left behind too.
+    /// An error of `sink`, as [`ReadError::Io`], or a read error. The piece at which `sink` failed is skipped
+    /// too.
     pub fn pass_over(
         &mut self,
         length: &mut u64,
@@ -237,7 +239,7 @@ impl<R: Read> RecordReader<R> {
             self.searched = 0;
             let given = sink(&piece).map_err(ReadError::Io);
             if whole {
-                // Also when that has failed: what follows is not a part of this record.
+                // Also if `sink` has failed: what follows is not a part of this record.
                 if self.framing.separator().is_some() && !self.buffer.is_empty() {
                     self.buffer.advance(1);
                 }
@@ -264,13 +266,13 @@ impl<R: Read> RecordReader<R> {
         Some(length.into())
     }
 
-    /// What has been read and not been given out, when reading stops before the end of the input: whole records of any length,
-    /// and what there is of one that is not whole.
+    /// What has been read and not returned, if reading stops before the end of the input: complete records of
+    /// any length, and the beginning of an incomplete one.
     pub fn rest(&mut self) -> (Vec<Bytes>, Option<Partial>) {
         self.limit = usize::MAX;
         self.ended = false;
         let mut records = Vec::new();
-        // Nothing can be too large any more.
+        // This cannot fail: no record is too large now.
         let _ = self.split(&mut records);
         let record = self.number(&records);
         let mut bytes = std::mem::take(&mut self.buffer);
@@ -328,7 +330,7 @@ impl<R: Read> RecordReader<R> {
             self.searched = 0;
         }
         self.searched = self.buffer.len();
-        // The last line counts without its newline.
+        // The last line needs no newline.
         let length = self.without_return(self.searched);
         self.check(length, self.ended, batch)?;
         if self.ended && !self.buffer.is_empty() {
@@ -364,7 +366,7 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    /// The length of a record that ends at `end`.
+    /// The length of a record that ends at `end`, without its carriage return.
     fn without_return(&self, end: usize) -> usize {
         let last = end.checked_sub(1).and_then(|last| self.buffer.get(last));
         end - usize::from(self.crlf && last == Some(&b'\r'))

@@ -1,7 +1,7 @@
-//! SIGHUP: certificates, keys, CAs and tokens are read from their files again, and files that are written are opened again by
-//! their names. SIGUSR1: only the latter.
+//! SIGHUP reloads certificates, keys, CAs and tokens from their files, and reopens output files by their
+//! names. SIGUSR1 only reopens output files.
 //!
-//! New connections are made with what is there now; links stay. A file that cannot be used changes nothing.
+//! New connections use what was reloaded; links stay open. A file that cannot be used changes nothing.
 
 use std::sync::Arc;
 
@@ -12,14 +12,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::socket::{Access, Reloaded};
 use crate::text;
 
-/// Both signals, taken over before the process tells that it is up.
+/// Both signals. Their handlers are installed before the process reports that it is ready.
 pub(crate) struct Reload {
-    /// Without anything to read or open again SIGHUP ends the process, see [`Signals`](crate::signals::Signals).
+    /// `None` if there is nothing to reload or reopen: SIGHUP then stops the process, see
+    /// [`Signals`](crate::signals::Signals).
     hangup: Option<Signal>,
     user: Signal,
 }
 
-/// A file that is written, and can be opened again. What opens it may block.
+/// An output file that can be reopened. Opening it may block.
 #[derive(Clone)]
 pub(crate) struct Reopen {
     /// The option and the path.
@@ -28,17 +29,17 @@ pub(crate) struct Reopen {
 }
 
 impl Reopen {
-    /// `open` is called on a thread that may block. Its errors name the file.
+    /// `open` runs on a thread that may block. Its errors name the file.
     pub(crate) fn new(name: &str, open: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) -> Self {
         Self { name: name.to_owned(), open: Arc::new(open) }
     }
 }
 
 impl Reload {
-    /// Takes SIGUSR1 over, and SIGHUP if there is anything to read or open again (`hangup`).
+    /// Handles SIGUSR1, and SIGHUP if there is anything to reload or reopen (`hangup`).
     ///
     /// # Errors
-    /// When the operating system refuses a handler.
+    /// If the operating system refuses a handler.
     pub(crate) fn new(hangup: bool) -> anyhow::Result<Self> {
         let take = |kind| signal(kind).context("cannot handle SIGHUP and SIGUSR1");
         Ok(Self {
@@ -47,7 +48,7 @@ impl Reload {
         })
     }
 
-    /// Reads and opens again whenever a signal comes, for as long as the process lives.
+    /// Reloads and reopens at each signal, until the process ends.
     pub(crate) fn watch(
         self,
         access: Access,
@@ -60,7 +61,7 @@ impl Reload {
         tokio::spawn(async move {
             while user.recv().await.is_some() {
                 if reopened.is_empty() {
-                    text::note(quiet, format_args!("SIGUSR1: there is no file to open again"));
+                    text::note(quiet, format_args!("SIGUSR1: there is no file to reopen"));
                 }
                 reopen("SIGUSR1", &reopened, quiet).await;
             }
@@ -79,9 +80,9 @@ impl Reload {
 
 async fn reread(access: &Access, set_tokens: impl Fn(Tokens) -> Result<(), SettingError>, quiet: bool) {
     let reading = access.clone();
-    // Files may be slow, and the links share this thread.
+    // Reading may be slow, and the links share this thread.
     let read = tokio::task::spawn_blocking(move || reading.reload());
-    // All of it has been checked when the first thing changes, and the last change cannot fail.
+    // Everything has been checked before the first change, and the last change cannot fail.
     let done = read.await.map_err(anyhow::Error::from).and_then(|read| {
         let Reloaded { tokens, tls } = read?;
         if let Some(tokens) = tokens {
@@ -94,7 +95,7 @@ async fn reread(access: &Access, set_tokens: impl Fn(Tokens) -> Result<(), Setti
     });
     match done {
         Ok(()) => {
-            text::note(quiet, format_args!("SIGHUP: read {} again, for new connections", access.files()));
+            text::note(quiet, format_args!("SIGHUP: reloaded {} for new connections", access.files()));
         }
         Err(error) => failed("SIGHUP", &error),
     }
@@ -106,7 +107,7 @@ async fn reopen(signal: &str, files: &[Reopen], quiet: bool) {
         let opened = tokio::task::spawn_blocking(move || open()).await;
         match opened.map_err(anyhow::Error::from).and_then(|opened| opened) {
             Ok(()) => {
-                text::note(quiet, format_args!("{signal}: opened {} again", text::visible(&file.name)));
+                text::note(quiet, format_args!("{signal}: reopened {}", text::visible(&file.name)));
             }
             Err(error) => failed(signal, &error),
         }
@@ -114,5 +115,5 @@ async fn reopen(signal: &str, files: &[Reopen], quiet: bool) {
 }
 
 fn failed(signal: &str, error: &anyhow::Error) {
-    text::say(format_args!("error: {signal}: {}; going on with what was there before", text::causes(error)));
+    text::say(format_args!("error: {signal}: {}; the old files and tokens stay in use", text::causes(error)));
 }

@@ -1,9 +1,9 @@
-//! Signals that ask for the end: the first one for an orderly end, the second for an end at once.
+//! Signals that stop a daemon: the first one in an orderly way, the second one at once.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT, SIGTERM and SIGQUIT, and SIGHUP unless it means something else.
+/// SIGINT, SIGTERM and SIGQUIT, and SIGHUP unless it reloads files.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -12,11 +12,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default action. SIGHUP is one of them if `hangup_stops`: if there is nothing that
-    /// [`Reload`](crate::reload::Reload) would read or open again. It stays ignored if it is, as under `nohup`.
+    /// Installs handlers for the signals. SIGHUP is one of them if `hangup_stops`, that is if there is
+    /// nothing that [`Reload`](crate::reload::Reload) would reload or reopen. If SIGHUP is ignored, as under
+    /// `nohup`, it stays ignored.
     ///
     /// # Errors
-    /// When the operating system refuses a handler.
+    /// If the operating system refuses a handler.
     pub(crate) fn new(hangup_stops: bool) -> anyhow::Result<Self> {
         let take = |kind| signal(kind).context("cannot handle signals");
         Ok(Self {
@@ -29,7 +30,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them and gives its name. Cancel safe: no signal is lost.
+    /// Waits for the next signal and returns its name. Cancel safe: no signal is lost.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
@@ -40,7 +41,7 @@ impl Signals {
     }
 }
 
-/// Whether whoever started this process has had a signal ignored. Where the system does not say, it counts as not ignored.
+/// Whether this process was started with the signal ignored. `false` if the system does not say.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

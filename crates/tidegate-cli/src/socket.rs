@@ -1,4 +1,4 @@
-//! What push and pull do alike with their endpoints: options, TLS and tokens, and saying where they listen.
+//! What push and pull share for their endpoints: options, TLS, tokens, and the `listening on` lines.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::append::SOON;
 use crate::args::{SecurityArgs, SocketArgs};
 use crate::{text, token_file};
 
-/// The variable with the token, when no file is named.
+/// The variable with the token, if no token file is given.
 pub(crate) const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
 
-/// What a daemon connects and listens with, as it was read from files.
+/// The TLS settings and tokens that a daemon has read from files.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(crate) tls: Option<Tls>,
@@ -25,7 +25,7 @@ impl Access {
     /// Reads the files that the options name.
     ///
     /// # Errors
-    /// One cannot be used. A token or key is never part of an error.
+    /// If a file cannot be used. An error never contains a token or a key.
     pub(crate) fn open(args: &SocketArgs) -> anyhow::Result<Self> {
         let security = &args.security;
         let tls = tls(args)?;
@@ -41,11 +41,11 @@ impl Access {
         })
     }
 
-    /// As [`Self::open`], on another thread: files may be slow, or named pipes. The user is told what is waited for. Cancelled, it
-    /// leaves that thread behind.
+    /// Reads the files as [`Self::open`] does, on another thread, because files may be slow, or named pipes.
+    /// Tells the user if that takes long. If the future is dropped, the thread continues.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As for [`Self::open`].
     pub(crate) async fn read(args: &SocketArgs, quiet: bool) -> anyhow::Result<Self> {
         let args = args.clone();
         let mut opening = tokio::task::spawn_blocking(move || Self::open(&args));
@@ -54,7 +54,7 @@ impl Access {
             Err(_) => {
                 text::note(
                     quiet,
-                    format_args!("waiting for the files of --token-file and --tls-... to be read"),
+                    format_args!("waiting for the files of --token-file and --tls-* to be read"),
                 );
                 opening.await
             }
@@ -67,7 +67,7 @@ impl Access {
         self.tls.is_some() || self.token_file.is_some()
     }
 
-    /// What it would read.
+    /// What [`Self::reload`] would read.
     pub(crate) fn files(&self) -> &'static str {
         match (&self.tls, &self.token_file) {
             (Some(_), None) => "the certificates",
@@ -76,10 +76,10 @@ impl Access {
         }
     }
 
-    /// Reads the files again and checks all of them. Nothing changes before the caller takes over what is in the result.
+    /// Reads the files again and checks them. Nothing changes until the caller uses the result.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As for [`Self::open`].
     pub(crate) fn reload(&self) -> anyhow::Result<Reloaded> {
         let tokens = self.token_file.as_deref().map(token_file::read).transpose()?;
         let tls = self.tls.as_ref().map(Tls::prepare_reload).transpose()?;
@@ -90,7 +90,7 @@ impl Access {
     }
 }
 
-/// What files hold now, read and checked.
+/// The contents of the files, read and checked.
 pub(crate) struct Reloaded {
     pub(crate) tokens: Option<Tokens>,
     pub(crate) tls: Option<Prepared>,
@@ -106,7 +106,7 @@ fn has_tls(args: &SocketArgs) -> bool {
     all.any(|endpoint| endpoint.to_string().starts_with("tls://"))
 }
 
-/// Sets all options that push and pull share on a builder of either.
+/// Sets the options that push and pull share on a builder of either.
 macro_rules! with_socket_options {
     ($builder:expr, $args:expr, $access:expr) => {{
         let (mut builder, args, access) = ($builder, $args, $access);
@@ -137,7 +137,7 @@ macro_rules! with_socket_options {
 }
 pub(crate) use with_socket_options;
 
-/// The TLS settings, if an endpoint needs some.
+/// The TLS settings, if an endpoint needs them.
 fn tls(args: &SocketArgs) -> anyhow::Result<Option<Tls>> {
     if !has_tls(args) {
         return Ok(None);
@@ -156,7 +156,8 @@ fn tls(args: &SocketArgs) -> anyhow::Result<Option<Tls>> {
     Ok(Some(Tls::load(config)?))
 }
 
-/// The tokens of a file, or the one of the environment, if there is any. None is ever an argument: everybody can see those.
+/// The tokens of a file, or else the token in the environment. A token is never an argument, because every
+/// user can see the arguments of a process.
 fn tokens(file: Option<&Path>) -> anyhow::Result<Option<Tokens>> {
     use std::os::unix::ffi::OsStringExt;
     if let Some(file) = file {
@@ -164,17 +165,17 @@ fn tokens(file: Option<&Path>) -> anyhow::Result<Option<Tokens>> {
     }
     let token = std::env::var_os(TOKEN_VARIABLE).map(OsStringExt::into_vec).filter(|token| !token.is_empty());
     if token.is_some() {
-        // This process cannot take it out of its own environment again.
+        // This process cannot remove the variable from its own environment.
         tracing::warn!(
-            "the token comes from the variable {TOKEN_VARIABLE}, which every process of this user can read in /proc/{}/environ, \
-             commands of --exec and --worker too; --token-file is safer",
+            "the token comes from the variable {TOKEN_VARIABLE}, which every process of this user can read in \
+             /proc/{}/environ, including the commands of --exec and --worker; --token-file is safer",
             std::process::id()
         );
     }
     Ok(token.map(Tokens::from))
 }
 
-/// Says on stderr where this process listens, with ports that were given as 0 filled in.
+/// Reports on stderr where this process listens, with the selected port instead of port 0.
 pub(crate) fn announce(endpoints: &[Endpoint], quiet: bool) {
     if !quiet {
         for endpoint in endpoints {
@@ -183,5 +184,5 @@ pub(crate) fn announce(endpoints: &[Endpoint], quiet: bool) {
     }
 }
 
-/// How the line of [`announce`] begins; the demonstration reads it.
+/// The beginning of the lines of [`announce`]. The demo reads them.
 pub(crate) const LISTENING: &str = "listening on ";

@@ -1,8 +1,8 @@
-//! Everything that is said on stderr goes through here, so that nobody has to wait for whoever reads it.
+//! The queue in front of stderr: no other thread waits for the reader of stderr.
 //!
 //! ```text
 //! log, notices, errors ──► queue (1 MiB) ──► a thread ──► stderr
-//!                            └── full: lines are dropped and counted, and the number is told when there is room again
+//!                            └── full: lines are dropped and counted; the count is written when there is room
 //! ```
 
 use std::collections::VecDeque;
@@ -15,33 +15,35 @@ use rustix::io::Errno;
 
 use crate::ready::{self, For};
 
-/// Lines of the log wait in at most this many bytes: some seconds of a log that is too detailed for its reader.
+/// Size of the queue for log lines, in bytes: some seconds of a log that is too detailed for its reader.
 const ROOM: usize = 1 << 20;
-/// Errors, notices and the summary have this much more: few as they are, they should outlive a flood of log lines.
+/// Additional room for errors, notices and the summary. They are few, and a flood of log lines should not
+/// displace them.
 const RESERVE: usize = 64 << 10;
-/// At the end of the process the reader gets this long for each line, and [`END`] for all of them.
+/// How long the end of the process waits for each line; [`END`] limits the whole wait.
 const STALLED: Duration = Duration::from_millis(500);
 /// See [`STALLED`].
 const END: Duration = Duration::from_secs(5);
 
 static STDERR: Queue = Queue::new();
 
-/// Says one line of the log: dropped, and counted, while stderr is not read.
+/// Queues one log line. It is dropped and counted if the queue is full.
 pub(crate) fn log(line: Vec<u8>) {
     STDERR.put(line, ROOM);
 }
 
-/// Says one line that matters more than the log.
+/// Queues one line that is more important than the log.
 pub(crate) fn tell(line: Vec<u8>) {
     STDERR.put(line, ROOM + RESERVE);
 }
 
-/// Waits until all has been written, but not for a reader that reads nothing. Only where nothing else is left to do.
+/// Waits until everything has been written, but not for a reader that reads nothing. Blocks, and so is only
+/// for the end of the process.
 pub(crate) fn finish() {
     STDERR.finish(STALLED, END);
 }
 
-/// Tells of a panic the same way: the default hook writes to stderr itself, and might never come back.
+/// Queues panic messages too: the default hook writes to stderr itself, and could block for ever.
 pub(crate) fn take_over_panics() {
     std::panic::set_hook(Box::new(|info| {
         let thread = std::thread::current();
@@ -56,7 +58,7 @@ pub(crate) fn take_over_panics() {
     }));
 }
 
-/// The log's way to stderr.
+/// The writer of the log.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -72,7 +74,7 @@ impl Write for Log {
 
 struct Queue {
     state: Mutex<State>,
-    /// Lines have come.
+    /// Lines were queued.
     filled: Condvar,
     /// A line has been written.
     written: Condvar,
@@ -82,11 +84,11 @@ struct Queue {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines that found no room, and whose number has not been told.
+    /// Lines that were dropped and not yet reported.
     dropped: u64,
-    /// Whether there is a thread that writes.
+    /// Whether the writing thread runs.
     started: bool,
-    /// Whether it is writing a line, which is not in `lines` any more.
+    /// Whether the thread is writing a line, which is no longer in `lines`.
     writing: bool,
     /// Lines written so far.
     done: u64,
@@ -107,14 +109,14 @@ impl Queue {
         let mut state = self.lock();
         state.add(line, room);
         if !state.started {
-            // Should it fail, the lines wait for the next attempt.
+            // If that fails, the lines wait for the next attempt.
             let thread = std::thread::Builder::new().name("stderr".into());
             state.started = thread.spawn(|| self.run(&io::stderr())).is_ok();
         }
         self.filled.notify_one();
     }
 
-    /// Writes line after line, for ever.
+    /// Writes lines for ever.
     fn run(&self, to: &impl AsFd) {
         let mut state = self.lock();
         loop {
@@ -132,7 +134,7 @@ impl Queue {
         }
     }
 
-    /// Waits until nothing is left, `stalled` at most for each line and `end` for all.
+    /// Waits until the queue is empty, for at most `stalled` per line and `end` in all.
     fn finish(&self, stalled: Duration, end: Duration) {
         let end = Instant::now() + end;
         let mut state = self.lock();
@@ -157,7 +159,7 @@ impl State {
             self.dropped += 1;
             return;
         }
-        // Told where the lines are missing.
+        // Reported at the place where the lines are missing.
         if let Some(gap) = self.gap() {
             self.push(gap);
         }
@@ -181,7 +183,7 @@ impl State {
         let dropped = std::mem::take(&mut self.dropped);
         (dropped > 0).then(|| {
             let lines = crate::text::count(dropped, "line");
-            format!("warning: {lines} dropped here, because stderr was not read\n").into_bytes()
+            format!("warning: {lines} dropped here because stderr was not read\n").into_bytes()
         })
     }
 
@@ -190,7 +192,8 @@ impl State {
     }
 }
 
-/// One write for a line, so that lines of several processes do not mix. Nobody can be told when it fails: then the line is lost.
+/// Writes a line at once, so that the lines of several processes do not mix. If that fails, the line is lost,
+/// because there is no way to report it.
 fn write(to: &impl AsFd, line: &[u8]) {
     let mut rest = line;
     while !rest.is_empty() {
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_find_no_room_are_counted_and_told_where_they_are_missing() {
+    fn dropped_lines_are_counted_and_reported_where_they_are_missing() {
         let mut state = State::default();
         state.add(b"1\n".to_vec(), 4);
         state.add(b"2\n".to_vec(), 4);
@@ -220,7 +223,7 @@ mod tests {
         state.add(b"important\n".to_vec(), 20);
         let all: Vec<_> =
             std::iter::from_fn(|| state.next()).map(|line| String::from_utf8(line).unwrap()).collect();
-        let gap = "warning: 2 lines dropped here, because stderr was not read\n";
+        let gap = "warning: 2 lines dropped here because stderr was not read\n";
         assert_eq!(all, ["1\n", "2\n", gap, "important\n"]);
         assert_eq!((state.bytes, state.dropped), (0, 0));
         state.add(b"5\n".to_vec(), 1);
@@ -229,10 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_reads_nothing_is_not_waited_for_and_gets_everything_once_it_reads() {
+    fn the_end_does_not_wait_for_a_stalled_reader_which_gets_everything_once_it_reads() {
         let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
         let (reader, writer) = io::pipe().unwrap();
-        // Another thread than its own would write to stderr.
+        // Otherwise `put` would start a thread that writes to stderr.
         queue.lock().started = true;
         std::thread::spawn(move || queue.run(&writer));
         for n in 0..20_000 {

@@ -1,7 +1,7 @@
-//! The standard streams as they were when the process was started.
+//! The standard streams as they were at the start of the process.
 //!
-//! Rust's runtime opens /dev/null in place of a standard stream that is closed, before `main` runs: a daemon would read
-//! an empty input, or write its messages into nothing and ack them. So the streams are looked at before that.
+//! Rust's runtime opens /dev/null in place of a closed standard stream, before `main` runs. A daemon would
+//! then read an empty input, or discard its messages and ack them. So the streams are checked before that.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,7 +17,7 @@ enum Stream {
 /// The streams that were closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Runs before `main`: only system calls and an atomic are used here, neither of which needs Rust's runtime.
+/// Runs before `main`. It uses only system calls and an atomic, which do not need Rust's runtime.
 #[ctor::ctor]
 fn look_at_the_standard_streams() {
     for (stream, fd) in [

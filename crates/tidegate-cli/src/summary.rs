@@ -7,23 +7,23 @@ use crate::text::{self, count, thousands};
 /// What a pusher did.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct PushSummary {
-    /// Messages taken from the input: the acked, the rejected and the ones left.
+    /// Messages taken from the input: acked, rejected, and those that are left.
     pub(crate) accepted: u64,
     pub(crate) acked: u64,
     pub(crate) rejected: u64,
     /// Failed attempts.
     pub(crate) nacked: u64,
-    /// Deliveries beyond the first of a message.
+    /// Deliveries after the first one of a message.
     pub(crate) redelivered: u64,
-    /// Deliveries that nobody had settled when the settle time-out was over.
+    /// Deliveries that were not settled within the settle time-out.
     pub(crate) timed_out: u64,
-    /// Records that were too large for a message, and were skipped or written to the dead letters.
+    /// Records that were too large for a message, and were dropped or written to the dead letters.
     pub(crate) oversized: u64,
-    /// Messages left that were certainly not processed, with those read and not accepted.
+    /// Messages left that were certainly not processed, including those read from the input and not accepted.
     pub(crate) not_sent: u64,
-    /// Messages left that were delivered and perhaps processed.
+    /// Messages left that were delivered and may have been processed.
     pub(crate) not_acked: u64,
-    /// The bytes of a record of which only the beginning was read.
+    /// The number of bytes that were read of an incomplete record.
     pub(crate) incomplete: u64,
     /// Whether the input was read to its end.
     pub(crate) input_complete: bool,
@@ -39,13 +39,13 @@ pub(crate) struct PullSummary {
     pub(crate) acked: u64,
     pub(crate) nacked: u64,
     pub(crate) rejected: u64,
-    /// Given back without having been started.
+    /// Returned before they were started.
     pub(crate) released: u64,
-    /// Received, and lost with their link.
+    /// Received, and dropped when their link was lost.
     pub(crate) dropped: u64,
     /// Received with an attempt above 1.
     pub(crate) redelivered: u64,
-    /// Received again after a lost link, and not run again.
+    /// Received again after a lost link, and suppressed as duplicates.
     pub(crate) repeats: u64,
     pub(crate) seconds: f64,
     /// The exit code.
@@ -53,7 +53,7 @@ pub(crate) struct PullSummary {
 }
 
 impl PushSummary {
-    /// Prints it on stderr: as an object if that was asked for, else as a line, unless nothing is to be said.
+    /// Prints the summary on stderr: as a JSON object if `json`, otherwise as a line, unless `quiet`.
     pub(crate) fn say(&self, json: bool, quiet: bool) {
         say(self, || self.line(), json, quiet);
     }
@@ -66,13 +66,15 @@ impl PushSummary {
             thousands(self.acked),
             thousands(self.rejected)
         );
+        if self.nacked > 0 {
+            line += &format!(", {}", count(self.nacked, "failed attempt"));
+        }
         for (n, what) in [
-            (self.nacked, "failed attempts"),
             (self.redelivered, "redelivered"),
             (self.timed_out, "timed out"),
             (self.oversized, "too large"),
-            (self.not_sent, "left that nobody has processed"),
-            (self.not_acked, "left that may have been processed"),
+            (self.not_sent, "unsent"),
+            (self.not_acked, "unacknowledged"),
         ] {
             if n > 0 {
                 line += &format!(", {} {what}", thousands(n));
@@ -89,7 +91,7 @@ impl PushSummary {
 }
 
 impl PullSummary {
-    /// Prints it on stderr: as an object if that was asked for, else as a line, unless nothing is to be said.
+    /// Prints the summary on stderr: as a JSON object if `json`, otherwise as a line, unless `quiet`.
     pub(crate) fn say(&self, json: bool, quiet: bool) {
         say(self, || self.line(), json, quiet);
     }
@@ -102,16 +104,18 @@ impl PullSummary {
             thousands(self.acked)
         );
         for (n, what) in [
-            (self.nacked, "to be tried again"),
+            (self.nacked, "nacked"),
             (self.rejected, "rejected"),
-            (self.released, "given back"),
-            (self.dropped, "lost with their link"),
-            (self.redelivered, "received again"),
-            (self.repeats, "known from before and not run again"),
+            (self.released, "released"),
+            (self.dropped, "dropped with a lost link"),
+            (self.redelivered, "redelivered"),
         ] {
             if n > 0 {
                 line += &format!(", {} {what}", thousands(n));
             }
+        }
+        if self.repeats > 0 {
+            line += &format!(", {} suppressed", count(self.repeats, "duplicate"));
         }
         line
     }
@@ -121,14 +125,14 @@ fn say(summary: &impl Serialize, line: impl FnOnce() -> String, json: bool, quie
     if json {
         match serde_json::to_string(summary) {
             Ok(object) => text::say(format_args!("{object}")),
-            Err(error) => tracing::error!(%error, "the summary cannot be written as JSON"),
+            Err(error) => tracing::error!(%error, "cannot write the summary as JSON"),
         }
     } else if !quiet {
         text::say(format_args!("{}", line()));
     }
 }
 
-/// Seconds with as many digits as mean something.
+/// Seconds, with the digits that are significant.
 pub(crate) fn seconds(s: f64) -> String {
     if s < 10.0 { format!("{s:.2} s") } else { format!("{s:.0} s") }
 }
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_said() {
+    fn the_line_names_what_went_wrong() {
         let summary = PushSummary {
             accepted: 9,
             acked: 4,
@@ -170,8 +174,7 @@ mod tests {
         assert_eq!(
             summary.line(),
             "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, 1 too large, \
-             2 left that nobody has processed, 2 left that may have been processed; the input was not read to its end; \
-             the last record was incomplete (3 bytes)"
+             2 unsent, 2 unacknowledged; the input was not read to its end; the last record was incomplete (3 bytes)"
         );
         let summary = PullSummary {
             received: 9,
@@ -181,14 +184,14 @@ mod tests {
             released: 2,
             dropped: 1,
             redelivered: 1,
-            repeats: 1,
+            repeats: 2,
             seconds: 1.0,
             ..PullSummary::default()
         };
         assert_eq!(
             summary.line(),
-            "pulled 9 messages in 1.00 s: 4 acked, 1 to be tried again, 1 rejected, 2 given back, 1 lost with their link, \
-             1 received again, 1 known from before and not run again"
+            "pulled 9 messages in 1.00 s: 4 acked, 1 nacked, 1 rejected, 2 released, 1 dropped with a lost link, \
+             1 redelivered, 2 duplicates suppressed"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Words to people: stderr lines, and text from strangers made harmless.
+//! Text for users: lines on stderr, and untrusted text made harmless.
 
 use std::fmt;
 
@@ -6,28 +6,29 @@ use tidegate::shown;
 
 use crate::stderr;
 
-/// Writes one line to stderr, without waiting for it. Nobody can be told when that fails, so a failure is ignored.
+/// Queues one line for stderr, without waiting. There is no way to report a failed write, so failures are
+/// ignored.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     stderr::tell(format!("{line}\n").into_bytes());
 }
 
-/// Writes one line to stderr, unless the user wants to hear of errors only.
+/// Queues one line for stderr, unless `quiet`.
 pub(crate) fn note(quiet: bool, line: fmt::Arguments<'_>) {
     if !quiet {
         say(line);
     }
 }
 
-/// Characters of an error: a path may have as many.
+/// Maximum number of characters of an error; a path may be this long.
 const MAX_ERROR: usize = 4_096;
 
-/// `text` as one line, with everything escaped that a terminal or a log would obey, or that cannot be seen: reasons and names come from
-/// strangers, and so may a part of any error.
+/// `text` as one line. Control characters and invisible characters are escaped, because reasons, names and
+/// parts of errors come from untrusted peers.
 pub(crate) fn visible(text: &str) -> String {
     shown(text).at_most(MAX_ERROR).to_string()
 }
 
-/// An error and its causes, for a terminal. A cause that the error before it has told already is left out.
+/// An error and its causes, for a terminal. A cause that the error before it already ends with is left out.
 pub(crate) fn causes(error: &anyhow::Error) -> String {
     let mut all = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -40,13 +41,13 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
     visible(&all)
 }
 
-/// `1 message`, `2 messages`: a count and its noun, with thousands set apart.
+/// `1 message`, `2,000 messages`: a count and its noun.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(n))
 }
 
-/// A number with its thousands set apart by commas.
+/// A number with commas between its thousands.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated_by_commas() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_000), "1,000");
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_is_part_of_its_error_is_told_once() {
+    fn a_cause_that_is_part_of_its_error_is_shown_once() {
         use anyhow::Context as _;
         let refused = || std::io::Error::other("in use");
         let told: anyhow::Result<()> = Err(anyhow::Error::from(refused()).context("cannot bind: in use"));

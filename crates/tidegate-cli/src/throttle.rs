@@ -1,26 +1,27 @@
-//! Log lines that come as often as messages do: the first ones are said, and then one in a while, with the number of the others.
+//! Rate limit for log lines that could occur once per message: a few lines are written per period, with the
+//! number of suppressed ones.
 
 use std::time::{Duration, Instant};
 
-/// Lets a line through once in a while.
+/// Allows a number of lines per period.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     every: Duration,
-    /// So many lines are let through at once.
+    /// Number of lines per period.
     burst: u32,
     left: u32,
-    /// When the next burst begins.
+    /// When the next period begins.
     next: Option<Instant>,
     kept_back: u64,
 }
 
 impl Throttle {
-    /// Lets `burst` lines through in each period.
+    /// Allows `burst` lines in each period.
     pub(crate) const fn new(burst: u32, every: Duration) -> Self {
         Self { every, burst, left: burst, next: None, kept_back: 0 }
     }
 
-    /// Whether to say a line now: then, how many have been kept back since the last one.
+    /// Whether to write a line now. If so, returns the number of lines suppressed since the last one.
     pub(crate) fn admit(&mut self) -> Option<u64> {
         self.admit_at(Instant::now())
     }
@@ -38,18 +39,18 @@ impl Throttle {
         Some(self.take_kept_back())
     }
 
-    /// How many have been kept back since the last line that was said.
+    /// The number of lines suppressed since the last line that was written.
     pub(crate) fn take_kept_back(&mut self) -> u64 {
         std::mem::take(&mut self.kept_back)
     }
 }
 
-/// Ends a line with the number of lines that were kept back before it.
+/// The end of a line: the number of lines that were suppressed before it.
 pub(crate) fn more(kept_back: u64) -> String {
     if kept_back == 0 {
         String::new()
     } else {
-        format!(" ({} more before this one)", crate::text::thousands(kept_back))
+        format!(" ({} more suppressed before this one)", crate::text::thousands(kept_back))
     }
 }
 
@@ -67,6 +68,9 @@ mod tests {
         assert_eq!(throttle.admit_at(start + Duration::from_secs(11)), Some(0));
         assert_eq!(throttle.admit_at(start + Duration::from_secs(12)), None);
         assert_eq!((throttle.take_kept_back(), throttle.take_kept_back()), (1, 0));
-        assert_eq!((more(0), more(1_000)), (String::new(), " (1,000 more before this one)".to_owned()));
+        assert_eq!(
+            (more(0), more(1_000)),
+            (String::new(), " (1,000 more suppressed before this one)".to_owned())
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Files with secrets: what a token file holds, and who else may read it.
+//! Files with secrets: reading token files, and warning if other users can read or change such a file.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,17 +10,19 @@ use tidegate::Tokens;
 
 use crate::text;
 
-/// Bytes of a token (HS-10).
+/// Maximum length of a token, in bytes (HS-10).
 const MAX_TOKEN: usize = 4_096;
-/// Bytes of a token file, so that the name of an endless one, such as /dev/zero, is an error: room for 256 tokens of the greatest length.
+/// Maximum size of a token file, in bytes: enough for 256 tokens of the maximum length. The limit makes an
+/// endless file, such as /dev/zero, an error.
 const MAX_FILE: u64 = 1 << 20;
-/// Tokens of a file: each handshake is compared with all of them.
+/// Maximum number of tokens in a file. Each handshake is compared with all of them.
 const MAX_TOKENS: usize = 1_000;
 
-/// Reads the tokens in a file: each line is one, without its end. Blank lines, and lines that begin with `#`, hold none.
+/// Reads the tokens in a file, one per line. Blank lines and lines that begin with `#` are ignored.
 ///
 /// # Errors
-/// The file cannot be read, holds no token, or one that is too long. A token is never part of an error.
+/// If the file cannot be read, contains no token, or contains one that is too long. An error never contains a
+/// token.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Tokens> {
     let name = || text::visible(&format!("--token-file {}", path.display()));
     let mut content = Vec::new();
@@ -44,25 +46,25 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Tokens> {
     }
     if tokens.is_empty() {
         bail!(
-            "{}: the file has no token; it must have one token per line (blank lines, and lines that begin with #, are ignored)",
+            "{}: the file has no token; it must have one token per line (blank lines and lines that begin with # are ignored)",
             name()
         );
     }
     if tokens.len() > MAX_TOKENS {
-        bail!("{}: it holds {} tokens; the maximum is {MAX_TOKENS}", name(), tokens.len());
+        bail!("{}: the file has {} tokens; the maximum is {MAX_TOKENS}", name(), tokens.len());
     }
     warn_if_readable("--token-file", path);
     Ok(Tokens::new(tokens))
 }
 
-/// Warns about a file with a secret that others may read or change.
+/// Warns if other users can read or change a file with a secret.
 pub(crate) fn warn_if_readable(option: &str, path: &Path) {
-    // What is not there is another's error.
+    // A missing file is reported when it is read.
     let Ok(metadata) = path.metadata() else { return };
     if let Some(who) = others(metadata.mode()).filter(|_| metadata.is_file()) {
         let path = path.display().to_string();
         tracing::warn!(
-            "{option} {}: {who} can read or change this file (mode {:03o}); chmod 600 keeps its secret",
+            "{option} {}: {who} can read or change this file (mode {:03o}); use chmod 600 to protect it",
             text::visible(&path),
             metadata.mode() & 0o777
         );
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_token_file_is_a_token_without_its_end_and_nothing_else_is_cut() {
+    fn each_line_of_a_token_file_is_a_token_and_keeps_its_spaces() {
         for (content, first, count) in [
             (&b"secret\n"[..], &b"secret"[..], 1),
             (b" a b \r\n", b" a b ", 1),
@@ -115,8 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_without_a_token_or_with_one_that_is_too_long_is_an_error_that_says_where_and_shows_none()
-    {
+    fn an_error_in_a_token_file_names_the_line_and_shows_no_token() {
         let long = format!("# one\nshort\n{}\n", "hush".repeat(2_000));
         let many = "hush\n".repeat(1_001);
         for (content, says) in [
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_for_its_owner() {
+    fn a_secret_that_others_can_read_or_change_is_reported() {
         for (mode, who) in
             [(0o600, None), (0o100_400, None), (0o640, Some("its group")), (0o620, Some("its group"))]
         {

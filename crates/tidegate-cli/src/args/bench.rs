@@ -204,7 +204,7 @@ pub(crate) struct FaninArgs {
 /// `tidegate bench makespan`.
 #[derive(Args, Debug)]
 pub(crate) struct MakespanArgs {
-    /// The speeds of the workers, one worker for each number
+    /// Speeds of the workers, one worker for each number
     #[arg(long, value_name = "SPEEDS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) workers: Vec<u32>,
     /// Approximate duration of the whole list, in seconds
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_follows_the_size() {
+    fn the_default_count_depends_on_the_size() {
         assert_eq!(load(&[]).size, 64);
         assert!(load(&[]).count() > 5_000_000);
         let large = load(&["--size", "64KiB"]).count();

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_has_a_sentence_of_help() {
+    fn every_option_has_help() {
         fn look(command: &clap::Command) {
             for arg in command.get_arguments() {
                 assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());

@@ -18,7 +18,7 @@ use crate::exit;
 /// The first SIGINT, SIGTERM, SIGQUIT or SIGHUP returns messages that have not been started and finishes
 /// those that have. The second such signal stops the puller at once. With TLS, --token-file or --output,
 /// SIGHUP reloads and reopens those files instead, and SIGUSR1 reopens --output. Under nohup, SIGHUP does not
-/// stop the puller. While nobody reads stderr, log lines are dropped and counted.
+/// stop the puller. If stderr is not read, log lines are dropped and counted.
 #[derive(Args, Debug)]
 #[command(after_help = format!("{EXAMPLES}\n\n{COMMANDS}\n\n{}", exit::HELP))]
 #[command(group = clap::ArgGroup::new("command").args(["exec", "worker"]))]
@@ -41,7 +41,7 @@ pub(crate) struct PullArgs {
     /// a reader.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "worker"])]
     pub(crate) output: Option<PathBuf>,
-    /// What to do with a payload that contains the record separator [default: warn]
+    /// Selects what happens to a payload that contains the record separator [default: warn]
     ///
     /// The separator is a newline, or NUL with --null. `warn` writes the payload unchanged and warns once;
     /// `reject` rejects the message. --worker always rejects it.
@@ -97,7 +97,7 @@ pub(crate) struct PullArgs {
     /// Exits with 1, and says why, if no pusher connects within this time [default: waits]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) connect_timeout: Option<Duration>,
-    /// How long to wait at the end for running commands and the last acks, or `forever`
+    /// Maximum wait at the end for running commands and the last acks, or `forever`
     #[arg(long, value_name = "DURATION", value_parser = values::linger, default_value = "9s")]
     pub(crate) linger: Duration,
 }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn options_arrive() {
+    fn options_are_parsed() {
         let args = pull(&[
             "--worker",
             "cat",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn more_jobs_than_the_window_has_places_are_refused() {
+    fn more_jobs_than_the_window_allows_are_refused() {
         let check = |jobs, window| pull(&["--exec", "true", "--jobs", jobs, "--window", window]).check();
         let wrong = check("8", "4").unwrap_err();
         assert!(wrong.contains("--jobs 8") && wrong.contains("--window 4"), "{wrong}");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_linger_time_fits_into_the_usual_10_seconds_before_a_kill_unless_given() {
+    fn the_default_linger_time_is_shorter_than_the_10_seconds_before_a_kill() {
         assert_eq!(pull(&[]).linger, Duration::from_secs(9));
         assert_eq!(pull(&["--linger", "1s"]).linger, Duration::from_secs(1));
         assert_eq!(pull(&[]).jobs(), 1);

@@ -19,8 +19,8 @@ use crate::exit;
 /// The first SIGINT, SIGTERM, SIGQUIT or SIGHUP stops reading and waits for the messages that have been sent;
 /// their pullers then wait for this pusher to come back. The second such signal stops the pusher at once.
 /// With TLS, --token-file or --dead-letter, SIGHUP reloads and reopens those files instead, and SIGUSR1
-/// reopens --dead-letter. Under nohup, SIGHUP does not stop the pusher. While nobody reads stderr, log lines
-/// are dropped and counted.
+/// reopens --dead-letter. Under nohup, SIGHUP does not stop the pusher. If stderr is not read, log lines are
+/// dropped and counted.
 #[derive(Args, Debug)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(crate) struct PushArgs {
@@ -39,7 +39,7 @@ pub(crate) struct PushArgs {
     /// The pusher then waits for the next writer. This also applies to stdin, if stdin is a pipe.
     #[arg(long)]
     pub(crate) follow: bool,
-    /// What to do with a record that is larger than --max-message
+    /// Selects what happens to a record that is larger than --max-message
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Oversized::Stop)]
     pub(crate) oversized: Oversized,
     /// Adds a header to every message (repeatable, at most 64)
@@ -61,7 +61,7 @@ pub(crate) struct PushArgs {
     /// Lost connections do not count as failed attempts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_attempts: Option<u32>,
-    /// How long to hold a disconnected puller's messages for its return
+    /// Reconnect grace: how long to hold a disconnected puller's messages for its return
     ///
     /// After this time they are redelivered to other pullers. With 0s they are redelivered at once. The
     /// maximum is 1h.
@@ -81,7 +81,7 @@ pub(crate) struct PushArgs {
     /// Exits with 1, and says why, if no puller connects within this time [default: waits]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) connect_timeout: Option<Duration>,
-    /// How long to wait at the end for outstanding messages, or `forever`
+    /// Maximum wait at the end for outstanding messages, or `forever`
     ///
     /// The default is forever at the end of the input and after an input error, and 9s after a signal. A
     /// supervisor usually waits 10s between SIGTERM and SIGKILL.
@@ -171,7 +171,7 @@ impl PushArgs {
             && most < timeout
         {
             return Err(format!(
-                "--max-work-time {most:?} is less than --settle-timeout {timeout:?}; it must not be shorter"
+                "--max-work-time {most:?} is less than --settle-timeout {timeout:?}; it must be at least as long"
             ));
         }
         self.socket.check()
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn options_arrive() {
+    fn options_are_parsed() {
         let args = push(&[
             "a.txt",
             "-",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_set_unless_asked_for() {
+    fn options_that_are_not_given_have_no_effect() {
         let args = push(&[]);
         assert_eq!(args.framing.framing(), Framing::Newline);
         assert_eq!((args.expect, args.linger, args.max_attempts), (0, None, None));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn work_may_take_no_less_than_a_settle_time_out() {
+    fn max_work_time_must_not_be_less_than_settle_timeout() {
         let bad = push(&["--settle-timeout", "2s", "--max-work-time", "1s"]).check().unwrap_err();
         assert!(bad.contains("--max-work-time 1s is less than --settle-timeout 2s"), "{bad}");
         let good = push(&["--settle-timeout", "2s", "--max-work-time", "2s"]);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_headers_are_named() {
+    fn too_many_or_too_large_headers_are_refused() {
         let line: Vec<&str> = std::iter::repeat_n(["-H", "a: b"], 65).flatten().collect();
         assert!(push(&line).check().unwrap_err().contains("--header was given 65 times"));
         assert_eq!(push(&line[2..]).check(), Ok(()));

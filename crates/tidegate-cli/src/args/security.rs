@@ -91,10 +91,11 @@ impl SecurityArgs {
             return Err("--tls-verify-client was given, but no --bind begins with tls://".to_owned());
         }
         let connects_tls = connect.iter().any(|endpoint| scheme(endpoint, "tls://"));
-        // A CA for a listener that does not verify clients would protect nothing.
+        // A CA that is given for a listener that does not verify clients is a mistake: it would protect
+        // nothing.
         if self.tls_ca.is_some() && !self.tls_verify_client && !connects_tls {
-            return Err("--tls-ca was given, but no --connect begins with tls://, and every client would be accepted: \
-                        with --tls-verify-client only clients of this CA are; without --tls-ca, all clients are"
+            return Err("--tls-ca was given, but no --connect begins with tls://, so the CA would not be used: add \
+                        --tls-verify-client to accept only clients of this CA, or remove --tls-ca to accept all clients"
                 .to_owned());
         }
         if let Some(allowed) =
@@ -133,12 +134,12 @@ mod tests {
         let line: Vec<&str> = line.split_whitespace().collect();
         match parse(&line) {
             Err(error) => error.to_string(),
-            Ok(cli) => cli.check().expect_err("something is wrong with it"),
+            Ok(cli) => cli.check().expect_err("the command line is wrong"),
         }
     }
 
     #[test]
-    fn options_that_do_not_fit_are_named() {
+    fn options_that_do_not_match_the_endpoints_are_named() {
         for (line, named) in [
             ("push --bind tls://h", "--tls-cert and --tls-key are needed"),
             ("push --bind tls://h --tls-cert c", "--tls-key"),
@@ -147,7 +148,7 @@ mod tests {
             ("pull --connect tcp://h --tls-cert c --tls-key k", "--tls-cert was given"),
             ("pull --bind tls://h --tls-cert c --tls-key k --tls-verify-client", "--tls-ca"),
             ("pull --bind tls://h --tls-cert c --tls-key k --allow p=n", "--tls-verify-client"),
-            ("pull --bind tls://h --tls-cert c --tls-key k --tls-ca a", "with --tls-verify-client only"),
+            ("pull --bind tls://h --tls-cert c --tls-key k --tls-ca a", "add --tls-verify-client"),
             (
                 "push --bind tls://h --connect tcp://h --tls-cert c --tls-key k --tls-ca a",
                 "no --connect begins with tls://",
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_names_is_read() {
+    fn a_list_of_names_is_parsed() {
         let names = vec!["worker-1".to_owned(), "spiffe://x/y".to_owned()];
         assert_eq!(allowed("p=worker-1, spiffe://x/y"), Ok(Allowed { pipeline: "p".into(), names }));
         assert_eq!(allowed("=a").unwrap().pipeline, "");

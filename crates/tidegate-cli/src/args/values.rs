@@ -56,15 +56,17 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// The size of a message (HS-7).
+/// The maximum size of a message, within its own limit (HS-7).
 pub(crate) fn message_size(text: &str) -> Result<usize, String> {
     match size(text)? {
-        size if size > MAX_MAX_MESSAGE => Err(format!("must be at most {MAX_MAX_MESSAGE} bytes")),
+        size if size > MAX_MAX_MESSAGE => {
+            Err(format!("must be at most {MAX_MAX_MESSAGE} bytes (2 GiB - 64 KiB)"))
+        }
         size => Ok(size),
     }
 }
 
-/// The heartbeat interval (LV-1).
+/// The heartbeat interval, within its limits (LV-1).
 pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
     let valid = Duration::from_millis(100)..=Duration::from_mins(1);
     duration(text).and_then(|d| valid.contains(&d).then_some(d).ok_or("must be between 100ms and 60s".into()))
@@ -77,7 +79,7 @@ pub(crate) fn unix_mode(text: &str) -> Result<u32, String> {
     if mode <= 0o777 && mode & 0o600 == 0o600 { Ok(mode) } else { Err(expected.to_owned()) }
 }
 
-/// How long to hold the messages of a lost puller.
+/// The reconnect grace, at most 1 hour.
 pub(crate) fn grace(text: &str) -> Result<Duration, String> {
     let fits = |d: Duration| (d <= Duration::from_hours(1)).then_some(d);
     duration(text).and_then(|d| fits(d).ok_or("must be at most 1h".into()))
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_shown_as_they_are_read() {
+    fn a_default_that_is_shown_is_parsed_as_the_same_value() {
         for bytes in [1, 1_000, 64 << 10, 16 << 20, 3 << 30] {
             assert_eq!(size(&size_text(bytes)), Ok(bytes));
         }
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_the_library_refuses_are_refused_here() {
+    fn values_that_the_library_refuses_are_usage_errors() {
         assert!(message_size("2147418112").is_ok() && message_size("3GiB").is_err());
         assert!(heartbeat("100ms").is_ok() && heartbeat("10ms").is_err() && heartbeat("61s").is_err());
         assert!(grace("0s").is_ok() && grace("1h").is_ok() && grace("2h").is_err());

@@ -1,4 +1,4 @@
-//! `tidegate bench links` and `bench stopped`: what a pusher keeps in memory.
+//! `tidegate bench links` and `bench stopped`: the memory of a pusher.
 
 use std::time::Duration;
 
@@ -37,24 +37,24 @@ pub(crate) struct Stopped {
     pub(crate) size: usize,
     pub(crate) before_kib: u64,
     pub(crate) peak_kib: u64,
-    /// What it held then: the queue, and what the puller had granted and not acked.
+    /// The messages that it held then: queued ones, and un-acked ones within the credit of the puller.
     pub(crate) held_kib: u64,
-    /// Beyond that and what it had before.
+    /// The rest of the increase.
     pub(crate) more_kib: u64,
     pub(crate) acked: u64,
 }
 
-/// Raises the limit on open files as far as the system lets us; processes that are started inherit it.
+/// Raises the limit on open files to `wanted`, or as far as the system allows. Child processes inherit it.
 fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum.map_or(Some(wanted), |most| Some(most.min(wanted)));
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")
 }
 
-/// Opens so many links to a pusher, and looks at its memory.
+/// Opens idle links to a pusher and measures its memory.
 ///
 /// # Errors
-/// When there are too few files, or a process fails.
+/// If the limit on open files is too low, or a process fails.
 pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
     raise_file_limit(args.links as u64 + 200)?;
     let dir = tempfile::tempdir()?;
@@ -62,7 +62,7 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
     let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
     let mut side = Side::start("bench-idle", &options)?;
     side.line().await?;
-    let before_kib = side.resident().context("this system does not tell the memory of a process")?;
+    let before_kib = side.resident().context("this system does not report the memory of a process")?;
     let mut pulls = Vec::with_capacity(args.links);
     for _ in 0..args.links {
         let pull = Pull::builder().connect(&endpoint).build().await?;
@@ -75,21 +75,21 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
     Ok(Links { links: args.links, before_kib, after_kib, bytes_per_link })
 }
 
-/// The process of an idle pusher: tells when it is bound, and when it has all of its links.
+/// The process of an idle pusher. It reports when it is bound, and when it has all of its links.
 pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     let push = Push::builder().bind(&args.bind).max_links(args.links + 1).build().await?;
     tell("bound")?;
     push.connected(args.links).await?;
-    // Every link has got its first grant, and rests.
+    // Time for every link to send its first grant.
     tokio::time::sleep(Duration::from_millis(500)).await;
     tell("linked")?;
     std::future::pending().await
 }
 
-/// Stops a puller in the middle of its work, goes on sending until nothing goes any more, and wakes it again.
+/// Stops a puller during its work, sends until no message is accepted any more, and continues the puller.
 ///
 /// # Errors
-/// When a process fails, or a message is not acked in the end.
+/// If a process fails, or a message is not acked in the end.
 pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
     let mut ring = Ring::new(args.size); // before there is a link
     let push =
@@ -101,12 +101,12 @@ pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
         push.send(ring.payload()).await?;
     }
     let me = std::process::id();
-    let before_kib = resident(me).context("this system does not tell the memory of a process")?;
+    let before_kib = resident(me).context("this system does not report the memory of a process")?;
     let process = side.process().context("the puller has ended")?;
     kill_process(process, Signal::STOP).context("cannot stop the puller")?;
     let mut peak_kib = before_kib;
     let mut refused = 0;
-    // Until nothing has been taken for a while.
+    // Until no message has been accepted for half a second.
     while refused < 100 {
         match push.try_send(ring.payload()) {
             Ok(()) => {
@@ -123,7 +123,7 @@ pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
         peak_kib = peak_kib.max(if refused > 0 { resident(me).unwrap_or(0) } else { 0 });
     }
     let held_kib = push.stats().held_bytes / 1024;
-    kill_process(process, Signal::CONT).context("cannot wake the puller")?;
+    kill_process(process, Signal::CONT).context("cannot continue the puller")?;
     let stats = push.finish(Duration::MAX).await?;
     ensure!(stats.acked == stats.accepted, "{} of {} messages were acked", stats.acked, stats.accepted);
     let more_kib = peak_kib.saturating_sub(before_kib + held_kib);

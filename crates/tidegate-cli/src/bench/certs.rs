@@ -1,4 +1,4 @@
-//! A CA for one run, so that TLS can be measured without any preparation.
+//! A CA for one run, so that TLS can be measured without preparation.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ const CA: &str = "ca.crt";
 const CERTIFICATE: &str = "side.crt";
 const KEY: &str = "side.key";
 
-/// Makes a CA, and a certificate for 127.0.0.1, in a directory that goes with the run.
+/// Creates a CA, and a certificate for 127.0.0.1, in a directory that is removed after the run.
 ///
 /// # Errors
-/// When the system gives no random bytes, or the files cannot be written.
+/// If the system provides no random bytes, or the files cannot be written.
 pub(super) fn make() -> anyhow::Result<TempDir> {
     let dir = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
     let mut params = CertificateParams::new(Vec::<String>::new())?;
@@ -37,7 +37,7 @@ pub(super) fn make() -> anyhow::Result<TempDir> {
     Ok(dir)
 }
 
-/// The settings for a side, from that directory.
+/// The TLS settings for a side, from that directory.
 pub(super) fn load(dir: &Path) -> anyhow::Result<Tls> {
     let file = |name| Pem::file(dir.join(name));
     Ok(Tls::load(TlsConfig::new().ca(file(CA)).identity(file(CERTIFICATE), file(KEY)))?)

@@ -1,4 +1,4 @@
-//! Plain TCP echoes, to compare round trips with: one with tokio, and one that blocks.
+//! Plain TCP echoes, to compare round trips with: one with tokio, one with blocking calls.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::latency::{Latency, histogram};
 use super::usage::clock;
 use super::{Side, tell};
 
-/// The process that sends back what comes.
+/// The process that returns what it receives.
 #[derive(Args, Debug)]
 pub(crate) struct EchoSide {
     #[arg(long)]
@@ -21,7 +21,7 @@ pub(crate) struct EchoSide {
 /// Round trips over a bare tokio stream at both ends.
 ///
 /// # Errors
-/// When the other process fails.
+/// If the other process fails.
 pub(crate) async fn tokio(size: usize, count: u64) -> anyhow::Result<Latency> {
     let mut side = Side::start("tcp-echo-tokio", &[("--size", size.to_string())])?;
     let mut stream = tokio::net::TcpStream::connect(side.line().await?).await?;
@@ -39,10 +39,10 @@ pub(crate) async fn tokio(size: usize, count: u64) -> anyhow::Result<Latency> {
     Ok(Latency::of(&times))
 }
 
-/// Round trips over a stream that blocks at both ends.
+/// Round trips over a blocking stream at both ends.
 ///
 /// # Errors
-/// When the other process fails.
+/// If the other process fails.
 pub(crate) async fn blocking(size: usize, count: u64) -> anyhow::Result<Latency> {
     let mut side = Side::start("tcp-echo", &[("--size", size.to_string())])?;
     let address = side.line().await?;

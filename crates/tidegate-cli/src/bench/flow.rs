@@ -1,4 +1,5 @@
-//! Messages from pushers to pullers, each a process of its own: what `throughput`, `fanout` and `fanin` measure.
+//! Messages from pushers to pullers, each in its own process: the measurement of `throughput`, `fanout` and
+//! `fanin`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,23 +15,24 @@ use super::usage::{Usage, clock};
 use super::{Side, tell, window_text};
 use crate::args::{ThreadArgs, TuneArgs, window};
 
-/// What both sides are told.
+/// The arguments of both sides.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SideArgs {
-    /// Listens where the system chooses, and tells.
+    /// Listens at a port that the system selects, and reports it.
     #[arg(long)]
     bind: bool,
     #[arg(long)]
     connect: Option<String>,
     #[arg(long)]
     size: usize,
-    /// A pusher: how many to send. A puller: how many come first and are not measured.
+    /// For a pusher: how many messages to send. For a puller: how many messages come first and are not
+    /// measured.
     #[arg(long)]
     count: u64,
-    /// How many are on the other side.
+    /// The number of processes on the other side.
     #[arg(long)]
     peers: usize,
-    /// There is one of this side.
+    /// There is one process on this side.
     #[arg(long)]
     alone: bool,
     #[arg(long, value_parser = window)]
@@ -47,7 +49,7 @@ pub(crate) struct SideArgs {
     lent: bool,
     #[command(flatten)]
     own: ThreadArgs,
-    /// Where its certificate and the CA are, if it is to encrypt.
+    /// The directory of the certificate and the CA, if TLS is used.
     #[arg(long)]
     tls: Option<PathBuf>,
 }
@@ -58,24 +60,25 @@ impl SideArgs {
     }
 }
 
-/// What a pusher tells at its end.
+/// The result of a pusher.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Pushed {
     acked: u64,
     usage: Usage,
 }
 
-/// What a puller tells at its end.
+/// The result of a puller.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Pulled {
-    /// The time of the first measured message, and of the last one.
+    /// The times of the first measured message and of the last one.
     first: u64,
     last: u64,
     /// Messages after the first measured one.
     measured: u64,
-    /// Messages that the application got: what was given back before it got them, to come again, is not counted.
+    /// Messages that the application received. Messages that were returned before it received them are not
+    /// counted.
     pub(crate) received: u64,
-    /// At the end.
+    /// The window at the end.
     pub(crate) window: u64,
     pub(crate) service_rate: u64,
     usage: Usage,
@@ -92,10 +95,11 @@ pub(crate) struct Flow {
     pub(crate) pull: Usage,
 }
 
-/// Runs `pushers` and `pullers` until `count` messages are acked, and gives what the pullers have measured.
+/// Runs `pushers` and `pullers` until `count` messages are acked, and returns the measurements of the
+/// pullers.
 ///
 /// # Errors
-/// When a process fails, or a message was not acked.
+/// If a process fails, or a message was not acked.
 pub(crate) async fn measure(
     size: usize,
     count: u64,
@@ -103,7 +107,7 @@ pub(crate) async fn measure(
     tune: &TuneArgs,
 ) -> anyhow::Result<Flow> {
     let warm_up = tune.warm_up.unwrap_or(count / 10);
-    ensure!(warm_up + 1 < count, "--warm-up {warm_up} leaves nothing of {count} messages to measure");
+    ensure!(warm_up + 1 < count, "--warm-up {warm_up} leaves none of the {count} messages to measure");
     let dir = if tune.tls { Some(certs::make()?) } else { None };
     let tls = dir.as_ref().map(|dir| dir.path().display().to_string());
     let options = |count: u64, peers: u16| {
@@ -120,7 +124,7 @@ pub(crate) async fn measure(
         options.extend(tune.high_water_mark.map(|mark| ("--high-water-mark", mark.to_string())));
         options
     };
-    // The side of which there is one listens.
+    // The side with one process listens.
     let (few, many) = if pushers == 1 { ("bench-push", "bench-pull") } else { ("bench-pull", "bench-push") };
     let of = |side: &str, index: u16| {
         if side == "bench-push" {
@@ -153,7 +157,7 @@ pub(crate) async fn measure(
     }
     let acked: u64 = pushed.iter().map(|side| side.acked).sum();
     ensure!(acked == count, "{acked} of {count} messages were acked");
-    // A puller that got nothing beyond the warm-up has nothing to say.
+    // A puller that received only warm-up messages has measured nothing.
     let active = || pulled.iter().filter(|side| side.measured > 0);
     let first = active().map(|side| side.first).min().unwrap_or(0);
     let last = active().map(|side| side.last).max().unwrap_or(0);
@@ -166,14 +170,14 @@ pub(crate) async fn measure(
     })
 }
 
-/// The bound on messages for this size: the library's own unless that is too small.
+/// The maximum size of messages: the library's default, unless that is too small.
 fn largest(size: usize) -> usize {
     size.max(16 << 20)
 }
 
 /// The sending process.
 pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
-    // It takes long on a busy machine: before there is a link that would not be heard from meanwhile.
+    // Created before the link: on a busy machine it takes so long that a link could miss heartbeats.
     let ring = Ring::new(args.size);
     let mut builder = Push::builder().max_message(largest(args.size)).io_thread(args.own.own());
     if let Some(mark) = args.high_water_mark {
@@ -258,7 +262,7 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
     if args.bind {
         tell_endpoint(pull.local_endpoints().pop())?;
     }
-    // With one of each, messages come in order.
+    // With one pusher and one puller, messages arrive in order.
     let ordered = args.peers == 1 && args.tasks == 1 && !args.bind && args.alone;
     let tasks = u64::from(args.tasks);
     let work = |pull| {
@@ -285,7 +289,7 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
 }
 
 impl Pulled {
-    /// Both together.
+    /// The sum of both results.
     fn with(self, other: Self) -> Self {
         let first = match (self.first, other.first) {
             (0, first) | (first, 0) => first,
@@ -311,13 +315,13 @@ struct Check {
 impl Check {
     fn take(&mut self, payload: &[u8]) -> anyhow::Result<()> {
         let holds = if self.ordered { self.pattern.check(payload) } else { self.pattern.check_any(payload) };
-        ensure!(holds, "a message is not what was sent");
+        ensure!(holds, "a message differs from what was sent");
         Ok(())
     }
 }
 
-/// How often the clock is looked at: at each message that would be much of the work. What comes after the last look is
-/// not counted.
+/// How often the clock is read, in messages: reading it for each message would be much of the work. Messages
+/// after the last reading are not counted.
 const LOOK: u64 = 64;
 
 async fn receive(
@@ -332,7 +336,7 @@ async fn receive(
     let mut pulled = Pulled::default();
     let (mut received, mut first_at) = (0_u64, 0);
     let mut many = Vec::new();
-    // How many come at a time.
+    // Number of messages per call.
     let step = if lent { 1 } else { batch as u64 };
     loop {
         if let Some(receiver) = &mut receiver {
@@ -360,7 +364,7 @@ async fn receive(
         } else if received % LOOK < step {
             (pulled.last, pulled.measured) = (clock(), received - first_at);
             if received & 0xffff < LOOK.max(step) {
-                // At the end there are no links any more.
+                // Read during the run, because there are no links at the end.
                 let stats = pull.stats();
                 (pulled.window, pulled.service_rate) = (stats.window, stats.service_rate);
             }

@@ -1,4 +1,4 @@
-//! `tidegate bench report`: saved results as one HTML page with plots, without anything from elsewhere.
+//! `tidegate bench report`: saved results as one self-contained HTML page with plots.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -16,10 +16,10 @@ const COLOURS: [&str; 6] = ["#1f6f8b", "#c8553d", "#588157", "#7b5ea7", "#b08900
 /// One line of a plot: a name and its points.
 type Series = (String, Vec<(f64, f64)>);
 
-/// The page of all results in these files.
+/// The page with all results in these files.
 ///
 /// # Errors
-/// When a file cannot be read, or does not hold what `--json` prints.
+/// If a file cannot be read, or does not contain output of `--json`.
 pub(crate) fn page(files: &[PathBuf]) -> anyhow::Result<String> {
     let mut results = Vec::new();
     for file in files {
@@ -35,7 +35,7 @@ pub(crate) fn page(files: &[PathBuf]) -> anyhow::Result<String> {
         td:first-child,th:first-child{text-align:left}text{font:12px system-ui,sans-serif}";
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate bench</title>\n<style>{style}</style>\n\
-         <h1>tidegate bench</h1>\n<p>{} results. Over loopback, every message acked unless it says TCP.</p>\n{body}</html>\n",
+         <h1>tidegate bench</h1>\n<p>{} results. Over loopback; every message is acked, except with plain TCP.</p>\n{body}</html>\n",
         results.len()
     ))
 }
@@ -50,10 +50,10 @@ fn read(file: &Path) -> anyhow::Result<Vec<Value>> {
     let text = text.with_context(|| format!("cannot read {}", file.display()))?;
     let objects = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
     let objects = objects.collect::<Result<Vec<_>, _>>();
-    let objects = objects.with_context(|| format!("{} does not hold JSON objects", file.display()))?;
+    let objects = objects.with_context(|| format!("{} does not contain JSON objects", file.display()))?;
     anyhow::ensure!(
         objects.iter().all(|object| object["bench"].is_string()),
-        "{} holds something that `tidegate bench … --json` does not print",
+        "{} contains something that `tidegate bench … --json` does not print",
         file.display()
     );
     Ok(objects)
@@ -125,7 +125,7 @@ fn latencies(body: &mut String, results: &[Value]) {
                 number(&found["p999"]),
                 number(&found["max"])
             );
-            // By the number of nines, so that the tail is seen.
+            // The number of nines, so that the tail is visible.
             let point = |pair: &Value| {
                 let nines = -(1.0 - number(&pair[0]) / 100.0).max(1e-5).log10();
                 (nines, number(&pair[1]))
@@ -171,7 +171,7 @@ fn soaks(body: &mut String, results: &[Value]) {
         };
         let _ = writeln!(
             body,
-            "<h2>Soak</h2>\n<p>{} messages, all acked; {} pullers killed, {} messages sent again.</p>",
+            "<h2>Soak</h2>\n<p>{} messages, all acked; {} pullers killed, {} messages redelivered.</p>",
             thousands(number(&result["acked"]) as u64),
             result["killed"],
             thousands(number(&result["redelivered"]) as u64)
@@ -209,7 +209,7 @@ fn lines(body: &mut String, title: &str, series: &[Series]) {
     let height = HEIGHT + 24.0 + 18.0 * series.len() as f64;
     let _ = writeln!(
         body,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title><text x=\"0\" y=\"12\">{title}; at the top {}</text>\
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title><text x=\"0\" y=\"12\">{title}; the top is {}</text>\
          <path d=\"M0 {HEIGHT}H{WIDTH}M0 20V{HEIGHT}\" stroke=\"#999\" fill=\"none\"/>",
         thousands(top.round() as u64)
     );
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_shows_every_kind_of_result_and_nothing_that_is_none() {
+    fn a_page_shows_every_kind_of_result_and_refuses_other_objects() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("results.json");
         let results = r#"{"bench":"throughput","size":64,"msgs_per_s":12000000.5,"mib_per_s":732.1,"window":"auto"}

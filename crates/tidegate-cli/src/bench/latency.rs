@@ -13,12 +13,12 @@ use super::usage::{Usage, clock};
 use super::{Side, echo, tell};
 use crate::args::{LatencyArgs, ThreadArgs};
 
-/// The longest time that is told from others: a minute, in nanoseconds.
+/// The longest time of the histogram: a minute, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
-/// The part of all messages that comes first and is not measured.
+/// The warm-up: one in this many messages is sent first and not measured.
 const WARM_UP: u64 = 10;
 
-/// What both processes are told.
+/// The arguments of both processes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SideArgs {
     #[arg(long)]
@@ -33,7 +33,7 @@ pub(crate) struct SideArgs {
     own: ThreadArgs,
 }
 
-/// The distribution of what was measured, in microseconds.
+/// The distribution of the measured times, in microseconds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
@@ -65,10 +65,10 @@ impl Latency {
 
 /// A histogram of nanoseconds with three digits.
 pub(crate) fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")
+    Histogram::new_with_bounds(1, LONGEST, 3).context("cannot create the histogram")
 }
 
-/// What was found.
+/// The result.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Found {
     pub(crate) latency: Latency,
@@ -80,10 +80,10 @@ pub(crate) struct Found {
     pub(crate) blocking_echo: Option<Latency>,
 }
 
-/// Measures as the arguments say.
+/// Runs the measurement that the arguments select.
 ///
 /// # Errors
-/// When a process fails, or something comes back that was not sent.
+/// If a process fails, or a message that returns differs from what was sent.
 pub(crate) async fn measure(args: &LatencyArgs) -> anyhow::Result<Found> {
     ensure!(args.size >= 8, "--size {} is too small: a message carries a time of 8 bytes", args.size);
     let busy = args.busy_poll.unwrap_or_default();
@@ -102,7 +102,7 @@ fn push(busy: Duration, own: ThreadArgs) -> tidegate::PushBuilder {
     Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy).io_thread(own.own())
 }
 
-/// One message in the form that is measured.
+/// Sends one message with the call that is measured.
 async fn send(push: &Push, message: impl Into<Message>, blocking: bool) -> Result<(), SendError> {
     if blocking { push.blocking_send(message) } else { push.send(message).await }
 }
@@ -135,7 +135,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
         send(&there, payload.clone(), blocking).await?;
         let delivery = recv(&back, blocking).await?.context("the echo has ended its stream")?;
         let took = clock() - started;
-        ensure!(delivery.payload() == payload, "what came back is not what was sent");
+        ensure!(delivery.payload() == payload, "the message that returned differs from what was sent");
         delivery.ack();
         if round >= warm_up {
             times.saturating_record(took);
@@ -153,7 +153,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
     })
 }
 
-/// The process that sends back what comes.
+/// The process that returns what it receives.
 pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
     let busy = Duration::from_micros(args.busy_poll);
     let pull =
@@ -168,7 +168,7 @@ pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
     tell(&serde_json::to_string(&Usage::now())?)
 }
 
-/// What the receiving process of a steady load tells.
+/// The result of the process that receives a steady load.
 #[derive(Deserialize, Serialize)]
 struct OneWay {
     latency: Latency,
@@ -189,7 +189,8 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
     let began = clock();
     for n in 0..args.count + args.count / WARM_UP {
         let due = began + n.saturating_mul(1_000_000_000) / rate;
-        // By the timetable, however late it is: who is late sends at once, and the message says when it was due.
+        // Messages are due at fixed times. A late sender sends at once, and the message contains the time at
+        // which it was due.
         while clock() < due {
             tokio::task::yield_now().await;
         }

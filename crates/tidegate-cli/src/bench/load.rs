@@ -1,19 +1,20 @@
-//! The payloads of a measurement: distinct memory for each message, and content that can be checked without a copy.
+//! The payloads of a measurement: separate memory for each message, and content that can be checked without a
+//! copy.
 
 use bytes::Bytes;
 
-/// The memory that payloads are taken from in turn: more than caches hold.
+/// Size of the memory that the payloads are taken from in turn, in bytes: larger than the CPU's caches.
 const RING: usize = 64 << 20;
-/// Content is made and checked by words of 8 bytes.
+/// Content is generated and checked in words of 8 bytes.
 const WORD: usize = 8;
 
-/// Which content the messages have, one after another.
+/// The contents of the messages, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     size: usize,
     /// The distance between payloads: the size, rounded up to whole words.
     stride: usize,
-    /// How many payloads there are before they come round again.
+    /// Number of payloads before they repeat.
     slots: usize,
     next: usize,
 }
@@ -29,14 +30,14 @@ impl Pattern {
         Self { size, stride, slots: (memory / stride).max(1), next: 0 }
     }
 
-    /// Where the next payload begins.
+    /// The offset of the next payload.
     fn advance(&mut self) -> usize {
         let at = self.next * self.stride;
         self.next = if self.next + 1 == self.slots { 0 } else { self.next + 1 };
         at
     }
 
-    /// Whether `payload` is that of the next message, by its length, its first word and its last whole one.
+    /// Whether `payload` is the next one, by its length, its first word and its last whole word.
     pub(crate) fn check(&mut self, payload: &[u8]) -> bool {
         let at = self.advance();
         let last = (self.size / WORD).saturating_sub(1) * WORD;
@@ -47,7 +48,7 @@ impl Pattern {
         payload.len() == self.size && holds(0) && holds(last)
     }
 
-    /// Whether `payload` is that of any message: its length, and its last whole word after its first one.
+    /// Whether `payload` is any of them: its length is right, and its last whole word matches its first one.
     pub(crate) fn check_any(&self, payload: &[u8]) -> bool {
         let Some(first) = payload.first_chunk::<WORD>() else { return payload.len() == self.size };
         let at = number(*first) * WORD;
@@ -60,7 +61,7 @@ impl Pattern {
     }
 }
 
-/// The payloads themselves.
+/// The payloads.
 #[derive(Clone)]
 pub(crate) struct Ring {
     bytes: Bytes,
@@ -91,18 +92,18 @@ impl Ring {
         self.bytes.get(at..at + self.pattern.size).unwrap_or_default()
     }
 
-    /// All of the memory.
+    /// The whole memory.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// The content at word `n`: no two words of the ring are alike.
+/// The content of word `n`: all words of the ring are different.
 fn word(n: usize) -> [u8; WORD] {
     (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
 }
 
-/// Which word of the ring this is; a large number if it is none.
+/// The index of a word in the ring; a large number if it is not in the ring.
 fn number(word: [u8; WORD]) -> usize {
     // The inverse of the multiplier in `word`, modulo 2^64.
     let n = u64::from_le_bytes(word).wrapping_mul(0xf1de_83e1_9937_733d).wrapping_sub(1);
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_payload_passes_its_check_also_after_a_round() {
+    fn every_payload_passes_its_check_in_every_round() {
         const MEMORY: usize = 1 << 16;
         for size in [1, 7, 8, 9, 64, 1000, MEMORY / 2, MEMORY - 3, MEMORY + 3] {
             let mut pattern = Pattern::within(size, MEMORY);

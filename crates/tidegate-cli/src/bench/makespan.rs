@@ -22,18 +22,18 @@ pub(crate) struct WorkerArgs {
     window: Window,
 }
 
-/// What a worker tells at its end.
+/// The result of a worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Worked {
     pub(crate) speed: u32,
     pub(crate) jobs: u64,
-    /// Seconds for which it has worked, by the list.
+    /// The duration of its jobs, in seconds.
     pub(crate) busy: f64,
     pub(crate) released: u64,
     usage: Usage,
 }
 
-/// What was found.
+/// The result.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Found {
     pub(crate) jobs: u64,
@@ -43,7 +43,8 @@ pub(crate) struct Found {
     pub(crate) workers: Vec<Worked>,
 }
 
-/// The times of the jobs, in microseconds for a worker of speed 1: always the same for the same arguments.
+/// The durations of the jobs, in microseconds for a worker of speed 1. The same arguments always give the
+/// same list.
 fn jobs(args: &MakespanArgs) -> Vec<u64> {
     let (shortest, longest) = (args.shortest.as_micros() as u64, args.longest.as_micros() as u64);
     let speeds: u64 = args.workers.iter().map(|speed| u64::from(*speed)).sum();
@@ -67,7 +68,7 @@ fn jobs(args: &MakespanArgs) -> Vec<u64> {
     all
 }
 
-/// The time of a dispatcher without latency, which gives the list in order to whoever is free first.
+/// The time of a dispatcher without latency, which gives the jobs in order to the first free worker.
 fn ideal(jobs: &[u64], speeds: &[u32]) -> u64 {
     let mut free = vec![0; speeds.len()];
     for job in jobs {
@@ -80,7 +81,7 @@ fn ideal(jobs: &[u64], speeds: &[u32]) -> u64 {
 /// Runs the list.
 ///
 /// # Errors
-/// When a worker fails, or a job was not done.
+/// If a worker fails, or a job was not done.
 pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<Found> {
     ensure!(args.shortest <= args.longest, "--shortest is longer than --longest");
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await?;
@@ -99,8 +100,8 @@ pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<Found> {
     for _ in 0..args.quick {
         push.send(0_u64.to_le_bytes().to_vec()).await?;
     }
-    // The list follows at once, so that windows are what the quick jobs have made them; the time counts from when
-    // the last of those is out of the queue.
+    // The list follows at once, so that it starts with the windows of the quick jobs. The time starts when
+    // the last quick job has left the queue.
     let started = clock();
     for job in &jobs {
         push.send(job.to_le_bytes().to_vec()).await?;
@@ -124,7 +125,7 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
         let micros = delivery.payload().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         let micros = micros.context("a job without a time")? / u64::from(args.speed);
         if micros > 0 {
-            // tokio's timers count in milliseconds, which is as long as a short job.
+            // tokio's timers have a resolution of a millisecond, which is as long as a short job.
             let nap = move || std::thread::sleep(Duration::from_micros(micros));
             tokio::task::spawn_blocking(nap).await.context("the thread that sleeps has failed")?;
             jobs += 1;

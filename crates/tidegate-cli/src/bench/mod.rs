@@ -1,4 +1,4 @@
-//! `tidegate bench`: what this machine can do.
+//! `tidegate bench`: measurements of tidegate on this machine.
 
 pub(crate) mod bounds;
 mod certs;
@@ -29,12 +29,12 @@ use crate::exit::Exit;
 use crate::own;
 use report::{Rate, Report};
 
-/// Measures what was asked for and prints it on stdout.
+/// Runs the selected benchmark and prints its result on stdout.
 ///
 /// # Errors
-/// When one of the processes fails, or a message is not what was sent.
+/// If a process fails, or a message differs from what was sent.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
-    // On a terminal only.
+    // Drawn on a terminal only.
     let waiting = ProgressBar::new_spinner().with_message("measuring");
     waiting.enable_steady_tick(std::time::Duration::from_millis(200));
     let result = measure(args).await;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
 }
 
 enum Output {
-    /// And whether it is for programs.
+    /// A report, and whether to print it as JSON.
     Report(Report, bool),
     Page(String),
 }
@@ -91,7 +91,7 @@ async fn rate(load: &LoadArgs, tune: &TuneArgs, sides: (u16, u16), with_tcp: boo
     Ok(Rate::of(size, count, tune.window, sides, &flow, tcp).with_tls(tune.tls))
 }
 
-/// A window as the options take it.
+/// A window in the form of the option.
 fn window_text(window: Window) -> String {
     match window {
         Window::Fixed { messages, .. } => messages.to_string(),
@@ -99,7 +99,7 @@ fn window_text(window: Window) -> String {
     }
 }
 
-/// One of the two processes of a measurement. It is killed when this is dropped.
+/// A process of a measurement. It is killed when this is dropped.
 struct Side {
     what: &'static str,
     child: Child,
@@ -112,7 +112,7 @@ impl Side {
         Self::start_with(what, &[], arguments)
     }
 
-    /// The same with flags, which have no values.
+    /// Starts it with flags, which have no values, too.
     fn start_with(what: &'static str, flags: &[&str], arguments: &[(&str, String)]) -> anyhow::Result<Self> {
         let options =
             arguments.iter().flat_map(|(name, value)| [OsString::from(name), OsString::from(value)]);
@@ -120,7 +120,7 @@ impl Side {
             .args(own::internal(what))
             .args(options)
             .args(flags)
-            // Its stdin stays open for as long as this process lives.
+            // Its stdin stays open until this process ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -130,7 +130,7 @@ impl Side {
         Ok(Self { what, child, lines: BufReader::new(stdout).lines() })
     }
 
-    /// The memory that it has now, in KiB.
+    /// Its current resident memory, in KiB.
     fn resident(&self) -> Option<u64> {
         self.child.id().and_then(usage::resident)
     }
@@ -148,11 +148,11 @@ impl Side {
         }
     }
 
-    /// Its result: the next line, as JSON; then it must end well.
+    /// Its result: the next line, as JSON. The process must then exit with success.
     async fn result<T: DeserializeOwned>(mut self) -> anyhow::Result<T> {
         let line = self.line().await?;
         let result = serde_json::from_str(&line)
-            .with_context(|| format!("the process {} said {line:?}", self.what))?;
+            .with_context(|| format!("the process {} printed {line:?}", self.what))?;
         let stdin = self.child.stdin.take();
         let status = self.child.wait().await?;
         drop(stdin);
@@ -163,7 +163,7 @@ impl Side {
     }
 }
 
-/// Tells the parent something: one line on stdout.
+/// Reports to the parent process: one line on stdout.
 fn tell(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }

@@ -1,4 +1,4 @@
-//! The figures of a measurement, for people and for programs.
+//! The results of a measurement, as text and as JSON.
 
 use serde::{Deserialize, Serialize};
 use tidegate::Window;
@@ -10,10 +10,10 @@ use super::{bounds, makespan, soak, window_text};
 use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
 use crate::text::thousands;
 
-/// What the receiving process of a TCP stream has measured.
+/// The result of the receiving process of a TCP stream.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Measured {
-    /// From the first bytes to the last.
+    /// Time from the first bytes to the last, in seconds.
     pub(crate) seconds: f64,
 }
 
@@ -35,14 +35,14 @@ pub(crate) enum Report {
 /// Messages per second.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Rate {
-    /// Payload bytes of a message.
+    /// Payload size of a message, in bytes.
     size: usize,
     /// Messages.
     count: u64,
-    /// Messages that may be un-acked on a link: a number, or "auto"; not there for plain TCP.
+    /// The credit window: a number, or "auto". Absent for plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<serde_json::Value>,
-    /// Whether it was encrypted.
+    /// Whether the links used TLS.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,18 +52,18 @@ pub(crate) struct Rate {
     seconds: f64,
     msgs_per_s: f64,
     mib_per_s: f64,
-    /// All processes of a side together.
+    /// The sum of all processes of a side.
     #[serde(skip_serializing_if = "Option::is_none")]
     push: Option<Usage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pull: Option<Usage>,
-    /// What each puller got.
+    /// The number of messages that each puller received.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     received: Vec<u64>,
-    /// The window that the first puller had at the end.
+    /// The window of the first puller at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_window: Option<u64>,
-    /// The same with plain TCP, if that was asked for too.
+    /// The result with plain TCP, if it was measured too.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     tcp: Option<Tcp>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Rate {
 struct Tcp {
     tcp_msgs_per_s: f64,
     tcp_mib_per_s: f64,
-    /// tidegate's rate by that of TCP.
+    /// tidegate's rate divided by that of TCP.
     ratio: f64,
 }
 
@@ -80,11 +80,11 @@ struct Tcp {
 pub(crate) struct LatencyReport {
     size: usize,
     count: u64,
-    /// Messages a second, one way; not there for round trips.
+    /// Messages per second, one way. Absent for round trips.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u64>,
     busy_poll_us: u64,
-    /// Microseconds.
+    /// Times are in microseconds.
     #[serde(flatten)]
     found: latency::Found,
 }
@@ -139,12 +139,13 @@ impl Rate {
         }
     }
 
-    /// The same, encrypted or not.
+    /// Sets whether the links used TLS.
     pub(crate) fn with_tls(self, tls: bool) -> Self {
         Self { tls, ..self }
     }
 
-    /// A run of TCP alone. From the first message to the last there is one less than were sent.
+    /// A run of TCP alone. The time from the first message to the last covers one message less than were
+    /// sent.
     pub(crate) fn tcp(size: usize, count: u64, run: Measured) -> Self {
         let rate = per_second(count.saturating_sub(1), run.seconds);
         let (msgs_per_s, mib_per_s) = (rate, mib(size, rate));
@@ -198,7 +199,7 @@ impl Report {
         Self::Soak(SoakReport { size: args.size, pullers: args.pullers, found })
     }
 
-    /// Some sentences.
+    /// The result as text.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Throughput(rate) | Self::Fanout(rate) | Self::Fanin(rate) | Self::Tcp(rate) => rate.text(),
@@ -214,7 +215,7 @@ impl Report {
                 for worker in &found.workers {
                     let busy = 100.0 * worker.busy / found.seconds;
                     text += &format!(
-                        "\nspeed {}: {} jobs, busy for {busy:.1} %, {} given back",
+                        "\nspeed {}: {} jobs, busy for {busy:.1} %, {} released",
                         worker.speed,
                         thousands(worker.jobs),
                         thousands(worker.released)
@@ -230,7 +231,7 @@ impl Report {
                 thousands(found.after_kib)
             ),
             Self::Stopped(found) => format!(
-                "a stopped puller, {} B messages: the pusher had {} KiB before and {} KiB at most; it held {} KiB of messages, so that {} KiB are something else; all {} messages were acked in the end",
+                "a stopped puller, {} B messages: the pusher used {} KiB before and {} KiB at its peak; it held {} KiB of messages and used {} KiB for other purposes; all {} messages were acked in the end",
                 thousands(found.size as u64),
                 thousands(found.before_kib),
                 thousands(found.peak_kib),
@@ -239,7 +240,7 @@ impl Report {
                 thousands(found.acked)
             ),
             Self::Soak(SoakReport { found, .. }) => format!(
-                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages sent again; the pusher had at most {:.1} MiB",
+                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages redelivered; the pusher used at most {:.1} MiB",
                 thousands(found.acked),
                 found.seconds,
                 thousands((found.acked as f64 / found.seconds) as u64),
@@ -293,7 +294,7 @@ fn window_value(window: Window) -> serde_json::Value {
 }
 
 fn per_second(count: u64, seconds: f64) -> f64 {
-    // A clock that did not move means less than its resolution, and JSON has no infinity.
+    // If the clock did not advance, the time is below its resolution, and JSON has no infinity.
     count as f64 / seconds.max(1e-9)
 }
 
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_has_the_promised_figures() {
+    fn the_object_has_the_documented_fields() {
         let tcp = Some(Measured { seconds: 0.5 });
         let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048), tcp);
         let json = serde_json::to_value(Report::Throughput(rate)).unwrap();
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stands_still_gives_a_number() {
+    fn a_clock_that_does_not_advance_gives_a_finite_rate() {
         assert!(Rate::tcp(1, 2, Measured { seconds: 0.0 }).msgs_per_s.is_finite());
     }
 }

@@ -1,4 +1,4 @@
-//! `tidegate bench soak`: a long run with pullers that are killed and replaced.
+//! `tidegate bench soak`: a long run during which pullers are killed and replaced.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ pub(crate) struct PullArgs {
     size: usize,
 }
 
-/// A second of it.
+/// The measurements of one second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sample {
     pub(crate) second: u64,
     pub(crate) acked_per_s: u64,
     pub(crate) push_kib: u64,
-    /// All pullers together.
+    /// The sum of all pullers.
     pub(crate) pull_kib: u64,
 }
 
-/// What was found.
+/// The result.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Found {
     pub(crate) seconds: f64,
@@ -43,16 +43,16 @@ pub(crate) struct Found {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What a puller tells at its end.
+/// The result of a puller.
 #[derive(Debug, Deserialize, Serialize)]
 struct Received {
     received: u64,
 }
 
-/// Runs it.
+/// Runs the benchmark.
 ///
 /// # Errors
-/// When a message was not acked, or a process failed that was not killed.
+/// If a message was not acked, or a process failed that was not killed.
 pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
     let ring = Ring::new(args.size); // before there is a link
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_message(args.size.max(16 << 20)).build().await?;
@@ -68,7 +68,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
         let (push, mut ring) = (push.clone(), ring);
         tokio::spawn(async move {
             while Instant::now() < until {
-                // The clock is looked at now and then.
+                // The clock is read once for several messages.
                 for _ in 0..64 {
                     push.send(ring.payload()).await?;
                 }
@@ -94,7 +94,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
                 acked = stats.acked;
             }
             _ = kills.tick(), if Instant::now() < until => {
-                // The oldest one, in the middle of its work.
+                // The oldest puller, during its work.
                 pullers.remove(0).kill().await?;
                 killed += 1;
                 pullers.push(start()?);
@@ -123,7 +123,11 @@ pub(crate) async fn pull(args: PullArgs) -> anyhow::Result<()> {
     let pattern = Pattern::new(args.size);
     let mut received = 0;
     while let Some(delivery) = pull.recv().await? {
-        ensure!(pattern.check_any(delivery.payload()), "message {} is not what was sent", delivery.id());
+        ensure!(
+            pattern.check_any(delivery.payload()),
+            "message {} differs from what was sent",
+            delivery.id()
+        );
         received += 1;
         delivery.ack();
     }

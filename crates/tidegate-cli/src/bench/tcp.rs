@@ -1,4 +1,4 @@
-//! `tidegate bench tcp`: as many bytes from the same memory, as a plain TCP stream between two processes.
+//! `tidegate bench tcp`: the same bytes from the same memory, as a plain TCP stream between two processes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::load::Ring;
 use super::report::Measured;
 use super::{Side, tell};
 
-/// How much is written or read at a time.
+/// How much is written or read at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
 
 /// The sending process.
@@ -34,10 +34,10 @@ pub(crate) struct ReceiveSide {
     count: u64,
 }
 
-/// Runs both processes and gives what the receiving one has measured.
+/// Runs both processes and returns the result of the receiving one.
 ///
 /// # Errors
-/// When one of them fails.
+/// If one of them fails.
 pub(crate) async fn measure(size: usize, count: u64) -> anyhow::Result<Measured> {
     let load = [("--size", size.to_string()), ("--count", count.to_string())];
     let mut send = Side::start("tcp-send", &load)?;
@@ -89,5 +89,5 @@ impl ReceiveSide {
 fn total(size: usize, count: u64) -> anyhow::Result<u64> {
     (size as u64)
         .checked_mul(count)
-        .with_context(|| format!("--size {size} and --count {count} are too much together"))
+        .with_context(|| format!("--size {size} times --count {count} is too large"))
 }

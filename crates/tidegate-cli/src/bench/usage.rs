@@ -1,19 +1,19 @@
-//! What a process has used, and the clock that all processes of a machine share.
+//! The resources that a process has used, and a clock that all processes of the machine share.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Usage {
-    /// Seconds of CPU, in the program and in the system.
+    /// CPU time of the program and the system, in seconds.
     pub(crate) cpu_seconds: f64,
-    /// The most memory it has had, in KiB; 0 where the system does not tell.
+    /// Peak resident memory, in KiB; 0 if the system does not report it.
     pub(crate) peak_kib: u64,
 }
 
 impl Usage {
-    /// Of this process.
+    /// The usage of this process.
     pub(crate) fn now() -> Self {
         Self {
             cpu_seconds: nanos(clock_gettime(ClockId::ProcessCPUTime)) as f64 / 1e9,
@@ -21,7 +21,7 @@ impl Usage {
         }
     }
 
-    /// Of several processes together.
+    /// The sum of several processes.
     pub(crate) fn sum(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().fold(Self::default(), |sum, one| Self {
             cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
@@ -30,7 +30,7 @@ impl Usage {
     }
 }
 
-/// The memory that a process has now, in KiB.
+/// The current resident memory of a process, in KiB.
 pub(crate) fn resident(process: u32) -> Option<u64> {
     memory(&process.to_string(), "VmRSS:")
 }
@@ -41,7 +41,7 @@ fn memory(process: &str, field: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Nanoseconds on a clock that never goes back and that is the same for all processes.
+/// The time in nanoseconds, on a monotonic clock that is the same for all processes.
 pub(crate) fn clock() -> u64 {
     nanos(clock_gettime(ClockId::Monotonic))
 }

@@ -1,4 +1,4 @@
-//! Which files the demonstration hashes.
+//! Selecting the files that the demo hashes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use anyhow::{Context as _, bail};
 
 use crate::text::count;
 
-/// The most files.
+/// Maximum number of files.
 const MAX_FILES: usize = 20_000;
-/// The most bytes of all of them.
+/// Maximum size of all files together, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
-/// Directories that are left out: what a build leaves behind, and git's own.
+/// Directories that are skipped: build output and git's data.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
 /// Files, in order of their paths.
@@ -20,15 +20,15 @@ pub(crate) struct Files {
     pub(crate) paths: Vec<PathBuf>,
     bytes: u64,
     roots: Vec<PathBuf>,
-    /// Whether there are more than are taken.
+    /// Whether files were left out because of the limits.
     capped: bool,
 }
 
 impl Files {
-    /// The files under `dir`, or under this source tree and its dependencies' sources.
+    /// The files under `dir`, or under this source tree and the sources of its dependencies.
     ///
     /// # Errors
-    /// When the directory cannot be read, or there is no file in it.
+    /// If the directory cannot be read, or contains no file.
     pub(crate) fn find(dir: Option<&Path>) -> anyhow::Result<Self> {
         let roots = match dir {
             Some(dir) => vec![dir.to_owned()],
@@ -49,18 +49,18 @@ impl Files {
         Ok(files)
     }
 
-    /// Adds the files under `root`. What cannot be read is not there.
+    /// Adds the files under `root`. Directories and files that cannot be read are skipped.
     fn walk(&mut self, root: &Path, max_files: usize, max_bytes: u64) {
         let mut open = vec![root.to_owned()];
         while let Some(dir) = open.pop() {
             let Ok(entries) = fs::read_dir(&dir) else {
                 continue;
             };
-            // In order, so that the same files are taken each time.
+            // Sorted, so that each run selects the same files.
             let mut entries: Vec<_> = entries.flatten().collect();
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries {
-                // Of the entry itself: symbolic links are neither.
+                // The metadata of the entry itself: a symbolic link is neither a file nor a directory.
                 let Ok(metadata) = entry.metadata() else {
                     continue;
                 };
@@ -81,7 +81,7 @@ impl Files {
         }
     }
 
-    /// How many there are, and where.
+    /// The number, size and place of the files.
     pub(crate) fn describe(&self) -> String {
         let roots: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         format!(
@@ -89,12 +89,12 @@ impl Files {
             count(self.paths.len() as u64, "file"),
             self.bytes as f64 / f64::from(1 << 20),
             roots.join(" and "),
-            if self.capped { " (not all there are: at most 20,000 files and 512 MiB are taken)" } else { "" }
+            if self.capped { " (not all of them: the limits are 20,000 files and 512 MiB)" } else { "" }
         )
     }
 }
 
-/// This source tree, and the sources of its dependencies if they are where cargo keeps them.
+/// This source tree, and the sources of its dependencies if they are in cargo's usual place.
 fn default_roots() -> Vec<PathBuf> {
     let mut roots = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")];
     let cargo = std::env::var_os("CARGO_HOME")
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_taken_than_the_caps_allow() {
+    fn the_number_and_size_of_files_are_limited() {
         let dir = tree();
         let mut files = Files::default();
         files.walk(dir.path(), 2, MAX_BYTES);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_files_or_that_is_not_there_is_an_error() {
+    fn a_missing_or_empty_directory_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Files::find(Some(dir.path())).unwrap_err().to_string().contains("there is no file"));
         assert!(Files::find(Some(&dir.path().join("no"))).unwrap_err().to_string().contains("DIR"));

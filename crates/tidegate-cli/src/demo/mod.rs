@@ -4,7 +4,8 @@
 //! tidegate push --null  ──paths──►  3 × demo-worker  ──results──►  this process, the sink
 //! ```
 //!
-//! A worker acks a path only when the sink has acked its result, so a path whose worker dies is hashed by another one.
+//! A worker acks a path only after the sink has acked its result. So if a worker is killed, another worker
+//! hashes its paths.
 
 mod files;
 mod outcome;
@@ -31,19 +32,19 @@ use processes::Processes;
 use progress::Progress;
 use tally::Tally;
 
-/// The pipeline must bring another result within this time.
+/// The maximum time between two results.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Shows it, and proves it.
+/// Runs the demo and checks its result.
 ///
 /// # Errors
-/// When a process fails, something is lost, or the results differ from those of a sequential pass.
+/// If a process fails, a result is lost, or the results differ from those of a sequential pass.
 pub(crate) async fn run(args: DemoArgs, quiet: bool) -> anyhow::Result<Exit> {
     let mut signals = Signals::new(true)?;
     tokio::select! {
-        // All processes die with the future that is dropped here.
+        // Dropping the other future kills all processes.
         name = signals.next() => {
-            text::say(format_args!("{name}: the demonstration was stopped"));
+            text::say(format_args!("{name}: the demo was stopped"));
             Ok(Exit::Aborted)
         }
         shown = show(args, quiet) => shown.map(|()| Exit::Success),
@@ -65,7 +66,7 @@ async fn show(args: DemoArgs, quiet: bool) -> anyhow::Result<()> {
     if digest != expected {
         std::io::stdout().write_all(&out).context("cannot write to stdout")?;
         bail!(
-            "the results differ from those of the sequential pass: {} (a file that was changed meanwhile differs, too)",
+            "the results differ from those of the sequential pass: {} (a file that changed meanwhile differs too)",
             tally.outcomes().differences(&sequential)
         );
     }
@@ -80,7 +81,7 @@ async fn show(args: DemoArgs, quiet: bool) -> anyhow::Result<()> {
     std::io::stdout().write_all(&out).context("cannot write to stdout")
 }
 
-/// Sends every path through the processes, kills one of them half-way, and gives what came back.
+/// Sends every path through the processes, kills one of them half-way, and returns the results.
 async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
     let sink = Pull::builder().bind("tcp://127.0.0.1:0/results").name("demo-sink").build().await?;
     let results = sink.local_endpoints().pop().context("a bound puller without an endpoint")?;
@@ -108,13 +109,14 @@ async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
                     ));
                 }
             }
-            // The daemon exits when every path is acked, and a path is acked after its result is: nothing can follow.
+            // The daemon exits when every path is acked, and a path is acked after its result: no result can
+            // follow.
             ended = processes.push_ended() => {
                 ended?;
                 break;
             }
             () = tokio::time::sleep(STALL) => {
-                bail!("no result for {}, with {} of {} there", seconds(STALL.as_secs_f64()), tally.outcomes().len(), files.paths.len());
+                bail!("no result arrived for {}; {} of {} have arrived", seconds(STALL.as_secs_f64()), tally.outcomes().len(), files.paths.len());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What hashing a file gives, and how it travels as a message.
+//! The result for a file, and its form as a message.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,15 +11,15 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tidegate::{Headers, Message};
 
-/// How much is read at a time, between chances for others to run.
+/// How much is read between two yields, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Its SHA-256, in hexadecimal.
     Hash(String),
-    /// It has vanished, or must not be read: a result like any other.
+    /// The file is gone or unreadable; this is a valid result.
     Unreadable,
 }
 
@@ -63,7 +63,7 @@ fn hex(bytes: &[u8]) -> String {
 pub(crate) struct Report {
     pub(crate) path: PathBuf,
     pub(crate) worker: String,
-    /// The attempt in which the worker got the path.
+    /// The attempt of the delivery that the worker received.
     pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
 }
@@ -80,10 +80,10 @@ impl Report {
         }
     }
 
-    /// What [`Report::to_message`] has made.
+    /// Parses a message of [`Report::to_message`].
     ///
     /// # Errors
-    /// When it is something else.
+    /// If it is another kind of message.
     pub(crate) fn read(payload: &[u8], headers: &Headers) -> anyhow::Result<Self> {
         let text = |name: &str| -> anyhow::Result<String> {
             let value = headers.get(name).with_context(|| format!("a result without the header {name}"))?;
@@ -92,23 +92,23 @@ impl Report {
         let outcome = match (headers.get("sha256"), headers.get("unreadable")) {
             (Some(_), None) => Outcome::Hash(text("sha256")?),
             (None, Some(_)) => Outcome::Unreadable,
-            _ => bail!("a result that is neither a hash nor an error"),
+            _ => bail!("a result that is neither a hash nor `unreadable`"),
         };
         Ok(Self {
             path: PathBuf::from(OsStr::from_bytes(payload)),
             worker: text("worker")?,
-            attempt: text("attempt")?.parse().context("a result without a number of its attempt")?,
+            attempt: text("attempt")?.parse().context("a result whose attempt is not a number")?,
             outcome,
         })
     }
 }
 
-/// What became of each file, once.
+/// The result for each file, once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcomes(BTreeMap<PathBuf, Outcome>);
 
 impl Outcomes {
-    /// Notes the outcome of a file, unless there is one: that is given back then.
+    /// Adds the result for a file. If there is one already, it is kept and returned.
     pub(crate) fn insert(&mut self, path: &Path, outcome: Outcome) -> Option<&Outcome> {
         if self.0.contains_key(path) {
             return self.0.get(path);
@@ -117,21 +117,21 @@ impl Outcomes {
         None
     }
 
-    /// How many files have one.
+    /// The number of results.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether this file has one.
+    /// Whether there is a result for this file.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.0.contains_key(path)
     }
 
-    /// One digest over all of them, in order of the paths.
+    /// One digest of all results, in the order of the paths.
     pub(crate) fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for (path, outcome) in &self.0 {
-            // No path holds a NUL, so no two lists give the same bytes.
+            // No path contains NUL, so different lists give different bytes.
             digest.update(path.as_os_str().as_bytes());
             digest.update([0]);
             digest.update(outcome.text());
@@ -140,7 +140,7 @@ impl Outcomes {
         hex(&digest.finalize())
     }
 
-    /// Names a few files whose outcomes differ.
+    /// Names up to three files with different results.
     pub(crate) fn differences(&self, other: &Self) -> String {
         let differing = self.0.iter().filter(|(path, outcome)| other.0.get(*path) != Some(*outcome));
         let named: Vec<String> = differing.map(|(path, _)| path.display().to_string()).take(3).collect();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gives_its_sha_256_and_a_missing_one_a_result_too() {
+    fn a_file_gives_its_sha_256_and_a_missing_file_a_result_too() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("abc");
         std::fs::write(&file, "abc").unwrap();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_survives_the_message() {
+    fn a_report_is_parsed_from_its_message() {
         for outcome in [Outcome::Hash("ab".into()), Outcome::Unreadable] {
             let path = PathBuf::from(OsStr::from_bytes(b"/not/\xffutf8\n"));
             let report = Report { path, worker: "worker-2".into(), attempt: 3, outcome };

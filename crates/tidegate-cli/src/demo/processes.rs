@@ -1,4 +1,4 @@
-//! The processes of the demonstration: one push daemon, three workers.
+//! The processes of the demo: one push daemon and three workers.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,31 +15,31 @@ use crate::{own, text};
 
 /// The workers and their speeds.
 pub(crate) const WORKERS: [(&str, u32); 3] = [("worker-1", 1), ("worker-2", 2), ("worker-4", 4)];
-/// The one that is killed: its loss is felt, and the others still finish soon.
+/// The worker that is killed: its loss is visible, and the others still finish soon.
 const VICTIM: usize = 1;
-/// How long the three together take for everything, if there are enough files.
+/// How long the three workers together take, if there are enough files.
 const PLANNED: Duration = Duration::from_secs(12);
-/// The longest pause of speed 1 for a file, so that few files are done soon.
+/// The longest pause of speed 1 per file, so that a few files are done soon.
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 /// How long a process may take to exit when its work is done.
 const EXIT_TIME: Duration = Duration::from_secs(30);
 
-/// Killed when this is dropped, all of them.
+/// The processes. All of them are killed when this is dropped.
 pub(crate) struct Processes {
     push: Child,
     workers: Vec<Child>,
 }
 
 impl Processes {
-    /// Starts all of them; the results go to the endpoint `results`.
+    /// Starts the processes. The results go to the endpoint `results`.
     ///
     /// # Errors
-    /// When one cannot be started, or the daemon does not listen.
+    /// If a process cannot be started, or the daemon does not listen.
     pub(crate) async fn start(files: &[PathBuf], results: &str) -> anyhow::Result<Self> {
         let mut push = command()?
             .args(["push", "--null", "--bind", "tcp://127.0.0.1:0/paths", "--name", "demo-push"])
             .args(["--expect", &WORKERS.len().to_string()])
-            // Should this process die, the daemon must not wait for workers for ever.
+            // If this process is killed, the daemon must not wait for workers for ever.
             .args(["--linger", "5min"])
             .stderr(Stdio::piped())
             .spawn()
@@ -66,10 +66,10 @@ impl Processes {
         Ok(Self { push, workers })
     }
 
-    /// Kills one worker with SIGKILL and gives its name.
+    /// Kills one worker with SIGKILL and returns its name.
     ///
     /// # Errors
-    /// When it has ended before.
+    /// If it has ended before.
     pub(crate) async fn kill_one(&mut self) -> anyhow::Result<&'static str> {
         let name = WORKERS.get(VICTIM).map(|(name, _)| *name).unwrap_or_default();
         let victim = self.workers.get_mut(VICTIM).context("there is no worker to kill")?;
@@ -81,24 +81,24 @@ impl Processes {
         Ok(name)
     }
 
-    /// Waits until the daemon has seen everything acked. Cancel safe.
+    /// Waits until the daemon has exited, with everything acked. Cancel safe.
     ///
     /// # Errors
-    /// When it fails.
+    /// If it fails.
     pub(crate) async fn push_ended(&mut self) -> anyhow::Result<()> {
         check("tidegate push", self.push.wait().await?)
     }
 
-    /// Waits until the workers that are left have ended.
+    /// Waits until the other workers have ended.
     ///
     /// # Errors
-    /// When one fails, or takes too long.
+    /// If a worker fails, or does not exit in time.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         for (i, (worker, (name, _))) in self.workers.iter_mut().zip(WORKERS).enumerate() {
             if i == VICTIM {
                 continue;
             }
-            // Its stdin stays open meanwhile: it would take the end for that of this process.
+            // Its stdin stays open meanwhile: the end of stdin means the end of this process.
             let stdin = worker.stdin.take();
             let status = tokio::time::timeout(EXIT_TIME, worker.wait())
                 .await
@@ -112,7 +112,7 @@ impl Processes {
 
 fn command() -> anyhow::Result<Command> {
     let mut command = Command::new(own::program()?);
-    // Only stdin is a pipe, which ends with this process. What a user has set for daemons is not meant for these.
+    // Stdin is a pipe that ends with this process. The user's token is not meant for these processes.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).env_remove(TOKEN_VARIABLE).kill_on_drop(true);
     Ok(command)
 }
@@ -124,7 +124,7 @@ fn check(name: &str, status: ExitStatus) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the daemon says that it listens. Other lines go to stderr.
+/// The endpoint at which the daemon reports to listen. Other lines go to stderr.
 async fn endpoint(lines: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<String> {
     while let Some(line) = lines.next_line().await? {
         match line.strip_prefix(LISTENING) {
@@ -141,7 +141,7 @@ async fn forward(mut lines: Lines<BufReader<ChildStderr>>) {
     }
 }
 
-/// Every path, with a NUL after it.
+/// All paths, each followed by NUL.
 fn list(paths: &[PathBuf]) -> Vec<u8> {
     let mut list = Vec::new();
     for path in paths {
@@ -151,12 +151,12 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
     list
 }
 
-/// Gives the daemon its input. If it dies, its exit status says so.
+/// Writes the daemon's input. If the daemon ends early, its exit status is reported elsewhere.
 async fn feed(mut stdin: ChildStdin, list: Vec<u8>) {
     let _ = stdin.write_all(&list).await;
 }
 
-/// The pause for a file, at a speed, such that all workers together take as long as planned.
+/// The pause per file at a speed, such that all workers together take the planned time.
 fn pause(files: usize, speed: u32) -> Duration {
     let speeds: u32 = WORKERS.iter().map(|(_, speed)| speed).sum();
     let files = u32::try_from(files).unwrap_or(u32::MAX).max(1);
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_follow_the_speeds_and_the_plan() {
+    fn pauses_depend_on_the_speeds_and_the_planned_time() {
         // 7,000 files at 12, 6 and 3 ms: 83 + 167 + 333 a second take 12 s.
         assert_eq!([1, 2, 4].map(|speed| pause(7000, speed).as_millis()), [12, 6, 3]);
         assert_eq!(pause(1, 1), LONGEST_PAUSE);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_go_out_with_a_nul_after_each() {
+    fn each_path_is_followed_by_nul() {
         assert_eq!(list(&["/a\nb".into(), "/c".into()]), b"/a\nb\0/c\0");
     }
 }

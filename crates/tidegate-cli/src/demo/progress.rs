@@ -1,42 +1,42 @@
-//! A bar on a terminal; nothing elsewhere, except for what happens once.
+//! A progress bar on a terminal. Elsewhere only single events are printed.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{stderr, text};
 
-/// How far it is. The bar is drawn on stderr, and only if that is a terminal.
+/// The progress. The bar is drawn on stderr, and only on a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     quiet: bool,
 }
 
 impl Progress {
-    /// Counts up to `files`, saying `what` is done with them; in silence if `quiet`.
+    /// Counts up to `files`. `what` says what is done with them. Draws nothing if `quiet`.
     pub(crate) fn new(files: usize, what: &'static str, quiet: bool) -> Self {
         let bar =
             if quiet { ProgressBar::hidden() } else { ProgressBar::new(files as u64).with_message(what) };
-        // The template is right; should it ever not be, the plain style does.
+        // The template is valid; if it ever is not, the default style is used.
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} files {msg}") {
             bar.set_style(style);
         }
         Self { bar, quiet }
     }
 
-    /// So many are done.
+    /// Sets the number of files that are done.
     pub(crate) fn set(&self, done: usize) {
         self.bar.set_position(done as u64);
     }
 
-    /// Says something that stays.
+    /// Prints a line above the bar.
     pub(crate) fn say(&self, line: &str) {
         self.bar.suspend(|| {
             text::note(self.quiet, format_args!("{line}"));
-            // Before the bar is drawn again.
+            // Written before the bar is drawn again.
             stderr::finish();
         });
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::tally::{Row, Tally};
 use crate::text::thousands;
 
-const HEAD: [&str; 6] = ["worker", "speed", "messages", "share", "redeliveries", "repeats dropped"];
+const HEAD: [&str; 6] = ["worker", "speed", "messages", "share", "redeliveries", "duplicates dropped"];
 
 /// One line for each worker, and one for all.
 pub(crate) fn render(tally: &Tally) -> String {
@@ -72,16 +72,16 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "worker             speed  messages    share  redeliveries  repeats dropped",
-                "worker-1               1     1,500   75.0 %             3                0",
-                "worker-2 (killed)      2       500   25.0 %             0                0",
-                "all                          2,000  100.0 %             3                0",
+                "worker             speed  messages    share  redeliveries  duplicates dropped",
+                "worker-1               1     1,500   75.0 %             3                   0",
+                "worker-2 (killed)      2       500   25.0 %             0                   0",
+                "all                          2,000  100.0 %             3                   0",
             ]
         );
     }
 
     #[test]
-    fn nothing_at_all_has_no_share() {
+    fn a_table_without_messages_has_a_share_of_zero() {
         assert!(table(&[Row::default()]).contains("0.0 %"));
     }
 }

@@ -1,4 +1,4 @@
-//! The sink's books: which file was done by whom, and how often.
+//! What the sink counts: which worker has hashed each file, and how often.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,29 +9,29 @@ use tidegate::Delivery;
 use super::outcome::{Outcomes, Report};
 use super::processes::WORKERS;
 
-/// What has come back.
+/// The results that have arrived.
 pub(crate) struct Tally {
     expected: BTreeSet<PathBuf>,
     outcomes: Outcomes,
     rows: Vec<Row>,
 }
 
-/// One worker's part.
+/// The results of one worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) speed: u32,
-    /// Files that count as this worker's.
+    /// Files whose first result came from this worker.
     pub(crate) files: u64,
-    /// Results for paths that the worker got in a second or later attempt.
+    /// Results for paths that the worker received with an attempt above 1.
     pub(crate) redeliveries: u64,
-    /// Results for files that had one already: dropped.
+    /// Results for files that had a result already; they are dropped.
     pub(crate) repeats: u64,
     pub(crate) killed: bool,
 }
 
 impl Tally {
-    /// Expects every file once.
+    /// Expects one result for each file.
     pub(crate) fn new(files: &[PathBuf]) -> Self {
         let rows =
             WORKERS.iter().map(|(name, speed)| Row { name: (*name).into(), speed: *speed, ..Row::default() });
@@ -45,7 +45,7 @@ impl Tally {
     /// Counts a result.
     ///
     /// # Errors
-    /// When it is none, or contradicts an earlier one.
+    /// If it is not a valid result, or contradicts an earlier one.
     pub(crate) fn add(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
         self.count(Report::read(delivery.payload(), &delivery.headers())?)
     }
@@ -55,20 +55,20 @@ impl Tally {
             bail!("a result from a worker that does not exist: {}", report.worker);
         };
         if !self.expected.contains(&report.path) {
-            bail!("a result for a file that nobody asked about: {}", report.path.display());
+            bail!("a result for a file that was not sent: {}", report.path.display());
         }
         row.redeliveries += u64::from(report.attempt > 1);
         match self.outcomes.insert(&report.path, report.outcome.clone()) {
             None => row.files += 1,
             Some(first) if *first == report.outcome => row.repeats += 1,
             Some(_) => {
-                bail!("two different results for {} (was it changed meanwhile?)", report.path.display())
+                bail!("two different results for {} (was the file changed meanwhile?)", report.path.display())
             }
         }
         Ok(())
     }
 
-    /// Notes that a worker was killed.
+    /// Marks a worker as killed.
     pub(crate) fn killed(&mut self, name: &str) {
         self.rows.iter_mut().filter(|row| row.name == name).for_each(|row| row.killed = true);
     }
@@ -76,7 +76,7 @@ impl Tally {
     /// Checks that no file is missing.
     ///
     /// # Errors
-    /// When one is.
+    /// If a file is missing.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let lost: Vec<_> = self.expected.iter().filter(|path| !self.outcomes.has(path)).collect();
         match lost.first() {
@@ -90,12 +90,12 @@ impl Tally {
         }
     }
 
-    /// What became of each file.
+    /// The result for each file.
     pub(crate) fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
 
-    /// Each worker's part.
+    /// The results of each worker.
     pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_counts_once_and_repeats_are_seen() {
+    fn each_file_counts_once_and_duplicates_are_counted() {
         let mut tally = tally();
         tally.count(report("/a", "worker-1", 1, "1")).unwrap();
         assert!(tally.check().unwrap_err().to_string().contains("/b"));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_an_error() {
+    fn an_impossible_result_is_an_error() {
         let mut tally = tally();
         assert!(tally.count(report("/c", "worker-1", 1, "1")).is_err());
         assert!(tally.count(report("/a", "stranger", 1, "1")).is_err());

@@ -1,4 +1,4 @@
-//! A worker of the demonstration: takes paths, hashes the files, sends the results on.
+//! A worker of the demo: receives paths, hashes the files, and sends the results.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::outcome::{Outcome, Report};
 
-/// How many paths a worker may hold: few, so that shares follow the speeds.
+/// The credit window of a worker: small, so that the shares depend on the speeds.
 const WINDOW: u64 = 16;
-/// A worker that was late may catch up that much, so that timers' coarseness evens out.
+/// A late worker may catch up by this time, which compensates for coarse timers.
 const CATCH_UP: Duration = Duration::from_millis(20);
-/// How long the sink may take for the last results.
+/// The linger time for the last results.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// One worker process.
@@ -23,21 +23,21 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(crate) struct WorkerSide {
     #[arg(long)]
     name: String,
-    /// Where paths come from.
+    /// The endpoint of the paths.
     #[arg(long)]
     paths: String,
-    /// Where results go.
+    /// The endpoint of the results.
     #[arg(long)]
     results: String,
-    /// How long a file takes at least, in microseconds: this worker's speed.
+    /// The minimum time per file, in microseconds, which is the worker's speed.
     #[arg(long)]
     pause_micros: u64,
 }
 
 impl WorkerSide {
-    /// Works until the stream of paths has ended and every result is with the sink.
+    /// Works until the stream of paths has ended and the sink has acked every result.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        // First the way out: a path that is taken should find it open.
+        // The results connect first, so that no path waits for that.
         let results = Push::builder().connect(&self.results).name(&self.name).build().await?;
         results.connected(1).await?;
         let paths = Pull::builder()
@@ -61,7 +61,7 @@ impl WorkerSide {
                 outcome,
             };
             let receipt = results.send_tracked(report.to_message()).await?;
-            // The window bounds how many of these there are.
+            // The window limits the number of these tasks.
             tokio::spawn(async move {
                 match receipt.await {
                     Ok(()) => delivery.ack(),

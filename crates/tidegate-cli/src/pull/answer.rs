@@ -1,4 +1,4 @@
-//! What a worker says about a message: one line.
+//! The answer of a worker to a message: one line.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tidegate::Delivery;
 
 use super::jobs::Outcome;
 
-/// What is to become of the message.
+/// The outcome that the worker selects.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Ok,
@@ -15,7 +15,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Reads a line without the white space around it.
+    /// Parses a line without the white space around it.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_answer() {
+    fn other_lines_are_not_answers() {
         for line in [
             "",
             "OK",

@@ -1,4 +1,4 @@
-//! How a message is shown: its bare payload, or a JSON object that tells all about it.
+//! How a message is written: its bare payload, or a JSON object with its id, attempt and headers.
 
 use std::borrow::Cow;
 use std::io;
@@ -10,19 +10,19 @@ use tidegate::Delivery;
 
 use crate::records::Framing;
 
-/// How messages are shown, and told apart.
+/// How messages are written and separated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rendering {
     pub(crate) json: bool,
     pub(crate) framing: Framing,
 }
 
-/// All about a delivery. What is not UTF-8 goes as base64.
+/// The JSON object of a delivery. Values that are not UTF-8 are encoded as base64.
 #[derive(Serialize)]
 struct Envelope<'a> {
     id: String,
     attempt: u32,
-    /// Pairs and not an object: names may repeat, and their order is kept.
+    /// Pairs, not an object: names may repeat, and their order is kept.
     headers: Vec<(&'a str, Value<'a>)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
@@ -58,10 +58,10 @@ impl<'a> Envelope<'a> {
 }
 
 impl Rendering {
-    /// What is shown of a delivery, without framing.
+    /// The content for a delivery, without framing.
     ///
     /// # Errors
-    /// When it cannot be made into JSON, which is not to be expected.
+    /// If it cannot be encoded as JSON, which should not happen.
     pub(crate) fn content<'a>(&self, delivery: &'a Delivery) -> io::Result<Cow<'a, [u8]>> {
         if !self.json {
             return Ok(Cow::Borrowed(delivery.payload()));
@@ -76,7 +76,7 @@ impl Rendering {
     /// Appends a delivery as a record.
     ///
     /// # Errors
-    /// When it is too long for the framing.
+    /// If it is too long for the framing.
     pub(crate) fn put(&self, out: &mut Vec<u8>, delivery: &Delivery) -> io::Result<()> {
         self.framing.put(out, &self.content(delivery)?)
     }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn utf_8_is_written_as_text() {
         assert_eq!(
             json(&[("k", b"v"), ("k", b"w")], "é \"\n".as_bytes()),
             r#"{"id":"ab-7","attempt":2,"headers":[["k","v"],["k","w"]],"payload":"é \"\n"}"#
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_becomes_base64() {
+    fn other_bytes_are_written_as_base64() {
         assert_eq!(
             json(&[("k", &[0xff])], &[0xff, 0]),
             r#"{"id":"ab-7","attempt":2,"headers":[["k",{"base64":"/w=="}]],"payload_base64":"/wA="}"#

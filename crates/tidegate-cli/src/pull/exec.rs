@@ -27,32 +27,33 @@ use super::tee::{LastLine, Tee};
 use crate::stdio;
 use crate::throttle::{Throttle, more};
 
-/// EX_DATAERR of sysexits: the message is at fault.
+/// EX_DATAERR of sysexits.h: the message itself is wrong.
 const DATA_ERROR: i32 = 65;
-/// Failures are told this often; `-v` tells of each.
+/// One failure is logged as a warning per this time; `-v` logs each.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A command, and what to do with what it prints.
 pub(crate) struct Exec {
     command: String,
     rendering: Rendering,
-    /// How long one may run.
+    /// The time limit of one command.
     timeout: Option<Duration>,
-    /// Where collected stdout and stderr go; `None` lets the only job print by itself.
+    /// Where collected stdout and stderr go. `None` with one job, whose command writes directly.
     collected: Option<(Output, Output)>,
     shortage: Arc<Shortage>,
-    /// Stderrs that are read on although their commands have ended.
+    /// The number of stderr pipes that are still read although their commands have ended.
     left_open: Arc<AtomicUsize>,
     failures: Mutex<Throttle>,
 }
 
-/// What one command has printed: unnamed files, so that neither memory nor a process that stays behind matters.
+/// The output of one command, in unnamed files: it takes no memory, and processes that the command leaves
+/// behind do not delay it.
 struct Printed {
     stdout: Option<File>,
     stderr: File,
 }
 
-/// A command that runs.
+/// A running command.
 struct Running {
     child: Child,
     group: Group,
@@ -69,7 +70,7 @@ impl Exec {
     /// Runs `command` with `sh -c`, `jobs` at a time, each for at most `timeout`.
     ///
     /// # Errors
-    /// When stdout or stderr cannot be used.
+    /// If stdout or stderr cannot be used.
     pub(crate) fn new(
         command: &str,
         rendering: Rendering,
@@ -89,7 +90,8 @@ impl Exec {
         })
     }
 
-    /// Runs the command for one message and settles it. Cancelled, it kills the command.
+    /// Runs the command for one message and settles the message. If the future is dropped, the command is
+    /// killed.
     pub(crate) async fn run(&self, delivery: Delivery) -> Outcome {
         let what = format!("--exec {}", self.command);
         let Running { mut child, group, printed } =
@@ -108,7 +110,7 @@ impl Exec {
         let ended = match self.wait(&mut child, group, &mut tee, &delivery).await {
             Ok(ended) => ended,
             Err(error) => {
-                delivery.nack_with(None, "the command was lost");
+                delivery.nack_with(None, "cannot wait for the command");
                 return Outcome::Fatal(anyhow!(error).context(what));
             }
         };
@@ -117,7 +119,7 @@ impl Exec {
             Some(printed) => match self.pass_on(printed).await {
                 Ok(said) => said,
                 Err(error) => {
-                    delivery.nack_with(None, "the output could not be written");
+                    delivery.nack_with(None, "the output of the command could not be written");
                     return Outcome::Fatal(error);
                 }
             },
@@ -126,7 +128,8 @@ impl Exec {
     }
 
     fn start(&self, delivery: &Delivery) -> io::Result<Running> {
-        // Rust's runtime has opened /dev/null instead: a command that writes should fail, as it would without this daemon.
+        // Rust's runtime has opened /dev/null instead. A command that writes to a closed stdout should fail,
+        // as it would without this daemon.
         let closed = stdio::was_closed(io::stdout().as_fd());
         let mut command = child::shell_after(if closed { "exec >&-; " } else { "" }, &self.command);
         command
@@ -167,7 +170,7 @@ impl Exec {
                 return Ok(Ended::Exited(status?));
             }
             () = at(deadline) => {}
-            // Whether it reads its stdin is the command's own affair.
+            // A command does not have to read its stdin.
             never = self.feed(stdin, delivery) => match never {},
             never = tee.run() => match never {},
         }
@@ -188,17 +191,17 @@ impl Exec {
             if let Err(error) = written.and(ended)
                 && error.kind() != io::ErrorKind::BrokenPipe
             {
-                tracing::warn!(id = %delivery.id(), %error, "the command did not get all of its message");
+                tracing::warn!(id = %delivery.id(), %error, "cannot write the whole message to the stdin of the command");
             }
         }
         std::future::pending().await
     }
 
-    /// Writes what a command has printed, and gives the last line of its stderr.
+    /// Writes the output of a command, and returns the last line of its stderr.
     async fn pass_on(&self, printed: Printed) -> anyhow::Result<LastLine> {
         let Some((stdout, stderr)) = &self.collected else { return Ok(LastLine::default()) };
         let said = LastLine::of(&printed.stderr).unwrap_or_default();
-        // Nobody can be told that stderr does not work; stdout is part of the work.
+        // A failure to write to stderr cannot be reported. Stdout is part of the work, so its failures count.
         stderr.copy_if_read(printed.stderr).await;
         if let Some(file) = printed.stdout {
             stdout.copy(file).await?;
@@ -211,7 +214,7 @@ impl Exec {
             Ended::Exited(status) => *status,
             Ended::TimedOut(timeout) => {
                 let timeout = humantime::format_duration(*timeout);
-                let what = format!("the command ran for longer than --timeout {timeout}, and was stopped");
+                let what = format!("the command was stopped because it ran longer than --timeout {timeout}");
                 self.tell(&delivery, &what, said);
                 delivery.nack_with(None, &what);
                 return Outcome::Settled;
@@ -223,7 +226,7 @@ impl Exec {
                 Outcome::Acked
             }
             (Some(DATA_ERROR), _) => {
-                let what = "the command exited with 65 (EX_DATAERR), which rejects the message";
+                let what = "the command rejected the message (exit status 65, EX_DATAERR)";
                 self.tell(&delivery, what, said);
                 delivery.reject("the command exited with 65 (EX_DATAERR)");
                 Outcome::Settled
@@ -253,7 +256,7 @@ impl Exec {
         let (id, attempt, said) = (delivery.id(), delivery.attempt(), said.told());
         match self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit() {
             Some(kept_back) => {
-                let hint = if kept_back == 0 { "; -v tells of each failure" } else { "" };
+                let hint = if kept_back == 0 { "; -v logs each failure" } else { "" };
                 let more = more(kept_back);
                 tracing::warn!(%id, attempt, "{what}{said}{more}{hint}");
             }
@@ -266,6 +269,6 @@ fn no_temporary_file(error: io::Error) -> io::Error {
     if crate::limits::is_shortage(&error) {
         return error;
     }
-    let what = format!("--jobs: no temporary file for a command's output (TMPDIR): {error}");
+    let what = format!("--jobs: cannot create a temporary file for a command's output in TMPDIR: {error}");
     io::Error::new(error.kind(), what)
 }

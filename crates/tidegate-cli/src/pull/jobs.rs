@@ -1,4 +1,4 @@
-//! Commands and workers side by side: who is free, who is busy, and how it ends.
+//! Running commands or workers in parallel: assigning deliveries to free slots, and stopping.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,20 @@ use super::worker::{Slot, Worker};
 use crate::exit::Exit;
 use crate::text;
 
-/// How long an idle worker that makes room for others may take to exit before they are told that it has.
+/// How long an idle worker may take to exit when another job needs its resources.
 const GIVES_WAY: Duration = Duration::from_secs(1);
 
 /// What became of a message.
 pub(crate) enum Outcome {
     Acked,
-    /// It has another outcome.
+    /// The message has another outcome.
     Settled,
-    /// There was nothing to run. Until something has succeeded, that is a mistake in the command line and not in the message.
+    /// The command could not be started. Until a command has succeeded, that is a mistake in the command line
+    /// and not in the message.
     CannotStart(Delivery, anyhow::Error),
-    /// It has another outcome, and until something has succeeded, going on is useless.
+    /// The message has another outcome. Until a command has succeeded, the daemon stops with this error.
     Failing(anyhow::Error),
-    /// Going on is useless; the message has been given back.
+    /// The daemon stops with this error. The message has been returned.
     Fatal(anyhow::Error),
 }
 
@@ -37,18 +38,18 @@ enum Kind {
     Worker(Arc<Worker>),
 }
 
-/// A fixed number of places, each with at most one message.
+/// A fixed number of slots, each with at most one message.
 pub(crate) struct Jobs {
     kind: Kind,
-    /// Places without a message. A worker's process stays in its place.
+    /// Slots without a message. The process of a worker stays in its slot.
     free: Vec<Slot>,
     running: JoinSet<(Slot, Outcome)>,
     acked: u64,
     shortage: Arc<Shortage>,
-    /// Whether a command or worker has succeeded so far. From then on a failure is one of the message, whatever it is: a message
-    /// that nobody can process must not stop every puller in turn.
+    /// Whether a command or worker has succeeded so far. From then on, every failure is attributed to its
+    /// message: a message that no puller can process must not stop one puller after another.
     proven: bool,
-    /// Messages whose commands could not be started, while others run that may succeed.
+    /// Messages whose commands could not be started, while other commands run that may succeed.
     undecided: Vec<(Delivery, anyhow::Error)>,
 }
 
@@ -58,7 +59,7 @@ impl Jobs {
         Self::new(Kind::Exec(exec), jobs, shortage)
     }
 
-    /// Runs a process in each place, for message after message.
+    /// Keeps a process in each slot, for one message after another.
     pub(crate) fn worker(worker: Arc<Worker>, jobs: u32, shortage: Arc<Shortage>) -> Self {
         Self::new(Kind::Worker(worker), jobs, shortage)
     }
@@ -75,10 +76,11 @@ impl Jobs {
         }
     }
 
-    /// Works until there is a reason to leave. Always `None`: what runs has to be waited for, see [`wind_up`].
+    /// Works until the daemon has a reason to stop. Always returns `None`: running jobs must be waited for,
+    /// see [`wind_up`].
     ///
     /// # Errors
-    /// When a command cannot be started, and when the source fails.
+    /// If a command cannot be started, or the source fails.
     pub(crate) async fn run(
         &mut self,
         source: &mut Source,
@@ -87,7 +89,7 @@ impl Jobs {
     ) -> anyhow::Result<Option<Exit>> {
         let count = count.unwrap_or(u64::MAX);
         while self.acked < count {
-            // Not more at once than may still be acked: a message too many would be processed and not counted.
+            // No more than may still be acked: a further message would be processed and not counted.
             let wanted = self.acked + (self.running.len() as u64) < count
                 && self.undecided.is_empty()
                 && !self.shortage.is_on();
@@ -111,7 +113,8 @@ impl Jobs {
     }
 
     fn start(&mut self, delivery: Delivery) {
-        // One whose process runs, if there is one: no idle worker should hold what another needs to start.
+        // Prefers a slot whose process runs: no idle worker should hold resources that another one needs to
+        // start.
         let started = self.free.iter().rposition(Slot::is_started);
         let slot = started.map(|at| self.free.swap_remove(at)).or_else(|| self.free.pop());
         let mut slot = slot.unwrap_or_default();
@@ -133,7 +136,8 @@ impl Jobs {
     fn done(&mut self, done: Result<(Slot, Outcome), tokio::task::JoinError>) -> anyhow::Result<()> {
         let (mut slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
         if self.shortage.is_on() && slot.is_started() {
-            // Others wait for what an idle worker holds, and no message comes to it meanwhile. This ends as a job of its own.
+            // Other jobs wait for the resources of an idle worker, and no message arrives for it meanwhile.
+            // Its end is awaited as a job.
             self.running.spawn(async move {
                 let _ = tokio::time::timeout(GIVES_WAY, slot.finish()).await;
                 (slot, Outcome::Settled)
@@ -155,7 +159,7 @@ impl Jobs {
         self.decide()
     }
 
-    /// Settles messages whose commands could not be started, once it is known whether any command can.
+    /// Settles messages whose commands could not be started, once it is known whether any command can be.
     fn decide(&mut self) -> anyhow::Result<()> {
         if self.proven {
             for (delivery, error) in self.undecided.drain(..) {
@@ -174,7 +178,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Waits for what runs, then for the workers, whose stdin is closed. Cancel safe: nothing is forgotten.
+    /// Waits for running jobs, then closes the stdin of the workers and waits for them. Cancel safe: nothing
+    /// is forgotten.
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.shortage.leave();
         let mut failed = None;
@@ -183,7 +188,7 @@ impl Jobs {
                 failed.get_or_insert(error);
             }
         }
-        // All at once: each may have much to do at the end.
+        // All are closed first, because each may have much to do at the end.
         self.free.iter_mut().for_each(Slot::close);
         for slot in &mut self.free {
             slot.finish().await;
@@ -191,17 +196,18 @@ impl Jobs {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Kills whatever is left.
+    /// Kills everything that still runs.
     pub(crate) async fn kill(&mut self) {
         self.running.shutdown().await;
         self.free.clear();
     }
 }
 
-/// Leaves: gives back what has not been started, waits for what has, within the linger time, and gives the exit code.
+/// Stops the puller: returns messages that have not been started, and waits for those that have, within the
+/// linger time. Returns the exit code.
 ///
 /// # Errors
-/// When a job that was waited for found that going on is useless.
+/// If a job fails with an error that stops the daemon.
 pub(crate) async fn wind_up(
     pull: &Pull,
     stopper: &mut Stopper,
@@ -216,7 +222,7 @@ pub(crate) async fn wind_up(
     };
     tokio::select! {
         biased;
-        // The linger time is the stopper's, and it has begun before.
+        // The stopper limits the time, which has started already.
         (worked, left) = async { tokio::join!(work, pull.leave(Duration::MAX)) } => {
             worked?;
             Ok(if left.is_ok() { Exit::Success } else { Exit::Lingered })

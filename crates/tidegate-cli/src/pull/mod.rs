@@ -1,4 +1,4 @@
-//! `tidegate pull`: messages to stdout, to commands or to workers.
+//! `tidegate pull`: messages to stdout, to a file, to commands or to workers.
 
 mod answer;
 mod child;
@@ -36,13 +36,14 @@ use source::Source;
 use stopper::Stopper;
 use worker::Worker;
 
-/// The bytes that all commands or workers together may have waiting, beside the bound by their number.
+/// Maximum size of the messages that wait for all commands or workers together, in bytes. Their number is
+/// limited separately.
 const JOBS_BUDGET: u64 = 64 << 20;
 
 /// Runs the daemon to its end.
 ///
 /// # Errors
-/// When it cannot start. What fails later is reported at once, and exits with 1 all the same.
+/// If it cannot start. Later failures are reported at once, and make the exit code 1.
 pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     let output_file = args.output.as_deref().filter(|path| !output::is_stdout(path));
     let reloads = socket::reads_files(&args.socket) || output_file.is_some();
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         access = Access::read(&args.socket, quiet) => access?,
         () = stopper.requested() => return Ok(Exit::Success),
     };
-    // Names may take long to resolve.
+    // Resolving names may take long.
     let pull = tokio::select! {
         built = build(&args, &access) => built?,
         () = stopper.requested() => return Ok(Exit::Success),
@@ -87,7 +88,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
     let (given_up, mut failed) = match stopped {
         Ok(given_up) => (given_up, false),
         Err(error) => {
-            // At once, because the rest may take a while.
+            // Reported at once, because stopping may take a while.
             report(&error);
             (None, true)
         }
@@ -155,7 +156,7 @@ async fn build(args: &PullArgs, access: &Access) -> anyhow::Result<Pull> {
     if let Some(messages) = args.window {
         builder = builder.window(Window::messages(messages));
     } else if args.exec.is_some() || args.worker.is_some() {
-        // No more credit than the jobs can use: what waits here is kept from others.
+        // No more credit than the jobs can use: messages that wait here could be processed elsewhere.
         let jobs = u64::from(args.jobs());
         builder = builder.window(Window::messages(jobs)).budget(jobs, JOBS_BUDGET);
     }

@@ -1,4 +1,4 @@
-//! Writing on a thread of its own: a slow reader of stdout must not stop the daemon from being heard by its pushers.
+//! Writing on a separate thread: a slow reader of stdout must not delay the heartbeats to the pushers.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -17,35 +17,36 @@ use crate::ready::{self, For};
 use crate::records::Framing;
 use crate::reload::Reopen;
 
-/// The names of stdout. Opened by the system, they would be /dev/null if stdout was closed when this process was started.
+/// The names of stdout. If stdout was closed at the start of this process, opening one of these names would
+/// open /dev/null.
 const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// Whether this names stdout.
+/// Whether `path` names stdout.
 pub(crate) fn is_stdout(path: &Path) -> bool {
     STDOUT.iter().any(|name| path == Path::new(name))
 }
 
-/// A file is copied in pieces of this size.
+/// A file is copied in pieces of this size, in bytes.
 const CHUNK: usize = 64 << 10;
-/// A stderr that takes nothing for this long is not read.
+/// If stderr accepts nothing for this time, it counts as not read.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// A place that takes whole writes, one after another.
+/// A destination for writes, which are done completely and in order.
 pub(crate) struct Output {
     tasks: blocking::Sender<Task>,
-    /// What it is, for errors.
+    /// The name, for errors.
     name: String,
     /// Whether it is a file that was opened by its name.
     named: bool,
-    /// Copies that nobody has read for a while, see [`Self::copy_if_read`].
+    /// Number of copies that have waited for a reader for a while, see [`Self::copy_if_read`].
     unread: Arc<AtomicU32>,
-    /// Files that were dropped because of that.
+    /// Number of files that were dropped because of that.
     dropped: Arc<AtomicU64>,
 }
 
-/// Where bytes go.
+/// Where the bytes go.
 enum Target {
-    /// Others may write to the same file: it is nobody's to shorten.
+    /// Other processes may write to the same file, so it is never truncated.
     Standard(File),
     Appended(AppendFile),
 }
@@ -65,8 +66,8 @@ impl Target {
         }
     }
 
-    /// Writes what is in `from` now. A process that its command has left behind may write to the same open file, at its position: that
-    /// position is not moved here, and what is written meanwhile is not read.
+    /// Writes what `from` contains now. A process that the command has left behind may write to the same open
+    /// file, at its position. That position is not moved here, and what is written meanwhile is not read.
     fn copy(&mut self, from: &File) -> io::Result<()> {
         let mut from = FromStart::new(from).take(from.metadata()?.len());
         match self {
@@ -88,28 +89,30 @@ impl Target {
     }
 }
 
-/// One thing to write, and who wants to know.
+/// A task of the thread, and where its result goes.
 enum Task {
-    /// Bytes; the memory comes back.
+    /// Writes bytes, and returns the buffer.
     Bytes(Vec<u8>, oneshot::Sender<(Vec<u8>, io::Result<()>)>),
-    /// Opens the file by its name again.
+    /// Reopens the file by its name.
     Reopen(oneshot::Sender<anyhow::Result<()>>),
-    /// A whole file, from its beginning.
+    /// Writes a whole file, from its beginning.
     Copy(File, oneshot::Sender<io::Result<()>>),
 }
 
 impl Output {
-    /// Opens `path` for appending, so that a daemon that is started again destroys nothing; without a path, takes stdout. Waits
-    /// for the reader of a named pipe, and says so. Cancel safe.
+    /// Opens `path` for appending, so that a restarted daemon overwrites nothing. Without a path, uses
+    /// stdout. Waits for the reader of a named pipe, and tells the user. Cancel safe.
     ///
     /// # Errors
-    /// When the file cannot be opened, or messages cannot be written to stdout.
+    /// If the file cannot be opened, or stdout cannot be written.
     pub(crate) async fn open(path: Option<&Path>, framing: Framing, quiet: bool) -> anyhow::Result<Self> {
         match path {
             None => {
                 if let Some(why) = ready::unusable(io::stdout().as_fd(), For::Writing) {
                     let what = why.strip_prefix("it ").unwrap_or(why);
-                    bail!("stdout {what}; name a file with --output, or drop the messages with >/dev/null");
+                    bail!(
+                        "stdout {what}; name a file with --output, or use >/dev/null to discard the messages"
+                    );
                 }
                 Self::stdout()
             }
@@ -121,18 +124,18 @@ impl Output {
         }
     }
 
-    /// Takes stdout as it is.
+    /// Uses stdout without checking it.
     ///
     /// # Errors
-    /// When it cannot be duplicated, or no thread can be started.
+    /// If stdout cannot be duplicated, or the thread cannot be started.
     pub(crate) fn stdout() -> anyhow::Result<Self> {
         Self::start(Target::Standard(duplicate(io::stdout().as_fd()).context("stdout")?), "stdout".to_owned())
     }
 
-    /// Takes stderr.
+    /// Uses stderr.
     ///
     /// # Errors
-    /// When it is closed, or no thread can be started.
+    /// If stderr is closed, or the thread cannot be started.
     pub(crate) fn stderr() -> anyhow::Result<Self> {
         Self::start(Target::Standard(duplicate(io::stderr().as_fd()).context("stderr")?), "stderr".to_owned())
     }
@@ -144,7 +147,7 @@ impl Output {
             .name("output".into())
             .spawn(move || {
                 while let Ok(task) = todo.recv() {
-                    // Whoever asked may have given up by then.
+                    // The caller may have given up by then.
                     match task {
                         Task::Bytes(bytes, done) => {
                             let written = target.write(&bytes);
@@ -163,10 +166,11 @@ impl Output {
         Ok(Self { tasks, name, named, unread: Arc::default(), dropped: Arc::default() })
     }
 
-    /// Writes all of `bytes` and gives the memory back, empty.
+    /// Writes all of `bytes` and returns the buffer, empty.
     ///
     /// # Errors
-    /// When the write fails; some of the bytes may have been written, if it is not to a file that was opened here.
+    /// If the write fails. Some of the bytes may have been written, except to a file that was opened by its
+    /// name.
     pub(crate) async fn write(&self, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let (done, result) = oneshot::channel();
         let _ = self.tasks.send(Task::Bytes(bytes, done));
@@ -176,18 +180,18 @@ impl Output {
         Ok(bytes)
     }
 
-    /// Writes all of a file.
+    /// Writes a whole file.
     ///
     /// # Errors
-    /// When reading or writing fails; some of it may have been written.
+    /// If reading or writing fails. Some of it may have been written.
     pub(crate) async fn copy(&self, from: File) -> anyhow::Result<()> {
         let (done, result) = oneshot::channel();
         let _ = self.tasks.send(Task::Copy(from, done));
         result.await.map_err(|_| self.gone())?.with_context(|| format!("cannot write to {}", self.name))
     }
 
-    /// As [`Self::copy`], to something that need not be read: without a reader the file is dropped, after a while at first and
-    /// then at once.
+    /// Writes a whole file, if the destination is read. Without a reader, the first file is dropped after a
+    /// while, and further files at once.
     pub(crate) async fn copy_if_read(&self, from: File) {
         if self.unread.load(Ordering::Relaxed) > 0 {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -208,13 +212,13 @@ impl Output {
             let dropped = dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
                 tracing::warn!(
-                    "{name} was not read for a while: what {dropped} commands wrote to it was dropped"
+                    "{name} was not read for a while; the output of {dropped} commands to it was dropped"
                 );
             }
         });
     }
 
-    /// How to open the file again; `None` if it is stdout.
+    /// How to reopen the file. `None` for stdout.
     pub(crate) fn reopen(&self) -> Option<Reopen> {
         if !self.named {
             return None;
@@ -232,7 +236,7 @@ impl Output {
     }
 }
 
-/// Writes all of it, and waits for a reader if others have put the pipe into non-blocking mode.
+/// Writes all of `bytes`. Waits if another process has put the pipe into non-blocking mode.
 fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -247,7 +251,7 @@ fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The same open file without the line buffer that the standard library puts before it.
+/// The same open file, without the line buffer of the standard library.
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(fd.try_clone_to_owned()?))
 }
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_appended_in_order() {
+    fn writes_are_appended_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         std::fs::write(&path, "before\n").unwrap();
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_to_a_file_while_it_is_copied_overwrites_nothing_in_it() {
+    fn writing_to_a_file_while_it_is_copied_overwrites_nothing() {
         let captured = vec![b'a'; 4_000_000];
         let mut left_behind = tempfile::tempfile().unwrap();
         left_behind.write_all(&captured).unwrap();
@@ -291,7 +295,7 @@ mod tests {
             let copy = scope.spawn(move || Target::Standard(OwnedFd::from(to).into()).copy(&from));
             let mut copied = vec![0];
             reader.read_exact(&mut copied).unwrap();
-            // As a process does that shares the file: where it has stopped writing.
+            // As another process with the same open file would, at the end of what it has written.
             left_behind.write_all(b"late").unwrap();
             reader.read_to_end(&mut copied).unwrap();
             copy.join().unwrap().unwrap();
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_names_what_failed() {
+    fn a_failed_write_names_the_file() {
         let full = Path::new("/dev/full");
         if !full.exists() {
             return;

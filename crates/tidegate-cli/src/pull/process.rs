@@ -1,8 +1,8 @@
 //! One process of `--worker`: a record in, an answer line out.
 //!
 //! ```text
-//! ready? ──► record ──► stdin │ worker │ stdout ──► working, working, answer ──► anything else? then it is not in step
-//!                             └── exit ──► what it had written before still counts
+//! ready? ──► record ──► stdin │ worker │ stdout ──► working, working, answer ──► more? then it is out of step
+//!                             └── exit ──► an answer that it wrote before still counts
 //! ```
 
 use std::io;
@@ -19,41 +19,44 @@ use super::child::{self, Group};
 use super::source::at;
 use super::tee::has_more;
 
-/// The longest answer, in bytes, without its newline.
+/// Maximum length of an answer, in bytes, without its newline.
 const MAX_ANSWER: usize = 4096;
-/// The system writes as many bytes to a pipe as a whole or not at all.
+/// A write of up to this many bytes to a pipe is atomic.
 const PIPE_BUF: usize = 4096;
 /// How long a worker that has closed its stdout may take to exit before it is killed.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 
-/// A worker's process.
+/// The process of a worker.
 pub(crate) struct Process {
     group: Group,
     child: Child,
     stdin: ChildStdin,
     lines: Lines,
-    /// Good answers so far.
+    /// Number of valid answers so far.
     answered: u64,
-    /// It has said something that nobody asked for, or has ended.
+    /// The process has answered more often than it was asked, or has ended.
     out_of_step: bool,
-    /// It has answered before it had got all of a record: it would take the next one for the rest.
+    /// The process has answered before it had read the whole record. It would take the next record for the
+    /// rest of this one.
     cut_off: bool,
 }
 
-/// What came instead of an answer.
+/// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The process has ended, or closed its stdin, after its last answer, before it has read any of the message.
+    /// The process has ended or closed its stdin after its last answer, without having read any part of the
+    /// message.
     Gone,
-    /// The process has ended, or closed its stdout. What it had written of an answer.
+    /// The process has ended or closed its stdout. The text is what it had written of an answer.
     Died(Option<ExitStatus>, String),
-    /// This is not an answer.
+    /// The text is not an answer.
     Nonsense(String),
-    /// It has answered more often than it was asked: nobody knows which answer belongs to the message.
+    /// The process has answered more often than it was asked, so no answer can be attributed to the message.
     Extra,
-    /// It has answered before it has read any of the message: this was for an earlier one.
+    /// The process has answered before it has read any part of the message, so the answer was for an earlier
+    /// one.
     Early,
-    /// It has closed its stdin and lives on, without an answer so far.
+    /// The process has closed its stdin and still runs, and it has never answered.
     Deaf,
 }
 
@@ -61,7 +64,7 @@ impl Process {
     /// Starts `command` with `sh -c`.
     ///
     /// # Errors
-    /// When the operating system cannot.
+    /// If the operating system cannot start it.
     pub(crate) fn start(command: &str) -> io::Result<Self> {
         let (mut child, group) = child::start(child::shell(command).stdout(Stdio::piped()))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -71,20 +74,20 @@ impl Process {
         Ok(Self { group, child, stdin, lines, answered: 0, out_of_step: false, cut_off: false })
     }
 
-    /// Whether it has given a good answer.
+    /// Whether the process has given a valid answer.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered > 0
     }
 
-    /// Whether it can take a message. `Err` if it has said something since its last answer: that would be taken for the answer to
-    /// the next message.
+    /// Whether the process can take a message.
     ///
     /// # Errors
-    /// See above.
+    /// If it has written something since its last answer, which would be taken for the answer to the next
+    /// message.
     pub(crate) fn is_ready(&mut self) -> Result<bool, Failure> {
         loop {
             self.lines.take_what_is_there();
-            // A process may say that it is still at it when it is not any more.
+            // A late `working` line is allowed.
             if self.lines.next_answer(|| ()).is_some() || !b"working".starts_with(&self.lines.buffer) {
                 return Err(Failure::Extra);
             }
@@ -98,15 +101,15 @@ impl Process {
             && matches!(self.child.try_wait(), Ok(None)))
     }
 
-    /// Whether it has answered more often than it was asked. To be asked once.
+    /// Whether the process has answered more often than it was asked. Resets the flag.
     pub(crate) fn take_out_of_step(&mut self) -> bool {
         std::mem::take(&mut self.out_of_step)
     }
 
-    /// Gives it a record, and waits for its answer; `working` runs whenever it says that it is still at it.
+    /// Writes a record to the process, and waits for its answer. Calls `working` for each `working` line.
     ///
     /// # Errors
-    /// When there is no answer, or it cannot be one to this record. The process is of no more use then.
+    /// If there is no answer, or it cannot be one to this record. The process must not be used any more.
     pub(crate) async fn ask(&mut self, record: &[u8], working: impl Fn()) -> Result<Answer, Failure> {
         let mut status = None;
         let mut deaf = false;
@@ -114,7 +117,8 @@ impl Process {
             let Self { child, stdin, lines, .. } = self;
             let mut rest = record;
             let mut failed = false;
-            // When it has closed its stdin and got nothing: it may be about to exit, or will never answer.
+            // Set if it has closed its stdin without reading anything: it may be about to exit, or it will
+            // never answer.
             let mut deaf_at = None;
             let line = loop {
                 if let Some(line) = lines.next_answer(&working) {
@@ -123,8 +127,9 @@ impl Process {
                 if lines.ended {
                     break None;
                 }
-                // All at once: a worker may answer before it has read everything, and a process that it has started may hold its
-                // stdout open when it has exited. If it does not read, its answer tells.
+                // Reading, writing and waiting run concurrently. A worker may answer before it has read
+                // everything, and a process that it has started may keep its stdout open after it has exited.
+                // If the worker does not read, its answer shows that.
                 tokio::select! {
                     biased;
                     () = lines.read() => {}
@@ -132,7 +137,7 @@ impl Process {
                         status = exited.ok();
                         lines.take_what_is_there();
                         lines.ended = true;
-                        // What it had answered before still counts.
+                        // An answer that it had written before still counts.
                         break lines.next_answer(&working);
                     }
                     result = stdin.write(rest), if !failed && !rest.is_empty() => match result {
@@ -156,7 +161,7 @@ impl Process {
         };
         let line = match line {
             Some(line) => line,
-            // Only if it has answered before, as below.
+            // `Gone` only if it has answered before, as below.
             None if deaf => return Err(if self.answered > 0 { Failure::Gone } else { Failure::Deaf }),
             None => return self.died(status, record, written).await,
         };
@@ -172,7 +177,7 @@ impl Process {
             if self.answered > 0 {
                 return Err(Failure::Extra);
             }
-            // The first answer cannot be a late one.
+            // The first answer of a process cannot be a late one.
             self.out_of_step = true;
         }
         self.cut_off = written != Some(true);
@@ -180,7 +185,8 @@ impl Process {
         Ok(answer)
     }
 
-    /// Whether it has certainly read nothing of the record, which was written, or could not be, or is still being written.
+    /// Whether the process has certainly read nothing of the record. `written`: whether the record was
+    /// written; `None` if it is still being written.
     fn has_read_nothing(&self, record: &[u8], written: Option<bool>) -> bool {
         match written {
             Some(true) => ioctl_fionread(&self.stdin).is_ok_and(|unread| unread >= record.len() as u64),
@@ -188,7 +194,8 @@ impl Process {
         }
     }
 
-    /// It has exited, or has closed its stdout: then it usually exits, and its status says why; else the group is killed.
+    /// Handles a process that has exited or closed its stdout. In the second case it usually exits soon, and
+    /// its status is the reason; otherwise the group is killed.
     async fn died(
         &mut self,
         status: Option<ExitStatus>,
@@ -200,14 +207,15 @@ impl Process {
             None => tokio::time::timeout(EXIT_GRACE, self.child.wait()).await.ok().and_then(Result::ok),
         };
         let rest = std::mem::take(&mut self.lines.buffer);
-        // An answer without a newline is an answer.
+        // An answer without a newline is valid at the end.
         match parse(&rest) {
             Some(_) if self.has_read_nothing(record, written) => Err(Failure::Early),
             Some(answer) => {
                 self.answered += 1;
                 Ok(answer)
             }
-            // Only if it has answered before: one that never does would be started for ever.
+            // `Gone` only if it has answered before: a process that never answers would be restarted for
+            // ever.
             None if status.is_some()
                 && self.answered > 0
                 && rest.is_empty()
@@ -219,17 +227,17 @@ impl Process {
         }
     }
 
-    /// Whether it has exited and been waited for.
+    /// Whether the process has exited and been waited for.
     pub(crate) fn has_exited(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks it to end, and kills it if it does not.
+    /// Sends SIGTERM to the process group, and kills it if it does not end.
     pub(crate) async fn terminate(mut self) {
         self.group.terminate(&mut self.child).await;
     }
 
-    /// Closes the pipes of the process, which should exit then.
+    /// Closes the pipes of the process, which should then exit.
     pub(crate) fn close(self) -> (Group, Child) {
         (self.group, self.child)
     }
@@ -251,14 +259,14 @@ fn shown(line: &[u8]) -> String {
 /// The lines of a worker's stdout.
 struct Lines {
     stdout: ChildStdout,
-    /// What has been read and is not a whole line yet, at most [`MAX_ANSWER`] and what one read brings.
+    /// An incomplete line, at most [`MAX_ANSWER`] bytes and one read long.
     buffer: Vec<u8>,
-    /// No more will be read.
+    /// Nothing more will be read.
     ended: bool,
 }
 
 impl Lines {
-    /// The next line that does not only say that work goes on, if it is there; one that is too long is cut off.
+    /// The next complete line other than `working`. A line that is too long is cut off.
     fn next_answer(&mut self, working: impl Fn()) -> Option<Vec<u8>> {
         loop {
             let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
@@ -272,7 +280,7 @@ impl Lines {
         }
     }
 
-    /// Reads some more. Cancel safe.
+    /// Reads once. Cancel safe.
     async fn read(&mut self) {
         if self.ended {
             return std::future::pending().await;
@@ -283,7 +291,7 @@ impl Lines {
         }
     }
 
-    /// Reads what can be read without waiting, as long as there is no whole line: another one would wait in the pipe.
+    /// Reads what is available, up to the first complete line. More stays in the pipe.
     fn take_what_is_there(&mut self) {
         let mut chunk = [0; MAX_ANSWER];
         while !self.ended && self.buffer.len() <= MAX_ANSWER && has_more(&self.stdout) {
@@ -323,19 +331,19 @@ mod tests {
     }
 
     #[test]
-    fn a_process_may_say_that_it_is_still_at_it() {
+    fn a_process_may_report_that_it_is_still_working() {
         on_runtime(async {
             let said = std::cell::Cell::new(0);
             let mut process =
                 Process::start("read line; echo working; echo working; echo ok; echo working").unwrap();
             let answer = process.ask(b"x\n", || said.set(said.get() + 1)).await.ok();
             assert_eq!(answer, Some(Answer::Ok));
-            assert!((2..=3).contains(&said.get()), "once more it may be late");
+            assert!((2..=3).contains(&said.get()), "the last `working` may be late");
         });
     }
 
     #[test]
-    fn a_process_that_ends_or_talks_nonsense_is_a_failure() {
+    fn an_end_or_an_invalid_answer_is_a_failure() {
         on_runtime(async {
             assert!(
                 matches!(ask("read line; exit 3").await, Err(Failure::Died(Some(s), _)) if s.code() == Some(3))
@@ -356,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_newline_counts_at_the_end() {
+    fn an_answer_without_a_newline_is_valid_at_the_end() {
         on_runtime(async {
             assert_eq!(ask("read line; printf ok").await.unwrap(), Answer::Ok);
             assert_eq!(
@@ -368,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_is_noticed_although_a_child_holds_stdout_and_what_was_answered_before_counts() {
+    fn an_exit_is_noticed_although_a_child_holds_stdout_and_the_answer_before_it_counts() {
         on_runtime(async {
             let failure = ask("sleep 1000 & read line; exit 3").await;
             assert!(matches!(failure, Err(Failure::Died(Some(s), _)) if s.code() == Some(3)));
@@ -383,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_an_ended_process_has_not_read_is_told_from_one_that_ended_it() {
+    fn a_message_that_an_ended_process_has_not_read_is_distinguished_from_one_that_ended_it() {
         on_runtime(async {
             let mut process = Process::start("read a; echo ok; read b; exit 3").unwrap();
             process.ask(b"x\n", || ()).await.unwrap();
@@ -412,14 +420,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_came_too_late_is_not_taken_for_the_next_one() {
+    fn a_late_answer_is_not_taken_for_the_next_one() {
         on_runtime(async {
-            // It answers the second message twice.
+            // This process answers the second message twice.
             let command = "read a; echo ok; read b; printf 'ok\\nok\\n'; read c";
             let mut process = Process::start(command).unwrap();
             process.ask(b"x\n", || ()).await.unwrap();
             assert!(matches!(process.ask(b"y\n", || ()).await, Err(Failure::Extra)));
-            // It answers without having read, as if it were late.
+            // This process answers without reading, as if it were late.
             let mut process = Process::start("echo ok; sleep 1000").unwrap();
             assert!(matches!(process.ask(b"x\n", || ()).await, Err(Failure::Early)));
             for command in ["echo ok", "printf ok"] {
@@ -429,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_answers_before_it_has_got_all_of_a_record_gets_no_other() {
+    fn a_process_that_answers_before_it_has_read_a_whole_record_gets_no_other() {
         on_runtime(async {
             let mut process = Process::start("head -c 10 >/dev/null; echo ok; cat >/dev/null").unwrap();
             assert_eq!(process.ask(&[b'x'; 1_000_000], || ()).await.unwrap(), Answer::Ok);
@@ -438,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_closed_its_stdin_is_gone_although_it_lives() {
+    fn a_process_that_has_closed_its_stdin_is_gone_although_it_still_runs() {
         on_runtime(async {
             let mut process = Process::start("read a; exec <&-; echo ok; sleep 1000").unwrap();
             process.ask(b"x\n", || ()).await.unwrap();

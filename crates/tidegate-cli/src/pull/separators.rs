@@ -1,27 +1,27 @@
-//! Payloads that hold the byte that ends a record: whoever reads them takes one for several.
+//! Payloads that contain the record separator: their reader would take one record for several.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::SeparatorInPayload;
 use crate::records::Framing;
 
-/// What to do with such a payload. The user is told once.
+/// What to do with such a payload. The first one is logged.
 #[derive(Debug)]
 pub(crate) struct Separators {
     rule: SeparatorInPayload,
     told: AtomicBool,
 }
 
-/// The reason that the pusher gets.
+/// The reason that the pusher receives.
 pub(crate) const REASON: &str =
-    "the payload holds the byte that ends a record; the puller needs --length-prefixed or --json";
+    "the payload contains the record separator; the puller needs --length-prefixed or --json";
 
 impl Separators {
     pub(crate) fn new(rule: SeparatorInPayload) -> Self {
         Self { rule, told: AtomicBool::new(false) }
     }
 
-    /// Whether `content` may become a record.
+    /// Whether `content` may be written as a record.
     pub(crate) fn allow(&self, framing: Framing, content: &[u8]) -> bool {
         if framing.carries(content) {
             return true;
@@ -33,12 +33,12 @@ impl Separators {
                 _ => ("a newline", "--null, --length-prefixed or --json"),
             };
             let done = if allowed {
-                "it is written as it is, and looks like several records; --separator-in-payload reject would reject it"
+                "it is written unchanged and will be read as several records; use --separator-in-payload reject to reject it"
             } else {
-                "it is rejected, as all others like it"
+                "this message and all others like it are rejected"
             };
             tracing::warn!(
-                "a payload holds {byte}, which ends a record: {done}; {other} tells records apart"
+                "a payload contains {byte}, which ends a record: {done}; {other} avoids the conflict"
             );
         }
         allowed

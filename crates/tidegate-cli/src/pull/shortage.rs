@@ -1,4 +1,5 @@
-//! What to do while the system has no descriptors, processes or memory for one more command: wait until a job has ended.
+//! Starting commands while the system lacks file descriptors, processes or memory: wait until a job has
+//! ended, and retry.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,20 +11,20 @@ use tokio::sync::Notify;
 use crate::limits;
 use crate::throttle::{Throttle, more};
 
-/// Whatever is short may be there again without the end of a job.
+/// The first pause before a retry: the resource may become available without the end of a job.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The pauses grow up to this.
+/// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The user is told this often.
+/// One warning is logged per this time.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Jobs that wait until they can be started. While there are any, no further message is taken.
+/// The jobs that wait for a retry. While there are any, no further message is received.
 pub(crate) struct Shortage {
     jobs: u32,
     waiting: AtomicU32,
-    /// No job is started any more.
+    /// Whether jobs are no longer started.
     leaving: AtomicBool,
-    /// A job has ended, waits no longer, or shall not be started any more.
+    /// Notified when a job has ended or stopped waiting, or when jobs are no longer started.
     changed: Notify,
     told: Mutex<Throttle>,
 }
@@ -39,8 +40,8 @@ impl Shortage {
         }
     }
 
-    /// Starts something, again and again while the system is short of what that takes. `None`: nothing is started any more.
-    /// Cancel safe.
+    /// Calls `start` until it succeeds, while it fails for lack of resources. `None`: jobs are no longer
+    /// started. Cancel safe.
     ///
     /// # Errors
     /// Any other error of `start`.
@@ -52,7 +53,7 @@ impl Shortage {
         let mut pause = FIRST_PAUSE;
         let mut place = None;
         loop {
-            // Before the attempt, so that a job that ends during it is not missed.
+            // Created before the attempt, so that a job that ends during it is not missed.
             let changed = self.changed.notified();
             let error = match start() {
                 Ok(started) => return Ok(Some(started)),
@@ -77,7 +78,7 @@ impl Shortage {
     fn tell(&self, what: &str, error: &io::Error) {
         if let Some(kept_back) = self.told.lock().unwrap_or_else(PoisonError::into_inner).admit() {
             tracing::warn!(
-                "cannot start {what}: {error}: {} is too low for --jobs {}; it is tried again when a job has ended{}",
+                "cannot start {what}: {error}: {} is too low for --jobs {}; retrying when a job has ended{}",
                 limits::of(error),
                 self.jobs,
                 more(kept_back)
@@ -85,23 +86,23 @@ impl Shortage {
         }
     }
 
-    /// A job has ended, and with it what it needed.
+    /// Reports that a job has ended and has freed its resources.
     pub(crate) fn job_ended(&self) {
         self.changed.notify_waiters();
     }
 
-    /// Jobs that wait are not started any more.
+    /// Stops starting jobs.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// Whether a job waits until it can be started.
+    /// Whether a job waits for a retry.
     pub(crate) fn is_on(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits while one does. Cancel safe.
+    /// Waits until no job waits for a retry. Cancel safe.
     pub(crate) async fn is_over(&self) {
         loop {
             let changed = self.changed.notified();
@@ -113,7 +114,7 @@ impl Shortage {
     }
 }
 
-/// The place of one job that waits.
+/// One waiting job.
 struct Waiting<'a>(&'a Shortage);
 
 impl<'a> Waiting<'a> {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_fails_for_want_of_something_is_tried_again_and_is_no_error() {
+    fn a_start_that_fails_for_lack_of_resources_is_retried() {
         on_runtime(async {
             let shortage = Shortage::new(3);
             for errno in [Errno::MFILE, Errno::AGAIN, Errno::NOMEM] {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_started_any_more_once_the_daemon_leaves() {
+    fn nothing_is_started_once_the_daemon_stops() {
         on_runtime(async {
             let shortage = Shortage::new(1);
             let start = shortage.overcome::<()>("sh", || Err(Errno::MFILE.into()));

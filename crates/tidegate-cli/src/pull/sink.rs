@@ -9,15 +9,16 @@ use super::source::{Next, Source};
 use super::stopper::Stopper;
 use crate::exit::Exit;
 
-/// A batch is written when it has as many bytes, or when no message is waiting.
+/// A batch is written when it has this size, in bytes, or when no message is waiting.
 const BATCH: usize = 256 * 1024;
-/// The most messages in a batch, so that acks of small ones keep flowing.
+/// Maximum number of messages in a batch, so that acks of small messages are not delayed.
 const BATCH_MESSAGES: u64 = 4096;
 
-/// Writes messages until there is a reason to leave: `None`, or the exit code if there was no patience left to leave.
+/// Writes messages until the daemon has a reason to stop. Returns the exit code if the linger time expired or
+/// a second signal came during a write.
 ///
 /// # Errors
-/// When a write fails, and when the source does. What was not written is given back to be tried again.
+/// If a write or the source fails. Messages that were not written are nacked.
 pub(crate) async fn run(
     output: &Output,
     rendering: Rendering,
@@ -71,8 +72,9 @@ pub(crate) async fn run(
     Ok(None)
 }
 
-/// Deliveries whose records are about to be written. Dropped before they are acked, they are nacked: some of them may
-/// have been written, and whoever reads a message again should see that from its attempt.
+/// Deliveries whose records are about to be written. If the batch is dropped before they are acked, they are
+/// nacked: some of them may have been written, and the next reader of such a message should see that from its
+/// attempt.
 #[derive(Default)]
 struct Batch {
     deliveries: Vec<Delivery>,

@@ -1,4 +1,4 @@
-//! Where messages come from, with the time-outs of the command line.
+//! Receives messages, with the time-outs of the command line.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use crate::text;
 pub(crate) struct Source {
     pull: Pull,
     idle: Option<Duration>,
-    /// When the last message came, or the last command ended.
+    /// When the last message arrived, or the last command ended.
     active: Instant,
     connect_timeout: Option<Duration>,
-    /// Why nobody has connected.
+    /// Why no pusher has connected.
     failures: LastFailure,
-    /// When some pusher must have connected; `None` once one has.
+    /// When a pusher must have connected; `None` once one has.
     connect_by: Option<Instant>,
 }
 
-/// What came.
+/// What happened.
 pub(crate) enum Next {
     Message(Delivery),
     /// Every expected pusher has ended.
     Ended,
-    /// Nothing, for as long as `--idle-exit` says.
+    /// Nothing has happened for the time of `--idle-exit`.
     Idle,
 }
 
 impl Source {
-    /// Counts the times from now on.
+    /// Starts the time-outs.
     pub(crate) fn new(pull: &Pull, args: &PullArgs) -> Self {
         let now = Instant::now();
         Self {
@@ -45,15 +45,15 @@ impl Source {
         }
     }
 
-    /// Something has happened: the idle time starts anew.
+    /// Restarts the idle time.
     pub(crate) fn touch(&mut self) {
         self.active = Instant::now();
     }
 
-    /// Waits for the next message. While `busy` (commands run) the idle time does not count. Cancel safe.
+    /// Waits for the next message. While `busy` (commands run), the idle time does not count. Cancel safe.
     ///
     /// # Errors
-    /// When a pusher has refused for good and no other is left, or nobody has connected in time.
+    /// If the last remaining endpoint refuses the puller permanently, or no pusher has connected in time.
     pub(crate) async fn next(&mut self, busy: bool) -> anyhow::Result<Next> {
         loop {
             let idle_at = if busy { None } else { self.idle.and_then(|idle| self.active.checked_add(idle)) };
@@ -74,7 +74,7 @@ impl Source {
                     Err(error @ RecvError::Refused { .. }) => self.note(error)?,
                     Err(error) => return Err(error.into()),
                 },
-                // Not after an error: while one endpoint refuses, another one may still bring a pusher in time.
+                // Not after an error: while one endpoint refuses, a pusher may still connect at another one.
                 Ok(()) = self.pull.connected(1), if self.connect_by.is_some() => self.connect_by = None,
                 () = at(self.connect_by) => self.check_connected()?,
                 () = at(idle_at) => return Ok(Next::Idle),
@@ -82,7 +82,7 @@ impl Source {
         }
     }
 
-    /// A message that is there already.
+    /// A message that has already arrived.
     pub(crate) fn try_next(&mut self) -> anyhow::Result<Option<Delivery>> {
         match self.pull.try_recv() {
             Ok(delivery) => Ok(delivery),
@@ -91,20 +91,23 @@ impl Source {
         }
     }
 
-    /// One endpoint refuses permanently: the others continue, if there are any. The library counts them: other tokens give an endpoint
-    /// that refused another try.
+    /// Reports that one endpoint refuses permanently. The others continue, if there are any. The library
+    /// counts them, because new tokens give a refusing endpoint another attempt.
     fn note(&self, refused: RecvError) -> anyhow::Result<()> {
         if self.pull.refusal().is_some() {
             return Err(refused.into());
         }
-        text::say(format_args!("error: {}; going on with the others", text::visible(&refused.to_string())));
+        text::say(format_args!(
+            "error: {}; continuing with the other endpoints",
+            text::visible(&refused.to_string())
+        ));
         Ok(())
     }
 
     fn check_connected(&mut self) -> anyhow::Result<()> {
         self.connect_by = None;
         let stats = self.pull.stats();
-        // A pusher that has come and gone between two looks has connected, too.
+        // A pusher that has connected and disconnected since the last check counts too.
         if stats.links == 0 && stats.received == 0 && stats.pushers_ended == 0 {
             let timeout = self.connect_timeout.unwrap_or_default();
             return Err(self.failures.timed_out("pusher", timeout));
@@ -113,7 +116,7 @@ impl Source {
     }
 }
 
-/// Waits until then; for ever if there is no such time.
+/// Waits until `time`; for ever without one.
 pub(crate) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

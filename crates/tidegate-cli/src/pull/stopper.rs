@@ -8,24 +8,24 @@ use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::text;
 
-/// Signals, and the linger time that starts with the first of them or with the end of the work.
+/// Signals, and the linger time, which starts with the first signal or with the end of the work.
 pub(crate) struct Stopper {
     signals: Signals,
     linger: Duration,
     quiet: bool,
     /// Whether the first signal has come.
     signalled: bool,
-    /// Whether the linger time runs.
+    /// Whether the linger time has started.
     ending: bool,
-    /// When it is over; `None` while it does not run, or if it is for ever.
+    /// When the linger time ends; `None` before it starts, or if it is unlimited.
     deadline: Option<Instant>,
 }
 
 impl Stopper {
-    /// Takes the signals over, SIGHUP among them if `hangup_stops`.
+    /// Installs the signal handlers, for SIGHUP too if `hangup_stops`.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// If the operating system refuses a handler.
     pub(crate) fn new(linger: Duration, quiet: bool, hangup_stops: bool) -> anyhow::Result<Self> {
         Ok(Self {
             signals: Signals::new(hangup_stops)?,
@@ -44,11 +44,11 @@ impl Stopper {
         self.begin();
         text::note(
             self.quiet,
-            format_args!("{name}: finishing what has been started (once more stops at once)"),
+            format_args!("{name}: finishing the messages in progress (a second signal stops at once)"),
         );
     }
 
-    /// Starts the linger time, if it does not run yet.
+    /// Starts the linger time, if it has not started yet.
     pub(crate) fn begin(&mut self) {
         if !self.ending {
             self.ending = true;
@@ -56,7 +56,8 @@ impl Stopper {
         }
     }
 
-    /// Waits for the first signal, and then, called again, until there is no patience left: that gives the exit code. Cancel safe.
+    /// Waits for the first signal. After that, or after the start of the linger time, waits for its end or
+    /// for another signal, and returns the exit code. Cancel safe.
     pub(crate) async fn step(&mut self) -> Option<Exit> {
         if self.ending {
             return Some(self.patience().await);
@@ -65,7 +66,7 @@ impl Stopper {
         None
     }
 
-    /// Waits until there is no patience left: for the second signal, or the end of the linger time. Cancel safe.
+    /// Waits for the second signal or for the end of the linger time. Cancel safe.
     pub(crate) async fn patience(&mut self) -> Exit {
         loop {
             tokio::select! {
@@ -74,7 +75,7 @@ impl Stopper {
                         return Exit::Aborted;
                     }
                     self.signalled = true;
-                    text::note(self.quiet, format_args!("{name}: already ending (once more stops at once)"));
+                    text::note(self.quiet, format_args!("{name}: already stopping (a second signal stops at once)"));
                 }
                 () = super::source::at(self.deadline) => return Exit::Lingered,
             }

@@ -1,4 +1,4 @@
-//! What a command says on stderr: passed on, and its last line remembered for the warning about its failure.
+//! The stderr of a command: it is passed on, and its last line is kept for the warning about a failure.
 
 use std::fs::File;
 use std::io;
@@ -14,18 +14,19 @@ use tokio::process::ChildStderr;
 
 use crate::{stderr, text};
 
-/// This much of a line is remembered, in bytes.
+/// Maximum length of the last line, in bytes.
 const LINE: usize = 300;
-/// This much is read at a time.
+/// How much is read at a time, in bytes.
 const CHUNK: usize = 8 << 10;
-/// As many stderrs are read on after their commands have ended: each costs a descriptor. Beyond that, they are closed.
+/// Maximum number of stderr pipes that are still read after their commands have ended, because each needs a
+/// descriptor. Further ones are closed.
 const LEFT_OPEN: usize = 64;
 
 /// The last line of a text that is not empty.
 #[derive(Default)]
 pub(crate) struct LastLine {
     last: Vec<u8>,
-    /// A line without its end.
+    /// An incomplete line.
     begun: Vec<u8>,
 }
 
@@ -45,7 +46,7 @@ impl LastLine {
         }
     }
 
-    /// `: "the line"`, to end a sentence; nothing if there is none.
+    /// `; the last line of its stderr: …`, for the end of a sentence. Empty if there is no line.
     pub(crate) fn told(&self) -> String {
         let line = if self.begun.trim_ascii().is_empty() { &self.last } else { &self.begun };
         if line.is_empty() {
@@ -55,10 +56,10 @@ impl LastLine {
         format!("; the last line of its stderr: {line}")
     }
 
-    /// The last line of a file. Does not move its position, at which another process may write.
+    /// The last line of a file. Does not move the file's position, at which another process may write.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut end = vec![0; 4 * LINE];
@@ -72,10 +73,10 @@ impl LastLine {
 
 /// The stderr of a command while it runs.
 pub(crate) struct Tee {
-    /// `None` at its end.
+    /// `None` after its end.
     from: Option<ChildStderr>,
     last: LastLine,
-    /// How many there are of which the command has ended.
+    /// The number of pipes that are still read after the end of their commands.
     left_open: Arc<AtomicUsize>,
 }
 
@@ -84,13 +85,13 @@ impl Tee {
         Self { from, last: LastLine::default(), left_open }
     }
 
-    /// Passes on what comes, and never ends. Cancel safe.
+    /// Passes on all output. Never ends. Cancel safe.
     pub(crate) async fn run(&mut self) -> std::convert::Infallible {
         while self.next().await {}
         std::future::pending().await
     }
 
-    /// Passes on some of it; `false` at the end.
+    /// Reads once and passes it on. `false` at the end.
     async fn next(&mut self) -> bool {
         let Some(from) = &mut self.from else { return false };
         let mut chunk = [0; CHUNK];
@@ -106,10 +107,10 @@ impl Tee {
         stderr::log(bytes.to_vec());
     }
 
-    /// The command has ended: passes on what it has left behind, and gives the last line. A process that still holds the pipe is
-    /// passed on for as long as it lives.
+    /// Passes on the output that is left after the end of the command, and returns the last line. If another
+    /// process still holds the pipe, its output is passed on until it ends.
     pub(crate) async fn finish(mut self) -> LastLine {
-        // No more than there is now: a process that was left behind may write without end.
+        // No more than is available now: a process that was left behind may write without end.
         let unread = self.from.as_ref().and_then(|from| ioctl_fionread(from).ok()).unwrap_or(0);
         // A chunk may be read in parts.
         let mut reads = unread.div_ceil(CHUNK as u64).saturating_add(1);
@@ -131,7 +132,7 @@ impl Tee {
     }
 }
 
-/// Whether something can be read now. What an ended command has written is there: nothing has to be waited for.
+/// Whether something can be read now. After the end of a command, all its output is in the pipe.
 pub(crate) fn has_more(pipe: &impl AsFd) -> bool {
     let mut files = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_the_last_one_with_text_however_it_comes() {
+    fn the_last_line_is_the_last_one_with_text_however_it_is_read() {
         for (parts, last) in [
             (&["a\nb\n"][..], "b"),
             (&["a\nb"], "b"),
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_some_of_a_line_is_remembered() {
+    fn the_stored_part_of_a_line_is_bounded() {
         let mut line = LastLine::default();
         (0..1_000).for_each(|_| line.take(&[b'x'; 1_000]));
         assert_eq!((line.begun.len(), line.last.len()), (LINE, 0));

@@ -1,4 +1,4 @@
-//! `--worker`: processes that stay, with a record in and an answer line out for each message.
+//! `--worker`: processes that keep running, and answer each record with a line.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,41 +20,41 @@ use crate::args::SeparatorInPayload;
 use crate::text;
 use crate::throttle::{Throttle, more};
 
-/// A worker that has failed so often in a row, before any has given a good answer, stops the daemon.
+/// If no worker has given a valid answer yet, this many failures of one worker in a row stop the daemon.
 const MAX_FAILURES: u32 = 5;
-/// The pause after the first failure; it doubles with each further one, up to 16 times this.
+/// The pause after the first failure. It doubles with each further failure, up to 16 times this value.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Failures are told as often as this in [`TOLD_EVERY`]; `-v` tells of each.
+/// Number of failures logged per [`TOLD_EVERY`]; `-v` logs each.
 const TOLD: u32 = 5;
 /// See [`TOLD`].
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// A command that stays.
+/// A command that keeps running.
 pub(crate) struct Worker {
     command: String,
     rendering: Rendering,
-    /// How long an answer may take.
+    /// The time limit of an answer.
     timeout: Option<Duration>,
     shortage: Arc<Shortage>,
-    /// A worker would answer twice to one message: such payloads are always rejected.
+    /// A worker would answer such a message twice, so these payloads are always rejected.
     separators: Separators,
     failures: Mutex<Throttle>,
 }
 
-/// A place for one worker's process.
+/// A slot for the process of one worker.
 #[derive(Default)]
 pub(crate) struct Slot {
     process: Option<Process>,
-    /// One whose pipes have been closed, and that has not exited yet.
+    /// A process whose pipes have been closed, and that has not exited yet.
     ending: Option<(Group, Child)>,
-    /// Failures since the last good answer.
+    /// Failures since the last valid answer.
     failures: u32,
-    /// No process is started before then.
+    /// No process is started before this time.
     not_before: Option<Instant>,
 }
 
 impl Worker {
-    /// Keeps `command` running with `sh -c`; an answer may take `timeout`.
+    /// Keeps `command` running with `sh -c`. `timeout` limits each answer.
     pub(crate) fn new(
         command: &str,
         rendering: Rendering,
@@ -66,8 +66,8 @@ impl Worker {
         Self { command: command.to_owned(), rendering, timeout, shortage, separators, failures }
     }
 
-    /// Gives a message to the process in `slot`, which is started if need be, and settles it by the answer.
-    /// Cancelled, it kills the process with the slot.
+    /// Gives a message to the process in `slot`, which is started if necessary, and settles the message by
+    /// the answer. If the future is dropped, the process ends with the slot.
     pub(crate) async fn run(&self, slot: &mut Slot, delivery: Delivery) -> Outcome {
         let mut record = Vec::new();
         let framing = self.rendering.framing;
@@ -76,7 +76,7 @@ impl Worker {
             Ok(self.separators.allow(framing, &content))
         });
         if !matches!(carried, Ok(true)) {
-            // No attempt will ever do better.
+            // Further attempts would fail too.
             delivery.reject(separators::REASON);
             return Outcome::Settled;
         }
@@ -109,17 +109,18 @@ impl Worker {
                     }
                     return answer.settle(delivery);
                 }
-                // Nobody has begun it: this is no attempt. The next process answers, or fails for good.
+                // No process has read the message, so this is not an attempt. The next process answers it or
+                // fails.
                 Err(Failure::Gone) if process.has_exited() => slot.process = None,
-                // It may have something to finish, as at the end.
+                // The process may have something to finish, as at the end of the daemon.
                 Err(Failure::Gone) => slot.close(),
                 Err(failure) => return self.failed(slot, delivery, &failure),
             }
         }
     }
 
-    /// The process of a place, started anew if it has ended, or has said something that nobody asked for. `None`: nothing is started
-    /// any more.
+    /// The process of a slot. It is started if there is none, if it has ended, or if it is out of step.
+    /// `None`: processes are no longer started.
     async fn ready<'a>(&self, slot: &'a mut Slot) -> io::Result<Option<&'a mut Process>> {
         match slot.process.as_mut().map(Process::is_ready) {
             Some(Ok(true)) => {}
@@ -135,7 +136,8 @@ impl Worker {
         Ok(slot.process.as_mut())
     }
 
-    /// It has answered more often than it was asked. What it says next would be taken for the answer to something else.
+    /// Drops a process that has answered more often than it was asked. Its next output would be taken for the
+    /// answer to another message.
     fn extra(&self, slot: &mut Slot) {
         slot.process = None;
         self.tell("it has answered more often than it was asked; it must answer each message once");
@@ -147,7 +149,7 @@ impl Worker {
             process.terminate().await;
         }
         self.tell(&format!(
-            "it has not answered within --timeout {timeout}, and was stopped (id {}, attempt {})",
+            "it has not answered within --timeout {timeout} and was stopped (id {}, attempt {})",
             delivery.id(),
             delivery.attempt()
         ));
@@ -165,9 +167,9 @@ impl Worker {
                 let what = format!("--worker {}: it cannot be started ({status})", self.command);
                 return Outcome::CannotStart(delivery, anyhow!(what));
             }
-            Failure::Died(Some(status), rest) if rest.is_empty() => format!("it died ({status})"),
+            Failure::Died(Some(status), rest) if rest.is_empty() => format!("it ended ({status})"),
             Failure::Died(Some(status), rest) => {
-                format!("it died ({status}) after {rest:?}, which is not an answer")
+                format!("it ended ({status}) after the output {rest:?}, which is not an answer")
             }
             Failure::Died(None, _) => "it closed its stdout".to_owned(),
             Failure::Nonsense(answer) => {
@@ -187,7 +189,7 @@ impl Worker {
         if slot.failures >= MAX_FAILURES {
             let failures = slot.failures;
             return Outcome::Failing(anyhow!(
-                "--worker {}: {failures} failures in a row without a good answer; the last: {what}",
+                "--worker {}: {failures} failures in a row without a valid answer; the last one: {what}",
                 self.command
             ));
         }
@@ -206,7 +208,7 @@ impl Worker {
     }
 }
 
-/// Waits until then, if there is such a time.
+/// Waits until `time`, if there is one.
 async fn at_last(time: Option<Instant>) {
     if let Some(time) = time {
         tokio::time::sleep_until(time).await;
@@ -214,12 +216,12 @@ async fn at_last(time: Option<Instant>) {
 }
 
 impl Slot {
-    /// Whether it has a process.
+    /// Whether the slot has a process.
     pub(crate) fn is_started(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Closes the pipes of the process, which should exit then.
+    /// Closes the pipes of the process, which should then exit.
     pub(crate) fn close(&mut self) {
         if let Some(process) = self.process.take() {
             self.ending = Some(process.close());

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::append::AppendFile;
 use crate::reload::Reopen;
 
-/// A cheap handle. Writes happen on threads that may block: the file may be a named pipe.
+/// A cheap handle. Writes run on threads that may block, because the file may be a named pipe.
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
     file: Arc<Mutex<AppendFile>>,
@@ -24,10 +24,10 @@ impl DeadLetters {
         Self { file: Arc::new(Mutex::new(file)), name }
     }
 
-    /// Appends a message. Cancelled, it may be written all the same.
+    /// Appends a message. If the future is dropped, the message may still be written.
     ///
     /// # Errors
-    /// When that fails; the error names the file.
+    /// If that fails. The error names the file.
     pub(crate) async fn append(&self, record: Bytes) -> anyhow::Result<()> {
         let writing = self.with(move |file| {
             let mut framed = Vec::with_capacity(record.len() + 4);
@@ -37,12 +37,13 @@ impl DeadLetters {
         ended(writing.await)
     }
 
-    /// Begins to append a record that is in a file; [`ended`] says what came of it. Given up, it may be written all the same.
+    /// Starts to append a record from a file. [`ended`] returns the result. If the handle is dropped, the
+    /// record may still be written.
     pub(crate) fn copy(&self, from: File, length: u64) -> JoinHandle<anyhow::Result<()>> {
         self.with(move |file| file.copy(&from, length, b""))
     }
 
-    /// How to open the file again.
+    /// How to reopen the file.
     pub(crate) fn reopen(&self) -> Reopen {
         let file = Arc::clone(&self.file);
         Reopen::new(&self.name, move || lock(&file).reopen())
@@ -59,10 +60,10 @@ impl DeadLetters {
     }
 }
 
-/// What came of a write.
+/// The result of a write.
 ///
 /// # Errors
-/// When it failed; the error names the file.
+/// If the write failed. The error names the file.
 pub(crate) fn ended(written: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
     written.context("the thread that writes dead letters has failed")?
 }

@@ -1,4 +1,4 @@
-//! From the input to the pusher, one record after another.
+//! Sending the records of the input, one after another.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,11 @@ use super::input::{Input, Read, TooLong};
 use super::oversized::Copies;
 use crate::args::PushArgs;
 
-/// What is being sent.
+/// Sends the input, and keeps what has been read and not accepted.
 pub(crate) struct Feeder<'a> {
     push: &'a Push,
     args: &'a PushArgs,
-    /// Read, and not accepted yet.
+    /// Records that have been read and not accepted yet.
     pending: VecDeque<Bytes>,
     /// Records that were too large.
     copies: Copies,
@@ -26,10 +26,11 @@ impl<'a> Feeder<'a> {
         Self { push, args, pending: VecDeque::new(), copies: Copies::new(dead) }
     }
 
-    /// Sends the whole input. When it is cancelled or fails, [`Self::end`] returns what has been read and not been accepted.
+    /// Sends the whole input. If the future is dropped or fails, [`Self::end`] returns what has been read and
+    /// not accepted.
     ///
     /// # Errors
-    /// When the input cannot be read on, or what it takes to send it fails.
+    /// If the input cannot be read, or sending fails.
     pub(crate) async fn feed(&mut self, input: &mut Input) -> anyhow::Result<()> {
         if self.args.expect > 0 {
             self.connected().await.context("--expect")?;
@@ -42,7 +43,8 @@ impl<'a> Feeder<'a> {
                     self.copies.all().await?;
                 }
             }
-            // It leaves the line only when it has been accepted: a cancelled `send` has certainly not sent.
+            // A record is removed only after it has been accepted: a `send` that was dropped has certainly
+            // not sent it.
             while let Some(payload) = self.pending.front() {
                 self.push.send(message(self.args, payload.clone())).await?;
                 self.pending.pop_front();
@@ -51,7 +53,8 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// Waits for the pullers of `--expect`. The refusal of one endpoint ends it only if no other endpoint can bring them.
+    /// Waits for the pullers of `--expect`. If an endpoint refuses the pusher, that is an error only if no
+    /// other endpoint is left.
     async fn connected(&self) -> Result<(), ConnectedError> {
         let mut events = self.push.events();
         loop {
@@ -63,7 +66,7 @@ impl<'a> Feeder<'a> {
         }
     }
 
-    /// The end of it, after a stop: what has been read and not been accepted, and the records that were too large.
+    /// Ends the feeding: returns what has been read and not accepted, and the records that were too large.
     pub(crate) fn end(mut self, oversized: Vec<TooLong>) -> (VecDeque<Bytes>, Copies) {
         self.copies.add(oversized);
         (self.pending, self.copies)

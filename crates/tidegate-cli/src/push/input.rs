@@ -1,7 +1,8 @@
-//! Reading the input on a thread of its own, a bounded way ahead.
+//! Reading the input on a separate thread, with a bounded read-ahead.
 //!
-//! Reading blocks, and the daemon must not. The thread reads only when asked, so that it never holds a batch that nobody will
-//! take. Asked to stop, it gives back whatever it has read: whole records, and what there is of the last one.
+//! Reading blocks, and the daemon must not. The thread reads only on request, so that it never holds a batch
+//! that will not be used. When it is stopped, it returns what it has read: complete records, and the
+//! beginning of an incomplete one.
 //!
 //! ```text
 //!          requests ──►            ┌── poll ── input
@@ -29,45 +30,45 @@ use crate::ready::{self, First, For};
 use crate::records::{Framing, PREFIX, ReadError, RecordReader};
 use crate::text;
 
-/// Batches asked for ahead of the one in use.
+/// Number of batches that are requested ahead of the one in use.
 const AHEAD: usize = 2;
 
 /// What to read, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
-    /// None: stdin.
+    /// Input files; empty: stdin.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) framing: Framing,
-    /// The largest record, in bytes.
+    /// Maximum size of a record, in bytes.
     pub(crate) limit: usize,
     pub(crate) oversized: Oversized,
-    /// Whether a carriage return belongs to the end of a line.
+    /// Whether a carriage return before a newline belongs to the separator.
     pub(crate) crlf: bool,
-    /// Whether the only file is a named pipe that has no end.
+    /// Whether the only file is a named pipe that stays open when its last writer closes it.
     pub(crate) follow: bool,
-    /// Whether to say nothing about what is waited for.
+    /// Whether to omit the notice about waiting for a writer.
     pub(crate) quiet: bool,
 }
 
-/// What came from the input.
+/// What was read from the input.
 #[derive(Debug)]
 pub(crate) enum Read {
     Records(Vec<Bytes>),
-    /// A record that is too large, and has been left behind.
+    /// A record that was too large and has been skipped.
     Oversized(TooLong),
 }
 
-/// A record that is larger than a message may be.
+/// A record that is larger than the maximum size of a message.
 #[derive(Debug)]
 pub(crate) struct TooLong {
     pub(crate) input: String,
     pub(crate) record: u64,
     pub(crate) length: u64,
-    /// All of it, for the dead letters.
+    /// The whole record, for the dead letters.
     pub(crate) kept: Option<File>,
 }
 
-/// What has been read and was not given out when reading stopped.
+/// What had been read and not returned when reading stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
     pub(crate) records: Vec<Bytes>,
@@ -75,45 +76,45 @@ pub(crate) struct Rest {
     pub(crate) incomplete: Option<Incomplete>,
 }
 
-/// A record of which only the beginning has arrived.
+/// The beginning of a record that has not arrived completely.
 #[derive(Debug)]
 pub(crate) struct Incomplete {
     pub(crate) input: String,
     pub(crate) record: u64,
-    /// How many bytes of it have been read.
+    /// The number of bytes that have been read.
     pub(crate) got: u64,
-    /// How many bytes of its length have been read, if not even that is whole.
+    /// How many bytes of the length prefix have been read, if the rest is missing.
     pub(crate) prefix: usize,
-    /// Those of them that are in memory, the last ones.
+    /// The last of these bytes, in memory.
     pub(crate) bytes: Bytes,
-    /// Those before them, in a file, because the record is too large; `None` if it was to be skipped.
+    /// The bytes before them, in a file, because the record is too large. `None` if it was to be skipped.
     pub(crate) kept: Option<File>,
 }
 
 /// The records of all inputs, in order.
 pub(crate) struct Input {
-    /// `None` once reading has been stopped.
+    /// `None` after reading was stopped.
     requests: Option<blocking::Sender<()>>,
     reads: mpsc::Receiver<anyhow::Result<Read>>,
-    /// Dropped, it lets the thread stop.
+    /// Dropping this stops the thread.
     stop: Option<PipeWriter>,
     rest: oneshot::Receiver<Rest>,
-    /// Whether the thread has come to the end of the last input.
+    /// Whether the thread has reached the end of the last input.
     ended: Arc<AtomicBool>,
 }
 
 impl Incomplete {
-    /// Whether any of its bytes are left, beside its length.
+    /// Whether any of its bytes are available, apart from its length prefix.
     pub(crate) fn is_stored(&self) -> bool {
         !self.bytes.is_empty() || (self.kept.is_some() && self.got > 0)
     }
 }
 
 impl Reading {
-    /// Looks at the inputs before the first message.
+    /// Checks the inputs before the first message.
     ///
     /// # Errors
-    /// Stdin is to be read and cannot be, or there is nothing to follow.
+    /// If stdin is an input and cannot be read, or `--follow` does not apply.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let stdin = io::stdin();
         if self.reads_stdin()
@@ -142,7 +143,7 @@ impl Reading {
         self.files.is_empty() || self.files.iter().any(|file| is_stdin(file))
     }
 
-    /// The input that is this file, if one is.
+    /// The name of the input that is this file, if one is.
     pub(crate) fn is_read_from(&self, file: &Metadata) -> Option<String> {
         let stdin = [PathBuf::from("-")];
         let files = if self.files.is_empty() { &stdin[..] } else { &self.files };
@@ -155,7 +156,7 @@ impl Input {
     /// Starts reading.
     ///
     /// # Errors
-    /// When no thread or pipe can be made.
+    /// If the thread or its pipe cannot be created.
     pub(crate) fn start(reading: Reading) -> anyhow::Result<Self> {
         let (requests, asked) = blocking::channel();
         let (answers, reads) = mpsc::channel(AHEAD);
@@ -163,7 +164,7 @@ impl Input {
         for _ in 0..AHEAD {
             requests.send(()).context("cannot start reading")?;
         }
-        let (stopped, stop) = io::pipe().context("cannot make the pipe that stops reading")?;
+        let (stopped, stop) = io::pipe().context("cannot create the pipe that stops reading")?;
         let ended = Arc::new(AtomicBool::new(false));
         let reached = Arc::clone(&ended);
         let mut thread = Thread { reading, asked, answers, stopped: Arc::new(stopped), wanted: false };
@@ -175,7 +176,7 @@ impl Input {
                     reached.store(true, Ordering::Release);
                 }
                 let _ = rest_to.send(rest);
-                // Last, for whoever sees the end of the channel finds all this.
+                // Dropped last: after the end of the channel, the values above are available.
                 drop(thread);
             })
             .context("cannot start the thread that reads the input")?;
@@ -185,23 +186,24 @@ impl Input {
     /// The next records; `None` at the end of the last input. Cancel safe.
     ///
     /// # Errors
-    /// When an input cannot be read, or has a record that is too large or cut off.
+    /// If an input cannot be read, or has a record that is too large or truncated.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Read>> {
         let read = self.reads.recv().await;
         if let (Some(_), Some(requests)) = (&read, &self.requests) {
-            // The thread may have ended meanwhile; then it has nothing more to give.
+            // This fails if the thread has ended, which then has nothing more to send.
             let _ = requests.send(());
         }
         read.transpose()
     }
 
-    /// Whether everything has been read. Asked before the last [`Self::stop`], nothing comes after it.
+    /// Whether everything has been read. If this is true before the last [`Self::stop`], nothing follows.
     pub(crate) fn is_at_end(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Stops reading, and gives what has been read. A read that is stuck in the operating system, as on a file server that does
-    /// not answer, is waited for no longer than `patience`; called again later, this gives what came of it.
+    /// Stops reading, and returns what has been read. A read that is stuck in the operating system, for
+    /// example because a file server does not answer, is awaited for at most `patience`. A later call returns
+    /// its result.
     pub(crate) async fn stop(&mut self, patience: Duration) -> Rest {
         (self.requests, self.stop) = (None, None);
         let mut all = Rest::default();
@@ -211,7 +213,7 @@ impl Input {
                 match read {
                     Ok(Read::Records(records)) => all.records.extend(records),
                     Ok(Read::Oversized(record)) => all.oversized.push(record),
-                    // An input that fails now was not going to be read on anyway.
+                    // A failure does not matter now, because the input would not be read any further.
                     Err(error) => tracing::info!("{error:#}"),
                 }
             }
@@ -227,25 +229,25 @@ impl Input {
     }
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct Thread {
     reading: Reading,
     asked: blocking::Receiver<()>,
     answers: mpsc::Sender<anyhow::Result<Read>>,
     stopped: Arc<PipeReader>,
-    /// Whether a batch has been asked for that has not been given yet.
+    /// Whether a batch was requested and has not been sent yet.
     wanted: bool,
 }
 
 impl Thread {
-    /// Whether it came to the end of the last file. If not, what has been read is in `rest`.
+    /// Reads all files. Returns whether it reached the end of the last one; if not, `rest` has what was read.
     fn run(&mut self, rest: &mut Rest) -> bool {
         let files = std::mem::take(&mut self.reading.files);
         let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
         files.iter().all(|file| self.read(file, rest))
     }
 
-    /// Whether it came to the end of the file.
+    /// Reads one file. Returns whether it reached the end.
     fn read(&mut self, file: &Path, rest: &mut Rest) -> bool {
         let Reading { framing, limit, crlf, .. } = self.reading;
         let name = name(file);
@@ -299,7 +301,7 @@ impl Thread {
         let follow = self.reading.follow;
         let stopped = Arc::clone(&self.stopped);
         let plain = |file| Ok(Waiting { file, stopped: Arc::clone(&self.stopped), waits_for: None });
-        // By no name: a pipe whose writers have gone would wait for new ones.
+        // Not opened by its name: a pipe without writers would wait for new ones.
         if is_stdin(path) && !follow {
             return plain(File::from(io::stdin().as_fd().try_clone_to_owned()?));
         }
@@ -307,16 +309,16 @@ impl Thread {
         if !is_fifo(path) {
             return plain(File::open(path)?);
         }
-        // Opened like this it does not block, and can be given up while nobody writes. A pipe that is open for writing here too
-        // has no end.
+        // With these flags the open does not block, and waiting for a writer can be interrupted. A pipe that
+        // is also open for writing here never ends.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         let file = File::options().read(true).write(follow).custom_flags(flags).open(path)?;
         let waits_for = (!self.reading.quiet).then(|| name(path));
         Ok(Waiting { file, stopped, waits_for })
     }
 
-    /// Leaves a record behind that is too large, and keeps it in an unnamed file if it is a dead letter. When that fails, the
-    /// beginning of it comes with the error, unless the reader still has it.
+    /// Skips a record that is too large, and copies it to an unnamed file if it is a dead letter. If that
+    /// fails, returns the beginning of the record with the error, unless the reader still has it.
     fn pass_over(
         &self,
         reader: &mut RecordReader<Waiting>,
@@ -326,11 +328,12 @@ impl Thread {
         let mut length = 0;
         let mut last = None;
         let failed = |error: ReadError| {
-            anyhow!(error)
-                .context(format!("input {input}: record {record}, which is too large (--oversized)"))
+            anyhow!(error).context(format!(
+                "input {input}: cannot skip record {record}, which is too large (--oversized)"
+            ))
         };
         let mut kept = self.spool().map_err(|error| (failed(error), None))?;
-        // A piece for which the disk has no room.
+        // The piece that could not be written to the disk.
         let mut bytes = Bytes::new();
         let sink = |piece: &[u8]| {
             last = piece.last().copied().or(last);
@@ -358,7 +361,7 @@ impl Thread {
             return Ok(None);
         }
         let file = tempfile::tempfile().map_err(|error| {
-            let what = format!("no temporary file for it (TMPDIR): {error}");
+            let what = format!("cannot create a temporary file for it in TMPDIR: {error}");
             ReadError::Io(io::Error::new(error.kind(), what))
         });
         file.map(Some)
@@ -373,7 +376,7 @@ impl Rest {
             input: input.to_owned(),
             record: partial.record,
             got: partial.bytes.len() as u64,
-            // The length alone is there.
+            // Only the length prefix has arrived.
             prefix: if partial.bytes.is_empty() && partial.of.is_some() { PREFIX } else { partial.prefix },
             bytes: partial.bytes,
             kept: None,
@@ -381,11 +384,11 @@ impl Rest {
     }
 }
 
-/// An input whose reads end when reading is to stop. It may be in non-blocking mode.
+/// An input whose reads end when reading is stopped. It may be in non-blocking mode.
 struct Waiting {
     file: File,
     stopped: Arc<PipeReader>,
-    /// Whom to name if nobody writes to it for a while.
+    /// The name for the notice about waiting for a writer; `None` after it was written.
     waits_for: Option<String>,
 }
 
@@ -410,7 +413,7 @@ impl io::Read for Waiting {
                 First::Time => {
                     if let Some(name) = self.waits_for.take() {
                         text::say(format_args!(
-                            "input {}: waiting for somebody to write to this named pipe",
+                            "input {}: waiting for a writer to open this named pipe",
                             text::visible(&name)
                         ));
                     }
@@ -437,7 +440,7 @@ fn is_stdin(path: &Path) -> bool {
     NAMES.iter().any(|name| path == Path::new(name))
 }
 
-/// Stdin by a name that can be opened again.
+/// A name of stdin that can be opened again.
 fn real(path: &Path) -> &Path {
     if path == Path::new("-") { Path::new("/dev/fd/0") } else { path }
 }

@@ -1,4 +1,4 @@
-//! `tidegate push`: records of the input become messages, until all of them have been settled.
+//! `tidegate push`: sends the records of the input as messages, until all of them are settled.
 
 mod dead;
 mod feed;
@@ -36,29 +36,30 @@ use saving::Saving;
 use settle::{Ending, Settled};
 use unsent::Unsent;
 
-/// How long to wait for what has been sent after a signal, unless `--linger` says otherwise: a little less than the 10 seconds
-/// after which container and process managers kill.
+/// Default of `--linger` after a signal: a little less than the 10 seconds after which container and process
+/// managers kill.
 const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
-/// How long a read that is stuck in the operating system is waited for at the stop.
+/// How long the stop waits for a read that is stuck in the operating system.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Reports of trouble that wait to be looked at: there are three reporters, and the first report ends the work.
+/// Capacity of the channel for fatal errors. There are three senders, and the first error ends the work.
 const TROUBLES: usize = 3;
 
 /// Why no more of the input is sent.
 enum Stop {
     EndOfInput,
     Signal(&'static str),
-    /// The input, or what it takes to send it, failed, which has been said; what has been sent may still be settled.
+    /// Reading or sending the input failed, which has been reported. The messages that were sent may still be
+    /// settled.
     Input,
-    /// Waiting any longer is useless.
+    /// An error that makes further waiting useless.
     Trouble(anyhow::Error),
 }
 
 /// Runs the daemon to its end.
 ///
 /// # Errors
-/// Everything that exits with 1.
+/// Every error that makes the exit code 1.
 pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let reloads = socket::reads_files(&args.socket) || args.dead_letter.is_some();
     reaper::start();
@@ -78,20 +79,20 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         quiet,
     };
     reading.check()?;
-    // Before the first message: a file that cannot be written should not be found out when it is needed.
+    // Opened before the first message: an unusable file should be an error now, and not when it is needed.
     let (access, dead_letter, unsent) = tokio::select! {
         opened = open_files(&args, &reading, quiet) => opened?,
         name = signals.next() => {
-            text::note(quiet, format_args!("{name}: nothing has been read yet"));
+            text::note(quiet, format_args!("{name}: stopped before the input was read"));
             return Ok(Exit::Lingered);
         }
     };
 
-    // Names may take long to resolve.
+    // Resolving names may take long.
     let push = tokio::select! {
         built = build(&args, &access) => built?,
         name = signals.next() => {
-            text::note(quiet, format_args!("{name}: nothing has been read yet"));
+            text::note(quiet, format_args!("{name}: stopped before the input was read"));
             return Ok(Exit::Lingered);
         }
     };
@@ -115,7 +116,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         fed = feeder.feed(&mut input) => match fed {
             Ok(()) => Stop::EndOfInput,
             Err(error) => {
-                // At once, because the rest may take a while.
+                // Reported at once, because stopping may take a while.
                 report_error(&error);
                 Stop::Input
             }
@@ -125,7 +126,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let rest = if came_to_end { Rest::default() } else { input.stop(READ_PATIENCE).await };
     let (mut pending, copies) = feeder.end(rest.oversized);
     pending.extend(rest.records);
-    // The input is not read on; a record at its stop that was too large goes to the unsent ones, however large.
+    // The input is not read any further. A record at the stop that is too large goes to --unsent, whatever
+    // its size.
     let too_large: Vec<_> = pending.iter().filter(|record| record.len() > room).cloned().collect();
     pending.retain(|record| record.len() <= room);
 
@@ -133,18 +135,18 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let (finish, linger, signalled) = match &stop {
         Stop::EndOfInput => (true, args.linger, false),
         Stop::Signal(name) => {
-            // From now on --linger limits the wait.
+            // From now on --linger limits the wait, not --connect-timeout.
             connecting.abort();
             text::note(
                 quiet,
                 format_args!(
-                    "{name}: the input is read no further; waiting up to {} (--linger) for what has been sent (once more stops at once)",
+                    "{name}: reading stopped; waiting up to {} (--linger) for outstanding messages (a second signal stops at once)",
                     linger_text(after_signal)
                 ),
             );
             (false, Some(after_signal), true)
         }
-        // As at the end of the input: what was read before is as good as ever.
+        // As at the end of the input: the records before the error are valid.
         Stop::Input => (false, args.linger, false),
         Stop::Trouble(_) => (false, Some(Duration::ZERO), false),
     };
@@ -156,7 +158,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     watcher.abort();
     connecting.abort();
     if !saves {
-        // Most often they are written at once.
+        // Dead letters are usually written at once.
         saving.put_off();
     }
     let patience = Patience::new(exit, deadline, after_signal).after(signalled, quiet);
@@ -171,17 +173,17 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         error = trouble.try_recv().ok();
     }
 
-    // All of it may have been read ahead when the signal came.
+    // The whole input may have been read ahead when the signal came.
     let input_complete = came_to_end || input.is_at_end();
     let mut late = Rest::default();
     if !came_to_end {
-        // Brought by a read that was stuck at the stop; nobody will read it from the input again.
+        // The result of a read that was stuck at the stop. The input will not return it again.
         late = input.stop(Duration::ZERO).await;
     }
     left.not_sent.extend(late.records.into_iter().map(|payload| (None, payload)));
     let oversized = saving.end_copies(late.oversized);
     saving.late(late.incomplete);
-    // What was not read is left, too: whoever started this must not take the input for done.
+    // Unread input counts as left, too: the caller must not take the input for processed.
     if exit == Exit::Success && (!left.not_sent.is_empty() || saving.holds_back() || !input_complete) {
         exit = Exit::Lingered;
     }
@@ -206,7 +208,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         exit = Exit::Error;
     }
     PushSummary {
-        // All that was taken from the input: what an abort handed back is among what is left.
+        // Everything that was taken from the input. Messages that an abort returned are among those that are
+        // left.
         accepted: stats.accepted - stats.aborted + not_sent + not_acked,
         acked: stats.acked,
         rejected: stats.rejected,
@@ -240,12 +243,12 @@ async fn open_files(
         None => None,
         Some(path) => Some((AppendFile::open_waiting("--unsent", path, framing, quiet).await?, path)),
     };
-    // By whatever names: each would destroy what the other holds.
+    // Compared by device and inode: each file would overwrite the records of the other.
     if let (Some(dead), Some((unsent, _))) = (&dead_letter, &unsent)
         && let (Ok(one), Ok(other)) = (dead.file().metadata(), unsent.file().metadata())
         && is_same_file(&one, &other)
     {
-        bail!("{} and {} are the same file; give each one a file of its own", dead.name(), unsent.name());
+        bail!("{} and {} are the same file; each needs its own file", dead.name(), unsent.name());
     }
     for file in dead_letter.iter().chain(unsent.iter().map(|(file, _)| file)) {
         if let Ok(data) = file.file().metadata()
@@ -269,12 +272,12 @@ async fn build(args: &PushArgs, access: &Access) -> anyhow::Result<Push> {
     Ok(with_socket_options!(common, &args.socket, access).build().await?)
 }
 
-/// Waits for two more signals: what is left takes a moment to write, which a single one should not cut off.
+/// Waits for two more signals: writing takes a moment, and one more signal should not interrupt it.
 async fn no_patience(signals: &mut Signals, quiet: bool) -> anyhow::Error {
     let name = signals.next().await;
-    text::note(quiet, format_args!("{name}: writing --unsent (once more stops without it)"));
+    text::note(quiet, format_args!("{name}: writing --unsent (another signal stops without it)"));
     let name = signals.next().await;
-    anyhow::anyhow!("{name}: --unsent was not written to its end")
+    anyhow::anyhow!("{name}: --unsent was not written completely")
 }
 
 fn report_error(error: &anyhow::Error) {

@@ -1,4 +1,5 @@
-//! Records that are too large to be sent: each is copied to the dead letters or dropped, as `--oversized` says.
+//! Records that are too large to be sent: each is copied to the dead letters or dropped, as `--oversized`
+//! says.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use super::dead::{self, DeadLetters};
 use super::input::TooLong;
 use crate::text::{self, thousands};
 
-/// The records with which that has not been done yet, in order, and the copy that is under way.
+/// The records that have not been copied or dropped yet, in order, and the copy in progress.
 pub(crate) struct Copies {
     dead: Option<DeadLetters>,
     waiting: VecDeque<Arc<TooLong>>,
-    /// The copy of the first one, and when it began.
+    /// The copy of the first record, and when it started.
     copying: Option<(Instant, JoinHandle<anyhow::Result<()>>)>,
-    /// How many have been copied or dropped.
+    /// Number of records that have been copied or dropped.
     done: u64,
-    /// A copy has failed or was given up: no further one is begun.
+    /// Whether a copy has failed or was given up. Then no further copy is started.
     stopped: bool,
 }
 
@@ -32,7 +33,8 @@ impl Copies {
         self.waiting.extend(records.into_iter().map(Arc::new));
     }
 
-    /// The records that are neither copied nor dropped. One of them may be in the dead letters later, if its copy was given up.
+    /// The records that are neither copied nor dropped. If a copy was given up, its record may still reach
+    /// the dead letters.
     pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = &Arc<TooLong>> {
         self.waiting.iter()
     }
@@ -42,15 +44,16 @@ impl Copies {
         !self.stopped && !self.waiting.is_empty()
     }
 
-    /// When the copy that is under way began.
+    /// When the copy in progress started.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.copying.as_ref().map(|(since, _)| *since)
     }
 
-    /// Copies or drops one record; never ends if there is none. Cancel safe: a copy goes on, and the next call waits for it.
+    /// Copies or drops one record; never completes if there is none. Cancel safe: a copy continues, and the
+    /// next call waits for it.
     ///
     /// # Errors
-    /// When the record cannot be copied. It stays here, and so do all further ones.
+    /// If the record cannot be copied. It stays here, as do all further ones.
     pub(crate) async fn next(&mut self) -> anyhow::Result<()> {
         if !self.is_busy() {
             std::future::pending::<()>().await;
@@ -60,10 +63,10 @@ impl Copies {
         copied
     }
 
-    /// Copies or drops all records. Cancel safe as [`Self::next`] is.
+    /// Copies or drops all records. Cancel safe, as [`Self::next`] is.
     ///
     /// # Errors
-    /// As of [`Self::next`].
+    /// As for [`Self::next`].
     pub(crate) async fn all(&mut self) -> anyhow::Result<()> {
         while self.is_busy() {
             self.next().await?;
@@ -75,7 +78,8 @@ impl Copies {
         let Some(record) = self.waiting.front() else { return Ok(()) };
         match (&self.dead, &record.kept) {
             (Some(dead), Some(kept)) => {
-                // The one of a call that was cancelled goes on: another one would write the record twice.
+                // A copy of an earlier call that was dropped continues; a second one would write the record
+                // twice.
                 let (_, copying) = match &mut self.copying {
                     Some(copying) => copying,
                     none => {
@@ -86,7 +90,7 @@ impl Copies {
                 let copied = copying.await;
                 self.copying = None;
                 dead::ended(copied)?;
-                tracing::info!("{}: it is in --dead-letter", too_large(record));
+                tracing::info!("{}: written to --dead-letter", too_large(record));
             }
             _ => dropped(record),
         }
@@ -95,7 +99,8 @@ impl Copies {
         Ok(())
     }
 
-    /// Waits no longer, and returns whether there was something to wait for. A copy that is under way may succeed later.
+    /// Stops waiting, and returns whether there was something to wait for. A copy in progress may still
+    /// succeed.
     pub(crate) fn give_up(&mut self) -> bool {
         let was_busy = self.is_busy();
         self.stopped = true;
@@ -103,8 +108,8 @@ impl Copies {
         was_busy
     }
 
-    /// The end: drops those of which nothing can be saved, or all unless there is a file for them (`saved`). Returns how many records have
-    /// been copied or dropped.
+    /// Ends the copying: drops records that were not kept, or all of them without a file for them (`saved`).
+    /// Returns how many records have been copied or dropped.
     pub(crate) fn end(&mut self, saved: bool) -> u64 {
         self.give_up();
         let before = self.waiting.len();
@@ -119,19 +124,19 @@ impl Copies {
     }
 }
 
-/// Says that nothing but its length is left of a record.
+/// Reports that a record was dropped.
 fn dropped(record: &TooLong) {
     let hint = if record.kept.is_some() {
-        "it is not in --dead-letter; --unsent FILE would keep it"
+        "it could not be written to --dead-letter; use --unsent FILE to keep such records"
     } else {
-        "--oversized dead-letter would keep it, a larger --max-message send it"
+        "use --oversized dead-letter to keep such records, or a larger --max-message to send them"
     };
     tracing::warn!("{}: dropped; {hint}", too_large(record));
 }
 
 fn too_large(record: &TooLong) -> String {
     format!(
-        "input {}: record {} has {} bytes, more than --max-message leaves room for",
+        "input {}: record {} has {} bytes, more than --max-message allows",
         text::visible(&record.input),
         record.record,
         thousands(record.length)

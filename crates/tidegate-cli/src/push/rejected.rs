@@ -1,4 +1,5 @@
-//! Keeping rejected messages: each is in memory until it has been written to `--dead-letter`, also while that is stalled.
+//! Keeping rejected messages in memory until they have been written to `--dead-letter`, even if writing is
+//! stalled.
 //!
 //! ```text
 //! pusher ──► Rejections ──► Unwritten ──► --dead-letter
@@ -26,47 +27,49 @@ use crate::signals::Signals;
 use crate::text;
 use crate::throttle::{Throttle, more};
 
-/// How long a write is waited for when there is no time left for it; also how often it is looked at.
+/// The time for one write after the linger time has ended; also the interval of checks.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
-/// As many rejections are listed in [`TOLD_EVERY`] (with `-v`); the others are counted.
+/// Number of rejections that are logged per [`TOLD_EVERY`] (with `-v`). The others are counted.
 const TOLD: u32 = 20;
 /// See [`TOLD`].
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// Rejected messages that are not in `--dead-letter` yet, with the one that is being written. A cheap handle.
+/// Rejected messages that are not in `--dead-letter` yet, including the one that is being written. A cheap
+/// handle.
 ///
-/// Before the end of the input at most one is here and the others stay with the pusher, which bounds them. After it, each save of
-/// `--unsent` fetches them all: they are no more than the pusher held, and what had been read for it.
+/// Before the end of the input, at most one message is here, and the others stay in the pusher, which bounds
+/// them. After the end, each save of `--unsent` fetches them all. They are no more than the pusher held and
+/// what had been read for it.
 #[derive(Clone)]
 pub(crate) struct Unwritten {
     state: Arc<Mutex<State>>,
-    /// A save has fetched some.
+    /// Notified when a save has fetched messages.
     fetched: Arc<Notify>,
 }
 
 struct State {
     rejections: Rejections,
-    /// Whether there is a file for them; else they are only counted and told.
+    /// Whether there is a file for them. If not, they are only counted and logged.
     keeps: bool,
-    /// With their numbers, in the order of their rejection.
+    /// The messages with their numbers, in the order of their rejection.
     messages: VecDeque<(u64, Bytes)>,
-    /// When the write of the first one began.
+    /// When the write of the first message started.
     since: Option<Instant>,
     first: bool,
     told: Throttle,
 }
 
-/// How long dead letters are waited for when nothing else is.
+/// How long to wait for dead letters when everything else is done.
 pub(crate) struct Patience {
-    /// When waiting is over, although each write makes progress.
+    /// When waiting ends even if each write makes progress.
     until: Option<Instant>,
-    /// How long one write may take.
+    /// The time limit of one write.
     each: Option<Duration>,
-    /// How long to wait once a signal has come.
+    /// The time limit after a signal.
     after_signal: Duration,
     /// Whether the first signal has come already.
     signalled: bool,
-    /// Whether to say nothing about signals.
+    /// Whether to omit notices about signals.
     quiet: bool,
 }
 
@@ -75,21 +78,21 @@ impl Patience {
     pub(crate) fn new(exit: Exit, deadline: Option<Instant>, after_signal: Duration) -> Self {
         let least = Instant::now().checked_add(WRITE_PATIENCE);
         let (until, each) = match deadline {
-            // The linger time is for them too.
+            // The linger time includes dead letters.
             Some(deadline) if exit == Exit::Success => (least.map(|least| deadline.max(least)), None),
             None if exit == Exit::Success => (None, Some(after_signal.max(WRITE_PATIENCE))),
-            // That time is over, and the sender of a signal may be about to kill this process.
+            // The linger time has passed, and the sender of a signal may be about to kill this process.
             _ => (None, Some(WRITE_PATIENCE)),
         };
         Self { until, each, after_signal, signalled: false, quiet: false }
     }
 
-    /// Whether the first signal has come already, and whether to say nothing about the next one.
+    /// Sets whether the first signal has come already, and whether to omit a notice about the next one.
     pub(crate) fn after(self, signalled: bool, quiet: bool) -> Self {
         Self { signalled, quiet, ..self }
     }
 
-    /// When waiting is over, if the write under way began at `since`, and makes no progress.
+    /// When waiting ends if the write in progress started at `since` and makes no progress.
     fn end(&self, since: Option<Instant>) -> Option<Instant> {
         let stalled = since.zip(self.each).and_then(|(since, each)| since.checked_add(each));
         [self.until, stalled].into_iter().flatten().min()
@@ -99,13 +102,13 @@ impl Patience {
         self.end(since).is_some_and(|end| end <= Instant::now())
     }
 
-    /// When to ask [`Self::is_over`] again: another write may have begun by then.
+    /// When to check [`Self::is_over`] again, as another write may have started by then.
     fn next_look(&self, since: Option<Instant>) -> Option<Instant> {
         let soon = Instant::now().checked_add(WRITE_PATIENCE);
         [self.end(since), soon].into_iter().flatten().min()
     }
 
-    /// A signal: whether waiting is over.
+    /// Handles a signal. Returns whether waiting is over.
     fn signal(&mut self, name: &str) -> bool {
         if self.signalled {
             return true;
@@ -115,7 +118,7 @@ impl Patience {
         text::note(
             self.quiet,
             format_args!(
-                "{name}: waiting up to {} for --dead-letter (once more stops at once)",
+                "{name}: waiting up to {} for --dead-letter (a second signal stops at once)",
                 linger_text(self.after_signal)
             ),
         );
@@ -123,7 +126,7 @@ impl Patience {
     }
 }
 
-/// The task that writes them.
+/// The task that writes rejected messages.
 pub(crate) struct Keeper {
     task: JoinHandle<()>,
     give_up: watch::Sender<bool>,
@@ -131,9 +134,10 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts to write each rejected message of `push` to `file`, if there is one, until the pusher has ended.
+    /// Starts to write each rejected message of `push` to `file`, if there is one, until the pusher has
+    /// ended.
     ///
-    /// After a failed write, which goes to `report`, nothing more is written.
+    /// A failed write is reported to `report`, and nothing more is written after it.
     pub(crate) fn start(push: &Push, file: Option<DeadLetters>, report: Sender<anyhow::Error>) -> Self {
         let unwritten = Unwritten::new(push.rejections(), file.is_some());
         let (give_up, given_up) = watch::channel(false);
@@ -141,18 +145,19 @@ impl Keeper {
         Self { task, give_up, unwritten }
     }
 
-    /// What has not been written.
+    /// The messages that have not been written.
     pub(crate) fn unwritten(&self) -> &Unwritten {
         &self.unwritten
     }
 
-    /// Waits, once the pusher has ended, until all of them and the records that are too large are written, and saves what is left
-    /// meanwhile. It gives up when `patience` is over: the others stay in [`Self::unwritten`] and in `saving`.
+    /// After the end of the pusher, waits until all rejected messages and records that are too large are
+    /// written, and saves what is left meanwhile. When `patience` is over, it gives up: the other messages
+    /// stay in [`Self::unwritten`] and in `saving`.
     ///
-    /// A write that was given up may succeed later. Then its message is in both files.
+    /// A write that was given up may still succeed. Then its message is in both files.
     ///
     /// # Errors
-    /// When the task has panicked.
+    /// If the task has panicked.
     pub(crate) async fn finish(
         mut self,
         mut patience: Patience,
@@ -185,13 +190,13 @@ impl Keeper {
         }
     }
 
-    /// When the oldest write that is under way began.
+    /// When the oldest write in progress started.
     fn since(&self, saving: &Saving) -> Option<Instant> {
         [self.unwritten.since(), saving.copying_since()].into_iter().flatten().min()
     }
 }
 
-/// Writes them in order. See [`Keeper::start`].
+/// Writes rejected messages in order. See [`Keeper::start`].
 async fn keep(
     mut rejections: Rejections,
     unwritten: Unwritten,
@@ -204,12 +209,12 @@ async fn keep(
         while let Some(open) = &file
             && let Some(payload) = unwritten.begin()
         {
-            // Each one at once: rejections are few, and this is their only copy.
+            // Each message is written at once: rejections are few, and this is their only copy.
             let written = tokio::select! {
                 biased;
                 written = open.append(payload) => written,
                 _ = give_up.wait_for(|given_up| *given_up) => {
-                    Err(anyhow!("--dead-letter: writing does not end, and is not waited for any longer"))
+                    Err(anyhow!("--dead-letter: gave up waiting for a stalled write"))
                 }
             };
             unwritten.end(written.is_ok());
@@ -230,7 +235,7 @@ async fn keep(
     }
     let kept_back = unwritten.lock().told.take_kept_back();
     if kept_back > 0 {
-        tracing::info!("{} rejected that are not listed here", text::count(kept_back, "more message"));
+        tracing::info!("{} rejected, not listed here", text::count(kept_back, "more message"));
     }
 }
 
@@ -242,13 +247,13 @@ impl Unwritten {
             messages: VecDeque::new(),
             since: None,
             first: true,
-            // A few bytes from a peer may reject as many messages as it has.
+            // A few bytes from a peer may reject very many messages.
             told: Throttle::new(TOLD, TOLD_EVERY),
         };
         Self { state: Arc::new(Mutex::new(state)), fetched: Arc::default() }
     }
 
-    /// All of them, and those that the pusher still has.
+    /// All of them, including those that the pusher still holds.
     pub(crate) fn fetch(&self) -> Vec<(u64, Bytes)> {
         let mut state = self.lock();
         while let Some(rejected) = state.rejections.try_recv() {
@@ -258,12 +263,12 @@ impl Unwritten {
         state.messages.iter().cloned().collect()
     }
 
-    /// When the write that is under way began, if one is.
+    /// When the write in progress started, if there is one.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.lock().since
     }
 
-    /// The first one, which stays here while it is written.
+    /// Starts the write of the first message, which stays here meanwhile.
     fn begin(&self) -> Option<Bytes> {
         let mut state = self.lock();
         let payload = state.messages.front().map(|(_, payload)| payload.clone());
@@ -271,7 +276,7 @@ impl Unwritten {
         payload
     }
 
-    /// The end of the write of the first one.
+    /// Ends the write of the first message.
     fn end(&self, written: bool) {
         let mut state = self.lock();
         state.since = None;
@@ -292,7 +297,7 @@ impl State {
             let reason = tidegate::shown(&rejected.reason);
             tracing::warn!(
                 %id, attempts, %reason,
-                "a message was rejected and is dropped: --dead-letter would keep it (-v shows further ones)"
+                "a rejected message was dropped; use --dead-letter FILE to keep rejected messages (-v logs each)"
             );
         } else if let Some(kept_back) = self.told.admit() {
             let reason = tidegate::shown(&rejected.reason);
@@ -312,7 +317,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn dead_letters_are_given_up_when_one_write_stalls_and_not_while_each_ends_in_time() {
+    fn waiting_for_dead_letters_ends_when_one_write_stalls_and_not_while_each_ends_in_time() {
         let after_signal = 9 * SECOND;
         for (exit, limit) in
             [(Exit::Success, after_signal), (Exit::Lingered, SECOND), (Exit::Aborted, SECOND)]
@@ -322,12 +327,12 @@ mod tests {
             assert!(!patience.is_over(None) && !patience.is_over(Some(now)));
             assert_eq!(patience.end(Some(now)), Some(now + limit));
             assert!(patience.is_over(now.checked_sub(limit)));
-            assert!(patience.next_look(None) <= Some(Instant::now() + SECOND), "a write may begin");
+            assert!(patience.next_look(None) <= Some(Instant::now() + SECOND), "a write may start");
         }
     }
 
     #[test]
-    fn the_linger_time_limits_all_dead_letters_together_and_leaves_a_second_for_them() {
+    fn the_linger_time_limits_all_dead_letters_together_but_leaves_them_a_second() {
         let deadline = Instant::now() + 5 * SECOND;
         let patience = Patience::new(Exit::Success, Some(deadline), 9 * SECOND);
         assert_eq!(
@@ -345,6 +350,6 @@ mod tests {
         assert!(patience.end(None).is_some_and(|end| end <= Instant::now() + 5 * SECOND));
         assert!(patience.signal("SIGTERM"));
         let mut patience = Patience::new(Exit::Success, None, SECOND).after(true, false);
-        assert!(patience.signal("SIGINT"), "it was told before");
+        assert!(patience.signal("SIGINT"), "there was a signal before");
     }
 }

@@ -15,41 +15,41 @@ use super::settle::Left as Leftovers;
 use super::unsent::{Left, Unsent};
 use crate::text::{self, count, thousands};
 
-/// How often what is left is saved while it is waited for.
+/// How often the remaining messages are saved while the pusher waits.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// What is left, and the file for it, if there is one.
+/// The remaining messages, and the file for them, if there is one.
 pub(crate) struct Saving {
-    /// Writes block, and so they are made on other threads.
+    /// Writes block, and so they run on other threads.
     file: Option<Arc<Mutex<File>>>,
     /// The option and the path.
     name: String,
-    /// Whether it can be written before the end.
+    /// Whether the file can be written before the end.
     replaceable: bool,
-    /// Whether the user has been told that it cannot.
+    /// Whether a warning has said that it cannot.
     warned: bool,
     /// Rejected messages that are not in `--dead-letter`.
     unwritten: Unwritten,
     /// Records that are too large to be sent.
     too_large: Vec<Bytes>,
-    /// Those of them that are in files: they are saved until they are in `--dead-letter`.
+    /// Records that are too large and are in files. They are saved until they are in `--dead-letter`.
     copies: Copies,
-    /// Whether one of them could not be written there, which has been said.
+    /// Whether one of them could not be written there, which has been reported.
     copy_failed: bool,
-    /// What the next write adds to [`File::left`]. The lock is held while the disk works, so that only the thread that writes may wait
-    /// for it.
+    /// What the next write adds to [`File::left`]. The lock is held during disk writes, so that only the
+    /// writing thread may wait for it.
     added: Option<Incomplete>,
-    /// A record of which only the beginning has arrived: what is to be said of it.
+    /// An incomplete record: its description, and the number of bytes that have been read.
     incomplete: Option<(String, u64)>,
-    /// Whether anything of it is there to be written.
+    /// Whether the file can get any of its bytes.
     stored: bool,
-    /// The write under way.
+    /// The write in progress.
     running: Option<JoinHandle<anyhow::Result<bool>>>,
-    /// The numbers of the messages that the last write has saved, and how many of `copies`.
+    /// The numbers of the messages of the last write, and how many of `copies` it has written.
     saved: Option<(Vec<Option<u64>>, usize)>,
     /// When to write next.
     next: Option<Instant>,
-    /// Whether a failure has been told.
+    /// Whether a failure has been reported.
     told: bool,
 }
 
@@ -87,14 +87,14 @@ impl Saving {
         new
     }
 
-    /// The beginning of a record that came in late.
+    /// Adds the beginning of a record that arrived late.
     pub(crate) fn late(&mut self, incomplete: Option<Incomplete>) {
         let Some(incomplete) = incomplete else { return };
         let got = incomplete.got + incomplete.prefix as u64;
         let of_length = if incomplete.prefix > 0 { "the length of " } else { "" };
         self.stored = incomplete.is_stored();
         let what = format!(
-            "input {}: it was stopped within {of_length}record {}, after {} of it",
+            "input {}: reading stopped within {of_length}record {}, after {}",
             text::visible(&incomplete.input),
             incomplete.record,
             count(got, "byte")
@@ -108,61 +108,62 @@ impl Saving {
         self.copies.is_busy()
     }
 
-    /// When the copy that is under way began.
+    /// When the copy in progress started.
     pub(crate) fn copying_since(&self) -> Option<Instant> {
         self.copies.since()
     }
 
-    /// Waits for the copies no longer. A copy that is under way may succeed later: then the record is in both files.
+    /// Stops waiting for the copies. A copy in progress may still succeed: then the record is in both files.
     pub(crate) fn give_up_copies(&mut self) {
         if self.copies.give_up() {
             self.copy_failed = true;
-            let what = "--dead-letter: writing a record that is too large does not end, and is not waited for any longer";
+            let what = "--dead-letter: gave up waiting for a stalled write of a record that is too large";
             super::report_error(&anyhow!(what));
         }
     }
 
-    /// Whether a record could not be copied to `--dead-letter`, which has been said.
+    /// Whether a record could not be copied to `--dead-letter`, which has been reported.
     pub(crate) fn copy_failed(&self) -> bool {
         self.copy_failed
     }
 
-    /// The end of the copies, with records that came in late: those that are left are saved, or dropped if there is no file for them.
-    /// Returns how many have been copied or dropped.
+    /// Ends the copies, with records that arrived late. Those that are left are saved, or dropped if there is
+    /// no file for them. Returns how many have been copied or dropped.
     pub(crate) fn end_copies(&mut self, late: Vec<TooLong>) -> u64 {
         self.copies.add(late);
         self.copies.end(self.file.is_some())
     }
 
-    /// How many records are too large to be sent.
+    /// The number of records that are too large to be sent.
     pub(crate) fn too_large(&self) -> u64 {
         (self.too_large.len() + self.copies.waiting().len()) as u64
     }
 
-    /// How many bytes of an incomplete record there are.
+    /// The number of bytes of an incomplete record.
     pub(crate) fn incomplete_bytes(&self) -> u64 {
         self.incomplete.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// Whether something is left that was never to be sent.
+    /// Whether anything is left that could not be sent as a message.
     pub(crate) fn holds_back(&self) -> bool {
         self.too_large() > 0 || self.incomplete.is_some()
     }
 
-    /// When [`Self::start`] should be called; `None` while it is at work, and if the file can only be written at the end and the user has
-    /// been told.
+    /// When to call [`Self::start`]. `None` during a write, and if the file can only be written at the end
+    /// and the warning about that has been logged.
     pub(crate) fn due(&self) -> Option<Instant> {
         let useful = self.replaceable || (self.file.is_some() && !self.warned);
         self.next.filter(|_| useful && self.running.is_none())
     }
 
-    /// Puts the next write off.
+    /// Postpones the next write.
     pub(crate) fn put_off(&mut self) {
         self.next = Instant::now().checked_add(SAVE_EVERY);
     }
 
-    /// Begins to write what is left now and the rejected messages that are not in `--dead-letter`, unless that has been written. `left` must
-    /// have been taken just before: what was rejected since then would be written twice.
+    /// Starts to write what is left now and the rejected messages that are not in `--dead-letter`, unless
+    /// that has been written. `left` must have been taken just before: a message that was rejected since then
+    /// would be written twice.
     pub(crate) fn start(&mut self, left: Leftovers) {
         self.put_off();
         let numbered = self.numbered(left);
@@ -183,12 +184,13 @@ impl Saving {
 
     /// `left`, and the rejected messages that are not in `--dead-letter`.
     fn numbered(&self, mut left: Leftovers) -> Vec<(Option<u64>, Bytes)> {
-        // After what is left: a message that is rejected in between is in both, and never in neither.
+        // Fetched after `left`: a message that is rejected in between is in both, and never in neither.
         left.rejected = self.unwritten.fetch();
         left.in_order()
     }
 
-    /// Waits until the write under way has ended, or another record is in `--dead-letter`, and tells if that fails. Cancel safe.
+    /// Waits until the write in progress has ended, or another record is in `--dead-letter`, and reports a
+    /// failure. Cancel safe.
     pub(crate) async fn progress(&mut self) {
         let written = tokio::select! {
             written = end_of(&mut self.running) => written.context("--unsent").and_then(|written| written),
@@ -211,33 +213,35 @@ impl Saving {
             Err(error) => {
                 self.saved = None;
                 if !self.told {
-                    super::report_error(&error.context("what is left cannot be saved yet; trying again"));
+                    super::report_error(&error.context("cannot save the remaining messages yet; retrying"));
                     self.told = true;
                 }
             }
         }
     }
 
-    /// Says, once, that the file is of no use before the end.
+    /// Warns, once, that the file can only be written at the end.
     fn warn(&mut self) {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
-                "{}: this file cannot be replaced, and is written only at the end: a kill before then loses what is left",
+                "{}: this file cannot be replaced, and is written only at the end: a kill before then loses the remaining messages",
                 text::visible(&self.name)
             );
         }
     }
 
-    /// Writes what is left at the end, with the rejected messages that are not in `--dead-letter`. Without a file it says what is lost.
+    /// Writes what is left at the end, with the rejected messages that are not in `--dead-letter`. Without a
+    /// file, reports what is lost.
     ///
     /// # Errors
-    /// When that fails; the error says how much is lost.
+    /// If that fails. The error says how much is lost.
     pub(crate) async fn finish(&mut self, left: Leftovers) -> anyhow::Result<()> {
         if self.file.is_none() {
             self.tell_what_is_lost();
             return Ok(());
         }
-        // Its failure was the last one's own, and an early write must not come after the last one.
+        // Its failure does not matter, because the last write follows. An early write must not end after the
+        // last one.
         if let Some(running) = self.running.take() {
             let _ = running.await;
         }
@@ -251,13 +255,13 @@ impl Saving {
                 .await
                 .context("--unsent")
                 .and_then(|written| written)
-                .with_context(|| format!("{lost} that were left could not be saved"))?;
+                .with_context(|| format!("{lost} could not be saved"))?;
         }
         if let Some((what, _)) = &self.incomplete {
             if self.stored {
-                tracing::warn!("{what}, which are the last record of --unsent now");
+                tracing::warn!("{what}, which were written as the last record of --unsent");
             } else {
-                tracing::warn!("{what}, which are dropped");
+                tracing::warn!("{what}, which were dropped");
             }
         }
         Ok(())
@@ -288,16 +292,16 @@ impl Saving {
         if unwritten > 0 {
             let n = count(unwritten as u64, "rejected message");
             text::say(format_args!(
-                "error: {n} could not be written to --dead-letter, and there is no --unsent: dropped"
+                "error: {n} dropped: they could not be written to --dead-letter, and there is no --unsent FILE"
             ));
         }
         for record in &self.too_large {
             let length = thousands(record.len() as u64);
-            tracing::warn!("the record of {length} bytes is dropped; --unsent FILE would keep it");
+            tracing::warn!("a record of {length} bytes was dropped; use --unsent FILE to keep such records");
         }
         if let Some((what, _)) = &self.incomplete {
-            let hint = if self.stored { "; --unsent FILE would keep them" } else { "" };
-            tracing::warn!("{what}, which are dropped{hint}");
+            let hint = if self.stored { "; use --unsent FILE to keep them" } else { "" };
+            tracing::warn!("{what}, which were dropped{hint}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a pusher: waiting until everything is settled, and for how long.
+//! The end of a pusher: waiting until everything is settled, within a time limit.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,19 +17,19 @@ use crate::text;
 
 /// How to end.
 pub(crate) struct Ending {
-    /// The stream is over; else pullers wait for this pusher to come back.
+    /// Whether the stream ends. If not, pullers wait for this pusher to come back.
     pub(crate) finish: bool,
-    /// How long to wait; `None` is for ever.
+    /// The time limit; `None` waits for ever.
     pub(crate) linger: Option<Duration>,
-    /// How long to wait once a signal has come.
+    /// The time limit after a signal.
     pub(crate) after_signal: Duration,
     /// Whether the first signal has come already.
     pub(crate) signalled: bool,
-    /// Whether to say nothing about signals.
+    /// Whether to omit notices about signals.
     pub(crate) quiet: bool,
 }
 
-/// Payloads that nobody has acked, with their numbers if they were accepted.
+/// Payloads that were not acked, with their message numbers if they were accepted.
 #[derive(Clone, Default)]
 pub(crate) struct Left {
     /// Certainly not processed.
@@ -44,11 +44,11 @@ pub(crate) struct Left {
 pub(crate) struct Settled {
     pub(crate) exit: Exit,
     pub(crate) left: Left,
-    /// What made waiting useless.
+    /// The error that made further waiting useless.
     pub(crate) error: Option<anyhow::Error>,
-    /// When waiting was, or would have been, over.
+    /// When waiting ended, or would have ended.
     pub(crate) deadline: Option<Instant>,
-    /// Whether what is left is saved early.
+    /// Whether the remaining messages are saved before the end.
     pub(crate) saves: bool,
     /// Whether a signal has come.
     pub(crate) signalled: bool,
@@ -64,7 +64,8 @@ enum Early {
 }
 
 impl Ending {
-    /// Sends `pending`, and waits until everything is settled, the time is over, or a signal too many has come.
+    /// Sends `pending`, and waits until everything is settled, the time has passed, or a second signal has
+    /// come.
     pub(crate) async fn settle(
         mut self,
         push: &Push,
@@ -73,7 +74,7 @@ impl Ending {
         signals: &mut Signals,
         trouble: &mut Receiver<anyhow::Error>,
     ) -> Settled {
-        // The time is kept here and not by the library, because a signal may shorten it.
+        // The time is limited here and not by the library, because a signal may shorten it.
         let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let early = self.wait(&mut deadline, push, &pending, saving, signals, trouble).await;
         let (saves, signalled) = (self.saves(deadline), self.signalled);
@@ -91,8 +92,9 @@ impl Ending {
         Settled { exit, left, error, deadline, saves, signalled }
     }
 
-    /// Whether what is left is saved before the end. At the end of the input only while there is a limit to the waiting. After a signal,
-    /// and when the input was not read to its end, always: a SIGKILL may follow the signal.
+    /// Whether the remaining messages are saved before the end. At the end of the input, only if the wait is
+    /// limited. After a signal, and if the input was not read to its end, always: a SIGKILL may follow the
+    /// signal.
     fn saves(&self, deadline: Option<Instant>) -> bool {
         deadline.is_some() || self.signalled || !self.finish
     }
@@ -131,7 +133,7 @@ impl Ending {
                     self.signalled = true;
                     *deadline = Instant::now().checked_add(self.after_signal);
                     text::note(self.quiet, format_args!(
-                        "{name}: waiting up to {} for what has been sent (once more stops at once)",
+                        "{name}: waiting up to {} for outstanding messages (a second signal stops at once)",
                         linger_text(self.after_signal)
                     ));
                 }
@@ -151,14 +153,15 @@ impl Ending {
 }
 
 impl Left {
-    /// Adds what a pusher has left.
+    /// Adds the messages that a pusher has left.
     pub(crate) fn take(&mut self, leftover: Leftover) {
         let numbered = |u: Undelivered| (Some(u.id.number), u.message.into_payload());
         self.not_sent.extend(leftover.unsent.into_iter().map(numbered));
         self.not_acked.extend(leftover.unacked.into_iter().map(numbered));
     }
 
-    /// All of it, in the order in which it was read, each accepted message once. What was never accepted has no number, and comes last.
+    /// All of it, in the order in which it was read, each accepted message once. Messages that were never
+    /// accepted have no number and come last.
     pub(crate) fn in_order(self) -> Vec<(Option<u64>, Bytes)> {
         let mut all = self.not_acked;
         all.extend(self.not_sent);
@@ -169,7 +172,7 @@ impl Left {
     }
 }
 
-/// Waits until then; for ever if there is no such time.
+/// Waits until `deadline`; for ever without one.
 pub(crate) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

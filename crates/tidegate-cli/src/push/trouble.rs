@@ -1,4 +1,4 @@
-//! What makes going on useless: nobody is left to send to, or nobody has come.
+//! Watching for errors that make further waiting useless: every endpoint refuses, or no puller connects.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use tokio::sync::mpsc::Sender;
 
 use crate::connecting::LastFailure;
 
-/// Reports when every endpoint has refused this pusher for good, and it listens nowhere.
+/// Reports that every endpoint has refused this pusher permanently, and that it listens nowhere.
 ///
-/// The events only tell when to ask: some may have been missed, and other tokens give an endpoint that refused another try.
+/// An event is only the occasion to check: events may have been missed, and new tokens give a refusing
+/// endpoint another attempt.
 pub(crate) async fn watch_refusals(push: Push, report: Sender<anyhow::Error>) {
     let mut events = push.events();
     loop {
         if let Some(Refusal { endpoint, reason, .. }) = push.refusal() {
-            let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused for good: {reason}"));
+            let _ = report.try_send(anyhow::anyhow!("--connect {endpoint}: refused permanently: {reason}"));
             return;
         }
         if events.recv().await.is_none() {
@@ -23,7 +24,7 @@ pub(crate) async fn watch_refusals(push: Push, report: Sender<anyhow::Error>) {
     }
 }
 
-/// Reports when no puller has connected in time.
+/// Reports that no puller has connected in time.
 pub(crate) async fn watch_connecting(
     push: Push,
     time: Option<Duration>,
@@ -33,10 +34,10 @@ pub(crate) async fn watch_connecting(
     let Some(time) = time else { return };
     tokio::select! {
         biased;
-        // Not after an error: while one endpoint refuses, another one may still bring a puller in time.
+        // Not after an error: while one endpoint refuses, a puller may still connect at another one.
         Ok(()) = push.connected(1) => {}
         () = tokio::time::sleep(time) => {
-            // A puller that has come and gone has connected, too.
+            // A puller that has connected and disconnected counts too.
             if push.stats().links_opened == 0 {
                 let _ = report.try_send(failures.timed_out("puller", time));
             }

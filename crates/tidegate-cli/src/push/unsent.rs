@@ -1,8 +1,9 @@
-//! The file of `--unsent`: what is left when a pusher stops.
+//! The file of `--unsent`: the messages that are left when a pusher stops.
 //!
-//! It is written as soon as the pusher begins to wait for its last outcomes, and again while they come in, so that a process that
-//! is killed while it waits has saved them. Each time the whole file is replaced at once: what was in it before, and what is
-//! left now. A file that cannot be replaced (a pipe, a device, a directory without write permission) is written once, at the end.
+//! It is first written when the pusher begins to wait for its last outcomes, and again while they arrive, so
+//! that a process that is killed meanwhile has saved its messages. Each write atomically replaces the whole
+//! file by its original content and what is left now. A file that cannot be replaced (a pipe, a device, a
+//! directory without write permission) is written once, at the end.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Read as _, Write as _};
@@ -19,48 +20,48 @@ use super::input::{Incomplete, TooLong};
 use crate::append::{AppendFile, FromStart, stream};
 use crate::records::Framing;
 
-/// Collected bytes are written when there are as many.
+/// Size of the write buffer, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What is to be in the file after what was there before.
+/// What the file gets after its original content.
 #[derive(Default)]
 pub(crate) struct Left {
-    /// Whole records.
+    /// Complete records.
     pub(crate) records: Vec<Bytes>,
-    /// Then those that are in files, because they are too large.
+    /// Then the records that are in files, because they are too large.
     pub(crate) too_large: Vec<Arc<TooLong>>,
-    /// Then the beginning of one, as a record of its own.
+    /// Then the beginning of an incomplete record, as a separate record.
     pub(crate) incomplete: Option<Incomplete>,
 }
 
-/// The file. Everything here blocks.
+/// The file. All methods block.
 pub(crate) struct Unsent {
-    /// Locked, if it is to be replaced.
+    /// Locked if it can be replaced.
     file: AppendFile,
-    /// Without symbolic links, which a replacement would replace.
+    /// The path without symbolic links: a replacement would replace the link.
     path: PathBuf,
-    /// How many bytes are from before, if the file can be replaced.
+    /// The length of the original content, if the file can be replaced.
     base: Option<u64>,
 }
 
 impl Unsent {
-    /// Takes a file that was opened.
+    /// Uses an open file.
     ///
     /// # Errors
-    /// When another process uses it in the same way.
+    /// If another pusher uses it for the same purpose.
     pub(crate) fn new(file: AppendFile, path: &Path) -> anyhow::Result<Self> {
-        // Others hold a standard stream open: they would write on to the file that was replaced.
+        // Other processes may have a standard stream open, and would continue to write to the replaced file.
         let whole = |data: &Metadata| data.is_file() && data.nlink() == 1 && stream(path).is_none();
         let metadata = file.file().metadata().ok().filter(whole);
         let mut base = metadata.map(|data| data.len());
         if base.is_some() {
             match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
-                // It may have been replaced since it was opened.
+                // The file may have been replaced since it was opened.
                 Ok(()) if is_at(file.file(), path) => {}
                 Ok(()) | Err(Errno::WOULDBLOCK) => {
-                    bail!("{}: another pusher uses it; give each one a file of its own", file.name())
+                    bail!("{}: another pusher uses it; each pusher needs its own file", file.name())
                 }
-                // Not every file system can.
+                // Not every file system supports locks.
                 Err(_) => base = None,
             }
         }
@@ -78,11 +79,11 @@ impl Unsent {
         self.file.name()
     }
 
-    /// Replaces what the last call has written by what is left now. Without that possibility it appends, which only the
-    /// last call may do. Returns whether anything was written.
+    /// Replaces what the last call has written by what is left now. A file that cannot be replaced is
+    /// appended to, but only by the last call. Returns whether anything was written.
     ///
     /// # Errors
-    /// When that fails: then the file is as it was before.
+    /// If that fails. The file is then unchanged.
     pub(crate) fn save(&mut self, left: &Left, last: bool) -> anyhow::Result<bool> {
         let replaced = match self.base {
             Some(base) => match self.replace(base, left) {
@@ -109,7 +110,8 @@ impl Unsent {
         let mut length = 0;
         if let Some((file, data, base)) = before {
             length = io::copy(&mut file.take(base), &mut out)?;
-            // Root may write for somebody else; others may not give files away, and need not.
+            // Keeps the owner if this process is root. Other users may not give files away, and do not need
+            // to.
             let _ = std::os::unix::fs::fchown(out.get_ref(), Some(data.uid()), Some(data.gid()));
             out.get_ref().set_permissions(data.permissions())?;
         }
@@ -118,7 +120,7 @@ impl Unsent {
         drop(out);
         temporary.as_file().sync_all()?;
         temporary.persist(&self.path).map_err(|error| error.error)?;
-        // The name is in the directory, which is a file too. Not every system lets it be synced.
+        // The name is stored in the directory, which must be synced too. Not every system supports that.
         let _ = File::open(directory).and_then(|directory| directory.sync_all());
         self.base = Some(length);
         self.file.reopen().map_err(io::Error::other)?;
@@ -127,7 +129,7 @@ impl Unsent {
         Ok(())
     }
 
-    /// What is to be kept of the file that has the name now, and how many bytes of it.
+    /// The file that has the name now, and how many of its bytes are kept.
     fn before(&self, base: u64) -> io::Result<Option<(File, Metadata, u64)>> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -135,7 +137,7 @@ impl Unsent {
         };
         let (data, ours) = (file.metadata()?, self.file.file().metadata()?);
         let same = (data.dev(), data.ino()) == (ours.dev(), ours.ino());
-        // Somebody has put another file there: all of it was there before.
+        // Another process has put another file there: all of its content is kept.
         let base = if same { base } else { data.len() };
         Ok(Some((file, data, base)))
     }
@@ -193,7 +195,7 @@ fn write(out: &mut impl io::Write, framing: Framing, left: &Left) -> io::Result<
     }
 }
 
-/// Writes the first `length` bytes of `from`, and `more` after them, as a record.
+/// Writes the first `length` bytes of `from`, followed by `more`, as one record.
 fn copy(out: &mut impl io::Write, framing: Framing, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
     let (before, after) = framing.around(length + more.len() as u64)?;
     out.write_all(&before)?;
@@ -202,13 +204,13 @@ fn copy(out: &mut impl io::Write, framing: Framing, from: &File, length: u64, mo
     out.write_all(&after)
 }
 
-/// Whether `path` leads to the open file.
+/// Whether `path` names the open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let Ok(there) = std::fs::metadata(path) else { return false };
     file.metadata().is_ok_and(|data| (data.dev(), data.ino()) == (there.dev(), there.ino()))
 }
 
-/// Whether the directory, and not the disk, is what does not let the file be replaced.
+/// Whether the directory, and not the disk, prevents replacing the file.
 fn is_refused(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_save_replaces_the_one_before_and_keeps_what_was_there_first() {
+    fn each_save_replaces_the_one_before_and_keeps_the_original_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("unsent");
         std::fs::write(&path, "from\nbefore").unwrap();
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_record_is_written_as_the_last_one() {
+    fn the_beginning_of_a_record_is_written_as_the_last_record() {
         let incomplete = |bytes: &'static [u8], prefix, kept: Option<&[u8]>| {
             let kept = kept.map(|bytes| {
                 let mut file = tempfile::tempfile().unwrap();
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_one_and_the_mode_is_kept() {
+    fn a_symbolic_link_and_the_mode_are_kept() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("unsent"), dir.path().join("link"));
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_appended_at_the_end() {
+    fn a_file_that_cannot_be_replaced_is_appended_to_at_the_end() {
         let path = Path::new("/dev/null");
         let mut file = unsent(path);
         assert!(!file.is_replaceable());

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Gives its bytes in reads of at most `step`.
+/// Returns its bytes in reads of at most `step` bytes.
 struct Slowly<'a> {
     bytes: &'a [u8],
     step: usize,
@@ -36,7 +36,7 @@ fn read_all(
 }
 
 #[test]
-fn lines_come_apart_wherever_the_reads_end() {
+fn lines_are_split_wherever_the_reads_end() {
     for step in [1, 2, 3, 1000] {
         let (records, result) = read_all(b"one\n\ntwo\nlast", step, Framing::Newline, 4);
         assert!(result.is_ok());
@@ -54,7 +54,7 @@ fn an_empty_input_has_no_records_and_an_empty_line_is_one() {
 }
 
 #[test]
-fn null_leaves_newlines_alone() {
+fn null_framing_keeps_newlines() {
     assert_eq!(read_all(b"a\nb\0\0c", 2, Framing::Null, 9).0, [&b"a\nb"[..], b"", b"c"]);
 }
 
@@ -73,7 +73,7 @@ fn what_is_put_can_be_read() {
 }
 
 #[test]
-fn long_lines_are_taken_up_to_the_limit() {
+fn long_lines_are_accepted_up_to_the_limit() {
     let mut bytes = vec![b'x'; 300_000];
     assert_eq!(read_all(&bytes, 1 << 20, Framing::Newline, 300_000).0, [&bytes[..]]);
     bytes.push(b'x');
@@ -83,7 +83,7 @@ fn long_lines_are_taken_up_to_the_limit() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_named_and_those_before_it_are_given_out() {
+fn a_line_that_is_too_long_is_reported_after_the_lines_before_it() {
     let (records, result) = read_all(b"a\nb\ntoo long\nc\n", 1000, Framing::Newline, 3);
     assert_eq!(records, [b"a", b"b"]);
     assert!(matches!(result, Err(ReadError::TooLarge { record: 3, limit: 3, length: 8, whole: true })));
@@ -91,7 +91,7 @@ fn a_line_that_is_too_long_is_named_and_those_before_it_are_given_out() {
 }
 
 #[test]
-fn a_length_over_the_limit_is_refused_before_its_bytes_are_waited_for() {
+fn a_length_over_the_limit_is_refused_before_its_bytes_arrive() {
     let (records, result) = read_all(b"\0\0\0\x01a\xff\xff\xff\xff", 1000, Framing::LengthPrefixed, 100);
     assert_eq!(records, [b"a"]);
     assert!(matches!(
@@ -110,14 +110,14 @@ fn an_input_that_ends_within_a_record_is_an_error() {
 }
 
 #[test]
-fn what_a_framing_carries() {
+fn a_framing_carries_payloads_without_its_separator() {
     assert!(Framing::Newline.carries(b"a\0b") && !Framing::Newline.carries(b"a\nb"));
     assert!(Framing::Null.carries(b"a\nb") && !Framing::Null.carries(b"a\0b"));
     assert!(Framing::LengthPrefixed.carries(b"a\n\0"));
 }
 
 #[test]
-fn a_record_that_is_too_large_can_be_passed_over_at_any_length() {
+fn a_record_that_is_too_large_can_be_skipped_at_any_length() {
     for (framing, stream, long) in [
         (
             Framing::Newline,
@@ -155,7 +155,7 @@ fn a_record_that_is_too_large_can_be_passed_over_at_any_length() {
 }
 
 #[test]
-fn a_large_record_that_is_cut_off_is_passed_over_as_far_as_it_goes() {
+fn a_large_record_that_is_truncated_is_skipped_up_to_its_end() {
     let bytes = b"\0\0\0\x09too";
     let mut reader = RecordReader::new(&bytes[..], Framing::LengthPrefixed, 3);
     assert!(matches!(reader.next_batch(), Err(ReadError::TooLarge { length: 9, .. })));
@@ -166,7 +166,7 @@ fn a_large_record_that_is_cut_off_is_passed_over_as_far_as_it_goes() {
 }
 
 #[test]
-fn passing_over_needs_no_more_memory_than_the_limit_and_a_read() {
+fn skipping_a_record_needs_memory_for_the_limit_and_one_read_only() {
     let mut reader = RecordReader::new(io::repeat(b'x').take(50 << 20), Framing::Newline, 100);
     assert!(matches!(reader.next_batch(), Err(ReadError::TooLarge { record: 1, whole: false, .. })));
     let (mut length, mut largest) = (0, 0);
@@ -180,7 +180,7 @@ fn passing_over_needs_no_more_memory_than_the_limit_and_a_read() {
 }
 
 #[test]
-fn what_has_been_read_when_reading_stops_is_given_back_whole_records_and_the_beginning_of_one() {
+fn stopping_returns_complete_records_and_the_beginning_of_an_incomplete_one() {
     let partial = |record, bytes: &'static [u8], of, prefix| {
         Some(Partial { record, bytes: Bytes::from_static(bytes), of, prefix })
     };
@@ -201,7 +201,7 @@ fn what_has_been_read_when_reading_stops_is_given_back_whole_records_and_the_beg
 }
 
 #[test]
-fn a_carriage_return_before_the_end_of_a_line_is_dropped_if_that_was_asked_for() {
+fn a_carriage_return_before_the_end_of_a_line_is_dropped_with_crlf() {
     let bytes = b"one\r\n\r\n\rtwo\r\r\nthree\nlast\r";
     for step in [1, 2, 1000] {
         let mut reader = RecordReader::new(Slowly { bytes, step }, Framing::Newline, 5).crlf(true);
@@ -213,5 +213,5 @@ fn a_carriage_return_before_the_end_of_a_line_is_dropped_if_that_was_asked_for()
     }
     let (records, result) = read_all(b"one\r\n", 9, Framing::Newline, 9);
     assert!(result.is_ok());
-    assert_eq!(records, [b"one\r"], "else it belongs to the record");
+    assert_eq!(records, [b"one\r"], "without crlf it belongs to the record");
 }

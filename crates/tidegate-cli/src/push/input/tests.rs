@@ -29,7 +29,7 @@ async fn records(input: &mut Input) -> anyhow::Result<Option<Vec<Bytes>>> {
 }
 
 #[test]
-fn files_follow_one_another_and_do_not_run_together() {
+fn records_of_different_files_are_not_joined() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b, c) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
     std::fs::write(&a, "1\n2").unwrap();
@@ -66,7 +66,7 @@ fn many_batches_arrive_in_order() {
 }
 
 #[test]
-fn what_has_been_read_at_the_stop_is_given_back_with_the_half_of_a_record_that_has_arrived() {
+fn stopping_returns_what_was_read_with_the_beginning_of_an_incomplete_record() {
     let (reader, mut writer) = io::pipe().unwrap();
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
     let mut input = Input::start(reading(vec![path], 10)).unwrap();
@@ -75,7 +75,7 @@ fn what_has_been_read_at_the_stop_is_given_back_with_the_half_of_a_record_that_h
         assert_eq!(records(&mut input).await.unwrap().unwrap(), [&b"1"[..], b"2"]);
         writer.write_all(b"f\n3\nx").unwrap();
         let rest = input.stop(LONG).await;
-        // Depending on whether the thread has read it before the stop.
+        // This depends on whether the thread had read it before the stop.
         match rest.records.len() {
             0 => assert_eq!(rest.incomplete.unwrap().bytes, b"hal"[..]),
             _ => {
@@ -88,7 +88,7 @@ fn what_has_been_read_at_the_stop_is_given_back_with_the_half_of_a_record_that_h
 }
 
 #[test]
-fn a_pipe_that_does_not_block_is_waited_for() {
+fn a_pipe_in_non_blocking_mode_is_waited_for() {
     let (reader, mut writer) = io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&reader, true).unwrap();
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
@@ -102,7 +102,7 @@ fn a_pipe_that_does_not_block_is_waited_for() {
 }
 
 #[test]
-fn records_after_one_that_is_too_large_are_given_back_or_read_on() {
+fn records_after_one_that_is_too_large_are_returned_or_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "a\nxxxxx\r\nb\r\n").unwrap();
