@@ -1,18 +1,21 @@
-//! Where a socket binds or connects to.
+//! `Endpoint`: an address to bind or connect to, and a pipeline.
 
 use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
 use crate::transport::Custom;
 
-/// The port of `tcp://` endpoints that name none.
+/// The default port of `tcp://` and `tls://` endpoints.
 pub const DEFAULT_PORT: u16 = 8433;
 
-/// An address and a pipeline: `tcp://host:port/pipeline`, `tls://host:port/pipeline`, `unix:///path#pipeline` or
-/// `mem://name#pipeline`; and `scheme://address#pipeline` for a [`Transport`](crate::Transport) of the application's own, which
-/// only a builder that has it can read.
+/// An address and a pipeline to bind or connect to.
 ///
-/// The port may be left out (8433), or 0 when binding: the system chooses one. IPv6 addresses stand in brackets; a link-local one
-/// needs its zone, as in `tcp://[fe80::5%eth0]:8433`. Without a pipeline the default one, with the empty name, is meant.
+/// The forms are `tcp://host:port/pipeline`, `tls://host:port/pipeline`, `unix:///path#pipeline` and
+/// `mem://name#pipeline`. With a [`Transport`](crate::Transport) of the application there is also
+/// `scheme://address#pipeline`, which only a builder with that transport can parse.
+///
+/// The default port is 8433. With port 0, which is valid only for binding, the system chooses a port. IPv6
+/// addresses are in brackets; a link-local address requires its zone, as in `tcp://[fe80::5%eth0]:8433`.
+/// Without a pipeline, the endpoint refers to the default pipeline, whose name is empty.
 ///
 /// ```
 /// let endpoint: tidegate::Endpoint = "tcp://[::1]:9000/thumbnails".parse().unwrap();
@@ -34,7 +37,7 @@ pub(crate) enum Address {
     Custom { transport: Custom, place: String },
 }
 
-/// What is wrong with an endpoint.
+/// An endpoint that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("endpoint {endpoint:?}: {problem}")]
 pub struct EndpointError {
@@ -43,7 +46,7 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
-    /// The pipeline; empty for the default one.
+    /// Returns the pipeline; empty for the default one.
     #[must_use]
     pub fn pipeline(&self) -> &str {
         &self.pipeline
@@ -63,7 +66,7 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// As `from_str`, with these transports too.
+    /// Parses an endpoint, which may use one of these transports.
     pub(crate) fn parse(text: &str, transports: &[Custom]) -> Result<Self, EndpointError> {
         let wrong = |problem| EndpointError { endpoint: without_credentials(text), problem };
         let (scheme, rest) = text
@@ -96,7 +99,7 @@ impl Endpoint {
             _ => {
                 let known = transports.iter().find(|transport| transport.scheme() == scheme);
                 let transport = known.cloned().ok_or_else(|| {
-                    wrong("the scheme is unknown; tcp, tls, unix, mem and the builder's transports are possible")
+                    wrong("the scheme is unknown; use tcp, tls, unix, mem or a transport of the builder")
                 })?;
                 let (place, pipeline) = rest.split_once('#').unwrap_or((rest, ""));
                 (Address::Custom { transport, place: place.to_owned() }, pipeline)
@@ -109,7 +112,7 @@ impl Endpoint {
     }
 }
 
-/// The text of an endpoint for an error, which may end up in a log.
+/// The text of an endpoint without credentials, for an error that may be logged.
 fn without_credentials(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     match rest.split('/').next().and_then(|place| place.rsplit_once('@')) {
@@ -118,11 +121,11 @@ fn without_credentials(text: &str) -> String {
     }
 }
 
-/// What is wrong with an address in brackets.
+/// Checks an IPv6 address in brackets.
 fn check_v6(host: &str) -> Result<(), &'static str> {
     let (address, zone) = host.split_once('%').map_or((host, None), |(address, zone)| (address, Some(zone)));
     let address: Ipv6Addr =
-        address.parse().map_err(|_| "what stands in brackets is not an IPv6 address, such as [::1]")?;
+        address.parse().map_err(|_| "the text in brackets is not an IPv6 address such as [::1]")?;
     match zone {
         None if address.is_unicast_link_local() => {
             Err("a link-local address needs its zone: add the zone, as in [fe80::5%eth0]")
@@ -135,7 +138,7 @@ fn check_v6(host: &str) -> Result<(), &'static str> {
 fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
     if place.contains('@') {
         return Err(
-            "credentials do not belong in an endpoint; tokens and certificates are settings of their own",
+            "credentials do not belong in an endpoint; tokens and certificates are separate settings",
         );
     }
     if place.contains('#') {
@@ -148,7 +151,7 @@ fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
             host,
             rest.strip_prefix(':')
                 .or(rest.is_empty().then_some(""))
-                .ok_or("after ] comes :port or nothing")?,
+                .ok_or("only :port may follow after ]")?,
         )
     } else {
         match place.split_once(':') {
@@ -169,7 +172,7 @@ fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
     let port = if port.is_empty() {
         DEFAULT_PORT
     } else {
-        port.parse().map_err(|_| "the port is not 0 to 65535")?
+        port.parse().map_err(|_| "the port is out of range; use 0 to 65535")?
     };
     Ok((host.to_owned(), port))
 }
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_endpoint_is_told_what_would_be_right() {
+    fn an_endpoint_error_says_what_to_write() {
         for (text, hint) in [
             ("localhost:8433", "no scheme"),
             ("http://h", "unknown"),

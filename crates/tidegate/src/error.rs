@@ -1,4 +1,4 @@
-//! What can go wrong, by operation. Errors that mean a message was not taken hand it back.
+//! The errors of each operation. An error that means that a message was not accepted contains the message.
 
 use std::{io, time::Duration};
 
@@ -6,20 +6,20 @@ use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError, shown}
 
 use crate::endpoint::{Endpoint, EndpointError};
 
-/// A socket could not be made.
+/// A socket could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// An endpoint cannot be read.
+    /// An endpoint cannot be parsed.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// A setting is outside its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// No endpoint was given.
     #[error("no endpoint: bind or connect to at least one")]
     NoEndpoint,
-    /// There is no tokio runtime here, or it has no timers, or no I/O for endpoints other than `mem://`.
+    /// There is no tokio runtime here, or it lacks timers, or I/O for endpoints other than `mem://`.
     #[error(
         "no tokio runtime: build() must be called within one, with time and I/O enabled, or with io_thread(true)"
     )]
@@ -30,95 +30,108 @@ pub enum BuildError {
     /// An endpoint could not be bound.
     #[error("cannot bind to {endpoint}: {source}")]
     Bind {
-        /// Which.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// `require_tls` is set, and an endpoint is plain TCP.
-    #[error("require_tls is set, but {endpoint} is plain TCP; tls:// would be right")]
+    #[error("require_tls is set, but {endpoint} is plain TCP; use tls://")]
     PlainEndpoint {
-        /// Which.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// The TLS settings do not do for an endpoint.
+    /// The TLS settings do not suffice for an endpoint.
     #[cfg(feature = "tls")]
     #[error("{endpoint}: {source}")]
     Tls {
-        /// Which.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// What is missing, or wrong.
+        /// What is missing or invalid.
         source: Box<crate::TlsError>,
     },
-    /// An endpoint is `tls://`, and this build has no TLS.
+    /// An endpoint is `tls://`, and this build does not include TLS.
     #[cfg(not(feature = "tls"))]
-    #[error("{endpoint}: this build has no TLS; the feature `tls` of the crate tidegate brings it")]
+    #[error("{endpoint}: this build does not include TLS; enable the feature `tls` of the crate tidegate")]
     NoTls {
-        /// Which.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// The names allowed for a pipeline cannot be checked.
+    /// The names allowed for a pipeline cannot be verified.
     #[error("allow for pipeline {pipeline:?}: {problem}")]
     Allow {
-        /// Which.
+        /// The pipeline.
         pipeline: String,
-        /// Why not.
+        /// Why they cannot be verified.
         problem: &'static str,
     },
-    /// A name that is allowed for a pipeline is none that a certificate can have.
+    /// A name allowed for a pipeline cannot occur in a certificate.
     #[error("allow for pipeline {pipeline:?}: {name:?}: {problem}")]
     AllowName {
-        /// Which pipeline.
+        /// The pipeline.
         pipeline: String,
-        /// Which name.
+        /// The name.
         name: String,
-        /// Why not, and what would be right.
+        /// Why it cannot occur, and which names can.
         problem: &'static str,
     },
-    /// The system gives no random bytes for the instance id (HS-8).
-    #[error("the system gives no random bytes: {0}")]
+    /// The system provides no random bytes for the instance id (HS-8).
+    #[error("the system provides no random bytes: {0}")]
     Random(String),
 }
 
-/// An endpoint that refused us for good (RD-7).
+/// The permanent refusal of a connection by an endpoint (RD-7).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{endpoint} refused the connection with {code}: {}", shown(reason))]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Which.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Why, for programs.
+    /// The code of the refusal.
     pub code: Code,
-    /// Why, for people. A stranger's text.
+    /// The reason, as text. The peer controls this text; see [`shown`](crate::shown).
     pub reason: String,
 }
 
-/// A blocking call was refused, because what it would wait for could never come.
+/// A blocking call was refused because it could wait forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CannotBlock {
-    /// The links of the socket run on a runtime of the application's, and may need the thread that would be blocked.
+    /// The links run on the application's runtime, and may need the thread that would be blocked.
     #[error(
-        "a blocking call needs a socket whose links have their own thread: built with io_thread(true) or blocking_build()"
+        "a blocking call requires links on a thread of their own: build the socket with io_thread(true) or \
+         blocking_build()"
     )]
     NoIoThread,
-    /// The thread that would be blocked is the one that runs the links: the call comes from a waker, a log
-    /// subscriber, or the drop of a payload's owner.
-    #[error("a blocking call on the thread that runs the links would stop what it waits for")]
+    /// The current thread runs the links: the call comes from a waker, a log subscriber, or the drop of a
+    /// payload's owner.
+    #[error("a blocking call on the thread that runs the links would deadlock")]
     OnIoThread,
-    /// The socket was built before a fork, and this is the child: the thread that runs the links is in the parent only.
-    #[error("the socket belongs to the process that forked this one; build sockets after the fork")]
+    /// This process is a fork of the one that built the socket. The thread that runs the links exists only in
+    /// the parent.
+    #[error("the socket belongs to the parent of this forked process; build sockets after the fork")]
     OtherProcess,
 }
 
-/// A message was not taken: it is certainly not processed, and comes back with [`SendError::into_message`].
+/// A message was not accepted, so it is certainly not processed.
+///
+/// [`SendError::into_message`] returns the message.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let push = tidegate::Push::builder().bind("mem://doc-send-error").build().await?;
+/// push.abort().await;
+/// let error = push.send("resize 17.png").await.unwrap_err();
+/// assert_eq!(error.into_message().payload(), "resize 17.png");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The pusher is draining, finished or aborted.
-    #[error("the pusher takes no new messages: it drains, or has ended")]
+    #[error("the pusher accepts no new messages: it is draining or has stopped")]
     Closed(Message),
-    /// The message itself is outside the limits.
+    /// The message exceeds a limit.
     #[error("{source}")]
     Invalid {
         /// The message.
@@ -126,34 +139,34 @@ pub enum SendError {
         /// The limit.
         source: MessageError,
     },
-    /// Every endpoint has refused us for good, so that it would wait for ever.
+    /// Every endpoint has refused the pusher permanently, so the send would wait forever.
     #[error("{refusal}")]
     Refused {
         /// The message.
         message: Message,
-        /// The last refusal.
+        /// The most recent refusal.
         refusal: Box<Refusal>,
     },
-    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
-    #[error("the pusher has given up: there was no link for {after:?}")]
+    /// The pusher had no link for the time of [`give_up_after`](crate::PushBuilder::give_up_after).
+    #[error("the pusher gave up: it had no link for {after:?}")]
     GaveUp {
         /// The message.
         message: Message,
-        /// How long.
+        /// The time without a link.
         after: Duration,
     },
-    /// It was not tried: from blocking calls only.
+    /// The call must not block here. Only blocking calls return this.
     #[error("{reason}")]
     CannotBlock {
         /// The message.
         message: Message,
-        /// Why not.
+        /// Why the call must not block.
         reason: CannotBlock,
     },
 }
 
 impl SendError {
-    /// The message that was not taken.
+    /// Returns the message that was not accepted.
     #[must_use]
     pub fn into_message(self) -> Message {
         match self {
@@ -166,20 +179,20 @@ impl SendError {
     }
 }
 
-/// A message was not taken at once, or in the time that was given.
+/// A message was not accepted at once, or within the time given.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
-    /// There was no room at once, or in the time that was given; or others waited for it.
+    /// There was no room at once or within the time given, or other senders waited for it.
     #[error("no room: the high-water mark is reached")]
     Full(Message),
-    /// It will not be taken later either.
+    /// The message would not be accepted later either.
     #[error(transparent)]
     Failed(#[from] SendError),
 }
 
 impl TrySendError {
-    /// The message that was not taken.
+    /// Returns the message that was not accepted.
     #[must_use]
     pub fn into_message(self) -> Message {
         match self {
@@ -194,30 +207,30 @@ impl TrySendError {
 #[non_exhaustive]
 pub enum ReserveError {
     /// The pusher is draining, finished or aborted.
-    #[error("the pusher takes no new messages: it drains, or has ended")]
+    #[error("the pusher accepts no new messages: it is draining or has stopped")]
     Closed,
-    /// Every endpoint has refused us for good.
+    /// Every endpoint has refused the pusher permanently.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
-    #[error("the pusher has given up: there was no link for {after:?}")]
+    /// The pusher had no link for the time of [`give_up_after`](crate::PushBuilder::give_up_after).
+    #[error("the pusher gave up: it had no link for {after:?}")]
     GaveUp {
-        /// How long.
+        /// The time without a link.
         after: Duration,
     },
-    /// It was not tried: from blocking calls only.
+    /// The call must not block here. Only blocking calls return this.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
 }
 
-/// Room could not be reserved at once, or in the time that was given.
+/// Room could not be reserved at once, or within the time given.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryReserveError {
-    /// There was no room at once, or in the time that was given; or others waited for it.
+    /// There was no room at once or within the time given, or other senders waited for it.
     #[error("no room: the high-water mark is reached")]
     Full,
-    /// There will not be any later either.
+    /// There will be no room later either.
     #[error(transparent)]
     Failed(#[from] ReserveError),
 }
@@ -226,128 +239,134 @@ pub enum TryReserveError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// A puller, or the limit on attempts, has rejected it for good.
+    /// A puller rejected the message, or its attempts reached the limit.
     #[error("rejected after {attempts} attempts: {}", shown(reason))]
     Rejected {
-        /// The puller's reason. A stranger's text.
+        /// The puller's reason. The peer controls this text; see [`shown`](crate::shown).
         reason: String,
-        /// How often it was attempted.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The pusher was aborted before it was sent: certainly not processed.
-    #[error("not sent: the pusher was aborted first")]
+    /// The pusher was aborted before it sent the message, so it is certainly not processed.
+    #[error("not sent: the pusher was aborted before it sent the message")]
     NotSent,
-    /// The pusher is gone, and no outcome came: it may have been processed or not.
-    #[error("unknown: the pusher is gone, and no outcome had come")]
+    /// The pusher is gone before an outcome arrived. Whether the message was processed is unknown.
+    #[error("outcome unknown: the pusher stopped before an outcome arrived")]
     Unknown,
-    /// It was not tried: from blocking calls only.
+    /// The call must not block here. Only blocking calls return this.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
 }
 
-/// A drain did not reach its end in its linger time, or was aborted.
+/// A pusher stopped before all messages were settled: its linger time ended, or it was aborted.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{} messages were not sent and {} have no outcome {}",
+    "{} messages were not sent and {} are unacknowledged {}",
     leftover.unsent.len(),
     leftover.unacked.len(),
     match (aborted, runtime_gone, gave_up) {
-        (true, ..) => "at the abort",
-        (_, true, _) => "when the runtime that ran the links was shut down",
-        (.., true) => "when the pusher gave up, because there was no link for as long as give_up_after says",
+        (true, ..) => "after abort was called",
+        (_, true, _) => "because the runtime that ran the links was shut down",
+        (.., true) => "because the pusher had no link for the time of give_up_after",
         _ => "at the end of the linger time",
     }
 )]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// The messages, and the counts.
+    /// The messages and counters.
     pub leftover: Box<Leftover>,
-    /// Somebody else called `abort`, which has the messages then.
+    /// Another call of `abort` stopped the pusher, and returned the messages.
     pub aborted: bool,
-    /// The runtime on which the pusher was built has been shut down, so that nothing more could be settled, nor the end of
-    /// the stream be told.
+    /// The runtime that ran the links was shut down, so no message could be settled and no end of stream
+    /// could be sent.
     pub runtime_gone: bool,
-    /// There was no link for as long as [`give_up_after`](crate::PushBuilder::give_up_after) says.
+    /// The pusher had no link for the time of [`give_up_after`](crate::PushBuilder::give_up_after).
     pub gave_up: bool,
 }
 
-/// Waiting for links is pointless.
+/// Waiting for links would never end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectedError {
-    /// The socket is closing, or closed.
+    /// The socket is closing or closed.
     #[error("the socket is closed")]
     Closed,
-    /// An endpoint has refused us for good.
+    /// An endpoint has refused the socket permanently.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// There was no link for as long as [`give_up_after`](crate::PullBuilder::give_up_after) says.
-    #[error("the socket has given up: there was no link for {after:?}")]
+    /// The socket had no link for the time of [`give_up_after`](crate::PullBuilder::give_up_after).
+    #[error("the socket gave up: it had no link for {after:?}")]
     GaveUp {
-        /// How long.
+        /// The time without a link.
         after: Duration,
     },
-    /// It was not tried: from blocking calls only.
+    /// The call must not block here. Only blocking calls return this.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
 }
 
-/// No delivery, and not because of an orderly end.
+/// There is no delivery, for a reason other than the end of all streams.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// An endpoint has refused us for good. Told once for each, while there are others that further calls go on with; and each
-    /// time when there are none. `set_tokens` gives those that have refused another try, and
-    /// [`retry_refusals`](crate::PullBuilder::retry_refusals) waits instead.
+    /// An endpoint has refused the puller permanently.
+    ///
+    /// While other endpoints are left, the error is returned once for each refusal, and further calls receive
+    /// from the others. Otherwise every call returns it. `set_tokens` allows another try, and
+    /// [`retry_refusals`](crate::PullBuilder::retry_refusals) retries instead of returning the error.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// The runtime on which the socket was built has been shut down, or this is a child of the process that built it:
-    /// nothing will come any more. Each further call tells it again.
-    #[error("the runtime that ran the links of this puller has been shut down")]
+    /// The runtime that ran the links was shut down, or this process is a fork of the one that built the
+    /// socket.
+    ///
+    /// No delivery will come. Every further call returns this error.
+    #[error("the runtime that ran the links of this puller was shut down")]
     RuntimeGone,
-    /// There was no link for as long as [`give_up_after`](crate::PullBuilder::give_up_after) says. Each further call tells it again.
-    #[error("the puller has given up: there was no link for {after:?}")]
+    /// The puller had no link for the time of [`give_up_after`](crate::PullBuilder::give_up_after).
+    ///
+    /// Every further call returns this error.
+    #[error("the puller gave up: it had no link for {after:?}")]
     GaveUp {
-        /// How long.
+        /// The time without a link.
         after: Duration,
     },
-    /// It was not tried: from blocking calls only.
+    /// The call must not block here. Only blocking calls return this.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
 }
 
-/// No delivery in the time that was given.
+/// There was no delivery within the time given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
-    /// Nothing came in that time. It may come later.
-    #[error("nothing came in that time")]
+    /// No delivery came within the time. One may come later.
+    #[error("no delivery came within the time limit")]
     Timeout,
-    /// It is not a matter of time.
+    /// The call failed for another reason.
     #[error(transparent)]
     Failed(#[from] RecvError),
 }
 
-/// Deliveries were still held at the end of the linger time: their pushers will send them again.
+/// Deliveries were still held at the end of the linger time. Their pushers will send them again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{held} deliveries had no outcome at the end of the linger time")]
+#[error("{held} deliveries were un-acked at the end of the linger time")]
 #[non_exhaustive]
 pub struct LeaveError {
-    /// How many.
+    /// The number of deliveries.
     pub held: u64,
 }
 
-/// A blocking call that was to stop a socket in order did not.
+/// A blocking call could not stop a socket in order.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StopError {
-    /// A pusher has messages left.
+    /// Messages are left in a pusher.
     #[error(transparent)]
     Unfinished(#[from] Unfinished),
-    /// A puller has deliveries left.
+    /// Deliveries are left in a puller.
     #[error(transparent)]
     Held(#[from] LeaveError),
-    /// It was not tried.
+    /// The call must not block here.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
 }

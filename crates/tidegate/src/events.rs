@@ -1,4 +1,4 @@
-//! What happens to the links of a socket, as a stream.
+//! The events of a socket: what happens to its links and endpoints, as a stream.
 
 use std::{
     fmt,
@@ -16,17 +16,19 @@ use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::Links};
 
-/// Who is at the other end of a link. The name is a stranger's text: see [`shown`](crate::shown) before showing it.
+/// The peer of a link.
+///
+/// The peer chooses its name: pass it through [`shown`](crate::shown) before printing it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// The name that it gave itself.
+    /// The name that the peer gave itself.
     pub name: String,
-    /// Its socket: changes when its process restarts.
+    /// The instance id of its socket, which changes when its process restarts.
     pub instance: InstanceId,
-    /// Where it is.
+    /// Its address.
     pub address: String,
-    /// The names in its certificate, which are verified, unlike [`Self::name`]; none without TLS, or if it showed none.
+    /// The verified names in its certificate. Empty without TLS, or if it presented no certificate.
     pub names: Vec<String>,
     /// The pipeline of the link.
     pub pipeline: String,
@@ -61,14 +63,14 @@ impl fmt::Display for PeerInfo {
 pub struct End {
     /// The code of the Close; `None` if the connection broke.
     pub code: Option<Code>,
-    /// For people.
+    /// The reason, as text.
     pub reason: String,
     /// Whether the peer closed first.
     pub by_peer: bool,
 }
 
 impl End {
-    /// Whether somebody ought to look: a break or a violation, rather than an orderly end.
+    /// Whether the end deserves attention: a broken connection or a violation, rather than an orderly end.
     #[must_use]
     pub fn is_fault(&self) -> bool {
         !matches!(
@@ -101,65 +103,66 @@ impl fmt::Display for End {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
-    /// An endpoint is bound; a port of 0 is resolved.
+    /// An endpoint is bound; a port of 0 is replaced by the actual port.
     Bound {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
     },
     /// A link is open.
     Connected {
-        /// Names the link in statistics.
+        /// The number of the link, as in statistics.
         link: u64,
-        /// Who is there.
+        /// The peer.
         peer: PeerInfo,
     },
     /// A link has ended.
     Disconnected {
-        /// Names the link in statistics.
+        /// The number of the link, as in statistics.
         link: u64,
-        /// Who was there.
+        /// The peer.
         peer: PeerInfo,
-        /// Why.
+        /// Why the link ended.
         end: End,
     },
-    /// An attempt to connect failed; the next one comes after a wait.
+    /// An attempt to connect failed. The next one follows after a wait.
     ConnectFailed {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why.
+        /// Why the attempt failed.
         reason: String,
     },
-    /// An endpoint has refused us for good: no more attempts (RD-7).
+    /// An endpoint refused this socket permanently; there are no more attempts (RD-7).
     Refused {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// With which code.
+        /// The code of the refusal.
         code: Code,
-        /// For people.
+        /// The reason, as text.
         reason: String,
     },
-    /// We have refused somebody.
+    /// This socket refused a peer.
     RefusedPeer {
-        /// From where it came.
+        /// The peer's address.
         address: String,
-        /// With which code.
+        /// The code of the refusal.
         code: Code,
-        /// For people.
+        /// The reason, as text.
         reason: String,
     },
-    /// A stranger did not get through the TLS handshake: what is wrong with its certificate, with ours, or with its TLS.
+    /// A TLS handshake of an accepted connection failed. The reason says what is wrong with either
+    /// certificate or with TLS.
     TlsFailed {
-        /// From where it came.
+        /// The peer's address.
         address: String,
-        /// For people.
+        /// The reason, as text.
         reason: String,
     },
     /// A pusher has ended its stream.
     Ended {
-        /// Which.
+        /// The pusher.
         peer: PeerInfo,
     },
-    /// So many events were missed, because they were not fetched in time.
+    /// The number of events that were lost because they were not fetched in time.
     Lagged(u64),
 }
 
@@ -182,18 +185,21 @@ impl fmt::Display for Event {
                 write!(f, "refused {}: {}", shown(address), shown(reason))
             }
             Self::Ended { peer } => write!(f, "{peer} has ended its stream"),
-            Self::Lagged(count) => write!(f, "{count} events were missed"),
+            Self::Lagged(count) => {
+                write!(f, "{count} events were lost because they were not fetched in time")
+            }
         }
     }
 }
 
-/// Events that a slow listener may be behind before it misses some.
+/// The number of events that are kept for a slow reader.
 const CAPACITY: usize = 1_024;
 
-/// Where the events of a socket come from: made with it, or before by its builder.
+/// Where the events of a socket come from. Created with the socket, or earlier by its builder.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    /// `None` when the socket has ended by itself. Each socket has its own, also those of clones of one builder.
+    /// `None` when the socket has ended by itself. Every socket has its own, also if it is built from a clone
+    /// of a builder.
     sender: Mutex<Option<broadcast::Sender<Event>>>,
     links: Arc<OnceLock<Links>>,
 }
@@ -216,13 +222,13 @@ impl Feed {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The socket is being built: its links run there.
+    /// Called while the socket is built: its links run there.
     pub(crate) fn run_at(&self, links: Links) {
         let _ = self.links.set(links); // a second socket from a clone of the builder
     }
 
     pub(crate) fn subscribe(&self) -> Events {
-        // Of a socket that has ended by itself there are none: this one's sender is gone at once.
+        // A socket that has ended by itself has no more events, so this sender is dropped at once.
         let none = || broadcast::Sender::new(1).subscribe();
         let events = self.sender().as_ref().map_or_else(none, broadcast::Sender::subscribe);
         Events { next: ReusableBoxFuture::new(next(events)), links: self.links.clone() }
@@ -230,14 +236,14 @@ impl Feed {
 
     pub(crate) fn send(&self, event: Event) {
         if let Some(sender) = &*self.sender() {
-            let _ = sender.send(event); // nobody may be listening
+            let _ = sender.send(event); // fails if there is no handle
         }
     }
 
-    /// No more will come from this socket.
+    /// Ends the events of this socket.
     pub(crate) fn end(&self) {
         let sender = self.sender().take();
-        drop(sender); // not under the lock: it wakes who listens
+        drop(sender); // outside the lock, because it calls wakers
     }
 }
 
@@ -247,11 +253,12 @@ async fn next(mut events: broadcast::Receiver<Event>) -> Next {
     (events.recv().await, events)
 }
 
-/// The events of a socket from the call that made this on, and a `Stream` of them. At most 1,024 are kept; who is slower gets
-/// [`Event::Lagged`].
+/// The events of a socket from the call that created this handle. Also a `Stream`.
 ///
-/// Those that happen while a socket is built, such as [`Event::Bound`], can be had from its builder
-/// ([`PushBuilder::events`](crate::PushBuilder::events), [`PullBuilder::events`](crate::PullBuilder::events)).
+/// At most 1,024 events are kept; a reader that falls behind gets [`Event::Lagged`]. For events that happen
+/// while the socket is built, such as [`Event::Bound`], use
+/// [`PushBuilder::events`](crate::PushBuilder::events) or
+/// [`PullBuilder::events`](crate::PullBuilder::events).
 #[derive(Debug)]
 pub struct Events {
     next: ReusableBoxFuture<'static, Next>,
@@ -259,7 +266,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event; `None` when the socket is gone. Cancel safe.
+    /// Returns the next event, waiting for it if necessary; `None` when the socket is gone.
+    ///
+    /// [`Push::events`](crate::Push::events) has an example.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, no event is lost.
     pub async fn recv(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -274,12 +286,25 @@ impl Events {
         })
     }
 
-    /// As [`Self::recv`], blocking the thread; needs [`io_thread`](crate::PushBuilder::io_thread).
+    /// Returns the next event, blocking the thread until there is one; `None` when the socket is gone.
+    ///
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Event, Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-events-blocking-recv").blocking_build()?;
+    /// let mut events = push.events();
+    /// let _pull = Pull::builder().connect("mem://doc-events-blocking-recv").blocking_build()?;
+    /// assert!(matches!(events.blocking_recv()?, Some(Event::Connected { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// The thread cannot block.
+    /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_recv(&mut self) -> Result<Option<Event>, CannotBlock> {
-        // Before the socket is built, nothing says that it cannot.
+        // Until the socket is built, it is not known where its links run, so the call may block.
         self.links.get().map_or(Ok(()), |links| links.may_wait())?;
         Ok(block_on(self.recv()))
     }

@@ -1,4 +1,5 @@
-//! How a socket ends that nobody has stopped: what runs its links is gone. Everything that waits for it ends then.
+//! How a socket ends by itself: the runtime that runs its links is gone, or it gives up. Every call that
+//! waits for the socket then returns.
 //!
 //! ```text
 //! runtime shut down ──► its tasks are dropped, the timer's among them ─► Keeper ─┐
@@ -21,12 +22,12 @@ use crate::{
     shared::{Role, Shared},
 };
 
-/// Why a socket has ended by itself.
+/// Why a socket ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// What ran its links is gone.
+    /// The runtime that ran its links was shut down, or this is the child of a fork.
     RuntimeGone,
-    /// There was no link for as long as `give_up_after` says.
+    /// There was no link for the time of `give_up_after`.
     GaveUp(Duration),
 }
 
@@ -34,12 +35,13 @@ impl Lost {
     fn reason(self) -> &'static str {
         match self {
             Self::RuntimeGone => "the runtime that ran the link has been shut down",
-            Self::GaveUp(_) => "the socket has given up",
+            Self::GaveUp(_) => "the socket gave up after a time without a link",
         }
     }
 }
 
-/// Part of a task that lives as long as the socket or its runtime. Dropped before the socket, the runtime is gone.
+/// Part of a task that lives as long as the socket or its runtime. If it is dropped before the socket, the
+/// runtime is gone.
 pub(crate) struct Keeper<M: Role>(Weak<Shared<M>>);
 
 impl<M: Role> Keeper<M> {
@@ -61,7 +63,7 @@ impl<M: Role> Drop for Keeper<M> {
 }
 
 impl<M: Role> Shared<M> {
-    /// The socket has ended by itself. Its links are lost at once: their drivers may never run again.
+    /// Ends the socket. Its links are lost at once, because their drivers may never run again.
     pub(crate) fn lose(&self, why: Lost) {
         let now = self.now();
         self.with(|inner| {
@@ -79,7 +81,7 @@ impl<M: Role> Shared<M> {
         self.signals.ready.notify_waiters();
     }
 
-    /// Gives up when there was no link for so long, if it is not stopped before.
+    /// Ends the socket if it had no link for this time and was not stopped before.
     pub(crate) fn give_up_after(self: &Arc<Self>, wait: Duration) {
         let shared = self.clone();
         self.place.handle.spawn(async move {
@@ -90,7 +92,8 @@ impl<M: Role> Shared<M> {
                         if !shared.with(|inner| M::at_end(inner)) {
                             return;
                         }
-                        // Nobody is missed any more: an end in order, which `recv` tells, or a pusher that stays to tell it.
+                        // No peer is missed any more. Either the stream has ended in order, which `recv`
+                        // reports, or the pusher stays only to send its end.
                         shared.until(|inner| (inner.machine.links() > 0).then_some(())).await;
                     }
                     shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
@@ -107,8 +110,8 @@ impl<M: Role> Shared<M> {
         });
     }
 
-    /// Whether this is another process than the one that built the socket: a fork copies no threads, so that nothing
-    /// would end a wait. The socket is lost then.
+    /// Whether this process is a fork of the one that built the socket. A fork copies no threads, so a wait
+    /// would never end; the socket is lost then.
     pub(crate) fn lost_by_fork(&self) -> bool {
         let lost = self.place.is_of_other_process();
         if lost && self.with(|inner| inner.lost.is_none()) {
@@ -117,7 +120,8 @@ impl<M: Role> Shared<M> {
         lost
     }
 
-    /// Bounds a wait: `None` when the time is over first. Works on any executor, and whether the runtime of the links runs or not.
+    /// Limits a wait: `None` if the time ends first. Works on any executor, whether the runtime of the links
+    /// runs or not.
     pub(crate) async fn timeout<F: Future>(&self, wait: Duration, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
         let mut sleep = None;
@@ -128,11 +132,13 @@ impl<M: Role> Shared<M> {
             let starts = sleep.is_none() && !self.is_here();
             let (sleep, _) = sleep.get_or_insert_with(|| {
                 let place = self.clock();
-                // A task of its own, for a timer panics that is polled when its runtime is gone. The task is cancelled then.
+                // Runs in a task of its own, because polling a timer panics if its runtime is gone. The task
+                // is cancelled then.
                 let sleep = place.handle.spawn(async move { tokio::time::sleep(wait).await });
                 (AbortOnDropHandle::new(sleep), place)
             });
-            // To start the thread of the clock may park this one, and so swallow the wake-up that an executor like that waits for.
+            // Starting the clock's thread may park this thread, and so lose a wake-up that this executor
+            // waits for.
             if starts && let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
@@ -141,18 +147,19 @@ impl<M: Role> Shared<M> {
         .await
     }
 
-    /// Whether this is the runtime of the links.
+    /// Whether the current runtime is that of the links.
     fn is_here(&self) -> bool {
         Handle::try_current().is_ok_and(|here| here.id() == self.place.handle.id())
     }
 
-    /// Where a timer for a wait here runs: with the links, if whoever waits is on their runtime, so that the test clocks of
-    /// runtimes work. Elsewhere the runtime of the links may stand still, and the library's own thread does not.
+    /// Where a timer for a wait here runs. On the runtime of the links it runs there, so that a paused test
+    /// clock works. Elsewhere that runtime may not be polled, so the timer runs on the library's own thread.
     fn clock(&self) -> Place {
         if self.is_here() { self.place.clone() } else { Place::own().unwrap_or_else(|_| self.place.clone()) }
     }
 
-    /// Waits until all links have ended. Their Close handshakes are bounded by themselves, unless their runtime stands still.
+    /// Waits until all links have ended. Their Close handshakes have time limits, unless their runtime is not
+    /// polled.
     pub(crate) async fn links_ended(&self) {
         let ended = self.until(|inner| (inner.machine.links() == 0).then_some(()));
         let _ = self.timeout(self.times.close_wait * 2, ended).await;

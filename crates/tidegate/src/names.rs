@@ -1,14 +1,15 @@
-//! The names by which peers are known (TL-4, TL-5): DNS names and URIs, which are never compared with each other.
+//! The names by which peers are known (TL-4, TL-5): DNS names and URIs, which are never compared with each
+//! other.
 
 use std::net::IpAddr;
 
-/// A name of a certificate or of a list of allowed names, in the form in which names are compared. Two names are the same if these
-/// are equal: a URI has a scheme, and so a colon, which no DNS name can have.
+/// Converts a name from a certificate or a list of allowed names to the form in which names are compared.
 ///
-/// DNS names are compared without regard to case and to a dot at their end, URIs byte for byte.
+/// Two names are the same if these forms are equal. A URI has a scheme and therefore a colon, which no DNS name
+/// can contain. DNS names are compared without regard to case and to a final dot, URIs byte for byte.
 ///
 /// # Errors
-/// No certificate can have this name; the text says why, and what would be right.
+/// No certificate can contain this name. The text says why, and which names are possible.
 pub(crate) fn comparable(name: &str) -> Result<String, &'static str> {
     if name.parse::<IpAddr>().is_ok() {
         return Err(ADDRESS);
@@ -27,10 +28,12 @@ pub(crate) fn comparable(name: &str) -> Result<String, &'static str> {
     Ok(name.to_ascii_lowercase())
 }
 
-const NO_NAME: &str = "it is neither a DNS name (letters, digits, `-`, `_` and dots; other letters in their xn-- form) nor a URI \
-                       with a scheme, so no certificate can have it";
-const NO_URI: &str = "it has a colon and is no URI: one begins with a scheme, as in spiffe://example/worker, and has no spaces";
-const ADDRESS: &str = "it is a number or an IP address, and the names of a peer are DNS names and URIs; give its certificate one of those";
+const NO_NAME: &str = "it is neither a DNS name (letters, digits, `-`, `_` and dots; other letters in their xn-- \
+                       form) nor a URI with a scheme, so no certificate can contain it";
+const NO_URI: &str = "it contains a colon but is no URI: a URI begins with a scheme, as in \
+                      spiffe://example/worker, and has no spaces";
+const ADDRESS: &str = "it is a number or an IP address, but a peer is known by DNS names and URIs; issue its \
+                       certificate with one of these";
 
 fn is_digit(byte: u8) -> bool {
     byte.is_ascii_digit()
@@ -44,8 +47,9 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether this is a URI as RFC 5280 wants it in a certificate: with a scheme, and something behind it, in the characters of RFC 3986.
-/// Anything else is no name: without a scheme it could be taken for a DNS name, and a space could forge a list of names in a log.
+/// Whether this is a URI as RFC 5280 requires it in a certificate: a scheme and a non-empty rest, in the characters of
+/// RFC 3986. Anything else is no name. Without a scheme it could be mistaken for a DNS name, and a space could forge
+/// a list of names in a log.
 pub(crate) fn is_uri(name: &str) -> bool {
     let Some((scheme, rest)) = name.split_once(':') else { return false };
     scheme.starts_with(|first: char| first.is_ascii_alphabetic())

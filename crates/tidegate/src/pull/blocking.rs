@@ -1,7 +1,7 @@
-//! The forms for programs without async: each blocks its thread as long as the other one would wait.
+//! The blocking forms of the puller's methods, for programs without async.
 //!
-//! They need the links on a thread of their own ([`PullBuilder::io_thread`](super::PullBuilder::io_thread)), and then work on any
-//! other thread. Within an async runtime they keep its thread from everything else: use the async forms there.
+//! They require links on a thread of their own ([`PullBuilder::io_thread`](super::PullBuilder::io_thread)),
+//! and work on every other thread. Do not use them within an async runtime: they block its thread.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use crate::{
 };
 
 impl Pull {
-    /// As [`Self::recv`], blocking the thread until there is a delivery; needs [`io_thread`](super::PullBuilder::io_thread). Links
-    /// go on whatever is done until the next call, however long that takes.
+    /// Returns the next delivery, blocking the thread until there is one.
+    ///
+    /// `None` means the same as for [`Self::recv`]. The links keep running between calls, however long the
+    /// application takes. Requires [`io_thread`](super::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +37,7 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::recv`], or the thread cannot block.
+    /// The same as [`Self::recv`]; also if the thread must not block.
     pub fn blocking_recv(&self) -> Result<Option<Delivery>, RecvError> {
         self.shared().place.may_block()?;
         let next = self.shared().with_message(|inner| {
@@ -48,10 +50,14 @@ impl Pull {
         }
     }
 
-    /// As [`Self::blocking_recv`], but blocks for at most `wait`.
+    /// Returns the next delivery, blocking the thread for at most `wait`.
+    ///
+    /// `None` means the same as for [`Self::recv`].
+    /// [`PullBuilder::blocking_build`](super::PullBuilder::blocking_build) has an example.
     ///
     /// # Errors
-    /// Nothing came in that time, or as [`Self::blocking_recv`].
+    /// [`RecvTimeoutError::Timeout`] if no delivery came within `wait`, and otherwise the same as
+    /// [`Self::blocking_recv`].
     pub fn blocking_recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
         self.shared().place.may_wait().map_err(RecvError::from)?;
         self.links_run();
@@ -61,10 +67,26 @@ impl Pull {
         }
     }
 
-    /// As [`Self::recv_many`], blocking as [`Self::blocking_recv`] does.
+    /// Blocks the thread until there is a delivery, and appends it and others that are there to `deliveries`.
+    ///
+    /// Behaves like [`Self::recv_many`]. Requires [`io_thread`](super::PullBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tidegate::{Delivery, Pull, Push};
+    /// # let push = Push::builder().bind("mem://doc-blocking-recv-many").blocking_build()?;
+    /// # let pull = Pull::builder().connect("mem://doc-blocking-recv-many").blocking_build()?;
+    /// push.blocking_send_all(["1", "2", "3"])?;
+    /// let mut batch = Vec::new();
+    /// while batch.len() < 3 {
+    ///     pull.blocking_recv_many(&mut batch, 3)?;
+    /// }
+    /// Delivery::ack_all(batch);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::blocking_recv`].
+    /// The same as [`Self::blocking_recv`].
     pub fn blocking_recv_many(
         &self,
         deliveries: &mut Vec<Delivery>,
@@ -83,16 +105,30 @@ impl Pull {
         Ok(1 + self.take_many(deliveries, limit - 1))
     }
 
-    /// As [`Self::connected`], blocking the thread; needs [`io_thread`](super::PullBuilder::io_thread).
+    /// Blocks the thread until at least `n` links are open at the same time.
+    ///
+    /// Requires [`io_thread`](super::PullBuilder::io_thread).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tidegate::{Pull, Push};
+    /// let _push = Push::builder().bind("mem://doc-pull-blocking-connected").blocking_build()?;
+    /// let pull = Pull::builder().connect("mem://doc-pull-blocking-connected").blocking_build()?;
+    /// pull.blocking_connected(1)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::connected`], or the thread cannot block.
+    /// The same as [`Self::connected`]; also if the thread must not block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().place.may_wait()?;
         block_on(self.connected(n))
     }
 
-    /// As [`Self::leave`], blocking the thread; needs [`io_thread`](super::PullBuilder::io_thread).
+    /// Closes the puller, blocking the thread for at most `linger` until the outcomes of held deliveries are
+    /// sent.
+    ///
+    /// Behaves like [`Self::leave`]. Requires [`io_thread`](super::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -109,7 +145,7 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::leave`], or the thread cannot block: then nothing has happened.
+    /// The same as [`Self::leave`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_leave(&self, linger: Duration) -> Result<PullStats, StopError> {
         self.shared().place.may_wait()?;
         Ok(block_on(self.leave(linger))?)
@@ -121,17 +157,29 @@ impl Pull {
         block_on(self.wait_in_line())
     }
 
-    /// An Ack that is due has its thread to leave: nobody has to make way for it.
+    /// The links have their own thread, which sends an Ack that is due; no `recv` has to yield for it.
     fn links_run(&self) {
         self.shared().with(|inner| inner.state.yield_due = false);
     }
 }
 
 impl Receiver {
-    /// As [`Self::recv`], blocking as [`Pull::blocking_recv`] does.
+    /// Returns the next delivery, blocking the thread until there is one.
+    ///
+    /// Behaves like [`Pull::blocking_recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-receiver-blocking-recv").blocking_build()?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-receiver-blocking-recv").blocking_build()?;
+    /// push.blocking_send("resize 17.png")?;
+    /// let mut receiver = pull.receiver();
+    /// receiver.blocking_recv()?.expect("the pusher has not finished").ack();
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Pull::blocking_recv`].
+    /// The same as [`Pull::blocking_recv`].
     pub fn blocking_recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
         self.pull.shared().place.may_block()?;
         let item = loop {

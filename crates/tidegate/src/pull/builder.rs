@@ -1,4 +1,4 @@
-//! How a puller is made.
+//! `PullBuilder`, the settings of a puller.
 
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use crate::{
     setup::{Parts, Setup, common_settings},
 };
 
-/// The settings of a [`Pull`]. Every bound has a default; each is checked by [`PullBuilder::build`].
+/// The settings of a [`Pull`].
+///
+/// Every limit has a default. [`PullBuilder::build`] checks all values.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct PullBuilder {
@@ -25,11 +27,11 @@ pub struct PullBuilder {
 impl PullBuilder {
     common_settings!();
 
-    /// How many un-acked messages and bytes are wanted, on all links together. Default: [`Window::Auto`].
+    /// Sets how many messages and bytes may be un-acked on all links together. Default: [`Window::Auto`].
     ///
-    /// With [`Window::messages(n)`](Window::messages) at most `n` deliveries of this socket are handed out and un-acked, however many
-    /// pushers there are; then [`Pull::recv`] waits for an outcome. A `recv` that has waited 5 s for that is logged as a warning, once.
-    /// Set `n` to at least the number of deliveries that are worked on at once.
+    /// With [`Window::messages(n)`](Window::messages), [`Pull::recv`] waits while `n` deliveries are handed
+    /// out and un-acked. If a `recv` has waited 5 s for that, a warning is logged, once. Set `n` to at least
+    /// the number of deliveries that the application works on at the same time.
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,39 +50,80 @@ impl PullBuilder {
         self
     }
 
-    /// Messages and bytes, granted and un-acked, on all links together: what many pushers at once can make this process
-    /// hold. Default: 100,000 messages, 64 MiB. With [`Window::Auto`] at most that many messages are handed out and un-acked;
-    /// then [`Pull::recv`] waits.
+    /// Sets how many messages and bytes may be granted or un-acked on all links together.
+    ///
+    /// This limits the memory that all pushers together can make this process use. With [`Window::Auto`] it
+    /// is also the largest number of un-acked deliveries. Default: 100,000 messages, 64 MiB.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+    /// let pull = tidegate::Pull::builder().bind("mem://doc-budget").budget(1_000, 8 << 20).build().await?;
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     pub fn budget(mut self, messages: u64, bytes: u64) -> Self {
         (self.settings.budget, self.settings.budget_bytes) = (messages, bytes);
         self
     }
 
-    /// Bytes read ahead of the application on a link; the rest stays with TCP. Default: 256 KiB.
+    /// Sets how many bytes are read ahead of the application on a link. Default: 256 KiB.
+    ///
+    /// Data beyond that stays in the buffers of the connection.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+    /// let pull = tidegate::Pull::builder().bind("mem://doc-read-ahead").read_ahead(64 * 1_024).build().await?;
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.settings.read_ahead = bytes;
         self
     }
 
-    /// How much is remembered of messages, so that one that comes again after its link was lost is not run a second time:
-    /// outcomes, and runs of ids that follow on, for each link and for all lost ones together; what is oldest goes first.
-    /// 0: nothing. Default: 65,536, some megabytes at most (RD-9).
+    /// Sets the size of the duplicate-suppression table, in entries; 0 disables it.
+    ///
+    /// With the table, a message that is redelivered after its link was lost is not processed a second time.
+    /// An entry is an outcome or a run of consecutive message ids. The limit applies to each link, and to all
+    /// lost links together; the oldest entries are dropped first. Default: 65,536, some megabytes at most
+    /// (RD-9).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+    /// let pull = tidegate::Pull::builder().bind("mem://doc-memory").memory(1_000).build().await?;
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     pub fn memory(mut self, entries: usize) -> Self {
         self.settings.memory = entries;
         self
     }
 
-    /// The longest time for which an ack waits for others to go with. Default: 1 ms.
+    /// Sets the longest time for which an ack waits to be sent together with others. Default: 1 ms.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tidegate::BuildError> {
+    /// use std::time::Duration;
+    ///
+    /// let builder = tidegate::Pull::builder().bind("mem://doc-ack-delay");
+    /// let pull = builder.ack_delay(Duration::from_micros(200)).build().await?;
+    /// # drop(pull);
+    /// # Ok(()) }
+    /// ```
     pub fn ack_delay(mut self, time: Duration) -> Self {
         self.settings.ack_delay = time;
         self
     }
 
-    /// `recv` ends when `pushers` pushers have ended their streams and no other pusher has a link here. Without it, a puller
-    /// that is bound never ends, for more pushers may come; one that only connects ends when all those have.
+    /// Sets how many pushers must end their streams before `recv` returns `None`.
     ///
-    /// Pushers with certificates are counted by the names that were verified ([`verify_clients`](crate::TlsConfig::verify_clients)):
-    /// each needs a name of its own. Others are counted by their instance ids, which they make up: one peer can pass for several.
+    /// It also waits until no other pusher has a link. Without this setting, a puller that is bound never
+    /// ends, because more pushers may connect. A puller that only connects ends when all its pushers have
+    /// ended.
+    ///
+    /// Pushers with certificates are counted by their verified names (`TlsConfig::verify_clients`), so each
+    /// needs a name of its own. Other pushers are counted by their instance ids, which they choose
+    /// themselves: one peer can pose as several.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -108,20 +151,33 @@ impl PullBuilder {
         self
     }
 
-    /// `recv` never ends, whatever pushers say. Default: false.
+    /// Makes `recv` wait for more pushers even if all have ended their streams. Default: false.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use {std::time::Duration, tidegate::{Pull, Push}};
+    /// let push = Push::builder().bind("mem://doc-keep").build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-keep").keep(true).build().await?;
+    /// pull.connected(1).await?;
+    /// push.finish(Duration::from_secs(1)).await?;
+    /// assert!(pull.recv_timeout(Duration::from_secs(60)).await.is_err()); // it still waits
+    /// # Ok(()) }
+    /// ```
     pub fn keep(mut self, keep: bool) -> Self {
         self.keep = keep;
         self
     }
 
-    /// Binds, and begins to connect; does not wait for pushers ([`Pull::connected`] does).
+    /// Binds the endpoints and starts to connect.
+    ///
+    /// Does not wait for pushers; [`Pull::connected`] does. [`Pull::builder`] has an example.
     ///
     /// # Errors
-    /// A setting or an endpoint is wrong, an address cannot be bound, or there is no tokio runtime and no
-    /// [`io_thread`](Self::io_thread).
+    /// [`BuildError`] if a setting or an endpoint is invalid, an address cannot be bound, or there is neither
+    /// a tokio runtime nor [`io_thread`](Self::io_thread).
     ///
     /// # Cancel safety
-    /// Cancelled: there is no socket, and what was bound is given up.
+    /// If the future is dropped before it completes, there is no socket, and the addresses are released.
     pub async fn build(self) -> Result<Pull, BuildError> {
         let settings = self.settings;
         let (max_message, heartbeat, close_wait) =
@@ -136,8 +192,9 @@ impl PullBuilder {
         self.setup.start(parts, move |shared| Pull::new(shared, linger_on_drop)).await
     }
 
-    /// As [`Self::build`] with [`io_thread(true)`](Self::io_thread), for programs without async: blocks the thread until it is
-    /// done, as long as binding takes.
+    /// Builds the puller with [`io_thread(true)`](Self::io_thread), for programs without async.
+    ///
+    /// Blocks the thread while the endpoints are bound.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -151,7 +208,7 @@ impl PullBuilder {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::build`], or the thread cannot be started.
+    /// The same as [`Self::build`]; also if the thread cannot be started.
     pub fn blocking_build(self) -> Result<Pull, BuildError> {
         block_on(self.io_thread(true).build())
     }

@@ -1,4 +1,4 @@
-//! A message in the hands of the application.
+//! `Delivery`, a message in the hands of the application.
 
 use std::time::Duration;
 
@@ -8,17 +8,20 @@ use tidegate_proto::{Headers, Lot, Message, MessageId, Received, Verdict};
 use super::state::{Home, PullMachine};
 use crate::shared::{Inner, Shared};
 
-/// A delivery: exactly one attempt to have a message processed. Give it an outcome with [`ack`](Self::ack),
-/// [`nack`](Self::nack), [`reject`](Self::reject) or [`release`](Self::release), in any order and from any task.
-/// Dropped without one, also by a panic, it is nacked.
+/// A delivery: exactly one attempt to have a message processed.
 ///
-/// The payload lies in what was read from the connection, together with others. When such batches come to keep half of the
-/// puller's budget in bytes, deliveries get memory of their own (LM-5). What [`payload_bytes`](Self::payload_bytes) and the
-/// like share beyond the delivery is not counted, and may keep 256 KiB each: copy a small payload that is to outlive it.
+/// Settle it with [`ack`](Self::ack), [`nack`](Self::nack), [`reject`](Self::reject) or
+/// [`release`](Self::release), in any order and from any task. If it is dropped without an outcome, also by a
+/// panic, it is nacked.
+///
+/// The payload refers to a buffer that was read from the connection and holds other deliveries, too. When
+/// such buffers use half of the puller's byte budget, deliveries get memory of their own (LM-5). A `Bytes`
+/// that outlives its delivery, such as from [`payload_bytes`](Self::payload_bytes), is not counted and may
+/// keep 256 KiB alive: copy a small payload that you keep.
 pub struct Delivery {
     received: Received<Home>,
-    /// 0 until it has its outcome. Of 8 bytes, because deliveries are moved about a lot: a copy of odd bytes at the
-    /// end of a structure is read back before it is written, and stalls.
+    /// 0 until the delivery is settled. 8 bytes wide, because deliveries are moved often: reading back a
+    /// partly written word at the end of a structure stalls the processor.
     settled: u64,
 }
 
@@ -28,56 +31,83 @@ impl Delivery {
         Self { received, settled: 0 }
     }
 
-    /// For a receiver, which lends it and gives it its outcome.
+    /// For a receiver, which lends the deliveries of the batch and settles them.
     pub(super) fn into_lot(mut self) -> Lot<Home> {
         self.settled = 1;
         self.received.to_lot()
     }
 
-    /// What was sent.
+    /// Returns the payload.
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.received.payload()
     }
 
-    /// What was sent, for keeping beyond the delivery: it shares the memory that was read from the connection.
+    /// Returns the payload as a `Bytes` that may outlive the delivery. It shares the memory read from the
+    /// connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
         self.received.payload_bytes()
     }
 
-    /// The headers that were sent with it.
+    /// Returns the headers that the sender set.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-delivery-headers").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-delivery-headers").build().await?;
+    /// use tidegate::Message;
+    ///
+    /// push.send(Message::from("17.png").with_header("size", "64x64")).await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// assert_eq!(delivery.headers().get("size").unwrap(), "64x64");
+    /// # delivery.ack();
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn headers(&self) -> Headers {
         self.received.headers()
     }
 
-    /// Payload and headers, for sending them on, for example.
+    /// Returns the payload and headers as a message, for example to forward it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-delivery-message").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-delivery-message").build().await?;
+    /// # let next = tidegate::Push::builder().bind("mem://doc-delivery-message-next").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// next.send(delivery.message()).await?; // to the next stage
+    /// delivery.ack();
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn message(&self) -> Message {
         self.received.message()
     }
 
-    /// Names the message: the same at every attempt, so that repeats can be recognised.
+    /// Returns the id of the message. It is the same for every attempt, so an application can recognize
+    /// repeats.
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.received.id()
     }
 
-    /// 1 for the first attempt; more if earlier ones were nacked, or lost with their link.
+    /// Returns the attempt number: 1 at first, more after nacks and lost links.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.received.attempt()
     }
 
-    /// Names the link that it came over, as statistics and events do.
+    /// Returns the number of the link that the delivery came over, as in statistics and events.
     #[must_use]
     pub fn link(&self) -> u64 {
         self.received.link().as_u64()
     }
 
-    /// Processed.
+    /// Settles the delivery as processed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,7 +124,7 @@ impl Delivery {
         self.settle(&Verdict::Ack);
     }
 
-    /// All of them processed: as [`Self::ack`] for each, for less.
+    /// Settles several deliveries as processed. Faster than one [`Self::ack`] each.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,7 +142,7 @@ impl Delivery {
     /// # Ok(()) }
     /// ```
     pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
-        // Gathered before the lock is taken: an iterator may do anything.
+        // Collected before the lock is taken, because an iterator may do anything.
         let mut deliveries: Vec<_> = deliveries.into_iter().collect();
         let Some(shared) = deliveries.first().and_then(|first| first.received.home().0.clone()) else {
             return;
@@ -126,11 +156,11 @@ impl Delivery {
             }
             wake_at_cap(inner, &shared);
         });
-        // Those of other sockets.
+        // Deliveries of other sockets.
         deliveries.into_iter().filter(|delivery| delivery.settled == 0).for_each(Self::ack);
     }
 
-    /// Failed: try again, when the pusher's backoff says so.
+    /// Reports a failed attempt: the pusher retries the message after its backoff.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -154,8 +184,11 @@ impl Delivery {
         self.nack_with(None, "");
     }
 
-    /// Failed: try again after `delay`, in whole milliseconds and with up to 25 % more at random. The pusher bounds it: at least 10 ms,
-    /// at most its `max_nack_delay`. With 0 its doubling time counts, as for [`Self::nack`].
+    /// Reports a failed attempt: the pusher retries the message after `delay`.
+    ///
+    /// The delay counts in whole milliseconds, and up to 25 % is added at random. The pusher limits it to at
+    /// least 10 ms and at most its `max_nack_delay`. A delay of 0 selects the pusher's backoff, as for
+    /// [`Self::nack`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -177,14 +210,31 @@ impl Delivery {
         self.nack_with(Some(delay), "");
     }
 
-    /// Failed, with a reason for people (cut to 256 bytes).
+    /// Reports a failed attempt with an optional delay and a reason.
+    ///
+    /// The delay works as for [`Self::nack_after`]. The reason appears in logs and rejected messages, cut to
+    /// 256 bytes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tidegate::{Pull, Push};
+    /// # let push = Push::builder().bind("mem://doc-nack-with").max_attempts(Some(1)).build().await?;
+    /// # let pull = Pull::builder().connect("mem://doc-nack-with").build().await?;
+    /// let mut rejections = push.rejections();
+    /// push.send("resize 17.png").await?;
+    /// pull.recv().await?.expect("the pusher has not finished").nack_with(None, "the disk is full");
+    /// assert_eq!(rejections.recv().await.unwrap().reason, "the disk is full"); // after one attempt
+    /// # Ok(()) }
+    /// ```
     pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
         let delay = delay.unwrap_or_default().as_millis();
         let delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
         self.settle(&Verdict::Nack { delay_ms, reason: reason.to_owned() });
     }
 
-    /// Failed for good: never try again. The reason is for people (cut to 256 bytes).
+    /// Rejects the message: the pusher never sends it again.
+    ///
+    /// The reason appears in the pusher's rejected messages, cut to 256 bytes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -202,7 +252,7 @@ impl Delivery {
         self.settle(&Verdict::Reject { reason: reason.to_owned() });
     }
 
-    /// Not started: somebody else shall have it. The attempt does not count.
+    /// Returns the delivery unprocessed, for another puller. The attempt does not count.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -220,9 +270,12 @@ impl Delivery {
         self.settle(&Verdict::Release);
     }
 
-    /// It is still being worked on: a settle time-out of the pusher ([`crate::PushBuilder::settle_timeout`]) begins anew.
-    /// Its [`max_work_time`](crate::PushBuilder::max_work_time), if it has one, goes on. Call it as often as you like: it is told
-    /// at most once a millisecond. Does not wait, and does nothing if the link is gone (OC-13).
+    /// Reports that the delivery is still being processed, which restarts the pusher's settle timeout.
+    ///
+    /// See [`settle_timeout`](crate::PushBuilder::settle_timeout). A
+    /// [`max_work_time`](crate::PushBuilder::max_work_time) continues to run. Call it as often as you like:
+    /// at most one report each millisecond is sent. It does not wait, and does nothing if the link is gone
+    /// (OC-13).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -249,15 +302,32 @@ impl Delivery {
         }
     }
 
-    /// Whether its link is gone, so that an outcome would reach nobody now. The pusher sends the message again: to this puller,
-    /// if that is back in time, and then this delivery is no orphan any more (RD-8, RD-9); otherwise to another one. An outcome
-    /// given meanwhile is remembered.
+    /// Whether the link of this delivery is gone, so that an outcome cannot reach the pusher now.
+    ///
+    /// The pusher sends the message again. If this puller reconnects within the grace, this delivery belongs
+    /// to the new link and is no longer orphaned (RD-8, RD-9). Otherwise another puller gets the message. An
+    /// outcome given in between is remembered.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-is-orphaned").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-is-orphaned").build().await?;
+    /// push.send("resize 17.png").await?;
+    /// let delivery = pull.recv().await?.expect("the pusher has not finished");
+    /// assert!(!delivery.is_orphaned());
+    /// push.abort().await;
+    /// delivery.orphaned().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
         self.shared().is_none_or(|shared| !shared.with(|inner| self.is_reachable(inner)))
     }
 
-    /// Waits until [`Self::is_orphaned`] is true. Cancel safe.
+    /// Waits until [`Self::is_orphaned`] returns true.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     pub async fn orphaned(&self) {
         if let Some(shared) = self.shared() {
             shared.until(|inner| (!self.is_reachable(inner)).then_some(())).await;
@@ -268,7 +338,7 @@ impl Delivery {
         inner.machine.is_reachable(self.received.link(), self.received.delivery())
     }
 
-    /// Every link that is driven has a home.
+    /// `None` only for a link that is not driven.
     #[inline]
     fn shared(&self) -> Option<&Shared<PullMachine>> {
         self.received.home().0.as_deref()
@@ -286,7 +356,8 @@ impl Delivery {
     }
 }
 
-/// At the cap of the window a `recv` may wait for an outcome rather than for a message: there may be one now.
+/// At the window's limit a `recv` may wait for an outcome rather than for a message, so wake it after each
+/// outcome.
 #[inline]
 pub(super) fn wake_at_cap(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
     if inner.state.waiting > 0 {

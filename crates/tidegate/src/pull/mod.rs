@@ -1,4 +1,4 @@
-//! The puller's handle.
+//! `Pull`, the handle of a puller.
 
 mod blocking;
 mod builder;
@@ -28,26 +28,28 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// A puller: grants credit to every pusher that it is linked to, and receives what they send.
+/// A puller: grants credit to every pusher that it has a link to, and receives their messages.
 ///
-/// A cheap clone; clones are the same puller and compete for messages. When the last one is dropped, the puller leaves:
-/// what was not handed out goes back to the pushers, and deliveries that are still held keep their links until they
-/// are settled. That takes place in the background: if the process ends at once, the last acks may not have been sent, and what they were
-/// for is delivered again. [`leave`](Self::leave) waits for them, and so does
-/// [`linger_on_drop`](PullBuilder::linger_on_drop).
+/// This is a cheap handle; clones refer to the same puller and compete for messages. Call
+/// [`leave`](Self::leave) before the program ends: an ack that was not sent is lost with the process, and its
+/// message is delivered again.
+///
+/// If the last handle is dropped without [`leave`](Self::leave), the puller leaves in the background: it
+/// returns the messages that were not handed out, and keeps a link open until the deliveries from it are
+/// settled. With [`linger_on_drop`](PullBuilder::linger_on_drop) the drop waits for that.
 #[derive(Clone)]
 pub struct Pull {
     handle: Arc<Handle>,
 }
 
-/// What clones share; links and deliveries hold `shared` only.
+/// State that clones share. Links and deliveries hold only `shared`.
 struct Handle {
     shared: Arc<Shared<PullMachine>>,
     linger_on_drop: Option<Duration>,
 }
 
 impl Pull {
-    /// Settings for a new puller.
+    /// Returns a builder with the default settings.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,12 +77,15 @@ impl Pull {
         &self.handle.shared
     }
 
-    /// The next delivery. Waits while as many are un-acked as the window allows ([`PullBuilder::window`]). `None` when every expected pusher has ended its stream ([`PullBuilder::expect`],
-    /// [`PullBuilder::keep`]) or after [`Self::leave`]; and `None` from then on.
+    /// Returns the next delivery, waiting for it if necessary.
     ///
-    /// Several tasks that wait on clones are served in the order in which they began to wait, and a call that comes later lets those
-    /// run first that are due; so tasks of one runtime get about equal shares of what they can all work on. Threads in
-    /// [`Self::blocking_recv`] and calls of [`Self::try_recv`] take what is there.
+    /// It also waits while the number of un-acked deliveries has reached the window
+    /// ([`PullBuilder::window`]). It returns `None` when every expected pusher has ended its stream
+    /// ([`PullBuilder::expect`], [`PullBuilder::keep`]), or after [`Self::leave`], and on every later call.
+    ///
+    /// Tasks that wait on clones are served in the order in which they began to wait. A call that begins
+    /// later lets them run first, so tasks of one runtime get about equal shares. [`Self::blocking_recv`] and
+    /// [`Self::try_recv`] do not join this order; they take what is there.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -100,11 +105,13 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// An endpoint has refused for good: told once for each, and further calls go on with the others. When there is no other, each
-    /// call tells it, until [`Self::set_tokens`] gives it another try. Or the runtime that ran the links has been shut down.
+    /// [`RecvError::Refused`] if an endpoint has refused this puller permanently. The error is returned once
+    /// for each endpoint, and further calls receive from the others. If no other endpoint is left, every call
+    /// returns it, until [`Self::set_tokens`] allows another try. [`RecvError::RuntimeGone`] if the runtime
+    /// that ran the links was shut down.
     ///
     /// # Cancel safety
-    /// Cancelled: nothing is lost; a delivery that had arrived goes to the next call.
+    /// If the future is dropped before it completes, no delivery is lost: the next call returns it.
     pub async fn recv(&self) -> Result<Option<Delivery>, RecvError> {
         match self.shared().with_message(take) {
             Some(delivery) => Ok(Some(delivery)),
@@ -112,7 +119,7 @@ impl Pull {
         }
     }
 
-    /// The way of a `recv` for which nothing was there.
+    /// The slow path of `recv`, for when no delivery was there.
     async fn wait(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
         let (yields, in_line) = shared.with(|inner| {
@@ -121,15 +128,15 @@ impl Pull {
             (yields, others.then(|| InLine::new(shared, inner)))
         });
         if yields {
-            // Before a delivery is taken, so that nothing is lost if this is cancelled. Those that wait have been woken in their turn,
-            // and run first; if they do not, because a future is kept that nobody polls, they delay nobody any longer.
+            // Yields before it takes a delivery, so that a cancelled call loses nothing. The waiting tasks
+            // have been woken and run first. One whose future is not polled delays this call only once.
             tokio::task::yield_now().await;
         }
         drop(in_line);
         self.wait_in_line().await
     }
 
-    /// Waits without letting others run first.
+    /// Waits without letting other tasks run first.
     async fn wait_in_line(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
         if let Some(result) = self.next(false) {
@@ -150,9 +157,12 @@ impl Pull {
         }
     }
 
-    /// Waits for a delivery, and appends it and what else is there to `deliveries`, `limit` at most; returns how many it
-    /// appended. It does not wait for more, so that a `limit` above the window does no harm. 0 means what `None` means for [`Self::recv`], unless `limit` is 0. For less than `recv` for each;
-    /// [`Delivery::ack_all`] does as much for outcomes.
+    /// Waits for a delivery, and appends it and others that are there to `deliveries`; returns how many it
+    /// appended.
+    ///
+    /// It appends at most `limit`, and does not wait for more than the first, so `limit` may exceed the
+    /// window. The result 0 means the same as `None` from [`Self::recv`], unless `limit` is 0. For small
+    /// messages this is faster than one `recv` each; [`Delivery::ack_all`] is the counterpart for acks.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -173,10 +183,10 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::recv`].
+    /// The same as [`Self::recv`].
     ///
     /// # Cancel safety
-    /// As [`Self::recv`].
+    /// The same as [`Self::recv`].
     pub async fn recv_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<usize, RecvError> {
         if limit == 0 {
             return Ok(0);
@@ -190,7 +200,7 @@ impl Pull {
         Ok(1 + self.take_share(deliveries, limit - 1))
     }
 
-    /// Takes more after a delivery that was waited for: its share of what is there beside those that wait, which have been let go first.
+    /// Takes more deliveries after the first one, up to this call's share beside the tasks that wait.
     fn take_share(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
         self.shared().with_message(|inner| {
             if inner.state.yield_due {
@@ -204,7 +214,7 @@ impl Pull {
         })
     }
 
-    /// Takes what is there, and returns how many that are.
+    /// Takes the deliveries that are there, and returns their number.
     fn take_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
         self.shared().with_message(|inner| {
             let before = deliveries.len();
@@ -217,8 +227,9 @@ impl Pull {
         })
     }
 
-    /// The next delivery, if one is there. `None` means that nothing is there now, or that nothing will come any more: only
-    /// [`Self::recv`] tells which.
+    /// Returns the next delivery, if there is one now.
+    ///
+    /// `None` means that there is none now, or that none will come; only [`Self::recv`] reports the end.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -237,13 +248,15 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::recv`].
+    /// The same as [`Self::recv`].
     pub fn try_recv(&self) -> Result<Option<Delivery>, RecvError> {
         self.next(true).unwrap_or(Ok(None))
     }
 
-    /// The next delivery, waiting for it for at most `wait`. `None` means what it means for [`Self::recv`]: nothing will come any
-    /// more. That nothing came in time is an error.
+    /// Returns the next delivery, waiting at most `wait` for it.
+    ///
+    /// `None` means the same as for [`Self::recv`]: no more deliveries will come. If none came in time, the
+    /// result is an error.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -261,10 +274,11 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] if nothing came in that time, or as [`Self::recv`].
+    /// [`RecvTimeoutError::Timeout`] if no delivery came within `wait`, and otherwise the same as
+    /// [`Self::recv`].
     ///
     /// # Cancel safety
-    /// As [`Self::recv`].
+    /// The same as [`Self::recv`].
     pub async fn recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
         match self.shared().timeout(wait, self.recv()).await {
             Some(result) => Ok(result?),
@@ -272,7 +286,7 @@ impl Pull {
         }
     }
 
-    /// What there is for a `recv`, if something is. If nothing is, it `asks` for it.
+    /// The result of a `recv`, if there is one now. If not and `asks` is set, requests credit for a message.
     fn next(&self, asks: bool) -> Option<Result<Option<Delivery>, RecvError>> {
         let shared = self.shared();
         let mut closes = false;
@@ -290,14 +304,14 @@ impl Pull {
                 return Some(Err(RecvError::Refused(Box::new(refusal))));
             }
             let over = !inner.state.closed && is_over(inner);
-            // Not the end of a stream, and not for ever: other tokens may be set.
+            // This is not the end of the stream, and not final: other tokens may be set.
             if over && let Some(refusal) = inner.places.refused.last() {
                 return Some(Err(RecvError::Refused(Box::new(refusal.clone()))));
             }
             closes = over;
             if closes {
                 inner.state.closed = true;
-                inner.machine.leave(); // nobody is expected any more, and who comes is told so
+                inner.machine.leave(); // no pusher is expected any more; new ones are refused
             }
             if asks && !inner.state.closed {
                 inner.machine.ask();
@@ -310,7 +324,7 @@ impl Pull {
         next
     }
 
-    /// A receiver that lends deliveries one at a time: the quickest way, for one task.
+    /// Returns a receiver that lends deliveries one at a time: the fastest way to receive, for one task.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -334,8 +348,10 @@ impl Pull {
         Receiver::new(self.clone())
     }
 
-    /// Leaves: hands nothing more out, gives back what was not, waits up to `linger` for the outcomes of the deliveries that are
-    /// held, and closes. Closes all clones; `recv` gives `None`.
+    /// Closes the puller: returns the messages that were not handed out, waits up to `linger` for the
+    /// outcomes of the deliveries that are held, and closes the links.
+    ///
+    /// Affects all clones; from then on `recv` returns `None`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -352,10 +368,12 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// The linger time is over: links are closed with deliveries un-acked, which their pushers will send again.
+    /// [`LeaveError`] if deliveries are un-acked when the linger time is over. Their links are closed, and
+    /// their pushers send them again.
     ///
     /// # Cancel safety
-    /// Cancelled: leaving goes on, without a time limit; call again to wait for it.
+    /// If the future is dropped before it completes, the puller continues to close without a time limit; call
+    /// it again to wait for that.
     pub async fn leave(&self, linger: Duration) -> Result<PullStats, LeaveError> {
         let shared = self.shared();
         leave(shared);
@@ -371,7 +389,10 @@ impl Pull {
         Err(LeaveError { held })
     }
 
-    /// Waits until at least `n` links are open at once. Cancel safe.
+    /// Waits until at least `n` links are open at the same time.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -389,36 +410,52 @@ impl Pull {
     /// ```
     ///
     /// # Errors
-    /// The puller has left, or an endpoint has refused for good.
+    /// [`ConnectedError`] if the puller has left, has given up, or an endpoint has refused it permanently.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().until(|inner| connected(inner, n, |machine| !machine.is_leaving())).await
     }
 
-    /// Returns the reason why no message will come: no endpoint can bring one any more, and one has refused this puller permanently.
+    /// Returns the reason why no message will come, if that is certain.
     ///
-    /// This is the most recent refusal. The result is `None` while another endpoint may bring messages, and after [`Self::set_tokens`]
-    /// has given the endpoints that refused another try. An [`Event`](crate::Event) follows each change of the answer.
+    /// It is certain if no endpoint can bring a message any more and one has refused this puller permanently.
+    /// The result is the most recent refusal. It is `None` otherwise, also after [`Self::set_tokens`]. An
+    /// [`Event`](crate::Event) is reported whenever the result may have changed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Code, Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-pull-refusal").token("secret").build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-pull-refusal").build().await?; // without the token
+    /// pull.recv().await.unwrap_err();
+    /// assert_eq!(pull.refusal().unwrap().code, Code::Unauthorized);
+    /// # drop(push);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.shared().with(|inner| refusal(inner))
     }
 
-    /// The endpoints that are bound, in the order of the builder, with ports of 0 resolved.
+    /// Returns the endpoints that are bound, in the order of the builder; a port of 0 is replaced by the
+    /// actual port.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
         self.shared().with(|inner| inner.places.bound.clone())
     }
 
-    /// From now on: the first of these is shown when connecting, each is taken when bound. Links that are open stay, and endpoints
-    /// that have refused this socket for good are tried again.
+    /// Replaces the tokens: new connections present the first one, and bound endpoints accept each of them.
+    ///
+    /// Open links stay. Endpoints that have refused this socket permanently are tried again.
+    /// [`Push::set_tokens`](crate::Push::set_tokens) has an example.
     ///
     /// # Errors
-    /// There is none, or one has more than 4,096 bytes; then everything stays as it was.
+    /// [`SettingError`] if there is no token, or one has more than 4,096 bytes. Then nothing changes.
     pub fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
         self.shared().set_tokens(tokens)
     }
 
-    /// Counts, and what is held now.
+    /// Returns counters, and the number of messages held now.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -436,19 +473,36 @@ impl Pull {
         self.shared().with(|inner| inner.machine.stats())
     }
 
-    /// Every open link.
+    /// Returns the statistics of each open link.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let push = tidegate::Push::builder().bind("mem://doc-pull-link-stats").build().await?;
+    /// # let pull = tidegate::Pull::builder().connect("mem://doc-pull-link-stats").build().await?;
+    /// pull.connected(1).await?;
+    /// for link in pull.link_stats() {
+    ///     println!("{}: {} un-acked", link.peer, link.unsettled);
+    /// }
+    /// # drop(push);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn link_stats(&self) -> Vec<PullLinkStats> {
         self.shared().with(|inner| inner.machine.link_stats())
     }
 
-    /// The events of links and endpoints from now on; those of its building are to be had from the builder.
+    /// Returns the events of links and endpoints from now on.
+    ///
+    /// For the events of building, use [`PullBuilder::events`]. [`Push::events`](crate::Push::events) has an
+    /// example.
     #[must_use]
     pub fn events(&self) -> Events {
         self.shared().events.subscribe()
     }
 
-    /// A `Stream` of deliveries; it is fused. An error is not its end, and repeats as that of [`Self::recv`] does.
+    /// Returns a fused `Stream` of deliveries.
+    ///
+    /// An error does not end the stream. A permanent error repeats, as it does for [`Self::recv`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -482,7 +536,7 @@ impl std::fmt::Debug for Pull {
     }
 }
 
-/// The next delivery, unless a link should run first (OC-5) or others wait and have to hear of what is left.
+/// The next delivery, unless a link should run first (OC-5) or other tasks wait.
 #[inline]
 fn take(inner: &mut Inner<PullMachine>) -> Option<Delivery> {
     if inner.state.yield_due || inner.state.in_line > 0 {
@@ -499,7 +553,7 @@ fn leave(shared: &Arc<Shared<PullMachine>>) {
     announce(shared);
 }
 
-/// The puller is closed: whoever waits for something learns it.
+/// Wakes everything that waits, because the puller is closed.
 fn announce(shared: &Shared<PullMachine>) {
     shared.stop.cancel();
     shared.signals.changed();
@@ -509,7 +563,7 @@ fn announce(shared: &Shared<PullMachine>) {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.shared.place.is_of_other_process() {
-            return; // a copy of the parent's, which has its own
+            return; // the child of a fork has a copy; the links belong to the parent
         }
         leave(&self.shared);
         if let Some(wait) = self.linger_on_drop
@@ -521,7 +575,7 @@ impl Drop for Handle {
     }
 }
 
-/// A `recv` that lets others go first: those that come meanwhile do not overtake it.
+/// Keeps the place of a `recv` that lets other tasks run first, so that later calls do not overtake it.
 struct InLine<'a>(&'a Shared<PullMachine>);
 
 impl<'a> InLine<'a> {
@@ -537,7 +591,7 @@ impl Drop for InLine<'_> {
     }
 }
 
-/// Tells the machine that a `recv` waits, for as long as it does: then every link has credit (CR-6).
+/// Registers with the machine that a `recv` waits: meanwhile every link has credit (CR-6).
 struct Waiting<'a>(&'a Shared<PullMachine>);
 
 impl<'a> Waiting<'a> {

@@ -1,14 +1,14 @@
-//! Deliveries that are lent, one at a time: the quickest way to receive.
+//! `Receiver` and `Lent`: borrowed deliveries, one at a time. The fastest way to receive.
 //!
-//! A [`Receiver`] takes several deliveries of a batch at once and hands them out one after another without the lock.
-//! An ack only moves a counter. Who reads it:
+//! A [`Receiver`] takes several deliveries of a batch at once and hands them out one after another without
+//! the lock. An ack only advances a counter, which two others read:
 //!
 //! ```text
 //! Lent::ack ──► Progress (atomic) ──► collect ──► puller core
 //!                                       ▲ the receiver itself: at the end of a lot, and for any other outcome
 //!                                       ▲ its watch: every millisecond while it moves (OC-5)
 //! ```
-//! The watch sleeps when the counter has stood still for a tick; the next ack sees that (`idle`) and wakes it.
+//! The watch sleeps if the counter did not move for one period. The next ack sees that (`idle`) and wakes it.
 
 use std::{
     sync::{
@@ -32,11 +32,11 @@ use crate::{
     shared::{Inner, Shared},
 };
 
-/// Of the counter, the lower bits count messages and the upper ones bytes: a lot is part of one frame, which has fewer
-/// than 2^31 bytes.
+/// The lower bits of the counter count messages, and the upper ones bytes. That is enough: a batch is part of
+/// one frame, which has fewer than 2^31 bytes.
 const COUNT_BITS: u32 = 31;
 
-/// How far a receiver is with its lot.
+/// How many deliveries of its batch a receiver has acked.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     acked: AtomicU64,
@@ -45,18 +45,18 @@ pub(super) struct Progress {
     wake: Notify,
 }
 
-/// What the socket knows of a lot that is out.
+/// What the socket keeps about a batch that a receiver has taken.
 pub(super) struct Lending {
     progress: Arc<Progress>,
     link: LinkId,
-    /// The first delivery that has not been settled with the core.
+    /// The id of the first delivery that has not been settled with the core.
     next: u64,
-    /// What of the counter has been.
+    /// The value of the counter up to which acks have been settled.
     seen: u64,
 }
 
 impl Lending {
-    /// Settles what has been acked since the last time. False if that is nothing.
+    /// Settles the acks since the last call. Returns false if there were none.
     fn collect(&mut self, machine: &mut PullMachine, yield_due: &mut bool) -> bool {
         let acked = self.progress.acked.load(Ordering::Acquire);
         let mask = (1 << COUNT_BITS) - 1;
@@ -71,29 +71,30 @@ impl Lending {
     }
 }
 
-/// Receives deliveries one at a time, and lends them: the next one can be had when the last one has its outcome. From
-/// [`Pull::receiver`].
+/// Receives deliveries one at a time and lends them, from [`Pull::receiver`].
 ///
-/// Quicker than [`Pull::recv`] for small messages, and for one task only. It takes a few deliveries ahead for itself,
-/// as many as are worked on in a fifth of a millisecond, and one at least: a long job keeps those behind it waiting, where
-/// with `recv` they could go to somebody else. Dropped, it gives them back.
+/// The next delivery is available after the previous one is settled. For small messages this is faster than
+/// [`Pull::recv`], but it serves only one task. A receiver takes a few deliveries in advance: as many as are
+/// processed in a fifth of a millisecond, and at least one. They wait during a long job, whereas with `recv`
+/// another task could take them. Dropping the receiver returns them.
 pub struct Receiver {
     pub(super) pull: Pull,
-    /// Who sent the messages of the lot.
+    /// The instance that sent the messages of the batch.
     instance: InstanceId,
     lot: Option<Lot<Home>>,
     progress: Arc<Progress>,
-    /// The delivery that comes next has been counted as redelivered.
+    /// Whether the next delivery was already counted as redelivered.
     counted: bool,
-    /// The counter of `progress`.
+    /// The local copy of the counter in `progress`.
     acked: u64,
     key: u64,
-    /// Others that wait have just been let go first: the next lot is this receiver's.
+    /// Waiting tasks have just been let go first, so the next batch is for this receiver.
     in_turn: bool,
 }
 
-/// A delivery that is lent by a [`Receiver`]: exactly one attempt to have a message processed. Dropped without an
-/// outcome, also by a panic, it is nacked.
+/// A borrowed delivery from a [`Receiver`]: exactly one attempt to have a message processed.
+///
+/// If it is dropped without an outcome, also by a panic, it is nacked.
 pub struct Lent<'a> {
     receiver: &'a mut Receiver,
     item: Item,
@@ -121,13 +122,13 @@ impl Receiver {
         }
     }
 
-    /// The next delivery. `None` as from [`Pull::recv`].
+    /// Returns the next delivery, waiting for it if necessary. `None` means the same as for [`Pull::recv`].
     ///
     /// # Errors
-    /// As [`Pull::recv`].
+    /// The same as [`Pull::recv`].
     ///
     /// # Cancel safety
-    /// As [`Pull::recv`].
+    /// The same as [`Pull::recv`].
     #[inline]
     pub async fn recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
         let item = loop {
@@ -143,7 +144,7 @@ impl Receiver {
         Ok(Some(self.lend(item)))
     }
 
-    /// The next one of the lot.
+    /// The next delivery of the batch.
     #[inline]
     pub(super) fn take_lent(&mut self) -> Option<Item> {
         self.lot.as_mut().and_then(Lot::take)
@@ -157,7 +158,7 @@ impl Receiver {
         Lent { receiver: self, item, settled: false }
     }
 
-    /// Gets more, if more is there.
+    /// Takes a new batch, if deliveries are there.
     pub(super) fn take_lot(&mut self) -> bool {
         let (key, progress) = (self.key, self.progress.clone());
         self.lot = None;
@@ -167,7 +168,7 @@ impl Receiver {
             end_lending(inner, key);
             progress.acked.store(0, Ordering::Relaxed);
             if inner.state.yield_due || (inner.state.in_line > 0 && !in_turn) {
-                return None; // as for `recv`: a link should run first, or others wait and have to hear
+                return None; // as for `recv`: a link should run first, or other tasks wait
             }
             let lot = inner.machine.recv_lot()?;
             lend(inner, key, &progress, &lot);
@@ -179,7 +180,7 @@ impl Receiver {
         })
     }
 
-    /// Goes on with what was waited for.
+    /// Starts a batch with a delivery that was waited for.
     pub(super) fn lend_lot(&mut self, delivery: Delivery) {
         self.counted = delivery.attempt() > 1;
         let (key, lot) = (self.key, delivery.into_lot());
@@ -200,7 +201,7 @@ impl Receiver {
         self.lot.as_ref().map(Lot::bytes)
     }
 
-    /// The lower way for an ack that somebody waits for, and the way of all other outcomes.
+    /// The slow path, for the ack of a tracked message and for all other outcomes.
     fn settle(&self, item: &Item, verdict: &Verdict) {
         let key = self.key;
         self.pull.shared().with_message(|inner| {
@@ -223,7 +224,7 @@ impl Drop for Receiver {
                 inner.machine.put_back(lot);
             }
         });
-        // The watch looks whether anybody still needs it.
+        // The watch checks whether the receiver still exists.
         self.progress.wake.notify_one();
     }
 }
@@ -240,7 +241,7 @@ fn end_lending(inner: &mut Inner<PullMachine>, key: u64) {
     }
 }
 
-/// Collects every `delay` while the counter moves, for as long as the receiver exists (OC-5).
+/// Collects acks every `delay` while the counter moves, as long as the receiver exists (OC-5).
 fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, delay: Duration) {
     let (weak, progress) = (Arc::downgrade(shared), Arc::downgrade(progress));
     shared.place.handle.spawn(async move {
@@ -248,7 +249,7 @@ fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, 
             let Some(strong) = progress.upgrade() else { return };
             if strong.idle.load(Ordering::Acquire) {
                 strong.wake.notified().await;
-                // Only this task is left to hold it: the receiver is gone.
+                // Only this task holds it: the receiver is gone.
                 if Arc::strong_count(&strong) == 1 {
                     return;
                 }
@@ -265,7 +266,7 @@ fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, 
             };
             if !collect() {
                 progress.idle.store(true, Ordering::Release);
-                // An ack that came between the two, and did not see that we sleep, is here by the next tick.
+                // An ack may have come in between without seeing `idle`; the next period collects it.
                 tokio::time::sleep(delay).await;
                 if collect() {
                     progress.idle.store(false, Ordering::Release);
@@ -276,44 +277,47 @@ fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, 
 }
 
 impl Lent<'_> {
-    /// What was sent.
+    /// Returns the payload.
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.receiver.bytes().map_or(&[], |bytes| self.item.payload(bytes))
     }
 
-    /// What was sent, for keeping beyond the delivery: it shares the memory that was read from the connection.
+    /// Returns the payload as a `Bytes` that may outlive the delivery. It shares the memory read from the
+    /// connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
         self.receiver.bytes().map_or_else(Bytes::new, |bytes| self.item.payload_bytes(bytes))
     }
 
-    /// The headers that were sent with it.
+    /// Returns the headers that the sender set.
     #[must_use]
     pub fn headers(&self) -> Headers {
         self.receiver.bytes().map_or_else(Headers::default, |bytes| self.item.headers(bytes))
     }
 
-    /// Payload and headers, for sending them on, for example.
+    /// Returns the payload and headers as a message, for example to forward it.
     #[must_use]
     pub fn message(&self) -> Message {
         self.receiver.bytes().map_or_else(Message::default, |bytes| self.item.message(bytes))
     }
 
-    /// Names the message: the same at every attempt, so that repeats can be recognised.
+    /// Returns the id of the message. It is the same for every attempt, so an application can recognize
+    /// repeats.
     #[must_use]
     pub fn id(&self) -> MessageId {
         MessageId { instance: self.receiver.instance, number: self.item.number }
     }
 
-    /// 1 for the first attempt; more if earlier ones were nacked, or lost with their link.
+    /// Returns the attempt number: 1 at first, more after nacks and lost links.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.item.attempt
     }
 
-    /// It is still being worked on: as [`crate::Delivery::working`].
+    /// Reports that the delivery is still being processed; see
+    /// [`Delivery::working`](crate::Delivery::working).
     pub fn working(&self) {
         let (key, id) = (self.receiver.key, self.item.id);
         self.receiver.pull.shared().with(|inner| {
@@ -323,13 +327,13 @@ impl Lent<'_> {
         });
     }
 
-    /// Names the link that it came over, as statistics and events do.
+    /// Returns the number of the link that the delivery came over, as in statistics and events.
     #[must_use]
     pub fn link(&self) -> u64 {
         self.receiver.lot.as_ref().map_or(0, |lot| lot.link().as_u64())
     }
 
-    /// Processed.
+    /// Settles the delivery as processed.
     #[inline]
     pub fn ack(mut self) {
         self.settled = true;
@@ -345,23 +349,25 @@ impl Lent<'_> {
         }
     }
 
-    /// Failed: try again, when the pusher's backoff says so.
+    /// Reports a failed attempt: the pusher retries the message after its backoff.
     pub fn nack(self) {
         self.nack_with(None, "");
     }
 
-    /// Failed: try again, no sooner than after `delay`; the reason is for people (cut to 256 bytes).
+    /// Reports a failed attempt with an optional delay and a reason.
+    ///
+    /// See [`Delivery::nack_with`](crate::Delivery::nack_with).
     pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
         let delay_ms = u32::try_from(delay.unwrap_or_default().as_millis()).unwrap_or(u32::MAX);
         self.settle(&Verdict::Nack { delay_ms, reason: reason.to_owned() });
     }
 
-    /// Failed for good: never try again. The reason is for people (cut to 256 bytes).
+    /// Rejects the message: the pusher never sends it again. The reason is cut to 256 bytes.
     pub fn reject(mut self, reason: &str) {
         self.settle(&Verdict::Reject { reason: reason.to_owned() });
     }
 
-    /// Not started: somebody else shall have it. The attempt does not count.
+    /// Returns the delivery unprocessed, for another puller. The attempt does not count.
     pub fn release(mut self) {
         self.settle(&Verdict::Release);
     }

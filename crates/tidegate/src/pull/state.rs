@@ -1,4 +1,4 @@
-//! What a puller's handles keep beside the machine, under the same lock.
+//! The state that a puller keeps beside its machine, under the same lock.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,29 +8,30 @@ use super::receiver::Lending;
 use crate::error::Refusal;
 use crate::shared::{Inner, Later, Role, Shared, Signals};
 
-/// Where a delivery is settled. Deliveries share it by batch: one reference for each would cost as much as the lock.
+/// The socket that settles a delivery. Deliveries of a batch share it: one reference each would cost as much
+/// as the lock.
 #[derive(Clone, Default)]
 pub(crate) struct Home(pub(super) Option<Arc<Shared<PullMachine>>>);
 
 pub(crate) type PullMachine = Puller<Home>;
 
 pub(crate) struct PullState {
-    /// Lots that receivers have taken, one at most for each.
+    /// Batches that receivers have taken, at most one each.
     pub(super) lendings: HashMap<u64, Lending>,
-    /// How many receivers there have been.
+    /// The number of receivers created so far.
     pub(super) receivers: u64,
     pub(super) ack_delay: Duration,
     expect: Option<usize>,
     keep: bool,
-    /// How many `recv` wait for a delivery.
+    /// The number of `recv` calls that wait for a delivery.
     pub(super) waiting: usize,
-    /// How many of them there are together with those that let others go first: a `recv` that comes takes nothing before them.
+    /// Of those, and of calls that let others run first. A new `recv` takes nothing before them.
     pub(super) in_line: usize,
-    /// An Ack is due, and a `recv` that goes on without waiting would keep its link from sending it.
+    /// An Ack is due; a `recv` that never waits would keep the link from sending it.
     pub(super) yield_due: bool,
-    /// `leave` has been called, or the streams are over: `recv` gives nothing more.
+    /// `leave` was called, or the streams have ended: `recv` returns nothing more.
     pub(super) closed: bool,
-    /// Warnings to be logged when the lock is free.
+    /// Logged when the lock is released.
     warnings: Vec<String>,
 }
 
@@ -56,17 +57,17 @@ pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
     !inner.state.keep && is_idle_for_good(inner)
 }
 
-/// The refusal that makes receiving pointless: nobody else is left who could bring a message.
+/// The refusal that makes receiving pointless, if no pusher is left that could bring a message.
 pub(super) fn refusal(inner: &Inner<PullMachine>) -> Option<Refusal> {
     if is_idle_for_good(inner) { inner.places.refused.last().cloned() } else { None }
 }
 
-/// Whether no endpoint is left that brings messages, and no message is left.
+/// Whether no endpoint can bring a message any more, and none is queued.
 fn is_idle_for_good(inner: &Inner<PullMachine>) -> bool {
     let (state, places) = (&inner.state, &inner.places);
     let connected_done = places.dialing == 0;
     let bound_done = match state.expect.filter(|_| !state.keep) {
-        // Whoever has a link may still have work, however many have said that they are done.
+        // A pusher with a link may have more messages, however many others have ended.
         Some(expected) => inner.machine.pushers_ended() >= expected && !inner.machine.has_open_streams(),
         None => places.bound.is_empty(),
     };
@@ -82,8 +83,8 @@ impl Role for PullMachine {
         while let Some(event) = machine.poll_event() {
             if let PullerEvent::AtCap { cap, held } = event {
                 state.warnings.push(format!(
-                    "a recv has been waiting for 5 s because {held} deliveries are un-acked, as many as the window of {cap} \
-                     allows: ack them sooner, take no more than can be worked on at once, or set a larger window (this is said once)"
+                    "a recv has waited 5 s because {held} deliveries are un-acked and the window is {cap}: ack them \
+                     sooner, receive fewer at a time, or set a larger window (this warning is logged once)"
                 ));
                 continue;
             }
@@ -109,8 +110,8 @@ impl Role for PullMachine {
 
     fn lose(inner: &mut Inner<Self>, _: Time) -> bool {
         let over = Self::at_end(inner);
-        inner.machine.leave(); // what was not handed out is lost with its link, and sent again by its pusher
-        inner.state.closed |= over; // no recv has noticed it yet
+        inner.machine.leave(); // the pushers send again what was not handed out
+        inner.state.closed |= over; // no `recv` has returned the end yet
         !over
     }
 

@@ -1,4 +1,4 @@
-//! A puller as a `Stream`.
+//! `PullStream`, a puller as a `Stream`.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,9 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::{Delivery, Pull, take};
 use crate::error::RecvError;
 
-/// A puller as a `Stream` of deliveries, from [`Pull::stream`]. It ends when `recv` does, and stays there; an error is not its end.
+/// A `Stream` of deliveries, from [`Pull::stream`].
+///
+/// It ends when [`Pull::recv`] returns `None`, and stays ended. An error does not end it.
 #[derive(Debug)]
 pub struct PullStream {
     pull: Pull,
@@ -32,7 +34,7 @@ impl Stream for PullStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        // What is there already needs no future, unless others wait for it.
+        // A delivery that is there needs no future, unless other tasks wait for it.
         if self.receiving.is_none()
             && let Some(delivery) = self.pull.shared().with_message(take)
         {
