@@ -1,4 +1,4 @@
-//! The gRPC service, described here: no `protoc` is needed.
+//! Describes the gRPC service here, so that `protoc` is not needed.
 
 use tonic_build::manual::{Builder, Method, Service};
 

@@ -1,4 +1,4 @@
-//! The goals that the project has set itself, each next to what this run has measured.
+//! The project's performance goals, each next to the value that this run measured.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ struct Row {
     met: bool,
 }
 
-/// Runs `tidegate bench …` for everything that is not a comparison with a peer, and gives the table.
+/// Runs `tidegate bench …` for every goal that is not a comparison with a peer, and returns the table.
 ///
 /// # Errors
 /// When the program cannot be run.
@@ -39,7 +39,7 @@ pub fn table(runs: &Runs, tidegate: &Path, rounds: usize, makespan: u32) -> Resu
     Ok(text)
 }
 
-/// What follows from the comparison.
+/// The goals that follow from the comparison.
 fn ratios(runs: &Runs) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |what: &str, ours: Peer, size: usize, goals: &[(Peer, f64)], goal: &'static str| {
@@ -63,7 +63,7 @@ fn ratios(runs: &Runs) -> Vec<Row> {
         "3 × libzmq, 2 × omq-tokio, 0.3 × TCP",
     );
     add(
-        "64 B, one at a time, `send_slice` and lent deliveries",
+        "64 B, one at a time, `send_slice` and borrowed deliveries",
         TidegateLent,
         64,
         &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
@@ -101,7 +101,7 @@ impl Bench<'_> {
         serde_json::from_slice(&output.stdout).with_context(|| format!("bench {arguments:?}"))
     }
 
-    /// The medians of what `numbers` finds in several runs.
+    /// The medians of the values that `numbers` extracts from several runs.
     fn medians<const N: usize>(
         &self,
         arguments: &[&str],
@@ -197,8 +197,8 @@ impl Bench<'_> {
                 "1.05 × a dispatcher without latency",
                 1.05,
             ),
-            ("the same, a tenth of the jobs 20 times longer", &["--long-share", "0.1"], "1.15 ×", 1.15),
-            ("the first after a million quick jobs", &["--quick", "1000000"], "1.05 ×", 1.05),
+            ("the same, with a tenth of the jobs 20 times longer", &["--long-share", "0.1"], "1.15 ×", 1.15),
+            ("the first, after a million quick jobs", &["--quick", "1000000"], "1.05 ×", 1.05),
         ];
         for (what, more, goal, most) in variants {
             let arguments = [&["makespan", "--seconds", seconds.as_str()], more].concat();

@@ -1,13 +1,13 @@
-//! What is sent: distinct memory for each message, and content that the receiver checks.
+//! The payloads: each message has memory of its own, and content that the receiver checks.
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 
-/// More than caches hold.
+/// Larger than the CPU's caches.
 const RING: usize = 64 << 20;
 const WORD: usize = 8;
 
-/// The payloads, in turn.
+/// A ring of payloads.
 pub struct Ring {
     bytes: Bytes,
     size: usize,
@@ -16,7 +16,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Payloads of `size` bytes; a multiple of 8.
+    /// Payloads of `size` bytes, which must be a multiple of 8.
     pub fn new(size: usize) -> Self {
         let slots = (RING / size).max(1);
         let words = slots * size / WORD;
@@ -24,27 +24,27 @@ impl Ring {
         Self { bytes: bytes.into(), size, slots, next: 0 }
     }
 
-    /// The next one.
+    /// The next payload.
     pub fn payload(&mut self) -> Bytes {
         let at = self.next * self.size;
         self.next = (self.next + 1) % self.slots;
         self.bytes.slice(at..at + self.size)
     }
 
-    /// The next one, borrowed.
+    /// The next payload, borrowed.
     pub fn slice(&mut self) -> &[u8] {
         let at = self.next * self.size;
         self.next = (self.next + 1) % self.slots;
         &self.bytes[at..at + self.size]
     }
 
-    /// All of the memory.
+    /// The memory of the whole ring.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// Checks what arrives: by length, first word and last word.
+/// Checks received payloads: length, first word and last word.
 pub struct Check {
     size: usize,
     slots: usize,
@@ -57,7 +57,7 @@ impl Check {
     }
 
     /// # Errors
-    /// It is not the next payload.
+    /// The payload is not the one that comes next.
     pub fn next(&mut self, payload: &[u8]) -> Result<()> {
         let words = self.size / WORD;
         let first = self.next * words;
@@ -68,7 +68,7 @@ impl Check {
         let holds = payload.len() == self.size
             && at(0) == Some(word(first))
             && at(words - 1) == Some(word(first + words - 1));
-        ensure!(holds, "a message is not what was sent");
+        ensure!(holds, "a received message differs from the message sent");
         Ok(())
     }
 }
@@ -89,7 +89,7 @@ impl Clock {
         Self { received: 0, count, began: None }
     }
 
-    /// One message has come. The messages per second, when it was the last one.
+    /// Counts one message. Returns the messages per second at the last one.
     #[inline]
     pub fn tick(&mut self) -> Option<f64> {
         self.received += 1;

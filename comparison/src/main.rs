@@ -1,4 +1,5 @@
-//! Compares tidegate with its peers: alternating runs in one session, one sending and one receiving process over loopback.
+//! Compares tidegate with its peers: alternating runs in one session, one sending and one receiving process over
+//! loopback.
 
 mod goals;
 mod load;
@@ -22,28 +23,28 @@ use table::Runs;
 struct Args {
     #[command(subcommand)]
     side: Option<Side>,
-    /// How often each peer runs with each size; the median counts
+    /// Runs of each peer with each size; the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// About how long each run takes, in seconds
+    /// Approximate duration of each run, in seconds
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Sizes of messages in bytes, multiples of 8
+    /// Message sizes in bytes, multiples of 8
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65536])]
     sizes: Vec<usize>,
-    /// Who takes part [default: all]
+    /// Peers to compare [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<Peer>,
-    /// Prints JSON instead of a table
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Replaces the tables in this file, between their marks
+    /// Replace the tables between their marks in this file
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Also measures the other goals of the project, with this `tidegate`
+    /// Also measure the project's other goals, with this `tidegate` program
     #[arg(long, value_name = "PROGRAM")]
     goals: Option<PathBuf>,
-    /// How long the lists of jobs of the goals are, in seconds, three of them; 0 leaves them out
+    /// Duration of each of the three makespan measurements, in seconds; 0 skips them
     #[arg(long, value_name = "N", default_value_t = 60)]
     makespan: u32,
 }
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
         Some(Side::Pull { peer, address, size, count }) => {
             let rate = peer.pull(&address, size, count)?;
             writeln!(std::io::stdout(), "{rate}")?;
-            // What a library still has running is not waited for.
+            // Do not wait for threads that a library still runs.
             std::process::exit(0);
         }
         None => {}
@@ -103,29 +104,29 @@ fn main() -> Result<()> {
 
 /// One run: messages per second.
 fn measure(peer: Peer, size: usize, count: u64) -> Result<f64> {
-    // Free a moment ago; the receiving side binds it at once.
+    // The port was free a moment ago, and the receiving side binds it at once.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut pull = start("pull", peer, &address, size, count)?;
     let mut push = start("push", peer, &address, size, count)?;
-    let status = pull.wait(LONGEST)?.context("the receiving process does not end")?;
-    ensure!(status.success(), "the receiving process ended with {status}");
+    let status = pull.wait(LONGEST)?.context("the receiving process does not exit")?;
+    ensure!(status.success(), "the receiving process failed: {status}");
     if peer.ends() {
-        // It fails if a message was not acked.
-        let status = push.wait(Duration::from_secs(10))?.context("the sending process does not end")?;
-        ensure!(status.success(), "the sending process ended with {status}");
+        // The sending process fails if a message was not acked.
+        let status = push.wait(Duration::from_secs(10))?.context("the sending process does not exit")?;
+        ensure!(status.success(), "the sending process failed: {status}");
     }
     let text = std::io::read_to_string(pull.0.stdout.take().context("a process without stdout")?)?;
-    text.trim().parse().with_context(|| format!("the receiving process said {text:?}"))
+    text.trim().parse().with_context(|| format!("the receiving process printed {text:?}"))
 }
 
-/// A run that takes longer does not end at all.
+/// A run that takes longer is stuck.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A process that does not outlive its measurement.
+/// A process that is killed when its measurement ends.
 struct Running(Child);
 
 impl Running {
-    /// Waits for its end; `None` if it takes longer. What it prints is a line, which its pipe holds.
+    /// Waits for the process to exit; `None` after `most`. It prints a single line, which fits into the pipe.
     fn wait(&mut self, most: Duration) -> Result<Option<std::process::ExitStatus>> {
         let until = std::time::Instant::now() + most;
         while std::time::Instant::now() < until {
@@ -153,7 +154,7 @@ fn start(side: &str, peer: Peer, address: &str, size: usize, count: u64) -> Resu
     Ok(Running(child))
 }
 
-/// Tries for two seconds: the other side may not be listening yet.
+/// Retries for two seconds, because the other side may not be listening yet.
 fn retry<T>(mut work: impl FnMut() -> std::io::Result<T>) -> Result<T> {
     let mut tries = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The results: medians, and what tidegate has of each.
+//! The results: medians, and tidegate's ratio to each peer.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Runs {
     }
 
     /// # Errors
-    /// None that one would know of.
+    /// Serialization fails, which does not happen with these types.
     pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string(&self.cells)?)
     }
@@ -94,7 +94,7 @@ pub fn replace(file: &Path, name: &str, table: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// What it ran on.
+/// A description of this machine.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");

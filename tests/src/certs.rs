@@ -1,6 +1,6 @@
-//! Certificates made for a test, right ones and wrong ones.
+//! Certificates generated for tests, valid and invalid.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // only tests use this module, and a test may panic
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
 
 pub use rcgen::date_time_ymd;
 
-/// A CA of our own.
+/// A test CA.
 pub struct Ca {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -34,7 +34,7 @@ pub struct Identity {
 }
 
 impl Ca {
-    /// A CA of this name.
+    /// Creates a CA with this common name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = params(&[]);
@@ -45,13 +45,13 @@ impl Ca {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// Its certificate.
+    /// The CA's certificate.
     #[must_use]
     pub fn pem(&self) -> Pem {
         Pem::bytes(self.pem.clone())
     }
 
-    /// What a TLS library of its own trusts it with.
+    /// A root store that trusts only this CA, for tests that use rustls directly.
     #[must_use]
     pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
@@ -59,24 +59,24 @@ impl Ca {
         roots
     }
 
-    /// A certificate for these names, addresses and URIs, signed by it.
+    /// Signs a certificate for these names, addresses and URIs.
     #[must_use]
     pub fn sign(&self, names: &[&str]) -> Identity {
         self.sign_with(names, |_| ())
     }
 
-    /// The same, with something else about it.
+    /// Like [`Self::sign`]; `change` edits the parameters first.
     #[must_use]
     pub fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = params(names);
-        params.distinguished_name.push(DnType::CommonName, "a common name counts for nothing");
+        params.distinguished_name.push(DnType::CommonName, "the common name is ignored");
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Identity { certificate, key: key.serialize_pem() }
     }
 
-    /// Its certificate as a file.
+    /// Writes the CA's certificate to a file.
     pub fn write(&self, dir: &Path, name: &str) -> PathBuf {
         let path = dir.join(name);
         fs::write(&path, &self.pem).unwrap();
@@ -85,7 +85,7 @@ impl Ca {
 }
 
 impl Identity {
-    /// A certificate that nobody has signed but itself.
+    /// A self-signed certificate.
     #[must_use]
     pub fn self_signed(names: &[&str]) -> Self {
         let mut params = params(names);
@@ -94,12 +94,12 @@ impl Identity {
         Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// Settings that show it.
+    /// TLS settings that present this certificate.
     pub fn config(&self) -> TlsConfig {
         TlsConfig::new().identity(Pem::bytes(self.certificate.clone()), Pem::bytes(self.key.clone()))
     }
 
-    /// As two files: certificate and key.
+    /// Writes two files: certificate and key.
     pub fn write(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
         fs::write(&certificate, &self.certificate).unwrap();
@@ -108,7 +108,7 @@ impl Identity {
     }
 }
 
-/// Valid from long ago until far from now.
+/// Parameters with rcgen's default validity period, from 1975 to 4096.
 fn params(names: &[&str]) -> CertificateParams {
     let (uris, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
     let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
@@ -118,19 +118,19 @@ fn params(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// Makes it a certificate for clients only, or for servers only.
+/// Restricts the certificate to clients, or to servers.
 pub fn only_for(client: bool) -> impl FnOnce(&mut CertificateParams) {
     let purpose =
         if client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth };
     move |params| params.extended_key_usages = vec![purpose]
 }
 
-/// Makes it end in 2020.
+/// Makes the certificate expire in 2020.
 pub fn expired(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2020, 1, 2);
 }
 
-/// Makes it begin in 2999.
+/// Makes the certificate valid only from 2999 on.
 pub fn not_yet(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2999, 1, 2);
 }

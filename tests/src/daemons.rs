@@ -1,6 +1,7 @@
-//! The `tidegate` command as tests start it, and what they say about its input and output.
+//! Starts the `tidegate` command, and produces and reads its input and output.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
+// Only tests use this module, and a test may panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::{
     io::BufRead,
@@ -15,16 +16,16 @@ pub fn tidegate(args: &[&str]) -> Process {
     by(&[], args)
 }
 
-/// As [`tidegate()`], started by another program that becomes it, such as `["ip", "netns", "exec", "name"]`.
+/// Like [`tidegate()`], but through a program that execs it, such as `["ip", "netns", "exec", "name"]`.
 #[must_use]
 pub fn by(starter: &[&str], args: &[&str]) -> Process {
     Process::spawn(command(starter, args).stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap()
 }
 
-/// The command of [`by`], for a test that wants more of it.
+/// The command that [`by`] starts, for a test that changes it further.
 #[must_use]
 pub fn command(starter: &[&str], args: &[&str]) -> Command {
-    // Cargo says where it is only to the tests of this package, and only when they run.
+    // Cargo sets this variable only when it runs tests of this package.
     let program = std::env::var_os("CARGO_BIN_EXE_tidegate-under-test").expect("cargo runs this test");
     let Some((first, more)) = starter.split_first() else {
         let mut command = Command::new(program);
@@ -36,7 +37,7 @@ pub fn command(starter: &[&str], args: &[&str]) -> Command {
     command
 }
 
-/// A pusher that waits for `pullers`, and its endpoint.
+/// Starts a pusher that waits for `pullers` pullers, and returns it with its endpoint.
 #[must_use]
 pub fn push(pullers: usize, more: &[&str]) -> (Process, String) {
     let expect = pullers.to_string();
@@ -46,13 +47,13 @@ pub fn push(pullers: usize, more: &[&str]) -> (Process, String) {
     (push, at)
 }
 
-/// The numbers below `count`, one a line.
+/// The numbers below `count`, one per line.
 #[must_use]
 pub fn numbers(count: usize) -> Vec<u8> {
     (0..count).map(|i| format!("{i}\n")).collect::<String>().into_bytes()
 }
 
-/// The numbers in the lines of all these texts, in order.
+/// The numbers in the lines of all these texts, sorted.
 #[must_use]
 pub fn sorted(texts: &[String]) -> Vec<usize> {
     let mut all: Vec<usize> = texts.iter().flat_map(|t| t.lines()).map(|l| l.parse().unwrap()).collect();
@@ -60,19 +61,19 @@ pub fn sorted(texts: &[String]) -> Vec<usize> {
     all
 }
 
-/// The next line, without its end.
+/// The next line, without its line end.
 pub fn line(from: &mut impl BufRead) -> String {
     let mut line = String::new();
     from.read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
-/// The code that it exits with.
+/// Waits for the process to exit and returns its exit code.
 pub fn code(process: &mut Process) -> i32 {
-    process.exit().unwrap().code().expect("it ended by itself")
+    process.exit().unwrap().code().expect("it ended without a signal")
 }
 
-/// The summary that `--json` makes it print at its end.
+/// The summary that the process prints at exit with `--json`.
 #[must_use]
 pub fn summary(process: &mut Process) -> serde_json::Value {
     serde_json::from_str(&process.line_with("\"seconds\":").unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! What the tests of this package share.
+//! Code shared by the tests of this package.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Real processes of the `tidegate` command and of the Python peer, killed when a test is over.
+//! Processes of the `tidegate` command and of the Python peer, killed when the test ends.
 
 use std::{
     ffi::OsStr,
@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A safety net: no test waits longer for anything.
+/// The limit of every wait in a test.
 pub const LONG: Duration = Duration::from_secs(60);
-/// No process lives longer: whoever waits for its output is let go by its end.
+/// A process is killed after this time, so that a test that reads its output does not block forever.
 const LIFE: Duration = Duration::from_secs(180);
 
 /// A running process, with its standard error read line by line.
@@ -22,12 +22,12 @@ pub struct Process {
     child: Arc<Mutex<Child>>,
     errors: Receiver<String>,
     seen: Vec<String>,
-    /// Dropped, it tells the thread that limits the process's life to go.
+    /// Ends the thread that limits the process's lifetime when dropped.
     _alive: Sender<()>,
 }
 
 impl Process {
-    /// Starts a program with standard input and output as given.
+    /// Starts a program with the given standard input and output.
     ///
     /// # Errors
     /// It cannot be started.
@@ -36,7 +36,7 @@ impl Process {
         Self::spawn(command.args(args).stdin(stdin).stdout(stdout))
     }
 
-    /// As [`Process::start`], with whatever else a command can have.
+    /// Like [`Process::start`], for a command that the caller has built.
     ///
     /// # Errors
     /// It cannot be started.
@@ -63,21 +63,21 @@ impl Process {
         Ok(Self { child, errors, seen: Vec::new(), _alive: alive })
     }
 
-    /// Writes to its standard input in the background, and then closes it.
+    /// Writes to standard input in the background, then closes it.
     pub fn feed(&mut self, bytes: Vec<u8>) {
         if let Some(mut stdin) = lock(&self.child).stdin.take() {
             thread::spawn(move || {
-                let _ = stdin.write_all(&bytes); // it may have gone, which is for the test to notice
+                let _ = stdin.write_all(&bytes); // the process may have exited, which the test notices
             });
         }
     }
 
-    /// Writes one line to its standard input, which stays open.
+    /// Writes one line to standard input, which stays open.
     pub fn write_line(&mut self, line: &str) {
         self.write(format!("{line}\n").as_bytes());
     }
 
-    /// Writes to its standard input, which stays open. What a pipe does not hold (64 KiB) must be read meanwhile.
+    /// Writes to standard input, which stays open. This blocks when the pipe is full (64 KiB) until the process reads.
     pub fn write(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut lock(&self.child).stdin {
             let _ = stdin.write_all(bytes);
@@ -85,23 +85,23 @@ impl Process {
         }
     }
 
-    /// Closes its standard input.
+    /// Closes standard input.
     pub fn close_input(&mut self) {
         lock(&self.child).stdin = None;
     }
 
-    /// The lines on standard error up to the last one that was waited for.
+    /// The lines of standard error up to the last line that the test waited for.
     #[must_use]
     pub fn lines_seen(&self) -> &[String] {
         &self.seen
     }
 
-    /// Forgets the lines seen so far, so that the next wait is for a new one.
+    /// Forgets the lines seen so far, so that the next wait needs a new line.
     pub fn forget_lines(&mut self) {
         self.seen.clear();
     }
 
-    /// Waits for a line on standard error that holds `text`, and returns it.
+    /// Waits for a line on standard error that contains `text`, and returns it.
     ///
     /// # Errors
     /// It did not come in time.
@@ -109,7 +109,7 @@ impl Process {
         self.line_with_all(&[text])
     }
 
-    /// Waits for a line on standard error that holds all of these texts, and returns it.
+    /// Waits for a line on standard error that contains all of these texts, and returns it.
     ///
     /// # Errors
     /// It did not come in time.
@@ -128,21 +128,23 @@ impl Process {
                         return Ok(line);
                     }
                 }
-                Err(_) => return Err(format!("no {texts:?} on standard error, only {:?}", self.seen)),
+                Err(_) => {
+                    return Err(format!("no line with {texts:?} on standard error, only {:?}", self.seen));
+                }
             }
         }
     }
 
-    /// The endpoint that it says it listens on.
+    /// The endpoint that the process reports it listens on.
     ///
     /// # Errors
-    /// It does not say so in time.
+    /// The line does not come in time.
     pub fn endpoint(&mut self) -> Result<String, String> {
         let line = self.line_with("listening on ")?;
         Ok(line.rsplit(' ').next().unwrap_or_default().to_owned())
     }
 
-    /// Everything that it writes to standard output until it closes it.
+    /// Reads standard output to its end.
     ///
     /// # Errors
     /// It cannot be read, or was not piped.
@@ -151,7 +153,7 @@ impl Process {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// As [`Process::output`], whatever it is.
+    /// Like [`Process::output`], for output that need not be UTF-8.
     ///
     /// # Errors
     /// It cannot be read, or was not piped.
@@ -162,33 +164,36 @@ impl Process {
         Ok(bytes)
     }
 
-    /// Its standard output.
+    /// The process's standard output.
     pub fn raw_stdout(&mut self) -> Option<ChildStdout> {
         lock(&self.child).stdout.take()
     }
 
-    /// Its standard output, to be read line by line.
+    /// The process's standard output, for reading line by line.
     pub fn stdout(&mut self) -> Option<impl BufRead + use<>> {
         lock(&self.child).stdout.take().map(BufReader::new)
     }
 
-    /// Waits for its exit.
+    /// Waits for the process to exit.
     ///
     /// # Errors
-    /// It does not end in time.
+    /// The process does not exit in time.
     pub fn exit(&mut self) -> Result<ExitStatus, String> {
         let until = Instant::now() + LONG;
         while Instant::now() < until {
             if let Ok(Some(status)) = lock(&self.child).try_wait() {
                 return Ok(status);
             }
-            // The system has no wait with a time limit; this one only polls for the exit itself.
+            // The standard library has no wait with a time limit, so this polls.
             thread::park_timeout(Duration::from_millis(5));
         }
-        Err(format!("it does not end; standard error: {:?}", self.errors.try_iter().collect::<Vec<_>>()))
+        Err(format!(
+            "the process does not exit; standard error: {:?}",
+            self.errors.try_iter().collect::<Vec<_>>()
+        ))
     }
 
-    /// Whether it has not exited yet.
+    /// Whether the process has not exited yet.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(lock(&self.child).try_wait(), Ok(None))
@@ -206,23 +211,24 @@ impl Process {
             .map(|_| ())
     }
 
-    /// Its number.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         lock(&self.child).id()
     }
 
-    /// How long it has been using a processor so far, to a hundredth of a second.
+    /// The CPU time that the process has used so far, in steps of 10 ms.
     #[must_use]
     pub fn processor_time(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
-        // The name before it may hold anything but this parenthesis. The ticks are hundredths on every Linux.
+        // The process name comes first and may contain anything, so start after its last parenthesis. A tick is 10 ms
+        // on every Linux.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut ticks = || fields.next()?.parse::<u64>().ok();
         Some(Duration::from_millis((ticks()? + ticks()?) * 10))
     }
 
-    /// Says what it has said, for whoever looks into a test that has failed.
+    /// Prints the process's standard error, to help explain a failed test.
     fn tell(&mut self) {
         self.seen.extend(self.errors.try_iter());
         let mut text = format!("process {}:\n", self.id());
@@ -230,7 +236,7 @@ impl Process {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
-    /// Peak memory so far, in KiB.
+    /// Peak resident memory so far, in KiB.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", lock(&self.child).id())).ok()?;

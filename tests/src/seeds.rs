@@ -1,11 +1,11 @@
-//! Randomised tests: so many seeds by default, one to replay, or fresh ones until a soak is over.
+//! Randomized tests: a default number of seeds, a single seed to replay, or new seeds for the duration of a soak.
 //!
 //! | variable | meaning |
 //! | --- | --- |
 //! | `TIDEGATE_SEED=n` | only this seed |
-//! | `TIDEGATE_SOAK_SECONDS=n` | fresh seeds for so long, from a beginning that is drawn and printed |
+//! | `TIDEGATE_SOAK_SECONDS=n` | new seeds for `n` seconds, counting up from a random seed, which is printed |
 
-// It stops a test at what it is told wrong, and its output is a test's.
+// A wrong variable must fail the test, and this code prints on behalf of tests.
 #![allow(clippy::panic, clippy::print_stdout)]
 
 use std::{
@@ -15,13 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The one seed that is asked for, if it is.
+/// The seed to replay, if `TIDEGATE_SEED` is set.
 #[must_use]
 pub fn replayed() -> Option<u64> {
     number("TIDEGATE_SEED")
 }
 
-/// How long a soak may take for one test, if this is one.
+/// How long a soak runs each test, if `TIDEGATE_SOAK_SECONDS` is set.
 #[must_use]
 pub fn soak() -> Option<Duration> {
     number("TIDEGATE_SOAK_SECONDS").map(Duration::from_secs)
@@ -32,11 +32,12 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, but must be a whole number")))
 }
 
-/// Runs `check` with the seeds 0 … `count` − 1, or as the environment says. `test` is what `cargo test` calls it:
-/// `"--test simulation nothing_is_lost"`. What fails is told with its seed and the command that runs it again.
+/// Runs `check` with the seeds 0 … `count` − 1, or as the environment variables say. `test` is the filter that selects
+/// the test in `cargo test`, such as `"--test simulation nothing_is_lost"`. A failure is printed with its seed and the
+/// command that repeats it.
 ///
 /// # Panics
-/// As `check` does.
+/// When `check` panics.
 pub fn each(test: &str, count: u64, check: impl Fn(u64)) {
     if let Some(seed) = replayed() {
         return one(test, seed, &check);
@@ -46,19 +47,21 @@ pub fn each(test: &str, count: u64, check: impl Fn(u64)) {
         return println!("{test}: {count} seeds");
     };
     let (first, started) = (RandomState::new().hash_one(test) >> 16, Instant::now());
-    // At once: a seed may bring down the process with it.
-    println!("{test}: seeds from {first} on");
+    // Print this before the first seed: a seed may abort the process.
+    println!("{test}: seeds from {first}");
     let mut seeds = 0;
     while started.elapsed() < time {
         one(test, first + seeds, &check);
         seeds += 1;
     }
-    println!("{test}: {seeds} seeds from {first} on, in {:.0} s", started.elapsed().as_secs_f64());
+    println!("{test}: {seeds} seeds from {first}, in {:.0} s", started.elapsed().as_secs_f64());
 }
 
 fn one(test: &str, seed: u64, check: &impl Fn(u64)) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(seed))) {
-        println!("failed with seed {seed}; again: TIDEGATE_SEED={seed} cargo test -p tidegate-tests {test}");
+        println!(
+            "failed with seed {seed}; to repeat: TIDEGATE_SEED={seed} cargo test -p tidegate-tests {test}"
+        );
         resume_unwind(panic);
     }
 }
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_being_told_otherwise_it_runs_the_first_seeds() {
+    fn by_default_the_first_seeds_run() {
         let seen = RefCell::new(Vec::new());
         each("--lib seeds", 3, |seed| seen.borrow_mut().push(seed));
         if replayed().is_none() && soak().is_none() {
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_comes_through() {
+    fn a_failed_check_fails_the_test() {
         assert!(catch_unwind(|| each("--lib seeds", 3, |_| panic!("it broke"))).is_err());
     }
 }

@@ -1,7 +1,8 @@
-//! Whether every rule of SPEC.md and docs/IMPLEMENTATION.md has a level and a role, and is owned by code and by a test.
+//! Checks that every rule of SPEC.md and docs/IMPLEMENTATION.md has a level, a role, code and a test.
 //!
-//! A rule has an id, such as **CR-2**, and after it its level and the role that needs it: `(MUST, pusher)`. Code that enforces a rule names its id in a comment or a string, and so does a test that
-//! breaks the rule. Nothing else ties text to program, so [`check`] is strict: there are no exceptions.
+//! A rule has an id, such as **CR-2**, followed by its level and the role that needs it: `(MUST, pusher)`. Code that
+//! enforces a rule names its id in a comment or a string, and so does a test that breaks the rule. Nothing else ties
+//! the text to the program, so [`check`] allows no exceptions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,32 +13,32 @@ use std::{
 /// The documents that define rules.
 const DOCUMENTS: [&str; 2] = ["SPEC.md", "docs/IMPLEMENTATION.md"];
 
-/// A file, or the part of one that counts as one kind.
+/// A file, or the part of a file that counts as one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Where it is, for people: relative to the root, with `/`.
+    /// The path for messages: relative to the root, with `/`.
     pub path: String,
-    /// What it says. Parts that count otherwise are blanked, so that line numbers stay right.
+    /// The text. Parts that count as another kind are blanked, so that line numbers stay right.
     pub text: String,
 }
 
-/// Everything that names rules.
+/// All files that may name rules.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The documents that define rules: the specification, and the rules of this implementation.
+    /// The text of the documents that define rules.
     pub spec: String,
-    /// Code that may own rules.
+    /// Code that may enforce rules.
     pub code: Vec<Source>,
-    /// Tests that may own rules.
+    /// Tests that may break rules.
     pub tests: Vec<Source>,
-    /// What may only refer to rules: the .proto file, and all documents.
+    /// Files that may only refer to rules: the .proto file and all documents.
     pub other: Vec<Source>,
 }
 
-/// What is wrong. Displayed with one line for each finding.
+/// The problems found. `Display` writes one line for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// How many rules there are.
+    /// The number of rules.
     pub rules: usize,
     /// Rules that are defined more than once.
     pub duplicates: Vec<String>,
@@ -47,12 +48,12 @@ pub struct Findings {
     pub without_code: Vec<String>,
     /// Rules that no test names.
     pub without_test: Vec<String>,
-    /// Ids that no rule has, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
+    /// Ids that no document defines, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
     pub unknown: Vec<String>,
 }
 
 impl Findings {
-    /// Whether there are rules, and nothing is wrong with them.
+    /// Whether there are rules and no problems.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.rules > 0
@@ -68,8 +69,8 @@ impl fmt::Display for Findings {
         for (list, what) in [
             (&self.duplicates, "is defined more than once"),
             (&self.untagged, "has no level and role, such as (MUST, pusher)"),
-            (&self.without_code, "is owned by no code"),
-            (&self.without_test, "is owned by no test"),
+            (&self.without_code, "is named by no code"),
+            (&self.without_test, "is named by no test"),
             (&self.unknown, "is defined neither in SPEC.md nor in docs/IMPLEMENTATION.md"),
         ] {
             for id in list {
@@ -130,7 +131,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// The ids that a document defines, each in bold at the start of a list item; and whether its level and role follow.
+/// The ids that a document defines, each in bold at the start of a list item, and whether a level and a role follow.
 fn defined(spec: &str) -> Vec<(Id, bool)> {
     let items = spec.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
     items.filter_map(|(bold, rest)| Some((whole_id(bold)?, is_tagged(rest)))).collect()
@@ -144,8 +145,8 @@ fn is_tagged(text: &str) -> bool {
     })
 }
 
-/// The ids that a text mentions, each with its line, from 1. A longer word, such as a name of a character encoding,
-/// is no mention.
+/// The ids that a text mentions, each with its line number, from 1. An id within a longer word, such as the name of a
+/// character encoding, does not count.
 fn mentioned(text: &str) -> Vec<(usize, Id)> {
     let mut found = Vec::new();
     for (line, at) in text.lines().zip(1..) {
@@ -165,8 +166,9 @@ fn whole_id(word: &str) -> Option<Id> {
     plain.then(|| number.parse().ok().map(|number| Id { group, number })).flatten()
 }
 
-/// Splits Rust code into what is always compiled and what only tests compile: the items under `#[cfg(test)]`.
-/// Each half keeps its lines where they were.
+/// Splits Rust code into the part that is always compiled and the part that only tests compile, which is the items
+/// under
+/// `#[cfg(test)]`. Both parts keep their line numbers.
 #[must_use]
 pub fn split(text: &str) -> (String, String) {
     let only_tests = test_ranges(text);
@@ -198,7 +200,7 @@ fn test_ranges(text: &str) -> Vec<(usize, usize)> {
     ranges
 }
 
-/// How long the item at the start of `text` is, its further attributes included: up to a `;`, or the `}` of its body.
+/// The length of the item at the start of `text`, including further attributes: up to a `;`, or the `}` of its body.
 fn item_length(text: &str) -> usize {
     let mut depth = 0_i32;
     let mut at = 0;
@@ -216,8 +218,8 @@ fn item_length(text: &str) -> usize {
     text.len()
 }
 
-/// The first token of Rust code (never empty): a comment, a literal, the attribute that matters here, or one
-/// character of anything else. In the first two, braces and attributes mean nothing.
+/// The first token of Rust code (never empty): a comment, a literal, the attribute `#[cfg(test)]`, a name, or one other
+/// character. Braces and attributes within comments and literals do not count.
 fn token(text: &str) -> &str {
     let upto = |length: Option<usize>| text.get(..length.unwrap_or(text.len())).unwrap_or(text);
     let after = |needle: &str, from: usize| {
@@ -246,19 +248,19 @@ fn token(text: &str) -> &str {
     }
     let mut start = text.chars();
     if start.next() == Some('\'') {
-        // A character in quotes; a quote before a name alone is a lifetime.
+        // A character in quotes. A quote before a name alone is a lifetime.
         match (start.next(), start.next()) {
             (Some('\\'), _) => return upto(closing_quote(text, '\'')),
             (Some(_), Some('\'')) => return upto(after("'", 1)),
             _ => {}
         }
     }
-    // A name goes in one piece, or an `r` at its end would look like the start of a raw string.
+    // Take a name as a whole; otherwise an `r` at its end would look like the start of a raw string.
     let name = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
     upto(Some(if name > 0 { name } else { text.chars().next().map_or(0, char::len_utf8) }))
 }
 
-/// Where the literal at the start of `text` ends, which opens with a quote and in which `\` escapes.
+/// The end of the literal at the start of `text`, which opens with a quote and in which `\` escapes.
 fn closing_quote(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -270,7 +272,7 @@ fn closing_quote(text: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Where the comment at the start of `text` ends; such comments nest.
+/// The end of the block comment at the start of `text`; block comments nest.
 fn block_comment(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (0, 0);
     loop {
@@ -298,7 +300,7 @@ pub fn rules(root: &Path) -> io::Result<String> {
     Ok(texts?.join("\n"))
 }
 
-/// Reads the tree below `root` and sorts its files by what they may own.
+/// Reads the tree below `root` and sorts its files by kind.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -318,7 +320,7 @@ pub fn read(root: &Path) -> io::Result<Sources> {
 }
 
 impl Sources {
-    /// Takes one file in; `parts` is its path below the root.
+    /// Adds one file; `parts` is its path below the root.
     pub fn sort(&mut self, parts: &[&str], text: String) {
         let path = parts.join("/");
         match kind(parts) {
@@ -352,7 +354,7 @@ fn kind(parts: &[&str]) -> Kind {
     }
 }
 
-/// The files of the tree that may name rules; what is built, and hidden directories, are left out.
+/// The files of the tree that may name rules, without build output and hidden directories.
 fn walk(directory: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
     const TEXT: [&str; 8] = ["rs", "py", "proto", "md", "toml", "txt", "json", "sh"];
     for entry in fs::read_dir(directory)? {

@@ -37,7 +37,7 @@ fn a_rule_without_code_is_found() {
     let findings = check(&sources(SPEC, "// ZA~1", "// ZA~1 ZA~2"));
     assert_eq!(findings.without_code, [ids("ZA~2")]);
     assert!(findings.without_test.is_empty() && !findings.is_clean());
-    assert!(findings.to_string().contains(&ids("ZA~2 is owned by no code")), "{findings}");
+    assert!(findings.to_string().contains(&ids("ZA~2 is named by no code")), "{findings}");
 }
 
 #[test]

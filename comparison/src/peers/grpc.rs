@@ -1,4 +1,4 @@
-//! A gRPC stream of messages, with a window of the application's own, as one has to build it with gRPC.
+//! A gRPC stream of messages with a window that the application implements, because gRPC has none for messages.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::load::{Check, Clock, Ring};
 
 const WINDOW: usize = 1_000;
 const ACK_EVERY: u64 = 100;
-/// HTTP/2 windows that are not what limits it.
+/// HTTP/2 windows so large that they do not limit the throughput.
 const HTTP2_WINDOW: u32 = 8 << 20;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -60,7 +60,7 @@ pub async fn push(address: &str, size: usize, count: u64) -> Result<()> {
                 credit.acquire().await?.forget();
                 sender.send(Job { payload: ring.payload() }).await?;
             }
-            // Kept until every ack is here: the other side takes the end of the stream for ours.
+            // Keep the sender until every ack has arrived: the other side stops at the end of the stream.
             anyhow::Ok(sender)
         }
     };
@@ -68,7 +68,7 @@ pub async fn push(address: &str, size: usize, count: u64) -> Result<()> {
     let mut acks = client.work(ReceiverStream::new(jobs)).await?.into_inner();
     let mut acked = 0;
     while acked < count {
-        let done = acks.message().await?.context("the stream has ended early")?;
+        let done = acks.message().await?.context("the stream ended early")?;
         acked += done.count;
         credit.add_permits(done.count as usize);
     }
@@ -110,7 +110,7 @@ async fn receive(
 ) -> Result<f64> {
     let (mut check, mut clock, mut rate, mut held) = (Check::new(size), Clock::new(count), None, 0);
     for received in 1..=count {
-        let job = jobs.message().await?.context("the stream has ended early")?;
+        let job = jobs.message().await?.context("the stream ended early")?;
         check.next(&job.payload)?;
         rate = clock.tick().or(rate);
         held += 1;
@@ -119,7 +119,7 @@ async fn receive(
             held = 0;
         }
     }
-    // Until the other side has had the last ack and is gone.
+    // Wait until the other side has received the last ack and disconnects.
     let _ = jobs.message().await;
     rate.context("messages are missing")
 }
@@ -135,5 +135,5 @@ pub async fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
         .add_service(service)
         .serve(address.parse()?);
     tokio::spawn(server);
-    result.await.context("the stream has ended early")?
+    result.await.context("the stream ended early")?
 }

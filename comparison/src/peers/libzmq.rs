@@ -1,4 +1,4 @@
-//! libzmq PUSH/PULL, with a high-water mark that does not stop it.
+//! libzmq PUSH/PULL, with a high-water mark that does not limit it.
 
 use anyhow::{Context as _, Result};
 
@@ -15,7 +15,7 @@ pub fn push(address: &str, size: usize, count: u64) -> Result<()> {
     for _ in 0..count {
         socket.send(&ring.payload()[..], 0)?;
     }
-    Ok(()) // dropping the context waits until everything is out
+    Ok(()) // dropping the context waits until everything is written
 }
 
 pub fn pull(address: &str, size: usize, count: u64) -> Result<f64> {

@@ -1,4 +1,4 @@
-//! The peers, each as its competent user would set it up.
+//! The peers, each configured as an experienced user would.
 
 pub mod grpc;
 pub mod libzmq;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Who is compared.
+/// The programs compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
@@ -39,13 +39,13 @@ impl Peer {
         Self::Grpc,
     ];
 
-    /// As the table names it, with version and set-up.
+    /// The name in the table, with version and configuration.
     pub fn title(self) -> &'static str {
         match self {
             Self::Tcp => "raw TCP, 256 KiB writes, no acks",
             Self::Tidegate => "tidegate, acked",
-            Self::TidegateLent => "tidegate, acked, `send_slice` and lent deliveries",
-            Self::TidegateBatch => "tidegate, acked, `send_all` of 64, lent deliveries",
+            Self::TidegateLent => "tidegate, acked, `send_slice` and borrowed deliveries",
+            Self::TidegateBatch => "tidegate, acked, `send_all` of 64, borrowed deliveries",
             Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
             Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",
             Self::Omq => "omq-tokio 0.33 PUSH/PULL, one thread, no acks",
@@ -54,12 +54,12 @@ impl Peer {
         }
     }
 
-    /// Whether its sending process ends by itself.
+    /// Whether the sending process exits by itself.
     pub fn ends(self) -> bool {
         self != Self::Zeromq
     }
 
-    /// About what it does, in nanoseconds a message and bytes a nanosecond: for the length of a run.
+    /// Approximate speed, in nanoseconds per message and bytes per nanosecond, from which the length of a run follows.
     fn pace(self) -> (u64, u64) {
         match self {
             Self::Tcp => (2, 3),
@@ -69,16 +69,16 @@ impl Peer {
         }
     }
 
-    /// Messages for a run of about so many seconds.
+    /// The number of messages for a run of about `seconds` seconds.
     pub fn count(self, size: usize, seconds: f64) -> u64 {
         let (each, bytes) = self.pace();
         ((seconds * 1e9) as u64 / (each + size as u64 / bytes)).max(1_000)
     }
 
-    /// The sending process.
+    /// Runs the sending process.
     ///
     /// # Errors
-    /// Whatever goes wrong.
+    /// The peer fails.
     pub fn push(self, address: &str, size: usize, count: u64) -> Result<()> {
         use tidegate::Form;
         match self {
@@ -95,10 +95,10 @@ impl Peer {
         }
     }
 
-    /// The receiving process; gives messages per second.
+    /// Runs the receiving process and returns messages per second.
     ///
     /// # Errors
-    /// Whatever goes wrong, also a message that is not what was sent.
+    /// The peer fails, or a received message differs from the message sent.
     pub fn pull(self, address: &str, size: usize, count: u64) -> Result<f64> {
         use ::tidegate::Window;
         match self {
@@ -114,7 +114,7 @@ impl Peer {
     }
 }
 
-/// All run on one thread, which is the best for every one of them.
+/// All peers run on one thread, which is the fastest configuration for each of them.
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;

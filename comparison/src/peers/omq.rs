@@ -1,4 +1,4 @@
-//! omq-tokio PUSH/PULL on one thread, its best, set to prefer throughput.
+//! omq-tokio PUSH/PULL on one thread, its fastest configuration, with throughput preferred.
 
 use anyhow::{Context as _, Result};
 use omq_tokio::options::WorkloadProfile;

@@ -1,4 +1,4 @@
-//! A plain TCP stream: the limit.
+//! A plain TCP stream: the upper limit.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -31,7 +31,7 @@ pub fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
     let (mut received, mut began) = (0, None);
     while received < whole {
         let bytes = stream.read(&mut buffer)? as u64;
-        anyhow::ensure!(bytes > 0, "the stream has ended early");
+        anyhow::ensure!(bytes > 0, "the stream ended early");
         received += bytes;
         if received > warm_up && began.is_none() {
             began = Some((std::time::Instant::now(), received));

@@ -1,4 +1,4 @@
-//! tidegate with its defaults: every message is acked by the puller, and the pusher has seen every ack.
+//! tidegate with its defaults: the puller acks every message, and the pusher has received every ack.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidegate::{Pull, Push, Window};
 
 use crate::load::{Check, Clock, Ring};
 
-/// How messages are given to it.
+/// How messages are sent.
 pub enum Form {
     /// One at a time, owned.
     Owned,

@@ -12,7 +12,7 @@ pub async fn push(address: &str, size: usize, count: u64) -> Result<()> {
     for _ in 0..count {
         socket.send(ZmqMessage::from(ring.payload())).await?;
     }
-    // It has no way to wait until everything is out; the process is killed when the other side has it.
+    // The crate cannot wait until everything is written, so the process is killed when the other side has everything.
     std::future::pending().await
 }
 

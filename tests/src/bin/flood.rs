@@ -1,6 +1,7 @@
-//! Measures what floods cost: `cargo run --release -p tidegate-tests --bin flood -- --seconds 5`. See `docs/SECURITY.md`.
+//! Measures the cost of floods: `cargo run --release -p tidegate-tests --bin flood -- --seconds 5`. See
+//! `docs/SECURITY.md`.
 
-// It is a command: it prints.
+// A command prints its results.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
@@ -14,9 +15,9 @@ use tidegate_tests::hostile::{
 
 const USAGE: &str = "usage: flood [--seconds N] [--size BYTES] [--only NAME,NAME] [--json]
 
-Attacks a pusher and a puller, each beside a link that behaves well, and shows what is left of its throughput, compared with
-what it is while a plain TCP server that discards everything gets the same flood. An attack that takes messages is compared
-with a second link that behaves well and takes as many. Loopback only.
+Attacks a pusher and a puller, each with a well-behaved link, and prints the link's throughput under attack and in the
+baseline. In the baseline a plain TCP server, which discards everything, gets the same flood. The baseline of an attack
+that takes messages is a second well-behaved link that takes as many. Loopback only.
 TIDEGATE_SOAK_SECONDS is the time of all attacks together, unless --seconds gives that of each.";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(unknown) = only.iter().flatten().find(|name| attack::ALL.iter().all(|a| a.name != **name)) {
         let names: Vec<_> = attack::ALL.iter().map(|attack| attack.name).collect();
-        return Err(format!("{unknown} is no attack; there are {}", names.join(", ")).into());
+        return Err(format!("unknown attack {unknown}; the attacks are {}", names.join(", ")).into());
     }
     let chosen = |name: &str| only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
     let all: Vec<_> = attack::ALL
@@ -48,14 +49,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let seconds = match (seconds, env::var("TIDEGATE_SOAK_SECONDS")) {
         (Some(seconds), _) => seconds,
-        // Each is measured twice, and takes two seconds more to begin and to end.
+        // Each attack is measured twice, plus two seconds to start and stop.
         (None, Ok(total)) => (total.parse::<f64>()? / (2 * all.len()) as f64 - 2.0).max(1.0),
         (None, Err(_)) => 3.0,
     };
     let measure = Measure { program: env::current_exe()?, time: Duration::from_secs_f64(seconds), size };
     if !json {
         println!(
-            "| attack | on | msgs/s, in comparison | msgs/s, attacked | ratio | peak KiB, calm | peak KiB, attacked |"
+            "| attack | on | msgs/s, baseline | msgs/s, attacked | ratio | peak KiB, baseline | peak KiB, attacked |"
         );
         println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     }

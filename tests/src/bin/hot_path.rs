@@ -1,5 +1,5 @@
-//! The way of messages through the library within one thread, for counting its instructions: send, encode, decode,
-//! recv, ack, and the credit that comes back. `tests/instructions.rs` runs it under a simulator of a processor.
+//! Sends messages through the library within one thread, to count the instructions: send, encode, decode, recv, ack and
+//! the returned credit. `tests/instructions.rs` runs it under a CPU simulator.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::{Pull, Push, Window};
 
-/// Payloads are distinct memory, as in the benchmarks.
+/// Each payload has memory of its own, as in the benchmarks.
 const SLOTS: usize = 256;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! The `tidegate` command, built here because a binary is at hand only to the tests of its own package.
+//! The `tidegate` command. It is built here because cargo gives a test the path of a binary only in the same package.
 
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,13 @@
-//! Which number was seen by whom, how often, and as which attempt.
+//! Records which puller saw which number, how often, and as which attempt.
 
 use std::collections::BTreeSet;
 
 /// One message in the output of a puller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// Which puller.
+    /// The index of the puller.
     pub by: usize,
-    /// Which of the numbers 0 … count − 1.
+    /// One of the numbers 0 … count − 1.
     pub number: usize,
     /// 1 for the first delivery.
     pub attempt: u64,
@@ -16,7 +16,7 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// Reads a line of `tidegate pull --json`; `None` if it is not whole.
+    /// Parses a line of `tidegate pull --json`; `None` if the line is incomplete.
     #[must_use]
     pub fn read(by: usize, line: &str) -> Option<Self> {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -29,7 +29,7 @@ impl Sighting {
     }
 }
 
-/// All sightings, by number, in the order in which they became known.
+/// All sightings by number, in the order in which they were read.
 #[derive(Debug, Default)]
 pub struct Account {
     numbers: Vec<Vec<Sighting>>,
@@ -37,7 +37,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Adds one, and checks it: a message keeps its id, and each of its deliveries is an attempt of its own.
+    /// Adds a sighting. Checks that a message keeps its id and that each of its deliveries has a different attempt
+    /// number.
     pub fn note(&mut self, sighting: Sighting) {
         if self.numbers.len() <= sighting.number {
             self.numbers.resize_with(sighting.number + 1, Vec::new);
@@ -45,8 +46,11 @@ impl Account {
         let earlier = &mut self.numbers[sighting.number];
         self.distinct += usize::from(earlier.is_empty());
         for other in &*earlier {
-            assert_eq!(other.id, sighting.id, "the id of {} stays", sighting.number);
-            assert_ne!(other.attempt, sighting.attempt, "twice as the same attempt: {other:?}, {sighting:?}");
+            assert_eq!(other.id, sighting.id, "message {} has changed its id", sighting.number);
+            assert_ne!(
+                other.attempt, sighting.attempt,
+                "two deliveries with the same attempt: {other:?}, {sighting:?}"
+            );
         }
         earlier.push(sighting);
     }
@@ -57,13 +61,13 @@ impl Account {
         self.distinct
     }
 
-    /// The numbers below `count` that nobody has seen.
+    /// The numbers below `count` that no puller has seen.
     #[must_use]
     pub fn missing(&self, count: usize) -> Vec<usize> {
         (0..count).filter(|&number| self.of(number).is_empty()).collect()
     }
 
-    /// Who has seen this number.
+    /// The sightings of this number.
     #[must_use]
     pub fn of(&self, number: usize) -> &[Sighting] {
         self.numbers.get(number).map_or(&[], Vec::as_slice)
@@ -75,21 +79,21 @@ impl Account {
         (0..self.numbers.len()).filter(|&number| self.of(number).len() > 1).collect()
     }
 
-    /// What this puller has seen.
+    /// The sightings of this puller.
     pub fn by(&self, puller: usize) -> impl Iterator<Item = &Sighting> {
         self.numbers.iter().flatten().filter(move |sighting| sighting.by == puller)
     }
 
-    /// Everything that was seen as a higher attempt than the first.
+    /// All sightings with an attempt above 1.
     pub fn again(&self) -> impl Iterator<Item = &Sighting> {
         self.numbers.iter().flatten().filter(|sighting| sighting.attempt > 1)
     }
 
-    /// Stops the test unless all numbers below `count` were seen, and nothing else.
+    /// Panics unless exactly the numbers below `count` were seen.
     pub fn complete(&self, count: usize) {
         let missing = self.missing(count);
         assert!(missing.is_empty(), "{} of {count} are lost: {missing:?}", missing.len());
-        assert_eq!(self.distinct, count, "nothing else");
+        assert_eq!(self.distinct, count, "more numbers were seen than sent");
     }
 }
 
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_and_what_is_repeated_is_found() {
+    fn lost_and_repeated_messages_are_found() {
         let mut account = Account::default();
         for (number, attempt) in [(0, 1), (3, 1), (3, 2)] {
             account.note(sighting(number, attempt));
@@ -114,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "twice as the same attempt")]
-    fn a_second_delivery_must_be_another_attempt() {
+    #[should_panic(expected = "two deliveries with the same attempt")]
+    fn a_second_delivery_must_have_another_attempt_number() {
         let mut account = Account::default();
         account.note(sighting(3, 1));
         account.note(sighting(3, 1));
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_no_sighting() {
+    fn an_incomplete_line_is_no_sighting() {
         let line = r#"{"id":"a-7","attempt":2,"headers":[],"payload":"0012"}"#;
         assert_eq!(
             Sighting::read(4, line),

@@ -1,11 +1,11 @@
-//! Random numbers that a seed brings again.
+//! Random numbers that a seed reproduces.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// The same seed, the same numbers.
+    /// The same seed gives the same numbers.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)

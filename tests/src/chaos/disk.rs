@@ -1,4 +1,4 @@
-//! A small disk that only those see who are started with it.
+//! A small disk that only processes started in its mount namespace see.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use super::network::have;
 
-/// A tmpfs in a mount namespace of its own, gone with this value.
+/// A tmpfs in a mount namespace of its own, removed when this value is dropped.
 pub struct Disk {
     holder: Child,
     directory: tempfile::TempDir,
@@ -16,14 +16,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// One with so many KiB; `None` where that is not possible (see [`have`]).
+    /// Creates a disk of `kib` KiB; `None` where that is not possible (see [`have`]).
     #[must_use]
     pub fn new(kib: usize) -> Option<Self> {
         if !have(&["unshare", "nsenter"]) {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        // It holds the namespace until its input ends.
+        // The script keeps the namespace alive until its standard input ends.
         let script = r#"mount -t tmpfs -o "size=$1k" none "$2" && echo mounted && read -r _"#;
         let mut holder = Command::new("unshare")
             .args(["--mount", "sh", "-c", script, "sh", &kib.to_string()])
@@ -39,19 +39,19 @@ impl Disk {
         Some(Self { holder, directory, starter: vec!["nsenter".into(), namespace] })
     }
 
-    /// Starts a program that sees it.
+    /// The command prefix that starts a program in the namespace.
     #[must_use]
     pub fn starter(&self) -> Vec<&str> {
         self.starter.iter().map(String::as_str).collect()
     }
 
-    /// A path on it, for those who see it.
+    /// The path of a file on this disk, as seen within the namespace.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// What is in a file on it.
+    /// The content of a file on this disk.
     ///
     /// # Errors
     /// It cannot be read.

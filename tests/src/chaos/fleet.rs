@@ -1,4 +1,4 @@
-//! A pusher with numbered input, and pullers whose every line is put into one account.
+//! A pusher with numbered input, and pullers whose output lines are collected in one account.
 
 use std::{
     io::BufRead,
@@ -12,25 +12,25 @@ use crate::{
     process::{LONG, Process},
 };
 
-/// The bytes of each of [`records`].
+/// The length of each record of [`records`], in bytes.
 pub const WIDTH: usize = 512;
 
-/// What a puller's output brings.
+/// One event in a puller's output.
 enum Report {
     Seen(Sighting),
-    /// It has ended.
+    /// The output has ended.
     Over,
 }
 
-/// Daemons, and the account of what they have seen.
+/// Puller processes, and the account of the messages that they have seen.
 pub struct Fleet {
     /// The pullers, in the order in which they were started.
     pub pulls: Vec<Process>,
-    /// What they have seen.
+    /// The messages that they have seen.
     pub account: Account,
     sender: Sender<Report>,
     reports: Receiver<Report>,
-    /// Outputs that have not ended.
+    /// The number of outputs that have not ended.
     open: usize,
 }
 
@@ -47,14 +47,14 @@ impl Fleet {
         self.pull_by(&[], at, args)
     }
 
-    /// As [`Fleet::pull`], started by another program (see [`daemons::by`]).
+    /// Like [`Fleet::pull`], but started through another program (see [`daemons::by`]).
     pub fn pull_by(&mut self, starter: &[&str], at: &str, args: &[&str]) -> usize {
         let name = format!("p{}", self.pulls.len());
         let args = [&["pull", "--connect", at, "--json", "--name", &name], args].concat();
         self.add(daemons::by(starter, &args), true)
     }
 
-    /// Adds a puller; `read`: its lines are to be read from now on.
+    /// Adds a puller. With `read`, starts reading its lines.
     pub fn add(&mut self, process: Process, read: bool) -> usize {
         self.pulls.push(process);
         let index = self.pulls.len() - 1;
@@ -64,14 +64,14 @@ impl Fleet {
         index
     }
 
-    /// Reads the lines of a puller from now on.
+    /// Starts reading the lines of a puller.
     pub fn read(&mut self, index: usize) {
-        let output = self.pulls[index].stdout().expect("it is read once");
+        let output = self.pulls[index].stdout().expect("its output is read only once");
         self.open += 1;
         let sender = self.sender.clone();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                // A process that was killed may leave half a line.
+                // A killed process may leave an incomplete line.
                 let Some(sighting) = Sighting::read(index, &line) else { break };
                 if sender.send(Report::Seen(sighting)).is_err() {
                     return;
@@ -90,24 +90,30 @@ impl Fleet {
                     return Some(sighting);
                 }
                 Ok(Report::Over) => self.open -= 1,
-                Err(_) => panic!("no message for long; {} have been seen", self.account.distinct()),
+                Err(_) => {
+                    panic!("no message within the time limit; {} have been seen", self.account.distinct())
+                }
             }
         }
         None
     }
 
-    /// Waits until so many different numbers have been seen.
+    /// Waits until `distinct` different numbers have been seen.
     pub fn see(&mut self, distinct: usize) {
         while self.account.distinct() < distinct {
-            assert!(self.one_more().is_some(), "all have ended, and {} were seen", self.account.distinct());
+            assert!(
+                self.one_more().is_some(),
+                "all outputs have ended, and only {} numbers were seen",
+                self.account.distinct()
+            );
         }
     }
 
-    /// Waits until this puller has seen so many.
+    /// Waits until this puller has seen `count` more messages.
     pub fn see_by(&mut self, puller: usize, count: usize) {
         let mut seen = self.account.by(puller).count();
         while seen < count {
-            let sighting = self.one_more().expect("it goes on");
+            let sighting = self.one_more().expect("an output is still open");
             seen += usize::from(sighting.by == puller);
         }
     }
@@ -118,7 +124,7 @@ impl Fleet {
     }
 }
 
-/// The numbers of a range as records of [`WIDTH`] bytes, so that a pipe is never cut off within one.
+/// The numbers of a range as records of [`WIDTH`] bytes, so that a full pipe never splits a record.
 #[must_use]
 pub fn records(range: std::ops::Range<usize>) -> Vec<u8> {
     range.map(|number| format!("{number:0width$}\n", width = WIDTH - 1)).collect::<String>().into_bytes()

@@ -1,6 +1,7 @@
-//! What the tests with real faults share: who was sent what and saw what, and the means to break things.
+//! Shared code of the fault-injection tests: the account of messages sent and seen, and the faults.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)] // only tests use it, and those may stop at once
+// Only tests use this module, and a test may panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod account;
 mod dice;

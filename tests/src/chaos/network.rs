@@ -1,4 +1,4 @@
-//! A network of namespaces, which nothing else sees: a hub in the middle, and spokes that reach only the hub.
+//! A private network of namespaces: a hub in the middle, and spokes that reach only the hub.
 
 use std::{
     fmt,
@@ -11,15 +11,15 @@ use std::{
     },
 };
 
-/// How the namespaces of all these tests are named: with the number of the process that made them, so that what a killed one left
-/// behind is known.
+/// The prefix of all namespaces of these tests. The id of the process that created them follows, so that [`sweep`]
+/// finds the namespaces that a killed process left behind.
 const PREFIX: &str = "tidegate-chaos-";
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 static NO_NETEM: Once = Once::new();
 
-/// Whether this process may make namespaces, and these programs are there. A developer's machine may do without, and the test says
-/// so and passes; in CI that is a failure.
+/// Whether this process may create namespaces and these programs are installed. If not, the test prints that it is
+/// skipped and passes; in CI it fails.
 #[must_use]
 pub fn have(programs: &[&str]) -> bool {
     let missing = |program: &&&str| {
@@ -29,33 +29,33 @@ pub fn have(programs: &[&str]) -> bool {
     let why = if std::fs::metadata("/proc/self").map(|data| std::os::unix::fs::MetadataExt::uid(&data)).ok()
         != Some(0)
     {
-        Some("it is not root".to_owned())
+        Some("this process is not root".to_owned())
     } else {
         programs.iter().find(missing).map(|program| format!("`{program}` is missing"))
     };
     let Some(why) = why else { return true };
-    assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but {why}");
+    assert!(std::env::var_os("CI").is_none(), "in CI this test must not be skipped, but {why}");
     say(format_args!("SKIPPED: this test needs namespaces, and {why}"));
     false
 }
 
-/// Says something on standard error, also in a test that passes.
+/// Prints to standard error, also in a test that passes.
 pub fn say(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 
-/// A direction on the way between the hub and a spoke.
+/// A direction of the path between the hub and a spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// What the hub sends.
+    /// From the hub to the spoke.
     ToSpoke,
-    /// What the spoke sends.
+    /// From the spoke to the hub.
     FromSpoke,
     /// Both.
     Both,
 }
 
-/// A hub and its spokes, as network namespaces; gone with this value.
+/// A hub and its spokes, as network namespaces. Dropping this value removes them.
 pub struct Network {
     hub: String,
     spokes: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A new one; `None` where that is not possible (see [`have`]).
+    /// Creates a network; `None` where that is not possible (see [`have`]).
     #[must_use]
     pub fn star(spokes: usize) -> Option<Self> {
         if !have(&["ip", "tc"]) {
@@ -94,13 +94,13 @@ impl Network {
         Some(network)
     }
 
-    /// Starts a program in the hub.
+    /// The command prefix that starts a program in the hub.
     #[must_use]
     pub fn in_hub(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.hub]
     }
 
-    /// Starts a program in a spoke.
+    /// The command prefix that starts a program in a spoke.
     #[must_use]
     pub fn in_spoke(&self, index: usize) -> [&str; 4] {
         ["ip", "netns", "exec", &self.spokes[index]]
@@ -112,19 +112,20 @@ impl Network {
         format!("tcp://10.77.{index}.1:8433")
     }
 
-    /// Loses everything on this way, without a word to either end.
+    /// Silently drops all packets in this direction.
     pub fn cut(&self, index: usize, way: Way) {
         self.each(index, way, |tc| tc.run("qdisc replace dev {} root pfifo limit 0"));
     }
 
-    /// Loses one packet in sixteen, and with netem delays each by 20 ms.
+    /// Drops one packet in sixteen; with netem, also delays each by 20 ms.
     pub fn make_lossy(&self, index: usize, way: Way) {
         self.each(index, way, |tc| {
             if self.netem {
                 return tc.run("qdisc replace dev {} root netem delay 20ms loss 6%");
             }
-            // Without netem: every sixteenth packet of a connection goes into a queue for none, by the
-            // number in its IP header. (Not where it ends with 0: the answer to a SYN has always that.)
+            // Without netem: every sixteenth packet of a connection, selected by the identification in its IP header,
+            // goes to a queue of length 0. An identification that ends with 0 is not selected, because a SYN-ACK always
+            // has it.
             tc.run("qdisc replace dev {} root handle 1: htb default 1");
             tc.run("class add dev {} parent 1: classid 1:1 htb rate 1gbit quantum 60000");
             tc.run("class add dev {} parent 1: classid 1:2 htb rate 1gbit quantum 60000");
@@ -133,18 +134,18 @@ impl Network {
         });
     }
 
-    /// Lets only so many kbit/s pass, with a queue in which a packet may wait for a second.
+    /// Limits the rate to `kbit` kbit/s, with a queue in which a packet waits up to a second.
     pub fn make_slow(&self, index: usize, way: Way, kbit: usize) {
         let shape = format!("qdisc replace dev {{}} root tbf rate {kbit}kbit burst 16kb latency 1s");
         self.each(index, way, |tc| tc.run(&shape));
     }
 
-    /// Ends [`Network::cut`] and everything else that was done to this way.
+    /// Removes [`Network::cut`] and every other fault from this direction.
     pub fn heal(&self, index: usize, way: Way) {
         self.each(index, way, |tc| tc.run("qdisc del dev {} root"));
     }
 
-    /// How many packets were lost on this way by what was done to it last.
+    /// The number of packets that the current fault has dropped in this direction.
     #[must_use]
     pub fn lost(&self, index: usize, way: Way) -> u64 {
         let mut lost = 0;
@@ -180,7 +181,7 @@ impl Network {
         } else {
             NO_NETEM.call_once(|| {
                 say(format_args!(
-                    "this kernel has no netem: packets are lost by a queue for none, none is delayed"
+                    "this kernel has no netem: a queue of length 0 drops packets, and none is delayed"
                 ));
             });
         }
@@ -196,7 +197,7 @@ impl Drop for Network {
     }
 }
 
-/// One end of a way.
+/// The network device at one end of a path.
 struct Device<'a> {
     namespace: &'a str,
     name: &'a str,
@@ -221,7 +222,7 @@ fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Removes namespaces whose process is gone.
+/// Removes the namespaces of processes that no longer exist.
 fn sweep() {
     let listed = run("ip", &["netns", "list"]);
     for name in listed.lines().filter_map(|line| line.split(' ').next()) {

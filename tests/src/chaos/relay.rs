@@ -1,4 +1,4 @@
-//! Stands between a puller and a pusher on loopback, passes everything on, and breaks connections when it is told to.
+//! A relay between a puller and a pusher on loopback that can reset connections on request.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::process::LONG;
 
-/// A relay with a thread of its own, gone with this value.
+/// A relay on a thread of its own. Dropping this value stops it.
 pub struct Relay {
     endpoint: String,
     orders: watch::Sender<Orders>,
@@ -23,14 +23,14 @@ pub struct Relay {
     runtime: Runtime,
 }
 
-/// What is asked of it.
+/// The orders to the relay.
 #[derive(Clone, Copy, Debug, Default)]
 struct Orders {
-    /// A higher number than before: reset what is connected.
+    /// When this number increases, the open connections are reset.
     resets: usize,
     /// Read nothing from the pusher.
     held: bool,
-    /// Reset each connection after so many bytes to the puller.
+    /// Reset each connection after this many bytes to the puller.
     cut_after: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ struct Counts {
 }
 
 impl Relay {
-    /// Passes on to this `tcp://` endpoint.
+    /// Starts a relay that forwards to this `tcp://` endpoint.
     #[must_use]
     pub fn before(endpoint: &str) -> Self {
         let to: SocketAddr = endpoint.strip_prefix("tcp://").unwrap().parse().unwrap();
@@ -61,40 +61,40 @@ impl Relay {
         Self { endpoint, orders, counts, runtime }
     }
 
-    /// Where it listens.
+    /// The endpoint that the relay listens on.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Resets (RST to both ends) what is connected now.
+    /// Resets all open connections (RST to both ends).
     pub fn reset(&self) {
         self.orders.send_modify(|orders| orders.resets += 1);
     }
 
-    /// Resets each connection as soon as so many bytes have gone to the puller; `None`: does not.
+    /// Resets each connection after `bytes` bytes to the puller; `None` turns this off.
     pub fn cut_after(&self, bytes: Option<usize>) {
         self.orders.send_modify(|orders| orders.cut_after = bytes);
     }
 
-    /// Reads nothing from the pusher, or reads on.
+    /// Stops reading from the pusher, or resumes.
     pub fn hold(&self, held: bool) {
         self.orders.send_modify(|orders| orders.held = held);
     }
 
-    /// How many connections there have been.
+    /// The number of connections accepted so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.counts.borrow().accepted
     }
 
-    /// How many connections it has reset.
+    /// The number of connections reset so far.
     #[must_use]
     pub fn resets(&self) -> usize {
         self.counts.borrow().reset
     }
 
-    /// Waits until it has reset so many connections.
+    /// Waits until `count` connections have been reset.
     pub fn wait_for_resets(&self, count: usize) {
         let mut counts = self.counts.subscribe();
         let reached = async { timeout(LONG, counts.wait_for(|counts| counts.reset >= count)).await.is_ok() };
@@ -134,10 +134,10 @@ async fn relay(
     }
 }
 
-/// The connection is to be reset now.
+/// The connection must be reset now.
 struct Cut;
 
-/// Passes on one direction to its end.
+/// Forwards one direction until its end.
 async fn pass(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,

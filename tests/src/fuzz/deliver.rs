@@ -1,4 +1,4 @@
-//! `Deliver` by hand against the generated code: whatever bytes come, both read the same, or both refuse.
+//! The hand-written `Deliver` codec against the generated code: for any bytes, both decode the same, or both refuse.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -17,32 +17,35 @@ pub(super) fn run(bytes: &[u8]) {
     let generated = v1::Frame::decode(frame.clone());
     match (&read, generated.map(|frame| frame.body)) {
         (Ok(Body::Deliver(batch)), Ok(Some(v1::frame::Body::Deliver(deliver)))) => {
-            assert_eq!(rules(&deliver, max_message), None, "what is taken keeps the rules");
+            assert_eq!(rules(&deliver, max_message), None, "an accepted frame keeps the rules");
             same(batch, &deliver);
         }
         (Err(violation), Ok(Some(v1::frame::Body::Deliver(deliver)))) => {
-            // Both codecs take groups of unknown fields, at whatever depth the generated one allows.
+            // Both codecs accept groups of unknown fields, to the depth that the generated code allows.
             let expected = rules(&deliver, max_message);
-            assert!(expected.is_some() || looser(&frame), "refused without reason: {violation}");
+            assert!(
+                expected.is_some() || looser(&frame),
+                "refused a frame that keeps the rules: {violation}"
+            );
             if expected == Some(Code::MessageSize) && violation.code != Code::MessageSize {
                 assert_eq!(violation.code, Code::Malformed, "{violation}");
             }
         }
-        (Ok(Body::Deliver(_)), other) => panic!("taken, where the generated code finds {other:?}"),
+        (Ok(Body::Deliver(_)), other) => panic!("accepted, but the generated code decodes {other:?}"),
         (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
-        (Ok(body), Err(wrong)) => panic!("{body:?}, where the generated code says {wrong}"),
+        (Ok(body), Err(wrong)) => panic!("{body:?}, but the generated code fails with {wrong}"),
         (Err(violation), Ok(_)) if violation.code == Code::TooLarge && looser(&frame) => {}
-        (Err(violation), Ok(body)) => panic!("{violation}, where the generated code finds {body:?}"),
+        (Err(violation), Ok(body)) => panic!("{violation}, but the generated code decodes {body:?}"),
     }
 }
 
-/// Where the generated code is known to take more than the hand-made one does: a frame that is too large for what is in it
-/// beside a Deliver (FR-3).
+/// The known case in which the generated code accepts more than the hand-written code: a frame that is too large for
+/// the type that it contains besides a Deliver (FR-3).
 fn looser(frame: &[u8]) -> bool {
     frame.len() > MAX_CONTROL_FRAME
 }
 
-/// The rule that a `Deliver` breaks, by the generated types.
+/// The violation in a `Deliver`, found with the generated types.
 fn rules(deliver: &v1::Deliver, max_message: u64) -> Option<Code> {
     if deliver.messages.is_empty() {
         return Some(Code::Malformed); // DL-6
@@ -90,7 +93,7 @@ fn same(batch: &Batch, deliver: &v1::Deliver) {
     let size: u64 = items.iter().map(|item| u64::from(item.size)).sum();
     assert_eq!(batch.cursor.size(), size);
     assert_eq!(items.last().map(|item| u64::from(item.size)), Some(batch.cursor.last_size()));
-    // Taking some off the end leaves the others (RC-4).
+    // Removing messages from the end keeps the others (RC-4).
     let mut cursor = batch.cursor;
     let taken = cursor.truncate(&batch.bytes, cursor.len() / 2);
     assert_eq!(taken + cursor.size(), size);

@@ -1,4 +1,5 @@
-//! A link as its driver has it: what the machine writes is read as a peer would, and time passes from deadline to deadline.
+//! The driver's side of a link: reads what the machine writes as a peer would, and advances time from deadline to
+//! deadline.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,26 +11,26 @@ use tidegate_proto::{
 
 use super::Input;
 
-/// How long the machines of the fuzzer wait for the answer to Close.
+/// How long the machines in the fuzzer wait for the answer to Close.
 pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// One link of a machine.
 pub(super) struct Tap {
     pub(super) id: LinkId,
-    /// What the machine has written, as its peer reads it.
+    /// The machine's output, as its peer reads it.
     reader: FrameReader,
     max_message: u64,
-    /// What the peer writes, as the driver of the machine reads it.
+    /// The peer's output, as the machine's driver reads it.
     pub(super) incoming: FrameReader,
-    /// Bytes that the machine gave and that are not reported as written.
+    /// Bytes that the machine has produced and the driver has not reported as written.
     pub(super) unwritten: usize,
-    /// The driver has told of a failed write: nothing is written any more.
+    /// The driver has reported a failed write, so nothing more is written.
     pub(super) failed: bool,
-    /// The peer does not read: what is written waits.
+    /// The peer does not read, so written bytes wait.
     pub(super) stuck: bool,
-    /// The stream could not be read on.
+    /// The stream could not be decoded any further.
     pub(super) unreadable: bool,
-    /// Since when the machine has known that the link ends.
+    /// When the machine learned that the link ends.
     pub(super) ending: Option<Time>,
     pub(super) said_close: bool,
     pub(super) pings: usize,
@@ -37,7 +38,7 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// `max_message` bounds what the machine may send, `limit` what it must read.
+    /// `max_message` limits the messages that the machine may send, `limit` the frames that it must read.
     pub(super) fn new(id: LinkId, max_message: u64, limit: usize) -> Self {
         let mut reader = FrameReader::new();
         reader.open(wire::deliver_limit(max_message));
@@ -59,7 +60,8 @@ impl Tap {
         }
     }
 
-    /// What the machine writes now. Nothing, while earlier bytes are not out: a driver does not ask then.
+    /// Writes the machine's next frames, and returns them. While earlier bytes are unwritten a driver does not ask for
+    /// more, so there are none.
     pub(super) fn transmit<M: Machine>(&mut self, machine: &mut M, now: Time) -> Vec<Body> {
         if self.unwritten > 0 || self.failed {
             return Vec::new();
@@ -67,13 +69,13 @@ impl Tap {
         let mut out = VecDeque::new();
         machine.transmit(now, self.id, &mut out);
         for piece in out {
-            assert!(!piece.is_empty(), "an empty piece would be an empty write");
+            assert!(!piece.is_empty(), "the machine returned an empty piece");
             self.unwritten += piece.len();
             self.reader.buffer().extend_from_slice(&piece);
         }
         let mut bodies = Vec::new();
-        while let Some(frame) = self.reader.next_frame().expect("the machine writes legal frames") {
-            bodies.push(wire::decode(frame, self.max_message).expect("the machine writes legal frames"));
+        while let Some(frame) = self.reader.next_frame().expect("the machine writes valid frames") {
+            bodies.push(wire::decode(frame, self.max_message).expect("the machine writes valid frames"));
         }
         assert_eq!(self.reader.progress().partial, 0, "the machine writes whole frames");
         for body in &bodies {
@@ -82,13 +84,13 @@ impl Tap {
         bodies
     }
 
-    /// What holds for both roles (SPEC.md §10, LV-4, ST-4).
+    /// Checks the rules for both roles (SPEC.md §10, LV-4, ST-4).
     fn sent(&mut self, body: &Body, role: Role, now: Time) {
         assert!(!self.said_close, "{body:?} after Close");
         match body {
             Body::Pong(_) => {
                 self.pongs += 1;
-                assert!(self.pongs <= self.pings, "LV-4: a Pong for each Ping at most");
+                assert!(self.pongs <= self.pings, "LV-4: more Pongs than Pings");
             }
             Body::Close(_) => {
                 self.said_close = true;
@@ -111,7 +113,7 @@ impl Tap {
         }
     }
 
-    /// Before a frame is given to the machine: what it says to a machine of either role.
+    /// Records a frame that the machine is about to receive, for rules that hold for both roles.
     pub(super) fn receives(&mut self, frame: &Bytes, now: Time) -> Option<Body> {
         let body = wire::decode(frame.clone(), self.max_message).ok()?;
         match body {
@@ -124,7 +126,7 @@ impl Tap {
         Some(body)
     }
 
-    /// ST-4: nobody waits longer than that for a Close.
+    /// Whether the link is over. ST-4: no machine waits longer than `CLOSE_WAIT` for a Close.
     pub(super) fn is_over<M: Machine>(&self, machine: &M, now: Time) -> bool {
         let finished = machine.is_finished(now, self.id);
         if let Some(since) = self.ending {
@@ -140,7 +142,7 @@ pub(super) fn deadline<M: Machine>(machine: &M, taps: &[Tap]) -> Option<Time> {
     taps.iter().filter_map(|tap| machine.deadline(tap.id)).chain(machine.socket_deadline()).min()
 }
 
-/// Calls what is due.
+/// Calls the machine for every deadline that has passed.
 pub(super) fn advance<M: Machine>(machine: &mut M, taps: &[Tap], now: Time) {
     if machine.socket_deadline().is_some_and(|at| at <= now) {
         machine.advance_socket(now);
@@ -152,7 +154,7 @@ pub(super) fn advance<M: Machine>(machine: &mut M, taps: &[Tap], now: Time) {
     }
 }
 
-/// Takes the wakes, as an owner does that looks at every link anyway; whether there were any.
+/// Takes the wakes and returns whether there were any. The caller polls every link anyway.
 pub(super) fn wakes<M: Machine>(machine: &mut M) -> bool {
     let mut wakes = Vec::new();
     machine.take_wakes(&mut wakes);
@@ -160,7 +162,7 @@ pub(super) fn wakes<M: Machine>(machine: &mut M) -> bool {
     !wakes.is_empty()
 }
 
-/// A time to pass: mostly short, sometimes longer than any time-out.
+/// A duration: usually short, sometimes longer than any time-out.
 pub(super) fn time(input: &mut Input<'_>) -> Duration {
     match input.byte() {
         short @ 0..=0x7f => Duration::from_micros(u64::from(short) * 100),
@@ -169,7 +171,7 @@ pub(super) fn time(input: &mut Input<'_>) -> Duration {
     }
 }
 
-/// A peer as a handshake could find it.
+/// A peer that a handshake could produce.
 pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer {
     let (who, heartbeat) = (input.byte(), input.below(3));
     let slot = (who & 0x40 == 0).then(|| (who >> 4 & 1, input.number().max(1)));
@@ -185,19 +187,19 @@ pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer 
         heartbeat: [Duration::from_secs(2), Duration::from_millis(100), Duration::from_secs(60)][heartbeat],
         generation: slot.map(|(_, generation)| generation),
         resume: None,
-        // Some show nothing by which they would be known again.
+        // Some peers send nothing that identifies them when they reconnect.
         key: (who & 0x80 == 0).then_some(PeerKey::new(key)),
     }
 }
 
-/// One of the links, if there is any.
+/// One of the links, if there are any.
 pub(super) fn pick<'a>(taps: &'a mut [Tap], input: &mut Input<'_>) -> Option<&'a mut Tap> {
     let which = input.byte();
     let count = taps.len();
     (count > 0).then(|| &mut taps[usize::from(which) % count])
 }
 
-/// A frame that may be anything but the one that matters most to the role.
+/// A frame of any type except the role's main one.
 pub(super) fn other(input: &mut Input<'_>) -> Bytes {
     use v1::frame::Body as Wire;
     let body = match input.below(13) {
@@ -221,7 +223,8 @@ pub(super) fn other(input: &mut Input<'_>) -> Bytes {
     wire::encode(body).slice(4..)
 }
 
-/// Bytes into the reader of a link, as its driver would have read them: frames, or the stream is no good.
+/// Feeds bytes to the reader of a link, as its driver would. Returns the frames, and a violation if the stream is
+/// invalid.
 pub(super) fn read(tap: &mut Tap, bytes: &[u8]) -> (Vec<Bytes>, Option<Violation>) {
     let mut frames = Vec::new();
     tap.incoming.buffer().extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Cutting a stream into frames: any bytes, in any pieces, before the handshake and after.
+//! Splitting a stream into frames: any bytes, in any pieces, before and after the handshake.
 
 use bytes::{Buf as _, BytesMut};
 use tidegate_proto::wire::{
@@ -7,7 +7,7 @@ use tidegate_proto::wire::{
 
 use super::Input;
 
-/// What may be taken ahead of what has arrived (FR-3); capacities are rounded up, at most to twice.
+/// The memory that may be allocated ahead of the bytes received (FR-3). Capacities are rounded up, at most to double.
 const AHEAD: usize = 2 * 262_144;
 
 pub(super) fn run(bytes: &[u8]) {
@@ -20,8 +20,8 @@ pub(super) fn run(bytes: &[u8]) {
 
     let whole = cut(stream, stream.len().max(1), greeted, limit);
     let pieces = cut(stream, piece, greeted, limit);
-    assert_eq!(whole, pieces, "how a stream is cut makes no difference");
-    assert_eq!(whole, by_hand(stream, greeted, limit), "frames are their lengths and their bytes (FR-2)");
+    assert_eq!(whole, pieces, "the sizes of the reads change the frames");
+    assert_eq!(whole, by_hand(stream, greeted, limit), "the frames differ from lengths and bytes (FR-2)");
     for frame in &whole.0 {
         let _ = wire::decode(frame.clone().into(), max_message);
     }
@@ -42,8 +42,8 @@ fn cut(stream: &[u8], piece: usize, greeted: bool, limit: usize) -> Cut {
         while !part.is_empty() {
             let buffer = reader.buffer();
             let room = buffer.capacity() - buffer.len();
-            assert!(room > 0, "the buffer has room");
-            assert!(buffer.capacity() <= buffer.len() + AHEAD, "FR-3: no more ahead than that");
+            assert!(room > 0, "the buffer has no room");
+            assert!(buffer.capacity() <= buffer.len() + AHEAD, "FR-3: too much memory is allocated ahead");
             let read = room.min(part.len());
             buffer.extend_from_slice(&part[..read]);
             part.advance(read);
@@ -64,7 +64,7 @@ fn cut(stream: &[u8], piece: usize, greeted: bool, limit: usize) -> Cut {
     (frames, false)
 }
 
-/// The same by the letter of SPEC.md §2.
+/// The same, written directly from SPEC.md §2.
 fn by_hand(stream: &[u8], greeted: bool, limit: usize) -> Cut {
     let mut rest = BytesMut::from(stream);
     let mut frames = Vec::new();

@@ -1,22 +1,23 @@
-//! The golden frames of `tests/vectors` as inputs: the fuzzer begins with what is legal, and with what is just not.
+//! The golden frames of `tests/vectors` as inputs, so that the fuzzer starts from valid frames and from frames that
+//! break a single rule.
 
 use crate::vectors::{Stage, bad, valid};
 
-/// Larger ones tell a fuzzer nothing that it does not find out, and slow it down.
+/// Larger frames slow the fuzzer down and add no coverage.
 const MOST: usize = 2_000;
 
-/// An input made of a golden frame.
+/// An input made from a golden frame.
 #[derive(Clone, Debug)]
 pub struct Golden {
-    /// The target that it is for.
+    /// The target's name.
     pub target: &'static str,
-    /// The name of its file in the corpus of that target.
+    /// The file's name in the corpus of that target.
     pub name: String,
-    /// The file.
+    /// The file's content.
     pub bytes: Vec<u8>,
 }
 
-/// All of them that fit a target.
+/// All golden frames that fit a target.
 #[must_use]
 pub fn golden() -> Vec<Golden> {
     let mut all = Vec::new();
@@ -27,7 +28,7 @@ pub fn golden() -> Vec<Golden> {
     };
     for vector in valid() {
         let bytes = vector.bytes();
-        // The largest message, an open link, in pieces of 4 bytes.
+        // These bytes select the largest message, an open link and pieces of 4 bytes.
         add("frames", vector.name, &[62, 0, 0, 3], &bytes);
         add("deliver", vector.name, &[0xe8, 3], &bytes[4..]);
         if vector.name.starts_with("hello") {
@@ -47,5 +48,5 @@ pub fn golden() -> Vec<Golden> {
     all
 }
 
-/// A puller with a token that takes messages of 1,000 bytes.
+/// Selects a puller with a token that accepts messages of 1,000 bytes.
 const HANDSHAKE: u8 = 1 | 4;

@@ -1,4 +1,5 @@
-//! The handshake, both sides: any bytes, and valid Hellos with changes. What is let in keeps every rule of SPEC.md §3.
+//! Both sides of the handshake, with any bytes and with mutated valid Hellos. An accepted Hello keeps every rule of
+//! SPEC.md §3.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(super) fn run(bytes: &[u8]) {
     let frame = match input.below(4) {
         0 => Bytes::copy_from_slice(input.rest()),
         1 => {
-            // A good greeting, in which some bytes are changed.
+            // A valid Hello with some bytes changed.
             let mut bytes =
                 handshake::greet(&mirror(&own), Some(&Resume::new([3; 16])), 1).slice(12..).to_vec();
             for _ in 0..input.below(8) {
@@ -50,7 +51,7 @@ fn local(input: &mut Input<'_>) -> Local {
     }
 }
 
-/// One that would be let in.
+/// Settings of a peer that `own` accepts.
 fn mirror(own: &Local) -> Local {
     let role = if own.role == Role::Pusher { Role::Puller } else { Role::Pusher };
     Local { role, offered: vec!["zip".into()], required: Vec::new(), ..own.clone() }
@@ -105,7 +106,7 @@ fn generated(frame: &Bytes) -> Option<v1::Hello> {
 fn accept(frame: &Bytes, locals: &[Local]) {
     match handshake::accept(frame.clone(), locals) {
         Ok((index, peer, answer)) => {
-            let hello = generated(frame).expect("only a Hello is let in");
+            let hello = generated(frame).expect("only a Hello is accepted");
             let own = &locals[index];
             kept(&hello, own, &peer);
             assert!(hello.version_min <= 1 && hello.version_max >= 1, "HS-3");
@@ -116,7 +117,7 @@ fn accept(frame: &Bytes, locals: &[Local]) {
             assert!(resume.is_some() || hello.resume.is_empty(), "HS-9");
             assert_eq!((peer.resume, peer.key), (resume, None), "HS-9");
             assert!(hello.generation > 0, "HS-9");
-            // The answer is one that the peer takes, and says nothing of the token.
+            // The peer accepts the answer, which does not contain the token.
             assert!(answer.starts_with(&PREFACE), "HS-2");
             let Ok(Body::Hello(answered)) = wire::decode(answer.slice(12..), 0) else { panic!("HS-2") };
             assert!(answered.token.is_empty(), "HS-4");
@@ -139,7 +140,7 @@ fn accept(frame: &Bytes, locals: &[Local]) {
 fn confirm(frame: &Bytes, own: &Local) {
     match handshake::confirm(frame.clone(), own) {
         Ok(peer) => {
-            let hello = generated(frame).expect("only a Hello is taken");
+            let hello = generated(frame).expect("only a Hello is accepted");
             kept(&hello, own, &peer);
             assert_eq!((hello.version_min, hello.version_max), (1, 1), "HS-3");
             assert!(hello.token.is_empty(), "HS-4");
@@ -151,7 +152,7 @@ fn confirm(frame: &Bytes, own: &Local) {
     }
 }
 
-/// The rules that both sides check.
+/// Checks the rules that both sides enforce.
 fn kept(hello: &v1::Hello, own: &Local, peer: &Peer) {
     assert_eq!(hello.role, i32::from(mirror(own).role), "HS-6");
     assert_eq!(peer.role, mirror(own).role, "HS-6");
@@ -172,8 +173,8 @@ fn kept(hello: &v1::Hello, own: &Local, peer: &Peer) {
     assert!(own.required.iter().all(|feature| hello.offered.contains(feature)), "HS-10");
 }
 
-/// What a stranger is told is a Close with a reason within its bounds (HS-2, OC-7), and never the token: but for what it says itself
-/// where that is no secret.
+/// A refusal is a Close with a reason within its bounds (HS-2, OC-7). It never contains the token, except where the
+/// peer sent the same text in a field that is no secret.
 fn refused(frame: &Bytes, violation: &Violation) {
     let refusal = handshake::refusal(violation, Duration::from_millis(5));
     assert!(refusal.starts_with(&PREFACE) && refusal.len() < 1_000, "HS-2");

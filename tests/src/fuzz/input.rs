@@ -1,21 +1,22 @@
-//! An input read as decisions: every sequence of bytes means something, and a small change of it means something near.
+//! Reads an input as a sequence of decisions: every byte sequence is valid, and a small change of the bytes is a small
+//! change of the decisions.
 
 use bytes::Bytes;
 
-/// What is left of an input. At its end everything reads as zero.
+/// The rest of an input. After its end, everything reads as zero.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Input<'a> {
-    /// All of `bytes`.
+    /// Starts at the beginning of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// Whether nothing is left.
+    /// Whether the input is used up.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
@@ -28,12 +29,12 @@ impl<'a> Input<'a> {
         *first
     }
 
-    /// A number below `end`, of one byte; `end` must not be 0.
+    /// A number below `end`, from one byte; `end` must not be 0.
     pub fn below(&mut self, end: usize) -> usize {
         usize::from(self.byte()) % end
     }
 
-    /// Yes or no.
+    /// True or false.
     pub fn bool(&mut self) -> bool {
         self.byte() & 1 == 1
     }
@@ -43,7 +44,7 @@ impl<'a> Input<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// Any number of 64 bits: mostly a small one of one byte, sometimes an extreme, sometimes eight bytes.
+    /// A 64-bit number: usually a small one from one byte, sometimes an extreme, sometimes any from eight bytes.
     pub fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..=0xef => small.into(),
@@ -58,7 +59,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// A number near `base`, or any.
+    /// A number near `base`, or any number.
     pub fn near(&mut self, base: u64) -> u64 {
         match self.byte() {
             0xff => self.number(),
@@ -67,25 +68,25 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// At most `most` bytes, after their count.
+    /// A count, then that number of bytes, at most `most`.
     pub fn some(&mut self, most: usize) -> &'a [u8] {
         let count = usize::from(self.byte()).min(most);
         self.take(count)
     }
 
-    /// Up to so many bytes as they are.
+    /// Up to `count` bytes.
     pub fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(count.min(self.rest.len()));
         self.rest = rest;
         taken
     }
 
-    /// All that is left.
+    /// The rest of the input.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    /// A payload: often short, sometimes about as large as where the encoding changes.
+    /// A payload: often short, sometimes near the size at which the encoding changes.
     pub fn payload(&mut self) -> Bytes {
         let length = match self.byte() {
             short @ 0..=0xbf => usize::from(short) / 8,
@@ -94,7 +95,7 @@ impl<'a> Input<'a> {
             0xf4..=0xfb => 16_380 + self.below(10),
             _ => 40_000 + self.below(256),
         };
-        // Its content tells messages apart; what it is makes no difference.
+        // The content only distinguishes messages.
         vec![self.byte(); length].into()
     }
 

@@ -1,4 +1,4 @@
-//! A puller against pushers that say anything, an application that does anything, and a network that breaks.
+//! A puller against pushers that send anything, an application that calls anything, and a network that fails.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use super::{
     puller_model::{Account, Model},
 };
 
-/// Links in one run: enough for turns, replacements and the bound.
+/// Links in one run: enough for taking turns, replacements and the limit on links.
 const MOST_LINKS: usize = 24;
-/// The application works on so many at once.
+/// Deliveries that the application holds at once.
 const MOST_HELD: usize = 200;
 
 struct Run {
@@ -113,7 +113,7 @@ impl Run {
         drive::wakes(&mut self.puller);
     }
 
-    /// Every link is being closed, without a word yet.
+    /// Every link may be closing although no Close has been written.
     fn closing(&mut self) {
         let now = self.now;
         for tap in &mut self.taps {
@@ -132,7 +132,7 @@ impl Run {
     fn admit(&mut self, peer: Peer) {
         let Ok(id) = self.puller.open(self.now, peer) else { return };
         self.opened += 1;
-        // An older link of this peer may have been told to close (HS-9).
+        // An older link of this peer may be closing (HS-9).
         self.model.links.values_mut().for_each(|account| account.doubtful = true);
         self.taps.push(Tap::new(id, self.settings.max_message, self.puller.frame_limit()));
         self.model.links.insert(id, Account::default());
@@ -198,7 +198,7 @@ impl Run {
         self.puller.settle(&received, &verdict);
     }
 
-    /// Some of a lot are processed, the others put back.
+    /// Receives a batch: some messages are processed, the others returned.
     fn lot(&mut self, input: &mut Input<'_>) {
         let take = input.below(6);
         let Some(mut lot) = self.puller.recv_lot() else { return };
@@ -232,12 +232,12 @@ impl Run {
         }
     }
 
-    /// Every driver has its turn, and finished links go.
+    /// Runs every driver once and removes finished links.
     fn turn(&mut self) {
         let now = self.now;
         for round in 0.. {
-            assert!(round < 1_000, "the machine wakes its drivers for ever");
-            // A driver that cannot write asks all the same whether it should read.
+            assert!(round < 1_000, "the machine never stops waking its drivers");
+            // A driver that cannot write still asks whether it should read.
             for tap in self.taps.iter().filter(|tap| tap.stuck) {
                 self.puller.wants_read(now, tap.id);
             }
@@ -265,10 +265,10 @@ impl Run {
         self.turn();
         while let Some(next) = drive::deadline(&self.puller, &self.taps).filter(|at| *at <= until) {
             here = if next <= self.now { here + 1 } else { 0 };
-            assert!(here < 100, "a deadline in the past would make a driver spin");
+            assert!(here < 100, "a deadline in the past makes the driver spin");
             self.now = self.now.max(next);
             drive::advance(&mut self.puller, &self.taps, self.now);
-            // Silence and slowness close a link without a word yet.
+            // Silence and slowness may have closed a link although no Close has been written.
             self.model.links.values_mut().for_each(|account| account.doubtful = true);
             self.turn();
             self.model.check(&self.puller, &self.settings);
@@ -291,7 +291,7 @@ impl Run {
         assert!(self.puller.lost(self.now, id, "cut").is_some());
     }
 
-    /// When all that is held is settled and the links are gone, nothing is left of them.
+    /// Settles all deliveries and ends all links; then nothing must be left of them.
     fn come_to_rest(mut self) {
         while let Some(received) = self.held.pop() {
             self.puller.settle(&received, &Verdict::Ack);
@@ -311,13 +311,13 @@ impl Run {
     }
 }
 
-/// The next deliveries, more or less within the limits.
+/// The next deliveries, usually within the limits.
 fn deliver(input: &mut Input<'_>, account: &Account) -> Bytes {
     let count = 1 + input.below(6);
     let odd = input.byte();
     let first_id = if odd >= 0xf0 { input.near(account.next_id) } else { account.next_id };
     let room = account.limits.0.saturating_sub(account.next_id);
-    // Mostly within the limit on messages; the one on bytes is met by chance.
+    // Usually within the message limit; the byte limit is reached by chance.
     let count = if odd & 15 == 0 { count } else { count.min(usize::try_from(room).unwrap_or(count)).max(1) };
     let message = |input: &mut Input<'_>| v1::Message {
         attempt: u32::from(input.byte() / 100),
@@ -330,7 +330,7 @@ fn deliver(input: &mut Input<'_>, account: &Account) -> Bytes {
     wire::encode(v1::frame::Body::Deliver(deliver)).slice(4..)
 }
 
-/// The answer to a recall, more or less.
+/// The answer to a recall, not always correct.
 fn skip(input: &mut Input<'_>, account: &Account) -> Bytes {
     let unused = account.limits.1.saturating_sub(account.bytes);
     let (next_id, bytes) = match input.byte() {

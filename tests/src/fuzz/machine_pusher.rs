@@ -1,4 +1,4 @@
-//! A pusher against pullers that say anything, an application that does anything, and a network that breaks.
+//! A pusher against pullers that send anything, an application that calls anything, and a network that fails.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{
     pusher_model::{Account, Model},
 };
 
-/// Links in one run: enough for turns, replacements and the bound.
+/// Links in one run: enough for taking turns, replacements and the limit on links.
 const MOST_LINKS: usize = 24;
 
 struct Run {
@@ -23,7 +23,7 @@ struct Run {
     now: Time,
     taps: Vec<Tap>,
     model: Model,
-    /// Who can be replaced (HS-9).
+    /// The links that can be replaced (HS-9).
     slots: Vec<(PeerKey, LinkId)>,
     reserved: Vec<u64>,
     opened: usize,
@@ -158,7 +158,7 @@ impl Run {
                 match sent {
                     Ok(accepted) => Some((accepted, message)),
                     Err(refused) => {
-                        assert_eq!(refused.message, message, "what is refused comes back");
+                        assert_eq!(refused.message, message, "a refused message is returned");
                         None
                     }
                 }
@@ -227,11 +227,11 @@ impl Run {
         }
     }
 
-    /// Every driver has its turn, and finished links go.
+    /// Runs every driver once and removes finished links.
     fn turn(&mut self) {
         let now = self.now;
         for round in 0.. {
-            assert!(round < 1_000, "the machine wakes its drivers for ever");
+            assert!(round < 1_000, "the machine never stops waking its drivers");
             for tap in self.taps.iter_mut().filter(|tap| !tap.stuck) {
                 tap.write(&mut self.pusher, now, usize::MAX);
                 let sent = tap.transmit(&mut self.pusher, now);
@@ -256,7 +256,7 @@ impl Run {
         self.turn();
         while let Some(next) = drive::deadline(&self.pusher, &self.taps).filter(|at| *at <= until) {
             here = if next <= self.now { here + 1 } else { 0 };
-            assert!(here < 100, "a deadline in the past would make a driver spin");
+            assert!(here < 100, "a deadline in the past makes the driver spin");
             self.now = self.now.max(next);
             drive::advance(&mut self.pusher, &self.taps, self.now);
             self.turn();
@@ -284,7 +284,7 @@ impl Run {
         let before = self.pusher.stats();
         let left = self.pusher.abort(self.now);
         let taken = (left.unsent.len() + left.unacked.len()) as u64;
-        assert_eq!(taken, before.queued + before.in_flight, "ST-8: what has no outcome comes back");
+        assert_eq!(taken, before.queued + before.in_flight, "ST-8: messages without an outcome are returned");
         self.aborted = true;
         self.taps.iter().for_each(|tap| self.model.emptied(tap.id));
         let now = self.now;
@@ -293,7 +293,7 @@ impl Run {
         }
     }
 
-    /// With every link lost and an honest puller instead, each message gets its outcome.
+    /// Loses every link and connects an honest puller; then each message must get its outcome.
     fn come_to_rest(mut self) {
         self.pass(2 * CLOSE_WAIT);
         for tap in std::mem::take(&mut self.taps) {
@@ -301,7 +301,7 @@ impl Run {
             self.pusher.lost(self.now, tap.id, "cut");
         }
         self.pusher.drain(self.now, true);
-        // A nack may have asked for five minutes (OC-6).
+        // A nack may have asked for a delay of five minutes (OC-6).
         for _ in 0..400 {
             while self.pusher.take_rejected().is_some() {}
             if self.pusher.is_done() || self.aborted {
@@ -317,14 +317,14 @@ impl Run {
             self.pass(Duration::from_secs(1));
         }
         let s = self.pusher.stats();
-        assert!(self.pusher.is_done() || self.aborted, "it never comes to rest: {s:?}");
+        assert!(self.pusher.is_done() || self.aborted, "messages stay without an outcome: {s:?}");
         assert_eq!(s.accepted, s.acked + s.rejected + s.aborted, "nothing is lost: {s:?}");
         self.pass(2 * CLOSE_WAIT);
         assert!(self.aborted || self.pusher.links() == 0, "ST-4: every link is over");
     }
 }
 
-/// Everything processed, and room for more.
+/// Acks everything and grants more.
 fn honest(account: &Account) -> Bytes {
     let outcome = |id: u64| v1::Outcome { first: id, count: 1, verdict: 1, ..v1::Outcome::default() };
     wire::encode(v1::frame::Body::Ack(v1::Ack {
@@ -336,7 +336,7 @@ fn honest(account: &Account) -> Bytes {
     .slice(4..)
 }
 
-/// An Ack about what is in flight, more or less.
+/// An Ack for deliveries in flight, not always correct.
 fn ack(input: &mut Input<'_>, account: &Account) -> Bytes {
     let outcome = |input: &mut Input<'_>| {
         let first = match account.flight.keys().nth(input.below(8)) {

@@ -1,9 +1,9 @@
-//! What fuzzing runs: one file for each target, a plain function over bytes that panics when something is wrong.
+//! The fuzz targets, one file for each: a function over bytes that panics when something is wrong.
 //!
-//! `tests/fuzz` gives them to libFuzzer; `tests/tests/fuzz_corpus.rs` runs the kept inputs of `tests/fuzz/corpus`, and mutations
-//! of them, with every `cargo test`.
+//! `tests/fuzz` runs them with libFuzzer; `tests/tests/fuzz_corpus.rs` runs the kept inputs of `tests/fuzz/corpus`, and
+//! mutations of them, with every `cargo test`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a target stops at once; that is how it tells
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a target reports a failure by a panic
 
 mod deliver;
 mod drive;
@@ -25,16 +25,16 @@ pub use golden::{Golden, golden};
 pub use input::Input;
 pub use mutate::mutate;
 
-/// A target.
+/// A fuzz target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name: that of its file in `tests/fuzz/fuzz_targets`, and of its directory in `tests/fuzz/corpus`.
+    /// The name of its file in `tests/fuzz/fuzz_targets` and of its directory in `tests/fuzz/corpus`.
     pub name: &'static str,
-    /// What it does with an input.
+    /// Runs the target with an input.
     pub run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 9] = [
     Target { name: "deliver", run: deliver::run },
     Target { name: "endpoint", run: endpoint::run },
@@ -47,10 +47,10 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "roundtrip", run: roundtrip::run },
 ];
 
-/// Runs the target of this name.
+/// Runs the target with this name.
 ///
 /// # Panics
-/// If the target finds something wrong, or there is none of this name.
+/// If the target fails, or if there is no target with this name.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     (target.unwrap_or_else(|| panic!("there is no target {name:?}")).run)(bytes);

@@ -1,11 +1,12 @@
-//! Inputs that look like the kept ones: what `cargo test` tries beside them, where there is no fuzzer with a memory.
+//! Mutates kept inputs. `cargo test` tries these beside the kept inputs, because it runs without a coverage-guided
+//! fuzzer.
 
 use fastrand::Rng;
 
 /// The longest input.
 const MOST: usize = 4_096;
 
-/// A new input: some kept one, cut, joined with another, and changed; or just random bytes.
+/// A new input: a kept input that is cut, joined with another and changed, or random bytes.
 pub fn mutate(random: &mut Rng, kept: &[Vec<u8>]) -> Vec<u8> {
     let some = |random: &mut Rng| random.choice(kept).cloned().unwrap_or_default();
     let mut bytes = if random.u8(..) < 40 { noise(random, 600) } else { some(random) };

@@ -1,4 +1,5 @@
-//! A pusher and two pullers, joined by wires that stall and are cut anywhere: nothing is lost, whatever the order of events.
+//! A pusher and two pullers, joined by wires that stall and are cut anywhere. No message is lost, whatever the order of
+//! events.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,9 +22,9 @@ const MOST_MESSAGE: u64 = 64 << 10;
 struct End {
     link: LinkId,
     reader: FrameReader,
-    /// Given by the machine, and not yet on the wire.
+    /// Produced by the machine, and not yet on the wire.
     pending: VecDeque<Bytes>,
-    /// On the wire, towards this end.
+    /// On the wire to this end.
     arriving: VecDeque<u8>,
 }
 
@@ -41,12 +42,12 @@ struct Run {
     wires: Vec<Wire>,
     held: Vec<(usize, Received)>,
     sent: u64,
-    /// Of each message, by number: the attempt last seen, and outcomes given that end it.
+    /// For each message, by number: the last attempt seen, and the number of final outcomes given.
     seen: BTreeMap<u64, (u32, u32)>,
     waiting: [usize; 2],
-    /// What each puller is working on, or has acked or rejected: it must not run again there (RD-9).
+    /// The messages that each puller holds, or has acked or rejected: they must not run again there (RD-9).
     taken: [BTreeSet<u64>; 2],
-    /// But a settle time-out takes work away from a puller that is still at it (OC-12).
+    /// Whether there is a settle time-out, which requeues a message that a puller still processes (OC-12).
     timed: bool,
 }
 
@@ -58,7 +59,7 @@ pub(super) fn run(bytes: &[u8]) {
     push.max_unwritten = 1 + usize::from(input.short());
     push.grace = Duration::from_millis(u64::from(input.byte()) * 10);
     let timed = input.byte() >= 0xc0;
-    // Longer than the pullers take once all is well, or nothing would ever be in time.
+    // Longer than the pullers take in `come_to_rest`; otherwise every message would time out again.
     push.settle_timeout = timed.then(|| Duration::from_millis(1_000 + u64::from(input.byte()) * 20));
     let pull = |input: &mut Input<'_>| {
         let mut s = PullerSettings::default();
@@ -91,7 +92,7 @@ pub(super) fn run(bytes: &[u8]) {
     run.come_to_rest();
 }
 
-/// Never replaced, and known again whichever link it comes over.
+/// A peer that is never replaced, and that is recognized on every link.
 fn peer(role: Role, who: usize) -> Peer {
     Peer {
         role,
@@ -151,7 +152,9 @@ impl Run {
 
     fn join(&mut self, pull: usize) {
         let Ok(push_link) = self.pusher.open(self.now, peer(Role::Puller, pull)) else { return };
-        let pull_link = self.pullers[pull].open(self.now, peer(Role::Pusher, 9)).expect("there is room");
+        let pull_link = self.pullers[pull]
+            .open(self.now, peer(Role::Pusher, 9))
+            .expect("the limit on links is not reached");
         let end = |link, limit| {
             let mut reader = FrameReader::new();
             reader.open(limit);
@@ -175,10 +178,10 @@ impl Run {
     fn recv(&mut self, pull: usize) {
         let Some(received) = self.pullers[pull].recv() else { return };
         let number = received.id().number;
-        assert!(number < self.sent, "it was sent");
+        assert!(number < self.sent, "message {number} was never sent");
         let seen = self.seen.entry(number).or_default();
         let attempt = received.attempt();
-        // An earlier attempt may wait on a slow link while a later one is made (OC-12).
+        // An earlier attempt may wait on a slow link while a later one is delivered (OC-12).
         assert!(attempt >= seen.0 || self.timed, "DL-3: attempt {attempt} after {}", seen.0);
         seen.0 = attempt.max(seen.0);
         let first = self.taken[pull].insert(number);
@@ -217,7 +220,7 @@ impl Run {
         }
     }
 
-    /// Moves up to so many bytes each way; whether anything moved.
+    /// Moves up to `bytes` bytes in each direction. Returns whether anything moved.
     fn carry(&mut self, wire: usize, bytes: usize) -> bool {
         let at = wire % self.wires.len();
         let wire = &mut self.wires[at];
@@ -249,7 +252,7 @@ impl Run {
         }
     }
 
-    /// From deadline to deadline; meanwhile the wires carry, or they do not.
+    /// Advances time from deadline to deadline. With `carries`, the wires carry bytes meanwhile.
     fn pass(&mut self, time: Duration, carries: bool) {
         let until = self.now + time;
         let mut here = 0;
@@ -263,7 +266,7 @@ impl Run {
             let next = links.chain([self.pusher.socket_deadline()]).flatten().min();
             let Some(next) = next.filter(|at| *at <= until && carries) else { break };
             here = if next <= self.now { here + 1 } else { 0 };
-            assert!(here < 100, "a deadline in the past would make a driver spin");
+            assert!(here < 100, "a deadline in the past makes the driver spin");
             self.now = self.now.max(next);
             self.advance();
             self.check();
@@ -273,7 +276,7 @@ impl Run {
 
     fn carry_all(&mut self, carries: bool) {
         for round in 0.. {
-            assert!(round < 10_000, "the machines never come to rest");
+            assert!(round < 10_000, "the machines never stop exchanging frames");
             let moved =
                 carries && (0..self.wires.len()).fold(false, |moved, at| moved | self.carry(at, usize::MAX));
             super::drive::wakes(&mut self.pusher);
@@ -303,7 +306,7 @@ impl Run {
         assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
         assert_eq!(s.accepted, self.sent);
         let ended: u64 = self.seen.values().map(|seen| u64::from(seen.1 > 0)).sum();
-        assert!(s.acked + s.rejected <= ended, "only what a puller has ended has ended: {ended}, {s:?}");
+        assert!(s.acked + s.rejected <= ended, "more outcomes than pullers gave: {ended}, {s:?}");
         for puller in &self.pullers {
             let s = puller.stats();
             let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
@@ -311,12 +314,13 @@ impl Run {
         }
     }
 
-    /// The wires heal, everybody works on: each message gets its outcome, once at the pusher.
+    /// Repairs the wires and lets the pullers process everything. Each message must get exactly one outcome at the
+    /// pusher.
     fn come_to_rest(mut self) {
         self.pusher.drain(self.now, true);
         self.join(0);
         for _ in 0..400 {
-            // With a window of 0 there is credit only for who waits (CR-7).
+            // With a window of 0, only a waiting puller grants credit (CR-7).
             self.pullers.iter_mut().for_each(|puller| puller.start_waiting(self.now));
             self.pass(Duration::from_millis(500), true);
             self.pullers.iter_mut().for_each(|puller| puller.stop_waiting(self.now));
@@ -341,14 +345,14 @@ impl Run {
         let links: Vec<_> = self.pullers.iter().map(|p| (p.stats(), p.link_stats())).collect();
         assert!(
             self.pusher.is_done(),
-            "it never comes to rest: {s:?}, {:?}, {links:?}",
+            "messages stay without an outcome: {s:?}, {:?}, {links:?}",
             self.pusher.link_stats()
         );
         assert_eq!((s.acked + s.rejected, s.queued, s.in_flight, s.links), (self.sent, 0, 0, 0), "{s:?}");
         assert_eq!(
             self.seen.values().filter(|seen| seen.1 > 0).count() as u64,
             self.sent,
-            "each was processed"
+            "a message was not processed"
         );
         for puller in &self.pullers {
             let s = puller.stats();
@@ -369,7 +373,7 @@ fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, bytes: usize) -> 
     let part: Vec<u8> = end.arriving.drain(..bytes).collect();
     end.reader.buffer().extend_from_slice(&part);
     machine.heard(end.link);
-    while let Some(frame) = end.reader.next_frame().expect("our own frames are legal") {
+    while let Some(frame) = end.reader.next_frame().expect("the machines write valid frames") {
         machine.receive(now, end.link, frame);
     }
     true

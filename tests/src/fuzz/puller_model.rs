@@ -1,4 +1,4 @@
-//! What must be true of a puller whatever its pushers do: a second, simpler account, kept from what goes in and comes out.
+//! What must hold for a puller whatever its pushers do: a second, simpler account of its input and output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,38 +7,39 @@ use tidegate_proto::{
     wire::{Body, v1},
 };
 
-/// One link, as an honest pusher would count.
+/// One link, with the counts that an honest pusher would keep.
 #[derive(Default)]
 pub(super) struct Account {
-    /// The limits that were written last.
+    /// The limits written last.
     pub(super) limits: (u64, u64),
-    /// The next delivery id, and bytes received and skipped.
+    /// The next delivery id. `bytes` counts bytes received and skipped.
     pub(super) next_id: u64,
     pub(super) bytes: u64,
-    /// Received; no outcome has been written.
+    /// Deliveries received for which no outcome has been written.
     unsettled: BTreeSet<u64>,
-    /// Settled or skipped, as far as it has been written (CR-5).
+    /// Messages and bytes settled or skipped, as far as the outcomes have been written (CR-5).
     done: (u64, u64),
-    /// Handed to the application: ids go up (DL-7).
+    /// The last id received by the application: ids increase (DL-7).
     pub(super) handed: Option<u64>,
-    /// Skips that are due: one for each Ack that recalls or leaves (RC-1).
+    /// Skips due: one for each Ack with `recall` or `leaving` (RC-1).
     owed: u8,
     left: bool,
-    /// The machine may have begun to close without having said so.
+    /// The machine may have begun to close although it has not written a Close.
     pub(super) doubtful: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) links: BTreeMap<LinkId, Account>,
-    /// What the last check saw.
+    /// The count at the last check.
     received: u64,
-    /// A Deliver that was given since then: link, and id, number of messages, size without the last and with it.
+    /// The Deliver received since the last check: link, first id, number of messages, size without the last message,
+    /// total size.
     given: Option<(LinkId, u64, u64, u64, u64)>,
 }
 
 impl Model {
-    /// A frame that the puller is being given.
+    /// Records a frame that the puller is about to receive.
     pub(super) fn receives(&mut self, link: LinkId, body: Option<&Body>, puller: &Puller) {
         let Some(account) = self.links.get_mut(&link) else { return };
         match body {
@@ -67,7 +68,7 @@ impl Model {
         }
     }
 
-    /// After a frame: whether it was taken, and whether that was right (CR-3, DL-1).
+    /// After a frame: checks that the puller was right to accept or refuse it (CR-3, DL-1).
     pub(super) fn received(&mut self, puller: &Puller) {
         let Some((link, first, count, before_last, size)) = self.given.take() else { return };
         let account = self.links.get_mut(&link).unwrap();
@@ -76,18 +77,21 @@ impl Model {
             && first.checked_add(count).is_some_and(|end| end <= account.limits.0)
             && before_last < account.limits.1;
         if taken == 0 {
-            assert!(!legal || account.doubtful || account.left, "CR-2: it was within the limits");
+            assert!(
+                !legal || account.doubtful || account.left,
+                "CR-2: a Deliver within the limits was refused"
+            );
             account.doubtful = true;
             return;
         }
-        assert_eq!(taken, count, "CR-3: all of a batch, or nothing");
+        assert_eq!(taken, count, "CR-3: a part of a batch was accepted");
         assert!(legal, "CR-3, DL-1: delivery {first} of {count}, limits {:?}", account.limits);
         account.unsettled.extend(first..first + count);
         account.next_id = first + count;
         account.bytes = account.bytes.saturating_add(size);
     }
 
-    /// Frames that the puller has written.
+    /// Checks frames that the puller has written.
     pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body], puller: &Puller, settings: &PullerSettings) {
         let Some(account) = self.links.get_mut(&link) else { return };
         for body in bodies {
@@ -98,10 +102,10 @@ impl Model {
             let (before, limits) = (account.limits, (ack.message_limit, ack.byte_limit));
             assert!(limits.0 >= before.0 && limits.1 >= before.1, "CR-1: {limits:?} after {before:?}");
             if account.owed > 0 || account.left {
-                assert_eq!(limits, before, "RC-2: no limit is raised before the Skip");
+                assert_eq!(limits, before, "RC-2: a limit was raised before the Skip");
             }
             if let (Window::Fixed { messages, .. }, false) = (settings.window, account.doubtful) {
-                // CR-5; RD-9 adds what may come again, and CR-6 one beyond what has come.
+                // CR-5. RD-9 adds messages that may be redelivered, and CR-6 one message beyond those received.
                 let again = puller.stats().in_flight;
                 let messages = messages.min(settings.budget);
                 let most = (account.done.0 + messages).max(account.next_id + 1) + again;
@@ -109,14 +113,17 @@ impl Model {
             }
             account.limits = limits;
             if ack.recall || ack.leaving {
-                assert!(!account.left && (account.owed == 0 || ack.leaving), "RC-2: one recall at a time");
+                assert!(
+                    !account.left && (account.owed == 0 || ack.leaving),
+                    "RC-2: a second recall before the Skip"
+                );
                 account.owed += 1;
                 account.left = ack.leaving;
             }
         }
     }
 
-    /// After every step.
+    /// Checks the counts after every step.
     pub(super) fn check(&self, puller: &Puller, settings: &PullerSettings) {
         let s = puller.stats();
         let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
@@ -125,12 +132,12 @@ impl Model {
         let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
         assert_eq!(s.committed, committed, "CR-9: {s:?}");
         assert_eq!(s.queued, links.iter().map(|link| link.queued).sum::<u64>(), "{s:?}");
-        // Beyond the budget is only what CR-6 adds: one at a time for each link.
+        // Only CR-6 exceeds the budget, by one message at a time for each link.
         let most = settings.budget + s.links + s.queued + s.in_flight;
         assert!(s.committed <= most, "CR-9: {s:?}");
         assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
         if s.links == s.links_opened && s.overdue_recalls == 0 {
-            // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
+            // Nothing is redelivered, so that there is no credit beyond the cap (RD-9).
             let open = links.iter().filter(|link| !link.closing);
             let places = s.in_flight + s.queued + open.map(|link| link.credit_messages).sum::<u64>();
             assert!(places <= s.max_in_flight, "CR-5, places: {s:?}");
@@ -141,17 +148,17 @@ impl Model {
 }
 
 impl Account {
-    /// OC-1: one outcome for each delivery, and only for those.
+    /// OC-1: one outcome for each delivery, and for nothing else.
     fn settles(&mut self, outcome: &v1::Outcome) {
         assert!((1..=4).contains(&outcome.verdict) && outcome.count > 0, "OC-10: {outcome:?}");
         assert!(outcome.reason.len() <= 256, "OC-7");
         for id in outcome.first..outcome.first + outcome.count {
-            assert!(self.unsettled.remove(&id), "OC-1: {outcome:?}, but {id} is not open");
+            assert!(self.unsettled.remove(&id), "OC-1: {outcome:?}, but delivery {id} is settled or unknown");
         }
         self.done.0 += outcome.count;
     }
 
-    /// DL-7.
+    /// DL-7: deliveries are received in the order of their ids.
     pub(super) fn hands(&mut self, id: u64) {
         assert!(self.handed.is_none_or(|last| last < id), "DL-7: {id} after {:?}", self.handed);
         self.handed = Some(id);

@@ -1,5 +1,5 @@
-//! What must be true of a pusher whatever its pullers do: a second, simpler account of its links and messages, kept from
-//! what goes in and what comes out.
+//! What must hold for a pusher whatever its pullers do: a second, simpler account of its links and messages, from its
+//! input and output.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -8,31 +8,31 @@ use tidegate_proto::{
     wire::{Body, v1},
 };
 
-/// A message that was accepted.
+/// An accepted message.
 struct Kept {
     message: Message,
     /// The highest attempt seen.
     attempt: u32,
-    /// Acked or rejected by a puller: never to be seen again.
+    /// Acked or rejected by a puller: it must not be sent again.
     done: bool,
 }
 
-/// One link, as an honest puller would count.
+/// One link, with the counts that an honest puller would keep.
 #[derive(Default)]
 pub(super) struct Account {
-    /// The highest limits that were granted.
+    /// The highest limits granted.
     pub(super) limits: (u64, u64),
-    /// The next delivery id, and bytes sent and skipped.
+    /// The next delivery id. `bytes` counts bytes sent and skipped.
     pub(super) next_id: u64,
     pub(super) bytes: u64,
     /// Message numbers in flight, by delivery id.
     pub(super) flight: BTreeMap<u64, u64>,
     skipped: Vec<Range<u64>>,
-    /// Recalls that have had no Skip.
+    /// Recalls without a Skip.
     recalls: u64,
     ended: bool,
-    /// Nothing that it says counts any more (the peer's Close; a newer link).
-    deaf: bool,
+    /// Frames from the peer no longer count, after its Close or because a newer link replaced this one.
+    ignored: bool,
 }
 
 #[derive(Default)]
@@ -40,41 +40,41 @@ pub(super) struct Model {
     messages: BTreeMap<u64, Kept>,
     pub(super) links: BTreeMap<LinkId, Account>,
     acked: u64,
-    /// Rejected by a puller, and nacks: at the last attempt those reject too.
+    /// Messages rejected by a puller, and nacks, which reject at the last attempt.
     rejected: u64,
     nacked: u64,
-    /// Messages for which room was promised before their size was known.
+    /// Messages for which room was reserved before their size was known.
     promised: u64,
 }
 
-/// The most recalls that a link gets: of more, the pusher may forget what was skipped (OC-2).
+/// The maximum number of recalls on a link: after more, the pusher may forget skipped ranges (OC-2).
 const MOST_SKIPS: usize = 60;
 
 impl Model {
     pub(super) fn accepted(&mut self, number: u64, message: Message, promised: bool) {
         self.promised += u64::from(promised);
         let before = self.messages.insert(number, Kept { message, attempt: 0, done: false });
-        assert!(before.is_none(), "DL-2: number {number} is given twice");
+        assert!(before.is_none(), "DL-2: number {number} is used twice");
         assert_eq!(number + 1, self.messages.len() as u64, "DL-2: numbers count from 0");
     }
 
-    /// The link takes its messages back.
+    /// The pusher requeues the link's messages.
     pub(super) fn emptied(&mut self, link: LinkId) {
         if let Some(account) = self.links.get_mut(&link) {
             account.flight.clear();
-            account.deaf = true;
+            account.ignored = true;
         }
     }
 
-    /// Whether this frame may be given to the machine: one recall more than it need remember, or than may wait (RC-2), would
-    /// not tell anything.
+    /// Whether this frame may be passed to the machine. Recalls beyond the number that it must remember, or that may
+    /// wait (RC-2), would test nothing.
     pub(super) fn may_receive(&self, link: LinkId, body: &Body) -> bool {
         let Some(account) = self.links.get(&link) else { return true };
         !matches!(body, Body::Ack(ack) if ack.recall || ack.leaving)
             || (account.skipped.len() < MOST_SKIPS && account.recalls < 2)
     }
 
-    /// A frame that the pusher is being given.
+    /// Records a frame that the pusher is about to receive.
     pub(super) fn receives(&mut self, link: LinkId, body: &Body) {
         match body {
             Body::Ack(ack) => self.ack(link, ack),
@@ -86,7 +86,7 @@ impl Model {
     fn ack(&mut self, link: LinkId, ack: &v1::Ack) {
         let Some(account) = self.links.get_mut(&link) else { return };
         if !ack.outcomes.iter().all(|outcome| account.takes(outcome)) {
-            return; // FR-4: none of it
+            return; // FR-4: no part of the frame takes effect
         }
         for outcome in &ack.outcomes {
             let ids = outcome.first..outcome.first + outcome.count;
@@ -102,14 +102,14 @@ impl Model {
                 }
             }
         }
-        if !account.deaf {
+        if !account.ignored {
             account.limits.0 = account.limits.0.max(ack.message_limit); // CR-1
             account.limits.1 = account.limits.1.max(ack.byte_limit);
             account.recalls += u64::from(ack.recall || ack.leaving);
         }
     }
 
-    /// Frames that the pusher has written.
+    /// Checks frames that the pusher has written.
     pub(super) fn sent(&mut self, link: LinkId, bodies: &[Body]) {
         let Some(account) = self.links.get_mut(&link) else { return };
         for body in bodies {
@@ -119,9 +119,14 @@ impl Model {
                     for item in batch.items() {
                         account.delivers(item.id, item.size.into());
                         account.flight.insert(item.id, item.number);
-                        let kept = self.messages.get_mut(&item.number).expect("it was accepted");
-                        assert_eq!(item.message(&batch.bytes), kept.message, "a message stays what it is");
-                        assert!(!kept.done, "OC-3: message {} has its outcome", item.number);
+                        let kept =
+                            self.messages.get_mut(&item.number).expect("only accepted messages are sent");
+                        assert_eq!(
+                            item.message(&batch.bytes),
+                            kept.message,
+                            "a redelivered message has changed"
+                        );
+                        assert!(!kept.done, "OC-3: message {} is sent after its outcome", item.number);
                         let attempts = kept.attempt.max(1)..=kept.attempt + 1;
                         assert!(attempts.contains(&item.attempt), "DL-3: {} not {attempts:?}", item.attempt);
                         kept.attempt = item.attempt;
@@ -130,31 +135,31 @@ impl Model {
                 Body::Skip(skip) => {
                     assert!(!account.ended, "ST-7: Skip after End");
                     assert!(account.recalls > 0, "RC-3: a Skip without a recall");
-                    account.recalls -= 1; // RC-1: one each
+                    account.recalls -= 1; // RC-1: one Skip for each recall
                     account.skips(skip);
                 }
                 Body::End => {
                     assert!(!std::mem::replace(&mut account.ended, true), "ST-7: a second End");
-                    assert!(account.flight.is_empty(), "ST-7: End while something is un-acked");
+                    assert!(account.flight.is_empty(), "ST-7: End while deliveries are un-acked");
                 }
                 _ => {}
             }
         }
     }
 
-    /// After every step.
+    /// Checks the counts after every step.
     pub(super) fn check(&self, pusher: &Pusher, settings: &PusherSettings) {
         let s = pusher.stats();
         let outcomes = s.acked + s.rejected + s.aborted;
         assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
-        assert_eq!(s.acked, self.acked, "every ack counts once: {s:?}");
+        assert_eq!(s.acked, self.acked, "acks are counted wrongly: {s:?}");
         let rejected = self.rejected..=self.rejected + settings.max_attempts.map_or(0, |_| self.nacked);
         assert!(rejected.contains(&s.rejected), "{rejected:?}: {s:?}");
         bounds(&s, pusher, settings, self.promised);
     }
 }
 
-/// CR-8, LM-2: what it holds, whatever it was granted.
+/// CR-8, LM-2: limits on what the pusher holds, whatever credit it has.
 fn bounds(s: &PushStats, pusher: &Pusher, settings: &PusherSettings, promised: u64) {
     let (largest, held) = (settings.max_message, s.in_flight + s.queued + s.rejected_waiting);
     assert!(held <= settings.max_held as u64, "max_held: {s:?}");
@@ -164,7 +169,7 @@ fn bounds(s: &PushStats, pusher: &Pusher, settings: &PusherSettings, promised: u
     for link in pusher.link_stats() {
         assert!(link.in_flight <= settings.max_in_flight as u64, "max_in_flight: {link:?}");
         assert!(link.in_flight_bytes < settings.max_in_flight_bytes + largest, "{link:?}");
-        // One message more, its fields, and control frames.
+        // The limit may be exceeded by one message, its fields, and control frames.
         assert!(link.unwritten < settings.max_unwritten as u64 + largest + 4_096, "max_unwritten: {link:?}");
     }
 }
@@ -183,7 +188,7 @@ impl Account {
 
     /// CR-2, DL-1.
     fn delivers(&mut self, id: u64, size: u64) {
-        assert_eq!(id, self.next_id, "DL-1: ids follow on");
+        assert_eq!(id, self.next_id, "DL-1: delivery ids have a gap");
         assert!(id < self.limits.0, "CR-2: delivery {id}, limits {:?}", self.limits);
         assert!(self.bytes < self.limits.1, "CR-2: {} bytes, limits {:?}", self.bytes, self.limits);
         self.next_id += 1;

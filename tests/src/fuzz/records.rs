@@ -1,5 +1,5 @@
-//! How the daemons tell records apart on their input: the same whatever the operating system reads at once, and what is
-//! written comes back.
+//! The daemons' record framing: the records do not depend on the sizes of reads, and written records are read back
+//! unchanged.
 
 use std::io::{self, Read};
 
@@ -26,21 +26,21 @@ pub(super) fn run(bytes: &[u8]) {
     let stream = input.rest();
     let (slow, stopped) = read(stream, step, framing, limit);
     let (quick, stopped_too) = read(stream, usize::MAX, framing, limit);
-    assert_eq!((&slow, stopped), (&quick, stopped_too), "how it is read makes no difference");
-    assert!(slow.iter().all(|record| record.len() <= limit), "no record is larger than the limit");
+    assert_eq!((&slow, stopped), (&quick, stopped_too), "the sizes of the reads change the records");
+    assert!(slow.iter().all(|record| record.len() <= limit), "a record is larger than the limit");
 
     let mut again = Vec::new();
     for record in &slow {
         assert!(framing.carries(record));
-        framing.put(&mut again, record).expect("it is not that long");
+        framing.put(&mut again, record).expect("the record is within the limit");
     }
     let whole = stopped.is_none();
-    assert!(again.starts_with(stream) || (!whole && stream.starts_with(&again)), "nothing is lost or added");
-    assert!(!whole || again.len() <= stream.len() + 1, "but a last newline");
-    assert_eq!(read(&again, step, framing, limit), (slow, None), "what is written is read");
+    assert!(again.starts_with(stream) || (!whole && stream.starts_with(&again)), "bytes were lost or added");
+    assert!(!whole || again.len() <= stream.len() + 1, "more than a final newline was added");
+    assert_eq!(read(&again, step, framing, limit), (slow, None), "written records are read back changed");
 }
 
-/// The records, and where it stopped before the end of the input.
+/// The records, and the number of the record that stopped the reader before the end of the input.
 fn read(stream: &[u8], step: usize, framing: Framing, limit: usize) -> (Vec<Vec<u8>>, Option<u64>) {
     let mut reader = RecordReader::new(Slowly(stream, step), framing, limit);
     let mut records: Vec<Vec<u8>> = Vec::new();
@@ -54,9 +54,9 @@ fn read(stream: &[u8], step: usize, framing: Framing, limit: usize) -> (Vec<Vec<
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 let (ReadError::TooLarge { record, .. } | ReadError::Truncated { record, .. }) = error else {
-                    panic!("nothing else can be wrong here: {error}");
+                    panic!("unexpected error: {error}");
                 };
-                assert_eq!(record, records.len() as u64 + 1, "it names the record");
+                assert_eq!(record, records.len() as u64 + 1, "the error names the wrong record");
                 return (records, Some(record));
             }
         }

@@ -1,4 +1,4 @@
-//! What we encode we read back: batches as the hot path makes them, and every other frame by the generated code.
+//! Encoded frames decode to the same content: batches from the hot path, and all other frames from the generated code.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
@@ -12,7 +12,7 @@ use super::Input;
 
 const MOST: u64 = 1 << 20;
 
-/// Number, attempt, tracked, message; id; where it was put.
+/// Number, attempt, tracked, message, id, position in the batch.
 type Put = (u64, u32, bool, Message, u64, u32);
 
 pub(super) fn run(bytes: &[u8]) {
@@ -28,7 +28,7 @@ pub(super) fn run(bytes: &[u8]) {
                 let body = control(&mut input);
                 let sent = wire::encode(body.clone());
                 reader.buffer().extend_from_slice(&sent);
-                if let Some(frame) = reader.next_frame().expect("it has a legal length") {
+                if let Some(frame) = reader.next_frame().expect("the frame has a valid length") {
                     assert_eq!(as_generated(wire::decode(frame, MOST).unwrap()), body);
                 }
             }
@@ -62,7 +62,7 @@ pub(super) fn run(bytes: &[u8]) {
     sealed(&mut reader, &mut open, &mut puts);
 }
 
-/// Seals, sends, reads, and compares; and the pusher can read back what it retains.
+/// Seals, sends, reads and compares a batch, and checks that the pusher can read back the messages that it retains.
 fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
     let frame = open.seal();
     assert!(open.is_empty());
@@ -70,7 +70,7 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
         return assert!(frame.is_empty());
     }
     reader.buffer().extend_from_slice(&whole(&frame));
-    let bytes = reader.next_frame().expect("a batch has a legal length").expect("it is whole");
+    let bytes = reader.next_frame().expect("a batch has a valid length").expect("the frame is complete");
     assert_eq!(bytes.len() + 4, frame.len());
     let batch = match wire::decode(bytes, MOST) {
         Ok(Body::Deliver(batch)) => batch,
@@ -82,7 +82,8 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
         assert_eq!((item.id, item.number), (id, number), "DL-1, DL-2");
         assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked), "DL-3");
         assert_eq!(item.message(&batch.bytes), message);
-        let span = message_span(&frame.room, frame.tail.as_ref(), at).expect("it lies there");
+        let span =
+            message_span(&frame.room, frame.tail.as_ref(), at).expect("the message is at its position");
         assert!(span.start == at as usize && span.end <= frame.room.len());
         assert_eq!(read_message(&frame.room, frame.tail.as_ref(), at), Some((message, attempt)));
     }
@@ -100,7 +101,7 @@ fn control(input: &mut Input<'_>) -> v1::frame::Body {
         0 => Wire::Ping(v1::Ping { data: input.number() }),
         1 => Wire::Pong(v1::Pong { data: input.number() }),
         2 => Wire::Skip(v1::Skip { next_id: input.number(), bytes: input.number() }),
-        // An empty message in a frame is not an empty frame.
+        // A frame with an empty message is not an empty frame.
         3 => Wire::End(v1::End {}),
         4 => Wire::Close(v1::Close {
             code: input.number() as i32,
@@ -146,6 +147,6 @@ fn as_generated(body: Body) -> v1::frame::Body {
         Body::Pong(pong) => Wire::Pong(pong),
         Body::End => Wire::End(v1::End {}),
         Body::Close(close) => Wire::Close(close),
-        Body::Deliver(_) | Body::Unknown => panic!("{body:?} is no control frame of this version"),
+        Body::Deliver(_) | Body::Unknown => panic!("{body:?} is not a control frame of this version"),
     }
 }

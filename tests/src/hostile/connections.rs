@@ -1,4 +1,4 @@
-//! Attackers by the number of their connections, and by what they say before they are let in.
+//! Attacks by the number of connections, and before the handshake is complete.
 
 use tidegate_proto::wire::{
     self, PREFACE,
@@ -19,7 +19,7 @@ pub(super) fn silent(flood: &mut Flood) {
 }
 
 pub(super) fn slow(flood: &mut Flood) {
-    // A frame whose length says that all of these bytes belong to it, and more.
+    // A frame whose length includes all of these bytes and more.
     let begin = [&PREFACE[..], &16_384u32.to_be_bytes(), b"\x0a"].concat();
     flood.hold(
         1_000,

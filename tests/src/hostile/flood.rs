@@ -1,5 +1,5 @@
-//! What all attackers share. The same is sent to a plain server that discards everything, for comparison: so nothing waits there
-//! for an answer, and everything has a rate.
+//! Shared code of the attackers. For comparison an attacker sends the same bytes to a plain server that discards them,
+//! so it must not wait for answers there, and it has a fixed rate.
 
 use std::{
     io::{self, Read},
@@ -21,46 +21,46 @@ use super::{
     raw::{Raw, ack, hello, outcome, resume},
 };
 
-/// The beat of all attackers.
+/// The interval at which an attacker acts.
 pub(super) const BEAT: Duration = Duration::from_millis(1);
-/// Connections opened in a beat, by those that open many.
+/// Connections opened in a beat by attackers that open many.
 const CONNECTS: usize = 2;
-/// Bytes written in a beat, by those that write much: 100 MB/s.
+/// Bytes written in a beat by attackers that write much: 100 MB/s.
 pub(super) const BYTES: usize = 100_000;
-/// How long one answer is waited for by those that need it.
+/// How long an attacker waits for an answer that it needs.
 const ANSWER: Duration = Duration::from_secs(2);
-/// A grant without end.
+/// Practically unlimited credit.
 pub(super) const ENDLESS: (u64, u64) = (1 << 60, 1 << 60);
 
-/// One attacker, until its time is up.
+/// One attacker, which runs until its time is up.
 #[derive(Debug)]
 pub struct Flood {
     to: SocketAddr,
     target: Target,
-    /// There is a plain server: no answer will come.
+    /// Whether the target is a plain server, which never answers.
     pub(super) plain: bool,
     pub(super) until: Instant,
     generation: u64,
     next_beat: Instant,
-    /// Connections made.
+    /// Connections opened.
     pub connections: u64,
     /// Bytes written.
     pub bytes: u64,
 }
 
 impl Flood {
-    /// An attacker of `to` that goes on for so long.
+    /// An attacker of `to` that runs for `time`.
     #[must_use]
     pub fn new(to: SocketAddr, target: Target, plain: bool, time: Duration) -> Self {
         let now = Instant::now();
         Self { to, target, plain, until: now + time, generation: 0, next_beat: now, connections: 0, bytes: 0 }
     }
 
-    /// Waits for the next beat; false when the time is up. Beats that were missed are not made up for.
+    /// Waits for the next beat; false when the time is up. Missed beats are skipped.
     pub(super) fn beat(&mut self) -> bool {
         let now = Instant::now();
         if let Some(left) = self.next_beat.checked_duration_since(now) {
-            thread::sleep(left); // a rate, the same against both servers, and not a wait for something
+            thread::sleep(left); // the same rate against both servers, not a wait for an event
         }
         self.next_beat = self.next_beat.max(now) + BEAT;
         now < self.until
@@ -80,7 +80,7 @@ impl Flood {
         v1::Hello { generation: self.generation, resume: resume(self.generation), ..hello(role, 66) }
     }
 
-    /// A link; at a plain server, a connection over which as much was sent.
+    /// Opens a link; to a plain server, a connection over which the same bytes were sent.
     pub(super) fn link(&mut self, hello: v1::Hello) -> Option<Raw> {
         let mut raw = self.connect()?;
         if self.plain {
@@ -92,7 +92,7 @@ impl Flood {
         Some(raw)
     }
 
-    /// Opens connections, does `one` to each, and lets them go.
+    /// Opens connections, runs `one` on each, and drops them.
     pub(super) fn churn(&mut self, mut one: impl FnMut(&mut Self) -> Option<Raw>) {
         while self.beat() {
             for _ in 0..CONNECTS {
@@ -105,7 +105,7 @@ impl Flood {
         }
     }
 
-    /// Keeps so many connections open, each begun by `begin`, and gives each of them what `more` gives, now and then.
+    /// Keeps `count` connections open, each opened by `begin`, and writes `more` to each of them every 100 beats.
     pub(super) fn hold(
         &mut self,
         count: usize,
@@ -130,7 +130,7 @@ impl Flood {
         }
     }
 
-    /// Writes the same bytes over one link, as fast as allowed; over another one when that is closed.
+    /// Writes the same bytes over one link, as fast as the rate allows. If the link is closed, opens another.
     pub(super) fn stream(&mut self, begin: &[u8], again: &[u8]) {
         let repeated = again.repeat((BYTES / again.len()).max(1));
         let mut link: Option<Raw> = None;
@@ -146,7 +146,7 @@ impl Flood {
             match io::Write::write(&mut raw.socket(), &repeated) {
                 Ok(count) => {
                     self.bytes += count as u64;
-                    // What is written in part goes on where it was, so that frames stay whole.
+                    // After a partial write, continue with the rest, so that frames stay complete.
                     if !finish(raw, &repeated[count..], self.until) {
                         link = None;
                     }
@@ -160,7 +160,7 @@ impl Flood {
         }
     }
 
-    /// As a puller with credit without end: answers what comes with this verdict.
+    /// As a puller with unlimited credit: answers all deliveries with this verdict.
     pub(super) fn answer(&mut self, verdict: Verdict) {
         let mut link: Option<Raw> = None;
         let mut next = 0;
@@ -202,7 +202,7 @@ impl Flood {
     }
 }
 
-/// Reads and discards what has come over a connection that does not block; false when it has ended.
+/// Reads and discards the received bytes of a non-blocking connection; false if it has ended.
 pub(super) fn is_open(raw: &mut Raw) -> bool {
     let mut bytes = [0; 64 * 1_024];
     loop {
@@ -214,7 +214,7 @@ pub(super) fn is_open(raw: &mut Raw) -> bool {
     }
 }
 
-/// Writes the rest over a connection that does not block, reading what comes meanwhile.
+/// Writes the rest over a non-blocking connection, and reads meanwhile.
 fn finish(raw: &mut Raw, mut rest: &[u8], until: Instant) -> bool {
     while !rest.is_empty() && Instant::now() < until {
         match io::Write::write(&mut raw.socket(), rest) {
@@ -223,7 +223,7 @@ fn finish(raw: &mut Raw, mut rest: &[u8], until: Instant) -> bool {
                 if !is_open(raw) {
                     return false;
                 }
-                thread::sleep(BEAT); // likewise: who is not read from tries again at its rate
+                thread::sleep(BEAT); // the same rate again, while the peer does not read
             }
             Err(_) => return false,
         }

@@ -1,4 +1,4 @@
-//! Attackers by what they send, or do not do, once they are let in.
+//! Attacks by frames sent, or not sent, after the handshake.
 
 use std::io;
 
@@ -35,12 +35,12 @@ pub(super) fn claims(flood: &mut Flood) {
 }
 
 pub(super) fn half_frames(flood: &mut Flood) {
-    // 8 MiB and the word that 16 are to come; 400 links would make a puller hold 3.2 GiB.
+    // 8 MiB of a frame whose length is 16 MiB; 400 links would make a puller hold 3.2 GiB.
     let mut begun = BytesMut::from(&(16u32 << 20).to_be_bytes()[..]);
     begun.extend_from_slice(b"\x12\xfc\xff\xff\x07");
     begun.resize(8 << 20, 0);
     let mut held: Vec<Raw> = Vec::new();
-    // How much of it the last one has sent.
+    // How much of the frame the newest link has sent.
     let mut at = 0;
     let mut beats: u64 = 0;
     while flood.beat() {
@@ -74,7 +74,7 @@ pub(super) fn too_much(flood: &mut Flood) {
         let hello = flood.hello();
         let mut raw = flood.link(hello)?;
         for batch in 0..8 {
-            // A puller that takes that many would still have been granted fewer.
+            // No puller grants this many messages.
             if raw.send(deliver(batch * 2_000, &[&b"more"[..]; 2_000])).is_err() {
                 break;
             }
@@ -98,7 +98,7 @@ pub(super) fn empty(flood: &mut Flood) {
             let _ = raw.socket().set_read_timeout(Some(BEAT));
             match raw.frame() {
                 Ok(Some(Body::Ack(ack))) if ack.recall => {
-                    // It keeps to the rules: else it would get no more credit (RC-2).
+                    // Answer the recall, because otherwise the puller would grant nothing more (RC-2).
                     let bytes = ack.byte_limit - given_up;
                     let _ = raw.send(Frame::Skip(v1::Skip { next_id: ack.message_limit.max(next), bytes }));
                     (next, limit, given_up) = (ack.message_limit, ack.message_limit, ack.byte_limit);
@@ -124,7 +124,7 @@ pub(super) fn grants(flood: &mut Flood) {
 }
 
 pub(super) fn ranges(flood: &mut Flood) {
-    // Delivery 0 is settled; everything after that is repetition.
+    // The first outcome settles delivery 0; all others are repetitions.
     let full = ack(vec![outcome(0, 1, Verdict::Ack); 6_000], (1, 1 << 20));
     let mut link: Option<Raw> = None;
     let bytes = wire::encode(full);

@@ -1,4 +1,4 @@
-//! Attackers that make a socket keep, walk over or read what no credit counts.
+//! Attacks that make a socket retain, scan or read data that credit does not limit.
 
 use std::time::Instant;
 
@@ -14,12 +14,12 @@ use super::{
 
 /// Credit for each step of [`settled_again`].
 const FEW: u64 = 4;
-/// Frames that [`settled_again`] makes its link have in flight.
+/// Frames that [`settled_again`] has in flight on its link.
 const FRAMES: u64 = 4_000;
-/// What a worker is slow at, as far as the measured puller goes.
+/// The payload that the measured puller processes slowly.
 pub(super) const SLOW: &[u8] = b"slow";
 
-/// The range of the next batch, if one comes within a beat. `Err`: the link is gone.
+/// The first id and length of the next batch, if one arrives within a beat. `Err`: the link has ended.
 fn batch(raw: &mut Raw) -> Result<Option<(u64, u64)>, ()> {
     let _ = raw.socket().set_read_timeout(Some(BEAT));
     match raw.frame() {
@@ -33,7 +33,7 @@ fn batch(raw: &mut Raw) -> Result<Option<(u64, u64)>, ()> {
     }
 }
 
-/// The first message of each frame is to be tried again in five minutes, the others are done.
+/// Nacks the first message of each frame with a delay of five minutes, and acks the others.
 pub(super) fn nack_first(flood: &mut Flood) {
     settle_each(flood, |first, count| {
         let nack = v1::Outcome { delay_ms: 300_000, ..outcome(first, 1, Verdict::Nack) };
@@ -41,12 +41,12 @@ pub(super) fn nack_first(flood: &mut Flood) {
     });
 }
 
-/// No attack: a second link that does its work. What it takes from the first is its share.
+/// Not an attack: a second link that acks everything, and so takes half of the messages.
 pub(super) fn honest(flood: &mut Flood) {
     settle_each(flood, |first, count| vec![outcome(first, count, Verdict::Ack)]);
 }
 
-/// Takes all it can get, and answers each frame at once with these outcomes of its range.
+/// Grants unlimited credit, and answers each frame at once with these outcomes for its range.
 fn settle_each(flood: &mut Flood, outcomes: impl Fn(u64, u64) -> Vec<v1::Outcome>) {
     let mut link: Option<Raw> = None;
     let mut next = 0;
@@ -82,10 +82,10 @@ fn settle_each(flood: &mut Flood, outcomes: impl Fn(u64, u64) -> Vec<v1::Outcome
     }
 }
 
-/// Has many frames in flight, settles the younger half of them, and says so again and again.
+/// Has many frames in flight, settles the newer half of them, and repeats these outcomes.
 pub(super) fn settled_again(flood: &mut Flood) {
     let mut link: Option<(Raw, u64)> = None;
-    // Outcomes of a range, as many as a frame takes.
+    // Outcomes of a range, as many as fit into a frame.
     let again =
         |end: u64| wire::encode(ack(vec![outcome(end / 2, end - end / 2, Verdict::Ack); 4_000], ENDLESS));
     let mut full = again(FRAMES * FEW);
@@ -113,7 +113,7 @@ pub(super) fn settled_again(flood: &mut Flood) {
     }
 }
 
-/// Says of 20,000 deliveries that they are being worked on, in every frame.
+/// Sends `Working` for 20,000 deliveries in every frame.
 pub(super) fn working(flood: &mut Flood) {
     const MANY: u64 = 20_000;
     let mut link: Option<(Raw, Vec<u8>)> = None;
@@ -141,12 +141,12 @@ pub(super) fn working(flood: &mut Flood) {
     }
 }
 
-/// What a puller has granted, kept up to date; recalls are answered unless they are to be ignored.
+/// The credit that a puller has granted. Recalls are answered if `answers` is set.
 struct Credit {
     raw: Raw,
     next: u64,
     limit: u64,
-    /// Bytes that may be sent, and that were sent or given up.
+    /// The limit on bytes; `bytes` counts those sent or given up.
     byte_limit: u64,
     bytes: u64,
     answers: bool,
@@ -159,7 +159,7 @@ impl Credit {
         Some(Self { raw, next: 0, limit: 0, byte_limit: 0, bytes: 0, answers })
     }
 
-    /// Whether a message may be sent. `None`: the link is gone.
+    /// Whether a message may be sent. `None`: the link has ended.
     fn may_send(&mut self, plain: bool) -> Option<bool> {
         if plain {
             return Some(true);
@@ -199,7 +199,7 @@ fn message(payload: Vec<u8>) -> v1::Message {
     v1::Message { payload: payload.into(), ..v1::Message::default() }
 }
 
-/// Batches of a large message that is quick and a small one that is slow.
+/// Sends batches of a large message that is processed quickly and a small one that is processed slowly.
 pub(super) fn slow_small(flood: &mut Flood) {
     let mut link: Option<Credit> = None;
     while flood.beat() {
@@ -209,7 +209,7 @@ pub(super) fn slow_small(flood: &mut Flood) {
         let Some(credit) = &mut link else { continue };
         let plain = flood.plain;
         let sent = credit.may_send(plain).and_then(|may| {
-            // Two at once may be one more than is allowed: the small one first, then.
+            // If the credit is not enough for both, send the small one.
             if may && (plain || credit.next + 1 < credit.limit) {
                 credit.deliver(vec![message(SLOW.to_vec()), message(vec![7; 200_000])])?;
             }
@@ -221,7 +221,7 @@ pub(super) fn slow_small(flood: &mut Flood) {
     }
 }
 
-/// Two pushers that earn a window, and never answer a recall.
+/// Two pushers that obtain a large window, and never answer a recall.
 pub(super) fn no_skip(flood: &mut Flood) {
     let mut links: Vec<Credit> = Vec::new();
     let mut beats = 0;
@@ -231,7 +231,7 @@ pub(super) fn no_skip(flood: &mut Flood) {
         }
         beats += 1;
         let plain = flood.plain;
-        // Half a second of work, and then nothing any more.
+        // Send for half a second, and then nothing.
         let earns = beats < 500;
         links.retain_mut(|credit| {
             let mut one = || {
@@ -246,7 +246,7 @@ pub(super) fn no_skip(flood: &mut Flood) {
     }
 }
 
-/// Messages of one byte among 60,000 bytes of unknown fields.
+/// Sends messages of one byte in frames with 60,000 bytes of unknown fields.
 pub(super) fn junk(flood: &mut Flood) {
     let field = |key: &[u8], content: &[u8]| {
         let mut length = Vec::new();

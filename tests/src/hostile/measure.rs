@@ -1,4 +1,4 @@
-//! What a flood costs a link that behaves well, beside what it costs when a plain server gets it.
+//! Measures the throughput of a well-behaved link during a flood, compared with the same flood against a plain server.
 
 use std::{
     error::Error,
@@ -13,44 +13,45 @@ use serde_json::{Value, json};
 use super::attack::{Attack, HONEST, Target};
 use crate::process::Process;
 
-/// What a measurement needs to know.
+/// The parameters of a measurement.
 #[derive(Clone, Debug)]
 pub struct Measure {
-    /// This program, for the processes of all sides.
+    /// The program that every process of the measurement runs: this one.
     pub program: PathBuf,
-    /// For how long each one counts.
+    /// The duration of each measurement.
     pub time: Duration,
-    /// Bytes of a payload.
+    /// The payload size in bytes.
     pub size: usize,
 }
 
-/// What came of one attack.
+/// The result of one attack.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The attack.
     pub attack: &'static Attack,
-    /// Who was attacked.
+    /// The socket that was attacked.
     pub target: Target,
-    /// Messages a second of the well-behaved link, while a plain server is attacked, or beside a second link that behaves well.
+    /// Messages per second of the well-behaved link while a plain server is attacked, or beside a second well-behaved
+    /// link.
     pub plain: f64,
-    /// The same while its own socket is.
+    /// Messages per second while its own socket is attacked.
     pub attacked: f64,
-    /// Peak memory of the process with that socket, in KiB, while the plain server is attacked.
+    /// Peak memory of the process with that socket in the baseline, in KiB.
     pub calm_kib: u64,
-    /// The same under attack.
+    /// Its peak memory under attack, in KiB.
     pub peak_kib: u64,
-    /// Connections that the attacker made.
+    /// Connections that the attacker opened.
     pub connections: u64,
 }
 
 impl Found {
-    /// What is left of the throughput.
+    /// The throughput under attack, divided by the baseline.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         self.attacked / self.plain
     }
 
-    /// For `--json`.
+    /// The result for `--json`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -67,7 +68,7 @@ impl Found {
     }
 }
 
-/// As the tables call it.
+/// The target's name in the tables.
 #[must_use]
 pub fn name(target: Target) -> &'static str {
     match target {
@@ -103,7 +104,7 @@ impl Measure {
         Ok(Side { process, out: BufReader::new(out) })
     }
 
-    /// Measures with the attack and with what it is compared with.
+    /// Measures the baseline and the attack.
     ///
     /// # Errors
     /// A process fails.
@@ -129,7 +130,7 @@ impl Measure {
         let mut discarder = self.start(&["discarder"])?;
         let discarding_at = discarder.line()?;
         let (to, kind) = if plain { (&discarding_at, "plain") } else { (&at, "tidegate") };
-        // It goes on for a little longer than is counted, at both ends.
+        // The attack starts half a second before the measurement and ends half a second after it.
         let all = (self.time.as_secs_f64() + 1.0).to_string();
         let mut attacker = self.start(&["attacker", attack.name, to, name(target), kind, &all])?;
         attacker.line()?;

@@ -1,5 +1,5 @@
-//! Peers that misbehave on purpose, over loopback: hand-made bytes on a plain socket, for `tests/hostile.rs` and the `flood`
-//! binary. Everything is bounded in number and in time.
+//! Malicious peers over loopback: hand-made bytes on a plain socket, for `tests/hostile` and the `flood` binary. All
+//! attacks are limited in number and in time.
 
 pub mod attack;
 mod connections;

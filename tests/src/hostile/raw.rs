@@ -1,4 +1,4 @@
-//! One connection of a peer that says what it likes.
+//! A peer that sends arbitrary bytes over one connection.
 
 use std::{
     io::{self, Read, Write},
@@ -16,7 +16,7 @@ use tidegate_proto::{
 };
 use tokio::net::TcpSocket;
 
-/// No answer takes longer, on a machine that is busy with other things too.
+/// The limit of a wait for an answer, long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A hand-made peer.
@@ -24,21 +24,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Raw {
     stream: TcpStream,
     reader: FrameReader,
-    /// Whether the other side's first frame has come.
+    /// Whether the other side's first frame has been received.
     open: bool,
 }
 
 /// The address in an endpoint such as `tcp://127.0.0.1:1234`.
 ///
 /// # Panics
-/// It is no such endpoint.
+/// The endpoint has another form.
 #[must_use]
 #[allow(clippy::expect_used)]
 pub fn address(endpoint: &str) -> SocketAddr {
-    endpoint.trim_start_matches("tcp://").parse().expect("a tcp endpoint with a number for its host")
+    endpoint.trim_start_matches("tcp://").parse().expect("a tcp endpoint with an IP address")
 }
 
-/// A frame with its length.
+/// A frame with its length in front.
 #[must_use]
 pub fn framed(body: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(4 + body.len());
@@ -47,7 +47,7 @@ pub fn framed(body: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// A frame that no version knows: field 100, so long that all of it has `size` bytes.
+/// A frame of an unknown type (field 100), padded to `size` bytes in all.
 #[must_use]
 pub fn unknown(size: usize) -> Bytes {
     let mut body = BytesMut::from(&b"\xa2\x06"[..]);
@@ -63,13 +63,13 @@ pub fn unknown(size: usize) -> Bytes {
     framed(&body)
 }
 
-/// What a connector shows to be known again (HS-9): its own, if nobody else shows this number.
+/// A connector's `resume` (HS-9). Different numbers give different values.
 #[must_use]
 pub fn resume(number: u64) -> Bytes {
     Bytes::copy_from_slice(&u128::from(number).to_be_bytes())
 }
 
-/// A Hello that any acceptor takes which has no token and serves the default pipeline.
+/// A Hello for an acceptor that has no token and serves the default pipeline.
 #[must_use]
 pub fn hello(role: Role, instance: u8) -> v1::Hello {
     v1::Hello {
@@ -85,7 +85,7 @@ pub fn hello(role: Role, instance: u8) -> v1::Hello {
     }
 }
 
-/// A plain Ack: outcomes and limits.
+/// An Ack with outcomes and limits.
 #[must_use]
 pub fn ack(outcomes: Vec<v1::Outcome>, limits: (u64, u64)) -> Frame {
     let (message_limit, byte_limit) = limits;
@@ -107,10 +107,10 @@ pub fn deliver(first_id: u64, payloads: &[&[u8]]) -> Frame {
 }
 
 impl Raw {
-    /// Connects, from `127.0.0.1` or another address of this machine's own network.
+    /// Connects.
     ///
     /// # Errors
-    /// It cannot.
+    /// The connection fails.
     pub fn connect(to: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
@@ -119,10 +119,10 @@ impl Raw {
         Ok(Self { stream, reader: FrameReader::new(), open: false })
     }
 
-    /// As [`Self::connect`], from another loopback address, such as 127.0.0.2. Needs a tokio runtime.
+    /// Connects from another loopback address, such as 127.0.0.2. Needs a tokio runtime.
     ///
     /// # Errors
-    /// It cannot: not every system lets a program have these addresses.
+    /// The connection fails: not every system lets a program use these addresses.
     pub async fn connect_from(to: SocketAddr, last_byte: u8) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((IpAddr::V4(Ipv4Addr::new(127, 0, 0, last_byte)), 0).into())?;
@@ -133,10 +133,10 @@ impl Raw {
         Ok(Self { stream, reader: FrameReader::new(), open: false })
     }
 
-    /// Waits for somebody to connect, and reads what it says first.
+    /// Waits for a peer to connect, and reads its Hello.
     ///
     /// # Errors
-    /// Nobody does, or it says something else than Hello.
+    /// No peer connects, or its first frame is not Hello.
     pub fn accept(listener: &TcpListener) -> io::Result<(Self, v1::Hello)> {
         let (stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
@@ -149,10 +149,10 @@ impl Raw {
         }
     }
 
-    /// Says preface and Hello, and waits for the answer.
+    /// Sends preface and Hello, and waits for the answer.
     ///
     /// # Errors
-    /// There is none, or it is a Close: `ConnectionRefused`, with its code and reason.
+    /// There is no answer, or it is a Close: `ConnectionRefused`, with its code and reason.
     pub fn greet(&mut self, hello: v1::Hello) -> io::Result<()> {
         self.write(&PREFACE)?;
         self.send(Frame::Hello(hello))?;
@@ -166,7 +166,7 @@ impl Raw {
         }
     }
 
-    /// Writes bytes as they are.
+    /// Writes raw bytes.
     ///
     /// # Errors
     /// Those of the socket.
@@ -185,7 +185,7 @@ impl Raw {
     /// The next frame, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// Nothing comes in time, or no frame.
+    /// No frame arrives in time, or it is invalid.
     pub fn frame(&mut self) -> io::Result<Option<Body>> {
         loop {
             match self.reader.next_frame() {
@@ -209,10 +209,10 @@ impl Raw {
         }
     }
 
-    /// The code and reason of the Close that ends this connection; other frames are passed over.
+    /// Waits for the Close that ends this connection, and returns its code and reason. Skips other frames.
     ///
     /// # Errors
-    /// The connection ends without one.
+    /// The connection ends without a Close.
     pub fn closed(&mut self) -> io::Result<(Code, String)> {
         loop {
             match self.frame()? {
@@ -223,10 +223,10 @@ impl Raw {
         }
     }
 
-    /// Waits for a frame that `wanted` gives something for; others are passed over.
+    /// Waits for a frame for which `wanted` returns a value. Skips other frames.
     ///
     /// # Errors
-    /// The connection ends before, or is closed: `ConnectionAborted`, with the code and reason.
+    /// The connection ends first, or is closed: `ConnectionAborted`, with the code and reason.
     pub fn until<T>(&mut self, mut wanted: impl FnMut(&Body) -> Option<T>) -> io::Result<T> {
         loop {
             let Some(body) = self.frame()? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
@@ -240,7 +240,7 @@ impl Raw {
         }
     }
 
-    /// Answers the Pings and reads everything until a Ping of its own is answered: what was sent before has had its effect.
+    /// Sends a Ping and reads until its Pong: everything sent before has taken effect then.
     ///
     /// # Errors
     /// As [`Self::until`].
@@ -249,13 +249,13 @@ impl Raw {
         self.until(|body| matches!(body, Body::Pong(pong) if pong.data == 77).then_some(()))
     }
 
-    /// The socket, for what else there is to do to it.
+    /// The underlying socket.
     #[must_use]
     pub fn socket(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// Says no more, and may still read.
+    /// Shuts down the writing side; reading remains possible.
     ///
     /// # Errors
     /// Those of the socket.

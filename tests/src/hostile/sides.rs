@@ -1,4 +1,4 @@
-//! The processes of a measurement: who is attacked, who behaves well, who discards, and the attacker.
+//! The processes of a measurement: the attacked socket, the well-behaved peer, the plain server and the attacker.
 
 use std::{
     collections::VecDeque,
@@ -19,13 +19,13 @@ use super::{
     raw,
 };
 
-/// Slow deliveries that the measured puller works on at once.
+/// The number of slow deliveries that the measured puller processes at once.
 const MOST_SLOW: usize = 1_000;
 
-/// What a side's process returns.
+/// The result of a side's process.
 pub type Done = Result<(), Box<dyn Error>>;
 
-/// Runs the side that the arguments name, as [`super::measure`] gives them.
+/// Runs the side named by the arguments, which come from [`super::measure`].
 ///
 /// # Errors
 /// The arguments are wrong, or the network fails.
@@ -36,7 +36,7 @@ pub fn run(args: &[String]) -> Done {
     match arg(0)? {
         "attacker" => attack(arg(1)?, arg(2)?, arg(3)?, arg(4)? == "plain", seconds(5)?),
         side => {
-            // One thread, as the daemons have: here a link and a flood compete for it.
+            // One thread, as in the daemons, so that the link and the flood compete for it.
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 match side {
@@ -45,7 +45,7 @@ pub fn run(args: &[String]) -> Done {
                     "puller" => puller().await,
                     "good-puller" => good_puller(arg(1)?, seconds(2)?).await,
                     "good-pusher" => good_pusher(arg(1)?, seconds(2)?, arg(3)?.parse()?).await,
-                    other => Err(format!("{other} is none of the sides").into()),
+                    other => Err(format!("{other} is not a side").into()),
                 }
             })
         }
@@ -58,7 +58,7 @@ fn tell(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Waits for a line on standard input: the measurement begins, or is over.
+/// Waits for a line on standard input: the start or the end of the measurement.
 async fn told() -> Done {
     tokio::task::spawn_blocking(|| io::stdin().lock().read_line(&mut String::new())).await??;
     Ok(())
@@ -75,7 +75,7 @@ fn attack(name: &str, to: &str, target: &str, plain: bool, time: Duration) -> Do
     Ok(())
 }
 
-/// What every attack is compared with: accepts, reads, and throws away.
+/// The plain server of the baseline: accepts, reads and discards.
 async fn discard() -> Done {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     tell(&listener.local_addr()?.to_string())?;
@@ -90,7 +90,7 @@ async fn discard() -> Done {
 
 /// The pusher under attack: sends as fast as it can.
 async fn pusher(size: usize) -> Done {
-    // So long that it never ends a delivery: signs of work are looked at (OC-13).
+    // Too long to take effect; with it, the pusher processes `Working` frames (OC-13).
     let hour = Some(Duration::from_secs(3_600));
     let push = Push::builder().bind("tcp://127.0.0.1:0").settle_timeout(hour).build().await?;
     tell(&push.local_endpoints().first().ok_or("not bound")?.to_string())?;
@@ -100,7 +100,7 @@ async fn pusher(size: usize) -> Done {
     }
 }
 
-/// The puller under attack: takes what comes, and acks it; some things take longer.
+/// The puller under attack: acks every delivery, slow ones after a while.
 async fn puller() -> Done {
     let pull = Pull::builder().bind("tcp://127.0.0.1:0").build().await?;
     tell(&pull.local_endpoints().first().ok_or("not bound")?.to_string())?;
@@ -120,7 +120,7 @@ async fn puller() -> Done {
     Ok(())
 }
 
-/// Counts what it gets, from the word on.
+/// Counts the messages received after the start line.
 async fn good_puller(at: &str, time: Duration) -> Done {
     let pull = Pull::builder().connect(at).name("well-behaved").build().await?;
     pull.recv().await?.ok_or("the stream has ended")?.ack();
@@ -146,7 +146,7 @@ async fn good_puller(at: &str, time: Duration) -> Done {
     Ok(())
 }
 
-/// Counts what it sends and sees acked, from the word on.
+/// Counts the messages sent and acked after the start line.
 async fn good_pusher(at: &str, time: Duration, size: usize) -> Done {
     let push = Push::builder().connect(at).name("well-behaved").build().await?;
     let payload = Bytes::from(vec![7; size]);

@@ -1,4 +1,4 @@
-//! The smallest things that can happen to a world.
+//! The smallest steps of a world.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::{
 };
 use tidegate_proto::wire::{Body, decode};
 
-/// One step. Wires are named by their place in [`World::wires`].
+/// One step. Wires are named by their index in [`World::wires`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A driver takes what its machine has to send on a link, and writes it.
+    /// A driver writes the bytes that its machine has to send on a link.
     Flush {
         wire: usize,
         side: Side,
@@ -26,7 +26,7 @@ pub enum Action {
     Greet {
         wire: usize,
     },
-    /// A driver finds that the stream is over.
+    /// A driver notices that the stream has ended.
     Notice {
         wire: usize,
         side: Side,
@@ -52,12 +52,12 @@ pub enum Action {
     Wait {
         pull: usize,
     },
-    /// The time of a link's deadline comes.
+    /// A link's deadline passes.
     Fire {
         wire: usize,
         side: Side,
     },
-    /// The time of a retry comes.
+    /// The deadline of a retry passes.
     Retry {
         push: usize,
     },
@@ -85,7 +85,7 @@ pub enum Action {
     },
 }
 
-/// Everything that can happen in `world`.
+/// Every action that is possible in `world`.
 pub fn possible(world: &World) -> Vec<Action> {
     let mut all = Vec::new();
     calm(world, &mut all);
@@ -141,8 +141,8 @@ pub fn possible(world: &World) -> Vec<Action> {
     all
 }
 
-/// What drivers, the network and a well-behaved application do, most urgent first. Whoever does the first of these again
-/// and again, and [`waits`] when there is none, brings a world to rest.
+/// The actions of drivers, the network and a well-behaved application, most urgent first. A world comes to rest if the
+/// first of these is taken repeatedly, and [`waits`] when there is none.
 pub fn calm(world: &World, all: &mut Vec<Action>) {
     for (wire, here) in world.wires.iter().enumerate() {
         for side in Side::BOTH {
@@ -172,7 +172,7 @@ pub fn calm(world: &World, all: &mut Vec<Action>) {
     }
 }
 
-/// A settle time-out is all that a pusher's link has time for.
+/// Whether a deadline of the pusher's end is due. Only settle time-outs are within the horizon there.
 fn is_due(world: &World, wire: &Wire) -> bool {
     wire.link(Side::Pusher).is_some_and(|link| world.pushers[wire.push].process.is_due(link))
 }
@@ -206,7 +206,7 @@ fn on_end(world: &World, wire: usize, here: &Wire, side: Side, all: &mut Vec<Act
     }
 }
 
-/// An application that has nothing to do waits for a message.
+/// An idle application starts to wait for a message.
 pub fn waits(world: &World, pull: usize, all: &mut Vec<Action>) {
     let pulling = &world.pullers[pull];
     let machine = &pulling.process.machine;
@@ -216,20 +216,22 @@ pub fn waits(world: &World, pull: usize, all: &mut Vec<Action>) {
     }
 }
 
-/// Says what an action is in the world that it happens to.
+/// Describes an action in the world in which it happens.
 pub fn describe(world: &World, action: Action) -> String {
     let name = |wire: usize| {
         let here = &world.wires[wire];
         format!("wire {} (pusher {}, puller {})", here.serial, here.push, here.pull)
     };
     match action {
-        Action::Flush { wire, side } => format!("{}: the {side} writes what it has", name(wire)),
+        Action::Flush { wire, side } => format!("{}: the {side} writes its frames", name(wire)),
         Action::Carry { wire, to } => {
             let frame = world.wires[wire].end(to).inbox.front().cloned().unwrap_or_default();
             format!("{}: the {to} receives {}", name(wire), frame_text(frame))
         }
         Action::Greet { wire } => format!("{}: the puller is greeted", name(wire)),
-        Action::Notice { wire, side } => format!("{}: the {side} finds that the stream is over", name(wire)),
+        Action::Notice { wire, side } => {
+            format!("{}: the {side} notices that the stream has ended", name(wire))
+        }
         Action::Remove { wire, side } => format!("{}: the {side} removes the finished link", name(wire)),
         Action::Connect { push, pull } => format!("puller {pull} connects to pusher {push}"),
         Action::Recv { pull } => format!("application {pull} receives a delivery"),
@@ -238,16 +240,16 @@ pub fn describe(world: &World, action: Action) -> String {
             let (number, attempt) = (held.received.id().number, held.received.attempt());
             format!("application {pull}: message {number}, attempt {attempt}, is {fate:?}")
         }
-        Action::Wait { pull } => format!("application {pull} begins to wait"),
-        Action::Fire { wire, side } => format!("{}: a deadline of the {side} comes", name(wire)),
-        Action::Retry { push } => format!("pusher {push}: the time to retry comes"),
+        Action::Wait { pull } => format!("application {pull} starts to wait"),
+        Action::Fire { wire, side } => format!("{}: a deadline of the {side} passes", name(wire)),
+        Action::Retry { push } => format!("pusher {push}: the deadline of a retry passes"),
         Action::Send { push } => format!("pusher {push} sends message {}", world.pushers[push].sent),
         Action::Drain { push } => format!("pusher {push} drains"),
         Action::Cancel { pull } => format!("application {pull} stops waiting"),
         Action::Leave { pull } => format!("puller {pull} leaves"),
         Action::Cut { wire } => format!("{} is cut", name(wire)),
         Action::FailWrite { wire, side } => format!("{}: a write of the {side} fails", name(wire)),
-        Action::Restart { pull } => format!("puller {pull} dies and begins anew"),
+        Action::Restart { pull } => format!("puller {pull} dies and restarts"),
     }
 }
 
@@ -267,6 +269,6 @@ fn frame_text(frame: bytes::Bytes) -> String {
         Ok(Body::Skip(skip)) => format!("Skip to id {}, {} bytes", skip.next_id, skip.bytes),
         Ok(Body::Close(close)) => format!("Close {:?} {}", close.code(), close.reason),
         Ok(other) => format!("{other:?}"),
-        Err(violation) => format!("what is no frame: {violation}"),
+        Err(violation) => format!("an invalid frame: {violation}"),
     }
 }

@@ -1,8 +1,8 @@
-//! How much may happen: what makes the number of states finite.
+//! The bounds of a check, which make the number of states finite.
 
 use std::fmt;
 
-/// The bound of one check, and what the machines are set to. `Default` has no faults.
+/// The bounds of one check, and the settings of the machines. `Default` has no faults.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     pub pushers: usize,
@@ -13,67 +13,67 @@ pub struct Bounds {
     pub tracked: bool,
     /// The window of each puller.
     pub window: u64,
-    /// The same in bytes; a message is one byte.
+    /// The window in bytes; a message is one byte.
     pub window_bytes: u64,
     /// The budget of each puller.
     pub budget: u64,
     /// Deliveries that an application holds at once.
     pub workers: usize,
-    /// Whether applications wait for messages, which has credit granted (CR-6), rather than look for some now and then.
+    /// Whether applications wait for messages, which makes a puller grant credit (CR-6), or poll for them.
     pub waits: bool,
     pub grace: Grace,
-    /// Whether a pusher gives a delivery to somebody else that has had no outcome for a while: so often.
+    /// How often a settle time-out may requeue a delivery.
     pub timeouts: u8,
-    /// Whether the pushers are told to finish (`Some(true)`) or to stop (`Some(false)`) once all is sent.
+    /// Whether the pushers finish (`Some(true)`) or drain (`Some(false)`) after the last message is sent.
     pub drain: Option<bool>,
-    /// Whether it begins when the first grants have arrived, rather than before.
+    /// Whether the check starts after the first grants have arrived, or before.
     pub granted: bool,
-    /// Whether all messages have been sent before it begins.
+    /// Whether all messages are sent before the check starts.
     pub sent: bool,
-    /// Pushers to which the pullers are connected when it begins.
+    /// The number of pushers to which the pullers are connected at the start.
     pub joined: usize,
     pub faults: Faults,
 }
 
-/// For how long messages of a lost link wait for their puller (RD-8).
+/// The reconnect grace (RD-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grace {
     None,
-    /// It may be over at any moment.
+    /// The grace may end at any moment.
     Short,
-    /// It is not over before the puller is back.
+    /// The grace does not end before the puller reconnects.
     Long,
 }
 
 impl Bounds {
-    /// Whether a delivery can be lost on its way.
+    /// Whether a delivery can be lost with a link.
     pub fn loses_links(&self) -> bool {
         self.faults.cuts + self.faults.restarts > 0
     }
 
-    /// Whether there is no reason for any message to run twice.
+    /// Whether no message may run twice.
     pub fn runs_once(&self) -> bool {
         let Faults { restarts, nacks, releases, leaves, .. } = self.faults;
         self.grace == Grace::Long && restarts + nacks + releases + leaves + self.timeouts == 0
     }
 }
 
-/// How often each may happen, in all. Pullers are alike, so that what happens to one of them happens to the first:
-/// cuts, failed writes, restarts and leaving.
+/// How often each fault may happen, in all. Pullers are interchangeable, so a fault that affects one puller (a cut, a
+/// failed write, a restart or leaving) always affects the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// A wire breaks.
     pub cuts: u8,
-    /// A puller's process dies and begins anew.
+    /// A puller's process dies and restarts.
     pub restarts: u8,
     /// An application stops waiting for a message.
     pub cancels: u8,
     pub nacks: u8,
     pub rejects: u8,
     pub releases: u8,
-    /// A puller leaves. One always stays.
+    /// A puller leaves. At least one stays.
     pub leaves: u8,
-    /// A side finds out by a failed write that a wire is broken.
+    /// A side learns from a failed write that a wire is broken.
     pub failed_writes: u8,
 }
 
@@ -108,10 +108,10 @@ impl fmt::Display for Bounds {
         write!(f, ", window {window} ({window_bytes} bytes), budget {budget}, {workers} worker(s)")?;
         write!(f, "{}", if *waits { " that wait" } else { "" })?;
         write!(f, "{}", if *tracked { ", tracked" } else { "" })?;
-        write!(f, "{}", if *granted { "" } else { ", from before the first grants" })?;
+        write!(f, "{}", if *granted { "" } else { ", starting before the first grants" })?;
         match grace {
             Grace::None => {}
-            Grace::Short => write!(f, ", a grace")?,
+            Grace::Short => write!(f, ", a short grace")?,
             Grace::Long => write!(f, ", a long grace")?,
         }
         write!(f, "{}", if *sent { ", sent beforehand" } else { "" })?;

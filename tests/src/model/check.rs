@@ -1,4 +1,4 @@
-//! Runs a check, tells how much it has visited, and prints the way to what is wrong.
+//! Runs a check, prints how many states it has visited, and prints the path to a failure.
 
 use std::{
     fmt::Write as _,
@@ -17,11 +17,11 @@ use super::{
 use crate::seeds;
 
 const SOUND: &str = "no rule is broken and nothing is lost or counted twice";
-const RESTS: &str = "left in peace, everything is settled and comes to rest";
+const RESTS: &str = "without further faults, every message is settled and the world comes to rest";
 
-/// Steps after which a soak ends, so that its memory does: a state that was visited takes some 50 bytes.
+/// The maximum number of steps of a soak, which limits its memory: a visited state takes about 50 bytes.
 const MOST: usize = 50_000_000;
-/// Steps that a core takes in a second, about.
+/// Approximate number of steps that a core takes per second.
 const A_SECOND: usize = 150_000;
 
 struct Checked {
@@ -57,19 +57,19 @@ impl Model for Checked {
     }
 }
 
-/// Visits every state within `bounds`, and fails with the way to the first one that is wrong, or if one of the `events`
-/// has never happened.
+/// Visits every state within `bounds`. Fails with the path to the first wrong state, or if one of the `events` never
+/// happened.
 pub fn check(bounds: Bounds, events: &[Event]) {
     run(bounds, events, &Extent::Whole);
 }
 
-/// Visits the states that take the fewest steps to reach, until `steps` have been tried: where timers of several links go on for
-/// ever, there are too many states to visit them all in a test. Fails as [`check`] does.
+/// Visits the states that take the fewest steps to reach, up to a number of `steps`. With timers on several links there
+/// are too many states to visit all of them in a test. Fails as [`check`] does.
 pub fn check_nearest(steps: usize, bounds: Bounds, events: &[Event]) {
     run(bounds, events, &Extent::Nearest(steps));
 }
 
-/// In a soak, visits what can be reached within `bounds` until the time of the soak is up; otherwise nothing.
+/// In a soak, visits states within `bounds` until the time of the soak is up. Otherwise does nothing.
 pub fn soak(bounds: Bounds, events: &[Event]) {
     match seeds::soak() {
         Some(time) => run(bounds, events, &Extent::For(time)),
@@ -77,7 +77,7 @@ pub fn soak(bounds: Bounds, events: &[Event]) {
     }
 }
 
-/// How much of what can be reached is visited.
+/// How many of the reachable states are visited.
 enum Extent {
     Whole,
     Nearest(usize),
@@ -90,20 +90,20 @@ fn run(bounds: Bounds, events: &[Event], extent: &Extent) {
     let first = World::new(bounds);
     let seen = first.seen.clone();
     let checked = Checked { first, rest: Rest::default() };
-    // One thread, so that the first way found is a shortest one.
+    // One thread, so that the first path found is a shortest path.
     let checker = checked.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     match *extent {
         Extent::Whole => report(&text, started, None, &seen, events, &checker.spawn_bfs().join()),
         Extent::Nearest(steps) => {
             let checker = checker.target_state_count(steps).spawn_bfs().join();
             report(&text, started, Some((Duration::MAX, steps)), &seen, events, &checker);
-            // They are near enough.
+            // These states are close enough to the start.
             let missing: Vec<_> = events.iter().filter(|event| !seen.has(**event)).collect();
             assert!(missing.is_empty(), "{text}: never happened: {missing:?}");
         }
-        // Depth first, which keeps few states in memory, and only the marks of all others.
+        // Depth first keeps few states in memory, and only the hashes of all others.
         Extent::For(time) => {
-            // The checker looks at its clock too seldom: what a slow core does in that time is the bound.
+            // The checker reads its clock too rarely, so limit the steps to those of a slow core.
             let most = MOST.min(usize::try_from(time.as_secs()).unwrap_or(MOST).saturating_mul(A_SECOND));
             let checker = checker.timeout(time).target_state_count(most).spawn_dfs().join();
             report(&text, started, Some((time, most)), &seen, events, &checker);
@@ -124,7 +124,7 @@ fn report(
     println!(
         "{text}: {} states{}, {} steps, at most {} in a row, {:.1} s",
         checker.unique_state_count(),
-        if whole { "" } else { " (not all: time or memory is up)" },
+        if whole { "" } else { " (incomplete: the limit on time or memory was reached)" },
         checker.state_count(),
         checker.max_depth(),
         took.as_secs_f64()
@@ -138,13 +138,13 @@ fn report(
             steps.pop();
             steps.extend(rest);
         }
-        panic!("not true: {property}\n{}", story(&steps));
+        panic!("property violated: {property}\n{}", story(&steps));
     }
     let missing: Vec<_> = events.iter().filter(|event| whole && !seen.has(**event)).collect();
     assert!(missing.is_empty(), "{text}: never happened: {missing:?}");
 }
 
-/// The actions of a path, one a line, and what its last state looks like.
+/// The actions of a path, one per line, and its last state.
 fn story(steps: &[(World, Option<Action>)]) -> String {
     let mut text = String::new();
     for (number, (world, action)) in steps.iter().enumerate() {
@@ -155,7 +155,7 @@ fn story(steps: &[(World, Option<Action>)]) -> String {
     let Some((last, _)) = steps.last() else { return text };
     let _ = match &last.broken {
         Some(wrong) => writeln!(text, "wrong: {wrong}"),
-        None => writeln!(text, "nothing more happens, and this is left:"),
+        None => writeln!(text, "no further action; the last state:"),
     };
     for (push, pushing) in last.pushers.iter().enumerate() {
         let machine = &pushing.process.machine;

@@ -1,4 +1,4 @@
-//! What an observer knows who sees only the applications: which message ran where, and what its sender was told.
+//! An observer's record of the applications: which message ran where, and which outcome its sender received.
 
 use super::bounds::Bounds;
 
@@ -6,7 +6,7 @@ use super::bounds::Bounds;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ledger {
     messages: Vec<Vec<Record>>,
-    /// How often each pusher has told that it is drained.
+    /// How often each pusher has reported that it is drained.
     pub drained: Vec<u8>,
 }
 
@@ -14,21 +14,21 @@ pub struct Ledger {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     pub last: Option<Run>,
-    /// An application has said so.
+    /// Whether an application has acked it.
     pub acked: bool,
     pub rejected: bool,
-    /// Who has acked or rejected it.
+    /// The pullers, with their lives, that have acked or rejected it.
     pub done: Vec<(usize, u8)>,
-    /// The sender has been told: whether it was acked.
+    /// The outcome that the sender received: true if acked.
     pub outcome: Option<bool>,
 }
 
-/// One time that an application was given a message.
+/// One delivery of a message to an application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
     pub attempt: u32,
     pub wire: u8,
-    /// Where, and in which life of that process.
+    /// The puller, and the life of its process.
     pub puller: (usize, u8),
     pub fate: Fate,
 }
@@ -55,10 +55,10 @@ impl Ledger {
         self.messages[push].push(Record::default());
     }
 
-    /// A delivery has been handed to an application. `alive`: whether a wire is still in use at its pusher's end.
+    /// Records that an application received a delivery. `alive`: whether a wire is still in use at its pusher's end.
     ///
     /// # Errors
-    /// There was no reason to hand this message out again, or its attempt is wrong.
+    /// Nothing explains another delivery of this message, or its attempt number is wrong.
     pub fn ran(
         &mut self,
         push: usize,
@@ -71,7 +71,7 @@ impl Ledger {
         let record = self.record(push, number)?;
         if record.done.contains(&run.puller) {
             return Err(format!(
-                "message {number} of pusher {push} runs again at {:?}, which is done with it",
+                "message {number} of pusher {push} runs again at {:?}, which has settled it",
                 run.puller
             ));
         }
@@ -81,13 +81,13 @@ impl Ledger {
             ));
         }
         if !alive(run.wire) && !once {
-            return Ok(()); // its pusher has given this delivery up already, which the puller does not know
+            return Ok(()); // its pusher has already requeued this message, which the puller does not know
         }
         let attempt = run.attempt;
         let Some(before) = record.last.replace(run) else { return Ok(()) };
         let reason = match before.fate {
             Fate::Nacked => "a nack",
-            // OC-8, unless the next delivery was lost before it was handed out.
+            // OC-8, unless the next delivery was lost before an application received it.
             Fate::Released if attempt == before.attempt => return Ok(()),
             Fate::Released if attempt > before.attempt && bounds.loses_links() => return Ok(()),
             Fate::Released => "a release",
@@ -109,10 +109,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// An application has given the delivery that came over this wire an outcome. `again`: it may get the message once more.
+    /// Records an application's outcome for a delivery. `again`: the application may get the message once more.
     ///
     /// # Errors
-    /// There is no such message.
+    /// The message was never sent.
     pub fn decided(&mut self, push: usize, number: u64, run: Run, again: bool) -> Result<(), String> {
         let record = self.record(push, number)?;
         let Run { attempt, wire, puller, fate } = run;
@@ -128,10 +128,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// The sender of a tracked message has been told its outcome.
+    /// Records the outcome that the sender of a tracked message received.
     ///
     /// # Errors
-    /// It is the second one, or no application has said so.
+    /// It is a second outcome, or no application gave it.
     pub fn told(&mut self, push: usize, number: u64, acked: bool) -> Result<(), String> {
         let record = self.record(push, number)?;
         if let Some(before) = record.outcome.replace(acked) {
@@ -142,7 +142,7 @@ impl Ledger {
         if !(if acked { record.acked } else { record.rejected }) {
             let what = if acked { "acked" } else { "rejected" };
             return Err(format!(
-                "message {number} of pusher {push} counts as {what}, which no application said"
+                "message {number} of pusher {push} counts as {what}, but no application gave this outcome"
             ));
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! The machines of `tidegate-proto` under a model checker: every interleaving within a stated bound.
+//! The state machines of `tidegate-proto` under a model checker: every interleaving within stated bounds.
 //!
-//! A [`World`] is some pushers and pullers, each with an application, a driver and a clock of its own, and the wires
-//! between them. An [`Action`] is the smallest thing that can happen to it. From a [`Bounds`] the checker visits every
-//! state that can be reached, and looks in each at the [`property`]s.
+//! A [`World`] has pushers and pullers, each with an application, a driver and a clock, and the wires between them. An
+//! [`Action`] is the smallest step of a world. Given [`Bounds`], the checker visits every reachable state, and checks
+//! the [`property`]s in each.
 //!
 //! ```text
 //! Bounds ──► World ──► actions ──► World ──► … ──► a property fails: the path of actions is printed
@@ -10,25 +10,30 @@
 //!
 //! # What is bounded
 //!
-//! How many pushers, pullers and messages there are, how many deliveries an application holds at once, and how often each
-//! kind of fault happens: a wire is cut (what is on it is lost from some frame on, in each direction on its own, and each
-//! end notices when it likes), a puller's process dies and a fresh one takes its place, an application cancels its waiting,
-//! nacks, rejects, releases, leaves, a settle time-out. Nothing else is: frames take as long as they like, drivers run when they like.
+//! The bounds are the numbers of pushers, pullers and messages, how many deliveries an application holds at once, and
+//! how often each kind of fault happens. The faults are:
+//!
+//! * a wire is cut: each direction independently loses the frames from some frame on, and each end notices at any time;
+//! * a puller's process dies and a new process replaces it;
+//! * an application cancels a wait, nacks, rejects, releases or leaves;
+//! * a settle time-out passes.
+//!
+//! Nothing else is bounded: frames may take any time, and drivers may run at any time.
 //!
 //! # What is left out
 //!
-//! * Time, except that whatever is due within [`process::HORIZON`] may happen at any moment after it was set: held
-//!   outcomes, second thoughts about credit, retries, the end of a grace. Heartbeats are farther away than that, and so is silence: to the
-//!   machines it is one more way to lose a link.
-//! * The window that sets itself, which is about time.
-//! * The bytes of the handshake: a wire begins with a greeting, which opens the pusher's end when it is made, and the
-//!   puller's when it arrives.
+//! * Time, except that a deadline within [`process::HORIZON`] may pass at any moment after it was set: held outcomes,
+//!   recalls of idle credit, retries, the end of a grace. Heartbeats and silence are later than the horizon. For the
+//!   machines, silence is another way to lose a link.
+//! * The automatic window, which depends on time.
+//! * The bytes of the handshake: a wire starts with a greeting, which opens the pusher's end when the wire is created,
+//!   and the puller's end when the greeting arrives.
 //!
-//! Two states are the same if they differ only in what decides nothing: times are compared as distances from now
+//! Two states are equal if they differ only in values without effect: times are compared as distances from now
 //! ([`relative`]).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test may stop at once
-#![allow(missing_docs, clippy::missing_panics_doc)] // the names of fields and variants say it
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test may panic
+#![allow(missing_docs, clippy::missing_panics_doc)] // the names of fields and variants are enough
 
 pub mod action;
 pub mod bounds;

@@ -1,4 +1,4 @@
-//! The processes of a world: a machine, its clock, and what its application has in hand.
+//! The processes of a world: a machine, its clock, and the deliveries that its application holds.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use super::{
     relative::{ORIGIN, Relative},
 };
 
-/// What is due later than this does not happen. Heartbeats and the time for an answer to Close are farther away.
+/// Deadlines later than this never pass. Heartbeats and the time for an answer to Close are later.
 pub const HORIZON: Duration = Duration::from_secs(5);
 const FAR: Duration = Duration::from_secs(60);
 
@@ -30,7 +30,7 @@ pub struct Process<M> {
 }
 
 impl<M: Hash> Process<M> {
-    /// A number for the machine as it is, and for `also`.
+    /// A hash of the machine's state and of `also`.
     fn mark(&self, also: impl Hash) -> u64 {
         let horizon = u64::try_from(HORIZON.as_micros()).unwrap_or(u64::MAX);
         let mut hasher = Relative::new(self.now, horizon);
@@ -50,14 +50,14 @@ impl<M: Machine> Process<M> {
         self.machine.deadline(link).is_some_and(|at| at < self.now + HORIZON)
     }
 
-    /// The time of the link's deadline comes.
+    /// Passes the link's deadline.
     pub fn fire(&mut self, link: LinkId) {
         let Some(at) = self.machine.deadline(link) else { return };
         self.now = self.now.max(at);
         self.machine.advance(self.now, link, Progress::default());
     }
 
-    /// Everything that the machine wants to send on a link now, frame by frame, without their lengths.
+    /// All frames that the machine wants to send on a link now, without their lengths.
     pub fn transmit(&mut self, link: LinkId, written: bool) -> Vec<Bytes> {
         let mut out = VecDeque::new();
         self.machine.transmit(self.now, link, &mut out);
@@ -73,7 +73,7 @@ impl<M: Machine> Process<M> {
         frames
     }
 
-    /// Whether this link is named as having something to send, is finished, and has a deadline.
+    /// Whether this link is woken, whether it is finished, and whether it has a deadline.
     pub fn asks(&self, link: LinkId) -> (bool, bool, bool) {
         let machine = &self.machine;
         (machine.is_woken(link), machine.is_finished(self.now, link), self.is_due(link))
@@ -102,7 +102,7 @@ impl<M: Machine> Process<M> {
         self.machine.lost(self.now, link, "cut")
     }
 
-    /// What the machine has to say is asked for link by link, so that the list is of no use here.
+    /// Discards the list of woken links: the model asks the machine link by link.
     pub fn forget_wakes(&mut self) {
         self.machine.take_wakes(&mut Vec::new());
     }
@@ -127,7 +127,7 @@ impl Pushing {
             Grace::Long => FAR,
         };
         settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
-        // A retry is due at once, and happens at any time after that.
+        // A retry is due at once, and may happen at any time after that.
         (settings.retry_first, settings.retry_longest) = (Duration::ZERO, Duration::ZERO);
         let machine = Pusher::new(settings, instance(Role::Pusher, index, 0), 1).unwrap();
         Self { process: Process::new(machine), sent: 0, draining: false, mark: 0 }
@@ -139,7 +139,7 @@ impl Pushing {
         self.sent += 1;
     }
 
-    /// Call it when all is done: the mark stands for everything.
+    /// Call it after the last change: the mark is compared in place of the state.
     pub fn seal(&mut self) {
         self.mark = self.process.mark((self.sent, self.draining));
     }
@@ -149,11 +149,11 @@ impl Pushing {
     }
 }
 
-/// A delivery in an application's hands.
+/// A delivery that an application holds.
 #[derive(Clone, Debug, Hash)]
 pub struct Held {
     pub received: Arc<Received>,
-    /// The wire that it came over.
+    /// The wire that carried it.
     pub wire: u8,
 }
 
@@ -161,10 +161,10 @@ pub struct Held {
 #[derive(Clone, Debug)]
 pub struct Pulling {
     pub process: Process<Puller>,
-    /// How often the process has begun anew.
+    /// How often the process has restarted.
     pub life: u8,
     pub held: Vec<Held>,
-    /// Whether a `recv` waits.
+    /// Whether a `recv` is waiting.
     pub waiting: bool,
     /// Pushers that have ended their streams.
     pub ended: Vec<usize>,
@@ -182,7 +182,7 @@ impl Pulling {
         Self { process, life, held: Vec::new(), waiting: false, ended: Vec::new(), mark: 0 }
     }
 
-    /// Call it when all is done: the mark stands for everything.
+    /// Call it after the last change: the mark is compared in place of the state.
     pub fn seal(&mut self) {
         self.mark = self.process.mark((self.life, &self.held, self.waiting, &self.ended));
     }
@@ -199,7 +199,7 @@ impl Pulling {
     }
 }
 
-/// A peer as its handshake would tell it.
+/// A peer as a handshake would describe it.
 pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Peer {
     Peer {
         role,
@@ -216,7 +216,7 @@ pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Pee
     }
 }
 
-/// As its secret would tell: each slot is a peer of its own.
+/// The key that the handshake would derive from a peer's secret: each slot is a peer of its own.
 fn key(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> PeerKey {
     let (InstanceId(bytes), slot) = (instance(role, index, life), slot.map_or(0, |(slot, _)| slot + 1));
     PeerKey::new(u128::from_be_bytes(bytes) | u128::from(slot))

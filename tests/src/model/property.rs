@@ -1,4 +1,4 @@
-//! What must hold: in each state, and of what can become of it.
+//! The properties: of each state, and of the states that follow from it.
 
 use std::{
     collections::HashSet,
@@ -12,13 +12,13 @@ use super::{
     world::World,
 };
 
-/// More steps than a world of these sizes needs to come to rest.
+/// More steps than a world of this size needs to come to rest.
 const STEPS: usize = 2_000;
 
-/// Conservation and credit, in the processes that a step has touched.
+/// Checks conservation and credit in the processes that a step has changed.
 ///
 /// # Errors
-/// What does not add up.
+/// The count that is wrong.
 pub fn check_changed(before: &World, after: &World) -> Result<(), String> {
     for (push, (old, new)) in before.pushers.iter().zip(&after.pushers).enumerate() {
         if !Arc::ptr_eq(old, new) {
@@ -41,14 +41,16 @@ fn check_pusher(world: &World, push: usize, pushing: &Pushing) -> Result<(), Str
     let stats = machine.stats();
     let flying: u64 = machine.link_stats().iter().map(|link| link.in_flight).sum();
     if stats.accepted != stats.acked + stats.rejected + flying + stats.queued {
-        return Err(format!("pusher {push} does not add up ({flying} in flight on its links): {stats:?}"));
+        return Err(format!(
+            "pusher {push} has inconsistent counts ({flying} in flight on its links): {stats:?}"
+        ));
     }
     let records = world.ledger.of(push);
     let said =
         |acked: bool| records.iter().filter(|r| if acked { r.acked } else { r.rejected }).count() as u64;
     if stats.acked > said(true) || stats.rejected > said(false) {
         return Err(format!(
-            "pusher {push} counts {} acked and {} rejected, but applications said {} and {}",
+            "pusher {push} counts {} acked and {} rejected, but applications gave {} and {}",
             stats.acked,
             stats.rejected,
             said(true),
@@ -57,7 +59,7 @@ fn check_pusher(world: &World, push: usize, pushing: &Pushing) -> Result<(), Str
     }
     let told = |acked| records.iter().filter(|r| r.outcome == Some(acked)).count() as u64;
     if world.bounds.tracked && (stats.acked, stats.rejected) != (told(true), told(false)) {
-        return Err(format!("pusher {push} has told its senders other outcomes than it counts: {stats:?}"));
+        return Err(format!("pusher {push} has given its senders other outcomes than it counts: {stats:?}"));
     }
     if world.ledger.drained[push] > u8::from(pushing.draining) {
         return Err(format!("pusher {push} is drained {} times", world.ledger.drained[push]));
@@ -72,29 +74,33 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
     if stats.received != settled + stats.in_flight + stats.queued + stats.joined
         || stats.in_flight != pulling.held.len() as u64
     {
-        return Err(format!("puller {pull} does not add up ({} held): {stats:?}", pulling.held.len()));
+        return Err(format!(
+            "puller {pull} has inconsistent counts ({} held): {stats:?}",
+            pulling.held.len()
+        ));
     }
     let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
     if stats.committed != committed {
-        return Err(format!("puller {pull} has promised {committed}, but counts it as {stats:?}"));
+        return Err(format!("puller {pull} has committed {committed}, but its counts are {stats:?}"));
     }
-    // CR-9: the budget, but for one more on each link that a waiting application caused (CR-6).
+    // CR-9: the budget, plus one on each link for a waiting application (CR-6).
     let most = world.bounds.budget + stats.links * world.bounds.workers as u64;
     if stats.committed > most {
         return Err(format!(
-            "puller {pull} has promised more than its budget and CR-6 allow, {most}: {stats:?}"
+            "puller {pull} has committed more than its budget and CR-6 allow, {most}: {stats:?}"
         ));
     }
-    // CR-5: the hard cap. What may come again has room beyond it (RD-9), and a window of 0 has none (CR-7).
+    // CR-5: the hard cap. Messages that may be redelivered have room beyond it (RD-9), and a window of 0 has no cap
+    // (CR-7).
     let cap = if world.bounds.window == 0 { u64::MAX } else { world.bounds.window.min(world.bounds.budget) };
     if stats.in_flight > cap || stats.max_in_flight != cap {
         return Err(format!("puller {pull} hands out more than its window of {cap}: {stats:?}"));
     }
     let credit: u64 = links.iter().filter(|link| !link.closing).map(|link| link.credit_messages).sum();
-    // Nor is a place taken by credit that is asked back for too long.
+    // A recall that is overdue does not occupy a place either.
     let given = !world.bounds.loses_links() && stats.overdue_recalls == 0;
     if given && stats.in_flight + stats.queued + credit > cap {
-        return Err(format!("puller {pull} has given away more places than its window of {cap}: {stats:?}"));
+        return Err(format!("puller {pull} has granted more places than its window of {cap}: {stats:?}"));
     }
     for link in links {
         // CR-5, CR-6
@@ -105,8 +111,8 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
     Ok(())
 }
 
-/// CR-7: with a window of 0, credit that is left when nobody waits any more is asked back; so when nothing is on its way and
-/// no driver has anything to do, there is none.
+/// CR-7: with a window of 0, unused credit is recalled when no application waits any more. So there is none when no
+/// frame is in transit and no driver has anything to do.
 fn check_idle_credit(world: &World) -> Result<(), String> {
     let idle = |pulling: &Pulling| !pulling.waiting && !pulling.process.machine.is_leaving();
     for wire in world.wires.iter().filter(|wire| !wire.cut && idle(&world.pullers[wire.pull])) {
@@ -117,13 +123,13 @@ fn check_idle_credit(world: &World) -> Result<(), String> {
             && puller.asks(pull) == (false, false, false);
         let links = puller.machine.link_stats();
         if quiet && let Some(link) = links.iter().find(|l| l.link == pull.as_u64() && l.credit_messages > 0) {
-            return Err(format!("wire {}: nobody waits, and credit stays: {link:?}", wire.serial));
+            return Err(format!("wire {}: no application waits, but there is credit: {link:?}", wire.serial));
         }
     }
     Ok(())
 }
 
-/// CR-2: at any moment a pusher's limit is one that its puller has granted.
+/// CR-2: a pusher's limit is always one that its puller has granted.
 fn check_limits(world: &World) -> Result<(), String> {
     for wire in &world.wires {
         let (Some(push), Some(pull)) = (wire.link(Side::Pusher), wire.link(Side::Puller)) else { continue };
@@ -135,7 +141,7 @@ fn check_limits(world: &World) -> Result<(), String> {
             && spending.message_limit > granting.message_limit
         {
             return Err(format!(
-                "wire {}: the pusher has a limit of {}, but {} is all that was granted",
+                "wire {}: the pusher has a limit of {}, but only {} was granted",
                 wire.serial, spending.message_limit, granting.message_limit
             ));
         }
@@ -143,7 +149,7 @@ fn check_limits(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing happens any more by itself, and everything is as it should be.
+/// Whether nothing more happens by itself, and every message is settled.
 pub fn is_at_rest(world: &World) -> bool {
     let settled = world.pushers.iter().enumerate().all(|(push, pushing)| {
         let machine = &pushing.process.machine;
@@ -163,8 +169,8 @@ pub fn is_at_rest(world: &World) -> bool {
     settled && idle && quiet
 }
 
-/// Whether a world that is left in peace comes to rest: no fault happens any more, and applications receive and ack.
-/// Worlds of which this is known are remembered, so that a walk ends at the first that another one has passed.
+/// Whether a world without further faults, in which applications receive and ack, comes to rest. Worlds that are known
+/// to come to rest are remembered, so that a walk ends at the first world that an earlier walk has passed.
 #[derive(Debug, Default)]
 pub struct Rest {
     known: Mutex<HashSet<u64>>,
@@ -176,7 +182,7 @@ impl Rest {
     }
 
     /// # Errors
-    /// The way to where it is stuck.
+    /// The path to the world that is stuck.
     pub fn walk(&self, world: &World) -> Result<(), Vec<(World, Option<Action>)>> {
         let mut path = Vec::new();
         let mut passed = Vec::new();
@@ -188,7 +194,7 @@ impl Rest {
             }
             passed.push(fingerprint);
             let step = here.broken.is_none().then(|| peaceful(&here)).flatten();
-            // Among more links than places, the places go round for ever (CR-6).
+            // With more links than places, the places rotate for ever (CR-6).
             let step =
                 step.filter(|(action, _)| !matches!(action, Action::Fire { .. }) || !is_at_rest(&here));
             let Some((action, next)) = step else {
@@ -208,11 +214,11 @@ impl Rest {
     }
 }
 
-/// The next step of a world that is left in peace.
+/// The next step of a world without further faults.
 fn peaceful(world: &World) -> Option<(Action, World)> {
     let mut all = Vec::new();
     action::calm(world, &mut all);
-    // Deadlines come when nothing else happens.
+    // Deadlines pass when nothing else happens.
     all.sort_by_key(|action| matches!(action, Action::Fire { .. } | Action::Retry { .. }));
     for pull in 0..world.pullers.len() {
         action::waits(world, pull, &mut all);

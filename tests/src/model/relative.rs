@@ -1,17 +1,18 @@
-//! A hasher that sees points in time as distances from now, so that the same situation an hour later is the same state.
+//! A hasher that hashes points in time as distances from now, so that the same situation an hour later is the same
+//! state.
 
 use std::hash::Hasher;
 
 use tidegate_proto::Time;
 
-/// Where clocks begin: far from every other number that machines hold (ids, bytes, `u64::MAX`), so that a number in
-/// [`ORIGIN`], `ORIGIN + RANGE` is a point in time.
+/// The start of all clocks. It is far from every other number that machines hold (ids, bytes, `u64::MAX`), so that a
+/// number between [`ORIGIN`] and `ORIGIN + RANGE` is a point in time.
 pub const ORIGIN: Time = Time(1 << 50);
 const RANGE: u64 = 1 << 40;
 
-/// Hashes a process: what is in the past or now is 0, what is farther away than `horizon` is all alike.
+/// Hashes a process. Times up to now hash as 0, and all times later than `horizon` hash as one value.
 ///
-/// It folds a product of 128 bits for each number. A check spends most of its time here.
+/// It folds a 128-bit product for each number, because a check spends most of its time here.
 pub struct Relative {
     state: u64,
     now: Time,
@@ -80,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn times_count_from_now_and_other_numbers_as_they_are() {
+    fn times_are_hashed_relative_to_now_and_other_numbers_unchanged() {
         let at = |micros| Time(ORIGIN.0 + micros);
         assert_eq!(hash(at(70), 20), hash(at(80), 30));
         assert_ne!(hash(at(70), 20), hash(at(70), 30));
-        assert_eq!(hash(at(10), 20), hash(at(20), 20), "past is past");
-        assert_eq!(hash(at(5_000), 20), hash(at(9_000), 20), "far is far");
+        assert_eq!(hash(at(10), 20), hash(at(20), 20), "all times in the past are equal");
+        assert_eq!(hash(at(5_000), 20), hash(at(9_000), 20), "all times after the horizon are equal");
         assert_ne!(hash(70_u64, 20), hash(80_u64, 30));
         assert_ne!(hash(u64::MAX, 0), hash(u64::MAX - 1, 0));
     }

@@ -1,4 +1,4 @@
-//! What has happened in any state at all: a check in which nothing went wrong proves little if nothing happened.
+//! The events that happened in any state. A check without failures proves little if nothing happened in it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,28 +7,28 @@ use tidegate_proto::{
     wire::{Body, v1::Verdict},
 };
 
-/// Something that a check should have met.
+/// An event that a check should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A message ran again, with a higher attempt.
     Redelivered,
     Recalled,
     Skipped,
-    /// A puller gave back what nobody had begun, or what its application gave back.
+    /// A puller released a delivery.
     Released,
     Left,
     Ended,
-    /// A newer wire took an older one's place.
+    /// A newer wire replaced an older one.
     Replaced,
     FailedWrite,
     WentAway,
     Batched,
     TimedOut,
-    /// A puller knew a message that came again (RD-9).
+    /// A puller suppressed a duplicate (RD-9).
     Recognised,
 }
 
-/// The events that have been met, by any path.
+/// The events that have happened on any path.
 #[derive(Debug, Default)]
 pub struct Seen(AtomicU64);
 

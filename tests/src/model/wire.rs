@@ -1,4 +1,4 @@
-//! One connection: what is on its way in each direction, and who still holds an end.
+//! One connection: the frames in transit in each direction, and the state of both ends.
 
 use std::{collections::VecDeque, fmt};
 
@@ -35,15 +35,15 @@ impl fmt::Display for Side {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct End {
     pub state: EndState,
-    /// What is on its way to this end, in order.
+    /// Frames in transit to this end, in order.
     pub inbox: VecDeque<Bytes>,
-    /// A write has failed: it only reads on.
+    /// A write has failed; this end only reads.
     pub failed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndState {
-    /// The greeting is on its way to it.
+    /// The greeting is in transit to this end.
     Greeting,
     Open(LinkId),
     Gone,
@@ -51,17 +51,17 @@ pub enum EndState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wire {
-    /// Names it in what is printed.
+    /// Its name in printed paths.
     pub serial: u8,
     pub push: usize,
     pub pull: usize,
-    /// Which life of the puller's process made it.
+    /// The life of the puller's process that created it.
     pub life: u8,
     pusher: End,
     puller: End,
-    /// It carries nothing any more, and the ends may notice.
+    /// It carries no more frames, and the ends may notice.
     pub cut: bool,
-    /// A Close has been put on it, or a newer wire has taken its place.
+    /// A Close has been sent, or a newer wire has replaced this one.
     pub closing: bool,
 }
 
@@ -105,22 +105,22 @@ impl Wire {
         self.end(side).state == EndState::Gone
     }
 
-    /// Puts frames on their way from `side` to the other one.
+    /// Sends frames from `side` to the other side.
     pub fn put(&mut self, side: Side, frames: Vec<Bytes>) {
         if !self.cut && !self.is_gone(side.other()) {
             self.end_mut(side.other()).inbox.extend(frames);
         }
     }
 
-    /// Whether this end would find out now that the stream is over. A stream that was closed in good order is read to its
-    /// end first; a broken one may end at any frame.
+    /// Whether this end may notice now that the stream has ended. A stream that was closed properly is first read to
+    /// its end; a broken stream may end at any frame.
     pub fn may_notice(&self, side: Side) -> bool {
         let end = self.end(side);
         end.state != EndState::Gone && (self.cut || (self.is_gone(side.other()) && end.inbox.is_empty()))
     }
 
-    /// The owner of this end closes the connection. Bytes that it has not read make the system reset the connection,
-    /// which may destroy what is on its way to the other end (ST-4).
+    /// The owner of this end closes the connection. If it has unread bytes, the operating system resets the connection,
+    /// which may destroy frames in transit to the other end (ST-4).
     pub fn drop_end(&mut self, side: Side) {
         let end = self.end_mut(side);
         self.cut |= {

@@ -1,4 +1,4 @@
-//! A state of the model, and what an action makes of it.
+//! A state of the model, and the effect of an action on it.
 
 use std::{
     hash::{Hash, Hasher},
@@ -22,7 +22,7 @@ use super::{
     wire::{EndState, Side, Wire},
 };
 
-/// Processes, the wires between them, and what is known about each message.
+/// Processes, the wires between them, and the ledger of messages.
 #[derive(Clone, Debug)]
 pub struct World {
     pub bounds: Arc<Bounds>,
@@ -35,9 +35,9 @@ pub struct World {
     pub left: Faults,
     /// Settle time-outs that may still happen.
     pub timeouts: u8,
-    /// Wires made so far.
+    /// The number of wires created so far.
     serial: u8,
-    /// The first thing that was wrong.
+    /// The first failure.
     pub broken: Option<Arc<str>>,
 }
 
@@ -53,7 +53,7 @@ impl Hash for World {
     }
 }
 
-/// As the checker has it: what hashes alike is alike.
+/// As in the checker: worlds with equal hashes are equal.
 impl PartialEq for World {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint() == other.fingerprint()
@@ -63,7 +63,7 @@ impl PartialEq for World {
 type Step = Result<(), String>;
 
 impl World {
-    /// The world in which a check begins.
+    /// The world in which a check starts.
     pub fn new(bounds: Bounds) -> Self {
         let mut world = Self {
             pushers: (0..bounds.pushers).map(|index| Arc::new(Pushing::new(&bounds, index))).collect(),
@@ -100,11 +100,10 @@ impl World {
         hasher.finish()
     }
 
-    /// The world after an action; `None` if it changes nothing. Whatever is wrong afterwards is in
-    /// [`Self::broken`].
+    /// The world after an action; `None` if it changes nothing. [`Self::broken`] holds any failure.
     pub fn after(&self, action: Action) -> Option<Self> {
         let mut next = self.clone();
-        // A machine that panics is wrong, and the path to it is worth more than its backtrace.
+        // A panic of a machine is a failure, and the path to it is more useful than its backtrace.
         let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let changed = next.step(action)?;
             next.collect_events()?;
@@ -217,7 +216,7 @@ impl World {
         self.wire(wire).put(side, frames);
     }
 
-    /// A write fails before anything of it is out; the driver reads on (RD-2).
+    /// A write fails before any byte is sent; the driver continues to read (RD-2).
     fn fail_write(&mut self, wire: usize, side: Side) {
         self.left.failed_writes -= 1;
         self.transmit(wire, side, false);
@@ -247,7 +246,7 @@ impl World {
         let link = match opened {
             Ok(link) => link,
             Err(violation) if violation.code == Code::GoingAway => return Ok(false),
-            Err(violation) => return Err(format!("a puller that comes back is refused: {violation}")),
+            Err(violation) => return Err(format!("a puller that reconnects is refused: {violation}")),
         };
         let life = self.pullers[pull].life;
         for wire in &mut self.wires {
@@ -268,7 +267,7 @@ impl World {
         let pulling = self.pull(here.pull);
         match pulling.process.machine.open(pulling.process.now, peer) {
             Ok(link) => self.wire(wire).end_mut(Side::Puller).state = EndState::Open(link),
-            Err(_) => self.wire(wire).drop_end(Side::Puller), // it leaves
+            Err(_) => self.wire(wire).drop_end(Side::Puller), // the puller is leaving
         }
     }
 
@@ -293,12 +292,12 @@ impl World {
         let wires = self.wires.clone();
         let pulling = self.pull(pull);
         let Some(received) = pulling.process.machine.recv() else {
-            return Err(format!("puller {pull} says that a delivery waits, and hands none out"));
+            return Err(format!("puller {pull} reports a waiting delivery, but returns none"));
         };
         let over = |wire: &&Arc<Wire>| {
             wire.pull == pull && wire.link(Side::Puller) == Some(received.link()) && wire.life == pulling.life
         };
-        let wire = wires.iter().find(over).ok_or("a delivery of a link that is gone is handed out")?;
+        let wire = wires.iter().find(over).ok_or("a delivery of an ended link is handed out")?;
         let (number, attempt) = (received.id().number, received.attempt());
         if received.payload() != [u8::try_from(number).unwrap_or_default()] {
             return Err(format!("message {number} has the payload {:?}", received.payload()));
@@ -307,7 +306,7 @@ impl World {
         pulling.stop_waiting();
         let alive =
             |serial| wires.iter().any(|w| w.serial == serial && w.link(Side::Pusher).is_some() && !w.closing);
-        // After a settle time-out a delivery may be given up on a link that is in use (OC-12).
+        // A settle time-out may requeue a delivery of a link that is in use (OC-12).
         let alive = |serial| self.bounds.timeouts == 0 && alive(serial);
         let run = Run { attempt, wire: wire.serial, puller: (pull, wire.life), fate: Fate::Held };
         if attempt > 1 {
@@ -336,7 +335,7 @@ impl World {
         pulling.process.machine.settle(&received, &verdict);
         let push = usize::from(received.id().instance.0[1]);
         let run = Run { attempt: received.attempt(), wire, puller, fate };
-        // After a settle time-out a message may come back to who is done with it.
+        // After a settle time-out, a message may return to a puller that has settled it.
         let again = self.bounds.timeouts > 0;
         Arc::make_mut(&mut self.ledger).decided(push, received.id().number, run, again)
     }
@@ -366,11 +365,11 @@ impl World {
         }
     }
 
-    /// What pushers tell their applications.
+    /// Collects the events that pushers report to their applications.
     fn collect_events(&mut self) -> Step {
         for push in 0..self.pushers.len() {
             if Arc::strong_count(&self.pushers[push]) > 1 {
-                continue; // untouched by this step
+                continue; // unchanged by this step
             }
             for event in self.push(push).events() {
                 let ledger = Arc::make_mut(&mut self.ledger);
@@ -379,7 +378,7 @@ impl World {
                         ledger.told(push, number, settled == Settled::Acked)?;
                     }
                     PusherEvent::Drained => ledger.drained[push] += 1,
-                    other => return Err(format!("an event that the model does not know: {other:?}")),
+                    other => return Err(format!("an unknown event: {other:?}")),
                 }
             }
         }
@@ -392,7 +391,7 @@ impl World {
     }
 }
 
-/// Between two machines that keep to the rules, no link ends because one was broken.
+/// Between two correct machines, no link ends because of a violation.
 fn judge(wire: &Wire, side: Side, end: &LinkEnd) -> Step {
     match end.code {
         None | Some(Code::Normal | Code::GoingAway | Code::Replaced) => Ok(()),

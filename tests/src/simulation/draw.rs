@@ -1,15 +1,15 @@
-//! What is left to chance, all from one seed.
+//! Random choices, all drawn from one seed.
 
 use std::time::Duration;
 
 use tidegate_proto::Random;
 
-/// A source of choices: the same seed makes the same ones.
+/// A source of choices: the same seed gives the same choices.
 #[derive(Clone, Debug)]
 pub struct Draw(Random);
 
 impl Draw {
-    /// From a seed and what is drawn with it: parts do not disturb each other when one of them draws more.
+    /// A source for one part of a scenario: the parts do not affect each other when one of them draws more.
     #[must_use]
     pub fn new(seed: u64, part: u64) -> Self {
         let mut random = Random::new(seed);
@@ -31,17 +31,17 @@ impl Draw {
         low + self.number() % (high - low + 1)
     }
 
-    /// True that often of 100.
+    /// True with a probability of `percent` %.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.number() % 100 < percent
     }
 
-    /// One of these.
+    /// One of the choices.
     pub fn one<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    /// A time.
+    /// A duration from `low` to `high` milliseconds.
     pub fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }

@@ -1,4 +1,4 @@
-//! Writes down what the library tells of its links.
+//! Records the library's events about links.
 
 use tidegate::{Event, Events};
 

@@ -1,4 +1,4 @@
-//! What happened: the only thing that the checkers look at.
+//! The history of a scenario: the checkers' only input besides the settings.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -9,34 +9,34 @@ use std::{
 use tidegate::{Code, MessageId, PullLinkStats, PullStats, PushLinkStats, PushStats};
 use tidegate_proto::InstanceId;
 
-/// Names a host by its place in the scenario, and the process that runs there: hosts restart.
+/// A process: the index of its host in the scenario, and its life, because hosts restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
-    /// Which host.
+    /// The index of the host.
     pub host: usize,
-    /// Which of its lives.
+    /// The life of the host, from 0.
     pub life: u32,
 }
 
-/// What the application calls a message: it is in the payload.
+/// The application's name of a message, which the payload contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag {
     /// The process that sent it.
     pub from: Process,
-    /// Counts the messages that this process offered.
+    /// The number of the message among those that this process offered.
     pub serial: u32,
 }
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wire {
-    /// The connection: the same at both ends, and never the same again.
+    /// The name of the connection: the same at both ends, and unique.
     pub name: Arc<str>,
-    /// Whether this end made it.
+    /// Whether this end is the connector.
     pub connector: bool,
 }
 
-/// A frame, as far as a rule is about it.
+/// A frame, reduced to the fields that a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// Instance, `resume` and generation.
@@ -47,11 +47,11 @@ pub enum Frame {
     Ack(Ack),
     /// `next_id` and bytes.
     Skip(u64, u64),
-    /// Deliveries that are being worked on.
+    /// Deliveries that are being processed.
     Working(Vec<u64>),
-    /// The stream is over.
+    /// The end of the stream.
     End,
-    /// With its code.
+    /// The code.
     Close(i32),
     /// Ping or Pong.
     Sign,
@@ -64,61 +64,61 @@ pub struct Ack {
     pub outcomes: Vec<Range>,
     /// Ids below this may be sent.
     pub message_limit: u64,
-    /// While fewer bytes than this have been.
+    /// Messages may be sent while fewer bytes than this were sent.
     pub byte_limit: u64,
-    /// Asks for unused credit.
+    /// Recalls unused credit.
     pub recall: bool,
-    /// Leaves.
+    /// The puller leaves.
     pub leaving: bool,
 }
 
-/// The outcome of deliveries that follow on.
+/// The outcome of consecutive deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     /// The first id.
     pub first: u64,
-    /// How many.
+    /// The number of deliveries.
     pub count: u64,
-    /// Which.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What a nack asks for, in milliseconds.
+    /// The delay that a nack asks for, in milliseconds.
     pub delay_ms: u32,
 }
 
 /// A message in a `Deliver` frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
-    /// Its number.
+    /// The message number.
     pub number: u64,
-    /// 1 for the first.
+    /// 1 for the first attempt.
     pub attempt: u32,
-    /// As CR-4 counts.
+    /// The size according to CR-4.
     pub size: u64,
 }
 
-/// What an application said of a delivery.
+/// An application's outcome for a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Processed.
     Ack,
     /// Failed; also when dropped.
     Nack,
-    /// Never again.
+    /// Not to be delivered again.
     Reject,
     /// Not started.
     Release,
 }
 
-/// The final outcome of a message that somebody waited for.
+/// The final outcome that a receipt reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Processed.
     Acked,
-    /// After so many attempts.
+    /// Rejected after this number of attempts.
     Rejected(u32),
     /// Certainly not processed.
     NotSent,
-    /// Nobody knows.
+    /// Whether it was processed is unknown.
     Unknown,
 }
 
@@ -127,101 +127,101 @@ pub enum Outcome {
 pub enum Ending {
     /// Everything settled, then `End`.
     Finish,
-    /// Everything settled, as far as the linger time goes; it comes back.
+    /// Everything settled within the linger time; the pusher starts again.
     Drain,
     /// At once.
     Abort,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, Hash)]
 pub enum What {
-    /// The network or a host was tampered with.
+    /// A fault of the network or of a host.
     Fault(String),
-    /// A process began.
+    /// A process started.
     Begun,
     /// A process was killed.
     Killed,
-    /// A process came to its end by itself.
+    /// A process ended by itself.
     Exited,
     /// A pusher is about to send a message.
     Offered(Tag, u64),
-    /// It was taken; its number, if that is known.
+    /// The message was accepted; its number, if known.
     Accepted(Tag, Option<u64>),
-    /// It was not taken, and never is.
+    /// The message was not accepted, and will not be sent.
     NotTaken(Tag),
-    /// The outcome that its receipt told.
+    /// The outcome that its receipt reported.
     Receipt(Tag, Outcome),
-    /// It was reported as rejected.
+    /// The message was reported as rejected.
     Rejection(Tag, MessageId, u32),
     /// A pusher is about to stop.
     Stopping(Ending),
-    /// A pusher stopped: its last counts; and what was left: certainly not processed, and unknown.
+    /// A pusher stopped: its last counts, and the messages left: certainly not processed, and unknown.
     Stopped(Ending, Box<PushStats>, Vec<(Tag, u32)>, Vec<(Tag, u32)>),
     /// The counts of a pusher.
     PushStats(Box<PushStats>, Vec<PushLinkStats>),
-    /// A puller's application was handed a delivery.
+    /// A puller's application received a delivery.
     Handed(Handed),
-    /// It gave it its outcome. Whether its link was gone by then.
+    /// The application settled it. Whether its link had ended by then.
     Settled(Handed, Verdict, bool),
-    /// The counts of a puller, and how many deliveries its application held.
+    /// The counts of a puller, and the number of deliveries that its application held.
     PullStats(Box<PullStats>, Vec<PullLinkStats>, u64),
-    /// A puller left; whether in time.
+    /// A puller left; whether within the linger time.
     Left(bool),
-    /// A puller was told that all streams are over.
+    /// A puller learned that all streams have ended.
     Ended,
     /// A link is open, over the connection of this name.
     Connected(u64, String),
     /// A link has ended: the code, and whether the peer closed.
     Disconnected(u64, String, Option<Code>, bool),
-    /// A peer was refused, or we were.
+    /// A handshake was refused, by this side or by the peer.
     Refused(Code),
-    /// Somebody began to connect to an address.
+    /// A process started to connect to an address.
     Dialed(String),
-    /// A frame was written whole, or read.
+    /// A frame was written completely.
     Sent(Wire, Frame),
-    /// A frame has arrived.
+    /// A frame was read.
     Read(Wire, Frame),
     /// A stream was dropped by its link.
     Dropped(Wire),
 }
 
-/// A delivery in the hands of an application.
+/// A delivery that an application received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handed {
-    /// What was sent.
+    /// The message's tag.
     pub tag: Tag,
-    /// Its id.
+    /// The message id.
     pub id: MessageId,
-    /// Which attempt.
+    /// The attempt number.
     pub attempt: u32,
-    /// Over which link of the puller.
+    /// The puller's link that carried it.
     pub link: u64,
 }
 
-/// Something that happened, when and to whom.
+/// An event, with its time and process.
 #[derive(Clone, Debug, Hash)]
 pub struct Entry {
     /// Simulated time.
     pub at: Duration,
-    /// `None`: the world.
+    /// The process; `None`: the world.
     pub who: Option<Process>,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// More than this a scenario does not come to: then something goes round and round, perhaps without time passing, and would fill
-/// all memory before anybody saw the seed.
+/// The maximum number of entries. A scenario with more is in a loop, perhaps without advancing time, and would fill all
+/// memory before the seed is printed.
 const MOST_ENTRIES: usize = 2_000_000;
 
 #[derive(Default)]
 struct Inner {
     entries: Vec<Entry>,
-    /// The world's time, while it is the world that acts.
+    /// The world's time while the world acts.
     world: Option<Duration>,
 }
 
-/// Where everything is written down.
+/// Records all events.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Inner>>);
 
@@ -230,40 +230,40 @@ impl Recorder {
         f(&mut self.0.lock().unwrap())
     }
 
-    /// The pen of a process.
+    /// The recorder of one process.
     #[must_use]
     pub fn pen(&self, who: Process) -> Pen {
         Pen { recorder: self.clone(), who: Some(who) }
     }
 
-    /// The world acts at this time, or has acted: a host's clock does not run meanwhile.
+    /// Sets the time at which the world acts, because no host's clock runs meanwhile; `None` when it has acted.
     pub fn world(&self, now: Option<Duration>) {
         self.with(|inner| inner.world = now);
     }
 
-    /// Writes down what the world did.
+    /// Records an event of the world or of a process.
     ///
     /// # Panics
-    /// There is no end to it.
+    /// There are more than `MOST_ENTRIES` events.
     pub fn write(&self, who: Option<Process>, what: What) {
-        // Not under the lock: it looks into the simulation.
+        // Without the lock, because this accesses the simulation.
         let elapsed = turmoil::sim_elapsed();
         let count = self.with(|inner| {
             let at = inner.world.or(elapsed).unwrap_or_default();
             inner.entries.push(Entry { at, who, what });
             inner.entries.len()
         });
-        assert!(count < MOST_ENTRIES, "{count} things have happened, and there is no end to it");
+        assert!(count < MOST_ENTRIES, "{count} events: the scenario does not end");
     }
 
-    /// Everything so far.
+    /// Takes all events recorded so far.
     #[must_use]
     pub fn take(&self) -> History {
         History { entries: self.with(|inner| std::mem::take(&mut inner.entries)) }
     }
 }
 
-/// Writes down what one process does and sees.
+/// Records the events of one process.
 #[derive(Clone)]
 pub struct Pen {
     recorder: Recorder,
@@ -271,21 +271,21 @@ pub struct Pen {
 }
 
 impl Pen {
-    /// Writes one thing down.
+    /// Records one event.
     pub fn write(&self, what: What) {
         self.recorder.write(self.who, what);
     }
 }
 
-/// All that happened, in order.
+/// All events, in order.
 #[derive(Clone, Debug, Hash)]
 pub struct History {
-    /// In the order in which it happened; times of different hosts may differ by a tick.
+    /// In the order of the events; the times of different hosts may differ by a tick.
     pub entries: Vec<Entry>,
 }
 
 impl History {
-    /// The same for the same history.
+    /// A hash that is equal for equal histories.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -302,7 +302,7 @@ impl History {
         all
     }
 
-    /// What happened to one process.
+    /// The events of one process.
     pub fn of(&self, who: Process) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| entry.who == Some(who))
     }

@@ -1,17 +1,17 @@
-//! The real library on a simulated network and clock: pushers and pullers that start, stop, crash, hang and come back; links that
-//! are slow, cut one way, healed, and reset within a frame. A seed makes a scenario, a scenario a history, and checkers that know
-//! nothing of either judge the history.
+//! The real library on a simulated network and clock: pushers and pullers that start, stop, crash, hang and restart;
+//! links that are slow, cut in one direction, repaired, and reset within a frame. A seed determines a scenario, a
+//! scenario produces a history, and independent checkers judge the history.
 //!
-//! | file | what is in it |
+//! | file | content |
 //! | --- | --- |
-//! | `scenario` | what is to happen, from the seed |
-//! | `world` | plays it: the clock, the network, the faults |
+//! | `scenario` | the plan, drawn from the seed |
+//! | `world` | runs a scenario: the clock, the network, the faults |
 //! | `pusher`, `puller` | the processes |
-//! | `transport`, `tap` | streams that break, and what was on them |
-//! | `history` | what happened |
-//! | `check` | one file for each thing that must hold |
+//! | `transport`, `tap` | streams that break, and the frames on them |
+//! | `history` | the recorded events |
+//! | `check` | one file for each property |
 
-// It is a test: it stops at the first surprise.
+// A test panics at the first failure.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub mod check;

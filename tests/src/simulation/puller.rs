@@ -1,4 +1,4 @@
-//! A process that pulls.
+//! A puller's process.
 
 use std::{
     sync::{
@@ -19,15 +19,15 @@ use super::{
     stage::{Actor, moment, tag},
 };
 
-/// Between two looks at the counts.
+/// The interval at which the counts are recorded.
 const SAMPLE: Duration = Duration::from_millis(67);
-/// How long a puller waits for its jobs when everything is over.
+/// How long a puller waits for its jobs at the end of a scenario.
 const LINGER: Duration = Duration::from_secs(20);
 
 /// One life of a puller.
 ///
 /// # Panics
-/// When the library does what nothing in the scenario can cause.
+/// When the library does something that nothing in the scenario causes.
 pub async fn run(actor: Actor) {
     let scenario = &actor.stage.scenario;
     let plan = scenario.pullers[actor.who.host - scenario.pushers.len()].clone();
@@ -90,7 +90,7 @@ async fn build(actor: &Actor, plan: &scenario::Puller) -> Pull {
     builder.build().await.unwrap()
 }
 
-/// A task that does jobs.
+/// A task that processes jobs.
 #[derive(Clone)]
 struct Worker {
     pull: Pull,
@@ -112,7 +112,7 @@ impl Worker {
 
     async fn recv(&self, draw: &mut Draw) {
         loop {
-            // A recv that is given up loses nothing.
+            // A cancelled recv loses no message.
             let hurry = if draw.chance(10) { draw.millis(1, 20) } else { LINGER };
             match tokio::time::timeout(hurry, self.pull.recv()).await {
                 Err(_) => {}
@@ -194,7 +194,7 @@ impl Worker {
     fn handed(&self, delivery: &Delivery) -> Handed {
         let tag = tag(delivery.payload());
         if let Some(serial) = delivery.headers().get("serial") {
-            assert_eq!(serial[..], *tag.serial.to_string().as_bytes(), "a header has changed on its way");
+            assert_eq!(serial[..], *tag.serial.to_string().as_bytes(), "a header has changed in transit");
         }
         let handed = Handed { tag, id: delivery.id(), attempt: delivery.attempt(), link: delivery.link() };
         self.took(handed);
@@ -211,7 +211,7 @@ impl Worker {
         self.actor.pen.write(What::Settled(handed, verdict, orphaned));
     }
 
-    /// Which of the bad outcomes it is to be; 5: a good one.
+    /// The index of the bad outcome; 5 is an ack.
     fn choose(&self, draw: &mut Draw) -> usize {
         if self.actor.stage.healed.is_set() {
             return 5;

@@ -1,4 +1,4 @@
-//! A process that pushes.
+//! A pusher's process.
 
 use std::{
     sync::{
@@ -24,13 +24,13 @@ use super::{
 
 /// Longer than any scenario.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
-/// Between two looks at the counts.
+/// The interval at which the counts are recorded.
 const SAMPLE: Duration = Duration::from_millis(61);
 
 /// One life of a pusher.
 ///
 /// # Panics
-/// When the library does what nothing in the scenario can cause.
+/// When the library does something that nothing in the scenario causes.
 pub async fn run(actor: Actor) {
     let plan = actor.stage.scenario.pushers[actor.who.host].clone();
     let push = build(&actor, &plan).await;
@@ -189,7 +189,7 @@ impl Sender {
         match self.push.try_send(message) {
             Ok(()) => Some(None),
             Err(TrySendError::Full(message)) => {
-                assert_eq!(super::stage::tag(message.payload()), tag, "somebody else's message came back");
+                assert_eq!(super::stage::tag(message.payload()), tag, "another message was returned");
                 timeout(patience, self.push.send(message))
                     .await
                     .is_ok_and(|sent| sent.is_ok())

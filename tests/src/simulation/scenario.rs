@@ -1,4 +1,4 @@
-//! What is to happen, drawn from a seed.
+//! The plan of a simulation, drawn from a seed.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use tidegate::Window;
 
 use super::{draw::Draw, history::Ending, transport::Break};
 
-/// The largest message that any socket takes.
+/// The largest message that any socket accepts.
 pub const MAX_MESSAGE: usize = 60_000;
 
-/// Whether this host connects to those of the other role.
+/// Which hosts connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialing {
     /// Pullers connect, pushers are bound.
     Pullers,
     /// Pushers connect, pullers are bound.
     Pushers,
-    /// Each pair as its numbers say; all are bound.
+    /// Depends on the indexes of each pair; all are bound.
     Mixed,
 }
 
-/// A pusher: its settings, and what its application does.
+/// A pusher: its settings and the behaviour of its application.
 #[derive(Clone, Debug)]
 pub struct Pusher {
     /// Messages of each life.
     pub messages: usize,
-    /// Their payloads, in bytes.
+    /// The range of payload sizes, in bytes.
     pub sizes: (u64, u64),
-    /// How many of 100 are tracked.
+    /// The percentage of tracked messages.
     pub tracked: u64,
-    /// How many of 100 sends are given up when they take longer than a moment.
+    /// The percentage of sends that are cancelled if they do not complete soon.
     pub hasty: u64,
     /// Tasks that send.
     pub senders: usize,
@@ -59,20 +59,20 @@ pub struct Pusher {
     pub settle_timeout: Option<Duration>,
 }
 
-/// How an application takes its deliveries.
+/// How an application receives its deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taking {
     /// One by one.
     Recv,
-    /// In batches, settled in one go.
+    /// In batches, each settled at once.
     Many,
-    /// Lent.
+    /// As borrowed deliveries.
     Lent,
-    /// By asking again and again.
+    /// By polling.
     Poll,
 }
 
-/// A puller: its settings, and what its application does.
+/// A puller: its settings and the behaviour of its application.
 #[derive(Clone, Debug)]
 pub struct Puller {
     /// The setting.
@@ -83,75 +83,75 @@ pub struct Puller {
     pub read_ahead: u64,
     /// The setting.
     pub ack_delay: Duration,
-    /// Tasks that do jobs.
+    /// Tasks that process jobs.
     pub workers: usize,
-    /// How they take them.
+    /// How they receive jobs.
     pub taking: Taking,
-    /// The longest job.
+    /// The maximum duration of a job.
     pub job: Duration,
-    /// Of 100: nack, nack with a delay, reject, release, drop. The others are acked.
+    /// The percentages of nacks, nacks with a delay, rejects, releases and drops. All other deliveries are acked.
     pub bad: [u64; 5],
-    /// Of 100 jobs, so many hang until the end of the faults.
+    /// The percentage of jobs that hang until the end of the faults.
     pub hanging: u64,
-    /// When it leaves and comes back, if it does.
+    /// When it leaves and connects again, if it does.
     pub leaving: Option<Duration>,
     /// The setting.
     pub memory: usize,
-    /// Of 100 jobs, so many tell that they are being worked on.
+    /// The percentage of jobs that send `Working`.
     pub telling: u64,
-    /// How long it waits for its jobs then.
+    /// How long it waits for its jobs when it leaves.
     pub linger: Duration,
 }
 
-/// What is tampered with.
+/// A fault, or its end.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// What the first host sends to the second is lost.
+    /// Packets from the first host to the second are lost.
     CutOneWay(usize, usize),
-    /// Both ways.
+    /// Packets in both directions are lost.
     Cut(usize, usize),
-    /// The end of either.
+    /// Ends either kind of cut.
     Heal(usize, usize),
-    /// Nothing arrives, and nothing is lost.
+    /// Packets are held back, and none is lost.
     Hold(usize, usize),
-    /// All of it arrives.
+    /// The held packets arrive.
     Release(usize, usize),
-    /// From now on a way takes so long.
+    /// Sets the latency between two hosts.
     Latency(usize, usize, Duration),
-    /// Streams between two hosts break.
+    /// Breaks the streams between two hosts.
     Break(usize, usize, Break, usize),
-    /// The streams of a host stand still.
+    /// Stalls the streams of a host.
     Stall(usize),
-    /// They go on.
+    /// Ends a stall.
     Resume(usize),
-    /// The process is killed; its system closes its connections.
+    /// The process is killed; its operating system closes its connections.
     Kill(usize),
-    /// The machine loses its power: nobody is told.
+    /// The machine loses power, and its peers receive nothing.
     PowerOff(usize),
-    /// It starts again.
+    /// The host starts again.
     Start(usize),
 }
 
-/// Everything that is not left to the system under test.
+/// Everything that the system under test does not decide.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What all of it was drawn from.
+    /// The seed of all choices.
     pub seed: u64,
-    /// Nothing is tampered with, and nobody goes away: nothing may break.
+    /// Without faults, and no process stops early: no link may break.
     pub calm: bool,
     /// The step of the simulation.
     pub tick: Duration,
-    /// The shortest and the longest way from host to host.
+    /// The minimum and the maximum latency between hosts.
     pub latency: (Duration, Duration),
-    /// Segments on their way on one connection.
+    /// The maximum number of segments in transit on one connection.
     pub segments: usize,
-    /// Who connects.
+    /// The roles that connect.
     pub dialing: Dialing,
     /// Hosts 0 ….
     pub pushers: Vec<Pusher>,
     /// The hosts after those.
     pub pullers: Vec<Puller>,
-    /// Life signs, of every socket.
+    /// The heartbeat interval of every socket.
     pub heartbeat: Duration,
     /// Of every socket.
     pub handshake_timeout: Duration,
@@ -161,9 +161,9 @@ pub struct Scenario {
     pub reconnect: (Duration, Duration),
     /// Of every pusher.
     pub write_stall: Duration,
-    /// What is tampered with, and when; in order.
+    /// The faults with their times, in order.
     pub faults: Vec<(Duration, Fault)>,
-    /// From then on nothing is.
+    /// The end of all faults.
     pub healed_at: Duration,
 }
 
@@ -174,7 +174,7 @@ impl Scenario {
         let mut draw = Draw::new(seed, 0);
         let draw = &mut draw;
         let calm = draw.chance(15);
-        // All at once, and faults soon; or as long as the faults last.
+        // Messages all at once with early faults, or for as long as the faults last.
         let healed_at = if draw.chance(30) { draw.millis(100, 800) } else { draw.millis(400, 2_500) };
         let pushers: Vec<_> =
             (0..draw.one(&[1, 1, 2, 2, 3])).map(|_| pusher(draw, calm, healed_at)).collect();
@@ -202,7 +202,7 @@ impl Scenario {
         }
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.pushers.len() + self.pullers.len()
@@ -221,7 +221,7 @@ impl Scenario {
         others.filter(is_connector).collect()
     }
 
-    /// Whether a pusher may be killed when it has just ended its stream, and begin another one.
+    /// Whether a pusher may be killed just after it has ended its stream, and then start another.
     #[must_use]
     pub fn streams_begin_again(&self) -> bool {
         let pusher = |host: &usize| *host < self.pushers.len();
@@ -230,7 +230,7 @@ impl Scenario {
         self.faults.iter().any(|(_, fault)| kills(fault))
     }
 
-    /// Whether somebody connects to it.
+    /// Whether other hosts connect to this host.
     #[must_use]
     pub fn is_bound(&self, host: usize) -> bool {
         (0..self.hosts()).any(|other| self.dials(other).contains(&host))
@@ -264,7 +264,7 @@ fn pusher(draw: &mut Draw, calm: bool, healed_at: Duration) -> Pusher {
 
 fn puller(draw: &mut Draw, calm: bool) -> Puller {
     let taking = draw.one(&[Taking::Recv, Taking::Recv, Taking::Many, Taking::Lent, Taking::Poll]);
-    // CR-7: without a window there is credit only for who waits.
+    // CR-7: with a window of 0, only a waiting application gets credit.
     let messages = draw.one(&[if taking == Taking::Poll { 1 } else { 0 }, 1, 2, 5, 100]);
     let window = match draw.below(4) {
         0 => Window::Auto,
@@ -293,7 +293,7 @@ fn puller(draw: &mut Draw, calm: bool) -> Puller {
     }
 }
 
-/// No two faults of one pair of hosts, or of one host, at the same time; all are over in time.
+/// Draws the faults. No two faults of one pair of hosts, or of one host, overlap; all end before `healed_at`.
 fn faults(draw: &mut Draw, pushers: usize, hosts: usize, healed_at: Duration) -> Vec<(Duration, Fault)> {
     let mut faults = Vec::new();
     let end = healed_at.as_millis() as u64;
@@ -350,7 +350,7 @@ fn faults(draw: &mut Draw, pushers: usize, hosts: usize, healed_at: Duration) ->
             }
         }
     }
-    // Stable: what was drawn first comes first.
+    // A stable sort keeps the order of draws at equal times.
     faults.sort_by_key(|(at, _)| *at);
     faults
 }

@@ -1,4 +1,4 @@
-//! What the world and the processes share.
+//! State shared by the world and the processes.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use super::{
 /// The port of every host that is bound.
 const PORT: u16 = 8_433;
 
-/// Something that becomes true once, and that can be waited for.
+/// A flag that becomes true once, and that tasks can wait for.
 #[derive(Default)]
 pub struct Flag {
     set: AtomicBool,
@@ -28,18 +28,18 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// It is true from now on.
+    /// Sets the flag.
     pub fn set(&self) {
         self.set.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// Whether it is.
+    /// Whether the flag is set.
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::SeqCst)
     }
 
-    /// Waits until it is.
+    /// Waits until the flag is set.
     pub async fn wait(&self) {
         loop {
             let changed = self.changed.notified();
@@ -51,26 +51,26 @@ impl Flag {
     }
 }
 
-/// The stage on which a scenario is played.
+/// The shared state of a running scenario.
 pub struct Stage {
-    /// What is played.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Where it is written down.
+    /// The recorder of the history.
     pub recorder: Recorder,
-    /// Every stream.
+    /// All streams.
     pub lines: Lines,
-    /// No more faults.
+    /// Set when the faults are over.
     pub healed: Flag,
-    /// Every pusher has finished.
+    /// Set when every pusher has finished.
     pub over: Flag,
     lives: Mutex<Vec<u32>>,
-    /// Hosts whose process is dead while their system lives.
+    /// Hosts whose process is dead while their operating system runs.
     dead: Mutex<Vec<bool>>,
     exits: Mutex<Vec<(usize, bool)>>,
 }
 
 impl Stage {
-    /// An empty stage.
+    /// A stage without processes.
     #[must_use]
     pub fn new(scenario: Scenario) -> Arc<Self> {
         let lives = Mutex::new(vec![0; scenario.hosts()]);
@@ -87,7 +87,7 @@ impl Stage {
         })
     }
 
-    /// A process begins on a host.
+    /// Starts a process on a host.
     pub fn enter(self: &Arc<Self>, host: usize) -> Actor {
         let life = {
             let mut lives = self.lives.lock().unwrap();
@@ -106,17 +106,17 @@ impl Stage {
         self.dead.lock().unwrap()[host]
     }
 
-    /// It is, or is not any more.
+    /// Marks the process of a host as dead or alive.
     pub fn set_dead(&self, host: usize, dead: bool) {
         self.dead.lock().unwrap()[host] = dead;
     }
 
-    /// The life that a host is in.
+    /// The current life of a host.
     pub fn life(&self, host: usize) -> u32 {
         self.lives.lock().unwrap()[host]
     }
 
-    /// Hosts whose processes have come to their end, and whether for good.
+    /// Takes the hosts whose processes have ended, and whether for good.
     pub fn take_exits(&self) -> Vec<(usize, bool)> {
         std::mem::take(&mut self.exits.lock().unwrap())
     }
@@ -125,24 +125,24 @@ impl Stage {
 /// A process.
 #[derive(Clone)]
 pub struct Actor {
-    /// Where it acts.
+    /// The stage that it runs on.
     pub stage: Arc<Stage>,
-    /// Who it is.
+    /// The process's name.
     pub who: Process,
-    /// Its pen.
+    /// The process's recorder.
     pub pen: Pen,
-    /// Of its own.
+    /// The process's seed.
     pub seed: u64,
 }
 
 impl Actor {
-    /// A part of its chance.
+    /// A source of choices for one part of the process.
     #[must_use]
     pub fn draw(&self, part: u64) -> Draw {
         Draw::new(self.seed, part)
     }
 
-    /// The network as it sees it.
+    /// The network as this process sees it.
     #[must_use]
     pub fn network(&self) -> Arc<Network> {
         let lines = self.stage.lines.clone();
@@ -156,13 +156,13 @@ impl Actor {
         others.into_iter().map(|other| format!("sim://{}:{PORT}", Network::name(other))).collect()
     }
 
-    /// The endpoint to bind to, if anybody connects.
+    /// The endpoint to bind to, if other hosts connect.
     #[must_use]
     pub fn binds(&self) -> Option<String> {
         self.stage.scenario.is_bound(self.who.host).then(|| format!("sim://0.0.0.0:{PORT}"))
     }
 
-    /// Comes to the end, for good or to be started again; never returns, for the world takes its host down.
+    /// Ends the process, for good or until it is started again. Never returns, because the world shuts the host down.
     pub async fn exit(self, for_good: bool) {
         self.pen.write(What::Exited);
         self.stage.exits.lock().unwrap().push((self.who.host, for_good));
@@ -170,7 +170,7 @@ impl Actor {
     }
 }
 
-/// A payload of this size that can be recognised: who sent it, and then bytes that follow from that.
+/// A payload of this size that starts with its tag; the other bytes follow from the tag.
 #[must_use]
 pub fn payload(tag: Tag, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
@@ -181,20 +181,20 @@ pub fn payload(tag: Tag, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Who sent it.
+/// The tag of a payload.
 ///
 /// # Panics
-/// It is not what was sent.
+/// The payload differs from the payload sent.
 #[must_use]
 pub fn tag(bytes: &[u8]) -> Tag {
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     let from = Process { host: number(0) as usize, life: number(4) };
     let tag = Tag { from, serial: number(8) };
-    assert!(bytes == payload(tag, bytes.len()), "the payload of {tag:?} has changed on its way");
+    assert!(bytes == payload(tag, bytes.len()), "the payload of {tag:?} has changed in transit");
     tag
 }
 
-/// A moment.
+/// A random duration of up to `longest`.
 #[must_use]
 pub fn moment(draw: &mut Draw, longest: Duration) -> Duration {
     Duration::from_micros(draw.between(0, longest.as_micros() as u64))

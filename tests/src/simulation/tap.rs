@@ -1,5 +1,5 @@
-//! Reads along on a connection, with nothing of the library but the generated code for the frames: what a rule says about the wire is
-//! checked against what was on it.
+//! Decodes the frames of a connection with the generated code only, independently of the library, so that the checkers
+//! compare the rules with the bytes on the wire.
 
 use prost::Message as _;
 use tidegate_proto::{
@@ -11,7 +11,7 @@ use super::history::{Ack, Frame, Item, Pen, Range, Verdict, What, Wire};
 
 const PREFACE: usize = 8;
 
-/// Cuts one direction into frames.
+/// Splits one direction into frames.
 #[derive(Default)]
 struct Cutter {
     bytes: Vec<u8>,
@@ -83,7 +83,7 @@ fn range(outcome: &v1::Outcome) -> Range {
     Range { first: outcome.first, count: outcome.count, verdict, delay_ms: outcome.delay_ms }
 }
 
-/// Both directions at one end.
+/// Both directions of one end.
 pub(super) struct Tap {
     pen: Pen,
     wire: Wire,

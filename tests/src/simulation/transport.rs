@@ -1,4 +1,4 @@
-//! The simulated network as a transport of the library, with faults in its streams.
+//! The simulated network as a transport of the library, with faults in the streams.
 
 use std::{
     io,
@@ -24,22 +24,22 @@ pub enum Break {
     Reset,
     /// Writing fails; what the peer has sent can still be read.
     Writing,
-    /// What is written goes nowhere, and nobody is told.
+    /// Written bytes disappear without an error.
     Silence,
-    /// Reading finds the end, and what the peer has sent is lost.
+    /// Reading finds the end of the stream, and bytes that the peer has sent are lost.
     Reading,
 }
 
-/// What a stream has coming.
+/// The faults of a stream.
 #[derive(Default)]
 struct Fate {
-    /// After so many bytes more.
+    /// A break after this number of further bytes.
     coming: Option<(Break, usize)>,
     broken: Option<Break>,
-    /// Nothing is read or written until the world says so.
+    /// Nothing is read or written until the world ends the stall.
     stalled: bool,
     wakers: Vec<Waker>,
-    /// How often it was asked in vain.
+    /// How often it was polled while stalled.
     asked: usize,
 }
 
@@ -49,15 +49,16 @@ struct Line {
     fate: Arc<Mutex<Fate>>,
 }
 
-/// Who asks a stream that stands still more often than this does not wait to be woken: simulated time would stand still as well.
+/// The maximum number of polls of a stalled stream. A task that polls more often does not wait for a wake, and
+/// simulated time would not advance.
 const MOST_ASKED: usize = 100_000;
 
-/// The lines of the whole network.
+/// All streams of the network.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Mutex<Vec<Line>>>, Arc<Mutex<Graves>>);
 
-/// Streams of processes that were killed. A runtime that is dropped drops its tasks in an order that nobody can foretell, and
-/// each stream tells its peer: so they are laid aside, and dropped in order.
+/// Streams of killed processes. A dropped runtime drops its tasks in an unpredictable order, and each stream notifies
+/// its peer. So the streams are kept, and then dropped in order.
 #[derive(Default)]
 struct Graves {
     open: bool,
@@ -65,14 +66,14 @@ struct Graves {
 }
 
 impl Lines {
-    /// Runs `kill`, in which streams are dropped, and lays those aside.
+    /// Runs `kill`, which drops streams, and keeps those streams.
     pub fn while_killing(&self, kill: impl FnOnce()) {
         self.1.lock().unwrap().open = true;
         kill();
         self.1.lock().unwrap().open = false;
     }
 
-    /// Drops what was laid aside: within a simulated host peers are told; outside of one, nobody is.
+    /// Drops the kept streams. Within a simulated host this notifies the peers; outside of one it does not.
     pub fn bury(&self) {
         let mut streams = std::mem::take(&mut self.1.lock().unwrap().streams);
         streams.sort_by(|a, b| a.0.cmp(&b.0));
@@ -90,15 +91,15 @@ impl Lines {
         count
     }
 
-    /// The streams from host `at` to host `to` break after so many bytes that they write, or read. Returns how many there
-    /// are.
+    /// Breaks the streams from host `at` to host `to` after `bytes` more bytes written, or read. Returns the number of
+    /// streams.
     #[must_use]
     pub fn cut(&self, at: usize, to: usize, how: Break, bytes: usize) -> usize {
-        // One that is broken stays as it is.
+        // A broken stream stays broken.
         self.each(at, Some(to), |fate| fate.coming = Some((how, bytes)).filter(|_| fate.broken.is_none()))
     }
 
-    /// The streams of a host stand still, or go on.
+    /// Stalls the streams of a host, or ends the stall.
     pub fn stall(&self, at: usize, stalled: bool) {
         self.each(at, None, |fate| {
             (fate.stalled, fate.asked) = (stalled, 0);
@@ -113,15 +114,15 @@ impl Lines {
     }
 }
 
-/// The network, as one process sees it.
+/// The network as one process sees it.
 pub struct Network {
-    /// Its host.
+    /// The host of the process.
     pub host: usize,
-    /// Where its frames are written down.
+    /// The recorder of its frames.
     pub pen: Pen,
-    /// Where its streams are kept.
+    /// The registry of its streams.
     pub lines: Lines,
-    /// What the parts of its reads and writes are drawn from.
+    /// The seed for the sizes of its reads and writes.
     pub seed: u64,
 }
 
@@ -134,7 +135,7 @@ impl Network {
 
     fn connection(&self, stream: TcpStream, name: &str, peer: usize, connector: bool) -> Connection {
         let wire = Wire { name: name.into(), connector };
-        // Ports are counted, so that each connection draws differently.
+        // Port numbers increase, so each connection draws differently.
         let part =
             name.bytes().fold(u64::from(connector), |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
         let mut draw = Draw::new(self.seed, part);
@@ -149,7 +150,7 @@ impl Network {
 /// The end of the host's name.
 fn host_of(address: std::net::IpAddr) -> usize {
     let name = turmoil::reverse_lookup(address).expect("a host with a name");
-    name.trim_start_matches("host-").parse().expect("a host of ours")
+    name.trim_start_matches("host-").parse().expect("a host of the simulation")
 }
 
 impl Transport for Network {
@@ -193,19 +194,19 @@ impl TransportListener for Bound {
     }
 }
 
-/// A stream that reads and writes in parts, and has a fate.
+/// A stream with partial reads and writes, and with faults.
 struct Faulty {
     stream: Option<TcpStream>,
     fate: Arc<Mutex<Fate>>,
     graves: Arc<Mutex<Graves>>,
     tap: Tap,
-    /// Of 100 calls, so many read or write only a few bytes.
+    /// The percentage of calls that read or write only a few bytes.
     torn: u64,
     draw: Draw,
 }
 
 enum Now {
-    /// So many bytes may go.
+    /// This number of bytes may pass.
     Go(usize),
     Wait,
     Broken(Break),
@@ -230,7 +231,7 @@ impl Faulty {
             fate.asked += 1;
             let asked = fate.asked;
             drop(fate);
-            assert!(asked < MOST_ASKED, "a stream that stands still is asked again and again");
+            assert!(asked < MOST_ASKED, "a stalled stream is polled in a loop");
             return Now::Wait;
         }
         let concerns = |how| (how == Break::Reading) != writing;

@@ -1,4 +1,4 @@
-//! Plays a scenario: the clock, the network and the faults.
+//! Runs a scenario: the clock, the network and the faults.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,18 +17,18 @@ use super::{
     transport::Network,
 };
 
-/// How long everything may take to come to rest when the faults are over: hundreds of the longest waits.
+/// How long the system may take to come to rest after the faults: hundreds of times the longest wait.
 const REST: Duration = Duration::from_secs(60);
-/// How long a process that ended by itself stays away.
+/// How long a process that ended by itself stays stopped.
 const AWAY: Duration = Duration::from_millis(50);
 
-/// What came of a scenario.
+/// The result of a scenario.
 pub struct Played {
-    /// What happened.
+    /// All events.
     pub history: History,
-    /// Whether every pusher has finished, and every puller could leave.
+    /// Whether every pusher finished and every puller left.
     pub at_rest: bool,
-    /// Panics of any task: a runtime keeps those to itself.
+    /// Panics of any task, because a runtime does not propagate them.
     pub panics: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ thread_local! {
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// From now on the panics of this thread are noted, and told with the seed: a second one ends the process.
+/// From now on, records the panics of this thread and prints the seed, because a second panic aborts the process.
 fn watch_panics(seed: u64) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -54,10 +54,10 @@ fn watch_panics(seed: u64) {
     SEED.set(Some(seed));
 }
 
-/// Plays it to its end.
+/// Runs a scenario to its end.
 ///
 /// # Panics
-/// When a process does.
+/// When a process panics.
 #[must_use]
 pub fn play(scenario: &Scenario) -> Played {
     watch_panics(scenario.seed);
@@ -106,7 +106,7 @@ pub fn play(scenario: &Scenario) -> Played {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
     Running,
-    /// To be started by a fault's end, or at this time.
+    /// Down until a fault ends, or until this time.
     Down(Option<Duration>),
     Done,
 }
@@ -119,7 +119,7 @@ struct World<'a> {
 }
 
 impl World<'_> {
-    /// Whether everything came to rest.
+    /// Runs the simulation. Returns whether everything came to rest.
     fn play(&mut self) -> bool {
         let healed_at = self.stage.scenario.healed_at;
         loop {
@@ -164,11 +164,11 @@ impl World<'_> {
         for host in down {
             self.start(host);
         }
-        self.note("everything is healed".to_owned());
+        self.note("the faults are over".to_owned());
         self.stage.healed.set();
     }
 
-    /// Processes that have come to their end.
+    /// Takes down the hosts of processes that have ended.
     fn take_down(&mut self, now: Duration) {
         for (host, for_good) in self.stage.take_exits() {
             if self.hosts[host] == Host::Running {
@@ -203,8 +203,8 @@ impl World<'_> {
         self.stage.recorder.write(Some(Process { host, life: self.stage.life(host) }), What::Killed);
     }
 
-    /// Ends a process. Its system, if it lives, closes its connections and refuses new ones; otherwise nobody is told, and
-    /// what comes finds nobody.
+    /// Ends a process. If its operating system still runs, that closes the connections and refuses new ones. Otherwise
+    /// the peers receive nothing, and packets to the host are lost.
     fn end(&mut self, host: usize, system_lives: bool) {
         let (lines, sim) = (&self.stage.lines, &mut self.sim);
         lines.while_killing(|| sim.crash(Network::name(host)));
@@ -227,7 +227,7 @@ impl World<'_> {
             Fault::Latency(one, other, time) => self.sim.set_link_latency(name(one), name(other), *time),
             Fault::Break(one, other, how, bytes) => {
                 let count = self.stage.lines.cut(*one, *other, *how, *bytes);
-                self.note(format!("it concerns {count}"));
+                self.note(format!("{count} streams are affected"));
             }
             Fault::Stall(host) => self.stage.lines.stall(*host, true),
             Fault::Resume(host) => self.stage.lines.stall(*host, false),

@@ -1,5 +1,6 @@
-//! Keeps the books of a pusher by what was on its wires, and by the rules of SPEC.md alone: which message is where, at which
-//! attempt, and what may be sent. The pusher's every `Deliver` must be what these books say, and so must its counts.
+//! Keeps an independent account of a pusher, from the frames on its wires and the rules of SPEC.md alone: the state and
+//! the attempt number of each message, and what may be sent. Every `Deliver` of the pusher, and its counts, must agree
+//! with this account.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +15,7 @@ use super::{
     Faults,
 };
 
-/// Times are in microseconds, timers in milliseconds.
+/// The tolerance for times: times are in microseconds, timers in milliseconds.
 const GRAIN: Duration = Duration::from_millis(2);
 
 /// Checks every pusher of a history.
@@ -29,27 +30,27 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     }
 }
 
-/// A puller, as it is known again (HS-9): its instance, and what the connector of the link has shown. That stands for the slot
-/// if this side was the connector.
+/// A puller's identity (HS-9): its instance, and the `resume` that the connector of the link sent. If this side was the
+/// connector, that stands for the slot.
 type Puller = (InstanceId, u128);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// With the pusher; not to be sent before this time.
+    /// Queued; not to be sent before this time.
     Waiting(Duration),
     Flying,
     Acked,
     Rejected,
-    /// Lost with a link, and waiting for this puller until then (RD-8); it had come back already.
+    /// Held for this puller until this time, because its link was lost (RD-8); whether the puller has reconnected.
     Absent(Puller, Duration, Back),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Back {
     No,
-    /// Over a link that is lost again.
+    /// It had reconnected, over a link that is lost again.
     Gone,
-    /// It is, over a link that was open already, or has just opened.
+    /// It has reconnected, over a link that was open already or is new.
     Here {
         fresh: bool,
     },
@@ -58,49 +59,49 @@ enum Back {
 #[derive(Clone)]
 struct Message {
     place: Place,
-    /// Of the delivery under way, or of the next one.
+    /// The attempt number of the current delivery, or of the next one.
     attempt: u32,
     losses: u32,
-    /// Losses after which the puller did not come back.
+    /// Losses after which the puller did not reconnect.
     deaths: u32,
-    /// Its puller came back just when waiting was over: nobody can say what counts.
+    /// Its puller reconnected about when the grace ended, so both results are possible.
     vague: bool,
-    /// [`Books::unseen`] when it was last sent.
+    /// The value of [`Books::unseen`] when the message was last sent.
     unseen: u32,
 }
 
 #[derive(Default)]
 struct Line {
     puller: Option<Puller>,
-    /// What this side has shown, if it has connected.
+    /// The `resume` that this side sent, if it is the connector.
     shown: u128,
-    /// With which code it was closed, by whoever was first.
+    /// The code of the first Close, from either side.
     code: Option<i32>,
-    /// Whose it is, if the peer connected.
+    /// The puller and its generation, if the peer is the connector.
     slot: Option<(Puller, u64)>,
     next_id: u64,
     bytes: u64,
     limits: (u64, u64),
     flight: BTreeMap<u64, (u64, u64)>,
-    /// A message that must be alone is in flight.
+    /// A message in quarantine is in flight.
     alone: bool,
     recalls: u32,
     leaving: bool,
-    /// The Skip for a puller that leaves is out.
+    /// The Skip for a leaving puller has been sent.
     gone: bool,
     ended: bool,
     closed: bool,
-    /// The other end has another link: what was half written on this one goes to nobody.
+    /// The peer has replaced this link: frames still being written here have no effect.
     replaced: bool,
-    /// What was un-acked has been taken back.
+    /// The un-acked messages have been requeued.
     over: bool,
-    /// That was so before anything of it was seen.
+    /// The pusher gave the link up before any frame showed it.
     given_up: bool,
-    /// What was settled over it of late, in order.
+    /// Recent outcomes on this link, in order.
     settled: Vec<Settled>,
 }
 
-/// An outcome that counts, unless the link turns out to have been given up when it was read.
+/// An outcome that counts, unless it turns out that the link had been given up when it was read.
 #[derive(Clone)]
 struct Settled {
     at: Duration,
@@ -118,21 +119,21 @@ struct Books<'a> {
     accepted: u64,
     counts: Counts,
     stopping: bool,
-    /// Links that were replaced or given up while their drivers may have had frames to write: these count as written (RD-3), and the
-    /// wire does not show which they were.
+    /// The number of links that were replaced or given up while their drivers may have had frames to write. Such frames
+    /// count as written (RD-3), but the wire does not show them.
     unseen: u32,
-    /// The link that was dropped last, if nobody has closed it.
+    /// The link that was dropped last, if it was not closed.
     dropped: Option<Lost>,
 }
 
-/// What is known of a line that is over.
+/// The final state of a line that has ended.
 struct Lost {
-    /// What was in flight there.
+    /// The messages in flight on it.
     flight: Vec<u64>,
     settled: Vec<Settled>,
-    /// Who may come back for it (RD-8).
+    /// The puller for which they are held (RD-8).
     waits_for: Option<Puller>,
-    /// Somebody has said why.
+    /// A Close was sent or received.
     closed: bool,
 }
 
@@ -188,15 +189,15 @@ impl<'a> Books<'a> {
                 let line = self.lines.entry(wire.clone()).or_default();
                 line.slot = (!wire.connector).then_some((puller, *generation));
                 line.puller = Some(puller);
-                self.welcome_back(entry.at, puller, true);
+                self.returned(entry.at, puller, true);
             }
             What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
             What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
             What::Dropped(wire) => {
-                self.dropped = self.take_back(entry.at, wire).filter(|lost| !lost.closed);
+                self.dropped = self.requeue(entry.at, wire).filter(|lost| !lost.closed);
                 self.lines.remove(wire);
             }
-            // It was given up before, and its stream did not take the Close: nobody saw when.
+            // The link was given up before, and its stream did not accept the Close, so the time is unknown.
             What::Disconnected(_, _, Some(code @ (Code::Silent | Code::TooSlow)), false) => {
                 let Some(mut lost) = self.dropped.take() else { return };
                 self.unseen += 1;
@@ -211,7 +212,7 @@ impl<'a> Books<'a> {
                     }
                 }
             }
-            // ST-8: from now on nothing that comes counts; or from the end of the linger time on, whenever that is.
+            // ST-8: outcomes no longer count, from now or from the end of the linger time, which is not recorded.
             What::Stopping(ending) => self.stopping = *ending != Ending::Finish,
             What::PushStats(stats, _) if !self.stopping => self.compare(stats, wrong),
             What::Stopped(ending, stats, unsent, unacked) => {
@@ -224,7 +225,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// The counts that the pusher tells are those of the books.
+    /// Compares the pusher's counts with this account.
     fn compare(&self, stats: &PushStats, wrong: &mut Report<'_>) {
         let PushStats { acked, nacked, rejected, released, .. } = *stats;
         let told = Counts { acked, nacked, rejected, released };
@@ -233,22 +234,22 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// HS-9: a higher generation takes over.
+    /// HS-9: a link with a higher generation replaces the older link.
     fn replace(&mut self, now: Duration, puller: Puller, generation: u64) {
         let older = |line: &Line| line.slot.is_some_and(|(peer, older)| peer == puller && older < generation);
         let wires: Vec<_> =
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
             self.unseen += 1;
-            self.take_back(now, &wire);
+            self.requeue(now, &wire);
             if let Some(line) = self.lines.get_mut(&wire) {
                 line.replaced = true;
             }
         }
     }
 
-    /// RD-3, RD-4, RD-8. `None` if it was done before.
-    fn take_back(&mut self, now: Duration, wire: &Wire) -> Option<Lost> {
+    /// Requeues the un-acked messages of a link (RD-3, RD-4, RD-8). `None` if this was done before.
+    fn requeue(&mut self, now: Duration, wire: &Wire) -> Option<Lost> {
         let line = self.lines.get_mut(wire).filter(|line| !line.over)?;
         line.over = true;
         let flight: Vec<u64> =
@@ -259,7 +260,7 @@ impl<'a> Books<'a> {
         let waits = interrupted && !line.leaving && !self.plan.grace.is_zero();
         let waits_for = puller.filter(|_| waits);
         let closed = line.code.is_some();
-        // The grace began when the link was given up: some time before its Close was written.
+        // The grace started when the link was given up, some time before the Close was written.
         let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
         let unseen = line.code.is_some_and(|code| silent.contains(&code));
         self.unseen += u32::from(unseen);
@@ -268,7 +269,8 @@ impl<'a> Books<'a> {
                 && Some(*absent) == puller
             {
                 *back = Back::Gone;
-                // It may have been on its way already, and not written: then it goes elsewhere at once.
+                // The message may have been assigned to the link without being written. Then it goes to another link at
+                // once.
                 message.vague = true;
             }
         }
@@ -283,13 +285,13 @@ impl<'a> Books<'a> {
                 line.puller == Some(puller) && !line.over && line.code.is_none() && !line.leaving
             };
             if self.lines.values().any(is_here) {
-                self.welcome_back(now, puller, false);
+                self.returned(now, puller, false);
             }
         }
         Some(Lost { flight, settled, waits_for, closed })
     }
 
-    /// A message was lost with a link. It waits for its puller, if that may come back.
+    /// A message was lost with a link. It is held for its puller, if that may reconnect.
     fn lose(&mut self, now: Duration, number: u64, waits_for: Option<Puller>) {
         let Some(message) = self.messages.get_mut(&number) else { return };
         message.attempt += 1;
@@ -300,8 +302,8 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// A puller is back: it gets what it had, and has so long again for it.
-    fn welcome_back(&mut self, now: Duration, puller: Puller, fresh: bool) {
+    /// A puller has reconnected: it gets its messages again, within another grace.
+    fn returned(&mut self, now: Duration, puller: Puller, fresh: bool) {
         for message in self.messages.values_mut() {
             let Place::Absent(absent, until, back) = message.place else { continue };
             if absent != puller || matches!(back, Back::Here { .. }) {
@@ -318,7 +320,8 @@ impl<'a> Books<'a> {
     }
 
     fn sent(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
-        // A settle time-out rejects without a word on the wire (OC-12): then only what is acked is known.
+        // A settle time-out rejects without a frame on the wire (OC-12), so the number of unsettled messages is unknown
+        // then.
         let known = self.counts.acked + self.counts.rejected;
         let unsettled =
             if self.plan.settle_timeout.is_some() { 0 } else { self.accepted.saturating_sub(known) };
@@ -331,7 +334,10 @@ impl<'a> Books<'a> {
                     wrong("DL-1", format!("first_id is {first}, but {} is next", line.next_id));
                 }
                 if line.ended || line.closed || line.over || line.gone {
-                    wrong("ST-7", "Deliver after End, Close or the Skip for one who leaves".to_owned());
+                    wrong(
+                        "ST-7",
+                        "Deliver after End, after Close, or after the Skip for a leaving puller".to_owned(),
+                    );
                 }
                 let many = items.len() > 1;
                 for item in items {
@@ -340,7 +346,7 @@ impl<'a> Books<'a> {
             }
             Frame::Skip(next_id, bytes) => {
                 if line.recalls == 0 {
-                    wrong("RC-3", "a Skip that nobody asked for".to_owned());
+                    wrong("RC-3", "a Skip without a recall".to_owned());
                 }
                 line.recalls = line.recalls.saturating_sub(1);
                 let right = (line.limits.0.max(line.next_id), line.limits.1.saturating_sub(line.bytes));
@@ -364,22 +370,22 @@ impl<'a> Books<'a> {
                 if line.given_up && !silent.contains(code) {
                     wrong(
                         "RD-3",
-                        format!("a link is closed with {code}, but its messages went elsewhere before"),
+                        format!("a link is closed with {code}, but its messages were requeued before"),
                     );
                 }
                 line.closed = true;
                 line.code.get_or_insert(*code);
-                // The link is given up: its messages go elsewhere, and outcomes that still come change nothing.
+                // The link is given up: its messages go to other links, and later outcomes have no effect.
                 if silent.contains(code) {
                     let late = std::mem::take(&mut line.settled);
                     let late = self.undo(now, late, *code);
                     if let Some(line) = self.lines.get_mut(wire) {
-                        // Only that they were in flight matters from here on, not as which delivery.
+                        // From here on only the numbers of the messages in flight matter, not the delivery ids.
                         let free = line.next_id;
                         line.flight
                             .extend(late.into_iter().zip(free..).map(|(number, id)| (id, (number, 0))));
                     }
-                    self.take_back(now, wire);
+                    self.requeue(now, wire);
                 }
             }
             Frame::Working(_) | Frame::Ack(_) => {
@@ -388,8 +394,8 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// LV-3, LV-8: a link that is given up may not be able to carry the Close that says why. What is in flight there goes out
-    /// again before anything of that is seen; the Close, if it comes, must say so.
+    /// LV-3, LV-8: a link that was given up may be unable to carry the Close with the reason. Its messages are sent
+    /// again before any frame shows it. If the Close comes, its code must agree.
     fn give_up_unseen(&mut self, now: Duration, number: u64, wire: &Wire) {
         let flies = |line: &Line| !line.over && line.flight.values().any(|(flying, _)| *flying == number);
         let other = self.lines.iter().find(|(other, line)| *other != wire && flies(line));
@@ -398,24 +404,24 @@ impl<'a> Books<'a> {
         line.given_up = true;
         self.unseen += 1;
         let flying: Vec<u64> = line.flight.values().map(|(flying, _)| *flying).collect();
-        self.take_back(now, &other);
+        self.requeue(now, &other);
         for number in flying {
             if let Some(message) = self.messages.get_mut(&number) {
-                message.vague = true; // nobody saw when its grace began
+                message.vague = true; // the start of its grace was not seen
             }
         }
     }
 
-    /// LV-3, LV-8: a link may have been given up while the network stood still, and what had come meanwhile was read before that
-    /// showed. For SILENT nothing had come for two whole intervals by then: what was read since came too late to count. Returns
-    /// which messages have no outcome after all.
+    /// LV-3, LV-8: a link may have been given up while the network was stalled, and frames may have been read before
+    /// that showed. For SILENT nothing had arrived for two whole intervals by then, so outcomes read since then came
+    /// too late to count. Returns the messages that have no outcome after all.
     fn undo(&mut self, now: Duration, settled: Vec<Settled>, code: i32) -> Vec<u64> {
         let quiet = if code == Code::Silent as i32 { self.heartbeat * 2 } else { GRAIN };
         let mut undone = Vec::new();
         for Settled { number, before, counted, after, .. } in
             settled.into_iter().filter(|one| now < one.at + quiet)
         {
-            // If it went out again, it did count.
+            // If the message was sent again, the outcome did count.
             if let Some(message) = self.messages.get_mut(&number).filter(|message| message.place == after) {
                 *message = before;
                 self.counts = self.counts.minus(counted);
@@ -432,7 +438,7 @@ impl<'a> Books<'a> {
         let Some(line) = self.lines.get_mut(wire) else { return };
         let Item { number, attempt, size } = item;
         if line.given_up {
-            wrong("RD-3", format!("message {number} goes over a link whose messages have gone elsewhere"));
+            wrong("RD-3", format!("message {number} goes over a link whose messages were requeued"));
         }
         if line.next_id >= line.limits.0 || line.bytes >= line.limits.1 {
             let used = (line.next_id, line.bytes);
@@ -444,7 +450,7 @@ impl<'a> Books<'a> {
             let flying = line.flight.len();
             wrong("CR-8", format!("message {number} goes while {flying} of {bytes} bytes are un-acked"));
         }
-        // A settle time-out takes messages back without a word on the wire (OC-12).
+        // A settle time-out requeues messages without a frame on the wire (OC-12).
         let timed_out = self.plan.settle_timeout.is_some();
         let puller = line.puller;
         let alone = line.alone;
@@ -457,7 +463,7 @@ impl<'a> Books<'a> {
                     if Some(absent) == puller && back == fresh && now + GRAIN < until)
         });
         let message = self.messages.entry(number).or_insert_with(Message::fresh);
-        // RD-3: it may have been lost with links over which it was about to be written.
+        // RD-3: it may have been lost with links on which it was not yet written.
         let unseen = attempt.saturating_sub(message.attempt);
         if unseen > 0 && unseen <= self.unseen - message.unseen {
             message.attempt += unseen;
@@ -470,7 +476,7 @@ impl<'a> Books<'a> {
             expected = Some(absent) == puller && matches!(back, Back::Here { .. });
             if !expected {
                 if now + GRAIN < until && !message.vague && !timed_out {
-                    wrong("RD-8", format!("message {number} does not wait for its puller until {until:?}"));
+                    wrong("RD-8", format!("message {number} is not held for its puller until {until:?}"));
                 }
                 message.give_up(until, self.plan);
             }
@@ -490,10 +496,13 @@ impl<'a> Books<'a> {
         let suspect = message.deaths >= 2 && !message.vague && !timed_out && !expected;
         if alone || (suspect && (many || !first)) {
             let deaths = message.deaths;
-            wrong("RD-4", format!("message {number}, lost {deaths} times, shares a link with a suspect"));
+            wrong(
+                "RD-4",
+                format!("message {number}, lost {deaths} times, shares a link with a poison message"),
+            );
         }
         if owed && !timed_out && !expected && !suspect && !message.vague {
-            wrong("RD-8", format!("message {number} goes before those that the puller had"));
+            wrong("RD-8", format!("message {number} is sent before those that are held for the puller"));
         }
         message.place = Place::Flying;
         let Some(line) = self.lines.get_mut(wire) else { return };
@@ -510,7 +519,7 @@ impl<'a> Books<'a> {
                 if let Some(line) = self.lines.get_mut(wire) {
                     line.code.get_or_insert(*code);
                 }
-                self.take_back(now, wire);
+                self.requeue(now, wire);
             }
             _ => {}
         }
@@ -524,7 +533,7 @@ impl<'a> Books<'a> {
                 match line.flight.remove(&id) {
                     Some((number, _)) => settled.push((number, *range)),
                     None if self.plan.settle_timeout.is_some() => {}
-                    None => wrong("OC-1", format!("an outcome for delivery {id}, which has none to get")),
+                    None => wrong("OC-1", format!("an outcome for delivery {id}, which is not in flight")),
                 }
             }
         }
@@ -589,14 +598,14 @@ impl Message {
         Self { place, attempt: 1, losses: 0, deaths: 0, vague: false, unseen: 0 }
     }
 
-    /// Its puller does not come back.
+    /// The puller does not reconnect.
     fn die(&mut self, at: Duration, plan: &Pusher) {
         self.deaths += 1;
         let wait = if self.deaths >= 2 { grown(plan, self.deaths - 1) } else { Duration::ZERO };
         self.place = Place::Waiting(at + wait);
     }
 
-    /// Waiting for its puller is over.
+    /// The grace has ended.
     fn give_up(&mut self, at: Duration, plan: &Pusher) {
         match self.place {
             Place::Absent(_, _, Back::Here { .. }) => self.place = Place::Waiting(at),
@@ -605,12 +614,12 @@ impl Message {
     }
 }
 
-/// OC-6: the wait after so many failures, without what is added at random.
+/// OC-6: the retry delay after this number of failures, without the random part.
 fn grown(plan: &Pusher, failures: u32) -> Duration {
     plan.retry.0.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(plan.retry.1)
 }
 
-/// A process whose books these are.
+/// Whether a process is a pusher.
 pub(super) fn is_pusher(scenario: &Scenario, who: Process) -> bool {
     who.host < scenario.pushers.len()
 }

@@ -1,4 +1,4 @@
-//! The history of each message, put together from what all processes saw.
+//! The history of each message, assembled from the events of all processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use tidegate::{Code, MessageId};
 
 use super::super::history::{Frame, Handed, History, Process, Tag, Verdict, What};
 
-/// A delivery, as the application had it.
+/// A delivery as the application received it.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) handed: Handed,
@@ -14,22 +14,22 @@ pub(super) struct Delivery {
     pub(super) verdict: Option<Verdict>,
 }
 
-/// What is known of messages and links.
+/// The facts about messages and links.
 #[derive(Default)]
 pub(super) struct Facts {
-    /// By message, in the order of attempts, and then of time.
+    /// Deliveries by message, in the order of attempts, then of time.
     pub(super) deliveries: BTreeMap<MessageId, Vec<Delivery>>,
-    /// The ids of tags.
+    /// Message ids by tag.
     pub(super) ids: BTreeMap<Tag, MessageId>,
-    /// Names of connections, by process and its number of the link.
+    /// Names of connections, by process and its link id.
     pub(super) connections: BTreeMap<(Process, u64), String>,
     /// How the links of these connections ended, by process and connection.
     pub(super) ends: BTreeMap<(Process, String), Option<Code>>,
-    /// On which connections an attempt of a message went, by the pusher's account.
+    /// The connections over which the pusher sent an attempt of a message.
     sent: BTreeMap<(Process, u64, u32), Vec<String>>,
-    /// Processes that were killed: what their links came to was not written down.
+    /// Killed processes: the ends of their links are not recorded.
     killed: BTreeSet<Process>,
-    /// Tags of one message under several ids, and the other way round.
+    /// Tags with several ids, and ids with several tags.
     pub(super) mistaken: Vec<String>,
 }
 
@@ -61,7 +61,8 @@ impl Facts {
             }
         }
         for all in facts.deliveries.values_mut() {
-            all.sort_by_key(|delivery| delivery.handed.attempt); // stable: then by time
+            // A stable sort: equal attempts stay in the order of time.
+            all.sort_by_key(|delivery| delivery.handed.attempt);
         }
         facts
     }
@@ -91,18 +92,18 @@ impl Facts {
         }
     }
 
-    /// What is known of a message by its tag.
+    /// The deliveries of a message, by its tag.
     pub(super) fn of(&self, tag: Tag) -> &[Delivery] {
         self.ids.get(&tag).and_then(|id| self.deliveries.get(id)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the pusher saw the link of a delivery end in another way than after everything was settled.
+    /// Whether the pusher saw the link of a delivery end before everything on it was settled.
     pub(super) fn was_lost(&self, delivery: &Delivery) -> bool {
         let name = self.connections.get(&(delivery.by, delivery.handed.link));
         name.is_some_and(|name| self.has_broken(delivery.handed.tag.from, name))
     }
 
-    /// Whether a link is lost on which the same attempt went once more.
+    /// Whether another link that carried the same attempt was lost.
     pub(super) fn was_lost_again(&self, delivery: &Delivery) -> bool {
         let Handed { tag, id, attempt, .. } = delivery.handed;
         let sent = self.sent.get(&(tag.from, id.number, attempt));

@@ -1,4 +1,4 @@
-//! Watches a puller by what is on its wires: what it grants, what it settles, and when it asks for credit back.
+//! Checks the frames of a puller: its grants, its outcomes, and its recalls.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use super::{
     Faults,
 };
 
-/// For so long after a link has opened, and a moment, it has room for what comes again (RD-9).
+/// How long after a link has opened the puller has room for redelivered messages (RD-9), with a tolerance.
 const AGAIN: Duration = Duration::from_millis(1_050);
 
 /// Checks every puller of a history.
@@ -24,7 +24,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
         let Some(index) = who.host.checked_sub(scenario.pushers.len()) else { continue };
         let plan = &scenario.pullers[index];
         let mut lines = BTreeMap::<Wire, Line>::new();
-        // What was un-acked on links that are lost: so much may come again (RD-9).
+        // The number of un-acked messages on lost links, which may be redelivered (RD-9).
         let mut lost = 0;
         for entry in history.of(who) {
             let wrong = &mut faults.of(who, entry.at);
@@ -42,11 +42,11 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Sent(wire, Frame::Close(code)) => {
                     let line = lines.entry(wire.clone()).or_default();
                     line.close(*code, wrong);
-                    // From now on its messages may come again, over the link that replaces it.
+                    // From now on its messages may be redelivered, over the link that replaces it.
                     lost += line.lose();
                 }
                 What::Read(wire, Frame::Hello(instance, resume, _)) if !wire.connector => {
-                    // What this link replaces is lost although its Close may have to wait (HS-9).
+                    // The link that this one replaces is lost, although its Close may have to wait (HS-9).
                     let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *resume)));
                     lost += replaced.map(Line::lose).sum::<u64>();
                     lines.entry(wire.clone()).or_default().peer = Some((*instance, *resume));
@@ -70,13 +70,13 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     }
 }
 
-/// CR-9: what all links were granted and have not used is within the budget, but for one message each (CR-6).
+/// CR-9: the unused credit of all links is within the budget, plus one message for each link (CR-6).
 fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, Line>, wrong: &mut dyn FnMut(&str, String)) {
     let links = lines.len() as u64;
     let unused: u64 = lines.values().map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
     let most = plan.budget.0 + links;
     if unused > most {
-        wrong("CR-9", format!("{unused} messages are granted and not used, but the budget allows {most}"));
+        wrong("CR-9", format!("{unused} messages of credit are unused, but the budget allows {most}"));
     }
 }
 
@@ -86,22 +86,22 @@ struct Line {
     unsettled: BTreeSet<u64>,
     next_id: u64,
     bytes: u64,
-    /// Settled and skipped.
+    /// Messages settled and skipped.
     done: u64,
     done_bytes: u64,
     limits: (u64, u64),
-    /// Asked for credit or left, and not answered: Skips that are due (RC-1).
+    /// Skips due: recalls and leavings without an answer (RC-1).
     owed: u8,
     leaving: bool,
     opened: Option<Duration>,
-    /// Instance and `resume` of one that connected.
+    /// The instance and `resume` of a peer that is the connector.
     peer: Option<(InstanceId, u128)>,
     peer_closed: bool,
     lost: bool,
 }
 
 impl Line {
-    /// How many messages are lost with it: told once.
+    /// Returns the number of messages lost with the link, once.
     fn lose(&mut self) -> u64 {
         if std::mem::replace(&mut self.lost, true) { 0 } else { self.unsettled.len() as u64 }
     }
@@ -132,7 +132,7 @@ impl Line {
                 self.done += 1;
                 self.done_bytes += self.sizes.get(&id).copied().unwrap_or_default();
             }
-            // OC-8 lets an application give back what it has; what nobody has begun goes back only after a Skip.
+            // OC-8 lets an application release a delivery at any time; other deliveries are released only after a Skip.
             if range.verdict == Verdict::Release && self.owed > 0 && !self.leaving && plan.bad[3] == 0 {
                 wrong("RC-4", "deliveries are released before the Skip".to_owned());
             }
@@ -153,7 +153,7 @@ impl Line {
         self.leaving |= ack.leaving;
     }
 
-    /// CR-5; CR-6 lets one message more than has come.
+    /// CR-5. CR-6 allows one message more than received.
     fn check_window(
         &self,
         plan: &Puller,
@@ -167,22 +167,25 @@ impl Line {
             }
             _ => plan.budget,
         };
-        // RD-9: there is room for what comes again, whatever the window.
+        // RD-9: there is room for redelivered messages, whatever the window.
         let (window, window_bytes) = (window.max(expected), window_bytes.max(expected << 20));
         let most = (self.done + window).max(self.next_id + 1).max(self.limits.0);
         let most_bytes = (self.done_bytes + window_bytes).max(self.bytes + 1).max(self.limits.1);
         if limits.0 > most || limits.1 > most_bytes {
             let most = (most, most_bytes);
-            wrong("CR-5", format!("limits are {limits:?}, but settled, skipped and window make {most:?}"));
+            wrong(
+                "CR-5",
+                format!("limits are {limits:?}, but settled, skipped and window add up to {most:?}"),
+            );
         }
     }
 
-    /// ST-1: who has left with NORMAL owes nothing.
+    /// ST-1: a puller that closes with NORMAL after leaving has settled everything.
     fn close(&self, code: i32, wrong: &mut dyn FnMut(&str, String)) {
         // An answer to Close has that code too.
         let first = !self.peer_closed && code == Code::Normal as i32;
         if self.leaving && first && !self.unsettled.is_empty() {
-            wrong("ST-1", format!("leaves with {} deliveries un-acked", self.unsettled.len()));
+            wrong("ST-1", format!("closes with {} deliveries un-acked", self.unsettled.len()));
         }
     }
 }

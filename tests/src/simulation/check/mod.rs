@@ -1,4 +1,5 @@
-//! What must hold, whatever happens: one file for each. They see what was written down, and of the scenario only the settings.
+//! The properties that must hold, one file for each. The checkers see the history, and only the settings of the
+//! scenario.
 
 mod account;
 mod bounds;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use self::facts::Facts;
 use super::{history::Process, scenario::Scenario, world::Played};
 
-/// What did not hold.
+/// The violations found.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<String>);
 
@@ -22,7 +23,7 @@ impl Faults {
         self.0.push(format!("{rule}: {}", text.into()));
     }
 
-    /// Takes what one process did wrong at a time.
+    /// Returns a function that records violations by one process at one time.
     fn of(&mut self, who: Process, at: Duration) -> impl FnMut(&str, String) {
         move |rule, text| {
             self.0.push(format!("{rule}: host {}, life {}, at {at:?}: {text}", who.host, who.life));
@@ -30,7 +31,7 @@ impl Faults {
     }
 }
 
-/// Everything that did not hold, with the rule that it breaks, or the invariant.
+/// All violations, each with its rule or invariant.
 #[must_use]
 pub fn check(scenario: &Scenario, played: &Played) -> Vec<String> {
     let mut faults = Faults::default();

@@ -1,5 +1,5 @@
-//! Every message gets exactly one final outcome at its pusher, none is lost, and the outcome is what the last application that had
-//! it said.
+//! Every message gets exactly one final outcome at its pusher, none is lost, and the outcome is that of the last
+//! application that had the message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, fault
         judge(scenario, who, &told, facts, faults);
         for tag in &told.not_taken {
             if !facts.of(*tag).is_empty() {
-                faults.add("send", format!("{tag:?} was not taken, but delivered"));
+                faults.add("send", format!("{tag:?} was not accepted, but delivered"));
             }
         }
         all_offered.extend(told.offered);
@@ -82,12 +82,12 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
                     faults.add("conservation", format!("{who:?} at {ending:?}: {left} left, {stats:?}"));
                 }
                 let accepted = told.accepted.len() as u64;
-                // Sends that were under way at an abort may be written down after it.
+                // Sends in progress at an abort may be recorded after it.
                 if *ending != Ending::Abort && stats.accepted != accepted {
-                    faults.add("conservation", format!("{who:?} took {accepted}, but counts {stats:?}"));
+                    faults.add("conservation", format!("{who:?} accepted {accepted}, but counts {stats:?}"));
                 }
                 if stats.rejected < told.rejected.len() as u64 {
-                    faults.add("OC-9", format!("{who:?} told of {} rejected", told.rejected.len()));
+                    faults.add("OC-9", format!("{who:?} reported {} rejected", told.rejected.len()));
                 }
             }
             What::Killed => told.killed = true,
@@ -99,7 +99,7 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
 
 fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: &mut Faults) {
     let plan = &scenario.pushers[who.host];
-    // A settle time-out may have been the last attempt (OC-12): nobody on the other side knows.
+    // The last attempt may have ended with a settle time-out (OC-12), of which the puller does not know.
     let timed_out =
         |attempts| plan.settle_timeout.is_some() && plan.max_attempts.is_some_and(|most| attempts >= most);
     for tag in &told.accepted {
@@ -107,29 +107,26 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
         let left = told.unsent.contains(tag) || told.unacked.contains(tag);
         if let Some(attempts) = told.rejected.get(tag) {
             if left {
-                faults.add("outcome", format!("{tag:?} is rejected, and was given back"));
+                faults.add("outcome", format!("{tag:?} is rejected, but was returned as unsettled"));
             }
             if !timed_out(*attempts) {
                 judge_rejected(scenario, *tag, *attempts, deliveries, faults);
             }
         } else if told.stopped && !left && !was_last(scenario, deliveries, Verdict::Ack) {
-            faults.add(
-                "lost",
-                format!("{tag:?} counts as acked, but this is what became of it: {deliveries:?}"),
-            );
+            faults.add("lost", format!("{tag:?} counts as acked, but its deliveries were {deliveries:?}"));
         }
         if told.unsent.contains(tag) {
             let failed = |d: &Delivery| matches!(d.verdict, Some(Verdict::Nack | Verdict::Release));
             if !deliveries.iter().all(failed) {
-                faults.add("ST-8", format!("{tag:?} is called certainly not processed: {deliveries:?}"));
+                faults.add("ST-8", format!("{tag:?} is reported as certainly not processed: {deliveries:?}"));
             }
         }
         judge_receipt(scenario, *tag, told, deliveries, faults);
     }
 }
 
-/// Whether this verdict is what the last application said that had the message; or one that answered for it later from its memory,
-/// which nobody sees (RD-9).
+/// Whether this is the verdict of the last application that had the message, or of one whose puller repeated the
+/// verdict later from its dedup table, which is not recorded (RD-9).
 fn was_last(scenario: &Scenario, deliveries: &[Delivery], verdict: Verdict) -> bool {
     let remembers = |by: Process| scenario.pullers[by.host - scenario.pushers.len()].memory > 0;
     let said = |delivery: &Delivery| delivery.verdict == Some(verdict);
@@ -147,7 +144,7 @@ fn judge_rejected(
     let limit = scenario.pushers[tag.from.host].max_attempts;
     let nacks = deliveries.iter().filter(|d| d.verdict == Some(Verdict::Nack)).count();
     let right = match deliveries.last() {
-        // A repeat of what a puller knows is not handed out (RD-9), but is an attempt.
+        // A suppressed duplicate is not handed out (RD-9), but counts as an attempt.
         Some(last) if last.handed.attempt > attempts => false,
         Some(_) if was_last(scenario, deliveries, Verdict::Reject) => true,
         Some(last) if last.verdict == Some(Verdict::Nack) => limit.is_some_and(|most| nacks >= most as usize),

@@ -1,4 +1,4 @@
-//! Nobody breaks the protocol; without faults nothing breaks at all; and when the faults are over everything comes to rest.
+//! No process violates the protocol; without faults no link breaks; and after the faults everything comes to rest.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
         faults.add("panic", panic);
     }
     if !played.at_rest {
-        faults.add("rest", "not everything has come to rest long after the faults were over");
+        faults.add("rest", "the system has not come to rest long after the faults");
     }
     let mut stopping = false;
     let mut dialed = BTreeMap::<(Process, &str), Duration>::new();
@@ -32,7 +32,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
                 wrong("ER-1", format!("the link over {name} ended with {code}"));
             }
             What::Stopping(_) => stopping = true,
-            // A pusher that is done may be about to connect again, and then is not there any more.
+            // A pusher that has finished may be connecting again, and then disappear.
             What::Disconnected(_, name, code, _) if scenario.calm && !stopping && !is_orderly(*code) => {
                 wrong("calm", format!("the link over {name} ended with {code:?}"));
             }
@@ -41,7 +41,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
                 if let Some(wait) = before.map(|before| entry.at.saturating_sub(before))
                     && wait < scenario.reconnect.0
                 {
-                    wrong("RD-6", format!("{address} is tried again after {wait:?}"));
+                    wrong("RD-6", format!("reconnects to {address} after {wait:?}"));
                 }
             }
             What::Handed(handed) if scenario.calm => {
@@ -50,7 +50,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
                     .iter()
                     .filter(|d| d.verdict == Some(super::super::history::Verdict::Nack));
                 if handed.attempt as usize > 1 + failed.count() {
-                    wrong("DL-3", format!("{handed:?} is a higher attempt than the nacks explain"));
+                    wrong("DL-3", format!("{handed:?} has a higher attempt number than the nacks explain"));
                 }
             }
             _ => {}
@@ -59,7 +59,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
     check_ends(scenario, played, faults);
 }
 
-/// Codes that only a peer gets that breaks a rule, or whose settings do not fit.
+/// Codes for a peer that violates a rule, or whose settings do not match.
 fn is_violation(code: Code) -> bool {
     !matches!(
         code,
@@ -77,7 +77,7 @@ fn is_orderly(code: Option<Code>) -> bool {
     matches!(code, Some(Code::Normal | Code::GoingAway))
 }
 
-/// ST-2, ST-6: without faults every puller that only connects learns that all streams are over.
+/// ST-2, ST-6: without faults, every puller that only connects learns that all streams have ended.
 fn check_ends(scenario: &Scenario, played: &Played, faults: &mut Faults) {
     let finished =
         |entry: &&super::super::history::Entry| matches!(entry.what, What::Stopped(Ending::Finish, ..));
@@ -95,7 +95,7 @@ fn check_ends(scenario: &Scenario, played: &Played, faults: &mut Faults) {
         let ended = mine.iter().position(|entry| matches!(entry.what, What::Ended));
         let left = mine.iter().position(|entry| matches!(entry.what, What::Left(_)));
         if ended.is_none() || left < ended {
-            faults.add("ST-6", format!("puller {host} ({plan:?}) was not told that the streams are over"));
+            faults.add("ST-6", format!("puller {host} ({plan:?}) did not learn that the streams have ended"));
         }
     }
 }

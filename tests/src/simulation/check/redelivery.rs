@@ -1,5 +1,5 @@
-//! A message is delivered again only when the delivery before was un-acked on a link that was lost, or nacked, or released:
-//! with a higher attempt, with the same one if it was released, and always with its id.
+//! A message is redelivered only if the previous delivery was un-acked on a lost link, nacked or released. The attempt
+//! number increases, except after a release. The id stays the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, fault
     }
 }
 
-/// RD-9: a process that remembers enough never runs a message again that it has done or is doing.
+/// RD-9: a process with a large enough dedup table never runs a message again that it has settled or holds.
 fn check_memory(scenario: &Scenario, all: &[Delivery], faults: &mut Faults) {
     for (index, one) in all.iter().enumerate() {
         let puller = &scenario.pullers[one.by.host - scenario.pushers.len()];
@@ -54,23 +54,23 @@ fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut 
             }
             continue;
         }
-        // The one that the pusher knew of last.
+        // The last delivery with the earlier attempt number must explain the redelivery.
         let explained = match one.verdict {
             Some(Verdict::Nack) => true,
-            // It went out again as the same attempt, and nobody was handed it.
+            // After the release it was sent again as the same attempt, which no application received.
             Some(Verdict::Release) => facts.was_lost(one) || facts.was_lost_again(one),
             _ => facts.was_lost(one),
         };
         if !explained && !impatient {
-            faults.add("RD-3", format!("delivered again without a reason: {one:?}, then {next:?}"));
+            faults.add("RD-3", format!("redelivered without a reason: {one:?}, then {next:?}"));
         }
     }
 }
 
-/// DL-7: what an application gets of a link is what was on the wire, in the order of ids; RD-5: and nothing after its loss.
+/// DL-7: an application receives the deliveries of a link in the order of their ids. RD-5: and none after its loss.
 fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, faults: &mut Faults) {
     let lent = plan.taking == Taking::Lent;
-    // Several receivers take several each, and hand them out side by side.
+    // Several receivers take several deliveries each, and hand them out in parallel.
     let in_order = !lent || plan.workers == 1;
     let mut waiting = BTreeMap::<String, Vec<Item>>::new();
     let mut gone = BTreeSet::new();
@@ -88,17 +88,18 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                     wrong("DL-7", format!("{handed:?} came over no link"));
                     continue;
                 };
-                // What a receiver has taken it has been given.
+                // A receiver may still hand out deliveries that it took before.
                 if gone.contains(name) && !lent {
                     wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();
                 let is_it = |item: &Item| (item.number, item.attempt) == (handed.id.number, handed.attempt);
                 match line.iter().position(is_it) {
-                    // Those before it were released, or are handed out out of order: then they will not be found.
+                    // Earlier deliveries on the line were released. If one is handed out later, out of order, it is not
+                    // found.
                     Some(index) if in_order => drop(line.drain(..=index)),
                     Some(index) => drop(line.remove(index)),
-                    None => wrong("DL-7", format!("{handed:?} is not what came, or not in order")),
+                    None => wrong("DL-7", format!("{handed:?} was not received, or is out of order")),
                 }
             }
             _ => {}
