@@ -108,7 +108,7 @@ fn measure(peer: Peer, size: usize, count: u64) -> Result<f64> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut pull = start("pull", peer, &address, size, count)?;
     let mut push = start("push", peer, &address, size, count)?;
-    let status = pull.wait(LONGEST)?.context("the receiving process does not exit")?;
+    let status = pull.wait(MAX_RUN)?.context("the receiving process does not exit")?;
     ensure!(status.success(), "the receiving process failed: {status}");
     if peer.ends() {
         // The sending process fails if a message was not acked.
@@ -120,7 +120,7 @@ fn measure(peer: Peer, size: usize, count: u64) -> Result<f64> {
 }
 
 /// A run that takes longer is stuck.
-const LONGEST: Duration = Duration::from_secs(120);
+const MAX_RUN: Duration = Duration::from_secs(120);
 
 /// A process that is killed when its measurement ends.
 struct Running(Child);
