@@ -220,7 +220,7 @@ fn item_length(text: &str) -> usize {
 
 /// The first token of Rust code (never empty): a comment, a literal, the attribute `#[cfg(test)]`, a name, or one other
 /// character. Braces and attributes within comments and literals do not count.
-fn token(text: &str) -> &str {
+pub(crate) fn token(text: &str) -> &str {
     let upto = |length: Option<usize>| text.get(..length.unwrap_or(text.len())).unwrap_or(text);
     let after = |needle: &str, from: usize| {
         text.get(from..).and_then(|rest| rest.find(needle)).map(|at| from + at + needle.len())

@@ -4,11 +4,14 @@
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde::Deserialize;
+
+use crate::spec::token;
 
 /// The longest subject of a commit, in characters.
 const MAX_SUBJECT: usize = 72;
@@ -239,12 +242,19 @@ fn too_wide(source: &Source, width: usize) -> Vec<Finding> {
     if !(markdown || ["rs", "py", "proto", "toml", "yml", "ci/run"].contains(&extension)) {
         return Vec::new();
     }
+    let data = if extension == "rs" { data(&source.text) } else { Vec::new() };
     let mut in_code = false;
     let mut findings = Vec::new();
-    for (line, number) in source.text.lines().zip(1..) {
+    let mut start = 0;
+    for (whole, number) in source.text.split_inclusive('\n').zip(1..) {
+        let line = whole.trim_end_matches('\n');
         let fence = markdown && line.trim_start().starts_with("```");
         in_code ^= fence;
-        let exempt = markdown && (in_code || fence || line.trim_start().starts_with('|'));
+        // Where the line gets too wide.
+        let edge = start + line.char_indices().nth(width).map_or(line.len(), |(at, _)| at);
+        start += whole.len();
+        let exempt = (markdown && (in_code || fence || line.trim_start().starts_with('|')))
+            || data.iter().any(|literal| literal.contains(&edge));
         let length = if markdown { without_targets(line) } else { line.chars().count() };
         if length > width && !exempt {
             let what = format!("{length} characters: wrap the line at {width}");
@@ -252,6 +262,22 @@ fn too_wide(source: &Source, width: usize) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Where the string literals of Rust code are that hold data rather than a sentence: raw ones, and those with escapes.
+fn data(text: &str) -> Vec<Range<usize>> {
+    let mut literals = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let token = token(rest);
+        let quoted = token.starts_with('"') && token.replace("\\\n", "").contains('\\');
+        let raw = token.starts_with(['r', 'b', 'c']) && token.contains('"');
+        if quoted || raw {
+            literals.push(at..at + token.len());
+        }
+        at += token.len();
+    }
+    literals
 }
 
 /// How many characters a line of Markdown has without the targets of links, which cannot be wrapped.

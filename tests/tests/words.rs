@@ -20,6 +20,9 @@ fn lines(findings: &[Finding]) -> String {
 #[test]
 fn the_tree_has_no_banned_words_and_no_wide_lines() {
     let list = read_list(root()).unwrap();
+    assert!(list.ban.len() > 20 && list.ban.iter().all(|ban| !ban.instead.is_empty()));
+    assert!(list.skip.iter().all(|skip| !skip.reason.is_empty()), "each exception has a reason");
+    assert!(list.allow.iter().all(|allow| !allow.reason.is_empty()), "each exception has a reason");
     let sources = read(root(), &list).unwrap();
     for path in ["README.md", "SPEC.md", ".ci/run", ".github/workflows/ci.yml"] {
         assert!(sources.iter().any(|source| source.path == path), "{path} was not read");
@@ -129,6 +132,17 @@ fn tables_code_blocks_and_targets_of_links_may_be_wide() {
         format!("| {wide} |\n```sh\n{wide}\n```\n[a]({wide}), [b]({wide})\n  - [a]({wide}) {wide}\n{wide}\n");
     let findings = check(&list(), &[source("a.md", &markdown)]);
     assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<_>>(), [6, 7]);
+}
+
+#[test]
+fn literals_with_data_may_be_wide_but_no_other_code() {
+    let wide = "x".repeat(50);
+    let code = format!(
+        "let a = \"\\n{wide}\";\nlet a = r\"\n{wide}\n\";\nlet a = b\"\\0{wide}\";\n\
+         let a = \"{wide}\";\n// \"\\n{wide}\"\nlet a = \"\\n\"; // {wide}\nlet a = \"\\\n{wide}\";\n"
+    );
+    let findings = check(&list(), &[source("a.rs", &code)]);
+    assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<_>>(), [6, 7, 8, 10]);
 }
 
 #[test]
