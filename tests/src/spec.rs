@@ -167,8 +167,7 @@ fn whole_id(word: &str) -> Option<Id> {
 }
 
 /// Splits Rust code into the part that is always compiled and the part that only tests compile, which is the items
-/// under
-/// `#[cfg(test)]`. Both parts keep their line numbers.
+/// under `#[cfg(test)]`. Both parts keep their line numbers.
 #[must_use]
 pub fn split(text: &str) -> (String, String) {
     let only_tests = test_ranges(text);

@@ -4,12 +4,12 @@
 
 use std::{fs, path::Path};
 
-/// The words of a text in backquotes.
+/// The parts of a text in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Paragraphs and list items: what is between two lines that are empty or begin an item.
+/// Splits a text into paragraphs and list items.
 fn parts(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! Every benchmark, small: that it runs, checks what it should, and prints what it promises. No speed is asserted.
+//! Runs every benchmark with a small size, and checks its checks and its output. No speed is asserted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -69,7 +69,7 @@ fn latency_has_percentiles_for_round_trips_echoes_and_a_steady_load() {
 }
 
 #[test]
-fn a_makespan_is_told_beside_its_ideal() {
+fn the_makespan_is_reported_with_its_ideal() {
     let value = object(&[
         "makespan",
         "--workers",
@@ -87,7 +87,7 @@ fn a_makespan_is_told_beside_its_ideal() {
         positive(&value, path);
     }
     let jobs: u64 = value["workers"].as_array().unwrap().iter().map(|w| w["jobs"].as_u64().unwrap()).sum();
-    assert_eq!(value["jobs"], jobs, "each was done once");
+    assert_eq!(value["jobs"], jobs, "each job ran once");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_soak_survives_its_killed_pullers_and_its_report_can_be_plotted() {
 }
 
 #[test]
-fn the_memory_of_links_and_of_a_stopped_puller_is_told() {
+fn the_memory_of_links_and_of_a_stopped_puller_is_reported() {
     let links = object(&["links", "--links", "50"]);
     positive(&links, "bytes_per_link");
     let stopped = object(&["stopped", "--warm-up", "2000"]);

@@ -1,4 +1,4 @@
-//! Clocks that jump and clocks that differ. (What the clock of a process does while it is suspended is in `chaos_paused`.)
+//! Clocks that jump and clocks that differ. (`chaos_paused` tests the clock of a suspended process.)
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -12,11 +12,11 @@ use tidegate_tests::{
 
 const COUNT: usize = 3_000;
 
-/// All of it once, whatever the clocks say.
+/// Checks that every message was delivered once, whatever the clocks show.
 fn complete(mut push: Process, mut fleet: Fleet) {
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.again().count(), 0, "nobody was taken for dead");
+    assert_eq!(fleet.account.again().count(), 0, "no link was closed as silent");
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["redelivered"]), (&COUNT.into(), &0.into()), "{sum}");
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
@@ -27,7 +27,7 @@ fn machines_whose_monotonic_clocks_differ_by_years_work_together() {
     if !have(&["unshare"]) || !Path::new("/proc/self/ns/time").exists() {
         return;
     }
-    // A clock of this kind cannot be set; but it starts where the machine was started, which is different everywhere.
+    // A monotonic clock cannot be set, but it starts at the boot of the machine, and a time namespace changes that.
     let since = |seconds: &str| -> Vec<String> {
         ["unshare", "--time", "--monotonic", seconds, "--boottime", seconds, "--fork", "--kill-child"]
             .map(str::to_owned)
@@ -47,33 +47,36 @@ fn machines_whose_monotonic_clocks_differ_by_years_work_together() {
     complete(push, fleet);
 }
 
-/// The library that lies to a program about the time of day, as Debian has it.
+/// The path of libfaketime, which gives a program a false time of day, as Debian installs it.
 fn faketime() -> Option<String> {
     let found = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok).find_map(|directory| {
         let path = directory.path().join("faketime/libfaketime.so.1");
         path.exists().then(|| path.display().to_string())
     });
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but libfaketime is missing");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "in CI this test must not be skipped, but libfaketime is missing"
+        );
         say(format_args!("SKIPPED: this test needs libfaketime"));
     }
     found
 }
 
-/// Waits for a process whose clock is right, and which ends after that time.
+/// Waits for a process with a correct clock that exits after two seconds.
 fn two_seconds() {
     let mut idle = daemons::tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--idle-exit", "2s"]);
     assert_eq!(code(&mut idle), 0);
 }
 
 #[test]
-fn a_wall_clock_that_jumps_by_years_while_messages_flow_is_not_noticed() {
+fn a_wall_clock_that_jumps_by_years_affects_no_link() {
     // LV-3
     let Some(library) = faketime() else { return };
     let dir = tempfile::tempdir().unwrap();
     let clock = dir.path().join("clock");
     let set = |time: &str| {
-        // Renamed, so that nobody reads half of it.
+        // Rename it, so that no process reads an incomplete file.
         let new = dir.path().join("new");
         fs::write(&new, format!("{time}\n")).unwrap();
         fs::rename(&new, &clock).unwrap();
@@ -109,12 +112,12 @@ fn a_wall_clock_that_jumps_by_years_while_messages_flow_is_not_noticed() {
         }
         fleet.see(COUNT * (index + 1) / jumps.len());
         if jump.starts_with('-') {
-            // Whoever waits for a time of day waits for years now, and is silent for longer than its promise allows.
+            // A timer on the wall clock would now wait for years, and the peer would close the link as silent.
             two_seconds();
         }
     }
     push.close_input();
     let ended = push.line_with("has ended").unwrap();
-    assert!(year(&ended) >= year(&opened) + 9, "the clock has jumped: {opened}; {ended}");
+    assert!(year(&ended) >= year(&opened) + 9, "the clock did not jump: {opened}; {ended}");
     complete(push, fleet);
 }

@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle of their work, and the exact account of what that costs.
+//! Processes that are killed while they work, and an exact account of lost and repeated messages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -18,8 +18,8 @@ use tidegate_tests::{
     seeds,
 };
 
-/// With ZeroMQ's PUSH/PULL and a high-water mark of 1,000, killing one of three workers lost 4,656 of 20,000 messages; with a NATS
-/// queue group, 4,944.
+/// For comparison: killing one of three workers lost 4,656 of 20,000 messages with ZeroMQ's PUSH/PULL and a high-water
+/// mark of 1,000, and 4,944 with a NATS queue group.
 #[test]
 fn a_killed_worker_loses_none_of_20_000_messages_in_10_runs_of_10() {
     // RD-1, RD-3
@@ -47,11 +47,11 @@ fn a_killed_worker_loses_none_of_20_000_messages_in_10_runs_of_10() {
         let sum = summary(&mut push);
         assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
         let again = fleet.account.again().count();
-        assert_eq!(sum["redelivered"], again, "each redelivery was seen as one");
+        assert_eq!(sum["redelivered"], again, "each redelivery was seen with a higher attempt");
         assert_eq!(code(&mut push), 0);
         let died = fleet.pulls[victim].exit().unwrap();
-        assert_eq!(died.code(), None, "it was killed before the end");
-        println!("seed {seed}: 0 of {COUNT} lost, {again} again, window {window:?}");
+        assert_eq!(died.code(), None, "it was killed before it could exit");
+        println!("seed {seed}: 0 of {COUNT} lost, {again} redelivered, window {window:?}");
     });
 }
 
@@ -69,20 +69,21 @@ fn killing_one_worker_after_another_and_starting_new_ones_loses_nothing() {
         fleet.see(round * 500);
         fleet.pulls[round - 1].signal("KILL").unwrap();
         let new = fleet.pull(&at, &["--window", "20"]);
-        // There before the end, or it would wait for another pusher.
+        // The puller must connect before the end; otherwise it would wait for another pusher.
         push.line_with_all(&[&format!("to p{new} at"), "is open"]).unwrap();
     }
     push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let again = fleet.account.again().count();
-    assert!(again <= 8 * 20, "{again} again, of eight windows of 20");
+    assert!(again <= 8 * 20, "{again} redelivered, from eight windows of 20");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
     assert_eq!(code(&mut push), 0);
 }
 
-/// Two workers that do one message at a time: each says in a pipe what it has begun, and waits to be let on.
+/// Two workers that process one message at a time: each writes the message to a pipe when it starts, and then waits
+/// until the test releases it.
 struct Workers {
     directory: tempfile::TempDir,
     begun: BufReader<File>,
@@ -92,7 +93,7 @@ struct Workers {
 impl Workers {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // Each is open for both here, and for as long as the test: so none ends for its reader when a writer closes it.
+        // The test keeps both ends of each pipe open, so that a reader never sees the end when a writer closes its end.
         let pipe = |name: &str| {
             let path = directory.path().join(name);
             assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -114,7 +115,7 @@ impl Workers {
         daemons::tidegate(&["pull", "-v", "--connect", at, "--json", "--worker", &worker])
     }
 
-    /// Waits until a worker has begun a message.
+    /// Waits until a worker starts a message.
     fn begins(&mut self) -> Sighting {
         let mut line = String::new();
         self.begun.read_line(&mut line).unwrap();
@@ -122,12 +123,12 @@ impl Workers {
         Sighting::read(by.parse().unwrap(), line).unwrap()
     }
 
-    /// Lets a worker finish the message that it has begun.
+    /// Lets a worker finish its current message.
     fn let_on(&self, index: usize) {
         (&self.go[index]).write_all(b"\n").unwrap();
     }
 
-    /// From now on none of them waits.
+    /// Releases all workers, also for later messages.
     fn free(&self) {
         fs::write(Path::new(&self.path("free")), "").unwrap();
         (0..2).for_each(|index| self.let_on(index));
@@ -135,11 +136,12 @@ impl Workers {
 }
 
 #[test]
-fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_next_one() {
+fn a_killed_pusher_loses_exactly_the_messages_it_held_and_its_pullers_serve_the_next_one() {
     // RD-5, RD-6
     const COUNT: usize = 2_000;
     let mut workers = Workers::new();
-    // Two pushers, one after the other, read from the same pipe: what the first has not read, the second has.
+    // Two pushers, one after the other, read from the same pipe, so the second gets the part that the first has not
+    // read.
     let (input, mut writer) = std::io::pipe().unwrap();
     let feeder = thread::spawn(move || writer.write_all(&records(0..COUNT)));
     let start = |at: &str| {
@@ -156,10 +158,10 @@ fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_nex
     for round in 0..10 {
         workers.let_on(round % 2);
         let next = workers.begins();
-        assert_eq!(next.by, round % 2, "only that one is free");
+        assert_eq!(next.by, round % 2, "only this worker is free");
         begun.push(next);
     }
-    // With room for one message at each worker, what begins after a message proves that the pusher has that one's ack.
+    // Each worker has room for one message, so when it starts the next, the pusher has the ack of the previous one.
     let acked: BTreeSet<_> = begun[..10].iter().map(|s| s.number).collect();
     let running: BTreeSet<_> = begun[10..].iter().map(|s| s.number).collect();
     assert_eq!((acked.len(), running.len()), (10, 2));
@@ -168,7 +170,7 @@ fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_nex
     for pull in &mut pulls {
         pull.line_with("has ended").unwrap();
     }
-    // They finish what they have begun, though nobody hears of it, and take what the next pusher has.
+    // The workers finish their messages, whose outcomes are lost, and process those of the next pusher.
     workers.free();
     let mut second = start(&at);
     let mut rest = BTreeSet::new();
@@ -176,28 +178,40 @@ fn a_killed_pusher_loses_exactly_what_it_held_and_its_pullers_go_on_with_the_nex
     let ended = thread::spawn(move || (summary(&mut second), code(&mut second)));
     loop {
         let sighting = workers.begins();
-        assert_eq!(sighting.attempt, 1, "the second pusher knows nothing of the first one's");
-        assert!(rest.insert(sighting.number), "{} twice", sighting.number);
+        assert_eq!(sighting.attempt, 1, "the second pusher does not have the first one's messages");
+        assert!(rest.insert(sighting.number), "{} was delivered twice", sighting.number);
         if sighting.number == COUNT - 1 {
             break;
         }
     }
     let (sum, exit) = ended.join().unwrap();
     assert_eq!(exit, 0, "{sum}");
-    // The last number need not be the last to begin.
+    // The last number is not always the last to start.
     while (rest.len() as u64) < sum["acked"].as_u64().unwrap() {
         assert!(rest.insert(workers.begins().number));
     }
     feeder.join().unwrap().unwrap();
     let unread = *rest.first().unwrap();
-    assert_eq!(rest, (unread..COUNT).collect(), "all that the first had not read, and nothing else");
+    assert_eq!(
+        rest,
+        (unread..COUNT).collect(),
+        "the second pusher sent exactly the part that the first had not read"
+    );
     let held: BTreeSet<_> = (0..unread).filter(|number| !acked.contains(number)).collect();
-    assert!(running.is_subset(&held), "un-acked, and processed all the same");
-    assert!(begun.iter().all(|s| !rest.contains(&s.number)), "nothing has run twice");
+    assert!(running.is_subset(&held), "un-acked, but processed");
+    assert!(begun.iter().all(|s| !rest.contains(&s.number)), "a message ran twice");
     let lost: Vec<_> = held.difference(&running).copied().collect();
-    assert_eq!(lost, (12..unread).collect::<Vec<_>>(), "exactly what it held and nobody had begun");
-    // Un-acked and queued messages, and what was read ahead of them: three chunks of 64 KiB.
-    assert!(lost.len() <= 50 + 3 * 64 * 1024 / WIDTH, "{} is more than it may hold", lost.len());
+    assert_eq!(
+        lost,
+        (12..unread).collect::<Vec<_>>(),
+        "exactly the messages that it held and no worker had started"
+    );
+    // Un-acked and queued messages, and three chunks of 64 KiB read ahead.
+    assert!(
+        lost.len() <= 50 + 3 * 64 * 1024 / WIDTH,
+        "{} messages lost, which is more than it may hold",
+        lost.len()
+    );
     assert!(pulls.iter_mut().all(|pull| code(pull) == 0));
     println!(
         "{} acked, {} running, {} lost with the pusher, {} by the next",

@@ -1,6 +1,7 @@
-//! Connections that are reset, networks that are parted and heal, slow and lossy links.
+//! Connections that are reset, network partitions, and slow and lossy links.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
+// A test may stop at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use tidegate_tests::{
     chaos::{Dice, Fleet, Network, Relay, Way, records},
@@ -31,19 +32,19 @@ fn connections_that_are_reset_lose_nothing_and_nothing_runs_twice() {
         fleet.see(COUNT);
         let sum = summary(&mut push);
         assert_eq!(code(&mut push), 0);
-        // Who was away just then has not heard of the end, and waits for another pusher.
+        // A puller that was disconnected at the end did not receive it, and waits for another pusher.
         fleet.pulls.iter().for_each(|pull| pull.signal("TERM").unwrap());
         fleet.see_the_rest();
         fleet.account.complete(COUNT);
         let resets: usize = relays.iter().map(Relay::resets).sum();
         assert!((1..=10).contains(&resets));
         let repeated = fleet.account.repeated();
-        assert!(repeated.is_empty(), "{repeated:?} have run twice, of {resets} resets");
+        assert!(repeated.is_empty(), "{repeated:?} ran twice after {resets} resets");
         assert_eq!(sum["acked"], COUNT, "{sum}");
         assert!(sum["redelivered"].as_u64().unwrap() <= (resets * WINDOW) as u64, "{sum}");
         assert!(fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
         println!(
-            "seed {seed}: {resets} resets, {} of {COUNT} delivered again, none run again",
+            "seed {seed}: {resets} resets, {} of {COUNT} redelivered, none ran twice",
             sum["redelivered"]
         );
     });
@@ -64,14 +65,15 @@ fn a_connection_that_is_reset_anywhere_in_a_frame_delivers_only_whole_messages()
         relay.reset();
         push.write_line(&format!("{number:0300}"));
         relay.wait_for_resets(resets + 2);
-        // Then it may come through: else the puller would wait longer and longer (RD-6).
+        // Let the next connection succeed; otherwise the puller's reconnect wait would grow (RD-6).
         relay.cut_after(None);
         fleet.see(number + 1);
     }
     push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    // Half a frame is nothing: each number came out whole, and what was cut off counts as an attempt.
+    // An incomplete frame has no effect: each number was delivered once, and deliveries that were cut off count as
+    // attempts.
     assert!(fleet.account.again().count() > 0 && fleet.account.repeated().is_empty());
     assert!(relay.resets() >= 2 * COUNT);
     assert_eq!(summary(&mut push)["acked"], COUNT);
@@ -92,7 +94,7 @@ fn star(network: &Network, heartbeat: &str, grace: &str) -> (Process, Fleet) {
     (push, fleet)
 }
 
-/// Messages go on through a partition, and the parted puller is back after it.
+/// Messages continue during a partition, and the partitioned puller reconnects after it.
 fn part(way: Way) {
     const COUNT: usize = 3_000;
     let Some(network) = Network::star(3) else { return };
@@ -104,11 +106,12 @@ fn part(way: Way) {
     fleet.see_by(0, 50);
     network.cut(0, way);
     feed(&mut push, COUNT / 3..COUNT * 2 / 3);
-    // All of it is done before the network heals: whatever the parted one held has come back, and it is missed by nobody.
+    // Everything is processed before the partition ends, because the messages of the partitioned puller were
+    // redelivered.
     fleet.see(COUNT * 2 / 3);
     push.line_with_all(&["to p0 at", "has ended"]).unwrap();
     let lost = network.lost(0, way);
-    assert!(lost > 0, "the cut was a cut");
+    assert!(lost > 0, "no packet was lost");
     push.forget_lines();
     network.heal(0, way);
     push.line_with_all(&["to p0 at", "is open"]).unwrap();
@@ -117,39 +120,42 @@ fn part(way: Way) {
     push.close_input();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert!(fleet.account.by(0).count() > before, "it is back at work");
+    assert!(fleet.account.by(0).count() > before, "it receives no messages after the partition");
     for number in fleet.account.repeated() {
         let by: Vec<_> = fleet.account.of(number).iter().map(|s| (s.by, s.attempt)).collect();
-        assert!(by.contains(&(0, 1)), "only what the parted one had begun has run again: {by:?}");
+        assert!(
+            by.contains(&(0, 1)),
+            "a message ran twice that the partitioned puller had not received: {by:?}"
+        );
     }
     let again = fleet.account.again().count();
-    assert!(again <= 5, "{again} again, of a window of 5");
+    assert!(again <= 5, "{again} redelivered, from a window of 5");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
-    println!("{way:?}: {lost} packets were lost, {again} of {COUNT} messages came again");
+    println!("{way:?}: {lost} packets were lost, {again} of {COUNT} messages were redelivered");
 }
 
 #[test]
-fn a_partition_costs_at_most_a_window_and_its_puller_is_back_after_it() {
+fn a_partition_repeats_at_most_a_window_and_the_puller_reconnects_after_it() {
     // LV-3, RD-1, RD-3
     part(Way::Both);
 }
 
 #[test]
-fn a_puller_that_nobody_hears_is_given_up_and_is_back_when_it_is_heard() {
+fn a_puller_whose_packets_are_lost_is_silent_and_reconnects_later() {
     // LV-3, RD-1, RD-3
     part(Way::FromSpoke);
 }
 
 #[test]
-fn a_puller_that_hears_nobody_gives_up_and_is_back_when_it_hears() {
+fn a_puller_that_receives_nothing_closes_its_link_and_reconnects_later() {
     // LV-3, RD-1, RD-3
     part(Way::ToSpoke);
 }
 
 #[test]
-fn a_partition_of_everybody_within_the_grace_delays_everything_and_nothing_runs_twice() {
+fn a_partition_of_all_pullers_within_the_grace_delays_messages_and_nothing_runs_twice() {
     // LV-3, RD-6, RD-8, RD-9
     const COUNT: usize = 2_000;
     let Some(network) = Network::star(3) else { return };
@@ -170,15 +176,18 @@ fn a_partition_of_everybody_within_the_grace_delays_everything_and_nothing_runs_
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let repeated = fleet.account.repeated();
-    assert!(repeated.is_empty(), "{repeated:?} have run twice");
+    assert!(repeated.is_empty(), "{repeated:?} ran twice");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
-    assert!(sum["redelivered"].as_u64().unwrap() <= 15, "of three windows of 5: {sum}");
+    assert!(
+        sum["redelivered"].as_u64().unwrap() <= 15,
+        "more than three windows of 5 were redelivered: {sum}"
+    );
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
 }
 
 #[test]
-fn a_slow_link_gets_what_it_can_take_and_slows_nobody_else() {
+fn a_slow_link_gets_fewer_messages_and_slows_no_other_link() {
     // RR-1, CR-2
     const COUNT: usize = 4_000;
     let Some(network) = Network::star(3) else { return };
@@ -187,12 +196,12 @@ fn a_slow_link_gets_what_it_can_take_and_slows_nobody_else() {
     push.feed(records(0..COUNT));
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.again().count(), 0, "slow is not dead");
+    assert_eq!(fleet.account.again().count(), 0, "a slow link was closed");
     let shares: Vec<_> = (0..3).map(|index| fleet.account.by(index).count()).collect();
     assert!(shares[0] > 0 && shares[1..].iter().all(|&share| share > shares[0]), "{shares:?}");
     assert_eq!(summary(&mut push)["redelivered"], 0);
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
-    println!("256 kbit/s beside two links without limit: {shares:?}");
+    println!("a link with 256 kbit/s and two links without limit: {shares:?}");
 }
 
 #[test]
@@ -205,9 +214,9 @@ fn lossy_links_deliver_everything_once() {
     push.feed(records(0..COUNT));
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.again().count(), 0, "TCP repairs it");
+    assert_eq!(fleet.account.again().count(), 0, "TCP resends lost packets");
     let lost: u64 = (0..3).map(|spoke| network.lost(spoke, Way::Both)).sum();
-    assert!(lost > 0, "packets were lost");
+    assert!(lost > 0, "no packet was lost");
     assert_eq!(summary(&mut push)["redelivered"], 0);
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
     println!("{lost} packets were lost, netem: {}", network.has_netem());

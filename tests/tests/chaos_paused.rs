@@ -1,4 +1,4 @@
-//! Processes that stop for a while: suspended, or not able to read or to write.
+//! Processes that pause: suspended, or unable to read or to write.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -7,11 +7,11 @@ use tidegate_tests::{
     daemons::{code, numbers, push, summary, tidegate},
 };
 
-/// Heard so seldom that no pause in these tests is silence.
+/// A heartbeat so rare that no pause in these tests counts as silence.
 const PATIENT: [&str; 4] = ["--heartbeat", "60s", "--window", "5"];
 
 #[test]
-fn a_puller_paused_for_less_than_silence_runs_nothing_twice_and_stalls_nobody() {
+fn a_puller_paused_for_less_than_silence_runs_nothing_twice_and_stalls_no_other_puller() {
     // LV-3
     const COUNT: usize = 3_000;
     let (mut push, at) = push(3, &["--json"]);
@@ -23,19 +23,19 @@ fn a_puller_paused_for_less_than_silence_runs_nothing_twice_and_stalls_nobody() 
     push.feed(numbers(COUNT));
     fleet.see_by(asleep, 20);
     fleet.pulls[asleep].signal("STOP").unwrap();
-    // All but what it holds gets done while it is asleep.
+    // All messages except those that it holds are processed while it is suspended.
     fleet.see(COUNT - 5);
     fleet.pulls[asleep].signal("CONT").unwrap();
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.repeated().len() + fleet.account.again().count(), 0, "nothing has run twice");
+    assert_eq!(fleet.account.repeated().len() + fleet.account.again().count(), 0, "a message ran twice");
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["redelivered"]), (&COUNT.into(), &0.into()), "{sum}");
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
 }
 
 #[test]
-fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls_nobody() {
+fn a_puller_paused_within_the_grace_runs_nothing_twice_and_stalls_no_other_puller() {
     // LV-3, RD-8, RD-9
     const COUNT: usize = 3_000;
     let (mut push, at) = push(3, &["--json", "-v", "--grace", "50s"]);
@@ -49,7 +49,7 @@ fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls
     fleet.pulls[asleep].signal("STOP").unwrap();
     push.line_with_all(&["to p0 at", "SILENT"]).unwrap();
     push.forget_lines();
-    // Its link is lost, and the others go on with all but its window, which waits for it.
+    // Its link is lost. The other pullers process everything except its window, which is held for it.
     fleet.see(COUNT - 5);
     fleet.pulls[asleep].signal("CONT").unwrap();
     push.line_with_all(&["to p0 at", "is open"]).unwrap();
@@ -58,7 +58,7 @@ fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls
     fleet.account.complete(COUNT);
     let repeated = fleet.account.repeated();
     assert!(repeated.is_empty(), "{repeated:?} have run twice");
-    assert!(fleet.account.again().all(|sighting| sighting.by == asleep), "it got them back itself");
+    assert!(fleet.account.again().all(|sighting| sighting.by == asleep), "it got its messages again itself");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
     assert!(sum["redelivered"].as_u64().unwrap() <= 5, "{sum}");
@@ -66,7 +66,7 @@ fn a_puller_paused_for_less_than_silence_and_grace_runs_nothing_twice_and_stalls
 }
 
 #[test]
-fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_attempt() {
+fn a_puller_paused_for_longer_repeats_at_most_its_window_with_higher_attempt_numbers() {
     // LV-3, RD-3, RD-5, RD-8
     const COUNT: usize = 3_000;
     let (mut push, at) = push(3, &["--json", "-v", "--grace", "200ms"]);
@@ -81,7 +81,7 @@ fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_
     fleet.see_by(asleep, 20);
     fleet.pulls[asleep].signal("STOP").unwrap();
     push.line_with_all(&["to p0 at", "SILENT"]).unwrap();
-    // All of it gets done while it is asleep.
+    // Everything is processed while it is suspended.
     fleet.see(COUNT / 2);
     push.forget_lines();
     fleet.pulls[asleep].signal("CONT").unwrap();
@@ -96,13 +96,13 @@ fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_
     let repeated = fleet.account.repeated();
     assert!(repeated.len() <= 5, "{repeated:?} is more than a window");
     for number in repeated {
-        // What it had in hand came out when it woke up; the others had got it as the second attempt.
+        // It printed the messages that it held when it resumed; the others had received them as the second attempt.
         let mut seen = fleet.account.of(number).to_vec();
         seen.sort_by_key(|sighting| sighting.attempt);
         assert_eq!(seen.iter().map(|s| s.attempt).collect::<Vec<_>>(), [1, 2], "{seen:?}");
         assert!(seen[0].by == asleep && seen[1].by != asleep, "{seen:?}");
     }
-    assert!(fleet.account.by(asleep).count() > before, "it is back at work");
+    assert!(fleet.account.by(asleep).count() > before, "it receives no messages after the pause");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
     assert!(sum["redelivered"].as_u64().unwrap() <= 5, "{sum}");
@@ -110,7 +110,7 @@ fn a_puller_paused_for_longer_costs_at_most_its_window_each_again_with_a_higher_
 }
 
 #[test]
-fn a_pusher_paused_for_less_than_silence_is_waited_for() {
+fn the_pullers_wait_for_a_pusher_paused_for_less_than_silence() {
     // LV-3
     const COUNT: usize = 3_000;
     let (mut push, at) = push(2, &["--json", "--heartbeat", "60s"]);
@@ -133,7 +133,7 @@ fn a_pusher_paused_for_less_than_silence_is_waited_for() {
 }
 
 #[test]
-fn a_pusher_paused_for_longer_is_left_and_found_again_and_nothing_runs_twice() {
+fn the_pullers_reconnect_to_a_pusher_paused_for_longer_and_nothing_runs_twice() {
     // LV-3, RD-6, RD-8, RD-9
     const COUNT: usize = 3_000;
     let (mut push, at) = push(2, &["--json", "--heartbeat", "300ms", "--grace", "50s"]);
@@ -159,24 +159,24 @@ fn a_pusher_paused_for_longer_is_left_and_found_again_and_nothing_runs_twice() {
     assert!(repeated.is_empty(), "{repeated:?} have run twice");
     let sum = summary(&mut push);
     assert_eq!(sum["acked"], COUNT, "{sum}");
-    assert!(sum["redelivered"].as_u64().unwrap() <= 10, "of two windows of 5: {sum}");
+    assert!(sum["redelivered"].as_u64().unwrap() <= 10, "more than two windows of 5 were redelivered: {sum}");
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
 }
 
 #[test]
-fn what_a_stuck_command_sits_on_is_done_by_another_after_the_settle_timeout() {
+fn the_message_of_a_stuck_command_goes_to_another_puller_after_the_settle_timeout() {
     // OC-12
     const COUNT: usize = 200;
     let (mut push, at) = push(2, &["--json", "--settle-timeout", "500ms"]);
     let mut fleet = Fleet::default();
     fleet.pull(&at, &["--window", "5"]);
-    // It outlasts the test, and is killed when the daemon's patience ends.
+    // The command runs longer than the test, and is killed when the daemon stops.
     let mut stuck = tidegate(&["pull", "--connect", &at, "--exec", "exec sleep 170", "--linger", "0s"]);
     push.feed(numbers(COUNT));
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
     let again: Vec<_> = fleet.account.again().map(|sighting| sighting.attempt).collect();
-    assert_eq!(again, [2], "the one that it had begun");
+    assert_eq!(again, [2], "exactly the message that it had started");
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["timed_out"]), (&COUNT.into(), &1.into()), "{sum}");
     assert!(code(&mut push) == 0 && code(&mut fleet.pulls[0]) == 0);
@@ -185,7 +185,7 @@ fn what_a_stuck_command_sits_on_is_done_by_another_after_the_settle_timeout() {
 }
 
 #[test]
-fn a_puller_whose_output_nobody_reads_keeps_a_window_and_the_others_go_on() {
+fn a_puller_whose_output_is_not_read_holds_a_window_and_the_others_continue() {
     // CR-2, LV-5
     const COUNT: usize = 20_000;
     let (mut push, at) = push(2, &["--json"]);
@@ -194,14 +194,15 @@ fn a_puller_whose_output_nobody_reads_keeps_a_window_and_the_others_go_on() {
     let clogged = tidegate(&["pull", "--connect", &at, "--json", "--window", "100"]);
     let clogged = fleet.add(clogged, false);
     push.feed(numbers(COUNT));
-    // What it has acked is in its pipe, which holds 64 KiB: all but that and a window is done by the other.
+    // The messages that it has acked are in its pipe, which holds 64 KiB. The other puller processes everything except
+    // those and a window.
     fleet.see(COUNT - 64 * 1024 / 60 - 100);
     fleet.read(clogged);
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.again().count(), 0, "it was never taken for dead");
+    assert_eq!(fleet.account.again().count(), 0, "its link was closed as silent");
     let kept = fleet.account.by(clogged).count();
-    assert!(kept >= 100, "it was clogged, and not idle: {kept}");
+    assert!(kept >= 100, "it was idle, not blocked: {kept}");
     assert_eq!(summary(&mut push)["acked"], COUNT);
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
 }
@@ -213,14 +214,14 @@ fn a_puller_that_stops_reading_its_socket_stalls_its_own_link_only() {
     let (mut push, at) = push(2, &["--json", "--heartbeat", "60s"]);
     let relay = Relay::before(&at);
     let mut fleet = Fleet::default();
-    // It would take everything.
-    let deaf = fleet.pull(relay.endpoint(), &["--window", "100000"]);
+    // A window for everything.
+    let stalled = fleet.pull(relay.endpoint(), &["--window", "100000"]);
     let quick = fleet.pull(&at, &["--window", "5"]);
     let before = push.peak_memory().unwrap();
-    // Records of a size that buffers on the way cannot hold many of.
+    // Large records, so that the buffers in between hold only a few.
     let record = |number: usize| format!("{number:010000}");
     let mut written = 0;
-    while fleet.account.by(deaf).count() == 0 {
+    while fleet.account.by(stalled).count() == 0 {
         push.write_line(&record(written));
         written += 1;
         fleet.see(written);
@@ -230,15 +231,16 @@ fn a_puller_that_stops_reading_its_socket_stalls_its_own_link_only() {
         push.write_line(&record(number));
     }
     push.close_input();
-    // It holds what fits the buffers on the way to it, and a megabyte that is not written: the rest is the other one's.
+    // It holds as much as fits into the buffers in between, and a megabyte that is not written. The other puller gets
+    // the rest.
     fleet.see_by(quick, COUNT / 4);
     let grown = push.peak_memory().unwrap() - before;
     relay.hold(false);
     fleet.see_the_rest();
     fleet.account.complete(COUNT);
-    assert_eq!(fleet.account.again().count(), 0, "its link has stayed");
+    assert_eq!(fleet.account.again().count(), 0, "its link was lost");
     assert_eq!(relay.connections(), 1);
-    assert!(grown < 48 * 1024, "{grown} KiB more while it did not read");
+    assert!(grown < 48 * 1024, "the pusher's memory grew by {grown} KiB while the puller did not read");
     assert_eq!(summary(&mut push)["acked"], COUNT);
     assert!(code(&mut push) == 0 && fleet.pulls.iter_mut().all(|pull| code(pull) == 0));
 }

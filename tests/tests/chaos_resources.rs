@@ -1,4 +1,4 @@
-//! What a daemon runs out of: disk, readers of its output, file descriptors.
+//! Daemons that run out of a resource: disk space, a reader of their output, file descriptors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -18,7 +18,7 @@ use tidegate_tests::{
 };
 
 #[test]
-fn a_full_disk_ends_a_puller_that_acked_only_what_is_on_it() {
+fn a_full_disk_ends_a_puller_that_acked_only_the_messages_written() {
     // OC-1: an ack means processed
     const COUNT: usize = 2_000;
     let Some(disk) = Disk::new(64) else { return };
@@ -35,24 +35,27 @@ fn a_full_disk_ends_a_puller_that_acked_only_what_is_on_it() {
     assert_eq!(code(&mut full), 1);
     let its_own = summary(&mut full);
     let content = disk.content("out").unwrap();
-    assert!(content.ends_with('\n'), "a record that was cut off would take in the next one");
+    assert!(content.ends_with('\n'), "an incomplete record would be joined with the next one");
     let on_disk: Vec<_> = content.lines().map(|line| Sighting::read(9, line).unwrap()).collect();
     fleet.see_the_rest();
     let elsewhere: BTreeSet<_> = fleet.account.by(0).map(|s| s.number).collect();
     on_disk.iter().cloned().for_each(|sighting| fleet.account.note(sighting));
     fleet.account.complete(COUNT);
     let acked = its_own["acked"].as_u64().unwrap() as usize;
-    assert_eq!(acked + elsewhere.len(), COUNT, "each is acked by one of them: {its_own}");
+    assert_eq!(acked + elsewhere.len(), COUNT, "each message is acked by one puller: {its_own}");
     assert!(acked > 0 && acked == on_disk.len(), "{acked} acked, {} written", on_disk.len());
     let sum = summary(&mut push);
     assert_eq!((&sum["acked"], &sum["nacked"]), (&COUNT.into(), &its_own["nacked"]), "{sum}");
     let again = fleet.account.again().map(|s| s.by).collect::<Vec<_>>();
-    assert!(!again.is_empty() && again.iter().all(|&by| by == 0), "the other has got the rest: {again:?}");
+    assert!(
+        !again.is_empty() && again.iter().all(|&by| by == 0),
+        "the other puller gets the rest: {again:?}"
+    );
     assert!(code(&mut push) == 0 && code(&mut fleet.pulls[0]) == 0);
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_puller_and_what_it_did_not_write_goes_to_another() {
+fn a_closed_output_pipe_ends_a_puller_and_unwritten_messages_go_to_another() {
     // OC-1
     const COUNT: usize = 20_000;
     let (mut push, at) = push(2, &["--json"]);
@@ -68,7 +71,7 @@ fn a_reader_that_goes_away_ends_a_puller_and_what_it_did_not_write_goes_to_anoth
     assert!(error.contains("cannot write to stdout") && error.contains("Broken pipe"), "{error}");
     assert_eq!(code(&mut left), 1);
     fleet.see_the_rest();
-    // What the reader had not read when it went away was written and acked: a pipe tells its writer no more.
+    // Output that the reader had not read when it closed the pipe was written and acked: a writer cannot know more.
     let its_own = summary(&mut left);
     let acked = its_own["acked"].as_u64().unwrap() as usize;
     assert_eq!(acked + fleet.account.by(0).count(), COUNT, "{its_own}");
@@ -95,13 +98,17 @@ fn a_dead_letter_file_on_a_full_disk_ends_the_pusher_and_loses_no_message() {
     assert_eq!(code(&mut push), 1);
     let sum = summary(&mut push);
     let kept = sorted(&[fs::read_to_string(unsent).unwrap()]);
-    assert_eq!(sum["acked"].as_u64().unwrap() as usize + kept.len(), COUNT, "acked or kept: {sum}, {kept:?}");
+    assert_eq!(
+        sum["acked"].as_u64().unwrap() as usize + kept.len(),
+        COUNT,
+        "each message is acked or kept: {sum}, {kept:?}"
+    );
     pull.signal("TERM").unwrap();
     pull.exit().unwrap();
 }
 
 #[test]
-fn a_log_on_a_full_disk_does_not_keep_a_puller_from_connecting_again() {
+fn a_puller_with_a_log_on_a_full_disk_still_reconnects() {
     let (mut first, at) = push(1, &[]);
     let onto_a_full_disk = ["sh", "-c", r#"exec "$@" 2>/dev/full"#, "sh"];
     let mut pull = by(&onto_a_full_disk, &["pull", "--connect", &at, "-vvv"]);
@@ -115,7 +122,7 @@ fn a_log_on_a_full_disk_does_not_keep_a_puller_from_connecting_again() {
     a_new_pusher_is_served(&at, &mut pull, &mut output);
 }
 
-/// A puller connects to the pusher that is there next, and ends with it.
+/// A puller connects to the next pusher, and ends with it.
 fn a_new_pusher_is_served(at: &str, pull: &mut Process, output: &mut impl Read) {
     let mut push = tidegate(&["push", "--bind", at]);
     push.endpoint().unwrap();
@@ -126,7 +133,7 @@ fn a_new_pusher_is_served(at: &str, pull: &mut Process, output: &mut impl Read) 
     assert_eq!((code(&mut push), code(pull)), (0, 0));
 }
 
-/// Lets a process open files with numbers below this one only. What it has open stays.
+/// Limits the file descriptors of a process to numbers below `end`. Open files stay open.
 fn limit_files(process: &Process, end: usize) {
     let status = Command::new("prlimit")
         .args(["--pid", &process.id().to_string(), &format!("--nofile={end}:")])
@@ -135,12 +142,12 @@ fn limit_files(process: &Process, end: usize) {
     assert!(status.success());
 }
 
-/// The standard streams, which are open: so there is none left.
+/// Only the standard streams, which are open, so that no descriptor is left.
 const NONE: usize = 3;
 const ENOUGH: usize = 1_000;
 
 #[test]
-fn a_pusher_without_file_descriptors_keeps_its_links_and_takes_newcomers_when_it_has_some_again() {
+fn a_pusher_without_file_descriptors_keeps_its_links_and_accepts_again_when_it_has_some() {
     // HS-12, ER-1
     let (mut push, at) = push(1, &["--json", "-v"]);
     let mut fleet = Fleet::default();
@@ -148,12 +155,12 @@ fn a_pusher_without_file_descriptors_keeps_its_links_and_takes_newcomers_when_it
     push.write_line("0");
     fleet.see(1);
     limit_files(&push, NONE);
-    // A stranger, who has no place, and a puller that would like one. The system completes their connections.
+    // A connection without a handshake, and a puller. The operating system completes both connections.
     let stranger = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();
     fleet.pull(&at, &["-v"]);
     let (mut number, mut told) = (1, Vec::new());
     let before = push.processor_time().unwrap();
-    // The link that is there works on, while each try to accept fails. Told of the 1st, the 2nd, the 4th, the 8th and the 16th.
+    // The existing link continues while each accept fails. The 1st, 2nd, 4th, 8th and 16th failure are reported.
     while told.len() < 5 {
         for _ in 0..100 {
             push.write_line(&number.to_string());
@@ -168,7 +175,7 @@ fn a_pusher_without_file_descriptors_keeps_its_links_and_takes_newcomers_when_it
         assert!(line.contains("Too many open files"), "{line}");
         assert!(line.ends_with(&format!("failed tries: {tries}")), "{line}");
     }
-    assert!(used < Duration::from_secs(2), "{used:?} for {number} messages: it spins");
+    assert!(used < Duration::from_secs(2), "{used:?} for {number} messages: the accept loop spins");
     assert_eq!(fleet.account.by(1).count(), 0);
     limit_files(&push, ENOUGH);
     push.line_with("accepting again").unwrap();
@@ -188,7 +195,7 @@ fn a_pusher_without_file_descriptors_keeps_its_links_and_takes_newcomers_when_it
 }
 
 #[test]
-fn a_puller_without_file_descriptors_tries_again_until_it_has_one() {
+fn a_puller_without_file_descriptors_retries_until_it_has_one() {
     // RD-6
     let (mut first, at) = push(1, &[]);
     let mut pull = tidegate(&["pull", "--connect", &at, "-vv"]);
@@ -206,7 +213,7 @@ fn a_puller_without_file_descriptors_tries_again_until_it_has_one() {
 }
 
 #[test]
-fn commands_that_cannot_be_started_for_want_of_file_descriptors_wait_until_there_are_some() {
+fn commands_wait_for_file_descriptors_and_no_attempt_is_counted() {
     // OC-8
     const COUNT: usize = 50;
     let (mut push, at) = push(1, &["--json"]);
@@ -229,7 +236,7 @@ fn commands_that_cannot_be_started_for_want_of_file_descriptors_wait_until_there
         account.note(Sighting::read(0, &line.unwrap()).unwrap());
     }
     account.complete(COUNT);
-    assert_eq!(account.again().count(), 0, "no attempt was made in vain");
+    assert_eq!(account.again().count(), 0, "an attempt was counted in vain");
     assert_eq!(summary(&mut push)["acked"], COUNT);
     assert_eq!((code(&mut push), code(&mut poor)), (0, 0));
 }

@@ -1,7 +1,8 @@
-//! Faults of all kinds by a random schedule, on a fleet of real processes: whatever happens, everything is processed, and what is
-//! processed again is known by its attempt.
+//! Faults of all kinds in a random schedule, on a fleet of real processes. Everything is processed, and a message that
+//! is processed again has a higher attempt number.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
+// A test may stop at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use tidegate_tests::{
     chaos::{Dice, Fleet, Relay},
@@ -14,7 +15,7 @@ const COUNT: usize = 3_000;
 const PLACES: usize = 4;
 const WINDOW: usize = 8;
 
-/// Where a puller is, with a relay of its own before it.
+/// The place of a puller, with its own relay in front.
 struct Place {
     relay: Relay,
     /// Its index in the fleet.
@@ -52,7 +53,7 @@ const FAULTS: [Fault; 8] = [
     Fault::StopPusher,
 ];
 
-/// Those that every process outlives.
+/// The faults that every process survives.
 const BLIPS: [Fault; 6] =
     [Fault::Stop, Fault::Continue, Fault::Reset, Fault::Hold, Fault::LetGo, Fault::StopPusher];
 
@@ -81,7 +82,7 @@ impl Scene {
         scene
     }
 
-    /// Does it, if somebody is left who works.
+    /// Inflicts a fault, if a working puller remains. Returns whether it did.
     fn inflict(&mut self, fault: Fault, place: usize) -> bool {
         let others = self.places.iter().enumerate().any(|(other, p)| other != place && p.works());
         let Place { puller, asleep, held, .. } = self.places[place];
@@ -124,8 +125,8 @@ impl Scene {
     }
 }
 
-/// Inflicts faults until all but `last` messages are done, ends what can be ended, sees the rest, and gives the pusher's summary and
-/// how many links have ended.
+/// Inflicts faults until at most `last` messages are left, ends the faults, and waits for the rest. Returns the
+/// pusher's summary and the number of links that have ended.
 fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (serde_json::Value, usize) {
     scene.push.feed(numbers(COUNT));
     let until = COUNT - last;
@@ -147,7 +148,7 @@ fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (s
     let sum = summary(&mut scene.push);
     assert_eq!((&sum["acked"], &sum["accepted"]), (&COUNT.into(), &COUNT.into()), "{sum}");
     assert_eq!(code(&mut scene.push), 0);
-    // Who has not been there at the end has not heard of it, and waits for another pusher.
+    // A puller that was disconnected at the end did not receive it, and waits for another pusher.
     for pull in &scene.fleet.pulls {
         pull.signal("TERM").unwrap();
     }
@@ -156,13 +157,13 @@ fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (s
     for (index, pull) in scene.fleet.pulls.iter_mut().enumerate() {
         let code = pull.exit().unwrap().code();
         let by_signal = scene.killed.contains(&index)
-            // The signal came before the process had learnt what to do then.
+            // The signal came before the process had installed its handler.
             || scene.fleet.account.by(index).next().is_none();
         assert!(code == Some(0) || code.is_none() && by_signal, "p{index}: {code:?}");
     }
     let lost = scene.push.lines_seen().iter().filter(|line| line.contains("has ended")).count();
     println!(
-        "{} faults, {lost} links ended, {} came again, 0 of {COUNT} lost",
+        "{} faults, {lost} links ended, {} redelivered, 0 of {COUNT} lost",
         done.len(),
         sum["redelivered"]
     );
@@ -170,33 +171,36 @@ fn play(scene: &mut Scene, dice: &mut Dice, faults: &[Fault], last: usize) -> (s
 }
 
 #[test]
-fn whatever_happens_everything_is_processed_and_repeats_are_known_by_their_attempt() {
+fn under_any_schedule_of_faults_everything_is_processed_and_repeats_have_higher_attempts() {
     // RD-1, RD-3, RD-4, LV-3
-    seeds::each("--test chaos_schedule whatever_happens_everything", 4, |seed| {
+    seeds::each("--test chaos_schedule under_any_schedule", 4, |seed| {
         let mut dice = Dice::new(seed);
         let grace = ["0s", "100ms", "1s"][dice.below(3)];
         println!("seed {seed}, grace {grace}");
         let mut scene = Scene::new(grace);
         let (sum, lost) = play(&mut scene, &mut dice, &FAULTS, 0);
-        // What came again was un-acked on a link that was lost, or nacked.
+        // Redelivered messages were un-acked on a lost link, or nacked.
         let (redelivered, nacked) =
             (sum["redelivered"].as_u64().unwrap() as usize, sum["nacked"].as_u64().unwrap() as usize);
-        assert!(redelivered <= lost * WINDOW + nacked, "{lost} links have ended: {sum}");
+        assert!(
+            redelivered <= lost * WINDOW + nacked,
+            "more redeliveries than {lost} lost links explain: {sum}"
+        );
         let again = scene.fleet.account.again().count();
-        assert!(again <= redelivered, "{again} were seen again: {sum}");
+        assert!(again <= redelivered, "{again} messages were seen again: {sum}");
     });
 }
 
 #[test]
-fn whatever_happens_between_living_processes_nothing_runs_twice() {
+fn without_killed_processes_no_schedule_of_faults_runs_a_message_twice() {
     // RD-8, RD-9
-    seeds::each("--test chaos_schedule whatever_happens_between", 4, |seed| {
+    seeds::each("--test chaos_schedule without_killed", 4, |seed| {
         println!("seed {seed}");
         let mut scene = Scene::new("50s");
-        // What a place holds waits for it: near the end it is all that is left.
+        // The messages that a place holds are held for it: near the end only these are left.
         play(&mut scene, &mut Dice::new(seed), &BLIPS, 2 * PLACES * WINDOW);
         let repeated: Vec<_> =
             scene.fleet.account.repeated().iter().map(|&n| scene.fleet.account.of(n).to_vec()).collect();
-        assert!(repeated.is_empty(), "these have run twice: {repeated:?}");
+        assert!(repeated.is_empty(), "these messages ran twice: {repeated:?}");
     });
 }

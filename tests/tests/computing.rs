@@ -1,8 +1,10 @@
-//! Applications that compute, or block their threads, for long: with `io_thread(true)` their links go on, without it they are
-//! lost. Both sides run on a runtime of one thread, which computes until the other side's heartbeats have been counted.
+//! Applications that compute, or block their threads, for a long time: with `io_thread(true)` their links survive,
+//! without it they are lost. Both sides run on a runtime with one thread, which computes until the other side's
+//! heartbeats have been counted.
 //!
-//! With `TIDEGATE_SOAK_SECONDS` set, `a_minute_with_the_default_heartbeat` computes for whole minutes for so long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+//! With `TIDEGATE_SOAK_SECONDS` set, `a_minute_with_the_default_heartbeat` computes for whole minutes until that time
+//! is up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
 use std::{
     collections::BTreeMap,
@@ -23,17 +25,17 @@ use tidegate_tests::seeds;
 
 const LONG: Duration = Duration::from_secs(60);
 const JOBS: u64 = 10;
-/// Heartbeats each way, a silence is three: a link that were to be lost would be.
+/// Heartbeats in each direction. Three missed heartbeats close a link, so 20 show whether it survives.
 const BEATS: u64 = 20;
-/// Three of them are longer than a busy machine keeps a thread that wants to run.
+/// Three intervals are longer than a busy machine delays a runnable thread.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 
-/// Carries the link, and counts what comes each way: nothing but heartbeats while both sides compute.
+/// Relays the link, and counts the reads in each direction: only heartbeats while both sides compute.
 struct Carrier {
     endpoint: String,
-    /// Connections that there have been.
+    /// Connections accepted so far.
     connections: Arc<AtomicU64>,
-    /// Pieces to the pusher and to the puller.
+    /// Reads with data for the pusher and for the puller.
     pieces: [Arc<AtomicU64>; 2],
 }
 
@@ -73,7 +75,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-/// Computes, and does nothing else with its thread.
+/// Keeps its thread busy until `done`.
 fn compute_until(done: &AtomicBool) {
     let mut number = 1_u64;
     while !done.load(SeqCst) {
@@ -87,7 +89,7 @@ fn on_one_thread<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// What a side says.
+/// A report from one side.
 enum News {
     Computing,
     Lost,
@@ -114,8 +116,8 @@ struct Found {
     connections: u64,
 }
 
-/// A pusher and a puller, each with its links on the library's thread or not. Both compute, until each has heard `BEATS`
-/// heartbeats of the other and `least` is over, or a link is lost.
+/// Runs a pusher and a puller, each with or without an I/O thread. Both compute until each has received `BEATS`
+/// heartbeats of the other and `least` has passed, or until a link is lost.
 fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: Duration) -> Found {
     let done = Arc::new(AtomicBool::new(false));
     let (news, heard) = mpsc::channel();
@@ -132,7 +134,7 @@ fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: 
                 for job in 0..JOBS {
                     push.send(format!("job {job}")).await.unwrap();
                 }
-                // They are all with the puller, or on their way.
+                // All jobs are at the puller, or in transit.
                 while push.stats().in_flight < JOBS {
                     tokio::task::yield_now().await;
                 }
@@ -185,7 +187,7 @@ fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: 
     Found { lost, deliveries, push, connections: carrier.connections.load(SeqCst) }
 }
 
-/// Whatever happened, every job was done.
+/// Checks that every job was processed, in any case.
 fn assert_all_done(found: &Found) {
     assert_eq!(found.deliveries.len() as u64, JOBS, "{:?}", found.deliveries);
     assert_eq!((found.push.accepted, found.push.acked), (JOBS, JOBS), "{:?}", found.push);
@@ -195,31 +197,31 @@ fn assert_all_done(found: &Found) {
 fn assert_nothing_noticed(found: &Found) {
     assert_all_done(found);
     assert!(!found.lost, "the link is lost");
-    assert_eq!(found.connections, 1, "nobody had to connect again");
+    assert_eq!(found.connections, 1, "a side had to reconnect");
     assert!(found.deliveries.values().all(|times| *times == 1), "{:?}", found.deliveries);
     assert_eq!((found.push.redelivered, found.push.returned), (0, 0), "{:?}", found.push);
 }
 
 #[test]
-fn with_a_thread_of_their_own_links_outlive_many_silences_while_both_sides_compute() {
+fn with_an_io_thread_links_survive_while_both_sides_compute() {
     // LV-1, LV-3
     let found = both_compute(true, true, HEARTBEAT, Duration::ZERO);
     assert_nothing_noticed(&found);
 }
 
 #[test]
-fn without_it_a_puller_that_computes_loses_its_link() {
+fn without_an_io_thread_a_computing_puller_loses_its_link() {
     // LV-3
     let found = both_compute(true, false, HEARTBEAT, Duration::ZERO);
-    assert!(found.lost, "the test above could not fail");
+    assert!(found.lost, "a link without an I/O thread survives, so the tests with one prove nothing");
     assert_all_done(&found);
 }
 
 #[test]
-fn without_it_a_pusher_that_computes_loses_its_link() {
+fn without_an_io_thread_a_computing_pusher_loses_its_link() {
     // LV-3
     let found = both_compute(false, true, HEARTBEAT, Duration::ZERO);
-    assert!(found.lost, "the test above could not fail");
+    assert!(found.lost, "a link without an I/O thread survives, so the tests with one prove nothing");
     assert_all_done(&found);
 }
 
@@ -239,8 +241,9 @@ fn a_minute_with_the_default_heartbeat() {
 }
 
 #[test]
-fn a_burst_leaves_at_once_though_the_sender_never_awaits_again() {
-    // More than the links' turn (64 KiB): without a thread of their own, the last part would wait for the sender's next await.
+fn a_burst_is_written_at_once_although_the_sender_never_awaits_again() {
+    // More than a link writes in one turn (64 KiB): without an I/O thread, the last part would wait for the sender's
+    // next await.
     const BURST: usize = 700;
     let push = Push::builder().bind("tcp://127.0.0.1:0").io_thread(true);
     let (received, all) = mpsc::channel();
@@ -261,8 +264,8 @@ fn a_burst_leaves_at_once_though_the_sender_never_awaits_again() {
         for _ in 0..BURST {
             push.send(vec![1; 1_000]).await.unwrap();
         }
-        // This thread does nothing else now, as if it computed.
-        while all.recv_timeout(LONG).expect("all of it arrives") < BURST {}
+        // Block this thread, as if it computed.
+        while all.recv_timeout(LONG).expect("the whole burst arrives") < BURST {}
         push.finish(LONG).await.unwrap();
         pulling.join().unwrap();
     });

@@ -1,4 +1,4 @@
-//! What the daemons say when nobody can be reached, or nothing can be bound.
+//! Messages of the daemons when no peer can be reached, or an address cannot be bound.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -7,22 +7,22 @@ use std::path::Path;
 
 use tidegate_tests::daemons::{code, line, push, tidegate};
 
-const NOBODY: &str = "tcp://127.0.0.1:1";
+const UNREACHABLE: &str = "tcp://127.0.0.1:1";
 
 #[test]
-fn an_endpoint_that_cannot_be_reached_is_warned_about_at_once_with_the_reason() {
+fn an_unreachable_endpoint_causes_an_immediate_warning_with_the_reason() {
     for command in ["push", "pull"] {
-        let mut refused = tidegate(&[command, "--connect", NOBODY]);
-        refused.line_with_all(&["WARN", NOBODY, "Connection refused"]).unwrap();
+        let mut refused = tidegate(&[command, "--connect", UNREACHABLE]);
+        refused.line_with_all(&["WARN", UNREACHABLE, "Connection refused"]).unwrap();
         let mut unknown = tidegate(&[command, "--connect", "tcp://no-such-host.invalid:1"]);
         unknown.line_with_all(&["WARN", "cannot connect to tcp://no-such-host.invalid:1"]).unwrap();
     }
 }
 
 #[test]
-fn a_daemon_that_nobody_comes_to_ends_after_the_connect_timeout_and_says_why() {
+fn a_daemon_without_a_peer_exits_after_the_connect_timeout_with_the_reason() {
     for (command, other) in [("push", "no puller"), ("pull", "no pusher")] {
-        let mut daemon = tidegate(&[command, "--connect", NOBODY, "--connect-timeout", "200ms"]);
+        let mut daemon = tidegate(&[command, "--connect", UNREACHABLE, "--connect-timeout", "200ms"]);
         daemon.line_with_all(&["error: --connect-timeout", other, "200ms", "Connection refused"]).unwrap();
         assert_eq!(code(&mut daemon), 1);
         let bind = ["--bind", "tcp://127.0.0.1:0", "--connect-timeout", "50ms"];
@@ -32,7 +32,7 @@ fn a_daemon_that_nobody_comes_to_ends_after_the_connect_timeout_and_says_why() {
     }
 }
 
-/// The names of a token file, of two more and of two sockets, in `dir`.
+/// The names of a client's token file, of two server token files and of two sockets, in `dir`.
 fn two_guarded_places(dir: &Path) -> (String, [String; 2], [String; 2]) {
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     for (name, token) in [("own", "a\n"), ("token-a", "a\n"), ("token-b", "b\n")] {
@@ -43,13 +43,13 @@ fn two_guarded_places(dir: &Path) -> (String, [String; 2], [String; 2]) {
 }
 
 #[test]
-fn the_connect_timeout_counts_on_when_one_endpoint_refuses_and_another_does_not_answer() {
+fn the_connect_timeout_continues_when_one_endpoint_refuses_and_another_does_not_answer() {
     for (command, other) in [("push", "pull"), ("pull", "push")] {
         let dir = tempfile::tempdir().unwrap();
         let (own, [_, wrong], [at, _]) = two_guarded_places(dir.path());
         let mut peer = tidegate(&[other, "--bind", &at, "--token-file", &wrong]);
         peer.endpoint().unwrap();
-        let args = ["--connect", &at, "--connect", NOBODY, "--token-file", &own, "--connect-timeout", "1s"];
+        let args = ["--connect", &at, "--connect", UNREACHABLE, "--token-file", &own, "--connect-timeout", "1s"];
         let mut daemon = tidegate(&[&[command], &args[..]].concat());
         daemon.line_with_all(&[&at, "refused us"]).unwrap();
         daemon.line_with_all(&["error: --connect-timeout", "1s"]).unwrap();
@@ -73,7 +73,7 @@ fn a_pusher_that_expects_pullers_waits_for_them_while_one_endpoint_refuses() {
 }
 
 #[test]
-fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
+fn a_puller_continues_while_an_endpoint_works_that_had_refused_an_earlier_token() {
     // RD-7
     let dir = tempfile::tempdir().unwrap();
     let (own, tokens, [at_a, at_b]) = two_guarded_places(dir.path());
@@ -91,14 +91,14 @@ fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
     fs::write(&own, "b\n").unwrap();
     pull.signal("HUP").unwrap();
     second.line_with("is open").unwrap();
-    // The other one comes back, and does not know the new token.
+    // The first pusher restarts, and does not accept the new token.
     first.signal("KILL").unwrap();
     first.exit().unwrap();
     let mut first = pusher(0);
     pull.line_with_all(&["error: ", &at_a, "continuing with the other endpoints"]).unwrap();
     second.write_line("1");
     assert_eq!(line(&mut output), "1");
-    // Now it knows it, and what was refused before is no reason to fail.
+    // Now it accepts the token, and the earlier refusal has no effect.
     fs::write(&tokens[0], "b\n").unwrap();
     first.signal("HUP").unwrap();
     first.line_with("SIGHUP").unwrap();
@@ -112,7 +112,7 @@ fn a_puller_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
 }
 
 #[test]
-fn the_connect_timeout_is_over_once_somebody_has_connected() {
+fn the_connect_timeout_ends_with_the_first_connection() {
     let mut push = tidegate(&["push", "--bind", "tcp://127.0.0.1:0", "--connect-timeout", "30s"]);
     let at = push.endpoint().unwrap();
     let mut pull = tidegate(&["pull", "--connect", &at, "--connect-timeout", "30s"]);
@@ -122,7 +122,7 @@ fn the_connect_timeout_is_over_once_somebody_has_connected() {
 }
 
 #[test]
-fn a_bind_error_gives_its_reason_once() {
+fn a_bind_error_states_its_reason_once() {
     let (_first, at) = push(0, &[]);
     for command in ["push", "pull"] {
         let mut second = tidegate(&[command, "--bind", &at]);
@@ -134,7 +134,7 @@ fn a_bind_error_gives_its_reason_once() {
 }
 
 #[test]
-fn an_endpoint_that_is_no_place_is_a_usage_error_that_says_what_to_write() {
+fn an_invalid_endpoint_is_a_usage_error_with_the_correct_form() {
     for (endpoint, hint) in [
         ("tcp://[fe80::5]:1", "[fe80::5%eth0]"),
         ("tcp://user:pw@host:9", "credentials do not belong in an endpoint"),

@@ -1,7 +1,7 @@
-//! Daemons to which many connect: strangers that say nothing, and more links than there are file descriptors for.
+//! Daemons with many connections: silent connections, and more links than there are file descriptors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
-#![cfg(target_os = "linux")] // where every program may have the addresses 127.0.0.x, and there is prlimit
+#![cfg(target_os = "linux")] // every program may use the addresses 127.0.0.x, and prlimit exists
 
 use std::{net::SocketAddr, process::Command};
 
@@ -23,11 +23,11 @@ async fn connections(at: SocketAddr, of_each: usize) -> Vec<Raw> {
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_in_although_five_addresses_hold_64_silent_connections_each() {
+async fn a_newcomer_connects_although_five_addresses_hold_64_silent_connections_each() {
     // HS-12, HS-13
     let (mut push, at) = push(1, &[]);
     let held = connections(address(&at), 64).await;
-    // Nobody is refused for good, but somebody has to make room for the last of them.
+    // The last connections displace others, which may connect again.
     push.line_with("HS-12: another connection needs the place of this one").unwrap();
     let mut pull = tidegate(&["pull", "--connect", &at]);
     push.feed(numbers(100));
@@ -36,7 +36,7 @@ async fn a_newcomer_gets_in_although_five_addresses_hold_64_silent_connections_e
     drop(held);
 }
 
-/// Lets a process have files open with numbers below this one only.
+/// Limits the file descriptors of a process to numbers below `end`.
 fn limit_files(process: &Process, end: usize) {
     let limit = format!("--nofile={end}:{end}");
     let status = Command::new("prlimit").args(["--pid", &process.id().to_string(), &limit]).status().unwrap();
@@ -56,7 +56,7 @@ fn links_leave_file_descriptors_for_commands_and_those_beyond_are_refused() {
     limit_files(&pull, LIMIT);
     let mut links = Vec::new();
     let refused = loop {
-        assert!(links.len() < LIMIT, "more links than there can be descriptors");
+        assert!(links.len() < LIMIT, "more links than file descriptors");
         let mut raw = Raw::connect(address(&at)).unwrap();
         match raw.greet(hello(Role::Pusher, u8::try_from(links.len()).unwrap())) {
             Ok(()) => links.push(raw),
@@ -69,12 +69,12 @@ fn links_leave_file_descriptors_for_commands_and_those_beyond_are_refused() {
     for part in ["128 file descriptors", "the last 16 are not for connections", "ulimit -n"] {
         assert!(said.contains(part), "{said}");
     }
-    // Commands are started all the same.
+    // Commands can still be started.
     for number in 1..20 {
         push.write_line(&number.to_string());
         assert_eq!(line(&mut output), number.to_string());
     }
-    // One that goes makes room for another.
+    // A link that ends makes room for another.
     links.truncate(links.len() - 5);
     let mut second = tidegate(&["push", "--connect", &at]);
     second.write_line("another");

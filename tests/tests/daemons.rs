@@ -1,4 +1,4 @@
-//! The daemons as real processes: what an operator relies on.
+//! The daemons as real processes: the behaviour that operators rely on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -14,14 +14,14 @@ use tidegate_tests::daemons::{code, line, numbers, push, sorted, tidegate};
 use tidegate_tests::process::Process;
 
 #[test]
-// The pipes of all three hold what they get: they are read one after the other.
+// The output of each puller fits into its pipe, so the pipes can be read one after the other.
 fn three_pullers_share_the_input_exactly_and_push_ends_after_the_last_ack() {
     let (mut push, at) = push(3, &[]);
     let mut pulls: Vec<_> = (0..3).map(|_| tidegate(&["pull", "--connect", &at])).collect();
     push.feed(numbers(15_000));
     let texts: Vec<_> = pulls.iter_mut().map(|pull| pull.output().unwrap()).collect();
-    assert!(texts.iter().all(|text| !text.is_empty()), "each puller had its share");
-    assert_eq!(sorted(&texts), (0..15_000).collect::<Vec<_>>(), "no line twice, none missing");
+    assert!(texts.iter().all(|text| !text.is_empty()), "a puller got no messages");
+    assert_eq!(sorted(&texts), (0..15_000).collect::<Vec<_>>(), "a line is missing or repeated");
     assert_eq!(code(&mut push), 0);
     assert!(pulls.iter_mut().all(|pull| code(pull) == 0));
 }
@@ -29,7 +29,8 @@ fn three_pullers_share_the_input_exactly_and_push_ends_after_the_last_ack() {
 #[test]
 fn a_killed_puller_loses_nothing_and_repeats_at_most_its_window() {
     let (mut push, at) = push(2, &[]);
-    // The victim's first job outlasts the test: what it holds is un-acked when it is killed. The job ends by itself.
+    // The first job of the killed puller runs longer than the test, so its messages are un-acked when it is killed. The
+    // job ends by itself.
     let victim = tidegate(&["pull", "--connect", &at, "--window", "5", "--exec", "cat; exec sleep 60"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--json"]);
     push.feed(numbers(2_000));
@@ -39,13 +40,16 @@ fn a_killed_puller_loses_nothing_and_repeats_at_most_its_window() {
         let value: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
         let attempt = value["attempt"].as_u64().unwrap();
         repeats += u64::from(attempt > 1);
-        assert!(seen.insert(value["payload"].as_str().unwrap().to_owned(), attempt).is_none(), "twice here");
+        assert!(
+            seen.insert(value["payload"].as_str().unwrap().to_owned(), attempt).is_none(),
+            "a message ran twice"
+        );
         if index == 1_000 {
             victim.signal("KILL").unwrap();
         }
     }
-    assert_eq!(seen.len(), 2_000, "the union covers the input");
-    assert!((1..=5).contains(&repeats), "{repeats} were un-acked, of a window of 5");
+    assert_eq!(seen.len(), 2_000, "the outputs together cover the input");
+    assert!((1..=5).contains(&repeats), "{repeats} repeated, from a window of 5");
     assert_eq!(code(&mut push), 0);
 }
 
@@ -62,14 +66,14 @@ fn a_command_that_fails_twice_for_every_tenth_message_processes_all_of_them() {
 }
 
 #[test]
-fn a_worker_that_rejects_sends_exactly_those_to_the_dead_letters() {
+fn exactly_the_messages_that_a_worker_rejects_become_dead_letters() {
     let dir = tempfile::tempdir().unwrap();
     let dead = dir.path().join("dead");
     let (mut push, at) = push(1, &["--dead-letter", dead.to_str().unwrap()]);
     let worker = r#"while read n; do case $n in *7) echo "reject odd" ;; *) echo ok ;; esac; done"#;
     let mut pull = tidegate(&["pull", "--connect", &at, "--worker", worker, "--jobs", "2"]);
     push.feed(numbers(100));
-    assert_eq!(code(&mut push), 3, "some rejected");
+    assert_eq!(code(&mut push), 3, "some messages were rejected");
     pull.exit().unwrap();
     let expected: Vec<_> = (0..100).filter(|n| n % 10 == 7).collect();
     assert_eq!(sorted(&[fs::read_to_string(dead).unwrap()]), expected);
@@ -82,7 +86,7 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
     let mut pull = tidegate(&["pull", "--connect", &at]);
     let mut output = pull.stdout().unwrap();
     let mut pass = |push: &mut Process, name: &str| {
-        // The pusher's input stays open: the link is used before, between and after.
+        // The pusher's input stays open, so that the link is used before, between and after the attacks.
         let mut line = String::new();
         push.write_line(name);
         output.read_line(&mut line).unwrap();
@@ -119,7 +123,7 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
     ];
     for (index, (bytes, sign)) in cases.into_iter().enumerate() {
         let mut stream = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();
-        let _ = stream.write_all(&bytes); // it is cut off in the middle
+        let _ = stream.write_all(&bytes); // the daemon closes it before the end
         let _ = stream.read_to_end(&mut Vec::new());
         push.line_with(sign).unwrap();
         push.forget_lines();
@@ -132,7 +136,7 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
 }
 
 #[test]
-fn a_refused_puller_and_one_that_finds_nobody_exit_1_and_say_why() {
+fn a_refused_puller_and_one_without_a_pusher_exit_1_with_the_reason() {
     // HS-5
     let (_push, at) = push(1, &[]);
     let mut pull = tidegate(&["pull", "--connect", &format!("{at}/elsewhere")]);
@@ -171,7 +175,7 @@ fn a_usage_error_is_exit_2() {
 }
 
 #[test]
-fn a_unix_socket_joins_daemons_whoever_listens_and_is_removed_at_the_end() {
+fn a_unix_socket_works_with_either_listener_and_is_removed_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("work");
     let at = format!("unix://{}#numbers", path.display());
@@ -186,14 +190,14 @@ fn a_unix_socket_joins_daemons_whoever_listens_and_is_removed_at_the_end() {
 }
 
 #[test]
-fn a_puller_waits_for_a_pusher_that_is_stopped_and_goes_on_when_it_is_back() {
+fn a_puller_waits_for_a_stopped_pusher_and_continues_when_it_restarts() {
     let (mut first, at) = push(1, &[]);
     let mut pull = tidegate(&["pull", "--connect", &at]);
     let mut output = pull.stdout().unwrap();
     first.write_line("before");
     assert_eq!(line(&mut output), "before");
     first.signal("TERM").unwrap();
-    assert_eq!(code(&mut first), 4, "all that it had read was acked, but that was not all of its input");
+    assert_eq!(code(&mut first), 4, "everything read was acked, but the input had not ended");
     let mut second = tidegate(&["push", "--bind", &at]);
     second.endpoint().unwrap();
     second.feed(b"after\n".to_vec());
@@ -203,12 +207,12 @@ fn a_puller_waits_for_a_pusher_that_is_stopped_and_goes_on_when_it_is_back() {
 }
 
 #[test]
-fn a_pusher_that_is_stopped_drains_what_its_pullers_have_begun() {
+fn a_stopped_pusher_drains_the_messages_that_its_pullers_hold() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
     assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
     let (mut push, at) = push(1, &[]);
-    // Each job says what it has begun, and ends when it is told to.
+    // Each job prints its message at the start, and ends when the test writes to the pipe.
     let command = format!("read -r n; echo $n; read -r word < {}", go.display());
     let mut pull = tidegate(&["pull", "--connect", &at, "--exec", &command]);
     let mut output = pull.stdout().unwrap();
@@ -225,9 +229,9 @@ fn a_pusher_that_is_stopped_drains_what_its_pullers_have_begun() {
 }
 
 #[test]
-fn a_puller_that_is_suspended_keeps_its_share_while_another_goes_on() {
+fn a_suspended_puller_keeps_its_messages_while_another_continues() {
     let (mut push, at) = push(1, &[]);
-    // It promises to be heard so seldom that its silence does not end the link.
+    // Its heartbeat interval is so long that the link survives the pause.
     let mut asleep = tidegate(&["pull", "--connect", &at, "--window", "5", "--heartbeat", "25s"]);
     let mut its_output = asleep.stdout().unwrap();
     push.write_line("0");
@@ -237,16 +241,16 @@ fn a_puller_that_is_suspended_keeps_its_share_while_another_goes_on() {
     let mut output = awake.stdout().unwrap();
     push.feed(numbers(2_000).split_off(2));
     let mut lines: Vec<String> = (0..2_000 - 1 - 5).map(|_| line(&mut output)).collect();
-    assert!(lines.iter().all(|line| !line.is_empty()), "all but a window is there");
+    assert!(lines.iter().all(|line| !line.is_empty()), "everything except a window has arrived");
     asleep.signal("CONT").unwrap();
     lines.extend(its_output.lines().chain(output.lines()).map(Result::unwrap));
     lines.push("0".to_owned());
-    assert_eq!(sorted(&lines), (0..2_000).collect::<Vec<_>>(), "none lost, none twice");
+    assert_eq!(sorted(&lines), (0..2_000).collect::<Vec<_>>(), "a message is lost or repeated");
     assert_eq!((code(&mut push), code(&mut asleep), code(&mut awake)), (0, 0, 0));
 }
 
 #[test]
-fn a_puller_that_is_suspended_for_too_long_loses_its_share_to_another_and_comes_back() {
+fn the_messages_of_a_puller_suspended_for_too_long_go_to_another_and_it_reconnects() {
     // LV-3
     let (mut push, at) = push(1, &["-v"]);
     let pull = ["pull", "--connect", &at, "--json", "--window", "5"];
@@ -270,14 +274,15 @@ fn a_puller_that_is_suspended_for_too_long_loses_its_share_to_another_and_comes_
         let message: serde_json::Value = serde_json::from_str(&line).unwrap();
         let payload = message["payload"].as_str().unwrap().to_owned();
         if payload == "0" {
-            // It fell asleep between the write and the ack: at least once, and whoever reads it again can see that.
+            // It was suspended between the write and the ack. Delivery is at least once, and the attempt number shows
+            // the repeat.
             assert_eq!(message["attempt"], 2, "{message}");
         } else {
             got.push(payload);
         }
     }
-    assert_eq!(sorted(&got), (1..1_000).collect::<Vec<_>>(), "the other has got all of it");
-    // What was in its socket when it fell asleep comes out all the same: that is what the attempt is for.
+    assert_eq!(sorted(&got), (1..1_000).collect::<Vec<_>>(), "the other puller got everything");
+    // It still prints the messages that were in its socket when it was suspended: the attempt number tells them apart.
     assert!(its_output.lines().count() <= 5);
     assert_eq!((code(&mut push), code(&mut asleep), code(&mut awake)), (0, 0, 0));
 }
@@ -290,7 +295,7 @@ fn a_flood_of_strangers_is_counted_in_the_log_and_not_listed() {
         let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    // However long that took: what was not listed is told, and both together are all.
+    // Refusals are either listed or counted, however long that takes.
     let (mut listed, mut counted) = (0, 0);
     while listed + counted < 300 {
         let line = push.line_with("refused").unwrap();
@@ -303,6 +308,6 @@ fn a_flood_of_strangers_is_counted_in_the_log_and_not_listed() {
     assert_eq!(listed + counted, 300);
     let mut pull = tidegate(&["pull", "--connect", &at]);
     push.feed(numbers(1));
-    assert_eq!(pull.output().unwrap(), "0\n", "and it still works");
+    assert_eq!(pull.output().unwrap(), "0\n", "the pusher still works");
     assert_eq!(code(&mut push), 0);
 }

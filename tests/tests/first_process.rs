@@ -1,4 +1,4 @@
-//! The daemons as the first process of a container (PID 1), which gets the orphans of all others.
+//! The daemons as the first process of a container (PID 1), which inherits orphaned processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -11,7 +11,7 @@ use tidegate_tests::{
 
 const FIRST: [&str; 4] = ["unshare", "--pid", "--fork", "--mount-proc"];
 
-/// The processes that `parent` has, also the ended ones that it has not waited for.
+/// The child processes of `parent`, including those that it has not yet reaped.
 fn children(parent: u32) -> Vec<u32> {
     let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let is_child = |pid: &u32| {
@@ -24,14 +24,15 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 #[test]
-fn a_puller_waits_for_orphans_and_takes_no_status_of_its_own_commands() {
+fn a_puller_reaps_orphans_and_keeps_the_exit_status_of_its_own_commands() {
     if !have(&["unshare"]) {
         return;
     }
     let (mut push, at) = push(1, &["--json"]);
-    // Each leaves an orphan behind; the last one ends when there are no ended ones left.
+    // Each command leaves an orphan behind; the last one ends when no zombies are left.
     let command = r#"read -r n; (sleep 0.05 &); [ "$TIDEGATE_ATTEMPT" = 1 ] && [ "$n" = 7 ] && exit 3
-        [ "$n" = 29 ] || exit 0; while grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null; do sleep 0.05; done; echo clean"#;
+        [ "$n" = 29 ] || exit 0
+        while grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null; do sleep 0.05; done; echo clean"#;
     let mut pull = by(&FIRST, &["pull", "--connect", &at, "--jobs", "4", "--exec", command]);
     push.feed(numbers(30));
     assert_eq!(pull.output().unwrap(), "clean\n");
@@ -41,7 +42,7 @@ fn a_puller_waits_for_orphans_and_takes_no_status_of_its_own_commands() {
 }
 
 #[test]
-fn a_pusher_waits_for_orphans() {
+fn a_pusher_reaps_orphans() {
     if !have(&["unshare"]) {
         return;
     }

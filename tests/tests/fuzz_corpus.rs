@@ -1,8 +1,9 @@
-//! Every kept input of the fuzzer, and mutations of them: each target takes them without a complaint.
+//! Runs every kept input of the fuzzer, and mutations of them, through its target.
 //!
-//! `cargo xtask fuzz` looks for new ones. An input that once failed is kept under a name that tells what it was.
+//! `cargo xtask fuzz` searches for new inputs. An input that once failed is kept under a name that describes it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)] // a test may stop at once
+// A test may stop at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use tidegate_tests::{
     seeds,
 };
 
-/// What a seed tries of each target.
+/// The number of inputs per seed and target.
 const INPUTS: usize = 10;
 const SEEDS: u64 = 25;
 
@@ -34,7 +35,7 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
     entries.map(|entry| read(entry.unwrap())).collect()
 }
 
-/// Runs an input, and tells where it is if it fails.
+/// Runs an input, and prints its path if it fails.
 fn run(target: &Target, bytes: &[u8], what: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))) {
         println!("target {} fails with {what}: {} bytes", target.name, bytes.len());
@@ -47,7 +48,7 @@ fn run(target: &Target, bytes: &[u8], what: &str) {
 }
 
 #[test]
-fn every_kept_input_is_taken() {
+fn every_kept_input_passes() {
     for target in &TARGETS {
         let kept = corpus(target.name);
         assert!(!kept.is_empty(), "{} has no corpus", target.name);
@@ -58,9 +59,9 @@ fn every_kept_input_is_taken() {
 }
 
 #[test]
-fn mutations_of_kept_inputs_are_taken() {
+fn mutations_of_kept_inputs_pass() {
     let kept = TARGETS.map(|target| corpus(target.name).into_values().collect::<Vec<_>>());
-    seeds::each("--test fuzz_corpus mutations_of_kept_inputs_are_taken", SEEDS, |seed| {
+    seeds::each("--test fuzz_corpus mutations_of_kept_inputs_pass", SEEDS, |seed| {
         for (target, kept) in TARGETS.iter().zip(&kept) {
             let mut random = Rng::with_seed(seed);
             for number in 0..INPUTS {
@@ -90,7 +91,7 @@ fn the_golden_frames_are_in_the_corpora() {
     for target in &TARGETS {
         let wanted = golden.iter().filter(|one| one.target == target.name).count();
         let here = corpus(target.name).into_keys().filter(|name| name.starts_with("golden-")).count();
-        assert_eq!(here, wanted, "{}: golden frames that are gone from tests/vectors", target.name);
+        assert_eq!(here, wanted, "{}: golden frames that no longer exist in tests/vectors", target.name);
     }
 }
 
@@ -108,9 +109,12 @@ fn each_target_has_its_file_and_the_corpora_stay_small() {
         bytes += kept.values().map(Vec::len).sum::<usize>();
     }
     let targets = fs::read_dir(root().join("fuzz_targets")).unwrap().count();
-    assert_eq!(targets, TARGETS.len(), "a file of fuzz_targets is no target");
+    assert_eq!(targets, TARGETS.len(), "a file in fuzz_targets is not a target");
     let directories = fs::read_dir(root().join("corpus")).unwrap().count();
-    assert_eq!(directories, TARGETS.len(), "a directory of corpus is no target's");
+    assert_eq!(directories, TARGETS.len(), "a directory in corpus does not belong to a target");
     println!("{files} kept inputs, {bytes} bytes");
-    assert!(files < 800 && bytes < 1 << 20, "{files} files, {bytes} bytes: take out what others reach too");
+    assert!(
+        files < 800 && bytes < 1 << 20,
+        "{files} files, {bytes} bytes: remove inputs that reach nothing new"
+    );
 }

@@ -1,9 +1,9 @@
-//! Every interleaving of a few pushers, pullers and messages with faults in between. `tidegate_tests::model` says what the
-//! model is and what it leaves out; each test prints its bound, and how many states there are within it.
+//! Checks every interleaving of a few pushers, pullers and messages, with faults. `tidegate_tests::model` describes the
+//! model and what it leaves out. Each test prints its bounds, and the number of states within them.
 
 use tidegate_tests::model::{Bounds, Event, Faults, Grace, check, check_nearest, soak};
 
-/// Some 20 s of a test build.
+/// About 20 s in a test build.
 const STEPS: usize = 1_500_000;
 
 #[test]
@@ -21,7 +21,7 @@ fn a_cut_wire_loses_nothing_and_runs_twice_only_what_was_un_acked_on_it() {
 }
 
 #[test]
-fn between_living_processes_a_cut_makes_nothing_run_twice() {
+fn between_running_processes_a_cut_runs_nothing_twice() {
     let faults = Faults { cuts: 1, ..Faults::default() };
     let bounds = Bounds { grace: Grace::Long, faults, ..Bounds::default() };
     check(bounds, &[Event::Recognised, Event::Replaced]);
@@ -42,7 +42,7 @@ fn a_puller_that_dies_during_the_grace_loses_nothing() {
 }
 
 #[test]
-fn what_a_settle_time_out_takes_from_a_worker_has_one_outcome() {
+fn a_message_requeued_by_a_settle_time_out_has_one_outcome() {
     check(Bounds { messages: 1, timeouts: 1, ..Bounds::default() }, &[Event::TimedOut, Event::Redelivered]);
 }
 
@@ -66,7 +66,7 @@ fn nacks_rejects_and_releases_give_one_final_outcome() {
 }
 
 #[test]
-fn a_puller_that_leaves_gives_back_what_it_has_not_begun() {
+fn a_leaving_puller_releases_the_deliveries_it_has_not_received() {
     let faults = Faults { leaves: 1, ..Faults::default() };
     check(Bounds { window: 2, faults, ..Bounds::default() }, &[Event::Left, Event::Released]);
 }
@@ -78,14 +78,14 @@ fn a_puller_that_leaves_and_is_cut_meanwhile_loses_nothing() {
 }
 
 #[test]
-fn a_finish_ends_whatever_is_cut() {
+fn a_finish_completes_whatever_is_cut() {
     let faults = Faults { cuts: 1, ..Faults::default() };
     let bounds = Bounds { messages: 1, drain: Some(true), faults, ..Bounds::default() };
     check(bounds, &[Event::Ended, Event::Redelivered]);
 }
 
 #[test]
-fn a_stop_without_an_end_ends_too() {
+fn a_drain_without_an_end_completes() {
     let bounds = Bounds { messages: 1, drain: Some(false), ..Bounds::default() };
     check(bounds, &[Event::WentAway]);
 }
@@ -97,15 +97,15 @@ fn two_pushers_share_a_budget_of_one() {
 }
 
 #[test]
-fn a_budget_is_taken_back_from_who_has_more_than_its_part() {
-    // While it is alone, the first pusher has it all.
+fn the_budget_of_a_link_above_its_share_is_recalled() {
+    // While it is alone, the first pusher has the whole budget.
     let two = Bounds { pushers: 2, joined: 1, pullers: 1, ..Bounds::default() };
     let bounds = Bounds { messages: 1, window: 2, budget: 2, ..two };
     check(bounds, &[Event::Recalled, Event::Skipped]);
 }
 
 #[test]
-fn of_what_comes_after_a_wait_with_window_0_one_stays_and_the_rest_goes_back() {
+fn after_a_wait_with_window_0_one_delivery_stays_and_the_rest_is_released() {
     let faults = Faults { cancels: 1, ..Faults::default() };
     let bounds = Bounds {
         pushers: 2,
@@ -133,26 +133,26 @@ fn a_failed_write_loses_no_outcome() {
 }
 
 #[test]
-fn in_a_soak_cut_after_cut_makes_nothing_run_twice() {
+fn in_a_soak_repeated_cuts_run_nothing_twice() {
     let faults = Faults { cuts: 3, ..Faults::default() };
     soak(Bounds { window: 2, grace: Grace::Long, faults, ..Bounds::default() }, &[Event::Recognised]);
 }
 
 #[test]
-fn in_a_soak_cuts_with_window_0_make_nothing_run_twice() {
+fn in_a_soak_cuts_with_window_0_run_nothing_twice() {
     let faults = Faults { cuts: 2, cancels: 1, ..Faults::default() };
     let bounds = Bounds { window: 0, waits: true, grace: Grace::Long, faults, ..Bounds::default() };
     soak(bounds, &[Event::Recognised]);
 }
 
 #[test]
-fn in_a_soak_more_is_cut_and_dies() {
+fn in_a_soak_more_wires_are_cut_and_more_pullers_die() {
     let faults = Faults { cuts: 2, restarts: 1, failed_writes: 1, ..Faults::default() };
     soak(Bounds { window: 2, grace: Grace::Short, faults, ..Bounds::default() }, &[Event::Redelivered]);
 }
 
 #[test]
-fn in_a_soak_more_waits_are_cancelled_and_cut() {
+fn in_a_soak_more_waits_are_cancelled_and_more_wires_are_cut() {
     let faults = Faults { cuts: 1, cancels: 2, nacks: 1, ..Faults::default() };
     soak(
         Bounds { window: 0, waits: true, faults, ..Bounds::default() },
@@ -161,7 +161,7 @@ fn in_a_soak_more_waits_are_cancelled_and_cut() {
 }
 
 #[test]
-fn in_a_soak_a_finish_meets_all_kinds_of_outcomes_and_a_cut() {
+fn in_a_soak_a_finish_completes_with_all_kinds_of_outcomes_and_a_cut() {
     let faults = Faults { cuts: 1, nacks: 1, rejects: 1, leaves: 1, ..Faults::default() };
     let bounds =
         Bounds { tracked: true, drain: Some(true), grace: Grace::Short, faults, ..Bounds::default() };

@@ -1,4 +1,4 @@
-//! The list of mutations is such that `cargo xtask mutants` can try each of them.
+//! Checks that `cargo xtask mutants` can apply each mutation in the list.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at once
 
@@ -39,11 +39,11 @@ fn each_mutation_names_a_rule_and_breaks_one_place() {
     let mut ids = BTreeSet::new();
     for mutation in list() {
         let Mutation { id, rule, what, file, find, replace, caught_by } = mutation;
-        assert!(ids.insert(id.clone()), "{id} is there twice");
-        assert!(spec.contains(&format!("\n- **{rule}** ")), "{id}: {rule} is no rule");
+        assert!(ids.insert(id.clone()), "{id} is listed twice");
+        assert!(spec.contains(&format!("\n- **{rule}** ")), "{id}: {rule} is not a rule");
         assert!(!what.is_empty() && find != replace, "{id}");
-        assert!(caught_by.starts_with("-p "), "{id}: `{caught_by}` is no narrow test command");
-        assert_eq!(read(&file).matches(&find).count(), 1, "{id}: how often `{find}` is in {file}");
+        assert!(caught_by.starts_with("-p "), "{id}: `{caught_by}` does not select a package");
+        assert_eq!(read(&file).matches(&find).count(), 1, "{id}: `{find}` must occur once in {file}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pull --exec`: which failures are the message's and which are the daemon's, and what is said about them.
+//! `pull --exec`: which failures belong to the message and which to the daemon, and how they are reported.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -6,19 +6,19 @@ use std::{fs, io::BufRead, io::Read};
 
 use tidegate_tests::daemons::{by, code, line, numbers, push, sorted, summary, tidegate};
 
-/// Takes a daemon's name, and a limit on its descriptors before that.
+/// Starts a daemon with a limit on its file descriptors.
 fn with_files(limit: &str, args: &[&str]) -> tidegate_tests::process::Process {
     by(&["sh", "-c", r#"ulimit -n "$0"; exec "$@""#, limit], args)
 }
 
 #[test]
-fn a_command_that_is_not_there_is_a_failed_attempt_once_another_has_succeeded() {
+fn a_missing_command_is_a_failed_attempt_once_another_has_succeeded() {
     for jobs in ["1", "3"] {
         let dir = tempfile::tempdir().unwrap();
         let dead = dir.path().join("dead");
         let (mut push, at) =
             push(1, &["--max-attempts", "3", "--dead-letter", dead.to_str().unwrap(), "--json"]);
-        // With several jobs the one that is not there ends first, and must wait for the others.
+        // With several jobs the missing command ends first, and must wait for the others.
         let command = r#"read c; [ "$c" = true ] && sleep 0.2; $c"#;
         let mut pull = tidegate(&["pull", "--connect", &at, "--jobs", jobs, "--exec", command]);
         push.feed(b"true\nnosuch\ntrue\n".to_vec());
@@ -34,7 +34,7 @@ fn a_command_that_is_not_there_is_a_failed_attempt_once_another_has_succeeded() 
 }
 
 #[test]
-fn a_command_that_is_not_there_stops_the_daemon_before_any_has_succeeded_and_burns_no_message() {
+fn a_missing_command_stops_the_daemon_before_any_has_succeeded_and_counts_no_attempt() {
     for jobs in ["1", "4"] {
         let (mut push, at) = push(1, &["--json"]);
         push.feed(numbers(10));
@@ -60,15 +60,15 @@ fn the_first_failure_is_a_warning_with_the_last_line_of_stderr_and_the_others_ar
         pull.line_with("pulled 20 messages").unwrap();
         let lines = pull.lines_seen();
         assert_eq!(lines.iter().filter(|line| line.contains("WARN")).count(), 1, "{lines:?}");
-        assert_eq!(lines.iter().filter(|line| *line == "first").count(), 20, "stderr itself is passed on");
+        assert_eq!(lines.iter().filter(|line| *line == "first").count(), 20, "stderr itself is forwarded");
     }
 }
 
 #[test]
-fn a_command_that_hangs_is_stopped_with_all_that_it_has_started() {
+fn a_command_that_hangs_is_stopped_with_all_its_child_processes() {
     for jobs in ["1", "2"] {
         let (mut push, at) = push(1, &["--max-attempts", "2", "--json"]);
-        // What it starts ignores SIGTERM, and holds the command's stdout open.
+        // Its child process ignores SIGTERM, and holds the command's stdout open.
         let command =
             r#"read -r n; [ "$n" = 0 ] || exit 0; (trap '' TERM; exec sleep 1000) & wait; sleep 1000"#;
         let mut pull =
@@ -76,14 +76,14 @@ fn a_command_that_hangs_is_stopped_with_all_that_it_has_started() {
         push.feed(numbers(3));
         pull.line_with("longer than --timeout 100ms").unwrap();
         assert_eq!((code(&mut push), code(&mut pull)), (3, 0));
-        assert_eq!(pull.output().unwrap(), "", "nothing holds it open any more");
+        assert_eq!(pull.output().unwrap(), "", "no process holds it open any more");
         let sum = summary(&mut push);
         assert_eq!((&sum["acked"], &sum["nacked"]), (&2.into(), &2.into()), "{sum}");
     }
 }
 
 #[test]
-fn want_of_descriptors_names_jobs_and_the_limit_and_waits_until_a_job_has_ended() {
+fn a_lack_of_descriptors_names_jobs_and_the_limit_and_waits_until_a_job_has_ended() {
     let (mut push, at) = push(1, &["--json"]);
     let mut pull = with_files(
         "48",
@@ -95,11 +95,11 @@ fn want_of_descriptors_names_jobs_and_the_limit_and_waits_until_a_job_has_ended(
     assert!(line.contains("--jobs 100") && line.contains("limit of 48 file descriptors"), "{line}");
     assert_eq!(sorted(&[text]), (0..300).collect::<Vec<_>>());
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
-    assert_eq!(summary(&mut push)["nacked"], 0, "waiting is no failed attempt");
+    assert_eq!(summary(&mut push)["nacked"], 0, "waiting counts as a failed attempt");
 }
 
 #[test]
-fn a_daemon_that_waits_for_descriptors_still_ends_when_it_is_told_to() {
+fn a_daemon_that_waits_for_descriptors_still_obeys_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
     let (mut push, at) = push(1, &[]);
@@ -114,7 +114,7 @@ fn a_daemon_that_waits_for_descriptors_still_ends_when_it_is_told_to() {
     let mut other = tidegate(&["pull", "--connect", &at, "--json"]);
     let begun = pull.output().unwrap().lines().count();
     let rest = other.output().unwrap();
-    assert_eq!(begun + rest.lines().count(), 60, "what was not started was given back");
+    assert_eq!(begun + rest.lines().count(), 60, "messages that were not started were released");
     assert!(rest.lines().all(|line| line.contains("\"attempt\":1,")), "{rest}");
     assert_eq!((code(&mut push), code(&mut other)), (0, 0));
 }
@@ -133,7 +133,7 @@ fn the_daemon_raises_its_limit_on_descriptors_and_its_commands_get_the_old_one()
 }
 
 #[test]
-fn a_command_gets_a_closed_stdout_as_it_is_and_no_token() {
+fn a_command_inherits_a_closed_stdout_and_gets_no_token() {
     let (mut push, at) = push(1, &["--max-attempts", "1"]);
     let command = r#"[ -z "${TIDEGATE_TOKEN+set}" ] || exit 9; cat"#;
     let args = ["pull", "--connect", &at, "--exec", command];
@@ -145,7 +145,7 @@ fn a_command_gets_a_closed_stdout_as_it_is_and_no_token() {
 }
 
 #[test]
-fn a_running_command_is_waited_for_after_sighup_and_sigquit() {
+fn the_daemon_waits_for_a_running_command_after_sighup_and_sigquit() {
     let dir = tempfile::tempdir().unwrap();
     for signal in ["HUP", "QUIT"] {
         let go = dir.path().join(signal);
@@ -167,7 +167,7 @@ fn a_running_command_is_waited_for_after_sighup_and_sigquit() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_stops_no_job() {
+fn a_stderr_that_is_not_read_stops_no_job() {
     let (reader, writer) = std::io::pipe().unwrap();
     for jobs in ["1", "2"] {
         let (mut push, at) = push(1, &[]);

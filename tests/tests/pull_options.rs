@@ -1,4 +1,4 @@
-//! What each option of `tidegate pull` promises, with real processes.
+//! Checks each option of `tidegate pull` with real processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -6,7 +6,7 @@ use std::{fs, io::BufRead};
 
 use tidegate_tests::daemons::{code, line, numbers, push, sorted, summary, tidegate};
 
-/// Payloads that would be taken apart if any byte were taken for a separator, an end or text.
+/// Payloads that would be split or changed if any byte were interpreted as a separator, an end or text.
 fn binary() -> Vec<Vec<u8>> {
     let every: Vec<u8> = (0..=u8::MAX).collect();
     vec![
@@ -35,7 +35,7 @@ fn serves_two_pushers_and_ends_when_told(pull_way: &str, push_way: &str) {
     }
     pull.signal("TERM").unwrap();
     assert_eq!(code(&mut pull), 0);
-    assert_eq!(line(&mut output), "", "nothing came twice");
+    assert_eq!(line(&mut output), "", "a message was repeated");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn output_goes_to_the_end_of_the_file_and_not_to_stdout() {
     assert_eq!(pull.output().unwrap(), "");
     let text = fs::read_to_string(&file).unwrap();
     let rest = text.strip_prefix("from before\n").unwrap();
-    assert_eq!(rest.as_bytes(), numbers(500), "one link keeps the order");
+    assert_eq!(rest.as_bytes(), numbers(500), "one link keeps the order of the messages");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn length_prefixed_records_of_any_bytes_arrive_as_they_were_sent() {
     assert_eq!(pull.output_bytes().unwrap(), framed);
     assert_eq!(code(&mut pull), 0);
     assert_eq!(code(&mut push), 0);
-    assert!(push.line_with(&format!("pushed {} messages", binary().len())).is_ok(), "the empty ones count");
+    assert!(push.line_with(&format!("pushed {} messages", binary().len())).is_ok(), "empty messages count");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_closed_stdout_is_an_error_that_names_it_and_another_puller_gets_the_rest() 
     push.write_line("never read");
     head.line_with("cannot write to stdout").unwrap();
     assert_eq!(code(&mut head), 1);
-    assert_eq!(summary(&mut head)["acked"], 1, "only what was written");
+    assert_eq!(summary(&mut head)["acked"], 1, "only written messages are acked");
     let mut other = tidegate(&["pull", "--connect", &at, "--json"]);
     push.feed(b"neither\n".to_vec());
     let text = other.output().unwrap();
@@ -130,7 +130,7 @@ fn a_closed_stdout_is_an_error_that_names_it_and_another_puller_gets_the_rest() 
 }
 
 #[test]
-fn count_takes_exactly_so_many_and_leaves_the_rest_to_another_puller() {
+fn count_takes_exactly_n_messages_and_leaves_the_rest_to_another_puller() {
     for way in [&[][..], &["--exec", "cat", "--jobs", "2"]] {
         let (mut push, at) = push(1, &[]);
         let mut first = tidegate(&[&["pull", "--connect", &at, "--count", "3", "--json"], way].concat());
@@ -148,25 +148,25 @@ fn count_takes_exactly_so_many_and_leaves_the_rest_to_another_puller() {
             .map(|message| message["payload"].as_str().unwrap().trim().parse().unwrap())
             .collect();
         all.sort_unstable();
-        assert_eq!(all, (0..10).collect::<Vec<_>>(), "none twice, none missing");
+        assert_eq!(all, (0..10).collect::<Vec<_>>(), "a message is missing or repeated");
         assert_eq!(code(&mut push), 0);
         assert_eq!(code(&mut second), 0);
     }
 }
 
 #[test]
-fn idle_exit_ends_a_puller_that_nobody_uses_but_not_one_whose_command_runs() {
+fn idle_exit_ends_an_idle_puller_but_not_one_whose_command_runs() {
     let mut alone = tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--idle-exit", "50ms"]);
     assert_eq!(code(&mut alone), 0);
     let (mut push, at) = push(1, &[]);
     push.write_line("job");
-    // The job outlasts the idle time many times over, and so does the silence of the pusher, which stays.
+    // The job runs much longer than the idle time. The pusher stays connected and sends nothing.
     let args = ["pull", "--connect", &at, "--idle-exit", "50ms", "--exec", "cat; sleep 0.5; echo done"];
     let output = (0..1_000).find_map(|_| {
         let mut pull = tidegate(&args);
         let output = pull.output().unwrap();
-        assert_eq!(code(&mut pull), 0, "idle, though the pusher is still there");
-        // On a slow machine it may have been idle before it was connected.
+        assert_eq!(code(&mut pull), 0, "the puller is idle although the pusher is still connected");
+        // On a slow machine it may have been idle before it connected.
         (!output.is_empty()).then_some(output)
     });
     assert_eq!(output.as_deref(), Some("jobdone\n"));
@@ -175,14 +175,14 @@ fn idle_exit_ends_a_puller_that_nobody_uses_but_not_one_whose_command_runs() {
 }
 
 #[test]
-fn a_puller_that_listens_ends_after_as_many_streams_as_it_expects() {
+fn a_listening_puller_ends_after_the_expected_number_of_streams() {
     let mut pull = tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--expect", "2"]);
     let at = pull.endpoint().unwrap();
     let mut output = pull.stdout().unwrap();
     for round in ["first", "second"] {
         let mut push = tidegate(&["push", "--connect", &at]);
         push.feed(format!("{round}\n").into_bytes());
-        assert_eq!(line(&mut output), round, "it stays after one of two");
+        assert_eq!(line(&mut output), round, "it stays after one of two streams");
         assert_eq!(code(&mut push), 0);
     }
     assert_eq!(code(&mut pull), 0);
@@ -205,10 +205,10 @@ fn a_puller_that_expects_pushers_does_not_end_while_another_one_is_connected() {
         assert_eq!(code(&mut made_up), 0);
     }
     stays.write_line("second");
-    assert_eq!(line(&mut output), "second", "three have ended, and this one has work left");
+    assert_eq!(line(&mut output), "second", "three streams have ended, and this one has work left");
     stays.close_input();
     assert_eq!((code(&mut stays), code(&mut pull)), (0, 0));
-    // One that goes without an end is not waited for.
+    // The puller does not wait for a pusher that disconnects without an end.
     let mut pull = tidegate(&["pull", "--bind", "tcp://127.0.0.1:0", "--expect", "1"]);
     let at = pull.endpoint().unwrap();
     let mut output = pull.stdout().unwrap();
@@ -224,7 +224,7 @@ fn a_puller_that_expects_pushers_does_not_end_while_another_one_is_connected() {
 }
 
 #[test]
-fn what_each_of_many_commands_prints_stays_whole() {
+fn the_output_of_each_of_many_commands_stays_in_one_piece() {
     const LINES: usize = 100;
     let (mut push, at) = push(1, &[]);
     let command = "read -r n; i=0; while [ $i -lt 100 ]; do echo $n; echo e$n >&2; i=$((i + 1)); done";
@@ -237,7 +237,10 @@ fn what_each_of_many_commands_prints_stays_whole() {
     let blocks: Vec<String> = lines
         .chunks(LINES)
         .map(|block| {
-            assert!(block.iter().all(|line| *line == block[0]), "two commands in one block: {block:?}");
+            assert!(
+                block.iter().all(|line| *line == block[0]),
+                "the output of two commands is mixed: {block:?}"
+            );
             block[0].to_owned()
         })
         .collect();
@@ -250,11 +253,12 @@ fn what_each_of_many_commands_prints_stays_whole() {
 }
 
 #[test]
-fn all_workers_are_told_of_the_end_before_any_is_waited_for() {
+fn all_workers_get_the_end_of_input_before_the_daemon_waits_for_any() {
     let dir = tempfile::tempdir().unwrap();
     let ends = dir.path().join("ends");
     let (mut push, at) = push(1, &[]);
-    // Each begins a message when the other one has, and exits when the other one has seen its end.
+    // Each worker starts a message after the other one has, and exits after the other one has read the end of its
+    // input.
     let worker = format!(
         r#"read -r n; echo >> {0}.begun; until [ $(wc -l < {0}.begun) = 2 ]; do sleep 0.01; done; echo ok
         read -r n; echo >> {0}; until [ $(wc -l < {0}) = 2 ]; do sleep 0.01; done"#,

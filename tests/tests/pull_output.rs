@@ -1,4 +1,4 @@
-//! Where `pull` writes: named pipes, files that are rotated, and payloads that look like several records.
+//! The output of `pull`: named pipes, rotated files, and payloads that look like several records.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -17,7 +17,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn a_named_pipe_without_a_reader_is_waited_for_and_signals_are_obeyed_meanwhile() {
+fn the_daemon_waits_for_a_reader_of_a_named_pipe_and_obeys_signals_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     fifo(&path);
@@ -36,18 +36,18 @@ fn a_named_pipe_without_a_reader_is_waited_for_and_signals_are_obeyed_meanwhile(
     File::open(&path).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text.as_bytes(), numbers(100));
     assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
-    assert_eq!(summary(&mut push)["redelivered"], 0, "nothing was taken before there was a reader");
+    assert_eq!(summary(&mut push)["redelivered"], 0, "no message was taken before there was a reader");
 }
 
 #[test]
-fn a_named_pipe_that_is_not_read_keeps_no_signal_away() {
+fn a_named_pipe_that_is_not_read_does_not_block_signals() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     fifo(&path);
     let (mut push, at) = push(1, &["--json"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--output", path.to_str().unwrap()]);
     let mut reader = BufReader::new(File::open(&path).unwrap());
-    // More than the pipe holds: once some of it can be read, the write is under way and cannot end.
+    // More than the pipe holds: when a part of it can be read, the write is in progress and cannot complete.
     push.feed([vec![b'x'; 1 << 20], b"\n".to_vec()].concat());
     reader.read_exact(&mut [0]).unwrap();
     pull.signal("TERM").unwrap();
@@ -57,10 +57,10 @@ fn a_named_pipe_that_is_not_read_keeps_no_signal_away() {
 }
 
 #[test]
-fn a_stdout_in_non_blocking_mode_is_waited_for() {
+fn a_stdout_in_non_blocking_mode_loses_nothing() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let (mut push, at) = push(1, &[]);
-    // Another process puts the pipe, which they share, into that mode.
+    // Another process sets this mode on the pipe, which both share.
     let mode = "import os, sys; os.set_blocking(1, False); os.execvp(sys.argv[1], sys.argv[1:])";
     let mut pull = command(&["python3", "-c", mode], &["pull", "--connect", &at])
         .stdin(Stdio::null())
@@ -100,11 +100,11 @@ fn a_file_is_opened_again_after_a_signal_and_a_removed_or_replaced_one_is_notice
         write(&mut push, &path);
         written.push(fs::read_to_string(&moved).unwrap());
     }
-    // Removed: made again.
+    // If the file is removed, it is created again.
     written.push(fs::read_to_string(&path).unwrap());
     fs::remove_file(&path).unwrap();
     write(&mut push, &path);
-    // Replaced by a rotation that makes the next file itself.
+    // A rotation replaces the file with a new one.
     let before = fs::metadata(&path).unwrap().ino();
     fs::rename(&path, &moved).unwrap();
     fs::write(&path, "").unwrap();
@@ -139,7 +139,7 @@ fn a_file_whose_directory_is_gone_is_an_error_and_acks_nothing() {
 }
 
 #[test]
-fn a_payload_that_holds_the_end_of_a_record_is_warned_about_once_or_rejected() {
+fn a_payload_that_contains_a_separator_causes_one_warning_or_is_rejected() {
     let input = b"a\nb\0c\0d\ne\0".to_vec();
     let run = |more: &[&str]| {
         let (mut push, at) = push(1, &["--null"]);
@@ -163,7 +163,7 @@ fn a_payload_that_holds_the_end_of_a_record_is_warned_about_once_or_rejected() {
 }
 
 #[test]
-fn rules_that_do_not_fit_their_sink_are_wrong_command_lines() {
+fn options_that_do_not_fit_the_output_are_usage_errors() {
     for more in [
         &["--worker", "cat", "--separator-in-payload", "warn"][..],
         &["--exec", "cat", "--separator-in-payload", "reject"],
@@ -175,7 +175,7 @@ fn rules_that_do_not_fit_their_sink_are_wrong_command_lines() {
 }
 
 #[test]
-fn a_reader_that_has_gone_gets_no_ack() {
+fn a_message_for_a_closed_pipe_is_not_acked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     fifo(&path);

@@ -1,4 +1,4 @@
-//! `pull --worker`: processes that exit, hang, or answer otherwise than they should.
+//! `pull --worker`: processes that exit, hang, or send wrong answers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -7,7 +7,7 @@ use std::fs;
 use tidegate_tests::daemons::{by, code, numbers, push, sorted, summary, tidegate};
 
 #[test]
-fn a_worker_that_exits_while_a_child_holds_its_stdout_is_replaced_and_its_message_tried_again() {
+fn a_worker_that_exits_while_a_child_holds_its_stdout_is_replaced_and_its_message_retried() {
     let dir = tempfile::tempdir().unwrap();
     let (once, done) = (dir.path().join("once"), dir.path().join("done"));
     let (mut push, at) = push(1, &["--json"]);
@@ -44,7 +44,7 @@ fn a_worker_that_answers_too_often_is_restarted_and_no_message_is_acked_unproces
     let dir = tempfile::tempdir().unwrap();
     let done = dir.path().join("done");
     let (mut push, at) = push(1, &["--json"]);
-    // Each process gives three answers to its first message, and would process no other.
+    // Each process gives three answers to its first message, and processes no other.
     let worker =
         format!(r#"read -r x; echo "$x" >> {}; printf 'ok\nok\nok\n'; exec sleep 1000"#, done.display());
     let mut pull = tidegate(&["pull", "--connect", &at, "--worker", &worker]);
@@ -52,7 +52,7 @@ fn a_worker_that_answers_too_often_is_restarted_and_no_message_is_acked_unproces
     pull.line_with("answered more often than it was asked").unwrap();
     assert_eq!(code(&mut push), 0);
     assert_eq!(summary(&mut push)["acked"], 4);
-    assert_eq!(sorted(&[fs::read_to_string(done).unwrap()]), [0, 1, 2, 3], "each was processed");
+    assert_eq!(sorted(&[fs::read_to_string(done).unwrap()]), [0, 1, 2, 3], "a message was not processed");
     pull.signal("TERM").unwrap();
     pull.signal("TERM").unwrap();
     pull.exit().unwrap();

@@ -1,4 +1,4 @@
-//! What a pusher does with each kind of input, and that nothing it has read is lost.
+//! The inputs of a pusher. No message that it has read is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -17,7 +17,7 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Waits until the file has this content.
+/// Waits until the file has exactly this content.
 fn wait_for(path: &Path, content: &[u8]) {
     let until = Instant::now() + LONG;
     while fs::read(path).unwrap_or_default() != content {
@@ -69,7 +69,7 @@ fn a_record_that_is_too_large_can_be_skipped_or_kept_whatever_its_size() {
         if oversized == "skip" {
             push.line_with_all(&["record 2", "41,943,040 bytes"]).unwrap();
         }
-        assert!(push.peak_memory().is_none_or(|kib| kib < 35 << 10), "not in memory");
+        assert!(push.peak_memory().is_none_or(|kib| kib < 35 << 10), "the record is in memory");
         assert_eq!((code(&mut push), code(&mut pull)), (3, 0));
         assert_eq!(summary(&mut push)["oversized"], 1);
         let kept = fs::read(dead).unwrap();
@@ -88,7 +88,7 @@ fn the_beginning_of_a_record_is_saved_when_a_signal_comes_before_its_end() {
             let dir = tempfile::tempdir().unwrap();
             let unsent = dir.path().join("unsent");
             let more = ["--unsent", unsent.to_str().unwrap(), "--json"];
-            // Whoever runs the tests may have had hangups ignored.
+            // The tests may run with hangups ignored.
             let args = [&["push", "--bind", "tcp://127.0.0.1:0"], &more[..], framing].concat();
             let mut push = by(&["env", "--default-signal=HUP"], &args);
             let at = push.endpoint().unwrap();
@@ -108,7 +108,7 @@ fn the_beginning_of_a_record_is_saved_when_a_signal_comes_before_its_end() {
 }
 
 #[test]
-fn what_arrived_of_a_record_that_is_too_large_is_saved_at_a_signal() {
+fn the_received_part_of_a_record_that_is_too_large_is_saved_at_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let (unsent, dead) = (dir.path().join("unsent"), dir.path().join("dead"));
     let files = ["--unsent", unsent.to_str().unwrap(), "--dead-letter", dead.to_str().unwrap()];
@@ -119,8 +119,8 @@ fn what_arrived_of_a_record_that_is_too_large_is_saved_at_a_signal() {
     push.write(b"a\n");
     assert_eq!(line(&mut output), "a");
     push.write(b"too large");
-    // The file with it has no name; that it has been read shows when the pipe is empty, and so nothing is
-    // waited for here: it is saved whether it was read before the signal or not, or it is still in the pipe.
+    // The file that holds the record has no name, so this test does not wait until it was read. The record is saved if
+    // it was read before the signal, and otherwise it is still in the pipe.
     push.signal("TERM").unwrap();
     assert_eq!(code(&mut push), 4);
     let saved = fs::read_to_string(unsent).unwrap();
@@ -130,7 +130,7 @@ fn what_arrived_of_a_record_that_is_too_large_is_saved_at_a_signal() {
 }
 
 #[test]
-fn without_a_file_for_it_the_loss_is_told() {
+fn without_an_unsent_file_the_loss_is_reported() {
     let (mut push, at) = push(1, &[]);
     let mut pull = tidegate(&["pull", "--connect", &at]);
     let mut output = pull.stdout().unwrap();
@@ -161,7 +161,7 @@ fn an_input_that_cannot_be_read_is_an_error_before_the_first_message() {
         push.line_with_all(&["stdin is not readable", why]).unwrap();
         assert_eq!(code(&mut push), 1);
         assert!(push.lines_seen().iter().all(|line| !line.contains("listening")));
-        // Another input needs no stdin.
+        // With another input, stdin is not needed.
         let args = [&args[..], &["/dev/null"]].concat();
         let mut push = Process::spawn(
             command(&["sh", "-c", &script, "sh"], &args).stdin(Stdio::piped()).stdout(Stdio::piped()),
@@ -172,7 +172,7 @@ fn an_input_that_cannot_be_read_is_an_error_before_the_first_message() {
 }
 
 #[test]
-fn a_stdin_that_does_not_block_is_waited_for() {
+fn a_stdin_in_non_blocking_mode_is_read_to_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let at = format!("unix://{}", dir.path().join("work").display());
     let script = "import os,sys; os.set_blocking(0, False); os.execv(sys.argv[1], sys.argv[1:])";
@@ -190,7 +190,7 @@ fn a_stdin_that_does_not_block_is_waited_for() {
 }
 
 #[test]
-fn a_named_pipe_is_waited_for_and_ends_with_its_last_writer_unless_it_is_followed() {
+fn a_named_pipe_ends_with_its_last_writer_unless_it_is_followed() {
     for follow in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
@@ -230,7 +230,7 @@ fn a_signal_ends_a_pusher_that_waits_for_a_named_pipe() {
         push.signal("TERM").unwrap();
         assert_eq!(code(&mut push), 4);
     }
-    // And one that somebody reads is written.
+    // A pipe with a reader is written.
     let (mut push, _) = {
         let reading = std::thread::spawn({
             let fifo = fifo.clone();
@@ -246,7 +246,7 @@ fn a_signal_ends_a_pusher_that_waits_for_a_named_pipe() {
 }
 
 #[test]
-fn what_cannot_be_followed_is_an_error_that_says_what_to_do() {
+fn a_file_that_cannot_be_followed_is_an_error_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "1\n").unwrap();
@@ -270,7 +270,7 @@ fn a_carriage_return_is_part_of_a_message_unless_crlf_is_given() {
 }
 
 #[test]
-fn what_is_left_is_saved_as_soon_as_a_signal_comes_and_a_kill_loses_nothing() {
+fn unsent_messages_are_saved_at_a_signal_so_that_a_kill_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let unsent = dir.path().join("unsent");
     fs::write(&unsent, "before\n").unwrap();
@@ -292,7 +292,7 @@ fn what_is_left_is_saved_as_soon_as_a_signal_comes_and_a_kill_loses_nothing() {
 }
 
 #[test]
-fn what_was_saved_early_goes_again_when_it_is_acked() {
+fn messages_saved_early_are_removed_from_unsent_when_they_are_acked() {
     let dir = tempfile::tempdir().unwrap();
     let (unsent, go) = (dir.path().join("unsent"), dir.path().join("go"));
     make_fifo(&go);
@@ -311,7 +311,7 @@ fn what_was_saved_early_goes_again_when_it_is_acked() {
 }
 
 #[test]
-fn a_dead_letter_file_that_was_moved_is_made_again_at_a_signal() {
+fn a_moved_dead_letter_file_is_created_again_at_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let (dead, moved) = (dir.path().join("dead"), dir.path().join("dead.1"));
     let (mut push, at) = push(1, &["--dead-letter", dead.to_str().unwrap()]);
@@ -334,18 +334,18 @@ fn a_dead_letter_file_that_was_moved_is_made_again_at_a_signal() {
 }
 
 #[test]
-fn dead_letters_that_nobody_reads_do_not_keep_a_pusher_from_ending() {
+fn a_pusher_ends_although_its_dead_letters_are_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
     make_fifo(&fifo);
-    // Open for reading, and never read: full after 64 KiB.
+    // Open for reading, and never read, so it is full after 64 KiB.
     let mut unread = File::options().read(true).write(true).open(&fifo).unwrap();
     let more = ["--dead-letter", fifo.to_str().unwrap(), "--unsent", unsent.to_str().unwrap()];
     let (mut push, at) = push(1, &more);
     let mut pull = tidegate(&["pull", "--connect", &at, "--worker", "sed -u 's/.*/reject no/'"]);
     let record = "x".repeat(999) + "\n";
     push.feed(record.repeat(100).into_bytes());
-    // What does not fit waits, and so the pusher does not end by itself until it is told to, twice.
+    // The rest waits, so the pusher ends only after two signals.
     pull.exit().unwrap();
     push.signal("TERM").unwrap();
     push.signal("INT").unwrap();
@@ -356,17 +356,17 @@ fn dead_letters_that_nobody_reads_do_not_keep_a_pusher_from_ending() {
     assert!((1..100).contains(&in_pipe));
     let mut dead = vec![0; in_pipe * record.len()];
     unread.read_exact(&mut dead).unwrap();
-    assert_eq!(dead, record.repeat(in_pipe).into_bytes(), "each message is in one of the two");
+    assert_eq!(dead, record.repeat(in_pipe).into_bytes(), "each message is in one of the two files");
 }
 
-/// A named pipe that is open for reading and not read: full after 64 KiB. It ends with the process that writes it.
+/// A named pipe that is open for reading and not read, so it is full after 64 KiB. It ends when its writer exits.
 fn unread_fifo(path: &Path) -> File {
     make_fifo(path);
     let _both = File::options().read(true).write(true).open(path).unwrap();
     File::open(path).unwrap()
 }
 
-/// Waits until the file has this line.
+/// Waits until the file has this last line.
 fn wait_for_line(path: &Path, last: &str) {
     let until = Instant::now() + LONG;
     loop {
@@ -374,15 +374,15 @@ fn wait_for_line(path: &Path, last: &str) {
         if now.lines().any(|line| line == last) {
             return;
         }
-        assert!(Instant::now() < until, "{} lines without the last one", now.lines().count());
+        assert!(Instant::now() < until, "{} lines, and the last one is missing", now.lines().count());
         std::thread::yield_now();
     }
 }
 
 #[test]
 fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_kill_loses_none() {
-    // While another message is still being processed, and when everything has been settled; with an input
-    // that goes on, and without.
+    // While another message is being processed, and after everything has been settled; with an input that continues,
+    // and with one that has ended.
     for (last, ends) in [("hold", false), ("reject", false), ("hold", true), ("reject", true)] {
         let dir = tempfile::tempdir().unwrap();
         let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
@@ -402,7 +402,7 @@ fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_ki
         push.signal("TERM").unwrap();
         push.line_with("a second signal stops at once").unwrap();
         wait_for_line(&unsent, &records[98]);
-        assert!(push.is_running(), "it waits for as long as --linger says ({last}, {ends})");
+        assert!(push.is_running(), "it did not wait for --linger ({last}, {ends})");
         push.signal("KILL").unwrap();
         push.exit().unwrap();
         let saved = fs::read_to_string(&unsent).unwrap();
@@ -411,12 +411,12 @@ fn rejected_messages_that_wait_for_a_stalled_pipe_are_saved_at_a_signal_and_a_ki
         unread.read_to_string(&mut dead).unwrap();
         let before = dead.lines().take(100 - saved.len()).map(str::to_owned);
         let all: Vec<_> = before.chain(saved).collect();
-        assert!(all == records, "{} of 100 are in one of the two ({last}, {ends})", all.len());
+        assert!(all == records, "{} of 100 records are in one of the two files ({last}, {ends})", all.len());
     }
 }
 
 #[test]
-fn rejected_messages_that_a_pipe_takes_in_the_end_are_not_in_unsent() {
+fn rejected_messages_that_a_pipe_accepts_later_are_not_in_unsent() {
     let dir = tempfile::tempdir().unwrap();
     let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
     let mut unread = unread_fifo(&fifo);
@@ -457,7 +457,8 @@ fn a_record_that_is_too_large_is_written_once_to_a_pipe_that_stalls_and_saved_at
     reader.read_exact(&mut dead).unwrap();
     push.signal("TERM").unwrap();
     wait_for(&unsent, format!("1\n{large}").as_bytes());
-    // It is still being written, and no longer saved when somebody has read it; it is not written a second time.
+    // The record is still being written. When it has been read it is no longer saved, and it is not written a second
+    // time.
     let mut rest = vec![0; large.len() - 1];
     reader.read_exact(&mut rest).unwrap();
     dead.append(&mut rest);
@@ -470,7 +471,7 @@ fn a_record_that_is_too_large_is_written_once_to_a_pipe_that_stalls_and_saved_at
 }
 
 #[test]
-fn a_record_that_is_too_large_is_waited_for_after_a_signal_and_saved_if_it_is_given_up() {
+fn a_record_that_is_too_large_is_saved_at_a_signal_if_its_pipe_stalls() {
     for is_read in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let (fifo, unsent) = (dir.path().join("fifo"), dir.path().join("unsent"));
@@ -501,7 +502,7 @@ fn a_record_that_is_too_large_is_waited_for_after_a_signal_and_saved_if_it_is_gi
 }
 
 #[test]
-fn a_file_that_another_pusher_uses_for_what_is_left_is_refused() {
+fn an_unsent_file_that_another_pusher_uses_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let unsent = dir.path().join("unsent");
     let path = unsent.to_str().unwrap();
@@ -533,7 +534,7 @@ fn a_file_that_cannot_be_replaced_is_written_at_the_end_and_the_user_is_warned()
 }
 
 #[test]
-fn a_file_with_two_uses_is_refused_by_whatever_names() {
+fn a_file_with_two_uses_is_refused_under_any_of_its_names() {
     let dir = tempfile::tempdir().unwrap();
     let (input, link) = (dir.path().join("in"), dir.path().join("link"));
     fs::write(&input, "1\n").unwrap();
@@ -552,8 +553,8 @@ fn a_file_with_two_uses_is_refused_by_whatever_names() {
 }
 
 #[test]
-fn a_record_that_no_dead_letter_file_takes_goes_to_unsent() {
-    // Without a directory for temporary files, and without room for the dead letter.
+fn a_record_that_cannot_be_a_dead_letter_goes_to_unsent() {
+    // Once without a directory for temporary files, and once without space for the dead letter.
     for (tmpdir, dead) in [("TMPDIR=/nonexistent", "/dev/null"), ("TMPDIR=/tmp", "/dev/full")] {
         let dir = tempfile::tempdir().unwrap();
         let unsent = dir.path().join("unsent");
@@ -580,7 +581,7 @@ fn after_an_input_error_a_kill_loses_nothing_that_was_read() {
 }
 
 #[test]
-fn a_full_disk_is_told_as_soon_as_what_is_left_cannot_be_saved() {
+fn a_full_disk_is_reported_as_soon_as_unsent_messages_cannot_be_saved() {
     let (mut push, _) = push(0, &["--unsent", "/dev/full", "--linger", "10ms"]);
     push.feed(b"1\n2\n".to_vec());
     push.line_with_all(&["error", "2 messages", "could not be saved", "--unsent /dev/full"]).unwrap();

@@ -1,4 +1,4 @@
-//! What each option of `tidegate push` promises, with real processes.
+//! Checks each option of `tidegate push` with real processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -9,8 +9,8 @@ use tidegate_tests::{
     process::Process,
 };
 
-/// A puller for messages 0, 1, 2 and so on, of which it processes those below `hang`; that one it begins and never ends.
-/// Returns once it has begun it.
+/// Starts a puller that processes messages 0, 1, 2 and so on. It starts message `hang` and does not end it. Returns
+/// when that message has started.
 fn pull_until(at: &str, hang: usize, feed: impl FnOnce()) -> Process {
     let command =
         format!("read -r n; echo $n; [ $n -lt {hang} ] || exec sleep 60; [ $((n % 3)) != 1 ] || exit 65");
@@ -31,7 +31,7 @@ fn abort(push: &mut Process, signal: &str) {
 }
 
 #[test]
-fn after_an_abort_unsent_holds_exactly_what_was_left_and_the_numbers_add_up() {
+fn after_an_abort_unsent_holds_exactly_the_messages_left_and_the_counts_agree() {
     for (signal, high_water_mark) in [("INT", "1000"), ("TERM", "2")] {
         let dir = tempfile::tempdir().unwrap();
         let (unsent, dead) = (dir.path().join("unsent"), dir.path().join("dead"));
@@ -40,7 +40,11 @@ fn after_an_abort_unsent_holds_exactly_what_was_left_and_the_numbers_add_up() {
         let (mut push, at) = push(1, &more);
         let _pull = pull_until(&at, 5, || push.feed(numbers(10)));
         abort(&mut push, signal);
-        assert_eq!(fs::read_to_string(unsent).unwrap(), "5\n6\n7\n8\n9\n", "in the order of the input");
+        assert_eq!(
+            fs::read_to_string(unsent).unwrap(),
+            "5\n6\n7\n8\n9\n",
+            "the order differs from the input"
+        );
         assert_eq!(sorted(&[fs::read_to_string(dead).unwrap()]), [1, 4]);
         let summary = summary(&mut push);
         let number = |name: &str| summary[name].as_u64().unwrap();
@@ -53,12 +57,12 @@ fn after_an_abort_unsent_holds_exactly_what_was_left_and_the_numbers_add_up() {
 }
 
 #[test]
-fn after_the_linger_time_unsent_holds_exactly_what_was_left() {
+fn after_the_linger_time_unsent_holds_exactly_the_messages_left() {
     let dir = tempfile::tempdir().unwrap();
     let unsent = dir.path().join("unsent");
     let (mut push, at) = push(1, &["--unsent", unsent.to_str().unwrap(), "--linger", "50ms", "--json"]);
     let _pull = pull_until(&at, 3, || (0..8).for_each(|n| push.write_line(&n.to_string())));
-    // The time begins at the end of the input, and not before.
+    // The linger time starts at the end of the input, not before.
     push.close_input();
     assert_eq!(code(&mut push), 4);
     assert_eq!(fs::read_to_string(unsent).unwrap(), "3\n4\n5\n6\n7\n");
@@ -83,7 +87,7 @@ fn a_linger_without_any_puller_leaves_everything_and_appends_it() {
 }
 
 #[test]
-fn after_as_many_attempts_as_allowed_a_message_goes_to_the_dead_letters() {
+fn after_the_maximum_number_of_attempts_a_message_becomes_a_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let dead = dir.path().join("dead");
     let (mut push, at) = push(1, &["--max-attempts", "3", "--dead-letter", dead.to_str().unwrap(), "--json"]);
@@ -97,7 +101,7 @@ fn after_as_many_attempts_as_allowed_a_message_goes_to_the_dead_letters() {
     assert_eq!((number("accepted"), number("acked"), number("rejected")), (20, 16, 4), "{summary}");
     assert_eq!(number("redelivered"), 4 * 2, "{summary}");
     let text = pull.output().unwrap();
-    assert_eq!(code(&mut pull), 0, "it was the pusher that rejected");
+    assert_eq!(code(&mut pull), 0, "the pusher rejected, not the puller");
     for n in 0..20 {
         let tries: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(&format!("{n} "))).collect();
         assert_eq!(tries, if n % 5 == 0 { &["1", "2", "3"][..] } else { &["1"] }, "{n}");
@@ -113,29 +117,29 @@ fn dead_letters_have_the_framing_of_the_input() {
     let framed = b"\0\0\0\x03a\nb\0\0\0\0\0\0\0\x02\xff\0".to_vec();
     push.feed(framed.clone());
     assert_eq!(code(&mut push), 3);
-    assert_eq!(fs::read(dead).unwrap(), framed, "one after another, and so in order");
+    assert_eq!(fs::read(dead).unwrap(), framed, "one after another, so in order");
     assert_eq!(code(&mut pull), 3);
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_told_at_once_and_only_then_waited_for_what_was_sent() {
+fn an_unreadable_input_is_reported_before_the_pusher_waits_for_sent_messages() {
     let dir = tempfile::tempdir().unwrap();
     let (there, typo) = (dir.path().join("there"), dir.path().join("typo"));
     fs::write(&there, "0\n").unwrap();
     let (mut push, at) = push(0, &[there.to_str().unwrap(), typo.to_str().unwrap(), "--linger", "forever"]);
-    // Nobody is there to take the message, and so it waits.
+    // No puller is connected, so the message waits.
     push.line_with_all(&["typo", "cannot open it"]).unwrap();
     push.forget_lines();
     let pull = tidegate(&["pull", "--connect", &at]);
     assert_eq!(code(&mut push), 1);
     push.line_with("1 acked").unwrap();
-    assert!(push.lines_seen().iter().all(|line| !line.contains("typo")), "told once");
+    assert!(push.lines_seen().iter().all(|line| !line.contains("typo")), "it is reported once");
     pull.signal("TERM").unwrap();
 }
 
 #[test]
-fn a_signal_after_the_whole_input_was_read_is_no_failure_once_all_is_acked() {
-    // A mark of 1 keeps most of the input where it was read ahead.
+fn a_signal_after_the_whole_input_was_read_is_no_failure_if_all_is_acked() {
+    // A high-water mark of 1 keeps most of the input in the read-ahead buffer.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, numbers(20)).unwrap();

@@ -1,4 +1,4 @@
-//! Which signals end a pusher, and what they leave.
+//! The signals that end a pusher, and the files that it leaves.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -6,11 +6,11 @@ use std::fs;
 
 use tidegate_tests::daemons::{by, code, line, push, tidegate};
 
-/// Whoever runs the tests may have had hangups ignored, as `nohup` does, and a child inherits that.
+/// The tests may run with hangups ignored, as under `nohup`, and a child process inherits that.
 const NOT_IGNORED: [&str; 2] = ["env", "--default-signal=HUP"];
 
 #[test]
-fn hangup_and_quit_stop_a_pusher_in_order_as_terminate_does() {
+fn hangup_and_quit_stop_a_pusher_gracefully_like_terminate() {
     for signal in ["HUP", "QUIT", "TERM", "INT"] {
         let dir = tempfile::tempdir().unwrap();
         let unsent = dir.path().join("unsent");
@@ -22,8 +22,8 @@ fn hangup_and_quit_stop_a_pusher_in_order_as_terminate_does() {
         push.write_line("done");
         assert_eq!(line(&mut output), "done");
         pull.signal(signal).unwrap();
-        assert_eq!(code(&mut pull), 0, "a puller stops in order too");
-        // One write, and so both have been read when a command has the first of them.
+        assert_eq!(code(&mut pull), 0, "a puller stops gracefully too");
+        // Both lines are in one write, so both have been read when a command has the first of them.
         let hangs = ["pull", "--connect", &at, "--exec", "read -r n; echo $n; exec sleep 60"];
         let mut pull = tidegate(&hangs);
         let mut output = pull.stdout().unwrap();
@@ -61,7 +61,7 @@ fn a_hangup_that_is_ignored_as_under_nohup_changes_nothing() {
     let at = push.endpoint().unwrap();
     let mut pull = by(&ignored, &["pull", "--connect", &at]);
     let mut output = pull.stdout().unwrap();
-    // Both are up, and no longer `env`.
+    // Wait until both are running, and no longer `env`.
     push.write_line("up");
     assert_eq!(line(&mut output), "up");
     for word in ["one", "two"] {
@@ -86,7 +86,7 @@ fn a_user_signal_without_files_to_open_again_changes_nothing() {
 }
 
 #[test]
-fn an_output_file_that_was_moved_or_removed_is_made_again() {
+fn a_moved_or_removed_output_file_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let (log, moved) = (dir.path().join("log"), dir.path().join("log.1"));
     let (mut push, at) = push(1, &["--json"]);
@@ -115,7 +115,7 @@ fn an_output_file_that_was_moved_or_removed_is_made_again() {
 }
 
 #[test]
-fn a_pusher_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
+fn a_pusher_continues_while_an_endpoint_works_that_had_refused_an_earlier_token() {
     // RD-7
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
@@ -137,7 +137,7 @@ fn a_pusher_goes_on_while_an_endpoint_works_that_had_refused_another_token() {
     fs::write(file("own"), "b\n").unwrap();
     push.signal("HUP").unwrap();
     second.line_with("is open").unwrap();
-    // The other one comes back, and does not know the new token.
+    // The first puller restarts, and does not accept the new token.
     first.signal("KILL").unwrap();
     first.exit().unwrap();
     let _first = puller("a");

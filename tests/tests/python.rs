@@ -1,7 +1,8 @@
-//! The Python peer, written from SPEC.md alone, against the daemons. `cargo xtask test` makes its environment and names it in
-//! `TIDEGATE_PYTHON`; without that these tests have nothing to run and say so.
+//! The Python peer, written from SPEC.md alone, against the daemons. `cargo xtask test` creates its environment and
+//! sets `TIDEGATE_PYTHON`; without that variable these tests are skipped.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)] // a test may stop at once
+// A test may stop at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 use std::process::Stdio;
 
@@ -54,7 +55,7 @@ fn rust_pushes_and_python_pulls_exactly_with_nacks() {
 }
 
 #[test]
-fn python_and_rust_understand_each_other_over_mutual_tls_whoever_listens() {
+fn python_and_rust_interoperate_over_mutual_tls_with_either_listener() {
     // TL-1, TL-2, TL-3, TL-4: with another TLS library on the other side.
     let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
     let ca_file = ca.write(dir.path(), "ca.crt");

@@ -1,6 +1,6 @@
 //! The real library on a simulated network: see `tests/src/simulation`.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)] // a test may stop at once
 use std::{env, fmt::Write as _, fs};
 
 use tidegate_tests::{
@@ -12,7 +12,7 @@ use tidegate_tests::{
     },
 };
 
-/// So many take some 20 s in a debug build on a machine with nothing else to do.
+/// These take about 20 s in a debug build on an idle machine.
 const SEEDS: u64 = 130;
 
 #[test]
@@ -29,21 +29,24 @@ fn nothing_is_lost_and_every_rule_holds_whatever_the_network_does() {
 }
 
 #[test]
-fn a_seed_makes_the_same_history_again_so_that_a_failure_can_be_replayed() {
-    seeds::each("--test simulation a_seed_makes", 8, |seed| {
+fn a_seed_reproduces_its_history_so_that_a_failure_can_be_replayed() {
+    seeds::each("--test simulation a_seed_reproduces", 8, |seed| {
         let scenario = Scenario::new(seed);
         let [one, other] = [play(&scenario), play(&scenario)].map(|played| played.history);
         let different =
             one.entries.iter().zip(&other.entries).position(|(a, b)| format!("{a:?}") != format!("{b:?}"));
         if let Some(at) = different {
-            panic!("the first difference is entry {at}:\n{:?}\n{:?}", one.entries[at], other.entries[at]);
+            panic!(
+                "the histories differ first at entry {at}:\n{:?}\n{:?}",
+                one.entries[at], other.entries[at]
+            );
         }
         assert_eq!(one.fingerprint(), other.fingerprint());
-        assert!(!one.entries.is_empty(), "something happened");
+        assert!(!one.entries.is_empty(), "the history is empty");
     });
 }
 
-/// `TIDEGATE_TRACE=FILE`: writes down there what happened when a seed fails.
+/// With `TIDEGATE_TRACE=FILE`, writes the history to this file when a seed fails.
 fn trace(scenario: &Scenario, played: &Played) {
     let Some(path) = env::var_os("TIDEGATE_TRACE") else { return };
     let mut text = format!("{scenario:#?}\n");

@@ -1,17 +1,18 @@
-//! Every rule of SPEC.md and docs/IMPLEMENTATION.md is owned by code and by a test; and the check that says so finds what is missing.
+//! Every rule of SPEC.md and docs/IMPLEMENTATION.md is named by code and by a test, and the check finds each kind of
+//! gap.
 
 use std::path::Path;
 
 use tidegate_tests::spec::{Findings, Source, Sources, check, read, split};
 
 #[test]
-fn every_rule_is_owned_by_code_and_by_a_test() {
+fn every_rule_is_named_by_code_and_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let findings = check(&read(root).unwrap());
     assert!(findings.is_clean(), "\n{findings}");
 }
 
-/// Made-up ids are written with `~`, or the check above would find them here.
+/// Invented ids are written with `~` in this file, or the test above would find them here.
 fn ids(text: &str) -> String {
     text.replace('~', "-")
 }
@@ -88,7 +89,7 @@ fn a_specification_without_rules_is_not_clean() {
 }
 
 #[test]
-fn files_are_sorted_by_what_they_may_own() {
+fn files_are_sorted_by_kind() {
     const MIXED: &str = "// ZA~1\n#[cfg(test)]\nmod tests {\n    // ZA~2\n}\n";
     for (path, code, tests) in [
         ("crates/tidegate/src/push.rs", "ZA~1", "ZA~2"),
@@ -117,7 +118,7 @@ fn files_are_sorted_by_what_they_may_own() {
 }
 
 #[test]
-fn only_what_is_compiled_for_tests_counts_as_test() {
+fn only_code_compiled_for_tests_counts_as_a_test() {
     let text = r####"
 /// kept: "#[cfg(test)]" /* this */
 const A: &str = "kept #[cfg(test)] mod x { \" { ";
@@ -152,7 +153,7 @@ mod only_7 {
 }
 
 #[test]
-fn a_file_for_tests_alone_is_all_test() {
+fn a_file_compiled_only_for_tests_counts_as_a_test() {
     let (code, tests) = split("//! ZA\n#![cfg(test)]\nfn a() {}\n");
     assert_eq!(code.trim(), "");
     assert!(tests.contains("ZA") && tests.contains("fn a"));

@@ -1,4 +1,4 @@
-//! A log that nobody reads costs lines of the log, and nothing else.
+//! A log that is not read loses lines, and has no other effect.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -11,10 +11,10 @@ use std::{
 use tidegate_tests::daemons::{code, command, line, numbers, push, sorted, summary, tidegate};
 use tidegate_tests::process::Process;
 
-/// What a pipe holds.
+/// The capacity of a pipe.
 const PIPE: usize = 65_536;
 
-/// Standard error that is full already, and its other end.
+/// A standard error that is full already, and its other end.
 fn full_pipe() -> (Stdio, impl Read) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&vec![b'.'; PIPE]).unwrap();
@@ -45,10 +45,10 @@ impl Drop for Stalled {
 }
 
 #[test]
-fn a_puller_whose_log_is_not_read_works_on_and_obeys_signals() {
+fn a_puller_whose_log_is_not_read_continues_and_obeys_signals() {
     let (mut push, at) = push(1, &["--json"]);
     let (stderr, _unread) = full_pipe();
-    // A line of the log for each failure, and for everything else.
+    // This logs a line for each failure, among others.
     let fails_once = r#"read -r n; [ "$TIDEGATE_ATTEMPT" -gt 1 ] && echo "$n""#;
     let args = ["pull", "-vvv", "--connect", &at, "--exec", fails_once];
     let mut pull = Stalled::start(&args, stderr);
@@ -74,14 +74,14 @@ fn a_pusher_whose_log_is_not_read_sends_everything_and_ends() {
     assert_eq!(pull.output().unwrap().as_bytes(), numbers(2_000));
     feeding.join().unwrap().unwrap();
     assert_eq!((push.0.wait().unwrap().code(), code(&mut pull)), (Some(0), 0));
-    // What nobody read in time is gone, and nothing was mixed into it.
+    // Lines that were not read in time are lost, and the other lines are intact.
     let mut text = String::new();
     unread.read_to_string(&mut text).unwrap();
     assert!(text.bytes().take(PIPE).all(|byte| byte == b'.'));
 }
 
 #[test]
-fn a_reader_of_the_log_that_is_late_gets_it_and_the_summary() {
+fn a_late_reader_of_the_log_gets_it_with_the_summary() {
     let dir = tempfile::tempdir().unwrap();
     let at = format!("unix://{}", dir.path().join("work").display());
     let (stderr, mut late) = full_pipe();
@@ -103,8 +103,8 @@ fn a_reader_of_the_log_that_is_late_gets_it_and_the_summary() {
 }
 
 #[test]
-fn a_log_in_a_pipe_that_does_not_block_is_written_whole() {
-    // Somebody else has put the pipe into that mode; what a write does not take has to be written later.
+fn a_log_in_a_non_blocking_pipe_is_written_completely() {
+    // Another process has set the pipe to non-blocking mode. The rest of a partial write has to be written later.
     let dir = tempfile::tempdir().unwrap();
     let at = format!("unix://{}", dir.path().join("work").display());
     let mut starter = Command::new("python3");
@@ -122,7 +122,7 @@ fn a_log_in_a_pipe_that_does_not_block_is_written_whole() {
 }
 
 #[test]
-fn a_process_that_is_left_behind_and_writes_to_stderr_without_end_does_not_hold_its_message() {
+fn a_background_process_that_writes_to_stderr_without_end_does_not_hold_its_message() {
     let (mut push, at) = push(1, &["--json"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--exec", "(timeout 30 yes >&2) & true"]);
     let begun = std::time::Instant::now();

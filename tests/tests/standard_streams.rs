@@ -4,7 +4,7 @@
 
 use tidegate_tests::daemons::{by, code, numbers, push, tidegate};
 
-/// Starts a daemon with a redirection of the shell.
+/// Starts a daemon with a shell redirection.
 fn redirected(how: &str, args: &[&str]) -> tidegate_tests::process::Process {
     by(&["sh", "-c", &format!(r#"exec "$@" {how}"#), "sh"], args)
 }
@@ -25,7 +25,7 @@ fn a_stdout_that_is_closed_or_read_only_is_an_error_before_the_first_message() {
         assert_eq!(code(&mut pull), 1, "{how} {names:?}");
     }
     let mut other = tidegate(&["pull", "--connect", &at, "--json"]);
-    assert_eq!(other.output().unwrap().matches("\"attempt\":1").count(), 5, "none was taken");
+    assert_eq!(other.output().unwrap().matches("\"attempt\":1").count(), 5, "a message was taken");
     assert_eq!((code(&mut push), code(&mut other)), (0, 0));
 }
 

@@ -1,4 +1,4 @@
-//! Text from a peer that would forge lines of a log, or turn the writing in a terminal, wherever it is shown.
+//! Text from a peer that would forge log lines, or control a terminal, in every place where it is shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -17,7 +17,7 @@ use tidegate_tests::{
     hostile::raw::{Raw, ack, address, hello, outcome},
 };
 
-/// Line ends of all kinds, marks that turn the writing, what a terminal obeys, and what cannot be seen.
+/// All kinds of line ends, bidirectional controls, terminal escapes, and invisible characters.
 const STRANGE: &str = "x\r\n2026 ERROR forged\u{85}\u{2028}\u{2029}\u{202e}\u{2066}\u{200f}\u{1b}[2J\u{9b}\u{7}\u{200b}\u{feff}\u{0}";
 const HARMLESS: &str = r"x\r\n2026 ERROR forged\u{85}\u{2028}\u{2029}\u{202e}\u{2066}\u{200f}\u{1b}[2J\u{9b}\u{7}\u{200b}\u{feff}\0";
 

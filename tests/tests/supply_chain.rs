@@ -1,4 +1,4 @@
-//! `unsafe` is forbidden in every crate, and the bans of the project's design are in `deny.toml`.
+//! `unsafe` is forbidden in every crate, and `deny.toml` bans the dependencies that the design excludes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -28,12 +28,15 @@ fn packages() -> Vec<Value> {
 #[test]
 fn every_crate_forbids_unsafe_code() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("\nunsafe_code = \"forbid\"\n"), "the workspace forbids it");
+    assert!(manifest.contains("\nunsafe_code = \"forbid\"\n"), "the workspace does not forbid unsafe code");
     let mut roots = 0;
     for package in packages() {
         let path = package["manifest_path"].as_str().unwrap();
         let manifest = fs::read_to_string(path).unwrap();
-        assert!(manifest.contains("\n[lints]\nworkspace = true\n"), "{path} takes the workspace's lints");
+        assert!(
+            manifest.contains("\n[lints]\nworkspace = true\n"),
+            "{path} does not use the workspace's lints"
+        );
         for target in package["targets"].as_array().unwrap() {
             let kinds: Vec<_> = target["kind"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             if kinds.iter().any(|kind| ["lib", "bin", "example"].contains(kind)) {
@@ -41,7 +44,7 @@ fn every_crate_forbids_unsafe_code() {
                 let source = fs::read_to_string(path).unwrap();
                 assert!(
                     source.lines().any(|line| line == "#![forbid(unsafe_code)]"),
-                    "{path} does not forbid it"
+                    "{path} does not forbid unsafe code"
                 );
                 roots += 1;
             }
@@ -51,7 +54,7 @@ fn every_crate_forbids_unsafe_code() {
 }
 
 #[test]
-fn what_the_design_rules_out_is_banned() {
+fn dependencies_that_the_design_excludes_are_banned() {
     let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
     for name in [
         "aws-lc-rs",

@@ -34,13 +34,13 @@ fn worker(ca: &Ca, trusted: &Ca, dir: &Path, name: &str, at: &str, more: &[&str]
 }
 
 #[test]
-fn daemons_move_every_message_over_mutual_tls_and_log_who_is_there() {
+fn daemons_deliver_every_message_over_mutual_tls_and_log_the_peers() {
     // TL-1, TL-4
     let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
     let (mut push, at) = secured(&ca, dir.path(), &["--expect", "2", "-v"]);
     let mut pulls: Vec<_> =
         ["worker-1", "worker-2"].iter().map(|name| worker(&ca, &ca, dir.path(), name, &at, &[])).collect();
-    // So many that all of them fit into one pipe, for the outputs are read one after the other.
+    // All of these fit into one pipe, because the outputs are read one after the other.
     push.feed(numbers(5_000));
     let outputs: Vec<String> = pulls.iter_mut().map(|pull| pull.output().unwrap()).collect();
     assert_eq!(sorted(&outputs), (0..5_000).collect::<Vec<_>>());
@@ -52,7 +52,7 @@ fn daemons_move_every_message_over_mutual_tls_and_log_who_is_there() {
 }
 
 #[test]
-fn a_hangup_takes_new_files_and_drops_no_link() {
+fn a_hangup_loads_new_files_and_drops_no_link() {
     // TL-8, HS-4
     let (old, new, dir) = (Ca::new("old"), Ca::new("new"), tempfile::tempdir().unwrap());
     let token = dir.path().join("token");
@@ -64,7 +64,7 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
     push.write_line("1");
     assert_eq!(line(&mut first_output), "1");
 
-    // Another CA, another certificate, another token: for both sides, but the first worker is not told.
+    // A new CA, certificate and token for both sides, but the first worker gets no SIGHUP.
     new.write(dir.path(), "ca.crt");
     new.sign(&["127.0.0.1"]).write(dir.path(), "push");
     fs::write(&token, "second\n").unwrap();
@@ -76,7 +76,7 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
     late.line_with("the server does not know the CA that has signed our certificate").unwrap();
     push.line_with("the certificate of the client for late is signed by an unknown CA").unwrap();
 
-    // Broken files are told, and change nothing.
+    // Broken files are reported, and change nothing.
     push.forget_lines();
     fs::write(dir.path().join("push.key"), "nonsense").unwrap();
     push.signal("HUP").unwrap();
@@ -88,7 +88,7 @@ fn a_hangup_takes_new_files_and_drops_no_link() {
     push.line_with("(certificate for third)").unwrap();
     late.signal("KILL").unwrap();
 
-    // All three links take part; none was ever dropped.
+    // All three links get messages; none was dropped.
     let rest: Vec<u8> = (2..3_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
     push.feed(rest);
     let outputs: Vec<String> =
@@ -126,10 +126,10 @@ fn a_hangup_with_a_good_certificate_and_a_bad_token_changes_neither() {
         assert!(said.contains("the old files and tokens stay in use"), "{said}");
         assert!(!said.contains("xxx"), "{said}");
     }
-    // The old certificate and the old token are still right, and the new certificate is not shown.
+    // The old certificate and the old token are still valid, and the new certificate is not presented.
     let mut pull = worker(&old, &old, dir.path(), "worker", &at, &with_token);
     push.line_with("(certificate for worker)").unwrap();
-    // The other way round: a good token and a certificate that is none.
+    // The other way round: a good token and an invalid certificate.
     push.forget_lines();
     fs::write(&token, "second\n").unwrap();
     fs::write(dir.path().join("push.crt"), "nonsense").unwrap();
@@ -142,7 +142,7 @@ fn a_hangup_with_a_good_certificate_and_a_bad_token_changes_neither() {
 }
 
 #[test]
-fn secrets_that_others_can_read_are_warned_of() {
+fn secrets_that_other_users_can_read_cause_a_warning() {
     // HS-4
     let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
     let token = dir.path().join("token");
@@ -172,8 +172,8 @@ fn secrets_that_others_can_read_are_warned_of() {
 }
 
 #[test]
-fn a_connecting_daemon_shows_its_new_certificate_at_its_next_try() {
-    // TL-7, TL-8: being refused is not the end, because certificates are renewed.
+fn a_connecting_daemon_presents_its_new_certificate_at_its_next_attempt() {
+    // TL-7, TL-8: a refusal is not final, because certificates are renewed.
     let (ca, other, dir) = (Ca::new("test"), Ca::new("other"), tempfile::tempdir().unwrap());
     let (mut push, at) = secured(&ca, dir.path(), &[]);
     let mut pull = worker(&other, &ca, dir.path(), "worker", &at, &[]);
@@ -188,7 +188,7 @@ fn a_connecting_daemon_shows_its_new_certificate_at_its_next_try() {
 }
 
 #[test]
-fn allow_keeps_a_pipeline_for_the_names_that_are_given() {
+fn allow_restricts_a_pipeline_to_the_given_names() {
     // TL-5
     let (ca, dir) = (Ca::new("test"), tempfile::tempdir().unwrap());
     let (mut push, at) = secured(&ca, dir.path(), &["--allow", "=worker-1,worker-2"]);
@@ -202,8 +202,8 @@ fn allow_keeps_a_pipeline_for_the_names_that_are_given() {
 }
 
 #[test]
-fn an_open_port_is_warned_of_and_what_cannot_be_used_is_an_error_at_the_start() {
-    // All interfaces, for as long as it takes to say so; nothing connects.
+fn an_open_port_causes_a_warning_and_unusable_files_are_an_error_at_startup() {
+    // On all interfaces, until the warning is printed; nothing connects.
     let mut open = tidegate(&["push", "--bind", "tcp://0.0.0.0:0"]);
     open.line_with("is open to everybody who can reach it").unwrap();
     open.close_input();
@@ -236,8 +236,8 @@ fn an_open_port_is_warned_of_and_what_cannot_be_used_is_an_error_at_the_start() 
 }
 
 #[test]
-fn without_files_to_read_again_a_hangup_stops_the_process_in_order_as_a_closed_terminal_should() {
-    // Whoever runs the tests may have had hangups ignored, as `nohup` does, and a child inherits that.
+fn without_files_to_reload_a_hangup_stops_the_process_gracefully() {
+    // The tests may run with hangups ignored, as under `nohup`, and a child process inherits that.
     let mut push = by(&["env", "--default-signal=HUP"], &["push", "--bind", "tcp://127.0.0.1:0"]);
     push.endpoint().unwrap();
     push.signal("HUP").unwrap();
@@ -255,7 +255,7 @@ fn a_puller_counts_the_pushers_that_it_expects_by_their_certificates() {
     let mut pull = tidegate(&[&args[..], &files].concat());
     let at = pull.endpoint().unwrap();
     let mut output = pull.stdout().unwrap();
-    // The first one ends three streams, under instances of its own making.
+    // The first pusher ends three streams, each under a new instance.
     for name in ["first", "first", "first", "second"] {
         let (certificate, key) = ca.sign(&[name]).write(dir.path(), name);
         let args = ["push", "--connect", &at, "--tls-ca", text(&ca_file), "--tls-cert", text(&certificate)];

@@ -1,4 +1,4 @@
-//! What happens to links over TLS: breaks, stalls, other certificates.
+//! Links over TLS: lost connections, stalls, changed certificates.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -33,7 +33,7 @@ async fn pusher(ca: &Ca) -> (Push, String) {
     (push, at)
 }
 
-/// Somebody in between, for one connection: passes bytes on while `open`, which can be cut by aborting the task.
+/// A relay for one connection: forwards bytes while `open`. Aborting the task cuts the connection.
 async fn between(at: &str, mut open: watch::Receiver<bool>) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = format!("tls://{}", listener.local_addr().unwrap());
@@ -53,7 +53,7 @@ async fn between(at: &str, mut open: watch::Receiver<bool>) -> (String, JoinHand
 }
 
 #[tokio::test]
-async fn the_end_of_tls_without_its_last_word_is_a_break_and_loses_nothing() {
+async fn a_tls_stream_without_close_notify_is_a_lost_link_and_loses_nothing() {
     // TL-9, RD-1, RD-3
     let ca = Ca::new("test");
     let (push, at) = pusher(&ca).await;
@@ -63,7 +63,7 @@ async fn the_end_of_tls_without_its_last_word_is_a_break_and_loses_nothing() {
     let mut events = push.events();
     push.send("once").await.unwrap();
     let held = within(first.recv()).await.unwrap().unwrap();
-    wire.abort(); // both sockets are closed: TCP ends, TLS has said nothing
+    wire.abort(); // both sockets are closed: TCP ends without a TLS close_notify
     loop {
         if let Event::Disconnected { end, .. } = within(events.recv()).await.unwrap() {
             assert_eq!(end.code, None, "{end}");
@@ -78,8 +78,8 @@ async fn the_end_of_tls_without_its_last_word_is_a_break_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_full_socket_did_not_take_goes_out_as_soon_as_it_does() {
-    // LV-5, LV-6: through the buffers of TLS too, with nothing else happening on the link.
+async fn bytes_that_a_full_socket_did_not_accept_are_written_as_soon_as_it_does() {
+    // LV-5, LV-6: also through the buffers of TLS, while nothing else happens on the link.
     let ca = Ca::new("test");
     let (push, at) = pusher(&ca).await;
     let (open, opened) = watch::channel(true);
@@ -94,7 +94,7 @@ async fn what_a_full_socket_did_not_take_goes_out_as_soon_as_it_does() {
     within(pull.connected(1)).await.unwrap();
     for round in 0..3_u8 {
         open.send_replace(false);
-        // As much as the pusher takes: more than all sockets in between.
+        // As much as the pusher accepts: more than the sockets in between hold.
         let mut sent = 0;
         while push.try_send(vec![round; 200_000]).is_ok() {
             sent += 1;
@@ -135,7 +135,7 @@ async fn a_reload_is_for_new_connections_and_a_broken_file_changes_nothing() {
     tls.reload().unwrap();
     let pull_new = Pull::builder().connect(&at).tls(trusting(&new)).build().await.unwrap();
     within(pull_new.connected(1)).await.unwrap();
-    // The old link was not touched: it gets its share as before.
+    // The old link is not affected, and gets its share as before.
     for _ in 0..10 {
         push.send("m").await.unwrap();
     }
@@ -148,7 +148,7 @@ async fn a_reload_is_for_new_connections_and_a_broken_file_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_ca_that_is_taken_away_lets_nobody_else_in_and_an_earlier_session_is_no_way_around() {
+async fn a_removed_ca_admits_no_further_client_not_even_by_session_resumption() {
     // TL-1, TL-8
     let (old, new) = (Ca::new("old"), Ca::new("new"));
     let identity = new.sign(&["127.0.0.1"]);
@@ -169,9 +169,9 @@ async fn a_ca_that_is_taken_away_lets_nobody_else_in_and_an_earlier_session_is_n
                 assert!(reason.contains("for worker is signed by an unknown CA"), "{reason}");
                 break;
             }
-            Event::Connected { .. } => panic!("it was let in"),
+            Event::Connected { .. } => panic!("a client with the removed CA connected"),
             _ => {}
         }
     }
-    assert_eq!(push.stats().links, 1, "who was in is in");
+    assert_eq!(push.stats().links, 1, "the existing link stays");
 }

@@ -1,4 +1,4 @@
-//! Names in certificates: which of them count, and with what each is compared.
+//! Names in certificates: which of them count, and what each is compared with.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -26,18 +26,18 @@ fn ip(address: &str) -> SanType {
     SanType::IpAddress(address.parse().unwrap())
 }
 
-/// A certificate with exactly these names, whatever they look like.
+/// A certificate with exactly these names, valid or not.
 fn named(ca: &Ca, names: Vec<SanType>) -> Identity {
     ca.sign_with(&[], |params| params.subject_alt_names = names)
 }
 
-/// A pusher whose pipeline is only for these.
+/// A pusher whose pipeline is restricted to these names.
 async fn pusher(ca: &Ca, allowed: &[&str]) -> Push {
     let tls = Tls::load(ca.sign(&["127.0.0.1"]).config().ca(ca.pem()).verify_clients(true)).unwrap();
     Push::builder().bind("tls://127.0.0.1:0/p").tls(tls).allow("p", allowed).build().await.unwrap()
 }
 
-/// Whether a worker with this certificate is let in; and the names by which the pusher knows it, if it is.
+/// The names that the pusher sees for a worker with this certificate, or `None` if it is refused.
 async fn admitted(push: &Push, ca: &Ca, identity: &Identity) -> Option<Vec<String>> {
     let mut events = push.events();
     let tls = Tls::load(identity.config().ca(ca.pem())).unwrap();
@@ -93,7 +93,7 @@ async fn a_dns_name_is_not_satisfied_by_a_uri_nor_a_uri_by_a_dns_name() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_certificate_can_have_is_an_error_when_the_socket_is_made() {
+async fn a_name_that_no_certificate_can_have_is_an_error_when_the_socket_is_built() {
     // TL-5, LM-1
     let ca = Ca::new("test");
     for (name, says) in [
@@ -115,7 +115,7 @@ async fn a_name_that_no_certificate_can_have_is_an_error_when_the_socket_is_made
 }
 
 #[tokio::test]
-async fn a_server_is_known_by_the_kind_of_name_that_it_is_expected_to_have() {
+async fn a_server_is_recognized_only_by_a_name_of_the_expected_kind() {
     // TL-2
     let ca = Ca::new("test");
     for (names, expected, right) in [

@@ -1,5 +1,5 @@
-//! TLS between a pusher and a puller of the library: what works, and every way in which a certificate can be wrong, as both
-//! sides tell it.
+//! TLS between a pusher and a puller of the library: working links, and the reports of both sides for every kind of
+//! invalid certificate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -9,7 +9,7 @@ use tidegate::{Event, Events, Pull, Push, Tls, TlsConfig};
 use tidegate_tests::certs::{Ca, Identity, expired, not_yet, only_for};
 
 const LONG: Duration = Duration::from_secs(60);
-/// What the pusher's certificate is for.
+/// The name in the pusher's certificate.
 const NAME: &str = "pusher.test";
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
@@ -24,7 +24,7 @@ async fn reason(events: &mut Events, of: impl Fn(&Event) -> Option<String>) -> S
     }
 }
 
-/// What the pusher, which listens, and the puller, which connects, say of each other.
+/// The reasons that the listening pusher and the connecting puller report.
 async fn both_say(server: TlsConfig, client: TlsConfig) -> (String, String) {
     let push =
         Push::builder().bind("tls://127.0.0.1:0").tls(Tls::load(server).unwrap()).build().await.unwrap();
@@ -38,13 +38,13 @@ async fn both_say(server: TlsConfig, client: TlsConfig) -> (String, String) {
     let mut pull_events = pull.events();
     let client = reason(&mut pull_events, |event| match event {
         Event::ConnectFailed { reason, .. } => Some(reason.clone()),
-        Event::Connected { .. } => panic!("a link"),
+        Event::Connected { .. } => panic!("a link opened"),
         _ => None,
     })
     .await;
     let server = reason(&mut push_events, |event| match event {
         Event::TlsFailed { reason, .. } => Some(reason.clone()),
-        Event::Connected { .. } => panic!("a link"),
+        Event::Connected { .. } => panic!("a link opened"),
         _ => None,
     })
     .await;
@@ -58,7 +58,7 @@ fn assert_says(what: &str, said: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn messages_of_all_sizes_pass_and_are_acked_whoever_connects() {
+async fn messages_of_all_sizes_are_delivered_and_acked_with_either_connector() {
     // TL-1, TL-2, TL-3, TL-4, FR-2
     let ca = Ca::new("test");
     let tls = |name: &str| {
@@ -106,7 +106,7 @@ async fn messages_of_all_sizes_pass_and_are_acked_whoever_connects() {
                 break (peer.names.clone(), peer.to_string());
             }
         };
-        assert_eq!(names.0, ["push.test"], "in lower case, and never a common name");
+        assert_eq!(names.0, ["push.test"], "in lower case, and without the common name");
         assert_says("the peer", &names.1, &["(certificate for push.test)"]);
     }
 }
@@ -260,7 +260,7 @@ async fn without_settings_a_connector_trusts_the_cas_of_the_system_and_not_ours(
             .await;
             assert_says("the system's CAs", &said, &["is signed by an unknown CA"]);
         }
-        // A machine without CA certificates.
+        // This machine has no CA certificates.
         Err(error) => assert_says("no CAs", &error.to_string(), &["tls://127.0.0.1", "no CA certificates"]),
     }
 }

@@ -1,4 +1,4 @@
-//! TLS settings, tokens and who may use what: what is right, what is wrong, and what is never shown.
+//! TLS settings, tokens and access lists: valid and invalid values, and secrets that are never shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -18,7 +18,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn every_way_in_which_a_file_can_be_wrong_is_told_with_the_file() {
+fn every_error_in_a_file_is_reported_with_the_file() {
     let ca = Ca::new("test");
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = ca.sign(&["a"]).write(dir.path(), "a");
@@ -74,20 +74,20 @@ fn every_way_in_which_a_file_can_be_wrong_is_told_with_the_file() {
 
 #[test]
 fn there_is_one_cryptographic_library_in_the_tree() {
-    // With two, rustls panics at the first handshake that does not name one.
+    // With two, rustls panics at the first handshake that does not choose one.
     let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
     assert!(lock.contains("name = \"ring\"") && !lock.contains("aws-lc"), "run `cargo tree -i aws-lc-rs`");
 }
 
 #[test]
-fn a_directory_is_no_file() {
+fn a_directory_is_not_accepted_as_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let error = Tls::load(TlsConfig::new().ca(Pem::file(dir.path()))).unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }
 
 #[tokio::test]
-async fn settings_that_do_not_fit_the_endpoints_are_named_when_the_socket_is_made() {
+async fn settings_that_do_not_match_the_endpoints_are_reported_when_the_socket_is_built() {
     // LM-1, TL-4, TL-5
     let ca = Ca::new("test");
     let server = || Tls::load(ca.sign(&["127.0.0.1"]).config()).unwrap();
@@ -114,7 +114,7 @@ async fn settings_that_do_not_fit_the_endpoints_are_named_when_the_socket_is_mad
         let error = builder.build().await.expect_err(says).to_string();
         assert!(error.contains(says), "{says:?} is not in {error:?}");
     }
-    // What never leaves the machine need not be encrypted.
+    // Endpoints within the machine need no encryption.
     let _push = Push::builder()
         .require_tls(true)
         .bind("mem://tls-settings")
@@ -152,7 +152,7 @@ async fn outcome(pull: PullBuilder) -> Result<Vec<u8>, (Code, String)> {
 }
 
 #[tokio::test]
-async fn a_pipeline_is_for_the_peers_on_its_list_and_looks_to_others_as_if_it_were_not_there() {
+async fn a_pipeline_serves_the_peers_on_its_list_and_looks_unknown_to_others() {
     // TL-4, TL-5, HS-2, HS-5
     let ca = Ca::new("test");
     let tls = Tls::load(ca.sign(&["127.0.0.1"]).config().ca(ca.pem()).verify_clients(true)).unwrap();
@@ -186,7 +186,7 @@ async fn a_pipeline_is_for_the_peers_on_its_list_and_looks_to_others_as_if_it_we
         assert_eq!(outcome(worker(names, "/public", "t")).await.as_deref(), Ok(&b"public"[..]), "{names:?}");
         public.send("public").await.unwrap();
     }
-    // The token comes first, for those on the list and for others.
+    // The token is checked first, for peers on the list and for others.
     for names in [&["worker-1.test"][..], &["worker-3.test"]] {
         let refused = outcome(worker(names, "/secret", "wrong")).await.unwrap_err();
         assert_eq!(refused.0, Code::Unauthorized, "{names:?}");
@@ -194,7 +194,7 @@ async fn a_pipeline_is_for_the_peers_on_its_list_and_looks_to_others_as_if_it_we
 }
 
 #[tokio::test]
-async fn a_rule_of_the_program_sees_names_and_pipeline_and_has_the_last_word() {
+async fn the_programs_own_check_sees_names_and_pipeline_and_decides() {
     // TL-5
     let ca = Ca::new("test");
     let tls = Tls::load(ca.sign(&["127.0.0.1"]).config().ca(ca.pem()).verify_clients(true)).unwrap();
@@ -231,7 +231,10 @@ async fn tokens_can_be_changed_while_links_stay() {
         async |token: &'static str| Pull::builder().connect(&at).token(token).build().await.unwrap();
     let first = connect("old").await;
     within(first.connected(1)).await.unwrap();
-    assert!(push.set_tokens(Tokens::new(Vec::<String>::new())).is_err(), "that would let nobody in");
+    assert!(
+        push.set_tokens(Tokens::new(Vec::<String>::new())).is_err(),
+        "an empty list would refuse every peer"
+    );
     push.set_tokens(Tokens::new(["new", "old"])).unwrap();
     for token in ["old", "new"] {
         within(connect(token).await.connected(1)).await.unwrap();
@@ -239,11 +242,11 @@ async fn tokens_can_be_changed_while_links_stay() {
     push.set_tokens("new".into()).unwrap();
     let error = within(connect("old").await.recv()).await.unwrap_err().to_string();
     assert!(error.contains("UNAUTHORIZED") && error.contains("the token is wrong"), "{error}");
-    // The connecting side shows the first of its tokens, and its new ones at the next try.
+    // The connecting side sends the first of its tokens, and a new one at the next attempt.
     let pull = Pull::builder().connect(&at).tokens(Tokens::new(["new", "x"])).build().await.unwrap();
     within(pull.connected(1)).await.unwrap();
     push.send("m").await.unwrap();
-    assert!(first.link_stats().len() == 1, "who was in is in");
+    assert!(first.link_stats().len() == 1, "the existing link stays");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Peers at a TLS port, and servers for a TLS connector, that are not what they should be.
+//! Wrong peers at a TLS port, and wrong servers for a TLS connector.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -47,13 +47,13 @@ async fn failed(events: &mut Events) -> String {
     loop {
         match within(events.recv()).await.unwrap() {
             Event::ConnectFailed { reason, .. } => return reason,
-            Event::Refused { reason, .. } => panic!("that must not be final: {reason}"),
+            Event::Refused { reason, .. } => panic!("the refusal must not be final: {reason}"),
             _ => {}
         }
     }
 }
 
-/// A message goes through, whoever else has been here.
+/// Checks that a message is delivered to a correct peer.
 async fn serves(push: &Push, tls: Tls) {
     let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).tls(tls).build().await.unwrap();
     push.send("m").await.unwrap();
@@ -61,7 +61,7 @@ async fn serves(push: &Push, tls: Tls) {
 }
 
 #[tokio::test]
-async fn a_plain_peer_at_a_tls_port_is_told_so_in_its_own_words_and_does_not_come_again() {
+async fn a_plain_peer_at_a_tls_port_gets_a_plain_close_and_does_not_reconnect() {
     // TL-7, FR-1
     let ca = Ca::new("test");
     let push = Push::builder().bind("tls://127.0.0.1:0").tls(server(&ca)).build().await.unwrap();
@@ -87,7 +87,7 @@ async fn a_plain_peer_at_a_tls_port_is_told_so_in_its_own_words_and_does_not_com
 }
 
 #[tokio::test]
-async fn a_tls_peer_at_a_plain_port_hears_that_it_is_plain_and_never_falls_back() {
+async fn a_tls_peer_at_a_plain_port_reports_that_it_is_plain_and_never_falls_back() {
     // TL-2, TL-7, FR-1
     let ca = Ca::new("test");
     let push = Push::builder().bind("tcp://127.0.0.1:0").token("hush").build().await.unwrap();
@@ -150,7 +150,7 @@ fn record(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn peers_that_speak_only_tls_1_2_are_refused_and_told_which_is_required() {
+async fn peers_with_only_tls_1_2_are_refused_with_the_required_version() {
     // TL-1
     let ca = Ca::new("test");
     let push = Push::builder().bind("tls://127.0.0.1:0").tls(server(&ca)).build().await.unwrap();
@@ -181,7 +181,7 @@ async fn peers_that_speak_only_tls_1_2_are_refused_and_told_which_is_required() 
 }
 
 #[tokio::test]
-async fn a_client_of_another_protocol_is_refused_and_one_that_names_none_is_not() {
+async fn a_client_that_offers_another_protocol_is_refused_and_one_that_offers_none_is_not() {
     // TL-3
     let ca = Ca::new("test");
     let push = Push::builder().bind("tls://127.0.0.1:0").tls(server(&ca)).build().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_client_of_another_protocol_is_refused_and_one_that_names_none_is_not(
     assert!(reason.contains("for another protocol than tidegate/1"), "{reason}");
     let stream = connect(&[b"h2", b"tidegate/1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"tidegate/1"[..]));
-    // What comes after the handshake is the protocol, preface first.
+    // The protocol follows the handshake, starting with the preface.
     let mut stream = connect(&[]).await.unwrap();
     stream.write_all(b"nonsense").await.unwrap();
     let mut answer = [0; 8];
@@ -212,7 +212,7 @@ async fn a_client_of_another_protocol_is_refused_and_one_that_names_none_is_not(
 }
 
 #[tokio::test]
-async fn a_slow_tls_handshake_costs_a_place_for_its_time_and_nobody_else_waits() {
+async fn a_slow_tls_handshake_occupies_one_place_and_delays_no_other_peer() {
     // TL-6, HS-11, HS-12
     let ca = Ca::new("test");
     let push = Push::builder()
@@ -231,7 +231,7 @@ async fn a_slow_tls_handshake_costs_a_place_for_its_time_and_nobody_else_waits()
     for stream in [&mut silent, &mut half] {
         let mut answer = Vec::new();
         let _ = within(stream.read_to_end(&mut answer)).await; // the end, or a reset
-        assert!(answer.is_empty(), "nothing that was not encrypted: {answer:?}");
+        assert!(answer.is_empty(), "unencrypted bytes: {answer:?}");
         loop {
             if let Event::RefusedPeer { code, .. } = within(events.recv()).await.unwrap() {
                 assert_eq!(code, Code::TooSlow);
@@ -259,5 +259,5 @@ async fn a_silent_connection_makes_room_for_a_connector_over_tls_and_sees_only_t
     within(pull.connected(1)).await.unwrap();
     let mut answer = Vec::new();
     let _ = within(first.read_to_end(&mut answer)).await; // the end, or a reset
-    assert!(answer.is_empty(), "nothing that was not encrypted: {answer:?}");
+    assert!(answer.is_empty(), "unencrypted bytes: {answer:?}");
 }

@@ -1,4 +1,4 @@
-//! `--unix-mode` of both daemons: who may connect to a unix socket is said before anyone can.
+//! `--unix-mode` of both daemons: the socket has its mode before any process can connect.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use tidegate_tests::daemons::{code, numbers, tidegate};
 
 #[test]
-fn the_file_of_a_unix_socket_has_the_mode_that_was_asked_for() {
+fn the_file_of_a_unix_socket_has_the_requested_mode() {
     let dir = tempfile::tempdir().unwrap();
     for (listens, connects, mode) in [("push", "pull", "660"), ("pull", "push", "0o600")] {
         let path = dir.path().join(format!("{listens}.sock"));
@@ -29,7 +29,7 @@ fn the_file_of_a_unix_socket_has_the_mode_that_was_asked_for() {
 }
 
 #[test]
-fn a_mode_that_cannot_be_is_a_usage_error_that_names_the_option() {
+fn an_invalid_mode_is_a_usage_error_that_names_the_option() {
     for args in [
         &["pull", "--bind", "unix:///tmp/x", "--unix-mode", "888"][..],
         &["pull", "--bind", "unix:///tmp/x", "--unix-mode", "077"],

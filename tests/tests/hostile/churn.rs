@@ -1,4 +1,4 @@
-//! Peers that take work and do none of it: nacks, releases, links that break or are replaced, and frames that never end.
+//! Peers that take messages and process none: nacks, releases, links that break or are replaced, and incomplete frames.
 
 use std::{
     io::{self, Write},
@@ -25,7 +25,7 @@ use crate::job::{self, closed_by, link};
 
 const ENDLESS: (u64, u64) = (1 << 60, 1 << 60);
 
-/// Gives everything back that comes, until it has answered `times`; then it breaks its link.
+/// Answers `times` frames with this verdict, then breaks its link.
 fn answer(mut raw: Raw, verdict: Verdict, times: usize) {
     raw.send(ack(Vec::new(), ENDLESS)).unwrap();
     for _ in 0..times {
@@ -39,20 +39,20 @@ fn answer(mut raw: Raw, verdict: Verdict, times: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_puller_that_nacks_everything_delays_what_it_gets_and_loses_nothing() {
+async fn a_puller_that_nacks_everything_delays_its_messages_and_loses_none() {
     // OC-6, CR-8
     job::pusher(2_000, true, |push| push, |at| answer(link(at, Role::Puller, 1), Verdict::Nack, 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_puller_that_gives_everything_back_loses_nothing_and_rests_in_between() {
+async fn a_puller_that_releases_everything_is_paused_and_loses_nothing() {
     // OC-8, OC-14
     job::pusher(2_000, true, |push| push, |at| answer(link(at, Role::Puller, 1), Verdict::Release, 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_puller_that_grants_2_to_the_60_and_never_reads_holds_no_more_than_its_bounds() {
-    // CR-8, LV-6, LV-3: it falls silent, and what it had goes to the one who works.
+async fn a_puller_that_grants_2_to_the_60_and_never_reads_holds_a_bounded_number_of_messages() {
+    // CR-8, LV-6, LV-3: it becomes silent, and its messages go to the well-behaved puller.
     job::pusher(
         2_000,
         true,
@@ -86,7 +86,7 @@ async fn links_that_take_a_window_and_break_lose_nothing() {
     .await;
 }
 
-/// Takes over its own slot again and again; an older generation is refused.
+/// Replaces its own link repeatedly; an older generation is refused.
 fn replace(at: SocketAddr, role: Role) -> Raw {
     let greet = |generation| {
         let mut raw = Raw::connect(at)?;
@@ -105,19 +105,19 @@ fn replace(at: SocketAddr, role: Role) -> Raw {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_that_is_taken_over_again_and_again_disturbs_nobody_at_a_pusher() {
+async fn a_slot_replaced_repeatedly_does_not_affect_other_links_of_a_pusher() {
     // HS-9
     job::pusher(10_000, true, |push| push, |at| replace(at, Role::Puller)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_that_is_taken_over_again_and_again_disturbs_nobody_at_a_puller() {
+async fn a_slot_replaced_repeatedly_does_not_affect_other_links_of_a_puller() {
     // HS-9
     job::puller(10_000, |pull| pull, |at| replace(at, Role::Pusher)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_too_many_large_frames_that_do_not_end_the_slowest_goes() {
+async fn the_slowest_of_too_many_large_incomplete_frames_closes_its_link() {
     // LM-4, FR-3
     job::puller(
         10_000,
@@ -128,15 +128,14 @@ async fn of_too_many_large_frames_that_do_not_end_the_slowest_goes() {
             begun.extend_from_slice(b"\x12\xfb\xff\xff\x01");
             begun.resize(1 << 20, 0);
             let mut all: Vec<Raw> = Vec::new();
-            // Five times 1 MiB are what may be; the sixth is too much.
+            // Five incomplete frames of 1 MiB are allowed; the sixth is one too many.
             for n in 0..6 {
                 let mut raw = Raw::connect(at).unwrap();
                 raw.greet(hello(n)).unwrap();
                 raw.write(&begun).unwrap();
-                // It has been read as far as it goes: the end of what is to come would be looked at in order.
                 all.push(raw);
             }
-            // One of them is told, and it is not the one who does the job.
+            // One of these links is closed, and not the well-behaved one.
             let (tell, told) = mpsc::channel();
             let listening: Vec<_> = all
                 .into_iter()
@@ -155,7 +154,7 @@ async fn of_too_many_large_frames_that_do_not_end_the_slowest_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_after_a_length_that_cannot_be_is_thrown_away() {
+async fn bytes_after_an_invalid_length_are_discarded() {
     // FR-3
     job::puller(
         10_000,
@@ -163,14 +162,14 @@ async fn what_comes_after_a_length_that_cannot_be_is_thrown_away() {
         |at| {
             let mut raw = link(at, Role::Pusher, 1);
             raw.write(&u32::MAX.to_be_bytes()).unwrap();
-            // As long as we are heard; then the connection is gone.
+            // Write until the connection ends.
             let mut socket = raw.socket().try_clone().unwrap();
             let writer =
                 thread::spawn(move || (0..100_000).find_map(|_| socket.write_all(&[0x12; 16 * 1_024]).err()));
             assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
             drop(raw);
             writer.join().unwrap();
-            // A preface alone has no effect on anybody.
+            // A preface alone has no effect.
             let mut raw = Raw::connect(at).unwrap();
             raw.write(&PREFACE).unwrap();
             raw

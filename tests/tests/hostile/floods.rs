@@ -1,4 +1,4 @@
-//! Frames that bring nothing forward, from a peer that was let in.
+//! Frames that make no progress, from a peer with an open link.
 
 use std::{io::Write, net::SocketAddr, thread};
 
@@ -15,7 +15,7 @@ use tidegate_tests::hostile::raw::{Raw, ack, deliver, framed, outcome, unknown};
 
 use crate::job::{self, closed_by, link};
 
-/// Writes the same frame until the link is closed; and it is, with FLOOD.
+/// Writes the same frame until the link is closed with FLOOD.
 pub(crate) fn flood(raw: Raw, frame: &Bytes) {
     end_of_flood(raw, frame, "LM-3", Code::Flood);
 }
@@ -23,8 +23,8 @@ pub(crate) fn flood(raw: Raw, frame: &Bytes) {
 fn end_of_flood(mut raw: Raw, frame: &Bytes, rule: &str, code: Code) {
     let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
     let mut socket = raw.socket().try_clone().unwrap();
-    // Each of these weighs at least one 256th of its bytes: 100 are more than a second's allowance. A link that is closed for it
-    // throws away for a second what comes (ST-4); that the rest of these cannot be written any more is what we want.
+    // Each frame costs at least one point per 256 bytes, so 100 of them exceed a second's allowance. A link that is
+    // closed for it discards its input for a second (ST-4). After that, writes must fail.
     let writer = thread::spawn(move || (0..1_000_000).find_map(|_| socket.write_all(&many).err()));
     assert_eq!(closed_by(&mut raw, rule), code);
     drop(raw);
@@ -42,19 +42,19 @@ fn both(at: SocketAddr, role: Role) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pusher_closes_links_that_flood_it_with_nothing() {
+async fn a_pusher_closes_links_that_flood_it_with_frames_without_progress() {
     // LM-3, GR-1, LV-4
     job::pusher(20_000, true, |push| push, |at| both(at, Role::Puller)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_puller_closes_links_that_flood_it_with_nothing() {
+async fn a_puller_closes_links_that_flood_it_with_frames_without_progress() {
     // LM-3, GR-1, LV-4
     job::puller(20_000, |pull| pull, |at| both(at, Role::Pusher)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
+async fn acks_without_effect_and_repeated_recalls_are_a_flood() {
     // LM-3, CR-1, RC-1, RC-2, LM-2
     job::pusher(
         20_000,
@@ -63,7 +63,7 @@ async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
         |at| {
             flood(link(at, Role::Puller, 1), &wire::encode(ack(Vec::new(), (0, 0))));
             let recall = v1::Ack { recall: true, ..v1::Ack::default() };
-            // Each asks for a Skip, and only two may wait for theirs.
+            // Each is answered by a Skip, and only two may be due.
             end_of_flood(
                 link(at, Role::Puller, 2),
                 &wire::encode(Frame::Ack(recall)),
@@ -76,7 +76,7 @@ async fn acks_that_change_nothing_and_recalls_without_end_are_a_flood_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outcomes_that_are_repeated_again_and_again_are_a_flood_too() {
+async fn repeated_outcomes_are_a_flood() {
     // LM-3, OC-3
     job::pusher(
         20_000,
@@ -86,7 +86,7 @@ async fn outcomes_that_are_repeated_again_and_again_are_a_flood_too() {
             let mut raw = link(at, Role::Puller, 1);
             raw.send(ack(Vec::new(), (1, 1))).unwrap();
             raw.until(|body| matches!(body, Body::Deliver(_)).then_some(())).unwrap();
-            // Given back, so that the one who does the job gets it.
+            // Release it, so that the well-behaved puller gets it.
             raw.send(ack(vec![outcome(0, 1, Verdict::Release)], (1, 1))).unwrap();
             flood(raw, &wire::encode(ack(vec![outcome(0, 1, Verdict::Ack); 6_000], (1, 1))));
         },
@@ -95,7 +95,7 @@ async fn outcomes_that_are_repeated_again_and_again_are_a_flood_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_pings_as_are_allowed_are_no_flood() {
+async fn pings_at_the_allowed_rate_are_no_flood() {
     // LM-3, LV-4
     job::pusher(
         2_000,
@@ -113,7 +113,7 @@ async fn as_many_pings_as_are_allowed_are_no_flood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_messages_within_the_credit_are_messages() {
-    // CR-3, CR-9, LM-3: the credit bounds them, and nothing else need.
+    // CR-3, CR-9, LM-3: the credit is a sufficient limit.
     job::puller(
         20_000,
         |pull| pull.budget(1_000, 1 << 20),
@@ -127,7 +127,10 @@ async fn empty_messages_within_the_credit_are_messages() {
                         _ => None,
                     })
                     .unwrap();
-                assert!(limit <= next + 1_001, "no more than the budget, and one for who waits");
+                assert!(
+                    limit <= next + 1_001,
+                    "more than the budget, and one message for a waiting application"
+                );
                 if recall {
                     raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes: byte_limit - bytes })).unwrap();
                     bytes = byte_limit;
@@ -144,8 +147,8 @@ async fn empty_messages_within_the_credit_are_messages() {
                 }
                 next = next.max(limit);
             }
-            // There is credit for the next message, and it stays until a Skip gives it up. So whether the worker has settled what
-            // came before does not matter: this one is refused for its id, not for a lack of credit (CR-3).
+            // There is credit for the next message until a Skip gives it up, whether or not the worker has settled the
+            // earlier messages. So this message is refused for its id, not for a lack of credit (CR-3).
             raw.send(deliver(next + 2_000, &[b""])).unwrap();
             assert_eq!(closed_by(&mut raw, "DL-1"), Code::Malformed);
         },

@@ -1,5 +1,5 @@
-//! Peers that say they are another one: with its instance, which everybody can know, and with what they have learned of it besides.
-//! The peer that they say they are loses nothing, and still replaces its own links.
+//! Peers that claim to be another peer: with its instance, which is public, and with anything else that they can learn.
+//! The real peer loses nothing, and can still replace its own links.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -32,12 +32,12 @@ use crate::job::{STRANGE, within};
 const MANY: u32 = 50;
 const LONG: Duration = Duration::from_secs(60);
 
-/// Somebody in between: can hold back what both sides send, and cut its connections so that the acceptor does not notice.
+/// A relay that can hold back the bytes of both sides, and cut its connections unnoticed by the acceptor.
 struct Gate {
     endpoint: String,
     open: watch::Sender<bool>,
     cut: Arc<Notify>,
-    /// What the connector has said first, the last time.
+    /// The connector's most recent Hello.
     hello: watch::Receiver<v1::Hello>,
 }
 
@@ -89,7 +89,7 @@ impl Gate {
         Self { endpoint, open, cut, hello }
     }
 
-    /// What is sent from now on is lost with the link.
+    /// From now on, bytes are held back, and lost with the link.
     fn hold(&self) {
         self.open.send_replace(false);
     }
@@ -114,7 +114,7 @@ async fn ended(events: &mut Events) -> Option<Code> {
     }
 }
 
-/// None of the links that this side has seen has ended.
+/// Checks that no link of this side has ended.
 fn none_has_ended(mut events: Events) {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     loop {
@@ -128,8 +128,7 @@ fn none_has_ended(mut events: Events) {
     }
 }
 
-/// Sends messages under the numbers of another pusher, has them acked, and breaks its link: whether that is known here is not
-/// known there.
+/// Sends messages under the numbers of another pusher, gets them acked, and breaks its link.
 fn send_forged(mut raw: Raw) {
     raw.until(|body| matches!(body, Body::Ack(ack) if ack.message_limit > 0).then_some(())).unwrap();
     for number in 0..u64::from(MANY) {
@@ -147,7 +146,8 @@ fn send_forged(mut raw: Raw) {
     .unwrap();
 }
 
-/// The pusher sends what is lost on its way, and sends it again: all of it is run, whatever was forged before.
+/// The pusher's messages are lost in transit and redelivered. All of them must run, although the forger sent messages
+/// with the same numbers before.
 async fn all_is_run(push: Push, pull: Pull, gate: &Gate, forge: impl FnOnce(v1::Hello) + Send + 'static) {
     let first = push.send_tracked("first").await.unwrap();
     let delivery = within(pull.recv()).await.unwrap().unwrap();
@@ -180,7 +180,7 @@ async fn all_is_run(push: Push, pull: Pull, gate: &Gate, forge: impl FnOnce(v1::
     }
     gate.cut();
     let (seen, pull) = within(worker).await.unwrap();
-    assert_eq!(seen, (0..MANY).map(|number| (number, 2)).collect::<Vec<_>>(), "each is run");
+    assert_eq!(seen, (0..MANY).map(|number| (number, 2)).collect::<Vec<_>>(), "each message runs");
     let stats = within(push.finish(LONG)).await.unwrap();
     assert_eq!((stats.acked, stats.in_flight), (u64::from(MANY) + 1, 0));
     drop(pull);
@@ -192,7 +192,7 @@ fn greeted(at: SocketAddr, hello: v1::Hello) -> Raw {
     raw
 }
 
-/// A puller at two pipelines, a pusher that connects to the first, and what forgers get of it at either.
+/// A puller with two pipelines, a pusher that connects to the first, and a forger at either.
 async fn forged(forge: fn(v1::Hello) -> v1::Hello, at_the_other: bool) {
     let pull = builder().bind("tcp://127.0.0.1:0/one").bind("tcp://127.0.0.1:0/two").build().await.unwrap();
     let places: Vec<_> = pull.local_endpoints().iter().map(ToString::to_string).collect();
@@ -204,20 +204,20 @@ async fn forged(forge: fn(v1::Hello) -> v1::Hello, at_the_other: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_of_another_pusher_under_its_instance_do_not_have_its_messages_acked() {
+async fn forged_numbers_under_another_pushers_instance_do_not_have_messages_acked() {
     // HS-9, RD-9: attack S1
     forged(|stolen| v1::Hello { resume: Bytes::new(), ..stolen }, false).await;
     forged(|stolen| v1::Hello { resume: resume(1), ..stolen }, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_from_another_pipeline_with_all_that_it_has_shown() {
+async fn forged_numbers_from_another_pipeline_do_not_have_messages_acked() {
     // HS-9, RD-9: attack S1
     forged(|stolen| v1::Hello { pipeline: "two".into(), generation: u64::MAX >> 12, ..stolen }, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_by_one_that_the_puller_connects_to() {
+async fn forged_numbers_from_a_listening_peer_do_not_have_messages_acked() {
     // HS-9, RD-9: attack S1
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let forger = format!("tcp://{}", listener.local_addr().unwrap());
@@ -234,8 +234,8 @@ async fn nor_by_one_that_the_puller_connects_to() {
     .await;
 }
 
-/// A puller that has messages of a pusher in hand, while somebody says to be that puller: it keeps its link and its messages, and
-/// still replaces its own link when it comes back.
+/// A puller holds messages of a pusher while a forger claims to be that puller. The puller keeps its link and its
+/// messages, and can still replace its own link when it reconnects.
 async fn keeps_its_messages(steal: fn(v1::Hello) -> v1::Hello, at_the_other: bool) {
     let push =
         Push::builder().bind("tcp://127.0.0.1:0/one").bind("tcp://127.0.0.1:0/two").build().await.unwrap();
@@ -258,7 +258,7 @@ async fn keeps_its_messages(steal: fn(v1::Hello) -> v1::Hello, at_the_other: boo
     .unwrap();
     assert_eq!(push.stats().links, 2);
     none_has_ended(at_puller);
-    // It comes back although its old link looks alive, and has its message.
+    // It reconnects although its old link looks alive, and gets its message.
     gate.cut();
     assert_eq!(ended(&mut at_pusher).await, Some(Code::Replaced));
     held.ack();
@@ -278,14 +278,14 @@ async fn a_pullers_link_is_not_taken_over_with_its_instance_and_a_huge_generatio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_from_another_pipeline_with_all_that_the_puller_has_shown() {
+async fn a_pullers_link_is_not_taken_over_from_another_pipeline() {
     // HS-9, RD-8: attack S2
     keeps_its_messages(|stolen| v1::Hello { pipeline: "two".into(), ..stolen }, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_by_an_acceptor_with_what_the_puller_has_shown_to_it() {
-    // HS-9: each endpoint learns a secret of its own. Attack S2
+async fn a_pullers_link_is_not_taken_over_by_an_acceptor_with_the_secret_it_received() {
+    // HS-9: each endpoint receives a different secret. Attack S2
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let forger = format!("tcp://{}", listener.local_addr().unwrap());
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
@@ -317,7 +317,7 @@ async fn nor_by_an_acceptor_with_what_the_puller_has_shown_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_with_another_certificate_and_all_that_the_pusher_has_shown() {
+async fn neither_attack_works_with_another_certificate() {
     // HS-9, TL-4: attacks S1 and S2. Two sockets with one seed have one instance and one secret.
     let ca = Ca::new("test");
     let server = ca.sign(&["127.0.0.1"]).config().ca(ca.pem()).verify_clients(true);
@@ -333,7 +333,7 @@ async fn nor_with_another_certificate_and_all_that_the_pusher_has_shown() {
         (honest.send_tracked("one").await.unwrap(), thief.send_tracked("other").await.unwrap());
     let (first, second) =
         (within(pull.recv()).await.unwrap().unwrap(), within(pull.recv()).await.unwrap().unwrap());
-    assert_eq!(first.id(), second.id(), "that is what it says");
+    assert_eq!(first.id(), second.id(), "both claim the same instance");
     assert_ne!(first.payload(), second.payload());
     first.ack();
     second.ack();
@@ -344,8 +344,8 @@ async fn nor_with_another_certificate_and_all_that_the_pusher_has_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connector_whose_secret_was_used_goes_on_with_another_one() {
-    // HS-9: an eavesdropper without TLS has everything; the connector gets through nevertheless.
+async fn a_connector_whose_secret_was_used_continues_with_another_one() {
+    // HS-9: without TLS, an eavesdropper learns everything; the connector still gets a link.
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
     let here = push.local_endpoints()[0].to_string();
     let at = address(&here);

@@ -1,4 +1,4 @@
-//! A socket under attack, and a link to it that behaves well and has a job to do.
+//! A socket under attack, and a well-behaved link that has a job to complete.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -8,20 +8,20 @@ use tidegate_tests::hostile::raw::{Raw, address, hello};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 const LONG: Duration = Duration::from_secs(60);
-/// What an attacker sends as messages; the job's are numbers.
+/// The payload of an attacker's messages; the payloads of the job are numbers.
 pub(crate) const STRANGE: &[u8] = b"strange";
 
 pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, work).await.expect("took too long")
 }
 
-/// Runs `attack` in a thread of its own; what it returns is kept until the job is done.
+/// Runs `attack` in a thread of its own. The job keeps the returned value until it is complete.
 async fn run<T: Send + 'static>(at: SocketAddr, attack: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
-    spawn_blocking(move || attack(at)).await.expect("the attack itself failed")
+    spawn_blocking(move || attack(at)).await.expect("the attack panicked")
 }
 
-/// Sends at least so many messages, and goes on for as long as the attack does. Returns how many there were: half of them were sent
-/// while the attack was at its height, and are settled before what it holds is let go.
+/// Sends messages until `attack` returns, and then at least as many again, `least` in all, while its result, such as
+/// open connections, still exists. Returns the number of messages and the result.
 async fn send<T>(push: &Push, least: u32, attack: impl Future<Output = T>) -> (u32, T) {
     let mut sent = 0;
     let sending = async {
@@ -30,7 +30,7 @@ async fn send<T>(push: &Push, least: u32, attack: impl Future<Output = T>) -> (u
                 push.send(payload(sent)).await.unwrap();
                 sent += 1;
             }
-            // No quicker than it is done: this is about what becomes of them.
+            // Wait for each outcome: this test is about outcomes, not about speed.
             let receipt = push.send_tracked(payload(sent)).await.unwrap();
             sent += 1;
             receipt.await.unwrap();
@@ -56,8 +56,8 @@ fn number(payload: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(payload.try_into().ok()?))
 }
 
-/// Attacks a pusher that has `count` messages for a puller that behaves well. Each is acked by that puller at least once, and by
-/// nobody else; `once`: and never comes twice.
+/// Attacks a pusher that has `count` messages for a well-behaved puller. Only that puller acks them, each at least
+/// once; with `once`, exactly once.
 pub(crate) async fn pusher<T: Send + 'static>(
     count: u32,
     once: bool,
@@ -80,13 +80,13 @@ pub(crate) async fn pusher<T: Send + 'static>(
     let stats = within(push.finish(LONG)).await.unwrap();
     drop(attacked);
     let seen = within(worker).await.unwrap();
-    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>(), "none is lost");
-    assert!(!once || seen.values().all(|times| *times == 1), "and none came twice");
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>(), "a message is lost");
+    assert!(!once || seen.values().all(|times| *times == 1), "a message was repeated");
     assert_eq!((stats.accepted, stats.acked, stats.rejected), (count.into(), count.into(), 0));
     assert_eq!((stats.queued, stats.in_flight, stats.held_bytes), (0, 0, 0));
 }
 
-/// Attacks a puller that has `count` messages to get from a pusher that behaves well: it gets each exactly once.
+/// Attacks a puller that gets `count` messages from a well-behaved pusher, each exactly once.
 pub(crate) async fn puller<T: Send + 'static>(
     count: u32,
     settings: impl FnOnce(PullBuilder) -> PullBuilder,
@@ -95,7 +95,7 @@ pub(crate) async fn puller<T: Send + 'static>(
     puller_of(count, 4_096, settings, attack).await;
 }
 
-/// As [`puller`], with a largest message for the pusher that behaves well.
+/// Like [`puller`], with a `max_message` for the well-behaved pusher.
 pub(crate) async fn puller_of<T: Send + 'static>(
     count: u32,
     max_message: usize,
@@ -130,18 +130,18 @@ pub(crate) async fn puller_of<T: Send + 'static>(
     let (seen, pull) = within(worker).await.unwrap();
     let stats = within(push.finish(LONG)).await.unwrap();
     drop((attacked, pull));
-    assert!(seen.values().all(|times| *times == 1), "none came twice");
+    assert!(seen.values().all(|times| *times == 1), "a message was repeated");
     assert_eq!((stats.accepted, stats.acked, stats.in_flight), (count.into(), count.into(), 0));
 }
 
-/// A link as a puller, to a pusher, or the other way round.
+/// Opens a link as a puller to a pusher, or the other way round.
 pub(crate) fn link(at: SocketAddr, role: Role, instance: u8) -> Raw {
     let mut raw = Raw::connect(at).unwrap();
     raw.greet(hello(role, instance)).unwrap();
     raw
 }
 
-/// The code of the Close that comes, and that its reason names this rule.
+/// The code of the received Close. Checks that its reason names this rule.
 pub(crate) fn closed_by(raw: &mut Raw, rule: &str) -> tidegate::Code {
     let (code, reason) = raw.closed().unwrap();
     assert!(reason.starts_with(&format!("{rule}: ")), "{code}: {reason}, and not {rule}");

@@ -1,4 +1,4 @@
-//! Peers that make a socket keep, walk over or read what no credit counts. What that may cost is measured in
+//! Peers that make a socket retain, scan or read data that credit does not limit. The cost is measured in
 //! `crates/tidegate-proto/tests/memory.rs` and `weights.rs`.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_message_of_each_frame_nacked_and_the_others_acked_again_and_again_loses_nothing() {
+async fn repeated_frames_with_the_first_message_nacked_and_the_others_acked_lose_nothing() {
     // LM-5, OC-6, OC-3
     job::pusher(
         2_000,
@@ -37,7 +37,7 @@ async fn the_first_message_of_each_frame_nacked_and_the_others_acked_again_and_a
                     _ => None,
                 };
                 let (first, count) = raw.until(range).unwrap();
-                // All of it is to be tried again; that is repeated, and no second outcome counts.
+                // Nacks the whole frame and repeats that; a second outcome has no effect.
                 let nack = v1::Outcome { delay_ms: 100, ..outcome(first, count, Verdict::Nack) };
                 let repeats = vec![outcome(0, first + count, Verdict::Ack); 1_000];
                 let outcomes = [vec![nack], repeats].concat();
@@ -49,7 +49,7 @@ async fn the_first_message_of_each_frame_nacked_and_the_others_acked_again_and_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_work_without_end_are_a_flood() {
+async fn working_frames_without_end_are_a_flood() {
     // LM-3, OC-13: 20,000 ids in each frame.
     job::pusher(
         20_000,
@@ -67,7 +67,7 @@ async fn signs_of_work_without_end_are_a_flood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_fields_in_messages_without_end_are_a_flood() {
-    // LM-3, GR-1: each message comes with 60,000 bytes of them.
+    // LM-3, GR-1: each message has 60,000 bytes of them.
     job::puller(
         20_000,
         |pull| pull,
@@ -87,7 +87,7 @@ async fn unknown_fields_in_messages_without_end_are_a_flood() {
                     Ok(Some(Body::Ack(ack))) => {
                         limit = limit.max(ack.message_limit);
                         if ack.recall {
-                            // These messages have no bytes that count.
+                            // These messages have a size of 0.
                             let bytes = ack.byte_limit - given_up;
                             raw.send(Frame::Skip(v1::Skip { next_id: limit, bytes })).unwrap();
                             (next, given_up) = (limit, ack.byte_limit);
@@ -113,7 +113,7 @@ async fn unknown_fields_in_messages_without_end_are_a_flood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_before_hello_is_legal_and_is_not_answered() {
-    // FR-5, FR-1: the connection ends, and nothing has been said over it.
+    // FR-5, FR-1: the connection ends without an answer.
     let attack = |at| {
         for code in [Code::GoingAway, Code::Internal] {
             let mut raw = Raw::connect(at).unwrap();

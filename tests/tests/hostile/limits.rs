@@ -1,4 +1,4 @@
-//! Every limit of the wire: exactly at it is taken, one more is refused.
+//! Every limit of the wire: a value at the limit is accepted, a value beyond it is refused.
 
 use std::net::SocketAddr;
 
@@ -20,14 +20,14 @@ fn varint(number: usize) -> [u8; 3] {
     [number as u8 | 0x80, (number >> 7) as u8 | 0x80, (number >> 14) as u8]
 }
 
-/// Adds field 100, which nobody knows, so that it has so many bytes.
+/// Adds the unknown field 100, so that `bytes` has `size` bytes.
 fn fill_up(bytes: &mut Vec<u8>, size: usize) {
     bytes.put_slice(b"\xa2\x06");
     bytes.put_slice(&varint(size - bytes.len() - 3));
     bytes.resize(size, 0);
 }
 
-/// A Hello of so many bytes.
+/// A Hello of `size` bytes.
 fn hello_of(role: Role, size: usize) -> Bytes {
     let mut frame = wire::encode(Frame::Hello(hello(role, 1)))[4..].to_vec();
     fill_up(&mut frame, size);
@@ -38,7 +38,7 @@ fn first_frames(at: SocketAddr, role: Role) {
     // FR-3
     let mut raw = Raw::connect(at).unwrap();
     raw.write(&[&PREFACE[..], &hello_of(role, 16_384)].concat()).unwrap();
-    assert!(matches!(raw.frame().unwrap(), Some(Body::Hello(_))), "16,384 bytes are taken");
+    assert!(matches!(raw.frame().unwrap(), Some(Body::Hello(_))), "16,384 bytes are accepted");
     let mut raw = Raw::connect(at).unwrap();
     raw.write(&[&PREFACE[..], &hello_of(role, 16_385)[..4]].concat()).unwrap();
     assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
@@ -73,7 +73,7 @@ fn fields(at: SocketAddr, role: Role) {
         let refused = greet(*bad).unwrap_err().to_string();
         assert!(refused.starts_with(&format!("MALFORMED: {rule}: ")), "{rule} {bad}: {refused}");
     }
-    // A pipeline of 256 bytes is not served here; one of 257 is not one.
+    // A pipeline name of 256 bytes is unknown here; one of 257 bytes is invalid.
     for (length, answer) in [(256, "NO_PIPELINE: HS-5: "), (257, "MALFORMED: HS-10: ")] {
         let hello = v1::Hello { pipeline: long(length), ..hello(role, 60) };
         let refused = Raw::connect(at).unwrap().greet(hello).unwrap_err().to_string();
@@ -125,7 +125,7 @@ async fn frames_of_the_handshake_and_of_control_have_their_limits_at_a_puller() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn max_message_fits_or_both_numbers_are_told() {
+async fn a_max_message_that_does_not_fit_is_refused_with_both_numbers() {
     // HS-7
     job::puller(
         1_000,
@@ -156,7 +156,7 @@ fn batch(messages: Vec<v1::Message>) -> Frame {
     Frame::Deliver(v1::Deliver { first_id: 0, first_number: 0, messages })
 }
 
-/// A pusher's link that has been granted something.
+/// A pusher's link with credit.
 fn granted(at: SocketAddr, instance: u8, max_message: u64) -> Raw {
     let mut raw = Raw::connect(at).unwrap();
     raw.greet(v1::Hello { max_message, ..hello(Role::Pusher, instance) }).unwrap();
@@ -210,14 +210,14 @@ async fn messages_have_their_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frame_of_messages_may_be_as_large_as_the_largest_message_asks_for() {
-    // FR-3: 262,144 bytes at least, and 65,536 more than max_message.
+async fn the_limit_on_a_deliver_frame_depends_on_the_largest_message() {
+    // FR-3: at least 262,144 bytes, and 65,536 more than max_message.
     for (max_message, limit) in [(1_000, 262_144), (500_000, 565_536)] {
         let window = Window::fixed(100_000, 8 << 20);
         let attack = move |at| {
             let mut raw = granted(at, 1, max_message as u64);
             let good = wire::encode(batch(vec![message(STRANGE.into())]));
-            // Without the length of the frame, and the key and the length of Deliver, which are one byte each.
+            // Without the length of the frame, and without the key and the length of Deliver.
             let mut deliver = good[4 + 2..].to_vec();
             fill_up(&mut deliver, limit - 4);
             let mut frame = vec![0x12];
@@ -236,7 +236,7 @@ async fn a_frame_of_messages_may_be_as_large_as_the_largest_message_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reason_of_any_length_is_taken_and_cut() {
+async fn a_reason_of_any_length_is_accepted_and_truncated() {
     // OC-7
     job::pusher(
         1_000,

@@ -1,5 +1,5 @@
-//! Hostile peers against real sockets: each is answered as SPEC.md says, a link that behaves well finishes its whole job
-//! meanwhile, and nothing is lost. What it costs is measured by the `flood` binary, and asserted nowhere.
+//! Hostile peers against real sockets: each is answered as SPEC.md says, a well-behaved link completes its job
+//! meanwhile, and no message is lost. The `flood` binary measures the cost, which no test asserts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 

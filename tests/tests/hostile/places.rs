@@ -1,4 +1,4 @@
-//! Who takes the places of others: strangers that hold them, and links from one address.
+//! Limits on places: connections without a handshake, and links from one address.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,11 +12,11 @@ use tokio::task::spawn_blocking;
 
 use crate::job::{self, closed_by, within};
 
-/// What the deadline is when a test is about places.
+/// A handshake time-out that does not affect tests about places.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connections from an address that never speak, three times as many as there are places: the oldest make room for the others, and for
-/// links with `role`.
+/// Opens three times as many silent connections from one address as there are places. The oldest make room for the
+/// others, and for links with `role`.
 fn fill(at: SocketAddr, role: Role, most: usize, rule: &str) -> Vec<Raw> {
     let mut held: Vec<_> = (0..3 * most).map(|_| Raw::connect(at).unwrap()).collect();
     for _ in 0..2 * most {
@@ -26,7 +26,7 @@ fn fill(at: SocketAddr, role: Role, most: usize, rule: &str) -> Vec<Raw> {
     held
 }
 
-/// Connections that never speak, from so many addresses other than 127.0.0.1.
+/// Opens silent connections from several addresses other than 127.0.0.1.
 async fn crowd(at: SocketAddr, addresses: u8, of_each: usize) -> Vec<Raw> {
     let mut held = Vec::new();
     for _ in 0..of_each {
@@ -38,8 +38,8 @@ async fn crowd(at: SocketAddr, addresses: u8, of_each: usize) -> Vec<Raw> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[cfg(target_os = "linux")] // where every program may have the addresses 127.0.0.x
-async fn a_slow_newcomer_gets_in_although_other_addresses_take_all_places_again_and_again() {
+#[cfg(target_os = "linux")] // where every program may use the addresses 127.0.0.x
+async fn a_slow_newcomer_connects_although_other_addresses_repeatedly_occupy_all_places() {
     // HS-12, HS-13
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
@@ -54,9 +54,9 @@ async fn a_slow_newcomer_gets_in_although_other_addresses_take_all_places_again_
     let hello = [&PREFACE[..], &wire::encode(Frame::Hello(hello(Role::Puller, 1)))].concat();
     let mut held = Vec::new();
     for piece in hello.chunks(8) {
-        // With this, every stranger that was there before has had to make room.
+        // Now every earlier silent connection has made room.
         held.extend(crowd(at, 5, 8).await);
-        // The last of them has been accepted when this is a link, and it gets in too.
+        // When this link is open, the last silent connection has been accepted, and the slow newcomer still completes.
         let pull = Pull::builder().connect(&endpoint).build().await.unwrap();
         within(pull.connected(1)).await.unwrap();
         slow.write(piece).unwrap();
@@ -69,7 +69,7 @@ async fn a_slow_newcomer_gets_in_although_other_addresses_take_all_places_again_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_of_one_address_make_room_for_newcomers_of_a_pusher() {
+async fn silent_connections_of_one_address_make_room_for_newcomers_at_a_pusher() {
     // HS-12, HS-13
     job::pusher(
         20_000,
@@ -81,7 +81,7 @@ async fn strangers_of_one_address_make_room_for_newcomers_of_a_pusher() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_of_one_address_make_room_for_newcomers_of_a_puller() {
+async fn silent_connections_of_one_address_make_room_for_newcomers_at_a_puller() {
     // HS-12, HS-13
     job::puller(
         20_000,
@@ -92,7 +92,7 @@ async fn strangers_of_one_address_make_room_for_newcomers_of_a_puller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_all_places_of_strangers_are_taken_links_go_on_and_newcomers_get_in() {
+async fn links_and_newcomers_work_while_silent_connections_occupy_all_places() {
     // HS-12
     job::pusher(
         20_000,
@@ -104,7 +104,7 @@ async fn while_all_places_of_strangers_are_taken_links_go_on_and_newcomers_get_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_of_one_address_are_bounded_and_another_address_still_gets_in() {
+async fn the_links_of_one_address_are_limited_and_another_address_still_connects() {
     // HS-13
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_links_per_address(3).build().await.unwrap();
     let endpoint = push.local_endpoints()[0].to_string();
@@ -121,10 +121,10 @@ async fn links_of_one_address_are_bounded_and_another_address_still_gets_in() {
     })
     .await
     .unwrap();
-    // The one that has gone leaves its place to the next.
+    // The place of a closed link is free for the next.
     let pull = Pull::builder().connect(&endpoint).build().await.unwrap();
     pull.connected(1).await.unwrap();
-    // A machine of its own, as far as the pusher can see. Not every system lets a program have this address.
+    // To the pusher this is another machine. Not every system lets a program use this address.
     if cfg!(target_os = "linux") {
         let mut other = Raw::connect_from(at, 2).await.unwrap();
         spawn_blocking(move || other.greet(hello(Role::Puller, 5))).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What credit and acks must not be, over real sockets: `tests/vectors/bad` has more, without them.
+//! Violations of credit and acks over real sockets. `tests/vectors/bad` has more violations, without sockets.
 
 use tidegate::{Code, Window};
 use tidegate_proto::{
@@ -33,7 +33,7 @@ async fn each_kind_of_impossible_ack_closes_its_link_and_no_other() {
                 (vec![outcome(u64::MAX, 2, Verdict::Ack)], Code::Malformed, "OC-10"),
                 (vec![odd(0)], Code::Malformed, "OC-10"),
                 (vec![odd(5)], Code::Malformed, "OC-10"),
-                // What is good before it has no effect: the message is not lost.
+                // The valid outcome before it has no effect: the message is not lost.
                 (
                     vec![outcome(0, 1, Verdict::Ack), outcome(7, 1, Verdict::Ack)],
                     Code::UnknownDelivery,
@@ -63,7 +63,7 @@ async fn each_kind_of_impossible_ack_closes_its_link_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ack_for_what_was_skipped_closes_its_link() {
+async fn an_ack_for_a_skipped_delivery_closes_its_link() {
     // OC-2, RC-1
     job::pusher(
         2_000,
@@ -71,7 +71,7 @@ async fn an_ack_for_what_was_skipped_closes_its_link() {
         |push| push,
         |at| {
             let mut raw = link(at, Role::Puller, 1);
-            // The flag comes with the limits that it takes back: nothing can be delivered between the two (OC-4).
+            // The recall is in the same Ack as the limits, so that nothing can be delivered in between (OC-4).
             let recall = v1::Ack { message_limit: 10, byte_limit: 100, recall: true, ..v1::Ack::default() };
             raw.send(Frame::Ack(recall)).unwrap();
             let skip =
@@ -84,7 +84,7 @@ async fn an_ack_for_what_was_skipped_closes_its_link() {
     .await;
 }
 
-/// A pusher with the whole of its first grant, which was so much.
+/// A pusher's link with its first grant: messages and bytes.
 fn granted(at: std::net::SocketAddr, instance: u8) -> (Raw, u64, u64) {
     let mut raw = link(at, Role::Pusher, instance);
     let limits = |body: &Body| match body {
@@ -102,7 +102,7 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
         10_000,
         |pull| pull.window(Window::fixed(4, 1_000)),
         |at| {
-            // Exactly at the limit is fine. The window is the socket's: no link has more than the whole of it.
+            // A delivery at the limit is valid. The window belongs to the socket, so no link has more than all of it.
             let (mut raw, messages, bytes) = granted(at, 1);
             assert!((1..=4).contains(&messages) && (1..=1_000).contains(&bytes), "{messages}, {bytes}");
             raw.send(deliver(0, &vec![STRANGE; messages as usize])).unwrap();
@@ -129,7 +129,7 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
             }
             let (mut raw, ..) = granted(at, 5);
             raw.send(Frame::Skip(v1::Skip { next_id: 9, bytes: 1 })).unwrap();
-            // If the other link has come to need the credit, there is a recall, and too much is given up.
+            // If the other link needs the credit, there is a recall, and this Skip gives up too much.
             assert!(matches!(closed_by(&mut raw, "RC-3"), Code::Unexpected | Code::Credit));
             let (mut raw, ..) = granted(at, 8);
             raw.send(Frame::End(v1::End {})).unwrap();
