@@ -49,7 +49,8 @@ fn the_connect_timeout_continues_when_one_endpoint_refuses_and_another_does_not_
         let (own, [_, wrong], [at, _]) = two_guarded_places(dir.path());
         let mut peer = tidegate(&[other, "--bind", &at, "--token-file", &wrong]);
         peer.endpoint().unwrap();
-        let args = ["--connect", &at, "--connect", UNREACHABLE, "--token-file", &own, "--connect-timeout", "1s"];
+        let args =
+            ["--connect", &at, "--connect", UNREACHABLE, "--token-file", &own, "--connect-timeout", "1s"];
         let mut daemon = tidegate(&[&[command], &args[..]].concat());
         daemon.line_with_all(&[&at, "refused us"]).unwrap();
         daemon.line_with_all(&["error: --connect-timeout", "1s"]).unwrap();
