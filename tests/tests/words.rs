@@ -1,5 +1,5 @@
-//! All texts are written in plain words and in lines that are not too wide, commits have subjects of the usual form, and
-//! the check finds each kind of mistake.
+//! All texts are written in plain words and in lines that are not too wide, and commits have subjects of the usual
+//! form. The check finds each kind of mistake.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test may stop at once
 

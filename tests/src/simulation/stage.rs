@@ -162,7 +162,7 @@ impl Actor {
         self.stage.scenario.is_bound(self.who.host).then(|| format!("sim://0.0.0.0:{PORT}"))
     }
 
-    /// Ends the process, permanently or until it is started again. Never returns, because the world shuts the host down.
+    /// Ends the process, for good or until it is started again. Never returns, because the world shuts the host down.
     pub async fn exit(self, for_good: bool) {
         self.pen.write(What::Exited);
         self.stage.exits.lock().unwrap().push((self.who.host, for_good));
