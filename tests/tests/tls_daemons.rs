@@ -73,8 +73,8 @@ fn a_hangup_loads_new_files_and_drops_no_link() {
     let mut second = worker(&new, &new, dir.path(), "second", &at, &with_token);
     push.line_with("(certificate for second)").unwrap();
     let mut late = worker(&old, &new, dir.path(), "late", &at, &with_token);
-    late.line_with("the server does not know the CA that has signed our certificate").unwrap();
-    push.line_with("the certificate of the client for late is signed by an unknown CA").unwrap();
+    late.line_with("the server does not trust the CA of our certificate").unwrap();
+    push.line_with("the client's certificate for late is signed by an unknown CA").unwrap();
 
     // Broken files are reported, and change nothing.
     push.forget_lines();
@@ -177,8 +177,7 @@ fn a_connecting_daemon_presents_its_new_certificate_at_its_next_attempt() {
     let (ca, other, dir) = (Ca::new("test"), Ca::new("other"), tempfile::tempdir().unwrap());
     let (mut push, at) = secured(&ca, dir.path(), &[]);
     let mut pull = worker(&other, &ca, dir.path(), "worker", &at, &[]);
-    pull.line_with("does not know the CA that has signed our certificate (unknown_ca); trying again")
-        .unwrap();
+    pull.line_with("does not trust the CA of our certificate (unknown_ca); trying again").unwrap();
     ca.sign(&["worker"]).write(dir.path(), "worker");
     pull.signal("HUP").unwrap();
     pull.line_with("SIGHUP: reloaded the certificates").unwrap();
@@ -205,7 +204,7 @@ fn allow_restricts_a_pipeline_to_the_given_names() {
 fn an_open_port_causes_a_warning_and_unusable_files_are_an_error_at_startup() {
     // On all interfaces, until the warning is printed; nothing connects.
     let mut open = tidegate(&["push", "--bind", "tcp://0.0.0.0:0"]);
-    open.line_with("is open to everybody who can reach it").unwrap();
+    open.line_with("is open to every host that can reach it").unwrap();
     open.close_input();
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
@@ -217,7 +216,7 @@ fn an_open_port_causes_a_warning_and_unusable_files_are_an_error_at_startup() {
         quiet.endpoint().unwrap();
         quiet.feed(Vec::new());
         assert_eq!(code(&mut quiet), 0);
-        assert!(!quiet.lines_seen().iter().any(|line| line.contains("open to everybody")), "{more:?}");
+        assert!(!quiet.lines_seen().iter().any(|line| line.contains("open to every host")), "{more:?}");
     }
     let (certificate, _) = Ca::new("test").sign(&["a"]).write(dir.path(), "a");
     let (_, key) = Ca::new("test").sign(&["b"]).write(dir.path(), "b");

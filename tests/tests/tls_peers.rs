@@ -120,42 +120,48 @@ async fn a_wrong_certificate_of_the_server_is_named_by_both_sides() {
         (
             "expired",
             ca.sign_with(&[NAME], expired),
-            &["of the server for pusher.test has expired", "valid until 2020-01-02 00:00:00 UTC"][..],
-            "the client says that our certificate has expired",
+            &["the server's certificate for pusher.test has expired", "valid until 2020-01-02 00:00:00 UTC"]
+                [..],
+            "the client reports that our certificate has expired",
         ),
         (
             "not yet valid",
             ca.sign_with(&[NAME], not_yet),
-            &["is not valid yet, only from 2999-01-02"],
+            &["is not valid yet: it becomes valid at 2999-01-02"],
             "or is not valid yet",
         ),
         (
             "another name",
             ca.sign(&["elsewhere.test"]),
-            &["for elsewhere.test has not the name of the server, which is called \"pusher.test\" here"],
-            "has not the name that was asked for",
+            &["the server's certificate is for elsewhere.test, not for \"pusher.test\""],
+            "it is for another name, or damaged",
         ),
-        ("no name", ca.sign(&[]), &["without a name has not the name of the server"], "has not the name"),
+        ("no name", ca.sign(&[]), &["is without a name, not for \"pusher.test\""], "for another name"),
         (
             "unknown CA",
             other.sign(&[NAME]),
             &["for pusher.test is signed by an unknown CA"],
-            "does not know the CA that has signed our certificate",
+            "does not trust the CA of our certificate",
         ),
-        ("self-signed", Identity::self_signed(&[NAME]), &["is self-signed"], "does not know the CA"),
-        ("a CA of the same name", impostor.sign(&[NAME]), &["another CA of the same name?"], "broke"),
+        ("self-signed", Identity::self_signed(&[NAME]), &["is self-signed"], "does not trust the CA"),
+        (
+            "a CA of the same name",
+            impostor.sign(&[NAME]),
+            &["another CA of the same name"],
+            "ended the TLS handshake",
+        ),
         (
             "made for clients",
             ca.sign_with(&[NAME], only_for(true)),
-            &["made for another purpose", "that of a server"],
-            "was made for another purpose",
+            &["issued for another purpose", "that of a server"],
+            "was issued for another purpose",
         ),
         (
             "a CA's",
             ca.sign_with(&[NAME], |params| {
                 params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
             }),
-            &["is that of a CA"],
+            &["is a CA certificate"],
             "does not accept our certificate",
         ),
     ] {
@@ -174,38 +180,38 @@ async fn a_wrong_certificate_of_the_client_is_named_by_both_sides() {
         (
             "none",
             trusting(),
-            "the client showed no certificate, and one is required",
-            "asks for a client certificate",
+            "the client presented no certificate, but one is required",
+            "requires a client certificate",
         ),
         (
             "expired",
             ca.sign_with(&["worker.test"], expired).config().ca(ca.pem()),
-            "the certificate of the client for worker.test has expired: it was valid until 2020-01-02",
-            "the server says that our certificate has expired",
+            "the client's certificate for worker.test has expired: it was valid until 2020-01-02",
+            "the server reports that our certificate has expired",
         ),
         (
             "not yet valid",
             ca.sign_with(&["worker.test"], not_yet).config().ca(ca.pem()),
-            "is not valid yet, only from 2999-01-02",
+            "is not valid yet: it becomes valid at 2999-01-02",
             "or is not valid yet",
         ),
         (
             "not trusted",
             other.sign(&["worker.test"]).config().ca(ca.pem()),
-            "the certificate of the client for worker.test is signed by an unknown CA",
-            "the server does not know the CA that has signed our certificate",
+            "the client's certificate for worker.test is signed by an unknown CA",
+            "the server does not trust the CA of our certificate",
         ),
         (
             "self-signed",
             Identity::self_signed(&["worker.test"]).config().ca(ca.pem()),
             "is self-signed",
-            "does not know the CA",
+            "does not trust the CA",
         ),
         (
             "made for servers",
             ca.sign_with(&["worker.test"], only_for(false)).config().ca(ca.pem()),
-            "its extended key usage lacks that of a client",
-            "was made for another purpose",
+            "its extended key usage does not include that of a client",
+            "was issued for another purpose",
         ),
     ] {
         let server = ca.sign(&[NAME]).config().ca(ca.pem()).verify_clients(true);
@@ -237,7 +243,7 @@ async fn an_address_is_a_name_too_and_the_host_of_the_endpoint_counts_by_default
         _ => None,
     })
     .await;
-    assert_says("localhost", &said, &["\"localhost\" here"]);
+    assert_says("localhost", &said, &["not for \"localhost\""]);
 }
 
 #[tokio::test]

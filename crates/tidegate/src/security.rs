@@ -1,4 +1,4 @@
-//! Who may connect, and how: TLS, tokens and names, as the user sets them and as a socket holds them.
+//! Authentication and authorization: TLS, tokens and names, as set on a builder and as a socket holds them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,25 +17,30 @@ use crate::{
     tls::Tls,
 };
 
-/// Who wants to connect, for a rule of [`PushBuilder::authorize`](crate::PushBuilder::authorize) and
+/// A peer that asks to connect, as passed to the function of
+/// [`PushBuilder::authorize`](crate::PushBuilder::authorize) or
 /// [`PullBuilder::authorize`](crate::PullBuilder::authorize).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
-    /// The names in its certificate: DNS names in lower case and without a dot at their end, and URIs, of its subject alternative
-    /// names. A URI has a scheme, and so a `:`, which no DNS name has: compare each with its kind. They are verified: without a
-    /// `tls://` endpoint that verifies clients there are none.
+    /// The verified names in its certificate: DNS names, in lower case and without a final dot, and URIs of
+    /// its subject alternative names.
+    ///
+    /// A URI has a scheme and so contains a `:`, which no DNS name does; compare each with names of its own
+    /// kind. Empty unless the endpoint is `tls://` and verifies clients.
     pub names: Vec<String>,
-    /// From where it comes.
+    /// The peer's network address, as text.
     pub address: String,
 }
 
 impl PeerIdentity {
-    /// A name as it is compared, and as it is in [`names`](Self::names): a DNS name in lower case and without a dot at its end, a
-    /// URI as it is. For a rule that has a list of its own.
+    /// Converts a name to the form used in [`names`](Self::names), for a function that has its own list of
+    /// names.
+    ///
+    /// A DNS name is converted to lower case and loses a final dot. A URI is not changed.
     ///
     /// # Errors
-    /// No certificate can have this name; the text says why.
+    /// No certificate can contain this name; the text says why.
     ///
     /// ```
     /// # use tidegate::PeerIdentity;
@@ -49,12 +54,12 @@ impl PeerIdentity {
 
 type Rule = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
 
-/// Who may use which pipeline (TL-5).
+/// Decides which peer may use which pipeline (TL-5).
 #[derive(Clone, Default)]
 pub(crate) struct Admission {
-    /// As they are compared ([`comparable`]).
+    /// The names of each pipeline, in the form of [`comparable`].
     allowed: BTreeMap<String, BTreeSet<String>>,
-    /// The first name that no certificate can have: its pipeline, itself, and why.
+    /// The first name that no certificate can contain: its pipeline, the name, and why.
     wrong: Option<(String, String, &'static str)>,
     rule: Option<Arc<Rule>>,
 }
@@ -76,17 +81,17 @@ impl Admission {
         self.rule = Some(Arc::new(rule));
     }
 
-    /// Both must agree: the list of the pipeline, if there is one, and the rule.
+    /// The list of the pipeline, if there is one, and the function must both admit the peer.
     fn admits(&self, peer: &PeerIdentity, pipeline: &str) -> bool {
         let listed = self
             .allowed
             .get(pipeline)
-            // Verified names are in the form in which they are compared.
+            // Verified names are already in the form of [`comparable`].
             .is_none_or(|allowed| peer.names.iter().any(|name| allowed.contains(name)));
         listed
             && self.rule.as_ref().is_none_or(|rule| {
                 caught(|| rule(peer, pipeline)).unwrap_or_else(|panicked| {
-                    tracing::error!("the rule of authorize {panicked}; the peer is refused");
+                    tracing::error!("the function of authorize {panicked}; the peer is refused");
                     false
                 })
             })
@@ -100,18 +105,18 @@ impl fmt::Debug for Admission {
     }
 }
 
-/// As the user sets it.
+/// The settings of the builder.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) tls: Option<Tls>,
     pub(crate) require_tls: bool,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) admission: Admission,
-    /// Of the files of unix sockets.
+    /// The mode of the files of Unix sockets.
     pub(crate) unix_mode: Option<u32>,
 }
 
-/// As a socket holds it.
+/// The state of a socket.
 pub(crate) struct Security {
     pub(crate) tls: Option<Tls>,
     tokens: RwLock<Option<Tokens>>,
@@ -120,7 +125,7 @@ pub(crate) struct Security {
 }
 
 impl Policy {
-    /// Checks it against the endpoints.
+    /// Checks the settings against the endpoints.
     pub(crate) fn prepare(self, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Security, BuildError> {
         let Self { tls, require_tls, tokens, admission, unix_mode } = self;
         if let Some(tokens) = &tokens {
@@ -137,7 +142,7 @@ impl Policy {
         for (pipeline, names) in &admission.allowed {
             let wrong = |problem| Err(BuildError::Allow { pipeline: pipeline.clone(), problem });
             if names.is_empty() {
-                return wrong("no name is given: nobody could use it");
+                return wrong("the list of names is empty, so no peer could use it");
             }
             let mut serving = binds.iter().filter(|endpoint| endpoint.pipeline == *pipeline).peekable();
             if serving.peek().is_none() {
@@ -145,7 +150,7 @@ impl Policy {
             }
             if !serving.all(is_tls) {
                 return wrong(
-                    "peers have names only on tls:// endpoints, and it is bound to another one too",
+                    "peers have names only on tls:// endpoints, but it is also bound to another endpoint",
                 );
             }
             if !verifies_clients(tls.as_ref()) {
@@ -160,7 +165,7 @@ fn is_tls(endpoint: &Endpoint) -> bool {
     matches!(endpoint.address, Address::Tls { .. })
 }
 
-/// The TLS settings for these endpoints: those given, or the ones that need none.
+/// The TLS settings for these endpoints: those given, or the defaults for connecting.
 #[cfg(feature = "tls")]
 fn settled(tls: Option<Tls>, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Option<Tls>, BuildError> {
     let mut all = binds.iter().chain(connects).filter(|endpoint| is_tls(endpoint));
@@ -204,7 +209,7 @@ fn verifies_clients(_: Option<&Tls>) -> bool {
     false
 }
 
-/// LM-1, HS-10.
+/// Checks LM-1 and HS-10.
 fn check_tokens(tokens: &Tokens) -> Result<(), SettingError> {
     let ok = SettingError::unless;
     ok(!tokens.is_empty(), "token", &format_args!("empty"), "1 to 4,096 bytes")?;
@@ -213,7 +218,7 @@ fn check_tokens(tokens: &Tokens) -> Result<(), SettingError> {
 }
 
 impl Security {
-    /// Now: they may be changed at any time.
+    /// The current tokens, which may be replaced at any time.
     pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -228,7 +233,7 @@ impl Security {
         self.admission.admits(peer, pipeline)
     }
 
-    /// Warns of an endpoint, as it was bound, that everybody who can reach this machine may use.
+    /// Warns about a bound endpoint that every host on the network may use.
     pub(crate) fn warn_if_open(&self, bound: &Endpoint) {
         let Address::Tcp { host, .. } = &bound.address else { return };
         if host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()) {
@@ -236,11 +241,11 @@ impl Security {
         }
         if self.tokens().is_none() {
             tracing::warn!(
-                "{bound} is open to everybody who can reach it, and nothing is encrypted: \
-                 a token keeps strangers out, tls:// keeps secrets in"
+                "{bound} is open to every host that can reach it, and is not encrypted: \
+                 set a token to authenticate peers, or use tls:// to encrypt as well"
             );
         } else {
-            tracing::info!("{bound} is not encrypted: whoever listens in can read the token");
+            tracing::info!("{bound} is not encrypted: an eavesdropper can read the token");
         }
     }
 }
@@ -254,10 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_a_rule_must_both_agree() {
+    fn the_list_and_the_function_must_both_admit_a_peer() {
         // TL-5
         let mut admission = Admission::default();
-        assert!(admission.admits(&peer(&[]), "p"), "without either, everybody");
+        assert!(admission.admits(&peer(&[]), "p"), "without either, every peer");
         admission.allow("p", "Worker.Example.");
         admission.allow("p", "spiffe://x/Worker");
         assert!(admission.admits(&peer(&["other", "worker.example"]), "p"));
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_none_or_too_long_is_refused_and_not_shown() {
+    fn an_empty_or_too_long_token_is_refused_and_not_shown() {
         // LM-1
         for token in [String::new(), "hush".repeat(2_000)] {
             let policy = Policy { tokens: Some(token.into()), ..Policy::default() };

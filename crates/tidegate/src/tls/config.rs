@@ -1,31 +1,39 @@
-//! TLS settings as plain data.
+//! `TlsConfig` and `Pem`: TLS settings as plain data.
 
 use std::{fmt, path::PathBuf};
 
-/// PEM, in a file or at hand.
+/// PEM data, in a file or in memory.
+///
+/// ```
+/// use tidegate::Pem;
+///
+/// let _ca = Pem::file("/etc/tidegate/ca.pem");
+/// let key = Pem::bytes("-----BEGIN PRIVATE KEY-----");
+/// assert_eq!(format!("{key:?}"), "Bytes(27, not shown)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pem {
-    /// A file, which is read again at a reload.
+    /// A file, which is read again on a reload.
     File(PathBuf),
-    /// The bytes themselves.
+    /// The PEM text itself.
     Bytes(Vec<u8>),
 }
 
 impl Pem {
-    /// In this file.
+    /// Refers to PEM data in a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(path.into())
     }
 
-    /// These bytes.
+    /// Holds PEM data in memory.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Bytes(bytes.into())
     }
 }
 
 impl fmt::Debug for Pem {
-    /// Bytes may be a key, and are not shown.
+    /// Bytes may be a private key, so they are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
@@ -34,12 +42,13 @@ impl fmt::Debug for Pem {
     }
 }
 
-/// What a socket shows of itself over TLS, and whom it trusts. Plain data; [`Tls::load`](super::Tls::load) makes something of it.
+/// The TLS settings of a socket: its certificate and the CAs that it trusts. [`Tls::load`](super::Tls::load)
+/// reads the files and checks the settings.
 ///
-/// * A socket that connects trusts the CAs that it is given, or those of the system.
-/// * A socket that is bound needs an identity. With [`verify_clients`](Self::verify_clients), nobody gets in without a
-///   certificate by the given CAs.
-/// * A socket that connects with an identity shows it to whoever asks for it.
+/// * A socket that connects trusts the CAs given here, or those of the system.
+/// * A socket that is bound needs an identity. With [`verify_clients`](Self::verify_clients), it accepts only
+///   clients with a certificate signed by the given CAs.
+/// * A socket that connects with an identity presents it to every server that requests it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,32 +76,38 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Nothing set: enough to connect to servers with a certificate by a CA that the system trusts.
+    /// Creates empty settings. They suffice to connect to servers whose certificate is signed by a CA that
+    /// the system trusts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts these CA certificates, one or several, instead of the system's.
+    /// Sets the CA certificates to trust, one or several, instead of those of the system.
     pub fn ca(mut self, certificates: Pem) -> Self {
         self.ca = Some(certificates);
         self
     }
 
-    /// Shows this certificate, followed by those of its intermediate CAs, if any; and the key that belongs to it: PKCS#8, SEC1 or
-    /// PKCS#1, not encrypted.
+    /// Sets the certificate of this socket, and its private key.
+    ///
+    /// The certificate may be followed by those of intermediate CAs. The key is unencrypted PKCS#8, SEC1 or
+    /// PKCS#1.
     pub fn identity(mut self, chain: Pem, key: Pem) -> Self {
         self.identity = Some((chain, key));
         self
     }
 
-    /// When bound: asks whoever connects for a certificate by one of the CAs of [`ca`](Self::ca) (TL-4), and takes nobody without.
-    /// The system's CAs will not do for this: they sign for everybody.
+    /// Requires clients of a bound socket to present a certificate signed by one of the CAs of
+    /// [`ca`](Self::ca) (TL-4).
+    ///
+    /// The CAs of the system cannot be used for this, because they sign certificates for everyone.
     pub fn verify_clients(mut self, verify: bool) -> Self {
         self.verify_clients = verify;
         self
     }
 
-    /// When connecting: the name, or address, that the server's certificate must have. Default: the host of the endpoint.
+    /// Sets the name or address that the server's certificate must contain. Default: the host of the
+    /// endpoint.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self

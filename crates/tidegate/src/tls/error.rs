@@ -1,14 +1,14 @@
-//! What can be wrong with TLS settings.
+//! The errors of TLS settings.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
-/// Which part of the settings an error is about, and where it came from.
+/// The part of the settings that an error is about, and its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsPart {
     /// "CA certificate", "certificate" or "private key".
     pub what: &'static str,
-    /// Its file; `None` if it was given as bytes.
+    /// The file; `None` if the data was given in memory.
     pub file: Option<PathBuf>,
 }
 
@@ -28,69 +28,70 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{part} cannot be read: {source}")]
     Read {
-        /// Which.
+        /// The part.
         part: TlsPart,
-        /// What the system says.
+        /// The error of the system.
         source: Arc<io::Error>,
     },
     /// A file is larger than 4 MiB.
-    #[error("{part} has more than {limit} bytes")]
+    #[error("{part} has more than {limit} bytes, the maximum")]
     TooLarge {
-        /// Which.
+        /// The part.
         part: TlsPart,
-        /// The limit.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// There is no PEM of the right kind.
+    /// There is no PEM data of the required kind.
     #[error("{part} holds no {wanted}")]
     NoPem {
-        /// Where.
+        /// The part.
         part: TlsPart,
-        /// What would be right, and what is there instead if that is known.
+        /// What is required, and what was found instead if that is known.
         wanted: &'static str,
     },
-    /// There is PEM, but it cannot be read.
+    /// The PEM data is damaged.
     #[error("{part} is damaged: {problem}")]
     Damaged {
-        /// Which.
+        /// The part.
         part: TlsPart,
-        /// What is wrong.
+        /// What is damaged.
         problem: String,
     },
-    /// The key is of a kind that cannot be used.
+    /// The key is of a kind that is not supported.
     #[error(
-        "{part} cannot be used: {problem}; an ECDSA (P-256, P-384), Ed25519 or RSA key (2048 bits or more) would be right"
+        "{part} cannot be used: {problem}; supported keys are ECDSA (P-256, P-384), Ed25519, and RSA with 2048 bits \
+         or more"
     )]
     Key {
-        /// Which.
+        /// The part.
         part: TlsPart,
-        /// What is wrong.
+        /// Why it is not supported.
         problem: String,
     },
-    /// The key is not that of the certificate.
-    #[error("{key} does not match the certificate{}: it belongs to another one", of_file(certificate))]
+    /// The key does not belong to the certificate.
+    #[error("{key} does not match the certificate{}", of_file(certificate))]
     KeyMismatch {
         /// The key.
         key: TlsPart,
         /// The certificate.
         certificate: TlsPart,
     },
-    /// A socket is bound to a `tls://` endpoint, or verifies clients, without a certificate of its own.
-    #[error("a tls:// endpoint to listen on needs a certificate and its key (TlsConfig::identity)")]
+    /// A socket is bound to a `tls://` endpoint or verifies clients, but has no certificate.
+    #[error("a tls:// endpoint that is bound needs a certificate and its key (TlsConfig::identity)")]
     NoIdentity,
-    /// Clients are to be verified, and no CA was given.
+    /// Clients are to be verified, but no CA was given.
     #[error("to verify clients, the CA that signs their certificates must be given (TlsConfig::ca)")]
     NoCa,
-    /// A reload must not switch the verification of clients off.
-    #[error("clients are verified until now: new settings cannot switch that off")]
+    /// A reload must not disable the verification of clients.
+    #[error("client verification is on, and a reload cannot turn it off; build a new socket")]
     ClientsUnverified,
-    /// Neither a DNS name nor an address.
-    #[error("{0:?} is neither a DNS name nor an IP address: no certificate can be made for it")]
+    /// The server name is neither a DNS name nor an IP address.
+    #[error("{0:?} is neither a DNS name nor an IP address, so no certificate can be valid for it")]
     ServerName(String),
     /// No CA was given, and the system has none.
-    #[error("the system has no CA certificates that can be used{0}; a CA file of your own would be right")]
+    #[error("the system has no usable CA certificates{0}; give a CA file (TlsConfig::ca)")]
     SystemRoots(String),
-    /// Something else.
+    /// Another error of TLS.
     #[error("TLS: {0}")]
     Other(String),
 }

@@ -1,10 +1,10 @@
-//! What went wrong between two peers, in words that say whose certificate it is and what would be right.
+//! Explains TLS errors between two peers: the text names the certificate, the problem and the remedy.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use super::verify::take_refused;
 
-/// Which end of the connection we are.
+/// The side of the connection that this process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Connector,
@@ -20,13 +20,13 @@ impl Side {
     }
 }
 
-/// The text for an error of rustls; to be called right after the call that gave it.
+/// Returns the text for an error of rustls. Call it directly after the call that returned the error.
 pub(crate) fn explain(side: Side, error: &Error) -> String {
     let refused = take_refused();
     match error {
         Error::InvalidCertificate(problem) => certificate(side, problem, refused),
         Error::NoCertificatesPresented => {
-            format!("the {} showed no certificate, and one is required", side.peer())
+            format!("the {} presented no certificate, but one is required", side.peer())
         }
         Error::AlertReceived(alert) => self::alert(side, *alert),
         Error::PeerIncompatible(problem) => incompatible(side, problem),
@@ -34,21 +34,22 @@ pub(crate) fn explain(side: Side, error: &Error) -> String {
             not_tls(side, "something else").to_owned()
         }
         Error::NoApplicationProtocol => {
-            format!("the {} is here for another protocol than tidegate/1 (TL-3)", side.peer())
+            format!("the {} asks for another protocol than tidegate/1 (TL-3)", side.peer())
         }
         other => format!("the handshake failed: {other}"),
     }
 }
 
-/// The other side does not speak TLS at all.
+/// The peer does not use TLS.
 pub(crate) fn not_tls(side: Side, looks_like: &str) -> String {
     match side {
         Side::Connector => {
-            "the server does not speak TLS at this port; tcp:// would be right if it is to be plain"
+            "the server does not speak TLS at this port; if it is meant to be unencrypted, use tcp://"
                 .to_owned()
         }
         Side::Acceptor => format!(
-            "TL-7: this port speaks TLS, and the stream does not begin with a TLS hello; it looks like {looks_like}; tls:// would be right"
+            "TL-7: this port speaks TLS, but the stream begins with no TLS hello: it looks like {looks_like}; \
+             use tls://"
         ),
     }
 }
@@ -56,7 +57,7 @@ pub(crate) fn not_tls(side: Side, looks_like: &str) -> String {
 fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, bool)>) -> String {
     let (names, self_signed) = refused.unwrap_or_default();
     let names = if names.is_empty() { names } else { format!(" {names}") };
-    let whose = format!("the certificate of the {}{names}", side.peer());
+    let whose = format!("the {}'s certificate{names}", side.peer());
     match problem {
         CertificateError::Expired => format!("{whose} has expired"),
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -64,34 +65,39 @@ fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, 
         }
         CertificateError::NotValidYet => format!("{whose} is not valid yet"),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("{whose} is not valid yet, only from {} on", utc(not_before.as_secs()))
+            format!("{whose} is not valid yet: it becomes valid at {}", utc(not_before.as_secs()))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let wanted = match problem {
                 CertificateError::NotValidForNameContext { expected, .. } => {
-                    format!(", which is called {:?} here", expected.to_str())
+                    format!(", not for {:?}", expected.to_str())
                 }
-                _ => String::new(),
+                _ => ", not for the name of the server".to_owned(),
             };
-            format!("{whose} has not the name of the server{wanted}")
+            let names = if names.is_empty() { " for another name" } else { names.as_str() };
+            format!("the {}'s certificate is{names}{wanted}", side.peer())
         }
         CertificateError::UnknownIssuer if self_signed => {
-            format!("{whose} is self-signed, and is not among the trusted ones")
+            format!(
+                "{whose} is self-signed and not trusted; add it to the trusted certificates, or have a CA sign it"
+            )
         }
         CertificateError::UnknownIssuer => format!("{whose} is signed by an unknown CA"),
         CertificateError::BadSignature => {
-            format!("{whose} claims to be signed by a trusted CA, and is not: another CA of the same name?")
+            format!(
+                "{whose} has an invalid signature for its CA; perhaps another CA of the same name signed it"
+            )
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             format!(
-                "{whose} was made for another purpose: its extended key usage lacks that of a {}",
+                "{whose} was issued for another purpose: its extended key usage does not include that of a {}",
                 side.peer()
             )
         }
         CertificateError::BadEncoding => format!("{whose} is damaged"),
         CertificateError::Other(other) => match other.0.downcast_ref() {
             Some(webpki::Error::CaUsedAsEndEntity) => format!(
-                "{whose} is that of a CA (CA:TRUE), which may only sign others; one that it has signed would be right"
+                "{whose} is a CA certificate (CA:TRUE), which may only sign others; use a certificate that it signed"
             ),
             _ => format!("{whose} is not accepted: {other}"),
         },
@@ -99,37 +105,37 @@ fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, 
     }
 }
 
-/// The peer refuses us. In TLS 1.3 all that it says is one of these words.
+/// The peer refuses this side. In TLS 1.3 it sends nothing but one of these alerts.
 fn alert(side: Side, alert: AlertDescription) -> String {
     let peer = side.peer();
     match alert {
         AlertDescription::CertificateRequired => {
-            format!("the {peer} asks for a client certificate, and this side has none (certificate_required)")
+            format!("the {peer} requires a client certificate, but this side has none (certificate_required)")
         }
         AlertDescription::UnknownCA => {
-            format!("the {peer} does not know the CA that has signed our certificate (unknown_ca)")
+            format!("the {peer} does not trust the CA of our certificate (unknown_ca)")
         }
         AlertDescription::CertificateExpired => {
             format!(
-                "the {peer} says that our certificate has expired, or is not valid yet (certificate_expired)"
+                "the {peer} reports that our certificate has expired or is not valid yet (certificate_expired)"
             )
         }
         AlertDescription::BadCertificate => format!(
-            "the {peer} does not accept our certificate: it has not the name that was asked for, or is damaged (bad_certificate)"
+            "the {peer} does not accept our certificate: it is for another name, or damaged (bad_certificate)"
         ),
         AlertDescription::UnsupportedCertificate => {
             format!(
-                "the {peer} says that our certificate was made for another purpose (unsupported_certificate)"
+                "the {peer} reports that our certificate was issued for another purpose (unsupported_certificate)"
             )
         }
         AlertDescription::CertificateRevoked => {
-            format!("the {peer} says that our certificate was revoked (certificate_revoked)")
+            format!("the {peer} reports that our certificate was revoked (certificate_revoked)")
         }
         AlertDescription::CertificateUnknown | AlertDescription::AccessDenied => {
             format!("the {peer} does not accept our certificate ({alert:?})")
         }
         AlertDescription::ProtocolVersion => {
-            format!("the {peer} does not speak TLS 1.3, which is required (protocol_version)")
+            format!("the {peer} does not support TLS 1.3, which is required (protocol_version)")
         }
         AlertDescription::NoApplicationProtocol => {
             format!("the {peer} serves another protocol than tidegate/1 (no_application_protocol)")
@@ -137,7 +143,7 @@ fn alert(side: Side, alert: AlertDescription) -> String {
         AlertDescription::HandshakeFailure => {
             format!("the {peer} has no key exchange or cipher in common with this side (handshake_failure)")
         }
-        other => format!("the {peer} broke the TLS handshake off: {other:?}"),
+        other => format!("the {peer} ended the TLS handshake: {other:?}"),
     }
 }
 
@@ -150,13 +156,13 @@ fn incompatible(side: Side, problem: &PeerIncompatible) -> String {
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            format!("the {peer} speaks only TLS 1.2 or older, and TLS 1.3 is required (TL-1)")
+            format!("the {peer} supports only TLS 1.2 or older, but TLS 1.3 is required (TL-1)")
         }
-        other => format!("the {peer} has nothing in common with this side: {other:?}"),
+        other => format!("the {peer} is incompatible with this side: {other:?}"),
     }
 }
 
-/// Seconds since 1970 as a date. (The civil calendar from days, as it is in every textbook: eras of 400 years.)
+/// Converts seconds since 1970 to a date, by the usual days-to-civil algorithm with eras of 400 years.
 fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

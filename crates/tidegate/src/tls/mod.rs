@@ -1,4 +1,4 @@
-//! TLS for `tls://` endpoints: what a user sets ([`TlsConfig`]), and what is made of it ([`Tls`]).
+//! TLS for `tls://` endpoints: the settings ([`TlsConfig`]), and their loaded form ([`Tls`]).
 
 mod config;
 mod error;
@@ -31,48 +31,74 @@ pub(crate) use self::{
     names::verified_names,
 };
 
-/// The protocol that both sides name in the TLS handshake (TL-3).
+/// The protocol name that both sides use in the TLS handshake (TL-3).
 pub(crate) const ALPN: &[u8] = b"tidegate/1";
 
 /// TLS settings that have been read and checked, for [`PushBuilder::tls`](crate::PushBuilder::tls) and
 /// [`PullBuilder::tls`](crate::PullBuilder::tls).
 ///
-/// A cheap clone: clones are the same settings, so that [`Tls::reload`] through one of them is a reload for every socket
-/// that was given one. Links that are open keep what they were made with (TL-8).
+/// This is a cheap handle: clones refer to the same settings. [`Tls::reload`] on one of them affects every
+/// socket that was given one. Open links keep the settings that they were made with (TL-8).
 #[derive(Clone)]
 pub struct Tls(Arc<Mutex<Arc<Loaded>>>);
 
 impl Tls {
-    /// Reads the files that the settings name, and checks them. Blocks while it reads. Each file may have 4 MiB.
+    /// Reads the files of the settings and checks them.
+    ///
+    /// Blocks while it reads. Each file may have up to 4 MiB. [`TlsConfig`] has an example.
     ///
     /// # Errors
-    /// A file cannot be read or does not hold what it should, the key is not that of the certificate, or a setting is wrong.
+    /// [`TlsError`] if a file cannot be read or does not contain what it should, the key does not match the
+    /// certificate, or a setting is invalid.
     pub fn load(config: TlsConfig) -> Result<Self, TlsError> {
         Ok(Self(Arc::new(Mutex::new(Arc::new(Loaded::new(config)?)))))
     }
 
-    /// Reads the same files again: new connections are made with what they hold now, and links that are open stay. Blocks while
-    /// it reads.
+    /// Reads the same files again, and uses them for new connections.
+    ///
+    /// Open links stay. Blocks while it reads.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tidegate::TlsError> {
+    /// use tidegate::{Tls, TlsConfig};
+    ///
+    /// let tls = Tls::load(TlsConfig::new())?;
+    /// tls.reload()?; // on SIGHUP, for example
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::load`]; then everything stays as it was.
+    /// The same as [`Self::load`]; then nothing changes.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.replace(self.loaded().config.clone())
     }
 
-    /// As [`Self::reload`], with other settings: for PEM that is not in files.
+    /// Replaces the settings, and uses them for new connections. For PEM data that is not in files.
+    ///
+    /// Open links stay. Blocks while it reads.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tidegate::TlsError> {
+    /// use tidegate::{Tls, TlsConfig};
+    ///
+    /// let tls = Tls::load(TlsConfig::new())?;
+    /// tls.replace(TlsConfig::new().server_name("pusher.example"))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::load`]; then everything stays as it was.
+    /// The same as [`Self::load`]; then nothing changes.
     pub fn replace(&self, config: TlsConfig) -> Result<(), TlsError> {
         self.prepare(config).map(Prepared::commit)
     }
 
-    /// Reads the same files again and checks them, as [`Self::reload`] does, but changes nothing before [`Prepared::commit`]: for a
-    /// program that changes something else with it, such as tokens, and wants all of it or nothing. Blocks while it reads.
+    /// Reads the same files again and checks them, but changes nothing before [`Prepared::commit`].
+    ///
+    /// Use it to change something else together with the files, such as tokens, or nothing at all. Blocks
+    /// while it reads.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// The same as [`Self::load`].
     ///
     /// ```
     /// # use tidegate::{Push, Tls, Tokens, TlsConfig};
@@ -106,7 +132,7 @@ impl Tls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether both are clones of one.
+    /// Whether both refer to the same settings.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -118,7 +144,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// TLS settings that have been read and checked again, and are not in force yet: see [`Tls::prepare_reload`].
+/// TLS settings that have been read again and are not in use yet, from [`Tls::prepare_reload`].
 #[derive(Debug)]
 #[must_use = "nothing changes before `commit`"]
 pub struct Prepared {
@@ -127,18 +153,19 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes new connections with them from now on; links that are open stay. Of two that were prepared at the same time, the one
-    /// that is committed last is in force.
+    /// Uses these settings for new connections; open links stay.
+    ///
+    /// If several were prepared at the same time, the one committed last is in use.
     pub fn commit(self) {
         *self.tls.0.lock().unwrap_or_else(PoisonError::into_inner) = self.new;
     }
 }
 
-/// What connections are made with, until the next reload.
+/// What connections are made with until the next reload.
 pub(crate) struct Loaded {
     config: TlsConfig,
     identity: Option<Arc<CertifiedKey>>,
-    /// The CAs: those of the file, or, from when they are first needed, the system's.
+    /// The CAs of the file; `None` selects those of the system, which are loaded when first needed.
     ca: Option<Arc<RootCertStore>>,
     client: OnceLock<Result<Arc<ClientConfig>, TlsError>>,
     server: Option<Arc<ServerConfig>>,
@@ -181,7 +208,7 @@ impl Loaded {
         self.config.verify_clients
     }
 
-    /// What a listener works with.
+    /// The configuration of a listener.
     ///
     /// # Errors
     /// There is no certificate.
@@ -189,10 +216,10 @@ impl Loaded {
         self.server.clone().ok_or(TlsError::NoIdentity)
     }
 
-    /// What a connector works with.
+    /// The configuration of a connector.
     ///
     /// # Errors
-    /// No CA was named, and the system has none.
+    /// No CA was given, and the system has none.
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
         self.client
             .get_or_init(|| {
@@ -213,13 +240,13 @@ impl Loaded {
         }
     }
 
-    /// The name that the certificate of `host` must have.
+    /// The name that the certificate of `host` must contain.
     ///
     /// # Errors
-    /// It is neither a DNS name nor an address.
+    /// The name is neither a DNS name nor an address.
     pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.config.server_name.as_deref().unwrap_or(host);
-        // A name with a dot at its end is the same name; certificates have none there.
+        // A final dot does not change a name, and certificates contain names without it.
         let undotted = name.strip_suffix('.').unwrap_or(name);
         ServerName::try_from(undotted.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
     }
@@ -229,7 +256,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// TLS 1.3 only (TL-1); nothing of a session outlives its connection, so that a reload is in force at once (TL-8).
+/// TLS 1.3 only (TL-1). Sessions are not resumed, so a reload applies to the next connection (TL-8).
 fn server(
     provider: &Arc<CryptoProvider>,
     identity: Arc<CertifiedKey>,
@@ -252,7 +279,8 @@ fn server(
     Ok(config)
 }
 
-/// As [`server`], for the side that connects, which trusts nobody whom the verifier does not (TL-2).
+/// The counterpart of [`server`] for the side that connects, which accepts only servers that pass the
+/// verifier (TL-2).
 fn client(
     provider: &Arc<CryptoProvider>,
     identity: Option<Arc<CertifiedKey>>,
@@ -262,7 +290,7 @@ fn client(
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::tls)?
-        // The verifier of rustls, which also keeps what it has refused, for the error.
+        // The verifier of rustls, wrapped so that it records the refused certificate for the error.
         .dangerous()
         .with_custom_certificate_verifier(verify::servers(verifier.build().map_err(TlsError::tls)?));
     let mut config = match identity {

@@ -17,7 +17,7 @@ use super::{
     error::{TlsError, TlsPart},
 };
 
-/// The largest file: far beyond the CA bundle of any system, and less than what it hurts to read by mistake.
+/// The largest file: far larger than the CA bundle of any system, and small enough to read by mistake.
 const LARGEST: u64 = 4 << 20;
 
 pub(super) fn identity(chain: &Pem, key: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
@@ -29,7 +29,7 @@ pub(super) fn identity(chain: &Pem, key: &Pem, provider: &CryptoProvider) -> Res
             TlsError::KeyMismatch { key: key_part, certificate: chain_part }
         }
         Error::InvalidCertificate(problem) => {
-            TlsError::Damaged { part: chain_part, problem: format!("it is no X.509 certificate ({problem})") }
+            TlsError::Damaged { part: chain_part, problem: format!("it is no X.509 certificate: {problem}") }
         }
         other => TlsError::Key { part: key_part, problem: other.to_string() },
     })
@@ -41,7 +41,7 @@ pub(super) fn roots(ca: &Pem) -> Result<RootCertStore, TlsError> {
     for certificate in certificates(ca, &part)? {
         roots.add(certificate).map_err(|error| TlsError::Damaged {
             part: part.clone(),
-            problem: format!("it is no X.509 certificate that can be trusted ({error})"),
+            problem: format!("it is no X.509 certificate of a CA: {error}"),
         })?;
     }
     Ok(roots)
@@ -50,7 +50,7 @@ pub(super) fn roots(ca: &Pem) -> Result<RootCertStore, TlsError> {
 pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // One that cannot be used does not spoil the others.
+    // Certificates that cannot be parsed are skipped.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
@@ -65,9 +65,9 @@ fn certificates(from: &Pem, part: &TlsPart) -> Result<Vec<CertificateDer<'static
     let all = all.map_err(|error| damaged(&error, part))?;
     if all.is_empty() {
         let wanted = if kinds(&bytes).is_empty() {
-            "PEM at all; -----BEGIN CERTIFICATE----- would be right"
+            "PEM at all; it must contain -----BEGIN CERTIFICATE-----"
         } else {
-            "certificate, but other PEM; -----BEGIN CERTIFICATE----- would be right"
+            "certificate, but other PEM; it must contain -----BEGIN CERTIFICATE-----"
         };
         return Err(TlsError::NoPem { part: part.clone(), wanted });
     }
@@ -80,11 +80,11 @@ fn private_key(from: &Pem, part: &TlsPart) -> Result<PrivateKeyDer<'static>, Tls
         pem::Error::NoItemsFound => {
             let kinds = kinds(&bytes);
             let wanted = if bytes.windows(21).any(|w| w == b"ENCRYPTED PRIVATE KEY") {
-                "key that can be used as it is: it is encrypted; `openssl pkey` decrypts it"
+                "unencrypted private key: it is encrypted; decrypt it with `openssl pkey`"
             } else if kinds.is_empty() {
-                "PEM at all; -----BEGIN PRIVATE KEY----- would be right"
+                "PEM at all; it must contain -----BEGIN PRIVATE KEY-----"
             } else {
-                "private key, but other PEM; -----BEGIN PRIVATE KEY----- would be right"
+                "private key, but other PEM; it must contain -----BEGIN PRIVATE KEY-----"
             };
             TlsError::NoPem { part: part.clone(), wanted }
         }
@@ -92,13 +92,13 @@ fn private_key(from: &Pem, part: &TlsPart) -> Result<PrivateKeyDer<'static>, Tls
     })
 }
 
-/// The kinds of PEM that are there.
+/// The kinds of PEM sections in the data.
 fn kinds(bytes: &[u8]) -> Vec<SectionKind> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes);
     sections.filter_map(Result::ok).map(|(kind, _)| kind).collect()
 }
 
-/// The text of an error never quotes what may be part of a key.
+/// The text never quotes input, which may be part of a key.
 fn damaged(error: &pem::Error, part: &TlsPart) -> TlsError {
     let problem = match error {
         pem::Error::MissingSectionEnd { .. } => "the -----END line is missing".to_owned(),

@@ -1,4 +1,5 @@
-//! The verifiers of rustls, which also keep what they refuse: an error that only says "unknown issuer" helps nobody.
+//! The verifiers of rustls, wrapped so that they record the refused certificate: "unknown issuer" alone does
+//! not help.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -12,12 +13,12 @@ use rustls::{
 use super::names::describe;
 
 thread_local! {
-    /// What the last certificate was that has been refused on this thread. The error comes out of the same call into rustls, so
-    /// whoever gets that finds this beside it.
+    /// The certificate that was refused last on this thread. The error comes out of the same call into
+    /// rustls, so the caller finds the certificate here.
     static REFUSED: RefCell<Option<(String, bool)>> = const { RefCell::new(None) };
 }
 
-/// The names of the certificate that has just been refused, and whether it is self-signed.
+/// Returns the names of the certificate that was just refused, and whether it is self-signed.
 pub(super) fn take_refused() -> Option<(String, bool)> {
     REFUSED.take()
 }

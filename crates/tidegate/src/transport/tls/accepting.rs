@@ -1,5 +1,5 @@
-//! A connection that has been accepted: its TLS handshake goes on while it is being read, so that the deadline of the
-//! protocol's own handshake covers both (HS-11, TL-6), and nothing is set aside for a stranger but this (HS-2).
+//! An accepted connection. Its TLS handshake proceeds while it is read, so that the time limit of the
+//! protocol's handshake covers both (HS-11, TL-6), and an unauthenticated peer costs nothing but this (HS-2).
 
 use std::{
     future::Future,
@@ -30,14 +30,14 @@ const HANDSHAKE: u8 = 22;
 pub(super) struct Accepting(State);
 
 enum State {
-    /// Nothing has come yet.
+    /// No byte has arrived.
     Silent(TcpStream, Arc<ServerConfig>),
     Handshaking(Box<FallibleAccept<Plain>>),
     Open(Box<Secured>),
-    /// Without TLS, or with a handshake that failed: what has been said is all that there is to say, and what comes is
-    /// thrown away, so that it arrives (ST-4).
+    /// The peer does not use TLS, or its handshake failed. Nothing more is written. Bytes that arrive are
+    /// discarded, so that the peer receives what was written (ST-4).
     Failed(Plain),
-    /// In between.
+    /// Between two states.
     Gone,
 }
 
@@ -46,7 +46,7 @@ impl Accepting {
         Self(State::Silent(stream, config))
     }
 
-    /// Goes on with the handshake until it is over. `Ok(None)`: the peer has gone.
+    /// Continues the handshake until it is complete. `Ok(None)`: the peer has disconnected.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<&mut Secured>>> {
         if let State::Silent(stream, _) = &mut self.0 {
             let mut first = [0; 64];
@@ -89,7 +89,7 @@ impl Accepting {
     }
 }
 
-/// Tells a peer without TLS so, in its own words, as far as the socket takes it at once (TL-7).
+/// Sends a refusal in plain tidegate to a peer without TLS, as far as the socket takes it at once (TL-7).
 fn refuse_plain(stream: &TcpStream, reason: &str) {
     let detail = reason.strip_prefix("TL-7: ").unwrap_or(reason).to_owned();
     let violation = Violation { code: Code::NotTidegate, rule: "TL-7", detail };

@@ -1,4 +1,4 @@
-//! `tls://`: TCP with TLS around it. See [`crate::Tls`] for what it works with.
+//! `tls://`: TCP with TLS. The settings are [`crate::Tls`].
 
 mod accepting;
 mod stream;
@@ -15,9 +15,9 @@ use crate::{
     tls::{Side, Tls, TlsError, explain, not_tls},
 };
 
-/// What is read from a socket at a time: rustls by itself asks for 4 KiB, a system call each.
+/// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
 const READ: usize = 32 * 1_024;
-/// What is encrypted at a time and waits for the socket.
+/// The most encrypted bytes that wait for the socket.
 const WRITE: usize = 128 * 1_024;
 
 type Plain = BufReader<TcpStream>;
@@ -50,7 +50,7 @@ impl Listener {
         Ok((Self { tcp, tls: tls.clone() }, Address::Tls { host, port }))
     }
 
-    /// The TLS handshake is a part of the reading that follows: whoever is slow keeps nobody else waiting (TL-6).
+    /// The TLS handshake is part of the reads that follow, so a slow client does not delay others (TL-6).
     pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
         let (stream, address) = self.tcp.accept_plain().await?;
         let config = self.tls.loaded().server().map_err(unusable)?;

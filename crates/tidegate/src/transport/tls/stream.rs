@@ -1,4 +1,4 @@
-//! A connection whose TLS handshake is over.
+//! A connection whose TLS handshake is complete.
 
 use std::{
     io::{self, IoSlice},
@@ -19,7 +19,7 @@ pub(super) struct Secured {
     side: Side,
     inner: TlsStream<Plain>,
     names: Vec<String>,
-    /// An error that came after bytes, which go first.
+    /// An error that arrived behind bytes, which are returned first.
     error: Option<io::Error>,
 }
 
@@ -37,7 +37,8 @@ impl Stream for Secured {
     }
 }
 
-/// What rustls says in our words; the end of the stream, with or without the word of TLS, is an end (TL-9, RD-1).
+/// Explains an error of rustls. The end of the stream counts as the end, with or without a TLS close_notify
+/// (TL-9, RD-1).
 pub(super) fn explained(side: Side, error: io::Error) -> io::Error {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return TlsFailure::into_io(explain(side, tls));
@@ -49,7 +50,7 @@ pub(super) fn explained(side: Side, error: io::Error) -> io::Error {
 }
 
 impl AsyncRead for Secured {
-    /// Takes as many records as are there: whoever asks has a lock to take each time.
+    /// Returns as many records as are there, because the caller takes a lock for each read.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
