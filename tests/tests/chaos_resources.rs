@@ -173,7 +173,7 @@ fn a_pusher_without_file_descriptors_keeps_its_links_and_accepts_again_when_it_h
     let used = push.processor_time().unwrap() - before;
     for (line, tries) in told.iter().zip([1, 2, 4, 8, 16]) {
         assert!(line.contains("Too many open files"), "{line}");
-        assert!(line.ends_with(&format!("failed tries: {tries}")), "{line}");
+        assert!(line.ends_with(&format!("failed attempts: {tries}")), "{line}");
     }
     assert!(used < Duration::from_secs(2), "{used:?} for {number} messages: the accept loop spins");
     assert_eq!(fleet.account.by(1).count(), 0);

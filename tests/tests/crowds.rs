@@ -28,7 +28,7 @@ async fn a_newcomer_connects_although_five_addresses_hold_64_silent_connections_
     let (mut push, at) = push(1, &[]);
     let held = connections(address(&at), 64).await;
     // The last connections displace others, which may connect again.
-    push.line_with("HS-12: another connection needs the place of this one").unwrap();
+    push.line_with("HS-12: a newer connection has taken the place").unwrap();
     let mut pull = tidegate(&["pull", "--connect", &at]);
     push.feed(numbers(100));
     assert_eq!(sorted(&[pull.output().unwrap()]), (0..100).collect::<Vec<_>>());
@@ -66,7 +66,7 @@ fn links_leave_file_descriptors_for_commands_and_those_beyond_are_refused() {
     assert!(refused.starts_with("BUSY: HS-12: ") && refused.contains("file descriptors"), "{refused}");
     assert!(links.len() > LIMIT / 2, "only {} links", links.len());
     let said = pull.line_with("refused ").unwrap();
-    for part in ["128 file descriptors", "the last 16 are not for connections", "ulimit -n"] {
+    for part in ["128 file descriptors", "of which 16 are reserved", "ulimit -n"] {
         assert!(said.contains(part), "{said}");
     }
     // Commands can still be started.

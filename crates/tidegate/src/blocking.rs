@@ -1,4 +1,4 @@
-//! Waits for a future by blocking the thread: for sockets whose links run on the library's own thread.
+//! Waits for a future by blocking the thread, for sockets whose links run on the library's own thread.
 
 use std::{
     future::Future,
@@ -40,7 +40,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 /// The same, for at most `wait`; then the future is dropped.
 pub(crate) fn block_for<F: Future>(wait: Duration, future: F) -> Option<F::Output> {
-    // Too far to be told: for ever.
+    // The deadline is out of range, so there is none.
     let Some(deadline) = Instant::now().checked_add(wait) else { return Some(block_on(future)) };
     let mut future = pin!(unconstrained(future));
     let waker = waker();
@@ -65,9 +65,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_future_is_polled_until_it_is_ready_and_a_time_ends_the_wait() {
+    fn a_future_is_polled_until_it_is_ready_and_a_time_limit_ends_the_wait() {
         assert_eq!(block_on(async { 7 }), 7);
-        assert_eq!(block_for(Duration::ZERO, async { 7 }), Some(7), "what is ready needs no time");
+        assert_eq!(block_for(Duration::ZERO, async { 7 }), Some(7), "a ready future needs no time");
         assert_eq!(block_for(Duration::from_millis(1), std::future::pending::<()>()), None);
         assert_eq!(block_for(Duration::MAX, async { 7 }), Some(7));
         let (sender, receiver) = tokio::sync::oneshot::channel();

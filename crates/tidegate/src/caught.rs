@@ -1,5 +1,5 @@
-//! Panics in code that is not the library's: transports, rules, owners of payloads. Each becomes an error where it happens, so that
-//! it costs one attempt or one link and not the task that would have tried again.
+//! Catches panics in code of the application: transports, rules, owners of payloads. Each becomes an error
+//! where it happens, so that it costs one attempt or link, but not the task that retries.
 
 use std::{
     any::Any,
@@ -9,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-/// A panic that was caught. The program's panic hook has seen it before.
+/// A panic that was caught. The program's panic hook has already seen it.
 #[derive(Debug, thiserror::Error)]
 #[error("panicked: {0}")]
 pub(crate) struct Panicked(String);
@@ -23,7 +23,7 @@ impl Panicked {
         Self(text.unwrap_or("no text").to_owned())
     }
 
-    /// Whether this is what `error` is.
+    /// Whether `error` is a caught panic.
     pub(crate) fn is(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.downcast_ref::<Self>().is_some())
     }
@@ -35,17 +35,17 @@ impl From<Panicked> for io::Error {
     }
 }
 
-/// Calls `f`. What a panic leaves half done must be safe to go on with.
+/// Calls `f` and catches a panic. What a panic leaves half done must be safe to use.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let panicked = Panicked::new(&*payload);
-        // A payload whose own drop panics is leaked with it.
+        // The drop of the panic's own payload may panic; then that payload is leaked.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         panicked
     })
 }
 
-/// Runs a future; also its drop may panic when it is done.
+/// Runs a future and catches a panic, also of its drop.
 pub(crate) async fn caught_in<F: Future>(work: F) -> Result<F::Output, Panicked> {
     let mut work = Box::pin(work);
     let result = poll_fn(|cx| match caught(|| work.as_mut().poll(cx)) {

@@ -1,4 +1,4 @@
-//! How many come from where: one machine must not take the places of all others (HS-13).
+//! The per-address limit on links: one machine must not take the places of all others (HS-13).
 
 use std::{
     collections::HashMap,
@@ -6,23 +6,24 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Counts by network address. As large as the number of those that are counted.
+/// Counts by network address. As large as the number of addresses that have links.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
 
-/// A place among those of its address, until it is dropped.
+/// A place among the links of an address, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Option<(Arc<Crowd>, IpAddr)>);
 
 impl Crowd {
-    /// A place for one more from `address`, as [`crate::transport::Listener::accept`] writes it; `None` if there are `most` already.
-    /// What has no network address has places without end: a unix socket is guarded by its file's permissions.
+    /// Takes a place for a link from `address`, as [`crate::transport::Listener::accept`] formats it; `None`
+    /// if `most` are taken. Without a network address there is no limit: the file mode protects a Unix
+    /// socket.
     pub(crate) fn enter(self: &Arc<Self>, address: &str, most: usize) -> Option<Place> {
         let Some(origin) = origin(address) else { return Some(Place(None)) };
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(origin).or_default();
         if *count >= most {
-            return None; // there are some, so that the entry is no new one
+            return None; // the entry existed, because its count is above 0
         }
         *count += 1;
         Some(Place(Some((self.clone(), origin))))
@@ -42,7 +43,7 @@ impl Drop for Place {
     }
 }
 
-/// What is counted as one: an IPv4 address, or the half of an IPv6 address that one site gets.
+/// What counts as one address: an IPv4 address, or the half of an IPv6 address that one site is assigned.
 pub(crate) fn origin(address: &str) -> Option<IpAddr> {
     Some(match address.parse::<SocketAddr>().ok()?.ip().to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hs_13_an_address_has_so_many_places_and_gets_them_back() {
+    fn hs_13_an_address_has_a_limit_and_a_place_is_freed_by_its_drop() {
         // HS-13
         let crowd = Arc::new(Crowd::default());
         let first = crowd.enter("192.0.2.1:1000", 2);
@@ -66,11 +67,11 @@ mod tests {
         drop(second);
         assert!(crowd.enter("192.0.2.1:1003", 2).is_some());
         drop(first);
-        assert!(crowd.0.lock().unwrap().is_empty(), "nothing is kept of those that have gone");
+        assert!(crowd.0.lock().unwrap().is_empty(), "no entry is kept without a link");
     }
 
     #[test]
-    fn hs_13_a_site_does_not_become_many_by_counting_up_its_own_half() {
+    fn hs_13_the_addresses_of_one_ipv6_site_count_as_one() {
         // HS-13
         let crowd = Arc::new(Crowd::default());
         let _first = crowd.enter("[2001:db8:0:1::1]:5", 1).unwrap();

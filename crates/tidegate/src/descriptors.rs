@@ -1,24 +1,24 @@
-//! How many file descriptors connections from outside may take: as many as the process may have, but for a reserve.
+//! The limit on file descriptors for accepted connections: all that the process may have, minus a reserve.
 //!
-//! Without it, whoever connects often enough takes the last one, and the process can start no command, open no file and resolve no
-//! name any more.
+//! Without it, a peer that opens connections could take the last descriptor. Then the process can start no
+//! command, open no file and resolve no name.
 
 use std::os::fd::RawFd;
 
 use rustix::process::{Resource, getrlimit};
 
-/// What the process may have, and what connections from outside leave of it.
+/// The descriptors that the process may have, and the part that accepted connections leave unused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Descriptors {
-    /// `RLIMIT_NOFILE`, the soft limit.
+    /// The soft limit `RLIMIT_NOFILE`.
     pub(crate) limit: u64,
-    /// For everything else: an eighth of the limit, at least 16 and at most 1,024, and never more than half of it. A command takes
-    /// up to ten while it is started.
+    /// Reserved for everything else: an eighth of the limit, at least 16 and at most 1,024, and never more
+    /// than half. Starting a command takes up to ten.
     pub(crate) reserve: u64,
 }
 
 impl Descriptors {
-    /// Now: the limit may be changed at any time. `None` if there is none.
+    /// Reads the current limit, which may change at any time. `None` if there is none.
     pub(crate) fn now() -> Option<Self> {
         getrlimit(Resource::Nofile).current.map(Self::of)
     }
@@ -27,13 +27,13 @@ impl Descriptors {
         Self { limit, reserve: (limit / 8).clamp(16, 1_024).min(limit / 2) }
     }
 
-    /// How many may be taken when a connection is accepted.
+    /// How many descriptors may be in use when a connection is accepted.
     pub(crate) fn for_connections(self) -> u64 {
         self.limit.saturating_sub(self.reserve)
     }
 
-    /// Whether a connection with this descriptor is one too many. The system gives the lowest number that is free, so the number says
-    /// how many are taken.
+    /// Whether a connection with this descriptor exceeds the limit. The system assigns the lowest free
+    /// number, so the number tells how many are in use.
     pub(crate) fn are_short(self, descriptor: RawFd) -> bool {
         u64::try_from(descriptor).is_ok_and(|number| number >= self.for_connections())
     }

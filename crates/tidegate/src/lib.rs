@@ -1,6 +1,8 @@
-//! PUSH/PULL with real credit: pullers say how much they can take, pushers hand messages round-robin to pullers that
-//! have credit left, and an ack gives the credit back. No broker, everything bounded, nothing lost when a puller, a
-//! connection or a puller's machine dies.
+//! PUSH/PULL messaging with credit-based flow control.
+//!
+//! Pullers grant credit: how many messages and bytes they can take. Pushers send messages round-robin to
+//! pullers that have credit left, and an ack returns the credit. There is no broker, all memory use is
+//! bounded, and no message is lost when a puller, a connection or a puller's machine fails.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,12 +13,12 @@
 //! let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await?;
 //!
 //! push.send("resize 17.png").await?;
-//! let receipt = push.send_tracked("resize 18.png").await?;
+//! let receipt = push.send_tracked("resize 18.png").await?; // reports the outcome
 //!
 //! for _ in 0..2 {
 //!     let delivery = pull.recv().await?.expect("the pusher has not ended");
 //!     println!("{:?}, attempt {}", delivery.payload(), delivery.attempt());
-//!     delivery.ack(); // dropped without an outcome: nacked, and sent again
+//!     delivery.ack(); // if it is dropped without an outcome, it is nacked and sent again
 //! }
 //! receipt.await?; // acked: processed, not merely arrived
 //! push.finish(Duration::from_secs(10)).await?; // everything settled, then the end of the stream
@@ -28,20 +30,21 @@
 //!
 //! # Speed
 //!
-//! One [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] each is the plain way. For small messages there are quicker
-//! ones: [`Push::send_slice`] copies a payload once, [`Pull::receiver`] lends deliveries to one task, and
-//! [`Push::send_all`], [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
+//! [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] handle one message each. For small messages there are
+//! faster forms: [`Push::send_slice`] copies a payload once, [`Pull::receiver`] lends deliveries to one task,
+//! and [`Push::send_all`], [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
 //!
 //! # Where messages live
 //!
-//! What a [`Push`] has accepted and not seen acked lives in its process's memory, and dies with it. What a puller
-//! holds un-acked lives in the pusher too: it goes to another puller when the first one is lost.
+//! A message that a [`Push`] has accepted stays in the memory of its process until it is acked, and is lost
+//! with the process. That includes messages that a puller holds un-acked: if the puller is lost, another one
+//! gets them.
 //!
 //! # Runtimes
 //!
-//! Any tokio runtime with time and I/O. A single-threaded one is the fastest for this work; a task that computes for
-//! long without yielding delays the links that share its thread. With [`io_thread`](PushBuilder::io_thread) they run on
-//! a thread of the library's own instead, whatever the program does with its threads.
+//! Any tokio runtime with time and I/O. A single-threaded runtime is the fastest. A task that computes for
+//! long without yielding delays the links on its thread. With [`io_thread`](PushBuilder::io_thread) the links
+//! run on a thread of the library instead, independent of the program's threads.
 //!
 //! # Platforms
 //!
@@ -49,8 +52,9 @@
 //!
 //! # Without async
 //!
-//! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] need no runtime, and what waits has a form that
-//! blocks: [`Push::blocking_send`], [`Pull::blocking_recv`], [`Receipt::blocking_wait`] and so on.
+//! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] require no runtime. Calls that wait
+//! have a blocking form: [`Push::blocking_send`], [`Pull::blocking_recv`], [`Receipt::blocking_wait`] and so
+//! on.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,7 +65,7 @@
 //! let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).blocking_build()?;
 //! let receipt = push.blocking_send_tracked("resize 19.png")?;
 //! if let Some(delivery) = pull.blocking_recv()? {
-//!     delivery.ack(); // after however long
+//!     delivery.ack(); // the work may take minutes
 //! }
 //! receipt.blocking_wait()?;
 //! push.blocking_finish(Duration::from_secs(10))?;

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_certificate_can_have_is_refused_with_a_reason() {
+    fn a_name_that_no_certificate_can_contain_is_refused_with_a_reason() {
         // TL-5
         for name in
             ["", ".", "worker 1", "w\u{f6}rker", "-worker", "worker-", "a..b", "*", "w*.example", "a.*.b"]

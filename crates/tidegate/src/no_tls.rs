@@ -1,6 +1,6 @@
-//! What stands in for TLS settings in a build without the feature `tls`: there are none.
+//! Replaces the TLS settings in a build without the feature `tls`.
 
-/// Cannot be made.
+/// Has no values.
 #[derive(Clone, Debug)]
 pub(crate) enum Tls {}
 

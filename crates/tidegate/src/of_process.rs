@@ -1,4 +1,4 @@
-//! What is known of this process, and of no other: a fork copies the memory, but neither the threads nor what they serve.
+//! State of this process only: a fork copies memory, but neither the threads nor what they serve.
 
 use std::{
     mem,
@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A value that begins anew in the child of a fork.
+/// A value that starts over in the child of a fork.
 pub(crate) struct OfProcess<T>(Mutex<(u32, T)>);
 
 impl<T: Default> Default for OfProcess<T> {
@@ -21,7 +21,7 @@ impl<T: Default> OfProcess<T> {
         let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let process = process::id();
         if value.0 != process {
-            // That of the parent is not dropped: its parts wake tasks of a runtime that has no threads here.
+            // The parent's value is not dropped: that would wake tasks of a runtime that has no threads here.
             mem::forget(mem::replace(&mut *value, (process, T::default())));
         }
         Locked(value)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_process_has_left_is_not_seen() {
+    fn the_value_of_another_process_is_not_used() {
         let of_parent = OfProcess(Mutex::new((process::id() + 1, 7)));
         assert_eq!(*of_parent.lock(), 0);
         *of_parent.lock() = 8;

@@ -20,7 +20,7 @@ use crate::{
 
 /// Far more than the file descriptors of a process, so a larger value is a mistake.
 const MOST_HANDSHAKES: usize = 1_000_000;
-/// A longer wait would keep a socket open that nobody uses any more.
+/// A longer wait would keep a socket open that is no longer used.
 const LONGEST_CLOSE_WAIT: Duration = Duration::from_secs(3_600);
 /// A longer wait between attempts amounts to not connecting at all.
 const LONGEST_RECONNECT: Duration = Duration::from_secs(24 * 3_600);
@@ -427,8 +427,8 @@ macro_rules! common_settings {
         /// ```
         /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// let push = tidegate::Push::builder().bind("mem://doc-token").token("secret").build().await?;
-        /// let stranger = tidegate::Pull::builder().connect("mem://doc-token").token("guessed").build().await?;
-        /// assert!(stranger.connected(1).await.is_err());
+        /// let other = tidegate::Pull::builder().connect("mem://doc-token").token("guessed").build().await?;
+        /// assert!(other.connected(1).await.is_err());
         /// # drop(push);
         /// # Ok(()) }
         /// ```

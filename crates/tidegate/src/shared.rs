@@ -1,4 +1,4 @@
-//! What the handles of a socket and its links share: the machine behind one lock, and the means to wake who waits.
+//! The state that a socket's handles and links share: the machine behind one lock, and the wakers.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -28,51 +28,55 @@ use crate::{
     transport::Direct,
 };
 
-/// Pullers whose return is hoped for at the end of a stream (ST-3); more are not worth waiting for.
+/// The most missing pullers that are remembered at the end of a stream (ST-3); waiting for more is not worth
+/// it.
 const MISSING: usize = 1_024;
-/// Pushers whose end is told once although they have several links; more may be told of more often.
+/// The most pushers whose end is reported only once if they have several links. Others may be reported again.
 const ENDED: usize = 1_024;
 
 /// A role: its machine, and what the library keeps beside it under the same lock.
 pub(crate) trait Role: Machine + Send + Sized + 'static {
     type State: Send;
 
-    /// Whether what this role sends gives way to what else the program has to do: acks do, so that the next message of a
-    /// program that asks and answers is not behind them.
+    /// Whether the driver yields before it sends. A puller's acks do, so that in a program that sends and
+    /// receives, the next message goes first.
     const GIVES_WAY: bool;
 
-    /// Runs after every use of the machine, still under the lock: passes on what has happened.
+    /// Runs after every use of the machine, under the lock. Passes on its events.
     fn after(inner: &mut Inner<Self>, signals: &Signals);
 
-    /// What is to be done as soon as the lock is free.
+    /// Returns what must be done after the lock is released.
     fn take_later(_state: &mut Self::State) -> Later {
         Later::default()
     }
 
-    /// A link has been opened and is about to be driven.
+    /// Called when a link is open, before it is driven.
     fn opened(_inner: &mut Inner<Self>, _link: LinkId, _shared: &Arc<Shared<Self>>) {}
 
-    /// Whether something has been settled over the link (RD-6).
+    /// Whether a message was settled over the link (RD-6).
     fn is_proven(&self, link: LinkId) -> bool;
 
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
 
-    /// Whether the stream is over for both sides of the link: there is no point in connecting to the peer again (ST-3, ST-6).
+    /// Whether the stream is over for both sides of the link, so that connecting to the peer again is
+    /// pointless (ST-3, ST-6).
     fn is_over(&self, link: LinkId) -> bool;
 
-    /// Whether the peer may not know that our stream is over, although the link was closed for that (ST-3).
+    /// Whether the peer may not have received the end of our stream, although the link was closed for it
+    /// (ST-3).
     fn may_miss_end(&self, _link: LinkId) -> bool {
         false
     }
 
-    /// Whether the socket has come to its end in order, whether that was noticed or not.
+    /// Whether the socket has ended in order, whether or not a call has returned that.
     fn at_end(inner: &Inner<Self>) -> bool;
 
-    /// Nothing runs the links any more: takes nothing new, and hands nothing out. False if the socket had come to its end before.
+    /// Called when nothing runs the links any more: accepts and delivers nothing more. Returns false if the
+    /// socket had already ended.
     fn lose(inner: &mut Inner<Self>, now: Time) -> bool;
 
-    /// Whether an endpoint is connected to again after the stream there has ended: another may begin.
+    /// Whether an endpoint is connected to again after the stream there has ended, because another may begin.
     fn stays(_state: &Self::State) -> bool {
         false
     }
@@ -85,15 +89,15 @@ pub(crate) struct Later {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Who waits for what.
+/// The wakers of a socket.
 pub(crate) struct Signals {
-    /// A delivery for a recv: one at a time, first come first served. Of a pusher, something to do for the task that looks after
-    /// its line.
+    /// For a puller: wakes one `recv` for each delivery, in order of arrival. For a pusher: wakes the task
+    /// that watches its queue.
     pub(crate) ready: Notify,
-    /// Something rare has changed: links, ends, refusals, a drain. All look again, in the order in which they began to
-    /// wait.
+    /// Wakes all waiting calls after a rare change, such as of links, ends, refusals or a drain, in order of
+    /// arrival.
     changed: Notify,
-    /// The deadline of the socket may have become earlier.
+    /// The deadline of the socket may be earlier now.
     timer: Arc<Notify>,
 }
 
@@ -103,38 +107,42 @@ impl Signals {
     }
 }
 
-/// What is known of the endpoints that the socket binds and connects to.
+/// The state of the endpoints that the socket binds and connects to.
 #[derive(Default)]
 pub(crate) struct Places {
     pub(crate) bound: Vec<Endpoint>,
-    /// Endpoints that are connected to, or tried.
+    /// The number of endpoints that are connected to, or being tried.
     pub(crate) dialing: usize,
-    /// Endpoints that are not connected to any more, because a stream has ended: the pusher's there, or ours.
+    /// The number of endpoints that are no longer connected to, because the peer's stream or ours has ended
+    /// there.
     pub(crate) ended: usize,
-    /// Endpoints that refused for good, one entry at most for each.
+    /// Permanent refusals, at most one for each endpoint.
     pub(crate) refused: Vec<Refusal>,
-    /// How many of those `recv` has told.
+    /// How many of those `recv` has returned.
     told: usize,
-    /// How often those that refused were given another try.
+    /// How often endpoints that had refused were given another try.
     pub(crate) revivals: u64,
-    /// Peers with which there are links, and how many. By what they say of themselves (HS-8), for one that comes back over another
-    /// endpoint is back: a peer that claims the same instance can end or prolong the wait for it (ST-3), and nothing else.
+    /// The number of links of each peer. Keyed by the instance id that peers give (HS-8), because a peer may
+    /// come back over another endpoint. A peer that claims another's instance id can only shorten or prolong
+    /// the wait for it (ST-3).
     present: HashMap<InstanceId, usize>,
-    /// Pushers whose end was told as an event.
+    /// Pushers whose end was reported as an event.
     ended_peers: HashSet<InstanceId>,
-    /// Peers whose last link was interrupted, or ended before they had the end of our stream, and that have not come back.
+    /// Peers whose last link was interrupted, or ended before they had the end of our stream, and that have
+    /// not come back.
     pub(crate) missing: Vec<InstanceId>,
 }
 
 impl Places {
-    /// A refusal that was not told yet.
+    /// Returns a refusal that `recv` has not returned yet.
     pub(crate) fn tell(&mut self) -> Option<Refusal> {
         let refusal = self.refused.get(self.told).cloned()?;
         self.told += 1;
         Some(refusal)
     }
 
-    /// An endpoint has refused for good. False if there was another try since `revivals` was read: then this was none of it.
+    /// Records a permanent refusal. Returns false if tokens were replaced since `revivals` was read: the
+    /// refusal is outdated.
     pub(crate) fn refuse(&mut self, refusal: Refusal, revivals: u64) -> bool {
         if self.revivals != revivals {
             return false;
@@ -144,7 +152,7 @@ impl Places {
         true
     }
 
-    /// Endpoints that refused are connected to again.
+    /// Makes endpoints that have refused available again.
     fn revive(&mut self) {
         self.revivals += 1;
         self.dialing += self.refused.len();
@@ -152,38 +160,38 @@ impl Places {
         self.told = 0;
     }
 
-    /// Whether this peer is one of the missing.
+    /// Whether this peer is missing.
     pub(crate) fn misses(&self, peer: InstanceId) -> bool {
         self.missing.contains(&peer)
     }
 
-    /// Whether a peer is missing that may still come back: it may come to an endpoint, or be found at one.
+    /// Whether a missing peer may still come back, to a bound endpoint or at one that is connected to.
     pub(crate) fn expects_return(&self) -> bool {
         let reachable = self.dialing > 0 || !self.bound.is_empty() || !self.refused.is_empty();
         reachable && !self.missing.is_empty()
     }
 
-    /// An endpoint is not connected to any more: the stream has ended there. `lost`: the peer that was there before, which will not
-    /// be found there again.
+    /// Records that an endpoint is no longer connected to, because the stream has ended there. `lost` is the
+    /// last peer there, which will not come back.
     pub(crate) fn end(&mut self, lost: Option<InstanceId>) {
         self.dialing -= 1;
         self.ended += 1;
         self.missing.retain(|peer| Some(*peer) != lost);
     }
 
-    /// A link is open.
+    /// Records an open link.
     fn opened(&mut self, peer: InstanceId) {
         *self.present.entry(peer).or_default() += 1;
         self.missing.retain(|other| *other != peer);
     }
 
-    /// A link has ended; `interrupted`: nobody has said that it goes, and the peer may come back (RD-8), or it may have missed the
-    /// end of our stream.
+    /// Records the end of a link. `interrupted`: the peer did not announce it and may come back (RD-8), or it
+    /// may have missed the end of our stream.
     fn closed(&mut self, peer: InstanceId, interrupted: bool) {
         if let Some(links) = self.present.get_mut(&peer)
             && *links > 1
         {
-            // Its old link may be given up after it has come back over a new one.
+            // The old link of a peer may be closed after the peer has come back over a new one.
             *links -= 1;
             return;
         }
@@ -198,7 +206,7 @@ pub(crate) struct Inner<M: Role> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
     pub(crate) places: Places,
-    /// Why the socket has ended, if it did so by itself.
+    /// Why the socket has ended by itself, if it did.
     pub(crate) lost: Option<Lost>,
     wakers: HashMap<LinkId, Waker>,
     wakes: Vec<LinkId>,
@@ -206,18 +214,18 @@ pub(crate) struct Inner<M: Role> {
     /// Writing ends for sends that find their link idle.
     pub(crate) directs: HashMap<LinkId, Arc<dyn Direct>>,
     pub(crate) leftovers: Leftovers,
-    /// When a send has last given an idle link something.
+    /// When a send last gave an idle link something to write.
     last_alone: Time,
 }
 
-/// What such a send could not write at once, for the driver: nothing else is written before it.
+/// What such a send could not write at once. The driver writes it first.
 #[derive(Default)]
 pub(crate) struct Leftovers(HashMap<LinkId, VecDeque<Bytes>>);
 
 impl Leftovers {
-    /// Gives the driver what is left. False if nothing is.
+    /// Moves the rest for this link to the driver. Returns false if there is none.
     pub(crate) fn take(&mut self, link: LinkId, out: &mut VecDeque<Bytes>) -> bool {
-        // Asked once a round, and nearly always empty.
+        // Called in every poll, and nearly always empty.
         if self.0.is_empty() {
             return false;
         }
@@ -231,23 +239,23 @@ impl Leftovers {
     }
 }
 
-/// A sender that gives an idle link something more often than this is streaming: its links are better off with what
-/// it has gathered when it lets them run.
+/// A sender that gives idle links work more often than this is streaming. It is faster to batch its messages
+/// until it yields to the links.
 const STREAMING: Duration = Duration::from_micros(100);
 
-/// The times of a socket's own, beside those of its machine.
+/// The times of a socket, in addition to those of its machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) handshake: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
-    /// The wait after a refusal for good, if it is not taken as that.
+    /// The wait after a permanent refusal, if such refusals are retried.
     pub(crate) retry_refusals: Option<Duration>,
     pub(crate) close_wait: Duration,
     pub(crate) busy_poll: Duration,
 }
 
-/// How many strangers and links a socket takes, beside the bounds of its machine.
+/// The limits on handshakes and links, in addition to those of the machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) handshakes: usize,
@@ -258,19 +266,19 @@ pub(crate) struct Bounds {
 pub(crate) struct Shared<M: Role> {
     inner: Mutex<Inner<M>>,
     pub(crate) signals: Signals,
-    /// What this side says in handshakes; the pipeline is that of the endpoint, and the tokens those of `security`.
+    /// What this side sends in handshakes. The endpoint adds the pipeline, and `security` the tokens.
     pub(crate) local: Local,
     pub(crate) security: Security,
-    /// By which it knows its peers again (HS-9).
+    /// By these the socket recognizes its peers (HS-9).
     pub(crate) keys: KeyMaker,
     pub(crate) times: Times,
     pub(crate) bounds: Bounds,
-    /// Its links, by where they come from (HS-13).
+    /// The links by network address (HS-13).
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) place: Place,
-    /// Cancelled when the socket listens and connects no more; its links live on until they are closed.
+    /// Cancelled when the socket stops listening and connecting. Its links live until they are closed.
     pub(crate) stop: CancellationToken,
-    /// Cancelled when it has finished, and is there only for those that have missed the end (ST-3).
+    /// Cancelled when the socket has finished and remains only for peers that have missed its end (ST-3).
     pub(crate) stays: CancellationToken,
     origin: Instant,
     pub(crate) events: Feed,
@@ -319,9 +327,9 @@ impl<M: Role> Shared<M> {
             origin: Instant::now(),
             events: Feed::default(),
             refusals: Throttled::new("more refused"),
-            faults: Throttled::new("more links have ended like this"),
-            failing: Throttled::new("more messages fail again and again"),
-            doubts: Throttled::new("more links of which it is not certain whose they are"),
+            faults: Throttled::new("more links ended in this way"),
+            failing: Throttled::new("more messages keep failing"),
+            doubts: Throttled::new("more links of doubtful identity"),
         }
     }
 
@@ -330,7 +338,7 @@ impl<M: Role> Shared<M> {
     }
 
     pub(crate) fn instant(&self, time: Time) -> Instant {
-        // Far enough for a timer that is reset whenever something happens, and within what a timer can hold.
+        // Far enough for a timer that is reset after every change, and within the range of a timer.
         const FAR: u64 = 3_600_000_000;
         let now = self.now();
         self.origin + Duration::from_micros(time.0.min(now.0.saturating_add(FAR)))
@@ -338,17 +346,18 @@ impl<M: Role> Shared<M> {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Inner<M>> {
-        // A panic under the lock is a bug of ours; the machine is still the best account of what is held.
+        // A panic under the lock is a bug in this library; the machine is still the best record of what is
+        // held.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Uses the machine, then wakes the drivers that have something to do.
+    /// Uses the machine, then wakes the drivers of links that have work.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         self.with_link(None, f)
     }
 
-    /// As [`Self::with`], for a driver: its own link needs no wake-up.
+    /// Like [`Self::with`], for a driver: its own link needs no wake-up.
     #[inline]
     pub(crate) fn with_link<R>(&self, own: Option<LinkId>, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         let mut guard = self.lock();
@@ -373,8 +382,8 @@ impl<M: Role> Shared<M> {
         result
     }
 
-    /// As [`Self::with`], for what is done with every single message: nothing comes of `f` that [`Role::after`] would
-    /// have to pass on.
+    /// Like [`Self::with`], for calls made for every message, after which [`Role::after`] would have nothing
+    /// to do.
     #[inline]
     pub(crate) fn with_message<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         let mut guard = self.lock();
@@ -385,8 +394,8 @@ impl<M: Role> Shared<M> {
         result
     }
 
-    /// As [`Self::with_message`], for a send: a message that is alone on its link is written at once, for the sender may
-    /// go on to compute for long on the thread that the driver needs.
+    /// Like [`Self::with_message`], for a send. A message that is alone on its link is written at once,
+    /// because the sender may continue to compute on the thread that the driver needs.
     #[inline]
     pub(crate) fn with_send<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         let mut guard = self.lock();
@@ -394,7 +403,7 @@ impl<M: Role> Shared<M> {
         if guard.machine.has_wakes() {
             let now = self.now();
             let before = std::mem::replace(&mut guard.last_alone, now);
-            // A child of a fork has the connections of its parent, and must not write to them.
+            // The child of a fork shares the connections of its parent, and must not write to them.
             if now.since(before) >= STREAMING && !self.place.is_of_other_process() {
                 guard.write_at_once(now);
             }
@@ -403,10 +412,10 @@ impl<M: Role> Shared<M> {
         result
     }
 
-    /// Waits until `done` gives something, looking again whenever something rare changes. Cancel safe.
+    /// Waits until `done` returns a value, checking again after every rare change. Cancel safe.
     pub(crate) async fn until<R>(&self, mut done: impl FnMut(&mut Inner<M>) -> Option<R>) -> R {
         loop {
-            // Made before the look, so that no change goes by in between.
+            // Created before the check, so that no change is missed in between.
             let changed = self.signals.changed.notified();
             if let Some(result) = self.with(&mut done) {
                 return result;
@@ -420,7 +429,7 @@ impl<M: Role> Shared<M> {
         }
     }
 
-    /// Takes new tokens, and tries endpoints again that have refused for good.
+    /// Replaces the tokens, and tries endpoints again that have refused permanently.
     pub(crate) fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
         self.security.set_tokens(tokens)?;
         self.with(|inner| inner.places.revive());
@@ -430,12 +439,13 @@ impl<M: Role> Shared<M> {
 
     pub(crate) fn report(&self, event: Event) {
         match &event {
-            // Whoever can reach the port can cause these: the log is bounded, the events are by their own bound.
+            // Any host that reaches the port can cause these, so the log is throttled. The event queue has
+            // its own limit.
             Event::RefusedPeer { .. } | Event::TlsFailed { .. } => {
                 self.refusals.warn(&self.place.handle, format_args!("{event}"));
             }
             Event::Refused { .. } => tracing::warn!("{event}"),
-            // So can whoever is let in.
+            // Any peer with a link can cause these.
             Event::Disconnected { end, .. } if end.is_fault() => {
                 self.faults.warn(&self.place.handle, format_args!("{event}"));
             }
@@ -447,12 +457,12 @@ impl<M: Role> Shared<M> {
         self.events.send(event);
     }
 
-    /// Somebody may show what only another peer should know (HS-9).
+    /// Warns that another process may know a secret of a peer (HS-9).
     pub(crate) fn doubt(&self, text: std::fmt::Arguments<'_>) {
         self.doubts.warn(&self.place.handle, text);
     }
 
-    /// A pusher has ended its stream: told once, over however many links it says so.
+    /// Reports the end of a pusher's stream, once for each pusher however many links it has.
     pub(crate) fn ended(&self, peer: &tidegate_proto::Peer) {
         let first = self.with(|inner| {
             let ended = &mut inner.places.ended_peers;
@@ -469,9 +479,9 @@ impl<M: Role> Shared<M> {
         self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });
     }
 
-    /// Runs the timer of the socket for as long as it exists: retries that are due.
+    /// Runs the timer of the socket as long as the socket exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
-        // It does not hold the socket while it sleeps, so that the socket can end.
+        // The task does not hold the socket while it sleeps, so that the socket can be dropped.
         let (keeper, earlier) = (Keeper::new(self), self.signals.timer.clone());
         self.place.handle.spawn(async move {
             loop {
@@ -487,7 +497,7 @@ impl<M: Role> Shared<M> {
                     biased;
                     () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
                         let Some(strong) = keeper.socket() else { return };
-                        // A payload's owner may panic when it is dropped; the timer goes on.
+                        // The owner of a payload may panic when it is dropped; the timer continues.
                         if let Err(panicked) = caught(|| strong.with(|inner| {
                             let now = strong.now();
                             inner.machine.advance_socket(now);
@@ -496,7 +506,7 @@ impl<M: Role> Shared<M> {
                         }
                     }
                     () = earlier.notified() => {}
-                    // Nothing to do: look now and then whether the socket is still there.
+                    // With nothing due, check now and then whether the socket still exists.
                     () = idle => {}
                 }
             }
@@ -504,12 +514,12 @@ impl<M: Role> Shared<M> {
     }
 }
 
-/// Wakes the drivers of the links that have something to do, when the lock is free again.
+/// Wakes the drivers of links that have work, after the lock is released.
 fn wake_links<M: Role>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>) {
     let Inner { machine, wakes, wakers, .. } = &mut *guard;
     machine.take_wakes(wakes);
     let mut others = wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned());
-    let first = others.next(); // there is seldom another
+    let first = others.next(); // there is rarely a second one
     let rest: Vec<_> = others.collect();
     drop(guard);
     first.into_iter().chain(rest).for_each(Waker::wake);
@@ -525,15 +535,15 @@ impl<M: Role> Inner<M> {
         }
     }
 
-    /// The link is not driven any more.
+    /// Removes the driver of a link.
     pub(crate) fn forget(&mut self, link: LinkId) {
         self.wakers.remove(&link);
         self.directs.remove(&link);
         self.leftovers.0.remove(&link);
     }
 
-    /// A driven link has ended: removes it. In one step, so that nobody who sees that there are no links waits for too few
-    /// pullers (ST-3).
+    /// Removes a driven link that has ended. In one step, so that a call that sees no links does not miss a
+    /// puller to wait for (ST-3).
     pub(crate) fn closed(
         &mut self,
         now: Time,
@@ -548,7 +558,7 @@ impl<M: Role> Inner<M> {
         end
     }
 
-    /// Writes what the links have that were just given something. Those that cannot take all of it stay among the wakes.
+    /// Writes what was just given to idle links. Links that cannot take all of it stay in `wakes`.
     fn write_at_once(&mut self, now: Time) {
         let mut wakes = std::mem::take(&mut self.wakes);
         self.machine.take_wakes(&mut wakes);
@@ -564,7 +574,7 @@ impl<M: Role> Inner<M> {
         self.machine.transmit(now, link, &mut out);
         let mut written = 0;
         while !out.is_empty() {
-            // An error is found again by the driver.
+            // The driver finds the error again.
             let Ok(count @ 1..) = outgoing::with_pieces(&out, |pieces| direct.try_write(pieces)) else {
                 break;
             };

@@ -1,5 +1,5 @@
-//! Warnings that strangers can cause: so many in a second, and then only their number. Whoever can reach a port must not be able
-//! to fill a disk with its log.
+//! Throttles warnings that peers can cause: a few each second, then only their number. A peer that can reach
+//! a port must not be able to fill a disk with log lines.
 
 use std::{
     fmt,
@@ -9,13 +9,13 @@ use std::{
 
 use tokio::{runtime::Handle, time::Instant};
 
-/// Lines in each [`PERIOD`]: enough to see who comes and why, and less than a megabyte in ten minutes.
+/// Lines in each [`PERIOD`]: enough to see who connects and why, and less than a megabyte in ten minutes.
 const LINES: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The warnings of one kind, of one socket or one address.
 pub(crate) struct Throttled {
-    /// What those are that are only counted.
+    /// Describes the warnings that are only counted.
     more: &'static str,
     origin: Instant,
     throttle: Mutex<Throttle>,
@@ -26,7 +26,7 @@ impl Throttled {
         Arc::new(Self { more, origin: Instant::now(), throttle: Mutex::default() })
     }
 
-    /// Logs a line; or counts it, and logs how many there were when the time is over.
+    /// Logs a line, or counts it and logs the count at the end of the period.
     pub(crate) fn warn(self: &Arc<Self>, runtime: &Handle, text: fmt::Arguments<'_>) {
         match self.with(|throttle| throttle.next(self.origin.elapsed())) {
             Line::Write => tracing::warn!("{text}"),
@@ -51,9 +51,9 @@ impl Throttled {
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Write,
-    /// It is one too many, and its number will be told.
+    /// The line exceeds the limit, and only its number is logged.
     Count,
-    /// It is the first one too many: after this pause, [`Throttle::sum`] wants to be told.
+    /// The first line that exceeds the limit. After this pause, call [`Throttle::sum`].
     CountAndSum(Duration),
 }
 
@@ -63,7 +63,7 @@ struct Throttle {
     /// When the period began.
     since: Option<Duration>,
     written: u32,
-    /// Those that were not written, and whose number has not been told.
+    /// Lines that were not logged and whose number was not logged yet.
     held: u64,
 }
 
@@ -85,7 +85,7 @@ impl Throttle {
         if self.held == 1 { Line::CountAndSum(left) } else { Line::Count }
     }
 
-    /// How many lines were held back since the last sum.
+    /// Returns how many lines were held back since the last call.
     fn sum(&mut self) -> u64 {
         std::mem::take(&mut self.held)
     }
@@ -105,7 +105,7 @@ mod tests {
         for n in 0..10 {
             assert_eq!(throttle.next(at(5_000 + n)), Line::Write);
         }
-        assert_eq!(throttle.next(at(5_400)), Line::CountAndSum(at(600)), "told when the second is over");
+        assert_eq!(throttle.next(at(5_400)), Line::CountAndSum(at(600)), "logged when the second is over");
         assert_eq!(throttle.next(at(5_400)), Line::Count);
         assert_eq!(throttle.next(at(5_999)), Line::Count);
         assert_eq!(throttle.sum(), 3);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_second_has_lines_of_its_own_even_before_the_sum() {
+    fn the_next_second_has_its_own_lines_even_before_the_sum() {
         let mut throttle = Throttle::default();
         let written =
             |throttle: &mut Throttle, now| (0..100).filter(|_| throttle.next(now) == Line::Write).count();
@@ -125,9 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn few_strangers_are_all_named() {
+    fn a_few_warnings_are_all_logged() {
         let mut throttle = Throttle::default();
-        assert!((0..1_000).all(|n| throttle.next(at(n * 100)) == Line::Write), "ten a second, for long");
+        assert!(
+            (0..1_000).all(|n| throttle.next(at(n * 100)) == Line::Write),
+            "ten each second, for a long time"
+        );
         assert_eq!(throttle.sum(), 0);
     }
 }

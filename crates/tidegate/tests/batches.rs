@@ -1,4 +1,4 @@
-//! The forms for batches, and links that poll busily.
+//! Calls that work on batches, and links with busy polling.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
@@ -61,7 +61,7 @@ async fn batches_keep_the_order_of_what_is_sent_whatever_room_and_credit_there_i
 }
 
 #[tokio::test]
-async fn send_all_stops_at_the_first_message_that_is_not_taken_and_leaves_the_rest() {
+async fn send_all_stops_at_the_first_message_that_is_not_accepted_and_leaves_the_rest() {
     let push = Push::builder().bind("mem://batches-stop").max_message(10).build().await.unwrap();
     let sizes = [3, 4, 11, 5, 6];
     let mut messages = sizes.iter().map(|size| vec![b'x'; *size]).collect::<Vec<_>>().into_iter();
@@ -94,7 +94,7 @@ async fn ack_all_settles_deliveries_of_several_sockets() {
 }
 
 #[tokio::test]
-async fn links_that_poll_busily_carry_the_same_and_then_rest() {
+async fn links_with_busy_polling_carry_the_same_messages_and_then_sleep() {
     let busy = Duration::from_millis(2);
     let push = Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy).build().await.unwrap();
     let at = push.local_endpoints()[0].to_string();
@@ -112,7 +112,7 @@ async fn links_that_poll_busily_carry_the_same_and_then_rest() {
 }
 
 #[test]
-fn a_message_alone_goes_out_although_its_sender_computes_on() {
+fn a_single_message_is_sent_although_its_sender_continues_to_compute() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("alone").display().to_string();
     for (scheme, place) in [("tcp", "127.0.0.1:0".to_owned()), ("unix", path)] {
@@ -126,10 +126,10 @@ fn a_message_alone_goes_out_although_its_sender_computes_on() {
                 let push = Push::builder().bind(&endpoint).build().await.unwrap();
                 sender.send(push.local_endpoints()[0].to_string()).unwrap();
                 within(push.connected(1)).await.unwrap();
-                // Credit has come, or this one would wait in the queue for it.
+                // Credit has arrived; otherwise this message would wait in the queue for it.
                 within(push.send_tracked("first")).await.unwrap().await.unwrap();
                 push.send("alone").await.unwrap();
-                // It does not let go of its thread until the message has arrived.
+                // The sender occupies its thread until the message has arrived.
                 computed.recv_timeout(LONG).expect("the message has not left");
                 within(push.finish(LONG)).await.unwrap()
             })

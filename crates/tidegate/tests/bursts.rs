@@ -1,4 +1,4 @@
-//! Many failures at once, and workers that are busy for ever.
+//! Many failures at once, and workers that report progress without end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lm_3_a_burst_of_nacks_and_releases_does_not_get_a_puller_closed() {
-    // LM-3, OC-5: eight jobs that fail as quickly as they can, and none that is done.
+    // LM-3, OC-5: eight jobs that fail at once, again and again, and none that succeeds.
     const COUNT: u64 = 100_000;
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
@@ -46,8 +46,8 @@ async fn lm_3_a_burst_of_nacks_and_releases_does_not_get_a_puller_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn oc_12_signs_of_work_hold_a_message_no_longer_than_max_work_time() {
-    // OC-12, OC-13: a sign every 0.4 s under a settle time-out of 1 s.
+async fn oc_12_progress_reports_hold_a_message_no_longer_than_max_work_time() {
+    // OC-12, OC-13: a report every 0.4 s, with a settle timeout of 1 s.
     let push = Push::builder()
         .bind("mem://busy-for-ever")
         .settle_timeout(Some(Duration::from_secs(1)))
@@ -66,7 +66,7 @@ async fn oc_12_signs_of_work_hold_a_message_no_longer_than_max_work_time() {
             delivery = pull.recv() => break delivery.unwrap().unwrap(),
             () = tokio::time::sleep(Duration::from_millis(400)) => {}
         }
-        assert!(begun.elapsed() < LONG, "it is held for ever");
+        assert!(begun.elapsed() < LONG, "it is held forever");
     };
     assert_eq!(again.attempt(), 2);
     assert!(begun.elapsed() >= Duration::from_secs(5), "and not before its time");

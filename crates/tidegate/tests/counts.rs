@@ -7,7 +7,7 @@ mod common;
 use common::within;
 use tidegate::{Pull, Push, PushStats, Window};
 
-/// Every count of a pusher, but what it holds now.
+/// All counters of a pusher, without the numbers of what it holds now.
 fn counts(s: &PushStats) -> [u64; 12] {
     [
         s.accepted,
@@ -26,7 +26,7 @@ fn counts(s: &PushStats) -> [u64; 12] {
 }
 
 #[tokio::test]
-async fn no_counter_falls_at_an_abort_and_what_it_took_out_is_counted_by_itself() {
+async fn no_counter_falls_at_an_abort_and_aborted_messages_have_a_counter() {
     let push = Push::builder().bind("mem://counts-abort").build().await.unwrap();
     let pull =
         Pull::builder().connect("mem://counts-abort").window(Window::messages(3)).build().await.unwrap();

@@ -1,6 +1,6 @@
-//! What the drop of the last handle does, and what it says.
+//! What dropping the last handle does, and what it logs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -48,7 +48,7 @@ impl Subscriber for Lines {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What was logged since, with this in it.
+/// The lines logged so far that contain this text.
 fn logged(part: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines.iter().filter(|line| line.contains(part)).cloned().collect()
@@ -75,7 +75,7 @@ fn a_runtime_that_ends_before_the_drain_logs_what_was_lost() {
         for n in 0..7_u8 {
             push.send(vec![n]).await.unwrap();
         }
-        std::mem::forget((pull.recv().await.unwrap(), pull)); // as if in the hands of a worker
+        std::mem::forget((pull.recv().await.unwrap(), pull)); // as if a worker held it
     }); // connect, send, return from main
     drop(runtime);
     let dropped = logged("the last handle of a pusher was dropped with 7");
@@ -84,12 +84,12 @@ fn a_runtime_that_ends_before_the_drain_logs_what_was_lost() {
     assert_eq!(lost.len(), 1, "{lost:?}");
     let numbers: Vec<u64> =
         lost[0].split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
-    assert_eq!(numbers.iter().sum::<u64>(), 7, "not sent, and unknown: {lost:?}");
+    assert_eq!(numbers.iter().sum::<u64>(), 7, "unsent and unacknowledged: {lost:?}");
     assert!(numbers[1] >= 1, "one was handed out: {lost:?}");
 }
 
 #[test]
-fn the_drop_of_a_blocking_pusher_waits_for_its_acks_if_it_was_told_to() {
+fn dropping_a_blocking_pusher_waits_for_its_acks_with_linger_on_drop() {
     within_thread(|| {
         let pull = Pull::builder().bind("tcp://127.0.0.1:0").blocking_build().unwrap();
         let at = pull.local_endpoints()[0].to_string();
@@ -99,7 +99,7 @@ fn the_drop_of_a_blocking_pusher_waits_for_its_acks_if_it_was_told_to() {
             pull.blocking_recv().unwrap().unwrap().ack();
             pull
         });
-        drop(push); // return from main, say
+        drop(push); // as a return from main does
         let mut receipt = receipt;
         assert_eq!(
             receipt.blocking_wait_timeout(Duration::ZERO),
@@ -111,7 +111,7 @@ fn the_drop_of_a_blocking_pusher_waits_for_its_acks_if_it_was_told_to() {
 }
 
 #[test]
-fn the_drop_of_a_blocking_pusher_gives_up_in_time_and_says_what_is_lost() {
+fn dropping_a_blocking_pusher_stops_after_its_linger_time_and_logs_what_is_lost() {
     listen_to_the_log();
     within_thread(|| {
         let push = Push::builder()
@@ -128,7 +128,7 @@ fn the_drop_of_a_blocking_pusher_gives_up_in_time_and_says_what_is_lost() {
 }
 
 #[test]
-fn the_drop_of_a_blocking_puller_waits_until_its_acks_are_sent_if_it_was_told_to() {
+fn dropping_a_blocking_puller_waits_until_its_acks_are_sent_with_linger_on_drop() {
     within_thread(|| {
         let push = Push::builder().bind("tcp://127.0.0.1:0").blocking_build().unwrap();
         let at = push.local_endpoints()[0].to_string();
@@ -142,14 +142,14 @@ fn the_drop_of_a_blocking_puller_waits_until_its_acks_are_sent_if_it_was_told_to
         push.blocking_send("x").unwrap();
         pull.blocking_recv().unwrap().unwrap().ack();
         drop(pull);
-        // Its link has been closed in order by then, so that all that it had to say has been read.
+        // Its link was closed in order by then, so everything that the puller sent has been read.
         assert_eq!(push.stats().acked, 1);
         push.blocking_finish(LONG).unwrap();
     });
 }
 
 #[tokio::test]
-async fn a_drop_that_waits_needs_a_thread_that_runs_the_links() {
+async fn linger_on_drop_requires_a_thread_that_runs_the_links() {
     let error = Push::builder().bind("mem://x").linger_on_drop(LONG).build().await.unwrap_err();
     assert!(
         matches!(error, BuildError::Setting(_)) && error.to_string().contains("linger_on_drop"),

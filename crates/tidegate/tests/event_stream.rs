@@ -1,6 +1,6 @@
-//! Events: from the building of the socket on, and as a stream.
+//! Events: including those of building the socket, and as a stream.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -15,10 +15,10 @@ async fn next(events: &mut Events) -> Option<Event> {
 }
 
 #[tokio::test]
-async fn events_of_building_can_be_had_from_the_builder_and_are_a_stream() {
+async fn the_builder_returns_the_events_of_building_as_a_stream() {
     let mut builder = Push::builder().bind("tcp://127.0.0.1:0").bind("mem://events-of-building");
     let mut events = builder.events();
-    begin(events.recv()).await; // waits before there is a socket, and loses nothing when it is given up
+    begin(events.recv()).await; // waits before there is a socket; cancelling it loses no event
     let push = builder.build().await.unwrap();
     for endpoint in push.local_endpoints() {
         assert_eq!(next(&mut events).await, Some(Event::Bound { endpoint }));
@@ -58,7 +58,7 @@ fn events_of_building_can_be_waited_for_by_blocking_a_thread() {
 async fn the_end_of_a_stream_is_an_event_and_comes_before_the_end_of_its_link() {
     // ST-6
     let push = Push::builder().bind("mem://the-end-is-an-event").name("source").build().await.unwrap();
-    // Two links to one pusher, which ends once.
+    // Two links to one pusher, whose end is reported once.
     let pull = Pull::builder()
         .connect("mem://the-end-is-an-event")
         .connect("mem://the-end-is-an-event")

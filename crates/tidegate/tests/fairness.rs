@@ -1,4 +1,4 @@
-//! Those who wait for room: in line, in equal shares, and none in another one's way.
+//! Senders that wait for room: served in order and in equal shares, and without delaying each other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -20,7 +20,7 @@ use common::{LONG, begin, within};
 use tidegate::{Delivery, Message, Permit, Pull, Push, TryReserveError, TrySendError, Window};
 use tokio::time::Instant;
 
-/// Polls it once; it has to wait.
+/// Polls the future once, and checks that it is pending.
 async fn starts_to_wait<T>(work: &mut Pin<&mut impl Future<Output = T>>) {
     poll_fn(|cx| {
         assert!(work.as_mut().poll(cx).is_pending(), "there was nothing to wait for");
@@ -38,7 +38,7 @@ async fn until(mut done: impl FnMut() -> bool) {
     .await;
 }
 
-/// A pusher and a puller that is linked to it.
+/// A pusher, and a puller with a link to it.
 async fn pair(name: &str, mark: usize, window: Window) -> (Push, Pull) {
     let at = format!("mem://fairness-{name}");
     let push = Push::builder().bind(&at).high_water_mark(mark).build().await.unwrap();
@@ -57,7 +57,7 @@ fn assert_fair(what: &str, shares: &[u64]) {
     assert!(fair, "{what}: {shares:?}");
 }
 
-/// How a task sends for ever.
+/// The calls with which a task sends in an endless loop.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Send,
@@ -92,15 +92,15 @@ async fn send_for_ever(push: Push, form: Form, payload: [u8; 8]) {
     }
 }
 
-/// Receives `rounds` messages of each sender, in batches of up to `batch`, and returns how many each has got through.
+/// Receives `rounds` messages for each sender, in batches of up to `batch`, and returns how many came from each.
 async fn shares(push: &Push, pull: &Pull, mark: u64, senders: u64, rounds: u64, batch: usize) -> Vec<u64> {
     let mut shares = vec![0; senders as usize];
     let mut many = Vec::new();
     for _ in 0..2 {
-        // First what was sent before all of them waited.
+        // First the messages that were sent before all senders waited.
         shares.fill(0);
         while shares.iter().sum::<u64>() < rounds * senders {
-            // However slowly the system lets them run, it is room that they wait for.
+            // However slowly the system runs the senders, what they wait for is room.
             until(|| push.stats().queued >= mark).await;
             within(pull.recv_many(&mut many, batch)).await.unwrap();
             many.iter().for_each(|delivery| shares[number(delivery) as usize] += 1);
@@ -176,7 +176,7 @@ fn blocking_senders_get_equal_shares() {
         for _ in 0..2 {
             shares.fill(0);
             for _ in 0..4_000 {
-                // However slowly the system lets them run, it is room that they wait for.
+                // However slowly the system runs the senders, what they wait for is room.
                 while push.stats().queued < mark as u64 {
                     thread::yield_now();
                 }
@@ -208,7 +208,7 @@ async fn senders_are_served_in_the_order_in_which_they_began_to_wait() {
                 _ => _ = push.send_all([payload]).await.unwrap(),
             }
         }));
-        tokio::task::yield_now().await; // it waits now
+        tokio::task::yield_now().await; // now it waits
     }
     for n in 0..20 {
         let delivery = within(pull.recv()).await.unwrap().unwrap();
@@ -221,7 +221,7 @@ async fn senders_are_served_in_the_order_in_which_they_began_to_wait() {
 }
 
 #[tokio::test]
-async fn neither_try_send_nor_a_new_send_overtakes_who_waits() {
+async fn neither_try_send_nor_a_new_send_overtakes_a_waiting_send() {
     let (push, pull) = pair("overtaking", 1, Window::messages(1)).await;
     push.send("in flight").await.unwrap();
     until(|| push.stats().in_flight == 1).await;
@@ -230,7 +230,7 @@ async fn neither_try_send_nor_a_new_send_overtakes_who_waits() {
     starts_to_wait(&mut first).await;
     within(pull.recv()).await.unwrap().unwrap().ack();
     until(|| push.stats().acked == 1).await;
-    // There is room, and it is for the first one.
+    // There is room, reserved for the first sender.
     let mut second = pin!(push.send("second"));
     starts_to_wait(&mut second).await;
     assert!(matches!(push.try_send("no"), Err(TrySendError::Full(_))));
@@ -247,7 +247,7 @@ async fn neither_try_send_nor_a_new_send_overtakes_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_that_is_first_in_line_and_is_not_polled_delays_nobody_and_keeps_its_place() {
+async fn the_first_waiting_future_delays_no_sender_if_it_is_not_polled_and_keeps_its_place() {
     for (name, mark, window) in [("parked-1", 1, 1), ("parked-0", 0, 1), ("parked-10", 10, 4)] {
         let (push, pull) = pair(name, mark, Window::messages(window)).await;
         while push.try_send("before").is_ok() {
@@ -263,7 +263,7 @@ async fn a_future_that_is_first_in_line_and_is_not_polled_delays_nobody_and_keep
         let begun = Instant::now();
         within(next).await.unwrap().unwrap();
         assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
-        // It has kept its place: who comes later does not get the next room.
+        // It has kept its place: a later sender does not get the next room.
         let (later_push, mut later) = (push.clone(), pin!(push.reserve()));
         starts_to_wait(&mut parked).await;
         starts_to_wait(&mut later).await;
@@ -275,7 +275,7 @@ async fn a_future_that_is_first_in_line_and_is_not_polled_delays_nobody_and_keep
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_number_of_parked_futures_delays_nobody_and_new_senders_pass_them() {
+async fn parked_futures_delay_no_sender_and_new_senders_overtake_them() {
     let (push, pull) = pair("parked-many", 1, Window::messages(1)).await;
     push.send("0").await.unwrap();
     until(|| push.stats().in_flight == 1).await;
@@ -299,7 +299,7 @@ async fn any_number_of_parked_futures_delays_nobody_and_new_senders_pass_them() 
         () = pulling => {}
         () = within(sending) => {}
     }
-    // Each is waited for once.
+    // Each parked future delays the others once.
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(push.try_send("now that all are passed over").is_ok() || push.stats().queued > 0);
 }
@@ -329,7 +329,7 @@ async fn a_waiter_that_is_dropped_gives_its_turn_to_the_next() {
 async fn a_permit_that_is_held_keeps_no_send_waiting_for_which_a_link_has_credit() {
     for mark in [0, 1, 2] {
         let (push, pull) = pair(&format!("held-{mark}"), mark, Window::messages(100)).await;
-        // Credit has come.
+        // Credit has arrived.
         within(push.send("0")).await.unwrap();
         until(|| push.link_stats()[0].credit_messages > 50).await;
         let held: Vec<Permit> = vec![within(push.reserve()).await.unwrap(), push.try_reserve().unwrap()];
@@ -352,7 +352,7 @@ async fn a_permit_that_is_held_keeps_no_send_waiting_for_which_a_link_has_credit
 }
 
 #[tokio::test]
-async fn many_waiters_do_not_exceed_the_bounds_in_bytes_when_they_are_served() {
+async fn many_waiting_senders_do_not_exceed_the_byte_limits_when_they_are_served() {
     for form in [Form::Send, Form::Slice, Form::Tracked, Form::Reserve, Form::Timeout, Form::All, Form::Sink]
     {
         let at = format!("mem://fairness-bytes-{form:?}");
@@ -389,7 +389,7 @@ async fn permits_at_a_rendezvous_are_no_more_than_the_credit_of_the_links() {
 }
 
 #[tokio::test]
-async fn waiters_learn_that_the_pusher_is_closed_parked_or_not() {
+async fn waiting_senders_get_an_error_when_the_pusher_closes_parked_or_not() {
     let push = Push::builder().bind("mem://fairness-closed").high_water_mark(1).build().await.unwrap();
     push.send("x").await.unwrap();
     let mut waiting = pin!(push.send("waiting"));
@@ -412,7 +412,7 @@ async fn waiters_learn_that_the_pusher_is_closed_parked_or_not() {
     assert_eq!(push.stats().accepted, 1);
 }
 
-/// Whether `blocked` grows.
+/// Whether the counter `blocked` grows.
 async fn is_blocked(push: &Push) -> bool {
     let before = push.stats().blocked;
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -430,10 +430,10 @@ async fn the_time_blocked_grows_for_every_way_to_send_while_there_is_no_room_and
         assert!(is_blocked(&push).await, "{form:?}");
         task.abort();
         within(task).await.unwrap_err();
-        assert!(!is_blocked(&push).await, "{form:?}: nobody waits");
+        assert!(!is_blocked(&push).await, "{form:?}: no sender waits");
         drop(pull);
     }
-    // What is tried only.
+    // Calls that do not wait.
     let (push, pull) = pair("blocked-tried", 2, Window::messages(1)).await;
     until(|| push.try_send("x").is_err()).await;
     assert!(is_blocked(&push).await);
@@ -468,7 +468,7 @@ fn the_time_blocked_grows_for_blocking_senders() {
 }
 
 #[tokio::test]
-async fn a_send_that_waits_is_served_beside_others_that_are_cancelled_again_and_again() {
+async fn a_waiting_send_is_served_although_others_are_cancelled_again_and_again() {
     let (push, pull) = pair("cancelled", 1, Window::messages(1)).await;
     until(|| push.try_send("x").is_err()).await;
     let served = Arc::new(AtomicU64::new(0));

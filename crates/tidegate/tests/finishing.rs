@@ -1,4 +1,4 @@
-//! Who is told the end of a stream, and whom a finished pusher still looks for (ST-3).
+//! Which pullers receive the end of a stream, and for which a finished pusher still waits (ST-3).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -17,7 +17,7 @@ async fn puller(net: &Arc<Net>, name: &str) -> Pull {
     Pull::builder().transport("net", net.clone()).bind(at).expect(1).build().await.unwrap()
 }
 
-/// A pusher that is linked with all of them.
+/// A pusher with a link to each of the pullers.
 async fn pusher(net: &Arc<Net>, names: &[&str]) -> Push {
     let builder = Push::builder().transport("net", net.clone());
     let push = names.iter().fold(builder, |builder, name| builder.connect(format!("net://{name}")));
@@ -26,7 +26,7 @@ async fn pusher(net: &Arc<Net>, names: &[&str]) -> Push {
     push
 }
 
-/// Breaks the link with a puller, until it can be reached again.
+/// Breaks the link to a puller, until its address is restored.
 async fn lose(net: &Net, push: &Push, name: &str) {
     let mut events = push.events();
     net.take_down(name);
@@ -43,30 +43,30 @@ async fn st_3_a_finished_pusher_connects_only_where_a_puller_has_missed_the_end(
     assert!(within(here.recv()).await.unwrap().is_none());
     let before = net.tries("away");
     sleep(STAY / 2).await;
-    assert_eq!(net.tries("here"), 1, "it has answered the end");
+    assert_eq!(net.tries("here"), 1, "it has received the end");
     assert!(net.tries("away") > before, "it has not");
     sleep(STAY).await;
     let after = net.tries("away");
     sleep(STAY).await;
-    assert_eq!((net.tries("here"), net.tries("away")), (1, after), "it does not look for it for ever");
+    assert_eq!((net.tries("here"), net.tries("away")), (1, after), "the pusher does not retry forever");
 }
 
 #[tokio::test(start_paused = true)]
-async fn st_3_a_finished_pusher_connects_no_more_when_the_last_puller_has_had_the_end() {
+async fn st_3_a_finished_pusher_connects_no_more_when_the_last_puller_has_received_the_end() {
     let net = Arc::<Net>::default();
     let (_here, away) = (puller(&net, "here").await, puller(&net, "away").await);
     let push = pusher(&net, &["here", "away"]).await;
     lose(&net, &push, "away").await;
     within(push.finish(LONG)).await.unwrap();
     net.bring_up("away");
-    assert!(within(away.recv()).await.unwrap().is_none(), "it is told after all");
+    assert!(within(away.recv()).await.unwrap().is_none(), "it receives the end after all");
     let tries = net.tries("away");
     sleep(STAY).await;
     assert_eq!((net.tries("here"), net.tries("away")), (1, tries));
 }
 
 #[tokio::test(start_paused = true)]
-async fn st_3_a_puller_that_was_started_again_ends_the_wait_for_the_one_before_it() {
+async fn st_3_a_restarted_puller_ends_the_wait_for_the_one_before_it() {
     let net = Arc::<Net>::default();
     let before = puller(&net, "away").await;
     let push = pusher(&net, &["away"]).await;
@@ -82,7 +82,7 @@ async fn st_3_a_puller_that_was_started_again_ends_the_wait_for_the_one_before_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn st_3_an_endpoint_where_nobody_was_ever_reached_is_not_tried_after_the_moment_that_finish_waits() {
+async fn st_3_an_endpoint_without_any_puller_so_far_is_not_tried_after_finish_has_waited() {
     let net = Arc::<Net>::default();
     let _away = puller(&net, "away").await;
     let push = Push::builder().transport("net", net.clone()).connect("net://away").connect("net://never");
@@ -120,7 +120,7 @@ async fn st_3_finish_waits_for_a_puller_whose_connection_broke_and_is_still_bein
     };
     let (finished, received) = tokio::join!(within(push.finish(LONG)), come_back);
     finished.unwrap();
-    assert!(received.unwrap().is_none(), "it is told the end");
+    assert!(received.unwrap().is_none(), "it receives the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +135,7 @@ async fn st_3_finish_waits_for_a_puller_whose_connection_was_lost_with_the_end_i
         };
         net.swallow("loses");
         within(push.finish(LONG)).await.unwrap();
-        drop(push); // `finish` has waited, and nobody stays
-        assert!(within(pull.recv()).await.unwrap().is_none(), "it is told again: {connects}");
+        drop(push); // `finish` has waited, and no task continues to
+        assert!(within(pull.recv()).await.unwrap().is_none(), "it receives the end again: {connects}");
     }
 }

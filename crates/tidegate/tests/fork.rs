@@ -1,7 +1,7 @@
-//! What the child of a fork finds: it has the memory of its parent, and none of its threads.
+//! Sockets in the child of a fork, which has the memory of its parent but none of its threads.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -12,7 +12,7 @@ use fork::{Fork, fork};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tidegate::{CannotBlock, Pull, Push, ReceiptError, RecvError, SendError, StopError};
 
-/// Runs it in a child, and fails if that hangs or fails.
+/// Runs `work` in a child process, and fails if the child hangs or fails.
 fn in_child(what: &str, work: impl FnOnce()) {
     match fork().unwrap() {
         Fork::Child => {
@@ -36,7 +36,7 @@ fn in_child(what: &str, work: impl FnOnce()) {
 
 /// One test, so that no other thread of the process holds a lock at the fork.
 #[test]
-fn a_child_has_a_thread_and_listeners_of_its_own_and_is_told_that_the_sockets_of_its_parent_are_not() {
+fn a_child_has_its_own_thread_and_listeners_and_gets_errors_from_the_sockets_of_its_parent() {
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
         .bind("mem://forked")
@@ -53,7 +53,7 @@ fn a_child_has_a_thread_and_listeners_of_its_own_and_is_told_that_the_sockets_of
     let mut receipt = Some(receipt);
 
     in_child("sockets of its own", || {
-        // The same name as in the parent: another process has other ones.
+        // The same name as in the parent: each process has its own names.
         let push = Push::builder().bind("tcp://127.0.0.1:0").bind("mem://forked").blocking_build().unwrap();
         let pull = Pull::builder().connect("mem://forked").blocking_build().unwrap();
         push.blocking_send("of the child").unwrap();
@@ -92,7 +92,7 @@ fn a_child_has_a_thread_and_listeners_of_its_own_and_is_told_that_the_sockets_of
     });
     in_child("drops of handles of the parent", || drop((push.clone(), pull.clone())));
 
-    // Nothing of that has reached the sockets of the parent.
+    // None of that has affected the sockets of the parent.
     delivery.ack();
     receipt.take().unwrap().blocking_wait().unwrap();
     push.blocking_send("after").unwrap();

@@ -1,6 +1,6 @@
-//! Pullers that were away at the end of a stream, and sockets that give up.
+//! Pullers that are disconnected at the end of a stream, and sockets with `give_up_after`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -23,7 +23,7 @@ fn pull(address: &str) -> PullBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_gives_up_after_as_long_without_a_link_as_it_was_told() {
+async fn a_socket_gives_up_after_the_set_time_without_a_link() {
     let time = Duration::from_secs(3_600);
     let start = tokio::time::Instant::now();
     let pull = pull("mem://nobody").give_up_after(time).build().await.unwrap();
@@ -51,15 +51,15 @@ async fn a_finish_that_waits_for_pullers_gives_up_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_begins_anew_with_the_end_of_the_last_link_and_a_link_stops_it() {
+async fn the_time_starts_over_with_the_end_of_the_last_link_and_a_link_stops_it() {
     let mut server = Push::builder().bind("mem://now-and-then").build().await.unwrap();
     let pull = pull("mem://now-and-then").give_up_after(Duration::from_secs(60)).build().await.unwrap();
     for _ in 0..3 {
         server.connected(1).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(600)).await; // linked
+        tokio::time::sleep(Duration::from_secs(600)).await; // with a link
         server.drain(LONG).await.unwrap();
         drop(server);
-        tokio::time::sleep(Duration::from_secs(40)).await; // not linked
+        tokio::time::sleep(Duration::from_secs(40)).await; // without a link
         assert!(pull.try_recv().unwrap().is_none());
         server = Push::builder().bind("mem://now-and-then").build().await.unwrap();
     }
@@ -69,7 +69,7 @@ async fn the_time_begins_anew_with_the_end_of_the_last_link_and_a_link_stops_it(
 }
 
 #[tokio::test]
-async fn no_time_at_all_is_an_error() {
+async fn a_time_of_0_is_an_error() {
     let error = pull("mem://x").give_up_after(Duration::ZERO).build().await.unwrap_err();
     assert!(
         matches!(error, BuildError::Setting(_)) && error.to_string().contains("give_up_after"),
@@ -78,7 +78,7 @@ async fn no_time_at_all_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_puller_whose_pusher_has_ended_while_it_was_away_waits_by_default() {
+async fn a_puller_whose_pusher_ended_while_it_was_disconnected_waits_by_default() {
     let push = Push::builder().bind("mem://ended-meanwhile").build().await.unwrap();
     push.finish(LONG).await.unwrap();
     drop(push);
@@ -87,9 +87,10 @@ async fn a_puller_whose_pusher_has_ended_while_it_was_away_waits_by_default() {
     assert!(waited.is_err(), "another pusher may come: {waited:?}");
 }
 
-/// A worker that computes for longer than silence and grace, on the one thread that its links need, while the stream ends.
+/// A worker that computes for longer than heartbeat timeout and grace, on the only thread of its links, while the
+/// stream ends.
 #[test]
-fn a_worker_that_was_away_at_the_end_is_told_while_the_pusher_is_still_there() {
+fn a_worker_that_was_disconnected_receives_the_end_while_the_pusher_still_exists() {
     // ST-3
     let heartbeat = Duration::from_millis(100);
     let push = Push::builder().bind("tcp://127.0.0.1:0").heartbeat(heartbeat).blocking_build().unwrap();
@@ -116,12 +117,12 @@ fn a_worker_that_was_away_at_the_end_is_told_while_the_pusher_is_still_there() {
         push.blocking_finish(LONG).unwrap(); // does not wait for it
         assert!(other.blocking_recv().unwrap().is_none());
         go_on.send(()).unwrap();
-        worker.join().unwrap(); // it is told the end, and not kept waiting
+        worker.join().unwrap(); // it receives the end, and does not wait
         drop(push);
     });
 }
 
-/// A puller comes, and its connection breaks.
+/// A puller connects, and its connection breaks.
 async fn lose_a_puller(push: &Push) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let address = push.local_endpoints()[0].to_string();
@@ -147,7 +148,7 @@ async fn a_pusher_that_stays_for_a_lost_puller_gives_its_address_to_the_next_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_in_order_that_no_recv_has_noticed_is_none_and_not_a_socket_that_gives_up() {
+async fn an_orderly_end_before_the_next_recv_is_none_and_not_an_error_of_giving_up() {
     for bind in [false, true] {
         let at = format!("mem://ended-{bind}");
         let (push, pull) = if bind {

@@ -1,7 +1,7 @@
-//! The library's own thread: it starts and ends with the sockets that ask for it, needs no runtime, and blocking calls work
-//! wherever they are made. What it is for is in `computing.rs`.
+//! The library's own thread: it starts and ends with the sockets that use it, requires no runtime, and blocking calls
+//! work on any thread. `computing.rs` tests its purpose.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -20,15 +20,15 @@ use tidegate::{
     RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
 };
 
-/// The thread belongs to the process: a test that counts it must be alone.
+/// The thread belongs to the process, so a test that counts threads must run alone.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    wait_for_threads(0); // that of the test before
+    wait_for_threads(0); // the thread of the test before
     guard
 }
 
-/// Threads of this process by that name.
+/// The number of threads of this process with that name.
 fn threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let name = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
@@ -67,7 +67,7 @@ fn assert_conserved(push: &Push, pull: &Pull) {
     assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");
 }
 
-/// Sends in every blocking form, receives in every blocking form: one of the two on this thread, the other one on another.
+/// Sends and receives with every blocking call, one on this thread and the other on another thread.
 fn exchange(send_here: bool) {
     let (push, pull) = pair(Window::default());
     let (sender, receiver) = (push.clone(), pull.clone());
@@ -145,7 +145,7 @@ fn blocking_calls_work_within_a_runtime_too_even_when_its_budget_is_spent() {
         within_thread(move || {
             runtime.block_on(async {
                 let task = tokio::spawn(async {
-                    // A task that has used its turn up: tokio's own types now only say that they are pending.
+                    // The task has used up its budget, so tokio's own types return only pending.
                     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
                     while tokio::task::coop::has_budget_remaining() {
                         sender.send(()).unwrap();
@@ -255,18 +255,18 @@ fn a_pusher_that_is_dropped_drains_in_the_background_and_then_the_thread_ends() 
 }
 
 #[test]
-fn a_pusher_that_is_dropped_gives_up_when_its_linger_time_is_over() {
+fn a_dropped_pusher_stops_when_its_linger_time_is_over() {
     let _alone = alone();
     within_thread(|| {
         let push = push().bind("tcp://127.0.0.1:0").linger(Duration::from_millis(10)).blocking_build();
-        push.as_ref().unwrap().blocking_send("nobody wants it").unwrap();
+        push.as_ref().unwrap().blocking_send("no puller").unwrap();
         drop(push);
         wait_for_threads(0);
     });
 }
 
 #[test]
-fn abort_gives_back_what_is_left_and_wakes_who_blocks() {
+fn abort_returns_what_is_left_and_wakes_blocked_threads() {
     let _alone = alone();
     within_thread(|| {
         let push = push().bind("tcp://127.0.0.1:0").high_water_mark(1).blocking_build().unwrap();
@@ -290,7 +290,7 @@ fn abort_gives_back_what_is_left_and_wakes_who_blocks() {
 }
 
 #[test]
-fn a_time_ends_a_wait_and_gives_everything_back() {
+fn a_time_limit_ends_a_wait_and_returns_the_message() {
     let _alone = alone();
     within_thread(|| {
         let (push, pull) = pair(Window::messages(1));
@@ -318,7 +318,7 @@ fn a_time_ends_a_wait_and_gives_everything_back() {
 }
 
 #[test]
-fn a_puller_that_still_holds_deliveries_says_how_many_when_it_leaves() {
+fn a_puller_that_still_holds_deliveries_returns_their_number_when_it_leaves() {
     let _alone = alone();
     within_thread(|| {
         let (push, pull) = pair(Window::default());
@@ -350,7 +350,7 @@ fn rejections_can_be_waited_for() {
 }
 
 #[tokio::test]
-async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_gives_the_message_back() {
+async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_returns_the_message() {
     let push = push().bind("mem://no-thread").build().await.unwrap();
     let pull = pull().connect("mem://no-thread").build().await.unwrap();
     let no = CannotBlock::NoIoThread;
@@ -375,7 +375,7 @@ async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_gives_the_mes
     assert!(matches!(pull.receiver().blocking_recv(), Err(RecvError::CannotBlock(_))));
     assert_eq!(pull.blocking_connected(1), Err(no.into()));
     assert!(matches!(pull.blocking_leave(LONG), Err(StopError::CannotBlock(_))));
-    // Nothing of all that has happened.
+    // None of these calls had an effect.
     assert_eq!(push.stats().accepted, 0);
     let mut receipt = push.send_tracked("y").await.unwrap();
     pull.recv().await.unwrap().unwrap().ack();
@@ -386,7 +386,7 @@ async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_gives_the_mes
 
 #[test]
 fn a_call_on_the_thread_itself_is_refused() {
-    /// Calls from where a payload's owner is dropped: that can be the thread of the links.
+    /// Calls from the drop of a payload's owner, which may run on the thread of the links.
     struct Owner(Push, mpsc::Sender<Result<(), CannotBlock>>);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
@@ -419,8 +419,8 @@ fn sockets_that_share_an_address_must_agree_about_the_thread() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let other = push().bind(at.replace("/own", "/other"));
         let error = runtime.block_on(other.build()).unwrap_err().to_string();
-        assert!(error.contains("io_thread(true) to both or to none"), "{error}");
-        // Two that agree share it, and the second one stays when the first one goes.
+        assert!(error.contains("io_thread(true) on both or on neither"), "{error}");
+        // Two sockets with the same setting share the address, and the second remains when the first stops.
         let second = push().bind(at.replace("/own", "/second")).blocking_build().unwrap();
         own.blocking_finish(LONG).unwrap();
         drop(own);
@@ -433,7 +433,7 @@ fn sockets_that_share_an_address_must_agree_about_the_thread() {
 }
 
 #[test]
-fn a_build_that_fails_or_is_given_up_leaves_nothing_behind() {
+fn a_build_that_fails_or_is_cancelled_leaves_nothing_behind() {
     let _alone = alone();
     within_thread(|| {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

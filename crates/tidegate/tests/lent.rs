@@ -1,4 +1,4 @@
-//! Deliveries that are lent.
+//! Borrowed deliveries of a `Receiver`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
@@ -28,7 +28,7 @@ async fn pair(name: &str, window: Window) -> (Push, Pull) {
 }
 
 #[tokio::test]
-async fn lent_deliveries_come_in_order_and_each_outcome_reaches_the_pusher() {
+async fn borrowed_deliveries_come_in_order_and_each_outcome_reaches_the_pusher() {
     for window in [Window::Auto, Window::messages(1), Window::messages(0), Window::messages(500)] {
         let (push, pull) = pair(&format!("outcomes-{window:?}"), window).await;
         let sender = {
@@ -66,7 +66,7 @@ async fn lent_deliveries_come_in_order_and_each_outcome_reaches_the_pusher() {
 }
 
 #[tokio::test]
-async fn an_ack_leaves_although_the_worker_goes_on_with_the_next_delivery_of_its_lot() {
+async fn an_ack_is_sent_although_the_worker_continues_with_the_next_delivery_of_its_batch() {
     // OC-5
     let (push, pull) = pair("watch", Window::messages(1_000)).await;
     let first = within(push.send_tracked("first")).await.unwrap();
@@ -79,7 +79,7 @@ async fn an_ack_leaves_although_the_worker_goes_on_with_the_next_delivery_of_its
     for acked in 2..20 {
         within(receiver.recv()).await.unwrap().unwrap().ack();
         let lent = within(receiver.recv()).await.unwrap().unwrap();
-        // While it works on this one, the one before is settled, by the watch.
+        // While this delivery is processed, the watch settles the one before.
         within(async {
             while push.stats().acked + 1 < acked * 2 - 1 {
                 tokio::task::yield_now().await;
@@ -92,7 +92,7 @@ async fn an_ack_leaves_although_the_worker_goes_on_with_the_next_delivery_of_its
 }
 
 #[tokio::test]
-async fn what_a_dropped_receiver_has_not_lent_goes_to_whoever_receives_next() {
+async fn what_a_dropped_receiver_has_not_lent_goes_to_the_next_recv() {
     let (push, pull) = pair("dropped", Window::messages(800)).await;
     for n in 0..300 {
         push.send(format!("{n}")).await.unwrap();
@@ -154,7 +154,7 @@ async fn receivers_and_recv_share_the_messages_of_a_pull() {
 }
 
 #[tokio::test]
-async fn a_lot_whose_link_is_lost_is_sent_again_and_counted_once() {
+async fn a_batch_whose_link_is_lost_is_sent_again_and_counted_once() {
     let (push, lost) = pair("lost", Window::messages(800)).await;
     for n in 0..100 {
         push.send(format!("{n}")).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_lot_whose_link_is_lost_is_sent_again_and_counted_once() {
     for _ in 0..10 {
         within(receiver.recv()).await.unwrap().unwrap().ack();
     }
-    // Its ten acks have arrived or not; the rest is with the receiver when the links close.
+    // Its ten acks may have arrived; the receiver holds the rest when the links close.
     let leaving = within(lost.leave(Duration::ZERO)).await;
     let other = Pull::builder().connect("mem://lent-lost").build().await.unwrap();
     let finishing = tokio::spawn({
@@ -183,7 +183,7 @@ async fn a_lot_whose_link_is_lost_is_sent_again_and_counted_once() {
 }
 
 #[tokio::test]
-async fn slices_of_any_size_arrive_in_order_also_when_credit_is_out() {
+async fn slices_of_any_size_arrive_in_order_even_without_credit() {
     let (push, pull) = pair("slices", Window::messages(10)).await;
     let sizes = [0_usize, 1, 63, 200, 16_383, 16_384, 100_000];
     let sender = tokio::spawn({

@@ -1,6 +1,6 @@
 //! The library over its in-process and local transports: the ways in which a program uses it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -54,7 +54,7 @@ async fn every_message_arrives_in_order_over_one_link_and_the_stream_ends() {
             delivery.ack();
         }
         assert!(within(pull.recv()).await.unwrap().is_none());
-        assert!(within(pull.recv()).await.unwrap().is_none(), "and stays there");
+        assert!(within(pull.recv()).await.unwrap().is_none(), "and on every later call");
         let stats = within(sending).await.unwrap();
         assert_eq!((stats.accepted, stats.acked, stats.redelivered), (5_000, 5_000, 0));
         assert_conserved(&push, &pull);
@@ -87,7 +87,7 @@ async fn messages_go_round_robin_to_pullers_with_credit_and_a_late_joiner_is_use
 }
 
 #[tokio::test]
-async fn outcomes_do_what_they_say_and_a_dropped_delivery_is_nacked() {
+async fn outcomes_have_their_effect_and_a_dropped_delivery_is_nacked() {
     // OC-1, OC-8, OC-9, DL-3
     let (push, pull) = pair("outcomes", Window::default()).await;
     let mut rejections = push.rejections();
@@ -133,7 +133,7 @@ async fn outcomes_do_what_they_say_and_a_dropped_delivery_is_nacked() {
 }
 
 #[tokio::test]
-async fn a_receipt_tells_the_outcome() {
+async fn a_receipt_returns_the_outcome() {
     let (push, pull) = pair("receipt", Window::default()).await;
     let good = push.send_tracked("good").await.unwrap();
     let bad = push.send_tracked("bad").await.unwrap();
@@ -149,7 +149,7 @@ async fn a_receipt_tells_the_outcome() {
 }
 
 #[tokio::test]
-async fn try_send_is_full_at_the_high_water_mark_and_a_waiting_send_goes_on_when_there_is_room() {
+async fn try_send_is_full_at_the_high_water_mark_and_a_waiting_send_continues_when_there_is_room() {
     let push = push().bind("mem://hwm").high_water_mark(3).build().await.unwrap();
     for i in 0..3 {
         push.try_send(format!("{i}")).unwrap();
@@ -187,7 +187,7 @@ async fn with_a_high_water_mark_of_0_a_send_completes_when_a_puller_has_room() {
 }
 
 #[tokio::test]
-async fn a_permit_holds_room_and_gives_it_back_when_dropped() {
+async fn a_permit_holds_room_and_releases_it_when_dropped() {
     let push = push().bind("mem://permit").high_water_mark(1).build().await.unwrap();
     let permit = within(push.reserve()).await.unwrap();
     assert!(matches!(push.try_send("x"), Err(TrySendError::Full(_))));
@@ -262,7 +262,7 @@ async fn two_pushers_and_one_slow_puller_never_starve_each_other() {
 }
 
 #[tokio::test]
-async fn a_puller_that_leaves_gives_back_what_it_has_not_started_and_keeps_what_it_has() {
+async fn a_puller_that_leaves_returns_what_it_has_not_started_and_keeps_the_rest() {
     // ST-1
     let (push, leaver) = pair("leave", Window::messages(10)).await;
     for i in 0..10 {
@@ -300,7 +300,7 @@ async fn dropping_the_last_pull_leaves_and_a_held_delivery_keeps_its_link() {
 }
 
 #[tokio::test]
-async fn connecting_before_anybody_is_bound_works_and_a_restarted_pusher_is_found_again() {
+async fn connecting_before_a_socket_is_bound_works_and_a_restarted_pusher_is_found_again() {
     // RD-6, ST-5
     let pull = pull().connect("mem://restart").build().await.unwrap();
     for round in 0..3 {
@@ -328,7 +328,7 @@ async fn a_wrong_role_token_or_pipeline_is_an_error_and_not_a_silent_retry() {
     let error = within(wrong.recv()).await.unwrap_err().to_string();
     assert!(error.contains("UNAUTHORIZED"), "{error}");
     let again = within(wrong.recv()).await.unwrap_err().to_string();
-    assert_eq!(again, error, "nobody is left to wait for, and that is not the end of a stream");
+    assert_eq!(again, error, "no endpoint is left, which is not the end of a stream");
     let other = pull().connect(at.replace("/work", "/play")).token("secret").build().await.unwrap();
     let error = within(other.recv()).await.unwrap_err().to_string();
     assert!(error.contains("NO_PIPELINE"), "{error}");
@@ -357,7 +357,7 @@ async fn one_listener_serves_several_pipelines_of_several_sockets() {
 }
 
 #[tokio::test]
-async fn a_linger_that_runs_out_gives_back_exactly_what_is_left() {
+async fn when_the_linger_time_is_over_the_error_has_exactly_what_is_left() {
     // ST-8
     let (push, pull) = pair("linger", Window::messages(2)).await;
     for i in 0..5 {

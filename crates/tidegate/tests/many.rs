@@ -1,4 +1,4 @@
-//! `send_all`: takes from an iterator what it sends, and nothing else.
+//! `send_all`: takes from an iterator only the messages that it sends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -9,7 +9,7 @@ use std::{future::poll_fn, pin::pin, sync::mpsc, task::Poll, thread, time::Durat
 use common::{LONG, begin, within};
 use tidegate::{Pull, Push, SendError, Window};
 
-/// An iterator of which nobody knows how long it is.
+/// An iterator of unknown length.
 fn endless_hint<T>(all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     all.filter(|_| true)
 }
@@ -29,13 +29,13 @@ async fn what_follows_a_message_that_is_refused_stays_in_the_iterator() {
 }
 
 #[test]
-fn the_same_for_blocking_senders() {
+fn what_follows_a_refused_message_stays_in_the_iterator_of_a_blocking_send_all() {
     let push = Push::builder().bind("mem://many-refused-too").max_message(10).blocking_build().unwrap();
     let mut messages = (0..200).map(|n| vec![0; if n == 70 { 11 } else { 3 }]);
     push.blocking_send_all(&mut messages).unwrap_err();
     assert_eq!((push.stats().accepted, messages.count()), (70, 129));
     push.blocking_abort().unwrap();
-    // On a thread that cannot block, one message comes back, and the others stay.
+    // On a thread that must not block, the error has one message, and the others stay in the iterator.
     let mut messages = (0..3).map(|_| "x");
     let error = push.blocking_send_all(&mut messages).unwrap_err();
     assert!(matches!(error, SendError::Closed(_)), "{error}");
@@ -100,10 +100,10 @@ async fn an_iterator_that_is_at_its_end_is_not_waited_for_when_there_is_no_room(
 }
 
 #[test]
-fn what_an_iterator_has_given_leaves_before_it_is_asked_for_more() {
+fn the_messages_of_an_iterator_are_sent_before_it_is_asked_for_more() {
     let push = Push::builder().bind("mem://many-slow").blocking_build().unwrap();
     let pull = Pull::builder().connect("mem://many-slow").blocking_build().unwrap();
-    // A channel, and an iterator that says how many there will be and waits all the same.
+    // A channel, and an iterator that waits although it reports a length.
     for hint in [false, true] {
         let (give, given) = mpsc::channel::<&str>();
         let sender = push.clone();
@@ -127,7 +127,7 @@ fn what_an_iterator_has_given_leaves_before_it_is_asked_for_more() {
 }
 
 #[test]
-fn an_iterator_that_waits_keeps_no_other_sender_waiting() {
+fn an_iterator_that_waits_delays_no_other_sender() {
     let push = Push::builder().bind("mem://many-idle").high_water_mark(1).blocking_build().unwrap();
     let pull =
         Pull::builder().connect("mem://many-idle").window(Window::messages(10)).blocking_build().unwrap();

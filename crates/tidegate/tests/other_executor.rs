@@ -1,6 +1,6 @@
-//! Sockets that were built on a tokio runtime, and are used by something else.
+//! Sockets that were built on a tokio runtime and are used on another executor.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -44,7 +44,7 @@ fn everything_with_a_timer_works_on_another_executor() {
 }
 
 #[test]
-fn a_time_that_is_over_ends_a_wait_on_another_executor() {
+fn a_time_limit_ends_a_wait_on_another_executor() {
     let runtime = Runtime::new().unwrap();
     let (push, pull) = pair(&runtime, "mem://over-elsewhere");
     let (other, _other_pull) = pair(&runtime, "mem://over-elsewhere-too");
@@ -59,9 +59,9 @@ fn a_time_that_is_over_ends_a_wait_on_another_executor() {
     });
 }
 
-/// One thread has the runtime and the wait: nothing that the links do comes to pass.
+/// The wait blocks the thread of the runtime, so the links make no progress.
 #[test]
-fn a_time_is_over_although_the_runtime_of_the_links_stands_still() {
+fn a_time_limit_ends_although_the_runtime_of_the_links_is_not_polled() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (push, pull) = pair(&runtime, "mem://still");
     runtime.block_on(async {
@@ -77,7 +77,7 @@ fn a_time_is_over_although_the_runtime_of_the_links_stands_still() {
 }
 
 #[test]
-fn a_finish_is_over_although_nothing_is_held_and_the_links_cannot_end() {
+fn a_finish_with_nothing_held_ends_although_the_links_cannot_end() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (push, pull) = pair(&runtime, "mem://still-and-empty");
     runtime.block_on(push.connected(1)).unwrap();

@@ -1,4 +1,4 @@
-//! Several tasks that receive from clones of one puller: in turn, and none in another one's way.
+//! Several tasks that receive from clones of one puller: in turn, and without delaying each other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -24,7 +24,7 @@ enum Form {
     Stream,
 }
 
-/// Receives until the end of the stream, and returns how many that were.
+/// Receives until the end of the stream, and returns the number of deliveries.
 async fn receive(pull: Pull, form: Form) -> usize {
     let mut count = 0;
     let mut stream = pull.stream();
@@ -53,7 +53,7 @@ async fn pair(name: &str) -> (Push, Pull) {
     (push, pull)
 }
 
-/// Polls it once; it has to wait.
+/// Polls the future once, and checks that it is pending.
 async fn starts_to_wait<T>(work: &mut Pin<&mut impl Future<Output = T>>) {
     poll_fn(|cx| {
         assert!(work.as_mut().poll(cx).is_pending(), "it did not have to wait");
@@ -72,7 +72,7 @@ async fn arrived(pull: &Pull, count: u64) {
     .await;
 }
 
-/// How many messages two tasks got, and in how many batches, while both found more than enough.
+/// How many messages two tasks received, and in how many batches, while there were enough for both.
 async fn batches(pull: Pull) -> (usize, usize) {
     let (mut batch, mut count, mut batches) = (Vec::new(), 0, 0);
     while pull.recv_many(&mut batch, 100).await.unwrap() > 0 {
@@ -121,7 +121,7 @@ async fn four_tasks_that_receive_get_equal_shares_whether_they_do_anything_else_
 }
 
 #[tokio::test]
-async fn a_recv_that_comes_later_takes_nothing_before_one_that_waits() {
+async fn a_later_recv_takes_nothing_before_one_that_waits() {
     let (push, pull) = pair("later").await;
     let mut first = pin!(pull.recv());
     starts_to_wait(&mut first).await;
@@ -135,7 +135,7 @@ async fn a_recv_that_comes_later_takes_nothing_before_one_that_waits() {
 }
 
 #[tokio::test]
-async fn a_recv_that_nobody_polls_any_more_delays_no_other() {
+async fn a_recv_that_is_not_polled_any_more_delays_no_other() {
     let (push, pull) = pair("parked").await;
     let mut parked = pin!(pull.recv());
     starts_to_wait(&mut parked).await;

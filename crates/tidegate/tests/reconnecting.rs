@@ -1,6 +1,6 @@
-//! The waits of a connector, with a clock that stands still while something can run.
+//! The waits of a connector, with a paused clock.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 use std::{
     collections::VecDeque,
@@ -21,11 +21,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// What an attempt to connect comes to.
+/// The result of an attempt to connect.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// There is nobody.
-    Nobody,
+    /// No socket is bound.
+    Unbound,
     /// A `Close` with BUSY in place of `Hello`, and its `retry_after_ms`.
     Busy(u32),
     /// A link that ends after this time, by a `Close` with GOING_AWAY and a `retry_after_ms`.
@@ -46,7 +46,7 @@ impl Transport for Script {
             };
             let lasts = if let Answer::Link(lasts, _) = answer { lasts } else { Duration::ZERO };
             self.attempts.send((Instant::now(), lasts)).unwrap();
-            if matches!(answer, Answer::Nobody) {
+            if matches!(answer, Answer::Unbound) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (here, there) = tokio::io::duplex(1 << 20);
@@ -91,7 +91,7 @@ async fn accept(mut stream: DuplexStream, answer: Answer) {
             stream.write_all(&PREFACE).await.unwrap();
             (Code::Busy, retry_after_ms)
         }
-        Answer::Nobody => unreachable!(),
+        Answer::Unbound => unreachable!(),
     };
     let close = v1::Close { code: code.into(), reason: String::new(), retry_after_ms };
     stream.write_all(&encode(v1::frame::Body::Close(close))).await.unwrap();
@@ -100,9 +100,9 @@ async fn accept(mut stream: DuplexStream, answer: Answer) {
 
 /// How long a puller waits after each of these, in seconds.
 async fn waits(answers: &[Answer]) -> Vec<f64> {
-    // Bounded by the answers: there is one attempt for each, and the test ends at the last one.
+    // There is one attempt for each answer, and the test ends with the last one.
     let (attempts, mut noted) = mpsc::unbounded_channel();
-    let answers: VecDeque<_> = answers.iter().copied().chain([Answer::Nobody]).collect();
+    let answers: VecDeque<_> = answers.iter().copied().chain([Answer::Unbound]).collect();
     let count = answers.len();
     let script = Arc::new(Script { answers: Mutex::new(answers), attempts });
     let _pull = Pull::builder().transport("script", script).connect("script://x").build().await.unwrap();
@@ -116,7 +116,7 @@ async fn waits(answers: &[Answer]) -> Vec<f64> {
 #[tokio::test(start_paused = true)]
 async fn rd_6_a_link_that_lasted_10_s_resets_the_wait_and_a_shorter_one_does_not() {
     // RD-6
-    let mut answers = vec![Answer::Nobody; 8];
+    let mut answers = vec![Answer::Unbound; 8];
     let link = |millis| Answer::Link(Duration::from_millis(millis), 0);
     answers.extend([link(9_900), link(10_000), link(0)]);
     let waits = waits(&answers).await;

@@ -1,6 +1,6 @@
-//! A refusal for good is an error until other tokens are set, and never the end of a stream.
+//! A permanent refusal is an error until other tokens are set, and never the end of a stream.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -30,7 +30,7 @@ fn is_refusal<T: std::fmt::Debug>(result: Result<T, RecvError>) -> bool {
 }
 
 #[tokio::test]
-async fn recv_tells_a_refusal_each_time_and_set_tokens_revives_the_endpoint() {
+async fn recv_returns_a_refusal_each_time_and_set_tokens_retries_the_endpoint() {
     let (push, address) = guarded("recv-tells-a-refusal").await;
     let pull = pull(&address).token("old").build().await.unwrap();
     for _ in 0..3 {
@@ -53,7 +53,7 @@ async fn recv_tells_a_refusal_each_time_and_set_tokens_revives_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_pusher_is_told_a_refusal_each_time_and_set_tokens_revives_it() {
+async fn send_returns_a_refusal_each_time_and_set_tokens_retries_the_endpoint() {
     let pull = Pull::builder().bind("mem://push-is-told").token("new").build().await.unwrap();
     let push = push("mem://push-is-told").token("old").high_water_mark(0).build().await.unwrap();
     for _ in 0..3 {
@@ -73,7 +73,7 @@ async fn a_pusher_is_told_a_refusal_each_time_and_set_tokens_revives_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_once_while_another_endpoint_is_left_and_again_when_it_has_ended() {
+async fn recv_returns_a_refusal_once_while_another_endpoint_is_left_and_again_when_that_has_ended() {
     let (_guarded, refusing) = guarded("one-of-two-refuses").await;
     let open = Push::builder().bind("mem://one-of-two-does-not").build().await.unwrap();
     let pull = pull(&refusing).connect("mem://one-of-two-does-not").build().await.unwrap();
@@ -91,14 +91,14 @@ async fn a_refusal_is_told_once_while_another_endpoint_is_left_and_again_when_it
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_tried_again_brings_messages_when_the_other_side_takes_the_token() {
+async fn an_endpoint_that_is_retried_brings_messages_when_the_other_side_accepts_the_token() {
     let (push, address) = guarded("tried-again").await;
     let mut builder = pull(&address).token("old").retry_refusals(Duration::from_millis(5));
     let mut events = builder.events();
     let pull = builder.build().await.unwrap();
     push.send("x").await.unwrap();
     within(async {
-        // Two refusals, and none of them is for good.
+        // Two refusals, neither of them permanent.
         for _ in 0..2 {
             match events.recv().await.unwrap() {
                 Event::ConnectFailed { reason, .. } => assert!(reason.contains("UNAUTHORIZED"), "{reason}"),
@@ -112,7 +112,7 @@ async fn an_endpoint_that_is_tried_again_brings_messages_when_the_other_side_tak
 }
 
 #[tokio::test]
-async fn a_time_for_it_that_is_nothing_or_too_long_is_an_error() {
+async fn a_retry_time_of_0_or_above_the_limit_is_an_error() {
     for wait in [Duration::ZERO, Duration::MAX] {
         let error = pull("mem://x").retry_refusals(wait).build().await.unwrap_err();
         assert!(
@@ -123,7 +123,7 @@ async fn a_time_for_it_that_is_nothing_or_too_long_is_an_error() {
 }
 
 #[test]
-fn a_blocking_puller_is_told_each_time_too() {
+fn blocking_recv_returns_a_refusal_each_time_too() {
     within_thread(|| {
         let push = Push::builder().bind("tcp://127.0.0.1:0").token("new").blocking_build().unwrap();
         let pull = pull(&push.local_endpoints()[0].to_string()).token("old").blocking_build().unwrap();

@@ -1,4 +1,5 @@
-//! Messages that nobody will process: kept while somebody fetches them, counted otherwise, and told of when they are tried for ever.
+//! Messages that will never be sent again: kept while there is a handle, counted otherwise. And messages that keep
+//! failing, which are logged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -21,7 +22,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Keeps what is logged on this thread.
+/// Collects the lines logged on this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -75,7 +76,7 @@ async fn pair(name: &str, max_held: usize) -> (Push, Pull) {
     (push, pull)
 }
 
-/// Sends so many messages, each of which is rejected.
+/// Sends `count` messages, each of which is rejected.
 async fn reject(push: &Push, pull: &Pull, count: usize) {
     for _ in 0..count {
         within(push.send("bad")).await.unwrap();
@@ -93,7 +94,7 @@ async fn until(mut done: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn the_last_handle_that_is_dropped_ends_the_keeping_and_sends_go_on() {
+async fn rejected_messages_are_kept_until_the_last_handle_is_dropped_and_sends_continue() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (push, pull) = pair("last", 5).await;
@@ -110,7 +111,7 @@ async fn the_last_handle_that_is_dropped_ends_the_keeping_and_sends_go_on() {
     until(|| push.stats().rejected == 25).await;
     let stats = push.stats();
     assert_eq!((stats.rejected_waiting, stats.held_bytes), (0, 0));
-    // A new handle begins anew.
+    // A new handle starts over.
     let mut third = push.rejections();
     reject(&push, &pull, 1).await;
     assert!(within(third.recv()).await.is_some());

@@ -1,6 +1,6 @@
 //! Runtimes that lack what a socket needs are refused when it is built.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The runtime on which a socket was built is shut down: everything that waits for the socket ends, also what begins to wait
-//! afterwards.
+//! The runtime on which a socket was built is shut down: every call that waits for the socket returns, also one that
+//! begins later.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -13,10 +13,10 @@ use tidegate::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// How it is called, a runtime, and what shuts it down.
+/// A name, a runtime, and a function that shuts it down.
 type Case = (&'static str, Runtime, fn(Runtime));
 
-/// A runtime that is shut down, in each of the ways in which that can be done.
+/// A runtime for each of the ways in which one can be shut down.
 fn runtimes() -> Vec<Case> {
     let threads = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let current = || Builder::new_current_thread().enable_all().build().unwrap();
@@ -29,7 +29,7 @@ fn runtimes() -> Vec<Case> {
     ]
 }
 
-/// A linked pair with one message un-acked, one that waits for credit, and no room for another one.
+/// A pusher and a puller with one message un-acked, one that waits for credit, and no room for another one.
 fn pair(runtime: &Runtime, address: &str) -> (Push, Pull, tidegate::Delivery) {
     runtime.block_on(async {
         let push = Push::builder().bind(address).high_water_mark(1).build().await.unwrap();
@@ -44,7 +44,7 @@ fn pair(runtime: &Runtime, address: &str) -> (Push, Pull, tidegate::Delivery) {
 }
 
 #[test]
-fn what_begins_to_wait_after_the_runtime_is_gone_ends() {
+fn calls_that_begin_after_the_runtime_is_gone_return() {
     for address in ["mem://gone-before", "tcp://127.0.0.1:0"] {
         for (how, runtime, shut_down) in runtimes() {
             let (push, pull, delivery) = pair(&runtime, address);
@@ -87,7 +87,7 @@ fn what_begins_to_wait_after_the_runtime_is_gone_ends() {
 }
 
 #[test]
-fn what_waits_when_the_runtime_goes_ends() {
+fn calls_that_wait_when_the_runtime_ends_return() {
     for (how, runtime, shut_down) in runtimes() {
         let (push, pull, delivery) = pair(&runtime, "mem://gone-while");
         let idle = runtime.block_on(Push::builder().connect("mem://nobody").build()).unwrap();

@@ -1,4 +1,4 @@
-//! Settings that would do harm are errors when a socket is made (LM-1).
+//! Settings that would do harm are errors when a socket is built (LM-1).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -10,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[tokio::test]
-async fn a_setting_that_is_too_large_is_named_with_its_value_and_what_would_be_right() {
+async fn a_setting_that_is_too_large_is_named_with_its_value_and_the_limit() {
     // LM-1
     let most = usize::MAX;
     let long = Duration::MAX;
@@ -47,7 +47,7 @@ async fn a_setting_that_is_too_large_is_named_with_its_value_and_what_would_be_r
 }
 
 #[tokio::test]
-async fn the_largest_settings_that_are_right_work() {
+async fn the_largest_valid_settings_work() {
     let push = Push::builder()
         .bind("mem://largest")
         .max_handshakes(1_000_000)

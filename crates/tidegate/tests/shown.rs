@@ -1,4 +1,4 @@
-//! What logs may show: counts and sizes, and never what was sent.
+//! What logs may show: counts and sizes, but never the content of messages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -15,7 +15,7 @@ fn secret() -> Message {
     Message::new(format!("password={SECRET}")).with_header("authorization", format!("Bearer {SECRET}"))
 }
 
-/// Shows it in both ways, and checks that neither shows the secret, nor its bytes.
+/// Formats the value in both `Debug` forms, and checks that neither contains the secret or its bytes.
 fn shown(value: &impl Debug) -> String {
     let bytes = format!("{:?}", SECRET.as_bytes());
     let bytes = bytes.trim_matches(['[', ']']);
@@ -27,7 +27,7 @@ fn shown(value: &impl Debug) -> String {
 }
 
 #[tokio::test]
-async fn debug_of_errors_and_of_what_is_left_shows_counts_and_sizes_and_never_content() {
+async fn debug_of_errors_and_leftovers_shows_counts_and_sizes_and_never_content() {
     let push = Push::builder().bind("mem://shown-left").high_water_mark(1_000).build().await.unwrap();
     for _ in 0..1_000 {
         push.send(secret()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Every way to send or receive has its forms that do not wait, that wait for a while, that block, and that track.
+//! Each call that sends or receives has forms that do not wait, that have a time limit, that block, and that track.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -32,7 +32,7 @@ fn is_invalid(error: &TrySendError) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_tries_or_waits_for_a_while_gives_the_message_back() {
+async fn calls_that_do_not_wait_or_have_a_time_limit_return_the_message() {
     let push =
         Push::builder().bind("mem://siblings-back").high_water_mark(1).max_message(10).build().await.unwrap();
     let large = || Message::from(vec![0; 11]);
@@ -60,7 +60,7 @@ async fn what_tries_or_waits_for_a_while_gives_the_message_back() {
 }
 
 #[tokio::test]
-async fn what_tries_or_waits_for_a_while_sends_when_there_is_room() {
+async fn calls_that_do_not_wait_or_have_a_time_limit_send_when_there_is_room() {
     let push = Push::builder().bind("mem://siblings-sent").high_water_mark(0).build().await.unwrap();
     let pull = Pull::builder().connect("mem://siblings-sent").build().await.unwrap();
     within(push.send_timeout("1", LONG)).await.unwrap();
@@ -79,7 +79,7 @@ async fn what_tries_or_waits_for_a_while_sends_when_there_is_room() {
         within(receipt).await.unwrap();
     }
     within(push.finish(LONG)).await.unwrap();
-    assert!(within(pull.recv_timeout(LONG)).await.unwrap().is_none(), "the end is no time-out");
+    assert!(within(pull.recv_timeout(LONG)).await.unwrap().is_none(), "the end is not a timeout");
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn a_refusal_ends_every_wait_for_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recv_that_waits_for_a_while_loses_nothing() {
+async fn a_recv_with_a_time_limit_loses_nothing() {
     let push = Push::builder().bind("mem://siblings-recv").build().await.unwrap();
     let pull = Pull::builder().connect("mem://siblings-recv").build().await.unwrap();
     assert_eq!(pull.recv_timeout(SHORT).await.unwrap_err(), RecvTimeoutError::Timeout);
@@ -115,7 +115,7 @@ async fn a_recv_that_waits_for_a_while_loses_nothing() {
 }
 
 #[test]
-fn blocking_forms_wait_for_a_while_too() {
+fn blocking_forms_have_a_time_limit_too() {
     let push = Push::builder().bind("mem://siblings-blocking").high_water_mark(1).blocking_build().unwrap();
     push.blocking_send_timeout("x", Duration::ZERO).unwrap();
     assert!(is_full(&push.blocking_send_timeout("x", SHORT).unwrap_err()));
@@ -134,7 +134,7 @@ fn blocking_forms_wait_for_a_while_too() {
 }
 
 #[tokio::test]
-async fn blocking_forms_say_that_they_cannot_block() {
+async fn blocking_forms_return_an_error_where_they_must_not_block() {
     let push = Push::builder().bind("mem://siblings-cannot").build().await.unwrap();
     let cannot = |error: TrySendError| {
         matches!(error, TrySendError::Failed(SendError::CannotBlock { reason: CannotBlock::NoIoThread, .. }))
@@ -157,7 +157,7 @@ fn every_error_of_sending_can_be_named_and_shown() {
 }
 
 #[tokio::test]
-async fn a_sink_takes_messages_and_closes_without_being_told_of_what() {
+async fn a_sink_takes_messages_and_closes_without_type_annotations() {
     // As `SinkExt::close` and `send` do; they compile because there is one kind of item.
     async fn close<S: Sink<T> + Unpin, T>(sink: &mut S) -> Result<(), S::Error> {
         poll_fn(|cx| Pin::new(&mut *sink).poll_close(cx)).await
@@ -184,7 +184,7 @@ async fn a_sink_takes_messages_and_closes_without_being_told_of_what() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_not_ready_yet_gives_its_place_up_when_it_is_dropped() {
+async fn a_sink_that_is_not_ready_yet_releases_its_place_when_it_is_dropped() {
     let push = Push::builder().bind("mem://siblings-place").high_water_mark(1).build().await.unwrap();
     push.send("x").await.unwrap();
     let mut sink = push.sink(LONG);

@@ -1,4 +1,4 @@
-//! How sockets stop, and what is left of them.
+//! How sockets stop, and what remains of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -23,7 +23,7 @@ async fn what_is_held_when_a_cancelled_finish_is_followed_by_the_last_drop_still
 }
 
 #[tokio::test]
-async fn a_finish_that_is_over_leaves_nothing_to_the_last_drop() {
+async fn a_completed_finish_leaves_nothing_for_the_last_drop() {
     let push = Push::builder().bind("mem://whole-finish").build().await.unwrap();
     let mut events = push.events();
     within(push.finish(LONG)).await.unwrap();
@@ -32,8 +32,8 @@ async fn a_finish_that_is_over_leaves_nothing_to_the_last_drop() {
 }
 
 #[tokio::test]
-async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_keep_it() {
-    // HS-11; more of them than may have a turn at once (HS-14).
+async fn handshakes_in_progress_when_a_socket_stops_end_in_time_and_do_not_keep_it() {
+    // HS-11; more handshakes than get a turn at the same time (HS-14).
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
         .handshake_timeout(Duration::from_millis(500))
@@ -46,7 +46,7 @@ async fn handshakes_that_have_begun_when_a_socket_stops_end_in_time_and_do_not_k
     for _ in 0..30 {
         silent.push(TcpStream::connect(at.strip_prefix("tcp://").unwrap()).await.unwrap());
     }
-    // It comes after the others, and waits behind them for its turns.
+    // It connects after the others, and waits behind them for its turns.
     let pull = Pull::builder().connect(&at).build().await.unwrap();
     within(pull.connected(1)).await.unwrap();
     within(push.finish(LONG)).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_pipeline_can_be_bound_again_while_another_one_keeps_the_address() {
 
 #[tokio::test]
 async fn an_address_written_with_a_name_serves_several_pipelines() {
-    // A port that is free now; nobody else is likely to take it.
+    // A port that is free now; another process is unlikely to take it.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = format!("tcp://localhost:{port}");
     let push = Push::builder().bind(format!("{at}/a")).bind(format!("{at}/b")).build().await.unwrap();
@@ -104,7 +104,7 @@ async fn an_address_written_with_a_name_serves_several_pipelines() {
 }
 
 #[test]
-fn an_address_whose_stopped_socket_is_on_a_runtime_that_stands_still_is_named_as_taken_until_that_is_gone() {
+fn an_address_of_a_stopped_socket_is_in_use_while_its_runtime_exists_and_is_not_polled() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (idle, running) = (runtime(), runtime());
     idle.block_on(async {
@@ -112,7 +112,7 @@ fn an_address_whose_stopped_socket_is_on_a_runtime_that_stands_still_is_named_as
     });
     let again = || Push::builder().bind("mem://still").handshake_timeout(Duration::from_millis(100)).build();
     let error = running.block_on(within(again())).unwrap_err();
-    assert!(error.to_string().contains("its runtime does not run"), "{error}");
+    assert!(error.to_string().contains("its runtime is not being polled"), "{error}");
     drop(idle);
     running.block_on(within(again())).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Strangers at a bound port: raw connections that are not what they should be.
+//! Unknown peers at a bound port: raw connections that violate the protocol.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -23,7 +23,7 @@ async fn stranger(push: &Push) -> TcpStream {
     TcpStream::connect(at.strip_prefix("tcp://").unwrap()).await.unwrap()
 }
 
-/// Everything that comes until the end of the stream: the acceptor's preface and its Close.
+/// Reads until the end of the stream: the acceptor's preface and its Close.
 async fn refusal(stream: &mut TcpStream) -> (Code, String) {
     let mut bytes = Vec::new();
     within(stream.read_to_end(&mut bytes)).await.unwrap();
@@ -42,7 +42,7 @@ async fn refused_peer(events: &mut Events) -> (Code, String) {
 }
 
 #[tokio::test]
-async fn an_http_request_is_refused_and_named_while_others_go_on() {
+async fn an_http_request_is_refused_and_named_while_other_links_continue() {
     // FR-1, HS-2, ER-1
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
     let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await.unwrap();
@@ -59,7 +59,7 @@ async fn an_http_request_is_refused_and_named_while_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_ended() {
+async fn a_handshake_that_does_not_complete_is_closed() {
     // HS-11: silence, and a byte now and then, which does not extend the deadline.
     let push = Push::builder()
         .bind("tcp://127.0.0.1:0")
@@ -77,7 +77,7 @@ async fn a_handshake_that_does_not_end_is_ended() {
 }
 
 #[tokio::test]
-async fn unfinished_handshakes_are_bounded_and_the_oldest_makes_room_and_is_told_to_come_back() {
+async fn unfinished_handshakes_are_bounded_and_the_oldest_makes_room_and_gets_busy() {
     // HS-12
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_handshakes(1).build().await.unwrap();
     let mut first = stranger(&push).await;
@@ -85,7 +85,7 @@ async fn unfinished_handshakes_are_bounded_and_the_oldest_makes_room_and_is_told
     let mut second = stranger(&push).await;
     let (code, reason) = refusal(&mut first).await;
     assert!(code == Code::Busy && reason.starts_with("HS-12: "), "{code}: {reason}");
-    // One that was refused, and does not hang up, is no obstacle either.
+    // A connection that was refused and does not disconnect is no obstacle either.
     second.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let pull = Pull::builder().connect(push.local_endpoints()[0].to_string()).build().await.unwrap();
     within(pull.connected(1)).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_frame_that_claims_4_gib_is_refused_before_it_arrives() {
     assert!(reason.contains("4294967295"), "{reason}");
 }
 
-/// A raw puller that never says anything after its Hello.
+/// A raw puller that sends nothing after its Hello.
 async fn mute(push: &Push, generation: u64) -> TcpStream {
     let local = Local {
         role: Role::Puller,
@@ -122,7 +122,7 @@ async fn mute(push: &Push, generation: u64) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_puller_that_was_silent_at_the_end_of_the_stream_is_waited_for_and_told() {
+async fn the_pusher_waits_for_a_puller_that_was_silent_at_the_end_and_sends_it_the_end() {
     // ST-3, LV-3
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await.unwrap();
     let mut events = push.events();
@@ -140,7 +140,7 @@ async fn a_puller_that_was_silent_at_the_end_of_the_stream_is_waited_for_and_tol
         let mut reader = FrameReader::new();
         loop {
             let count = stream.read_buf(reader.buffer()).await.unwrap();
-            assert!(count > 0, "it is told before the connection is closed");
+            assert!(count > 0, "the end arrives before the connection is closed");
             reader.filled(count);
             while let Some(frame) = reader.next_frame().unwrap() {
                 if matches!(wire::decode(frame, u64::MAX), Ok(Body::End)) {

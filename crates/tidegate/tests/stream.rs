@@ -15,7 +15,7 @@ async fn next(stream: &mut PullStream) -> Option<Result<Delivery, RecvError>> {
 }
 
 #[tokio::test]
-async fn a_stream_gives_what_is_there_and_what_comes_and_ends_once_and_for_all() {
+async fn a_stream_returns_all_deliveries_and_ends_permanently() {
     let push = Push::builder().bind("mem://stream").build().await.unwrap();
     let pull = Pull::builder().connect("mem://stream").build().await.unwrap();
     let mut stream = pull.stream();
@@ -39,7 +39,7 @@ async fn a_stream_gives_what_is_there_and_what_comes_and_ends_once_and_for_all()
 }
 
 #[tokio::test]
-async fn a_refusal_that_came_before_a_stream_is_polled_is_told_and_not_taken_for_the_end() {
+async fn a_refusal_before_a_stream_is_polled_is_an_error_and_not_its_end() {
     let _push = Push::builder().bind("mem://refusing#here").build().await.unwrap();
     let pull = Pull::builder().connect("mem://refusing#there").build().await.unwrap();
     let refused = within(pull.connected(1)).await.unwrap_err();
@@ -48,7 +48,7 @@ async fn a_refusal_that_came_before_a_stream_is_polled_is_told_and_not_taken_for
     let Some(Err(RecvError::Refused(refusal))) = next(&mut stream).await else { panic!("swallowed") };
     assert_eq!(refusal.code, Code::NoPipeline);
     let again = next(&mut stream).await;
-    assert!(matches!(again, Some(Err(RecvError::Refused(_)))), "nobody else is left: {again:?}");
+    assert!(matches!(again, Some(Err(RecvError::Refused(_)))), "no other endpoint is left: {again:?}");
     pull.leave(Duration::ZERO).await.unwrap();
     assert!(next(&mut stream).await.is_none());
 }

@@ -1,6 +1,6 @@
-//! A transport that panics: one attempt or one connection has failed, and the next one is made.
+//! A transport that panics: one attempt or one connection fails, and the next one is made.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -38,7 +38,7 @@ enum Where {
     DropListener,
 }
 
-/// TCP, with a bug that shows the first few times.
+/// TCP with a bug that panics the first few times.
 struct Shaky {
     at: Where,
     left: Arc<AtomicUsize>,
@@ -150,7 +150,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Messages arrive, whichever side has the bug, and however often it shows.
+/// Messages arrive, whichever side has the bug, and however often it panics.
 #[tokio::test]
 async fn messages_arrive_over_a_transport_that_panics_now_and_then() {
     use Where::{Accept, Accepting, Connect, Connecting, Drop, Flush, Read, Write};
@@ -225,7 +225,7 @@ async fn a_panic_in_the_drop_of_a_listener_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_panic_in_connect_is_an_event_and_tried_again() {
+async fn a_panic_in_connect_is_an_event_and_the_attempt_is_retried() {
     let shaky = Shaky::new(Where::Connect, usize::MAX);
     let pull = Pull::builder()
         .transport("shaky", shaky)
@@ -243,9 +243,9 @@ async fn a_panic_in_connect_is_an_event_and_tried_again() {
     }
 }
 
-/// A rule of `authorize` is the program's too.
+/// The function of `authorize` is code of the application, too.
 #[tokio::test]
-async fn a_rule_that_panics_refuses_the_peer_and_goes_on_with_the_next_one() {
+async fn an_authorize_function_that_panics_refuses_the_peer_and_admits_the_next_one() {
     let times = AtomicUsize::new(0);
     let push = Push::builder()
         .bind("mem://rule-that-panics")

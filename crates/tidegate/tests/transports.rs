@@ -1,6 +1,6 @@
-//! Transports of the application's own, and sockets with a seed.
+//! Transports of the application, and sockets with a seed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -29,7 +29,7 @@ use tokio::{
 
 type Doors = Mutex<BTreeMap<String, mpsc::UnboundedSender<Narrow>>>;
 
-/// A stream of which each read gives so many bytes at most.
+/// A stream whose reads return at most this number of bytes each.
 struct Narrow(DuplexStream, usize);
 
 impl AsyncRead for Narrow {
@@ -61,7 +61,7 @@ impl AsyncWrite for Narrow {
     }
 }
 
-/// A place with doors, within the process.
+/// A transport within the process.
 #[derive(Default)]
 struct Place(Doors);
 
@@ -113,7 +113,7 @@ fn pull(place: &Arc<Place>) -> PullBuilder {
 }
 
 #[tokio::test]
-async fn messages_go_over_a_transport_of_the_applications_own_to_the_address_that_it_chose() {
+async fn messages_go_over_a_transport_of_the_application_to_the_address_that_it_chose() {
     let place = Arc::<Place>::default();
     let push = push(&place).bind("door://any#work").build().await.unwrap();
     let at = push.local_endpoints()[0].to_string();
@@ -124,7 +124,7 @@ async fn messages_go_over_a_transport_of_the_applications_own_to_the_address_tha
     within(push.connected(1)).await.unwrap();
     let Some(Event::Connected { peer, link }) = within(events.recv()).await else { panic!("no link") };
     assert_eq!((peer.address.as_str(), peer.pipeline.as_str()), ("door chosen", "work"));
-    // Larger than what the stream holds, so that it is written in parts.
+    // Larger than the buffer of the stream, so that it is written in parts.
     let receipt = push.send_tracked(vec![7; 100_000]).await.unwrap();
     let delivery = within(pull.recv()).await.unwrap().unwrap();
     assert_eq!((delivery.payload().len(), delivery.link()), (100_000, link));
@@ -135,7 +135,7 @@ async fn messages_go_over_a_transport_of_the_applications_own_to_the_address_tha
 }
 
 #[tokio::test]
-async fn the_same_address_in_another_place_is_another_listener_and_in_the_same_place_the_same() {
+async fn the_same_address_on_another_transport_is_another_listener_and_on_the_same_one_the_same() {
     let (here, there) = (Arc::<Place>::default(), Arc::<Place>::default());
     let first = push(&here).bind("door://a").build().await.unwrap();
     let second = push(&there).bind("door://a").build().await.unwrap();
@@ -150,7 +150,7 @@ async fn the_same_address_in_another_place_is_another_listener_and_in_the_same_p
 }
 
 #[tokio::test]
-async fn a_scheme_that_is_nobodys_or_somebody_elses_is_refused_with_what_would_be_right() {
+async fn a_scheme_that_is_invalid_or_taken_is_refused_with_the_valid_form() {
     // LM-1
     let place = Arc::<Place>::default();
     let error = Push::builder().bind("door://a").build().await.unwrap_err().to_string();
@@ -163,7 +163,7 @@ async fn a_scheme_that_is_nobodys_or_somebody_elses_is_refused_with_what_would_b
 }
 
 #[tokio::test]
-async fn a_connection_that_cannot_be_made_is_tried_again() {
+async fn a_failed_connection_attempt_is_retried() {
     let place = Arc::<Place>::default();
     let backoff = Duration::from_millis(5);
     let pull = pull(&place).reconnect_backoff(backoff, backoff).connect("door://late").build().await.unwrap();
@@ -176,7 +176,7 @@ async fn a_connection_that_cannot_be_made_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_seed_names_the_same_messages_again_and_another_one_does_not() {
+async fn the_same_seed_gives_the_same_message_ids_and_another_one_does_not() {
     async fn id(seed: Option<u64>) -> tidegate::MessageId {
         let push = Push::builder().bind("tcp://127.0.0.1:0");
         let push = seed.map_or(push.clone(), |seed| push.seed(seed)).build().await.unwrap();
@@ -187,7 +187,8 @@ async fn a_seed_names_the_same_messages_again_and_another_one_does_not() {
     assert_ne!(id(None).await, id(None).await, "HS-8: without a seed every socket has a name of its own");
 }
 
-/// A puller that takes one message and says goodbye with these bytes before it can have read it: what comes to the next puller?
+/// A puller that takes one message and closes with these bytes before it can have read it. Returns what the next
+/// puller receives.
 async fn goodbye(bytes: &[u8]) -> u32 {
     let place = Arc::<Place>::default();
     let push = push(&place).bind("door://a").build().await.unwrap();
@@ -210,7 +211,7 @@ async fn goodbye(bytes: &[u8]) -> u32 {
     };
     here.write_all(&handshake::greet(&local, None, 1)).await.unwrap();
     assert!(within(here.read(&mut [0; 1_000])).await.unwrap() > 0, "its Hello");
-    // At once, so that the pusher writes its message when it has read the first, and before it reads the rest.
+    // In one write, so that the pusher writes its message after it has read the first part and before the rest.
     here.write_all(&[&ack, bytes].concat()).await.unwrap();
     here.shutdown().await.unwrap();
     let mut deliver = Vec::new();
@@ -226,7 +227,7 @@ async fn goodbye(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn what_was_written_in_the_round_that_found_the_end_of_the_link_may_have_been_seen() {
+async fn what_was_written_in_the_poll_that_found_the_end_of_the_link_may_have_been_received() {
     // RD-3
     assert_eq!(goodbye(&[]).await, 2, "the end of the stream");
     let close = v1::Close { code: v1::Code::Aborted.into(), ..v1::Close::default() };

@@ -1,6 +1,6 @@
 //! The mode of the files of unix sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // tests may panic
 
 mod common;
 
@@ -14,7 +14,7 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 #[tokio::test]
-async fn a_unix_socket_has_the_mode_that_was_asked_for_whatever_the_umask_and_peers_connect() {
+async fn a_unix_socket_has_the_mode_that_was_set_whatever_the_umask_and_peers_connect() {
     let dir = tempfile::tempdir().unwrap();
     for wanted in [0o600, 0o660, 0o666, 0o777] {
         let path = dir.path().join(format!("{wanted:o}.sock"));
@@ -52,7 +52,7 @@ async fn sockets_that_share_a_file_agree_about_its_mode() {
 }
 
 #[tokio::test]
-async fn a_mode_that_locks_the_owner_out_or_has_no_file_is_an_error() {
+async fn a_mode_that_excludes_the_owner_or_has_no_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("unix://{}", dir.path().join("x.sock").display());
     for (builder, value) in [

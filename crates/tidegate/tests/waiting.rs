@@ -1,4 +1,4 @@
-//! Whoever waits for something is told when it has come, and when it will not come any more.
+//! Calls that wait return when their event happens, and when it cannot happen any more.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -26,7 +26,7 @@ use tokio::{
     runtime,
 };
 
-/// What a puller says first.
+/// The first bytes that a puller sends.
 fn greeting() -> Vec<u8> {
     let local = Local {
         role: Role::Puller,
@@ -42,7 +42,7 @@ fn greeting() -> Vec<u8> {
     handshake::greet(&local, None, 1).to_vec()
 }
 
-/// Accepts one connection that was made beforehand.
+/// A transport that accepts one connection, which was made beforehand.
 struct One(Mutex<Option<DuplexStream>>);
 
 impl Transport for One {
@@ -112,7 +112,7 @@ async fn an_abort_that_waits_for_links_ends_when_their_runtime_is_shut_down() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_error_of_connected_also_after_another_call_has_told_it() {
+async fn a_refusal_is_an_error_of_connected_also_after_another_call_has_returned_it() {
     let _push = Push::builder().bind("mem://told#here").build().await.unwrap();
     let _pull = Pull::builder().bind("mem://told#elsewhere").build().await.unwrap();
     let push = Push::builder().connect("mem://told#there").high_water_mark(0).build().await.unwrap();
@@ -131,11 +131,11 @@ async fn a_refusal_is_an_error_of_connected_also_after_another_call_has_told_it(
         let error = within(pull.connected(1)).await.unwrap_err();
         assert!(matches!(error, ConnectedError::Refused(_)), "{error}");
     }
-    assert!(pull.try_recv().unwrap().is_none(), "told once for each");
+    assert!(pull.try_recv().unwrap().is_none(), "returned once for each");
 }
 
 #[tokio::test]
-async fn who_waits_for_links_is_told_when_a_drain_begins() {
+async fn connected_returns_when_a_drain_begins() {
     let push = Push::builder().bind("mem://drained").build().await.unwrap();
     push.send("m").await.unwrap();
     let mut connected = pin!(push.connected(1));
@@ -145,7 +145,7 @@ async fn who_waits_for_links_is_told_when_a_drain_begins() {
 }
 
 #[tokio::test]
-async fn who_waits_for_links_is_told_when_a_recv_finds_that_the_streams_are_over() {
+async fn connected_returns_when_a_recv_finds_that_the_streams_are_over() {
     let push = Push::builder().bind("mem://over").build().await.unwrap();
     let pull = Pull::builder().connect("mem://over").build().await.unwrap();
     within(pull.connected(1)).await.unwrap();

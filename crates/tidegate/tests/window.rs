@@ -1,4 +1,4 @@
-//! A window is a promise to the application: no more is un-acked than it says.
+//! The window limits the un-acked deliveries of an application.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -27,7 +27,7 @@ async fn pusher(at: &str, messages: usize) -> Push {
     push
 }
 
-/// Receives until nothing has come for a while; the clock of these tests stands still while there is something to do.
+/// Receives until no delivery came for a while. The clock of these tests is paused while a task can run.
 async fn all(pull: &Pull) -> Vec<Delivery> {
     let mut held = Vec::new();
     while let Ok(delivery) = tokio::time::timeout(2 * SECOND, pull.recv()).await {
@@ -99,7 +99,7 @@ async fn a_batch_larger_than_the_window_does_not_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_cap_an_outcome_lets_the_next_recv_of_another_task_go_on() {
+async fn at_the_limit_an_outcome_lets_the_next_recv_of_another_task_continue() {
     // CR-5
     let _push = pusher("mem://window-wake", 10).await;
     let pull =
@@ -123,7 +123,7 @@ async fn an_automatic_window_ends_at_the_budget() {
     assert_eq!(all(&pull).await.len(), 30);
 }
 
-/// A log that uses the socket that it is told of, and counts what it is told.
+/// A log that uses the socket from within, and counts the lines.
 #[derive(Clone, Default)]
 struct Log {
     pull: Arc<OnceLock<Pull>>,
@@ -154,7 +154,7 @@ impl Subscriber for Log {
 }
 
 #[test]
-fn a_log_that_is_told_of_the_cap_may_use_the_socket() {
+fn a_log_may_use_the_socket_when_it_gets_the_warning_about_the_window() {
     within_thread(|| {
         let log = Log::default();
         let _guard = tracing::subscriber::set_default(log.clone());
@@ -167,7 +167,7 @@ fn a_log_that_is_told_of_the_cap_may_use_the_socket() {
             log.pull.set(pull.clone()).unwrap();
             let _held = pull.recv().await.unwrap().unwrap();
             assert!(tokio::time::timeout(10 * SECOND, pull.recv()).await.is_err());
-            assert_eq!(log.lines.load(Ordering::Relaxed), 1, "it is said once");
+            assert_eq!(log.lines.load(Ordering::Relaxed), 1, "it is logged once");
         });
     });
 }

@@ -1,4 +1,4 @@
-//! Connects to an endpoint, again and again (RD-6).
+//! Connects to an endpoint, and reconnects (RD-6).
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -29,19 +29,19 @@ const LASTING: Duration = Duration::from_secs(10);
 /// The longest `retry_after_ms` that a connector obeys (RD-6).
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// What came of one attempt.
+/// The result of one attempt.
 enum Outcome {
-    /// There was a link; whether it resets the wait (RD-6), and the peer's advice when to come back.
+    /// There was a link. Whether it resets the wait (RD-6), and how long the peer asks this side to wait.
     Linked {
         peer: InstanceId,
         proven: bool,
         retry_after: Duration,
     },
-    /// The stream is over: the pusher has told its end, and the puller has heard it (ST-3, ST-6).
+    /// The stream is over: the pusher has sent its end and the puller has received it (ST-3, ST-6).
     Ended,
     Refused(Code, String, Duration),
-    /// Never final, also if TLS does not let us, or does not let the peer: whoever is in between could cause it (TL-7). Or the
-    /// transport panicked.
+    /// Never permanent, even if the TLS handshake was refused: a third party on the network could cause that
+    /// (TL-7). A panic of a transport counts as a failure, too.
     Failed(String),
 }
 
@@ -55,7 +55,8 @@ impl Outcome {
     }
 }
 
-/// Keeps a link to an endpoint until the socket stops or the stream has ended; while it refuses for good, none is tried.
+/// Maintains a link to an endpoint until the socket stops or the stream has ended. While the endpoint refuses
+/// permanently, no attempt is made.
 pub(crate) fn spawn<M: Role>(
     shared: Arc<Shared<M>>,
     endpoint: Endpoint,
@@ -74,18 +75,18 @@ pub(crate) fn spawn<M: Role>(
     });
 }
 
-/// Everybody who waits looks again whether that has a point.
+/// Wakes all waiting calls, so that they check whether they can still succeed.
 fn tell_waiters<M: Role>(shared: &Shared<M>) {
     shared.signals.changed();
     shared.signals.ready.notify_waiters();
 }
 
-/// How the acceptors at an endpoint know this side again (HS-9).
+/// How the acceptors at an endpoint recognize this side (HS-9).
 struct Slot {
     number: u64,
     secrets: Secrets,
     resume: Option<Resume>,
-    /// Of the last attempt.
+    /// The generation of the last attempt.
     generation: u64,
 }
 
@@ -94,15 +95,16 @@ impl Slot {
         Self { number, resume: secrets.draw(), secrets, generation: 0 }
     }
 
-    /// Another peer, as it looks from the other side.
+    /// Takes a new secret, so that the acceptor sees a different peer.
     fn renew(&mut self) {
         (self.resume, self.generation) = (self.secrets.draw(), 0);
     }
 }
 
-/// Why an endpoint is not connected to any more.
+/// Why the dialer of an endpoint ends.
 enum End {
-    /// The stream is over, or nobody is left at the endpoint who has to be told. `lost`: who was there before that.
+    /// The stream is over, or no peer at the endpoint still needs its end. `lost` is the peer that was there
+    /// before.
     OfStream { lost: Option<InstanceId> },
     /// The socket has stopped.
     OfSocket,
@@ -161,8 +163,8 @@ async fn keep_linked<M: Role>(
             Outcome::Refused(code, reason, retry_after) => {
                 if code == Code::Stale {
                     shared.doubt(format_args!(
-                        "{endpoint} has a newer link of this side, which has made none (HS-9): somebody knows its secret. \
-                         It goes on with a new one"
+                        "{endpoint} has a newer link with the identity of this socket, which made no such link (HS-9): \
+                         another process knows its secret; reconnecting with a new secret"
                     ));
                     slot.renew();
                 }
@@ -182,7 +184,7 @@ async fn keep_linked<M: Role>(
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return End::OfSocket,
-            // Other tokens, after a refusal that is tried again by itself.
+            // New tokens end the wait after a refusal that is retried.
             () = revived, if !patience.is_zero() => wait = shared.times.reconnect_first,
             () = nobody_missed(shared, lost) => return End::OfStream { lost: None },
             () = tokio::time::sleep(pause) => {}
@@ -190,21 +192,21 @@ async fn keep_linked<M: Role>(
     }
 }
 
-/// Whether this peer, which was at an endpoint, is missing.
+/// Whether this peer, which was at the endpoint, is missing.
 fn misses<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
     peer.is_some_and(|peer| shared.with(|inner| inner.places.misses(peer)))
 }
 
-/// Waits until the socket stays only for those that have missed the end of its stream, and the peer that was at an endpoint is none
-/// of them (ST-3).
+/// Waits until the socket stays only for peers that have missed the end of its stream, and the peer of this
+/// endpoint is not one of them (ST-3).
 async fn nobody_missed<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) {
     shared.stays.cancelled().await;
     shared.until(|inner| peer.is_none_or(|peer| !inner.places.misses(peer)).then_some(())).await;
 }
 
-/// The endpoint has refused us for good: it is an error until somebody sets other tokens. False if the socket stops first.
+/// Reports a permanent refusal, and waits until new tokens are set. Returns false if the socket stops first.
 async fn stay_refused<M: Role>(shared: &Arc<Shared<M>>, refusal: Refusal, revivals: u64) -> bool {
-    // Tokens that were set during the attempt have not been tried.
+    // If new tokens were set during the attempt, it did not use them; then the refusal does not count.
     if shared.with(|inner| inner.places.refuse(refusal.clone(), revivals)) {
         let Refusal { endpoint, code, reason } = refusal;
         shared.report(Event::Refused { endpoint, code, reason });
@@ -214,12 +216,12 @@ async fn stay_refused<M: Role>(shared: &Arc<Shared<M>>, refusal: Refusal, reviva
     unless_stopped(shared, revived).await.is_some()
 }
 
-/// Up to 50 % more, at random, so that many connectors do not come at once.
+/// Adds up to 50 % at random, so that many connectors do not reconnect at the same time.
 fn jittered(wait: Duration, random: &mut Random) -> Duration {
     wait.saturating_add(random.at_most(wait / 2))
 }
 
-/// One attempt; `None` if the socket has stopped before there was a link.
+/// Makes one attempt; `None` if the socket stopped before there was a link.
 async fn attempt<M: Role>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
@@ -283,7 +285,7 @@ fn refused(violation: Violation) -> Outcome {
     Outcome::Refused(violation.code, violation.to_string(), Duration::ZERO)
 }
 
-/// Reports the end of a link, and returns the peer's advice when to come back.
+/// Reports the end of a link, and returns how long the peer asks this side to wait.
 pub(super) fn closed<M: Role>(
     shared: &Shared<M>,
     link: u64,

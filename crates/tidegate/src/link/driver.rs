@@ -1,5 +1,5 @@
-//! Drives one open link: reads, writes and keeps time, as the contract of `tidegate-proto` says. One task a link; the
-//! lock is taken once a round, not once a frame.
+//! Drives one open link: reads, writes and timers, as the contract of `tidegate-proto` requires. Each link
+//! has one task, which takes the lock once for each poll of the machine, not once for each frame.
 
 use std::{
     collections::VecDeque,
@@ -30,16 +30,17 @@ use crate::{
     transport::BoxStream,
 };
 
-/// What a link may do before it lets others have their turn, whatever its peer sends: about as much as a full read of ordinary data
-/// takes. Without it a flood of tiny frames would have the thread, and the lock, for as long as it goes on (LM-3, HS-14).
+/// The work that a link may do before it yields, whatever its peer sends: about one full read of ordinary
+/// data. Without the limit, a flood of tiny frames would occupy the thread and the lock (LM-3, HS-14).
 const TURN: usize = 256;
 
-/// Bytes of an unfinished frame that the machine wants to know of (LM-4).
+/// The size from which an unfinished frame is reported to the machine (LM-4).
 const LARGE: usize = 64 * 1_024;
 
-/// What a frame costs of a turn: messages are mostly handed on where they lie; in an Ack, a few bytes are an outcome to look up.
+/// The cost of a frame. Messages are mostly passed on in place; in an Ack, each outcome of a few bytes is a
+/// lookup.
 fn cost(frame: &[u8]) -> usize {
-    // The first byte tells which field of Frame it is.
+    // The first byte is the tag of the field in `Frame`.
     let unit = match frame.first() {
         Some(0x12) => 2_048, // Deliver
         Some(0x1a) => 32,    // Ack
@@ -54,24 +55,24 @@ struct Driver<M: Role> {
     stream: BoxStream,
     reader: FrameReader,
     out: VecDeque<Bytes>,
-    /// What has been written may still be on its way through TLS.
+    /// Written bytes may still be in the buffer of TLS.
     unflushed: bool,
     sleep: Pin<Box<Sleep>>,
     sleep_until: Instant,
-    /// Until when it does not sleep, if it is to be quick.
+    /// With busy polling: the time until which the driver does not sleep.
     busy_until: Time,
-    /// It woke itself, to look again.
+    /// The driver woke itself to poll again.
     spinning: bool,
-    /// It let others go first.
+    /// The driver has yielded once before sending.
     gave_way: bool,
-    /// What the last round of I/O brought, for the machine.
+    /// The results of the last I/O, for the machine.
     news: News,
-    /// What is left of this turn; when nothing is, there may be whole frames left in the reader.
+    /// What is left of this turn. At 0, whole frames may be left in the reader.
     turn: usize,
-    /// Much of a frame is in the reader.
+    /// The reader holds a large part of a frame.
     large: bool,
     peer: Peer,
-    /// The end of its stream was told as an event.
+    /// The end of the peer's stream was reported as an event.
     end_told: bool,
 }
 
@@ -85,7 +86,7 @@ struct News {
     write_dead: bool,
 }
 
-/// What the machine wants of the next round.
+/// What the machine requests next.
 struct Step {
     wants_read: bool,
     finished: bool,
@@ -94,13 +95,13 @@ struct Step {
     deadline: Option<Time>,
 }
 
-/// What is left of a link that has been driven to its end.
+/// The result of driving a link to its end.
 pub(super) struct Driven {
-    /// Why it has ended; `None` if it had been removed before.
+    /// Why the link ended; `None` if it was already removed.
     pub(super) end: Option<LinkEnd>,
-    /// Something had been settled over it (RD-6).
+    /// A message was settled over the link (RD-6).
     pub(super) proven: bool,
-    /// For how long it was driven (RD-6).
+    /// How long the link was driven (RD-6).
     pub(super) lasted: Duration,
     /// The stream is over for both sides (ST-3, ST-6).
     pub(super) over: bool,
@@ -137,7 +138,7 @@ pub(super) async fn drive<M: Role>(
         busy_until: Time::default(),
         spinning: false,
         gave_way: false,
-        // There may be frames that came with the Hello.
+        // Frames may have arrived together with the Hello.
         news: News { read: true, ..News::default() },
         turn: TURN,
         large: false,
@@ -145,7 +146,8 @@ pub(super) async fn drive<M: Role>(
         end_told: false,
         shared,
     };
-    // The owner of a payload or a waker may panic in it: that ends the link, and not what would connect it again.
+    // The owner of a payload or a waker may panic. That ends the link, but must not end the task that
+    // reconnects.
     let reason = poll_fn(|cx| {
         caught(|| driver.poll(cx)).unwrap_or_else(|panicked| Poll::Ready(format!("its driver {panicked}")))
     })
@@ -154,7 +156,7 @@ pub(super) async fn drive<M: Role>(
     attached.done();
     let result = shared.with(|inner| {
         inner.forget(link);
-        // RD-3: what was written in the round that found the end may have been seen.
+        // RD-3: the peer may have received what was written during the last poll.
         if news.written > 0 {
             inner.machine.written(shared.now(), link, news.written);
         }
@@ -163,15 +165,16 @@ pub(super) async fn drive<M: Role>(
         Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), proven, lasted, over }
     });
     shared.signals.changed();
-    // It may have been the last one that others waited for.
+    // Other tasks may wait for the last link to end.
     shared.signals.ready.notify_waiters();
-    // The peer has said Close, or does not answer: nothing is lost by not waiting much longer. TLS has a last word to say, which a
-    // peer that does not read would hold up for ever.
+    // The peer has sent Close or does not answer, so a longer wait gains nothing. TLS writes a close_notify,
+    // which would block if the peer does not read.
     let _ = timeout(shared.times.close_wait, stream.shutdown()).await;
     result
 }
 
-/// Sees to it that a link does not outlive what has been begun with it, also when the runtime is shut down.
+/// Removes the link from the machine if the task that drives it is dropped, for example when the runtime is
+/// shut down.
 pub(super) struct Attached<M: Role> {
     shared: Arc<Shared<M>>,
     link: LinkId,
@@ -179,12 +182,12 @@ pub(super) struct Attached<M: Role> {
 }
 
 impl<M: Role> Attached<M> {
-    /// `reason`: why the link is lost, if this is dropped before it is done.
+    /// `reason` is why the link is lost if this is dropped before `done`.
     pub(super) fn new(shared: &Arc<Shared<M>>, link: LinkId, reason: &'static str) -> Self {
         Self { shared: shared.clone(), link, reason: Some(reason) }
     }
 
-    /// Somebody else sees to the link.
+    /// Another owner is responsible for the link from now on.
     pub(super) fn done(mut self) {
         self.reason = None;
     }
@@ -230,8 +233,9 @@ impl<M: Role> Driver<M> {
                 if let Some(deadline) = step.deadline {
                     self.wait_until(cx, self.shared.instant(deadline));
                 }
-                self.news.read = true; // what is left in the reader
-                // Woken by itself it would be polled again before the runtime has looked at the sockets of the others.
+                self.news.read = true; // frames are left in the reader
+                // A driver that wakes itself directly is polled again before the runtime polls the other
+                // sockets.
                 let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
             }
@@ -266,7 +270,7 @@ impl<M: Role> Driver<M> {
         }
     }
 
-    /// Looks whether there is something to do. If not, looks again as soon as the runtime has looked at its sockets.
+    /// Checks whether there is work. If not, polls again after the runtime has polled its sockets.
     fn spin(&mut self, cx: &mut Context<'_>) -> bool {
         let waits = self.out.is_empty()
             && self.shared.now() < self.busy_until
@@ -287,12 +291,12 @@ impl<M: Role> Driver<M> {
                 self.busy_until = self.shared.now() + self.shared.times.busy_poll;
                 false
             }
-            // The end of the stream, or an error: found again on the ordinary way.
+            // The end of the stream or an error; the regular path finds it again.
             Poll::Ready(_) => false,
         }
     }
 
-    /// One visit to the machine: tells it what has happened, and asks what to do.
+    /// Passes the results of I/O to the machine, and asks what to do next.
     fn consult(&mut self, cx: &Context<'_>) -> Step {
         let Self { shared, link, reader, out, news, turn, large, .. } = self;
         let link = *link;
@@ -301,7 +305,7 @@ impl<M: Role> Driver<M> {
             let now = shared.now();
             inner.set_waker(link, cx.waker());
             let machine = &mut inner.machine;
-            // Before what was read after it: a Close takes back what is un-acked (RD-3).
+            // First what was written, then what was read: a Close requeues what is un-acked (RD-3).
             if news.written > 0 {
                 machine.written(now, link, news.written);
             }
@@ -322,7 +326,7 @@ impl<M: Role> Driver<M> {
                     }
                 }
             }
-            // With nothing left of the turn there may be whole frames in the reader.
+            // If the turn is used up, whole frames may be left in the reader.
             let progress = if *turn > 0 { reader.progress() } else { Progress::default() };
             if (progress.partial > LARGE || *large) && !machine.unfinished(now, link, progress) {
                 reader.skip();
@@ -353,7 +357,7 @@ impl<M: Role> Driver<M> {
         })
     }
 
-    /// Writes as much as the socket takes. True if the machine should hear of it.
+    /// Writes as much as the socket accepts. Returns true if the machine must be polled.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.news.written;
         while !self.out.is_empty() && !self.news.write_dead {
@@ -375,7 +379,7 @@ impl<M: Role> Driver<M> {
             }
         }
         let progress = self.news.written > before;
-        // TLS and the like keep bytes back until they are flushed; a failure shows at the next write.
+        // TLS buffers bytes until a flush. An error shows at the next write.
         if progress || self.unflushed {
             self.unflushed = Pin::new(&mut self.stream).poll_flush(cx).is_pending();
         }
@@ -387,7 +391,7 @@ impl<M: Role> Driver<M> {
         outgoing::advance(&mut self.out, count);
     }
 
-    /// True if the time has come.
+    /// Sets the timer. Returns true if the time has come.
     fn wait_until(&mut self, cx: &mut Context<'_>, until: Instant) -> bool {
         if until != self.sleep_until {
             self.sleep_until = until;

@@ -1,4 +1,5 @@
-//! The handshake's I/O, for both sides. A stranger's bytes are read into one small buffer, until a deadline.
+//! The I/O of the handshake, for both sides. The bytes of an unauthenticated peer are read into one small
+//! buffer, up to a deadline.
 
 use std::{io, pin::Pin, task::Poll, time::Duration};
 
@@ -15,18 +16,19 @@ use tokio_util::io::poll_read_buf;
 
 use crate::transport::BoxStream;
 
-/// Bytes of a refused stranger that are read and thrown away, so that it gets to see our Close (ST-4).
+/// Bytes of a refused peer that are read and discarded, so that it receives the Close (ST-4).
 const DISCARD: usize = 1 << 20;
 
 /// Why there was no first frame.
 pub(super) enum NoHello {
     Violation(Violation),
     Io(io::Error),
-    /// The peer went without a word.
+    /// The peer disconnected without sending a frame.
     Gone,
 }
 
-/// Reads the first frame of the peer, for at most `wait` (HS-11). `begun` is called when the first byte has come.
+/// Reads the first frame of the peer, for at most `wait` (HS-11). Calls `begun` when the first byte has
+/// arrived.
 pub(super) async fn first_frame(
     stream: &mut BoxStream,
     reader: &mut FrameReader,
@@ -56,18 +58,19 @@ pub(super) async fn first_frame(
         }
     };
     timeout(wait, read).await.unwrap_or_else(|_| {
-        let detail = format!("no whole Hello within {wait:?}");
+        let detail = format!("no complete Hello within {wait:?}");
         Err(NoHello::Violation(Violation::new_timeout(detail)))
     })
 }
 
-/// Sends this, through TLS too.
+/// Writes and flushes: TLS buffers what is written.
 pub(super) async fn send(stream: &mut BoxStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await
 }
 
-/// Sends a refusal and lets the peer read it: an acceptor's, with the preface, or a connector's.
+/// Sends a refusal and lets the peer read it. An acceptor's refusal begins with the preface; a connector's
+/// does not.
 pub(super) async fn refuse(
     mut stream: BoxStream,
     violation: &Violation,
@@ -80,7 +83,7 @@ pub(super) async fn refuse(
     } else {
         wire::encode(v1::frame::Body::Close(handshake::close(violation, retry_after)))
     };
-    // Whether it hears us or not, it is refused.
+    // The peer is refused, whether it receives this or not.
     let _ = timeout(wait, async {
         stream.write_all(&bytes).await?;
         say_goodbye(stream).await
@@ -88,7 +91,7 @@ pub(super) async fn refuse(
     .await;
 }
 
-/// Ends a connection over which everything has been said, so that it arrives: reads on until the peer has gone too (ST-4).
+/// Closes a connection so that what was written arrives: reads until the peer has disconnected, too (ST-4).
 pub(super) async fn hang_up(stream: BoxStream, wait: Duration) {
     let _ = timeout(wait, say_goodbye(stream)).await;
 }
@@ -106,7 +109,7 @@ async fn say_goodbye(mut stream: BoxStream) -> io::Result<()> {
     }
 }
 
-/// Advice for a stranger that is refused: come back later only if there is no room (HS-12).
+/// How long a refused peer should wait: only if there is no room should it come back (HS-12).
 pub(super) fn retry_after(code: Code) -> Duration {
     if code == Code::Busy { Duration::from_secs(1) } else { Duration::ZERO }
 }

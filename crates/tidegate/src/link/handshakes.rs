@@ -1,4 +1,4 @@
-//! The places of connections whose handshake is not finished, at one port (HS-11 … HS-13).
+//! The places of connections with an unfinished handshake, at one port (HS-11 … HS-13).
 //!
 //! ```text
 //!            accept                          Hello read
@@ -7,9 +7,10 @@
 //!                        └───────────┴─── one of these makes room for a newcomer when all places are taken
 //! ```
 //!
-//! Whoever opens connections and says nothing could keep everybody else out for as long as it likes if newcomers were turned away. So
-//! a newcomer always gets in, and a connection of the address that has the most of them is closed instead: one that has been refused
-//! already, or else the oldest that has said nothing, or else the oldest. An address with a single connection is the last to lose one.
+//! If new connections were turned away, a peer that opens connections and sends nothing could keep all others
+//! out. So a new connection always gets a place, and one from the address with the most places is closed
+//! instead: one that has been refused, otherwise the oldest that has sent nothing, otherwise the oldest. An
+//! address with a single connection is the last to lose one.
 
 use std::{
     cmp::Reverse,
@@ -23,35 +24,36 @@ use tokio::sync::oneshot;
 
 use crate::crowd::origin;
 
-/// While more than half of the places are taken, the connections of one address share the time for a handshake, and each has at least
-/// this part of it: with the default of 5 s, a second, which is enough for three round trips halfway round the world.
+/// While more than half of the places are taken, the connections of one address share the handshake time, and
+/// each has at least this fraction of it. With the default of 5 s that is 1 s, enough for three round trips
+/// halfway round the world.
 const LEAST_PART: u32 = 5;
 
-/// Resolves when the place is lost, to the rule that says so. The connection is to be closed then.
+/// Resolves when the place is lost, to the rule that applies. The connection must then be closed.
 pub(super) type Lost = oneshot::Receiver<&'static str>;
 
 /// In the order in which they make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// It has been told why not, and has yet to hang up.
+    /// It has received its refusal, and has yet to disconnect.
     Refused,
-    /// Not a byte has come.
+    /// No byte has arrived.
     Silent,
-    /// Something has come, and no whole Hello.
+    /// Bytes have arrived, but no complete Hello.
     Speaking,
 }
 
 const STAGES: [Stage; 3] = [Stage::Refused, Stage::Silent, Stage::Speaking];
 
-/// A stage, and when the connection came: first come, first to make room.
+/// A stage and the arrival number. The lowest rank makes room first.
 type Rank = (Stage, u64);
 
-/// What has no network address is one group: its peers are on this machine.
+/// Connections without a network address form one group: their peers are on this machine.
 type Origin = Option<IpAddr>;
 
 pub(super) struct Handshakes {
     most: usize,
-    /// Does not count for connections without a network address: a unix socket is guarded by its file's permissions.
+    /// Does not apply to connections without a network address: the file mode protects a Unix socket.
     most_of_an_address: usize,
     state: Mutex<State>,
 }
@@ -60,18 +62,18 @@ pub(super) struct Handshakes {
 struct State {
     taken: usize,
     next: u64,
-    /// No group is empty. As large as the number of places that are taken.
+    /// No group is empty, so this is at most as large as the number of places taken.
     groups: HashMap<Origin, BTreeMap<Rank, oneshot::Sender<&'static str>>>,
-    /// The groups by size; among equals, the one whose first to make room has been there the longest comes last.
+    /// The groups by size. Among equals, the group whose first connection is the oldest comes last.
     by_size: BTreeSet<(usize, Reverse<Rank>, Origin)>,
 }
 
-/// A place, until it is dropped.
+/// A place; dropping it frees the place.
 pub(super) struct Place {
     handshakes: Arc<Handshakes>,
     origin: Origin,
     number: u64,
-    /// How many connections of its address share the time.
+    /// The number of connections that share the handshake time.
     sharing: u32,
 }
 
@@ -80,9 +82,10 @@ impl Handshakes {
         Arc::new(Self { most, most_of_an_address, state: Mutex::default() })
     }
 
-    /// A place for one more from `address`, as [`crate::transport::Listener::accept`] writes it. If there is none left, in all or for
-    /// its address, another connection loses its own. `scarce`: there is no room for one more, whatever the bounds say; then there is a
-    /// place only if another one can be had, and `None` if not.
+    /// Takes a place for a connection from `address`, as [`crate::transport::Listener::accept`] formats it.
+    /// If none is free, in total or for its address, another connection loses its place. With `scarce` no
+    /// place is free whatever the limits; then the result is `None` if no other connection can lose its
+    /// place.
     pub(super) fn enter(self: &Arc<Self>, address: &str, scarce: bool) -> Option<(Place, Lost)> {
         let origin = origin(address);
         let mut state = self.lock();
@@ -110,7 +113,7 @@ impl Handshakes {
         Some((Place { handshakes: self.clone(), origin, number, sharing }, lost))
     }
 
-    /// Closes a connection, if there is one: there is no room for as many. True if there was.
+    /// Closes one connection, because the process lacks resources. Returns false if there is none.
     pub(super) fn make_room(&self) -> bool {
         let mut state = self.lock();
         let Some((_, _, origin)) = state.by_size.last().copied() else { return false };
@@ -127,7 +130,7 @@ impl State {
     fn make_room(&mut self, origin: Origin, rule: &'static str) {
         if let Some((_, lost)) = self.change(origin, BTreeMap::pop_first) {
             self.taken -= 1;
-            // It may be gone already.
+            // The connection may be gone already.
             let _ = lost.send(rule);
         }
     }
@@ -155,17 +158,17 @@ impl State {
 }
 
 impl Place {
-    /// The time for the handshake, of that which the setting allows (HS-11).
+    /// The handshake time for this connection, as a part of `whole` (HS-11).
     pub(super) fn time(&self, whole: Duration) -> Duration {
         (whole / self.sharing.max(1)).max(whole / LEAST_PART)
     }
 
-    /// Something has come.
+    /// Bytes have arrived.
     pub(super) fn speaks(&self) {
         self.is_at(Stage::Speaking);
     }
 
-    /// It has been refused, and is the first to make room.
+    /// The connection has been refused, and is the first to make room.
     pub(super) fn is_refused(&self) {
         self.is_at(Stage::Refused);
     }
@@ -187,7 +190,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.handshakes.lock();
         let was_there = state.change(self.origin, |group| remove(group, self.number).is_some());
-        state.taken -= usize::from(was_there); // else another has it
+        state.taken -= usize::from(was_there); // otherwise another connection has the place
     }
 }
 
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(
             (lost(&mut first), lost(&mut fourth)),
             (Some("HS-13"), None),
-            "the oldest that has spoken"
+            "the oldest that has sent bytes"
         );
         assert_eq!(all.lock().taken, 2);
         drop((first, second, third, fourth, fifth));
@@ -233,7 +236,7 @@ mod tests {
         let all = Handshakes::new(8, 8);
         let mut honest = enter(&all, "192.0.2.9:1");
         let mut held: Vec<_> = (0..100).map(|n| enter(&all, &format!("192.0.2.{}:{n}", n % 3))).collect();
-        assert_eq!(lost(&mut honest), None, "although it is the oldest, and has said nothing");
+        assert_eq!(lost(&mut honest), None, "although it is the oldest and has sent nothing");
         assert_eq!(all.lock().taken, 8);
         let left =
             held.iter_mut().filter_map(|place| lost(place).is_none().then_some(place.0.number)).count();
@@ -252,13 +255,13 @@ mod tests {
         held[3].0.is_refused();
         let mut newcomers: Vec<_> = (10..14).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
         assert!(held[1..].iter_mut().all(|place| lost(place) == Some("HS-12")));
-        // It has spoken, and so the newcomers that have not are the next.
+        // It has sent bytes, so the new connections that have not make room first.
         assert_eq!(lost(&mut held[0]), None);
         assert_eq!(newcomers.iter_mut().map(lost).collect::<Vec<_>>(), [Some("HS-12"), None, None, None]);
     }
 
     #[test]
-    fn hs_12_without_room_there_is_a_place_only_if_another_one_can_be_had() {
+    fn hs_12_without_room_there_is_a_place_only_if_another_connection_can_lose_its_own() {
         // HS-12
         let all = Handshakes::new(100, 100);
         assert!(all.enter("192.0.2.1:1", true).is_none() && !all.make_room());
@@ -279,13 +282,13 @@ mod tests {
         let fifth = enter(&all, "192.0.2.1:5");
         assert_eq!(time(&fifth), Duration::from_secs(1));
         assert_eq!(time(&enter(&all, "192.0.2.1:6")), Duration::from_secs(1), "and never less");
-        assert_eq!(time(&enter(&all, "192.0.2.2:1")), WHOLE, "another address has done nothing");
+        assert_eq!(time(&enter(&all, "192.0.2.2:1")), WHOLE, "another address is not affected");
         let second = (enter(&all, "192.0.2.3:1"), enter(&all, "192.0.2.3:2")).1;
         assert_eq!(time(&second), WHOLE / 2);
     }
 
     #[test]
-    fn hs_12_connections_without_an_address_are_bounded_in_all_only() {
+    fn hs_12_connections_without_an_address_have_only_the_total_limit() {
         // HS-12, HS-13
         let all = Handshakes::new(4, 1);
         let mut held: Vec<_> = (0..5).map(|_| enter(&all, "unix:/tmp/socket")).collect();

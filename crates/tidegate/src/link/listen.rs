@@ -1,5 +1,5 @@
-//! Listens at an address, greets whoever comes, and hands each to the socket that serves its pipeline. One listener
-//! serves all sockets of the process that are bound to the same address.
+//! Listens at an address, runs the handshakes, and passes each link to the socket that serves its pipeline.
+//! One listener serves all sockets of the process that are bound to the same address.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ use crate::{
     transport::{BoxStream, Listener},
 };
 
-/// What a listener does after `accept` failed, for example because there are no file descriptors left.
+/// The pause after `accept` failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket, as a listener sees it.
@@ -48,11 +48,13 @@ pub(super) trait Serve: Send + Sync {
     fn handshake_time(&self) -> Duration;
     fn close_wait(&self) -> Duration;
     fn is_stopped(&self) -> bool;
-    /// Whether another socket of its pipeline may take its place: it has stopped, or has only the end of its stream to tell.
+    /// Whether another socket of the same pipeline may replace it: it has stopped, or only has the end of its
+    /// stream to send.
     fn gives_way(&self) -> bool;
-    /// Makes it give way for good.
+    /// Stops it, so that another socket can replace it.
     fn stop(&self);
-    /// Takes a stranger that has passed; or gives the stream back with the reason why not.
+    /// Opens a link for a peer that completed the handshake, or returns the stream with the reason against
+    /// it.
     fn adopt(
         self: Arc<Self>,
         peer: Peer,
@@ -63,7 +65,7 @@ pub(super) trait Serve: Send + Sync {
     fn report(&self, event: Event);
 }
 
-/// A socket and the pipeline that it serves at this address.
+/// A socket, and the pipeline that it serves at this address.
 struct Route<M: Role> {
     shared: Arc<Shared<M>>,
     local: Local,
@@ -113,7 +115,7 @@ impl<M: Role> Serve for Route<M> {
         let most = shared.bounds.links_per_address;
         let Some(place) = shared.crowd.enter(&peer.address, most) else {
             let detail =
-                format!("{most} links of your address are open, as many as max_links_per_address allows");
+                format!("{most} links from your address are open, the maximum of max_links_per_address");
             return Err((stream, Violation { code: Code::Busy, rule: "HS-13", detail }));
         };
         let (old, link) = shared.with(|inner| {
@@ -126,15 +128,16 @@ impl<M: Role> Serve for Route<M> {
         };
         if let Some(old) = old.filter(|old| origin(old) != origin(&peer.address)) {
             shared.doubt(format_args!(
-                "{} has taken over the link of the same peer at {} (HS-9): it has moved, or somebody knows its secret",
+                "{} has replaced the link of the same peer from {} (HS-9): the peer has moved, or another process \
+                 knows its secret",
                 PeerInfo::from(&peer),
                 shown(&old)
             ));
         }
-        // It counts from here on: who waits for links to end waits for this one.
+        // The link counts from here on, so calls that wait for links to end wait for it.
         let attached = Attached::new(&shared, link, "the Hello could not be sent");
         shared.place.handle.clone().spawn(async move {
-            // Our Hello goes first, and a peer that does not read it has no link.
+            // The Hello must be written first: a peer that does not read it gets no link.
             let sent = timeout(shared.times.handshake, send(&mut stream, &answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 return;
@@ -162,30 +165,31 @@ pub(super) struct Port {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) turnstile: Turnstile,
     pub(super) refusals: Arc<Throttled>,
-    /// Cancelled when nobody is left that it serves.
+    /// Cancelled when no socket is left that it serves.
     stop: CancellationToken,
-    /// Which runtime runs it, and hears of what comes over its connections.
+    /// The runtime that runs the listener and polls the connections it accepted.
     runtime: runtime::Id,
 }
 
-/// A port, as those see it that want to bind there.
+/// The entry of a port in the table, for sockets that bind to the same address.
 #[derive(Clone)]
 struct Entry {
     port: Weak<Port>,
-    /// Cancelled when its listener is gone, and the address is free.
+    /// Cancelled when the listener is dropped and the address is free.
     closed: CancellationToken,
 }
 
-/// By address, also as it was written: a name, for example.
+/// Keyed by actual address and by the address as given, such as a host name.
 static PORTS: LazyLock<OfProcess<HashMap<Address, Entry>>> = LazyLock::new(OfProcess::default);
 
-/// A listener, and who waits for it to be gone. Dropped in this order, also when the runtime is shut down.
+/// A listener, and the guard that reports its end. Dropped in this order, also when the runtime is shut down.
 struct Listening {
     listener: Listener,
     _closed: DropGuard,
 }
 
-/// Binds a socket to an endpoint, and returns it with a port of 0 resolved. The socket is served until it stops.
+/// Binds a socket to an endpoint, and returns the endpoint with a port of 0 replaced. Serves the socket until
+/// it stops.
 pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) -> io::Result<Endpoint> {
     let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
     let route = Arc::new(Route { shared: shared.clone(), local });
@@ -196,10 +200,11 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         {
             return Ok(endpoint.at(port.address.clone()));
         }
-        // Whoever was bound there has stopped, and its listener is about to be dropped, unless its runtime stands still.
+        // The sockets that were bound there have stopped, and their listener is about to be dropped, if its
+        // runtime is polled.
         if timeout(shared.times.handshake, closed.cancelled()).await.is_err() {
-            let message =
-                "a socket of this process that has stopped is still bound there: its runtime does not run";
+            let message = "address in use: a stopped socket in this process still holds it because its runtime \
+                           is not being polled";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
     }
@@ -239,7 +244,7 @@ fn existing(address: &Address) -> Option<Entry> {
 }
 
 impl Port {
-    /// One address has one certificate, and one way to change it (TL-8).
+    /// All sockets at an address share one certificate, and one way to replace it (TL-8).
     fn check_tls(&self, other: Option<&Tls>) -> io::Result<()> {
         let same = match (&self.tls, other) {
             (Some(own), Some(other)) => own.is(other),
@@ -248,11 +253,12 @@ impl Port {
         if same || !matches!(self.address, Address::Tls { .. }) {
             return Ok(());
         }
-        let message = "this process is bound there with other TLS settings; clones of one Tls would be right";
+        let message =
+            "a socket of this process is bound there with other TLS settings; use clones of one Tls";
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    /// Whether it can serve a socket with these settings, whatever its pipeline.
+    /// Checks whether this listener can serve a socket with these settings, whatever its pipeline.
     fn check<M: Role>(&self, route: &Route<M>, tls: Option<&Tls>) -> io::Result<()> {
         self.check_tls(tls)?;
         if let Some(mode) = route.shared.security.unix_mode
@@ -260,23 +266,24 @@ impl Port {
             && self.unix_mode != Some(mode)
         {
             let message = format!(
-                "a socket of this process is bound there without unix_mode {mode:o}; give the same one to both"
+                "a socket of this process is bound there without unix_mode {mode:o}; use the same mode for both"
             );
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
-        // Connections belong to the runtime that has accepted them: the links of a socket on another one would hang on it.
+        // A connection belongs to the runtime that accepted it; on another runtime its link could stall.
         if route.shared.place.handle.id() != self.runtime {
-            let message = "a socket of this process is bound there, and its links run on another thread: give io_thread(true) to both or to none";
+            let message = "a socket of this process is bound there, and its links run on another thread; set \
+                           io_thread(true) on both or on neither";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         Ok(())
     }
 
-    /// Serves one more socket. False if everybody that it served has stopped, or gives way to one that it cannot serve: then it takes
-    /// nobody any more, and is about to end.
+    /// Serves one more socket. Returns false if all its sockets have stopped, or give way to one that it
+    /// cannot serve; the listener then accepts nothing more and ends.
     fn add<M: Role>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have stopped may not be forgotten yet.
+        // Stopped sockets may not have been removed yet.
         if routes.iter().all(|other| other.is_stopped()) {
             self.stop.cancel();
             return Ok(false);
@@ -294,7 +301,7 @@ impl Port {
             !other.gives_way() && other_one.pipeline == own.pipeline && other_one.role == own.role
         };
         if routes.iter().any(same) {
-            let message = "this process serves the same pipeline there already";
+            let message = "a socket of this process already serves the same pipeline there";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         routes.push(route.clone());
@@ -313,7 +320,7 @@ impl Port {
         });
     }
 
-    /// Forgets sockets that have stopped; without any, the address is given up.
+    /// Removes sockets that have stopped. If none is left, releases the address.
     fn prune(&self) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let stopped: Vec<_> = routes.extract_if(.., |route| route.is_stopped()).collect();
@@ -321,10 +328,10 @@ impl Port {
             self.stop.cancel();
         }
         drop(routes);
-        drop(stopped); // with all that they hold, and not under the lock
+        drop(stopped); // outside the lock, because it drops all that the sockets hold
     }
 
-    /// Those that have stopped last: one of the same pipeline may have taken their place.
+    /// The sockets, those that have stopped last: another socket of the same pipeline may have replaced them.
     pub(super) fn routes(&self) -> Vec<Arc<dyn Serve>> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         routes.sort_by_key(|route| route.gives_way());
@@ -334,7 +341,7 @@ impl Port {
     async fn run(self: Arc<Self>, mut listening: Listening) {
         let keeper = self.clone();
         let keep = AbortOnDropHandle::new(tokio::spawn(async move { keeper.turnstile.keep().await }));
-        // A transport's futures and its listener may panic when they are dropped.
+        // The futures and the listener of a transport may panic when they are dropped.
         while let Err(panicked) = caught_in(self.accept_all(&mut listening.listener)).await {
             tracing::error!("the listener at {} {panicked}", self.address);
             if self.stop.is_cancelled() {
@@ -346,7 +353,7 @@ impl Port {
             tracing::error!("the end of the listener at {} {panicked}", self.address);
         }
         drop(keep);
-        // Those whose handshake has begun are refused in time, and hold the sockets until then.
+        // Connections in a handshake are refused in time; they hold the sockets until then.
         self.turnstile.open_for_good();
     }
 
@@ -361,20 +368,23 @@ impl Port {
             match accepted {
                 Ok((stream, address)) => {
                     if failed > 0 {
-                        tracing::info!("accepting again at {} after {failed} failed tries", self.address);
+                        tracing::info!("accepting again at {} after {failed} failed attempts", self.address);
                         failed = 0;
                     }
                     self.clone().greet(stream, address);
                 }
-                // It has gone before it was accepted: the next one has done nothing.
+                // The peer disconnected before it was accepted, which does not affect the next connection.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     failed += 1;
-                    // It may last for days, and must not fill a disk with its log.
+                    // The condition may last for days, and must not fill a disk with log lines.
                     if failed.is_power_of_two() {
-                        tracing::warn!("cannot accept at {}: {error}; failed tries: {failed}", self.address);
+                        tracing::warn!(
+                            "cannot accept at {}: {error}; failed attempts: {failed}",
+                            self.address
+                        );
                     }
-                    // Without descriptors, strangers are the first to go.
+                    // Unauthenticated connections are the first to free their descriptors.
                     if is_out_of_descriptors(&error) {
                         self.handshakes.make_room();
                     }
@@ -385,7 +395,7 @@ impl Port {
     }
 }
 
-/// Whether the process, or the whole system, has as many files open as it may.
+/// Whether the process or the whole system has reached its limit of open files.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))

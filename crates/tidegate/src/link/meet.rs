@@ -1,4 +1,5 @@
-//! What a port does with a stranger: it becomes a link, or is dismissed and makes room for the next one.
+//! How a port handles an accepted connection: it becomes a link, or is refused and makes room for the next
+//! one.
 
 use std::{
     pin::Pin,
@@ -28,15 +29,16 @@ use crate::{
     transport::{BoxStream, TlsFailure},
 };
 
-/// A stranger that is no link.
+/// A connection that did not become a link.
 enum Dismissed {
-    /// It knows why, and gets this long to hang up.
+    /// The peer knows why, and has this time to disconnect.
     Told(BoxStream, Duration),
     Refused(Arc<dyn Serve>, BoxStream, Violation),
 }
 
 impl Port {
-    /// Greets a stranger in a task of its own. If there is no room for one more, another one makes room (HS-12).
+    /// Runs the handshake of a new connection in a task of its own. If no place is free, another connection
+    /// loses its own (HS-12).
     pub(super) fn greet(self: Arc<Self>, stream: BoxStream, address: String) {
         let short = stream.descriptor().and_then(|descriptor| {
             Descriptors::now().filter(|descriptors| descriptors.are_short(descriptor))
@@ -44,21 +46,21 @@ impl Port {
         let Some((place, lost)) = self.handshakes.enter(&address, short.is_some()) else {
             let Descriptors { limit, reserve } = short.unwrap_or_default();
             let text = format_args!(
-                "refused {address} at {}: {limit} file descriptors are all that this process may have, and the last \
-                 {reserve} are not for connections; a higher limit (ulimit -n, LimitNOFILE=) would be right, or a lower max_links",
+                "refused {address} at {}: this process may have {limit} file descriptors, of which {reserve} are \
+                 reserved; raise the limit (ulimit -n, LimitNOFILE=) or lower max_links",
                 self.address
             );
             self.refusals.warn(&Handle::current(), text);
-            self.say_busy(stream, "HS-12", "this side has too few file descriptors left for another link");
+            self.say_busy(stream, "HS-12", "this side has no file descriptors left for another link");
             return;
         };
         tokio::spawn(async move { self.turnstile.pass(self.meet(stream, address, place, lost)).await });
     }
 
-    /// Ends a connection that has lost its place, or gets none: it should come back later, and is told so as far as the socket takes it
-    /// at once. A task for the answer would be what the bound is there to prevent (HS-12).
+    /// Sends BUSY to a connection that lost its place or gets none, as far as the socket takes it at once. A
+    /// task to wait for more would be the cost that the limit avoids (HS-12).
     fn say_busy(&self, mut stream: BoxStream, rule: &'static str, detail: &str) {
-        // Over TLS there is no saying it without the work of a handshake, which is what the bound spares us (TL-6).
+        // Over TLS a refusal requires a TLS handshake, which is the work that the limit avoids (TL-6).
         if matches!(self.address, Address::Tls { .. }) {
             return;
         }
@@ -69,13 +71,13 @@ impl Port {
     }
 
     fn make_room(&self, stream: BoxStream, address: &str, rule: &'static str) {
-        let detail = "another connection needs the place of this one, whose handshake is not finished";
+        let detail = "a newer connection has taken the place of this unfinished handshake";
         let text = format_args!("refused {address} at {}: {rule}: {detail}", self.address);
         self.refusals.warn(&Handle::current(), text);
         self.say_busy(stream, rule, detail);
     }
 
-    /// Greets a stranger: in the end it is a link, or has gone.
+    /// Runs the handshake. At the end the connection is a link, or is closed.
     async fn meet(&self, stream: BoxStream, address: String, place: Place, mut lost: Lost) {
         let Some(dismissed) = self.handshake(stream, &address, &place, &mut lost).await else { return };
         place.is_refused();
@@ -88,7 +90,7 @@ impl Port {
             }
         };
         tokio::select! {
-            biased; // it is told at once
+            biased; // the refusal is sent at once
             () = dismiss => {}
             _ = lost => {}
         }
@@ -106,7 +108,7 @@ impl Port {
         let mut reader = FrameReader::new();
         let time = place.time(first.handshake_time());
         let frame = tokio::select! {
-            biased; // whoever has said everything needs its place no more
+            biased; // a complete Hello counts even if the place was just lost
             frame = first_frame(&mut stream, &mut reader, time, || place.speaks()) => frame,
             Ok(rule) = lost => {
                 self.make_room(stream, address, rule);
@@ -123,18 +125,18 @@ impl Port {
                 return Some(Dismissed::Told(stream, first.close_wait()));
             }
             Err(NoHello::Io(error)) => {
-                tracing::debug!("{address} left during the handshake: {error}");
+                tracing::debug!("{address} disconnected during the handshake: {error}");
                 return None;
             }
             Err(NoHello::Gone) => {
-                tracing::debug!("{address} left without a Hello");
+                tracing::debug!("{address} disconnected without a Hello");
                 return None;
             }
         };
         if let Some(close) = handshake::farewell(&frame) {
-            // FR-5: it has given up, and waits for no answer.
+            // FR-5: the peer has closed, and waits for no answer.
             let (code, reason) = (Code::from_wire(close.code), shown(&close.reason));
-            tracing::debug!("{address} left before its Hello: {code} {reason}");
+            tracing::debug!("{address} closed before its Hello: {code} {reason}");
             return None;
         }
         let local =
@@ -164,7 +166,7 @@ impl Port {
         address: String,
         violation: &Violation,
     ) {
-        // A stale try is the connector's own business; the others are news.
+        // A stale attempt concerns only the connector; other refusals are reported.
         if violation.code != Code::Stale {
             let (code, reason) = (violation.code, violation.to_string());
             route.report(Event::RefusedPeer { address, code, reason });

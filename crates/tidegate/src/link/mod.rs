@@ -1,4 +1,4 @@
-//! Links: how they come about, and what drives them.
+//! Links: how they are established, and what drives them.
 
 pub(crate) mod dial;
 mod driver;

@@ -1,4 +1,4 @@
-//! Warnings about an endpoint that cannot be reached: at once, and then less and less often.
+//! Warnings about an endpoint that cannot be reached: at once, then at growing intervals.
 
 use std::time::Duration;
 
@@ -7,23 +7,24 @@ use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
 
-/// The pause after the first warning; each further one is twice as long, up to [`LONGEST`].
+/// The pause after the first warning. It doubles after each one, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_mins(10);
-/// How many different reasons are told within a pause: the addresses of a name may fail for different ones.
+/// The most different reasons that are logged within a pause. The addresses of a name may fail for different
+/// ones.
 const REASONS: usize = 4;
 
-/// What has been told since the endpoint was reached last.
+/// What has been logged since the endpoint was last reached.
 #[derive(Default)]
 pub(super) struct Outage {
-    /// When to tell again, and the pause after that.
+    /// When to log again, and the pause after that.
     next: Option<(Instant, Duration)>,
-    /// Told since then.
+    /// The reasons logged in this pause.
     reasons: Vec<String>,
 }
 
 impl Outage {
-    /// An attempt has failed.
+    /// Logs a failed attempt, if it is due.
     pub(super) fn failed(&mut self, endpoint: &Endpoint, reason: &str) {
         if self.is_to_be_told(Instant::now(), reason) {
             tracing::warn!("cannot connect to {endpoint}: {}; trying again", shown(reason));
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_at_once_and_then_at_growing_intervals_until_there_is_a_link() {
+    fn a_reason_is_logged_at_once_and_then_at_growing_intervals_until_there_is_a_link() {
         let start = Instant::now();
         let mut outage = Outage::default();
         let told: Vec<u64> = (0..4_000)
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_told_at_once_but_only_so_many() {
+    fn other_reasons_are_logged_at_once_up_to_a_limit() {
         let mut outage = Outage::default();
         let now = Instant::now();
         let told = (0..100).filter(|n| outage.is_to_be_told(now, &format!("reason {}", n % 10))).count();

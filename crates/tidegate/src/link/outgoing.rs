@@ -1,10 +1,10 @@
-//! Bytes on their way out, as pieces.
+//! Outgoing bytes, in pieces.
 
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// Pieces given to one vectored write.
+/// The most pieces given to one vectored write.
 const PIECES: usize = 64;
 
 /// Calls `write` with the first pieces.
@@ -18,7 +18,7 @@ pub(crate) fn with_pieces<T>(out: &VecDeque<Bytes>, write: impl FnOnce(&[IoSlice
     write(&pieces[..count])
 }
 
-/// Takes off so many bytes, which have been written.
+/// Removes `count` bytes that have been written.
 pub(crate) fn advance(out: &mut VecDeque<Bytes>, mut count: usize) {
     while let Some(front) = out.front_mut() {
         if count < front.len() {

@@ -1,7 +1,8 @@
-//! What strangers cost, while links have something to do (HS-14).
+//! The handshake scheduler: limits the CPU share of unfinished handshakes while links have work (HS-14).
 //!
-//! However many strangers there are, the tasks that greet them get no more than a few turns between two looks of the runtime at
-//! its sockets. A runtime takes turns among tasks: without this, 256 strangers would get 256 turns for one of a link.
+//! However many handshakes there are, their tasks get only a few turns between two polls of the sockets by
+//! the runtime. A runtime shares its time among tasks, so without this 256 handshakes would get 256 turns for
+//! one of a link.
 
 use std::{
     collections::VecDeque,
@@ -13,8 +14,8 @@ use std::{
 
 use tokio::{sync::Notify, task::yield_now};
 
-/// Turns of strangers between two looks at the sockets. A handshake takes about four: with a core that is busy with links, some
-/// hundred newcomers a second still get in.
+/// Turns of handshakes between two polls of the sockets. A handshake takes about four turns, so beside links
+/// that keep a core busy, some hundred new peers a second are still accepted.
 const TURNS: usize = 8;
 
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub(super) struct Turnstile {
 
 struct State {
     left: usize,
-    /// Who wants a turn: at most a few entries for each stranger that there may be.
+    /// Tasks that wait for a turn: at most a few entries for each handshake.
     waiting: VecDeque<Waker>,
 }
 
@@ -36,13 +37,13 @@ impl Default for State {
 }
 
 impl Turnstile {
-    /// Does `work`, a turn at a time.
+    /// Runs `work`, one turn at a time.
     pub(super) async fn pass<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         poll_fn(|cx| if self.turn(cx) { work.as_mut().poll(cx) } else { Poll::Pending }).await
     }
 
-    /// Takes a turn, or a place in the queue for one.
+    /// Takes a turn, or joins the queue for one.
     fn turn(&self, cx: &Context<'_>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.left == 0 {
@@ -56,12 +57,12 @@ impl Turnstile {
         true
     }
 
-    /// Lets the next ones through, each time that the runtime has looked at its sockets. Runs until it is dropped.
+    /// Grants the next turns each time the runtime has polled its sockets. Runs until it is dropped.
     pub(super) async fn keep(&self) {
         loop {
             self.used_up.notified().await;
             loop {
-                // Comes back when all other tasks have had their turn, or many of them, and the sockets were looked at.
+                // Returns when all or many other tasks have run and the sockets have been polled.
                 yield_now().await;
                 if self.open() {
                     break;
@@ -70,10 +71,10 @@ impl Turnstile {
         }
     }
 
-    /// True if nobody waits any more.
+    /// Returns true if no task waits any more.
     fn open(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.left = state.left.max(TURNS); // it may be open for good since
+        state.left = state.left.max(TURNS); // may be open permanently by now
         let next = state.waiting.len().min(TURNS);
         let woken: Vec<_> = state.waiting.drain(..next).collect();
         let none_left = state.waiting.is_empty();
@@ -82,7 +83,8 @@ impl Turnstile {
         none_left
     }
 
-    /// Lets everybody through from now on, also without anybody to keep it. Those who are left get to their deadlines by that.
+    /// Stops limiting: all tasks run from now on, even without `keep`. The remaining handshakes end by their
+    /// deadlines.
     pub(super) fn open_for_good(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.left = usize::MAX;
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn hs_14_a_crowd_of_strangers_gets_few_turns_between_two_looks_at_the_sockets() {
+    async fn hs_14_many_handshakes_get_few_turns_between_two_polls_of_the_sockets() {
         // HS-14
         let gate = Arc::new(Turnstile::default());
         let turns = Arc::new(AtomicUsize::new(0));
@@ -110,7 +112,7 @@ mod tests {
             let gate = gate.clone();
             async move { gate.keep().await }
         });
-        let strangers: Vec<_> = (0..100)
+        let handshakes: Vec<_> = (0..100)
             .map(|_| {
                 let (gate, turns) = (gate.clone(), turns.clone());
                 tokio::spawn(async move {
@@ -134,8 +136,8 @@ mod tests {
             assert!(more <= 2 * TURNS, "{more} turns at a time");
         }
         assert!(looks >= 1_000 / (2 * TURNS), "{looks}");
-        for stranger in strangers {
-            stranger.await.unwrap(); // each has had all of its turns
+        for handshake in handshakes {
+            handshake.await.unwrap(); // each got all of its turns
         }
         keeper.abort();
     }

@@ -154,7 +154,8 @@ impl PullBuilder {
     /// Makes `recv` wait for more pushers even if all have ended their streams. Default: false.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use {std::time::Duration, tidegate::{Pull, Push}};
     /// let push = Push::builder().bind("mem://doc-keep").build().await?;
     /// let pull = Pull::builder().connect("mem://doc-keep").keep(true).build().await?;

@@ -403,8 +403,8 @@ impl Pull {
     /// let pull = Pull::builder().connect("mem://doc-pull-connected").token("secret").build().await?;
     /// pull.connected(1).await?;
     ///
-    /// let stranger = Pull::builder().connect("mem://doc-pull-connected").build().await?;
-    /// assert!(matches!(stranger.connected(1).await, Err(ConnectedError::Refused(_))));
+    /// let other = Pull::builder().connect("mem://doc-pull-connected").build().await?;
+    /// assert!(matches!(other.connected(1).await, Err(ConnectedError::Refused(_))));
     /// # push.finish(Duration::from_secs(10)).await?;
     /// # Ok(()) }
     /// ```

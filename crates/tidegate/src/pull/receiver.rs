@@ -1,11 +1,11 @@
 //! `Receiver` and `Lent`: borrowed deliveries, one at a time. The fastest way to receive.
 //!
 //! A [`Receiver`] takes several deliveries of a batch at once and hands them out one after another without
-//! the lock. An ack only advances a counter, which two others read:
+//! the lock. An ack only advances a counter, from which it is collected:
 //!
 //! ```text
 //! Lent::ack ──► Progress (atomic) ──► collect ──► puller core
-//!                                       ▲ the receiver itself: at the end of a lot, and for any other outcome
+//!                                       ▲ the receiver itself: at the end of a batch, and for any other outcome
 //!                                       ▲ its watch: every millisecond while it moves (OC-5)
 //! ```
 //! The watch sleeps if the counter did not move for one period. The next ack sees that (`idle`) and wakes it.

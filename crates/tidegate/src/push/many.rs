@@ -41,8 +41,8 @@ impl Push {
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, every message taken from the iterator has been accepted,
-    /// but their number is lost. The other messages are still in the iterator; to keep them, pass `&mut
-    /// iterator`.
+    /// but their number is lost. The other messages are still in the iterator; to keep them, pass
+    /// `&mut iterator`.
     pub async fn send_all<I>(&self, messages: I) -> Result<u64, SendError>
     where
         I: IntoIterator,

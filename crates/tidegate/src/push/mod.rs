@@ -184,8 +184,8 @@ impl Push {
     /// let _after = Pull::builder().connect(at).token("new").build().await?;
     /// push.connected(2).await?;
     ///
-    /// let stranger = Pull::builder().connect(at).token("guessed").build().await?;
-    /// assert!(stranger.connected(1).await.is_err());
+    /// let other = Pull::builder().connect(at).token("guessed").build().await?;
+    /// assert!(other.connected(1).await.is_err());
     /// assert!(push.set_tokens(Tokens::new(Vec::<String>::new())).is_err());
     /// # Ok(()) }
     /// ```

@@ -297,9 +297,9 @@ impl Push {
     /// # Ok(()) }
     /// ```
     ///
+    /// # Errors
     /// [`TryReserveError::Full`] if there was no room within `wait`, and otherwise the same as
     /// [`Self::reserve`].
-    /// [`TryReserveError::Full`] if there was no room in that time, or as [`Self::reserve`].
     ///
     /// # Cancel safety
     /// The same as [`Self::reserve`].

@@ -35,8 +35,11 @@ pub enum SinkError {
 ///
 /// Ready means that there is room, flush means written, and close means [`Push::finish`]. Once ready, it
 /// holds a [`Permit`] until it is given a message. To send values that are not a [`Message`], convert them
-/// with `futures_util::SinkExt`: `push.sink(linger).with(async |line: String| Ok::<_,
-/// SinkError>(Message::from(line)))`.
+/// with `futures_util::SinkExt`:
+///
+/// ```text
+/// push.sink(linger).with(async |line: String| Ok::<_, SinkError>(Message::from(line)))
+/// ```
 #[derive(Debug)]
 pub struct PushSink {
     push: Push,

@@ -1,4 +1,4 @@
-//! Transports of the application's own.
+//! Transports provided by the application.
 
 use std::{
     fmt,
@@ -18,12 +18,14 @@ use crate::{
     endpoint::Address,
 };
 
-/// Something that a [`Transport`] takes its time for.
+/// The future that the methods of a [`Transport`] return.
 pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Carries links by other means than this library's own: through a tunnel or a proxy, over SSH or a serial line, in a
-/// simulator. Made known to a builder with `transport("scheme", …)`; then endpoints `scheme://address#pipeline` go
-/// over it. What the address looks like is the transport's business.
+/// Carries links by means of the application: through a tunnel or a proxy, over SSH or a serial line, in a
+/// simulator.
+///
+/// Register it on a builder with `transport("scheme", …)`. Endpoints `scheme://address#pipeline` then use it.
+/// The transport defines the form of the address.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,47 +59,50 @@ pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + S
 /// # Ok(()) }
 /// ```
 ///
-/// A panic in a transport, its listener or a connection is caught and counts as an error of that one attempt or connection: it is
-/// warned about, and tried again as any other.
+/// If a transport, its listener or a connection panics, the panic is caught and counts as an error of that
+/// one attempt or connection. It is logged, and the attempt is retried like any other.
 ///
-/// A transport is one place of its own: sockets that are bound to the same address share a listener if they were given
-/// clones of the same `Arc`, and are strangers to each other if not.
+/// Sockets that are bound to the same address share a listener if they were given clones of the same `Arc`.
+/// Otherwise they are independent, even with the same address.
 pub trait Transport: Send + Sync + 'static {
-    /// Connects once. The library waits for it as long as its handshake time-out says, drops the future then, and tries
-    /// again later.
+    /// Connects once. The library limits the attempt to its handshake timeout, drops the future then, and
+    /// retries later.
     ///
     /// # Errors
-    /// Any: told as [`Event::ConnectFailed`](crate::Event::ConnectFailed).
+    /// Any error; it is reported as [`Event::ConnectFailed`](crate::Event::ConnectFailed).
     fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection>;
 
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// Any: told as [`BuildError::Bind`](crate::BuildError::Bind).
+    /// Any error; it is reported as [`BuildError::Bind`](crate::BuildError::Bind).
     fn bind<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Box<dyn TransportListener>>;
 }
 
-/// Listens at an address of a [`Transport`]. Dropped when the last socket that is bound there has stopped.
+/// Listens at an address of a [`Transport`]. It is dropped when the last socket that is bound there has
+/// stopped.
 pub trait TransportListener: Send {
-    /// The address that others connect to, with whatever `bind` was left to choose (a port of 0, for example).
+    /// Returns the address that others connect to, including what `bind` chose itself, such as a port for 0.
     fn address(&self) -> String;
 
-    /// The next connection. The future is dropped only when the listener is about to be, too.
+    /// Returns the next connection. The future is dropped only directly before the listener.
     ///
     /// # Errors
-    /// Any: logged, and asked again after a moment.
+    /// Any error; it is logged, and `accept` is called again after a pause.
     fn accept(&mut self) -> TransportFuture<'_, Connection>;
 }
 
-/// A connection of a [`Transport`]: bytes in order, both ways.
+/// A connection of a [`Transport`]: a bidirectional byte stream.
 pub struct Connection {
     stream: BoxStream,
     peer: String,
 }
 
 impl Connection {
-    /// `peer` is the other end's address, for people. Vectored writes are used if the stream has them; `poll_flush` is called
-    /// after each round of writes, and nothing waits for it.
+    /// Wraps a stream. `peer` is the address of the other end, for logs and events.
+    ///
+    /// Vectored writes are used if the stream supports them. `poll_flush` is called after each batch of
+    /// writes, and nothing waits for it. [`Transport`] has an example.
     pub fn new(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: impl Into<String>,
@@ -116,7 +121,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A transport and its scheme. Two are the same if the transport is.
+/// A transport and its scheme. Two are equal if they refer to the same transport.
 #[derive(Clone)]
 pub(crate) struct Custom {
     scheme: Arc<str>,
@@ -132,7 +137,7 @@ impl Custom {
         &self.scheme
     }
 
-    /// Whether the scheme can be told from the library's own.
+    /// Whether the scheme is valid and not one of the library's own.
     pub(crate) fn has_own_scheme(&self) -> bool {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-');
         let own = !matches!(&*self.scheme, "tcp" | "tls" | "unix" | "mem");
@@ -175,8 +180,8 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// A stream of somebody else's, which has no second writing end. A panic in it is an error of this one connection; it is not used
-/// after that.
+/// A stream of the application, which has no second writing end. A panic in it becomes an error of this
+/// connection, and the stream is not used again.
 struct Plain<S>(Option<S>);
 
 impl<S: Unpin> Plain<S> {

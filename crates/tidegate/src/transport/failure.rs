@@ -1,13 +1,13 @@
-//! An error below the protocol that somebody ought to hear of, unlike a connection that was merely reset.
+//! An error below the protocol that deserves a report, unlike a connection that was merely reset.
 
 use std::{fmt, io};
 
-/// What TLS has to say against a peer, in words.
+/// The description of a TLS error of a peer.
 #[derive(Debug)]
 pub(crate) struct TlsFailure(String);
 
 impl TlsFailure {
-    /// The text, if this is what `error` is.
+    /// Returns the text, if `error` is a TLS failure.
     pub(crate) fn of(error: &io::Error) -> Option<&str> {
         error.get_ref()?.downcast_ref().map(|Self(text)| text.as_str())
     }

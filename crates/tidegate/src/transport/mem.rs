@@ -1,4 +1,4 @@
-//! `mem://`: within the process, for tests and for programs that are one process today and several tomorrow.
+//! `mem://`: connections within the process, for tests and for programs that may become several processes.
 
 use std::{collections::HashMap, io, sync::LazyLock};
 
@@ -7,9 +7,9 @@ use tokio::{io::DuplexStream, sync::mpsc};
 use super::{BoxStream, Stream};
 use crate::of_process::OfProcess;
 
-/// Bytes that a direction holds, like a socket's buffer.
+/// Bytes that each direction buffers, like a socket.
 const BUFFER: usize = 256 * 1_024;
-/// Connections that wait to be accepted, like a socket's backlog.
+/// Connections that may wait to be accepted, like the backlog of a socket.
 const BACKLOG: usize = 128;
 
 static NAMES: LazyLock<OfProcess<HashMap<String, mpsc::Sender<DuplexStream>>>> =
@@ -19,7 +19,7 @@ impl Stream for DuplexStream {}
 
 pub(crate) async fn connect(name: &str) -> io::Result<(BoxStream, String)> {
     let refused =
-        || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody is bound to mem://{name}"));
+        || io::Error::new(io::ErrorKind::ConnectionRefused, format!("no socket is bound to mem://{name}"));
     let sender = NAMES.lock().get(name).cloned().ok_or_else(refused)?;
     let (here, there) = tokio::io::duplex(BUFFER);
     sender.send(there).await.map_err(|_| refused())?;
@@ -36,14 +36,14 @@ impl Listener {
         let (sender, incoming) = mpsc::channel(BACKLOG);
         let mut names = NAMES.lock();
         if names.contains_key(name) {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("mem://{name} is bound already")));
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("mem://{name} is already bound")));
         }
         names.insert(name.to_owned(), sender);
         Ok(Self { name: name.to_owned(), incoming })
     }
 
     pub(super) async fn accept(&mut self) -> io::Result<(BoxStream, String)> {
-        // The sender lives in the table for as long as this listener does.
+        // The sender stays in the table as long as this listener exists.
         let stream = self.incoming.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
         Ok((Box::new(stream), format!("mem:{}", self.name)))
     }

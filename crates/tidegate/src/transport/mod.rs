@@ -1,4 +1,4 @@
-//! What carries a link: anything that reads and writes bytes in order. One file a kind.
+//! What carries a link: a bidirectional byte stream. One file for each kind.
 
 mod custom;
 mod failure;
@@ -17,24 +17,24 @@ pub use self::custom::{Connection, Transport, TransportFuture, TransportListener
 pub(crate) use self::{custom::Custom, failure::TlsFailure, split::Direct};
 use crate::{caught::caught_in, endpoint::Address, tls::Tls};
 
-/// A connection, whatever carries it.
+/// A connection of any transport.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The writing end, for use beside this, if there is such a thing.
+    /// A second handle to the writing end, if the transport has one.
     fn direct(&self) -> Option<Arc<dyn Direct>> {
         None
     }
 
-    /// Its file descriptor, of a connection that was just accepted and has one.
+    /// The file descriptor of an accepted connection, if it has one.
     fn descriptor(&self) -> Option<RawFd> {
         None
     }
 
-    /// Whether something has come that reading does not give, such as a part of a TLS handshake.
+    /// Whether bytes have arrived that reading does not return, such as part of a TLS handshake.
     fn has_begun(&self) -> bool {
         false
     }
 
-    /// What the peer is called by the certificate that it has proved to hold; nothing without one (TL-4).
+    /// The verified names in the peer's certificate; empty without one (TL-4).
     fn names(&self) -> &[String] {
         &[]
     }
@@ -42,7 +42,8 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 
 pub(crate) type BoxStream = Box<dyn Stream>;
 
-/// Connects once; with a TLS handshake where the endpoint wants one, for which `tls` is there. The name is resolved anew each time. Returns the stream and the peer's address for people.
+/// Connects once, including the TLS handshake if the endpoint requires one, for which `tls` is given.
+/// Resolves the name anew each time. Returns the stream and the peer's address as text.
 pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<(BoxStream, String)> {
     match address {
         Address::Tcp { host, port } => tcp::connect(host, *port).await,
@@ -56,12 +57,12 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<
     }
 }
 
-/// Cannot be: a socket is not made without what its endpoints need.
+/// Unreachable: a socket is not built without what its endpoints need.
 fn no_tls(_: Option<&Tls>) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "there are no TLS settings")
 }
 
-/// Something that listens.
+/// A listener of any transport.
 pub(crate) enum Listener {
     Tcp(tcp::Listener),
     Unix(unix::Listener),
@@ -72,7 +73,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Binds, and returns the address with a port of 0 resolved.
+    /// Binds, and returns the address with a port of 0 replaced.
     pub(crate) async fn bind(
         address: &Address,
         tls: Option<&Tls>,
@@ -102,7 +103,7 @@ impl Listener {
         })
     }
 
-    /// The next connection, and the peer's address for people. Cancel safe.
+    /// Returns the next connection, and the peer's address as text. Cancel safe.
     pub(crate) async fn accept(&mut self) -> io::Result<(BoxStream, String)> {
         match self {
             Self::Tcp(listener) => listener.accept().await,

@@ -1,4 +1,4 @@
-//! A connection whose writing end can be used by its driver, and by a send that finds the link idle.
+//! A connection whose writing end is shared by its driver and by a send that finds the link idle.
 
 use std::{
     io::{self, IoSlice},
@@ -17,19 +17,19 @@ use super::Stream;
 
 /// Writes what can be written without waiting.
 pub(crate) trait Direct: Send + Sync {
-    /// As [`std::io::Write::write_vectored`]; `WouldBlock` when nothing can be written now.
+    /// Like [`std::io::Write::write_vectored`]; `WouldBlock` if nothing can be written now.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-/// The halves of a stream. The lock is held for one system call, and nearly always free: only a send on an idle link,
-/// for which the driver has nothing to write, uses it too.
+/// The halves of a stream. The lock is held for one system call and rarely contended: besides the driver,
+/// only a send on an idle link uses it, when the driver has nothing to write.
 pub(super) struct Split<R, W> {
     read: R,
     write: Arc<Mutex<W>>,
     descriptor: RawFd,
 }
 
-/// A writing half of tokio's.
+/// A writing half of tokio.
 pub(super) trait Half: AsyncWrite + Send + Unpin + 'static {
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 }

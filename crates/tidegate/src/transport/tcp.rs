@@ -11,9 +11,10 @@ use tokio::{
 use super::{BoxStream, split};
 use crate::endpoint::Address;
 
-/// How long an address of a name is tried alone, before the next one is tried beside it: the first may drop packets.
+/// How long an address of a name is tried alone before the next one is tried, too: the first may drop
+/// packets.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Addresses of a name that are tried at once, at most.
+/// The most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 8;
 
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
@@ -22,13 +23,13 @@ pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, Str
     Ok((Box::new(split::tcp(stream)), address))
 }
 
-/// A connection without anything around it.
+/// A TCP connection without a wrapper.
 pub(super) async fn plain(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = lookup_host((host, port)).await?.take(MOST_ADDRESSES).collect::<Vec<_>>();
     prompt(first_of(&addresses).await?)
 }
 
-/// Connects to the first address that answers, in their order. The other attempts are given up then, as when this is cancelled.
+/// Connects to the first address that answers, in their order, and drops the other attempts.
 async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     if let [only] = addresses {
         return TcpStream::connect(only).await;
@@ -52,13 +53,13 @@ async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-/// Batches are made by us, not by the kernel: Nagle's algorithm would only delay them (SPEC §2).
+/// The library batches writes itself; Nagle's algorithm would only delay them (SPEC §2).
 fn prompt(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// The address that was bound, with the zone as it was given, or as its number: without it nobody could connect there.
+/// The bound address with its zone, as given or as a number: without it no peer could connect.
 fn with_zone(host: &str, local: SocketAddr) -> String {
     let ip = local.ip();
     match (host.split_once('%'), local) {
@@ -83,7 +84,7 @@ impl Listener {
         Ok((Box::new(split::tcp(stream)), address))
     }
 
-    /// The next connection, without anything around it.
+    /// Returns the next connection, without a wrapper.
     pub(super) async fn accept_plain(&self) -> io::Result<(TcpStream, String)> {
         let (stream, address) = self.0.accept().await?;
         Ok((prompt(stream)?, address.to_string()))
@@ -118,7 +119,7 @@ mod tests {
     async fn an_address_that_answers_is_connected_to_behind_those_that_refuse() {
         let (listening, good) = socket();
         let _listener = listening.listen(8).unwrap();
-        let (_closed, refusing) = socket(); // bound, and does not listen
+        let (_closed, refusing) = socket(); // bound, but not listening
         let stream = timeout(LONG, first_of(&[refusing, refusing, good])).await.unwrap().unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
         let error = timeout(LONG, first_of(&[refusing, refusing])).await.unwrap().unwrap_err();

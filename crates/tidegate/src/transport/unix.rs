@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::{BoxStream, split};
 
-/// Connections that wait to be accepted, as many as tokio's own `bind` asks for.
+/// Connections that may wait to be accepted; the value that tokio's `bind` uses.
 const BACKLOG: u32 = 1_024;
 
 pub(crate) async fn connect(path: &Path) -> io::Result<(BoxStream, String)> {
@@ -18,7 +18,7 @@ pub(crate) async fn connect(path: &Path) -> io::Result<(BoxStream, String)> {
     Ok((Box::new(split::unix(stream)), format!("unix:{}", path.display())))
 }
 
-/// Removes its file when dropped, unless somebody else has put another one there.
+/// Removes its socket file when dropped, unless another process has replaced the file.
 pub(crate) struct Listener {
     listener: UnixListener,
     path: PathBuf,
@@ -44,7 +44,7 @@ impl Listener {
     }
 }
 
-/// Listens. With a mode, nobody can connect before the file has it: only `listen` lets them.
+/// Listens. If a mode is given, the file has it before `listen`, so no peer can connect earlier.
 fn listen(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     let Some(mode) = mode else { return UnixListener::bind(path) };
     let socket = UnixSocket::new_stream()?;
@@ -54,11 +54,11 @@ fn listen(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
         socket.listen(BACKLOG)
     };
     set().inspect_err(|_| {
-        let _ = fs::remove_file(path); // ours: bind has made it
+        let _ = fs::remove_file(path); // created by our `bind`
     })
 }
 
-/// A socket file that a process left behind when it was killed: nobody answers.
+/// Whether a killed process left this socket file behind: no process accepts connections on it.
 async fn is_abandoned(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
         && matches!(UnixStream::connect(path).await, Err(e) if e.kind() == io::ErrorKind::ConnectionRefused)

@@ -1,4 +1,4 @@
-//! Waiting in tests, which never sleep.
+//! Helpers for waiting in tests, which never sleep.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test file uses its part
 
@@ -12,18 +12,18 @@ use std::{
     time::Duration,
 };
 
-/// Longer than anything takes that does not hang.
+/// Longer than any wait that does not hang.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// When a test that waits has failed: longer than a wait inside it for [`LONG`].
+/// The time after which a waiting test has failed: longer than a wait of [`LONG`] inside it.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// A safety net: no test may wait for ever.
+/// A time limit, so that no test waits forever.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANGS, work).await.expect("took too long")
 }
 
-/// Lets something begin that has to wait, and cancels it then.
+/// Starts a future that must wait, and cancels it.
 pub async fn begin<T>(work: impl Future<Output = T>) {
     tokio::select! {
         biased;
@@ -32,12 +32,12 @@ pub async fn begin<T>(work: impl Future<Output = T>) {
     }
 }
 
-/// An executor that knows nothing of tokio, on a thread of its own, so that a wait for ever fails its test.
+/// An executor that knows nothing of tokio, on a thread of its own, so that an endless wait fails its test.
 pub fn elsewhere<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     within_thread(move || run(work))
 }
 
-/// Runs it on a thread of its own, so that a call that blocks for ever fails its test.
+/// Runs `work` on a thread of its own, so that a call that blocks forever fails its test.
 pub fn within_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || drop(sender.send(work())));

@@ -1,4 +1,4 @@
-//! A transport within the process whose connections a test can count, break and make deaf.
+//! A transport within the process. A test can count its connections, break them, and make them drop what is written.
 
 use std::{
     collections::HashMap,
@@ -29,19 +29,19 @@ struct Host {
     listener: Option<mpsc::Sender<Connection>>,
     /// Connections are refused.
     down: bool,
-    /// How often somebody has tried to connect.
+    /// The number of attempts to connect.
     tries: usize,
     wires: Vec<Arc<Faults>>,
 }
 
-/// What is wrong with a connection.
+/// The faults of a connection.
 #[derive(Default)]
 struct Faults {
-    /// Both ends find the end of the stream.
+    /// Both ends read the end of the stream.
     cut: CancellationToken,
-    /// What is written is thrown away.
+    /// Written bytes are dropped.
     swallows: AtomicBool,
-    /// A shutdown does not end.
+    /// A shutdown does not complete.
     hangs: AtomicBool,
 }
 
@@ -50,7 +50,7 @@ impl Net {
         look(self.hosts.lock().unwrap().entry(address.to_owned()).or_default())
     }
 
-    /// How often somebody has tried to connect to the address.
+    /// The number of attempts to connect to the address.
     pub fn tries(&self, address: &str) -> usize {
         self.host(address, |host| host.tries)
     }
@@ -71,12 +71,12 @@ impl Net {
         self.host(address, |host| host.wires.drain(..).for_each(|wire| wire.cut.cancel()));
     }
 
-    /// From now on, what is written to the connections to the address is thrown away.
+    /// From now on, bytes written to the connections to the address are dropped.
     pub fn swallow(&self, address: &str) {
         self.host(address, |host| host.wires.iter().for_each(|wire| wire.swallows.store(true, SeqCst)));
     }
 
-    /// The shutdown of the connections to the address does not end.
+    /// The shutdown of the connections to the address does not complete.
     pub fn hang(&self, address: &str) {
         self.host(address, |host| host.wires.iter().for_each(|wire| wire.hangs.store(true, SeqCst)));
     }
