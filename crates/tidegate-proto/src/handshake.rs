@@ -45,7 +45,7 @@ pub struct Local {
     pub max_message: u64,
     /// Its heartbeat interval (LV-1).
     pub heartbeat: Duration,
-    /// Features that it supports (HS-10). Version 1 defines none.
+    /// Features that it supports (HS-10). A frame whose meaning changes needs one (GR-2). Version 1 defines none.
     pub offered: Vec<String>,
     /// Features that the peer must offer (HS-10).
     pub required: Vec<String>,
