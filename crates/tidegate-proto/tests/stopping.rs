@@ -170,7 +170,7 @@ fn hs_12_links_are_bounded() {
     w.join(0, 0);
     let violation = w.join_as(0, 0, (99, 1)).unwrap_err();
     assert_eq!(violation.code, Code::Busy);
-    assert!(violation.detail.contains("has 1 links"));
+    assert!(violation.detail.contains("1 links are open; the limit is 1"));
 }
 
 #[test]

@@ -249,14 +249,15 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let old = key.and_then(|key| self.slots.get(&key).copied());
         // A link that is replaced is still here until its driver has closed it.
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
-            let detail = format!("this side has {} links, as many as it may", self.links.len());
+            let detail =
+                format!("{} links are open; the limit is {}", self.links.len(), self.settings.max_links);
             return Err(Violation::new(Code::Busy, "HS-12", detail));
         }
         if let Some(old) = old
             && let Some(link) = self.links.get_mut(old)
         {
             check_generation(&link.session.peer, &peer)?;
-            link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer is here"));
+            link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer has opened"));
             wake(&mut self.wakes, old, link);
             self.forsake(old);
         }

@@ -1,4 +1,4 @@
-//! Messages that no puller has: new ones, returned ones, ones that wait to be retried, and suspects.
+//! Messages that no puller has: new ones, returned ones, ones that wait for a retry, and quarantined ones.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,15 +9,15 @@ use crate::{message::Message, time::Time};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     pub(super) number: u64,
-    /// The attempt that its next delivery will be (DL-3).
+    /// The attempt of its next delivery (DL-3).
     pub(super) attempt: u32,
-    /// Lost links on which it was in flight: not counted as failures (OC-11).
+    /// Lost links on which it was in flight. They do not count as failures (OC-11).
     pub(super) losses: u32,
-    /// Those of them whose pullers did not come back (RD-4).
+    /// Those lost links whose pullers did not return (RD-4).
     pub(super) deaths: u32,
-    /// A puller took too long over it, and may have processed it all the same (OC-12).
+    /// Its settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
-    /// It was on its way to the puller that had had it before, which has until then (RD-8).
+    /// It was sent again to the puller that had it before, and is held for that puller until then (RD-8).
     pub(super) owed: Option<Time>,
     pub(super) tracked: bool,
     pub(super) message: Message,
@@ -28,18 +28,18 @@ impl Pending {
         Self { number, attempt: 1, losses: 0, deaths: 0, timed_out: false, owed: None, tracked, message }
     }
 
-    /// Whether it has to go out alone (RD-4).
+    /// Whether it may be a poison message, and is sent alone (RD-4).
     pub(super) fn is_suspect(&self) -> bool {
         self.deaths >= 2
     }
 
-    /// What goes with it into flight.
+    /// The part of its history that is kept while it is in flight.
     pub(super) fn extra(&self) -> Extra {
         let Self { losses, deaths, timed_out, tracked, .. } = *self;
         Extra { losses, deaths, timed_out, tracked, ..Extra::default() }
     }
 
-    /// Attempts that failed and were not lost links: what a limit on attempts counts (OC-11).
+    /// Attempts that failed, without lost links: what the limit on attempts counts (OC-11).
     pub(super) fn failures(&self) -> u32 {
         self.attempt.saturating_sub(self.losses)
     }
@@ -47,12 +47,12 @@ impl Pending {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backlog {
-    /// Never sent: what the high-water mark counts.
+    /// Never sent. The high-water mark counts these.
     fresh: VecDeque<Pending>,
     fresh_bytes: u64,
-    /// To be sent again, by number: they go first (RR-3).
+    /// To be sent again, by number, before new messages (RR-3).
     returned: BTreeMap<u64, Pending>,
-    /// To be sent again later (OC-6).
+    /// To be sent again after a delay (OC-6).
     delayed: BTreeMap<(Time, u64), Pending>,
     /// To be sent alone (RD-4).
     suspects: BTreeMap<u64, Pending>,
@@ -64,7 +64,7 @@ impl Backlog {
         self.fresh.push_back(pending);
     }
 
-    /// Back to the front, in the order of numbers (RD-3).
+    /// Puts a message back to the front, in the order of numbers (RD-3).
     pub(super) fn push_returned(&mut self, pending: Pending) {
         let to = if pending.is_suspect() { &mut self.suspects } else { &mut self.returned };
         to.insert(pending.number, pending);
@@ -74,7 +74,7 @@ impl Backlog {
         self.delayed.insert((until, pending.number), pending);
     }
 
-    /// The next one that may go to any link.
+    /// Takes the next message that may go to any link.
     pub(super) fn pop(&mut self) -> Option<Pending> {
         if let Some((_, pending)) = self.returned.pop_first() {
             return Some(pending);
@@ -84,7 +84,7 @@ impl Backlog {
         Some(pending)
     }
 
-    /// The next one that must go alone.
+    /// Takes the next message that is sent alone.
     pub(super) fn pop_suspect(&mut self) -> Option<Pending> {
         self.suspects.pop_first().map(|(_, pending)| pending)
     }
@@ -93,7 +93,7 @@ impl Backlog {
         !self.suspects.is_empty()
     }
 
-    /// Moves what is due to the front.
+    /// Moves delayed messages whose delay is over to the front.
     pub(super) fn wake_delayed(&mut self, now: Time) {
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             let pending = entry.remove();
@@ -105,7 +105,7 @@ impl Backlog {
         self.delayed.first_key_value().map(|((until, _), _)| *until)
     }
 
-    /// Whether nothing waits that could go to any link.
+    /// Whether no message waits that may go to any link.
     pub(super) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.returned.is_empty()
     }
@@ -122,7 +122,7 @@ impl Backlog {
         self.fresh.len() + self.returned.len() + self.delayed.len() + self.suspects.len()
     }
 
-    /// Everything, in the order of numbers.
+    /// Takes all messages, in the order of numbers.
     pub(super) fn take_all(&mut self) -> Vec<Pending> {
         let Self { fresh, returned, delayed, suspects, .. } = std::mem::take(self);
         let again = returned.into_values().chain(delayed.into_values()).chain(suspects.into_values());

@@ -1,8 +1,8 @@
 //! How a pusher stops: drain, finish, abort.
 //!
 //! ```text
-//!        drain(end)              nothing unsettled
-//! Open ─────────────► Draining ────────────────────► Done ── newcomers: End (after finish) or GOING_AWAY
+//!        drain(end)              all settled
+//! Open ─────────────► Draining ────────────────► Done ── answers new links with End or GOING_AWAY
 //!   └───────────────────┴── abort ──► Aborted
 //! ```
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Open,
-    /// No new messages; when nothing is unsettled the links are closed, with `End` or without.
+    /// Accepts no new messages. When all messages are settled, the links are closed, with `End` or without.
     Draining {
         end: bool,
     },
@@ -40,23 +40,23 @@ impl Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Undelivered {
-    /// Its id.
+    /// The id of the message.
     pub id: MessageId,
     /// The message.
     pub message: Message,
-    /// The attempt that it was at, or would have been at next.
+    /// The attempt that was in flight, or that would have been the next one.
     pub attempt: u32,
 }
 
-/// What an abort leaves (ST-8). `Debug` shows how many messages there are and their size.
+/// The messages that an abort returns (ST-8). `Debug` shows only their number and size.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// Certainly not processed: never written, released, or nacked by every puller that had it.
+    /// Certainly not processed: never written, or released or nacked at each delivery.
     pub unsent: Vec<Undelivered>,
-    /// Unknown: written, and no outcome came.
+    /// Unknown: written, and no outcome arrived.
     pub unacked: Vec<Undelivered>,
-    /// The counts at the moment of the abort, before these were taken out.
+    /// The statistics just before the abort.
     pub stats: PushStats,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Debug for Leftover {
     }
 }
 
-/// Shown as a count: there may be a million, and each would be a line of its own.
+/// Shows only the number and the size of messages, of which there may be a million.
 struct Many<'a>(&'a [Undelivered]);
 
 impl fmt::Debug for Many<'_> {
@@ -81,8 +81,9 @@ impl fmt::Debug for Many<'_> {
 }
 
 impl Pusher {
-    /// Takes no new messages; when all held ones are settled, closes every link: after an `End` if `end`, so that the
-    /// stream is over for good (ST-2), else with GOING_AWAY (ST-5). [`PusherEvent::Drained`] tells when.
+    /// Stops accepting messages, and closes every link when all held messages are settled. With `end`, each link gets
+    /// an `End` first, which ends the stream (ST-2). Otherwise the links are closed with GOING_AWAY (ST-5).
+    /// [`PusherEvent::Drained`] reports the end of the drain.
     pub fn drain(&mut self, now: Time, end: bool) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining { end };
@@ -90,25 +91,26 @@ impl Pusher {
         }
     }
 
-    /// Whether a drain has completed.
+    /// Whether a drain is complete.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.phase, Phase::Done { .. })
     }
 
-    /// Whether new messages are taken.
+    /// Whether the pusher accepts new messages.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 
-    /// Whether the puller at this link has answered the end of the stream: it need not be told again (ST-3).
+    /// Whether the puller of this link has answered `End` with `Close`, so that it need not be sent again (ST-3).
     #[must_use]
     pub fn has_told_end(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_closed())
     }
 
-    /// Whether the puller at this link was to be told the end of the stream and has not answered: it may not have heard it (ST-3).
+    /// Whether `End` was due or sent on this link, and the puller has not answered it with `Close`. The puller may not
+    /// have received it (ST-3).
     #[must_use]
     pub fn may_miss_end(&self, link: LinkId) -> bool {
         self.links
@@ -132,13 +134,16 @@ impl Pusher {
     pub(super) fn say_goodbye(&mut self, now: Time, id: LinkId, end: bool) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         link.end_due = end;
-        let (code, reason) =
-            if end { (Code::Normal, "the stream has ended") } else { (Code::GoingAway, "the pusher stops") };
+        let (code, reason) = if end {
+            (Code::Normal, "the stream has ended")
+        } else {
+            (Code::GoingAway, "the pusher is stopping")
+        };
         link.session.close(now, LinkEnd::own(code, reason));
         self.refresh(id);
     }
 
-    /// What a link is told that opens when no messages are taken any more; `None` while they are.
+    /// Whether a new link is answered with `End` (true) or refused (false); `None` while links are accepted.
     pub(super) fn farewell(&self) -> Option<bool> {
         match self.phase {
             Phase::Open | Phase::Draining { .. } => None,
@@ -147,13 +152,13 @@ impl Pusher {
         }
     }
 
-    /// What [`Self::abort`] would give back now; nothing changes. It copies the whole machine, and the memory of payloads is shared.
+    /// Returns what [`Self::abort`] would return now, and changes nothing. It clones the machine; payloads are shared.
     #[must_use]
     pub fn leftover(&self, now: Time) -> Leftover {
         self.clone().abort(now)
     }
 
-    /// Stops now, closes every link with ABORTED, and gives back every message that has no outcome (ST-8).
+    /// Stops at once: closes every link with ABORTED, and returns every message without an outcome (ST-8).
     pub fn abort(&mut self, now: Time) -> Leftover {
         let stats = self.stats();
         let instance = self.instance;
@@ -166,9 +171,9 @@ impl Pusher {
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
             link.owed.clear();
-            // What the driver has been given it goes on writing, before the Close.
+            // The driver still writes the bytes that it was given, and then the Close.
             for (mut pending, seen) in link.take_back(u64::MAX) {
-                // The attempt under way is the one to report, not the one that will not be made.
+                // Report the attempt that was in flight, not the next one, which is not made.
                 pending.attempt -= u32::from(seen);
                 all.push((pending, seen));
             }
@@ -178,7 +183,7 @@ impl Pusher {
         all.sort_unstable_by_key(|(pending, _)| pending.number);
         for (pending, seen) in all {
             let Pending { number, attempt, losses, timed_out, message, .. } = pending;
-            // One that was lost with a link, or timed out, may have been processed there.
+            // A message that was lost with a link, or timed out, may have been processed there.
             let unknown = seen || losses > 0 || timed_out;
             let to = if unknown { &mut leftover.unacked } else { &mut leftover.unsent };
             to.push(Undelivered { id: MessageId { instance, number }, message, attempt });

@@ -1,5 +1,5 @@
-//! What is un-acked on one link. The frames that were written are the retained copies of their messages, so that
-//! keeping them costs no second copy, and acking a whole frame costs nothing per message.
+//! The un-acked messages of one link. The encoded frames are kept instead of the messages, so that no second copy is
+//! needed, and an outcome for a whole frame costs nothing per message.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,26 +17,28 @@ use crate::{
     wire::{Sealed, message_span, read_message},
 };
 
-/// Ranges of skipped ids that are remembered to refuse outcomes for them (OC-2); older ones are forgotten.
+/// The number of ranges of skipped ids that are remembered, to refuse outcomes for them (OC-2). Older ones are
+/// forgotten.
 const SKIPS: usize = 64;
-/// Frames that keep less than this are not worth copying survivors out of: it is little more than what a message takes anyway.
+/// Live messages are not copied out of frames that keep less memory than this, which is little more than what a message
+/// needs anyway.
 const SMALL: usize = 1_024;
-/// What is left of a frame may keep memory of this many times its bytes (LM-5).
+/// A frame may keep this many times the bytes of its live messages (LM-5).
 const PINNED: u64 = 4;
-/// Nor are so few entries.
+/// A frame with fewer entries keeps the settled ones.
 const FEW: usize = 16;
 
 /// The un-acked messages of one link, by delivery id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Flight {
     frames: VecDeque<Frame>,
-    /// Frames in `frames` with nothing left in them: dropped when they are at the front, or are many.
+    /// The number of frames without live messages. They are dropped when they reach the front, or when there are many.
     empty: usize,
-    /// What few messages have.
+    /// The history of the few messages that have one.
     extras: BTreeMap<u64, Extra>,
-    /// Those that are being worked on (OC-13).
+    /// Deliveries that are being worked on (OC-13).
     working: Working,
-    /// Frames that begin below this id have been out for a settle time-out: what they still have is in `working`.
+    /// For frames that begin below this id, the settle time-out has passed. Their live deliveries are in `working`.
     fresh: u64,
     skipped: VecDeque<(u64, u64)>,
     messages: usize,
@@ -47,40 +49,41 @@ pub(super) struct Flight {
 struct Frame {
     first_id: u64,
     entries: Vec<Entry>,
-    /// How many ids it has, and the places of those with an entry, once it has none for most of the settled ones.
+    /// The number of its ids. `places` has the offsets of the ids with an entry, after the other entries were dropped.
     ids: u64,
     places: Vec<u32>,
-    /// Entries that are not settled, and their size.
+    /// The number of entries that are not settled, and the size of their messages.
     live: usize,
     live_bytes: u64,
-    /// Once none is live: how many frames from here on are known to have none, so that an outcome which comes again and
-    /// again does not walk over them (OC-3).
+    /// If no entry is live: the number of frames, from this one on, that are known to have no live entry. It lets
+    /// repeated outcomes step over them (OC-3).
     run: usize,
     /// Bytes of memory that `room` keeps.
     memory: usize,
     /// Whether some of its messages have an [`Extra`].
     special: bool,
-    /// The same when it was last seen whether `room` could be smaller; 0 before that.
+    /// `live` and `live_bytes` when the frame was last checked for copying; 0 before that.
     looked: (usize, u64),
     room: Bytes,
     tail: Option<Bytes>,
-    /// Where it ends among the bytes given to the driver, and when it was given; `None` until then.
+    /// The position of its end among the bytes given to the driver, and the time at which it was given; `None` until
+    /// then.
     ends_at: Option<u64>,
     sent_at: Time,
-    /// A puller has said of some of its messages that they are being worked on.
+    /// `Working` has named some of its deliveries.
     worked_on: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     number: u64,
-    /// Where in the frame's buffer it is. Once it is settled: how many entries from here on are known to be settled, so
-    /// that an outcome which comes again and again does not walk over them (OC-3).
+    /// Its position in the frame's buffer. After it is settled: the number of entries, from this one on, that are known
+    /// to be settled. It lets repeated outcomes step over them (OC-3).
     at: u32,
     size: u32,
 }
 
-/// Sizes are below 2^31 (HS-7), so that the highest bit is free.
+/// The mark of a settled entry in `size`. Sizes are below 2^31 (HS-7), so that the highest bit is free.
 const SETTLED: u32 = 1 << 31;
 
 impl Entry {
@@ -89,30 +92,30 @@ impl Entry {
     }
 }
 
-/// What only few messages have.
+/// The history of a message. Most messages have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Extra {
-    /// Lost links on which the message was in flight, and those whose pullers did not come back (RD-4).
+    /// Lost links on which the message was in flight, and those of them whose pullers did not return (RD-4).
     pub(super) losses: u32,
     pub(super) deaths: u32,
-    /// It has been given up once, and may have been processed all the same (OC-12).
+    /// A settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
-    /// The puller had it before, on a lost link, and has until then (RD-8).
+    /// The puller had it before, on a lost link. It is held for this puller until then (RD-8).
     pub(super) owed: Option<Time>,
-    /// Somebody waits for its outcome.
+    /// The application waits for its outcome.
     pub(super) tracked: bool,
 }
 
-/// What a settling took out of flight.
+/// The messages that an outcome or a time-out has taken out of flight.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) messages: u64,
     pub(super) bytes: u64,
     /// Tracked messages that were acked, by number.
     pub(super) tracked: Vec<u64>,
-    /// The messages themselves, if asked for.
+    /// The messages themselves, if the caller keeps them.
     pub(super) pending: Vec<Pending>,
-    /// Frames that were looked at: the work that outcomes cause, whatever they settle.
+    /// The number of frames looked up, whether or not something was settled.
     pub(super) looks: u64,
 }
 
@@ -125,7 +128,7 @@ impl Flight {
         self.bytes
     }
 
-    /// Adds a message; `new_frame` if it begins a batch.
+    /// Adds a message. `new_frame`: it is the first one of a batch.
     #[inline]
     pub(super) fn push(&mut self, id: u64, number: u64, at: u32, size: u64, extra: Extra, new_frame: bool) {
         if new_frame || self.frames.is_empty() {
@@ -144,7 +147,7 @@ impl Flight {
         }
     }
 
-    /// The last frame is whole.
+    /// Keeps the bytes of the last frame, which is complete.
     pub(super) fn seal(&mut self, sealed: &Sealed) {
         if let Some(frame) = self.frames.back_mut() {
             frame.room = sealed.room.clone();
@@ -153,7 +156,7 @@ impl Flight {
         }
     }
 
-    /// The frame that begins with `first_id` has been given to the driver and ends at this byte.
+    /// The frame that begins with `first_id` was given to the driver. `ends_at` is the position of its end.
     pub(super) fn handed_over(&mut self, now: Time, first_id: u64, ends_at: u64) {
         let index = self.frames.partition_point(|frame| frame.first_id < first_id);
         if let Some(frame) = self.frames.get_mut(index)
@@ -163,7 +166,7 @@ impl Flight {
         }
     }
 
-    /// Remembers ids that will never be sent (OC-2).
+    /// Remembers a range of skipped ids (OC-2).
     pub(super) fn skip(&mut self, from: u64, to: u64) {
         if from < to {
             self.skipped.push_back((from, to));
@@ -173,11 +176,13 @@ impl Flight {
         }
     }
 
-    /// Whether outcomes for these ids are possible (OC-2, OC-10). `next_id` is the first id that the driver has not
-    /// been given: so only frames that are sealed are ever settled.
+    /// Checks that outcomes for these ids are possible (OC-2, OC-10). `next_id` is the first id that was not given to
+    /// the driver. So only complete frames are ever settled.
     pub(super) fn check(&self, first: u64, count: u64, next_id: u64) -> Result<(), Violation> {
         let Some(end) = first.checked_add(count).filter(|_| count > 0) else {
-            let detail = format!("an outcome for {count} deliveries from {first} on");
+            let detail = format!(
+                "an outcome for {count} deliveries from id {first}; count must be at least 1, and ids below 2^64"
+            );
             return Err(Violation::new(Code::Malformed, "OC-10", detail));
         };
         // They are in order.
@@ -186,15 +191,15 @@ impl Flight {
         if end > next_id || skipped.is_some() {
             let detail = match skipped {
                 Some((from, _)) => format!("an outcome for delivery {}, which was skipped", first.max(*from)),
-                None => format!("an outcome for delivery {}, but {next_id} is the next to be sent", end - 1),
+                None => format!("an outcome for delivery {}; the next id to be sent is {next_id}", end - 1),
             };
             return Err(Violation::new(Code::UnknownDelivery, "OC-2", detail));
         }
         Ok(())
     }
 
-    /// Settles a range. Ids that are settled already are passed over (OC-3). With `keep` the messages are given
-    /// back, for another attempt or to be reported.
+    /// Settles a range of ids. Settled ids are passed over (OC-3). With `keep`, the messages are put into `taken`, for
+    /// another attempt or a report.
     pub(super) fn settle(&mut self, first: u64, count: u64, keep: bool, taken: &mut Taken) {
         let end = first + count;
         let begin = self.frames.partition_point(|f| f.first_id + f.ids <= first);
@@ -219,7 +224,7 @@ impl Flight {
             self.messages -= messages - frame.live;
             self.bytes -= bytes - frame.live_bytes;
             if frame.live == 0 {
-                // Its place in the order is all that is left of it.
+                // Only its place in the order is left.
                 (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
                 (frame.ids, frame.places, frame.memory) = (0, Vec::new(), 0);
                 self.empty += 1;
@@ -232,8 +237,9 @@ impl Flight {
         self.drop_empty();
     }
 
-    /// All frames from `begin` to `end` were in the range of an outcome: but for the first and the last one they are empty,
-    /// and one step leads over them from now on.
+    /// Joins the runs of frames without live messages from `begin` to `end`, so that later outcomes step over them at
+    /// once. All these frames were in the range of an outcome, so that only the first and the last one can have live
+    /// messages.
     fn join_runs(&mut self, begin: usize, end: usize) {
         let is_live = |index: usize| self.frames.get(index).is_some_and(|frame| frame.live > 0);
         let end = end - usize::from(end > begin && is_live(end - 1));
@@ -245,8 +251,8 @@ impl Flight {
         }
     }
 
-    /// The puller works on this delivery (OC-13). One that is settled is passed over. With `most`, this counts for no later than
-    /// so long after the delivery was sent.
+    /// `Working` has named this delivery (OC-13). A settled one is passed over. With `most`, the sign of work counts at
+    /// the latest for that time after the delivery was sent.
     pub(super) fn worked_on(&mut self, now: Time, id: u64, most: Option<Duration>) {
         let index = self.frames.partition_point(|f| f.first_id + f.ids <= id);
         let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
@@ -258,15 +264,15 @@ impl Flight {
         self.working.sign(id, at);
     }
 
-    /// When to look for deliveries that have been out for `timeout` without an outcome or a sign of work (OC-12): at the latest
-    /// when the first one has. Asked in every round of a driver, so that nothing is searched through.
+    /// The time at which to look for deliveries without an outcome or a sign of work for `timeout` (OC-12). It may be
+    /// early, but is never late. It is needed at every poll of a driver, so that it is found without a search.
     pub(super) fn next_overdue(&self, timeout: Duration) -> Option<Time> {
         let fresh = self.frames.get(self.first_fresh()).filter(|frame| frame.ends_at.is_some());
         let since = [fresh.map(|frame| frame.sent_at), self.working.oldest()];
         since.into_iter().flatten().min().map(|since| since + timeout)
     }
 
-    /// Settles what is overdue, and gives the messages back (OC-12).
+    /// Settles overdue deliveries, and puts their messages into `taken` (OC-12).
     pub(super) fn take_overdue(&mut self, now: Time, timeout: Duration, taken: &mut Taken) {
         let mut ids = self.working.overdue(now, timeout);
         let sent = self.frames.range(self.first_fresh()..).take_while(|frame| frame.ends_at.is_some());
@@ -280,7 +286,7 @@ impl Flight {
         }
     }
 
-    /// The place of the first frame that has not been out for a settle time-out.
+    /// The index of the first frame for which the settle time-out has not passed.
     fn first_fresh(&self) -> usize {
         self.frames.partition_point(|frame| frame.first_id < self.fresh)
     }
@@ -296,8 +302,8 @@ impl Flight {
         }
     }
 
-    /// Takes everything out, in the order of delivery ids. `written` is how many bytes the driver has written: a
-    /// message whose frame is among them may have been seen (RD-3).
+    /// Takes all messages, in the order of delivery ids, each with whether the puller may have received it: its whole
+    /// frame is among the `written` bytes (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
         let mut all = Vec::with_capacity(self.messages);
         let Self { frames, mut extras, mut working, .. } = std::mem::take(self);
@@ -327,7 +333,7 @@ impl Frame {
         live.map(|(index, _)| self.first_id + self.place(index))
     }
 
-    /// The first entry of this place among the ids, or of a later one.
+    /// The index of the first entry whose id is `first_id + place` or higher.
     fn index(&self, place: u64) -> usize {
         if self.places.is_empty() {
             return place as usize;
@@ -390,7 +396,7 @@ impl Frame {
                 });
             }
         }
-        // All of the range is settled now.
+        // Join the runs of settled entries: all of the range is settled.
         let mut index = from;
         while let Some(entry) = self.entries.get_mut(index).filter(|_| index < to) {
             let next = index + entry.at as usize;
@@ -399,7 +405,7 @@ impl Frame {
         }
     }
 
-    /// Nor must it keep an entry for each of many settled ones.
+    /// Drops the entries of settled messages if few are live.
     fn forget_settled(&mut self) {
         if self.entries.len() < FEW || self.live * 8 > self.entries.len() {
             return;
@@ -412,12 +418,12 @@ impl Frame {
         (self.entries, self.places) = (entries, places);
     }
 
-    /// One un-acked message must not keep a large buffer for long.
+    /// Copies the live messages if they are a small part of the buffer, so that they do not keep all of it (LM-5).
     fn copy_survivors(&mut self) {
         if self.memory < SMALL || self.live_bytes * PINNED > self.memory as u64 {
             return;
         }
-        // Not after every outcome: only half of them, or of their bytes, can make it worth while.
+        // Do not check after every outcome, but after half of the messages, or half of their bytes, were settled.
         let (live, live_bytes) = self.looked;
         if live > 0 && self.live * 2 > live && self.live_bytes * 2 >= live_bytes {
             return;
@@ -440,8 +446,8 @@ impl Frame {
     }
 }
 
-/// A message for another attempt, or for a report. It may be kept for long after the rest of its frame is settled, so that it
-/// gets memory of its own unless it is most of the frame (LM-5).
+/// Takes a message out of a frame, for another attempt or a report. It may be kept much longer than the rest of its
+/// frame. So it is copied, unless it is most of the frame (LM-5).
 fn take_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Message, u32)> {
     let span = message_span(room, tail, at)?;
     if span.len() * 2 > room.len() {

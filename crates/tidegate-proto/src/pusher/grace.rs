@@ -1,9 +1,9 @@
-//! Messages that were in flight on lost links, and wait for their pullers to come back (RD-8).
+//! The reconnect grace: messages that were in flight on a lost link are held for the puller to reconnect (RD-8).
 //!
 //! ```text
-//! link lost ──► lot ── the puller is back: its new link owes it ──► in flight
-//!                │                                  │ grace over
-//!                └─ grace over: the puller counts as dead ─► returned, to any link
+//! link lost ──► held batch ── the puller reconnects ──► attached to its new link ──► in flight
+//!                   │                                           │
+//!                   └─ grace over ──────────────────────────────┴──► returned, to any link
 //! ```
 
 use std::{
@@ -17,21 +17,21 @@ use super::{
 };
 use crate::{identity::PeerKey, links::LinkId, time::Time};
 
-/// Names a lot: when waiting for it is over, and a number.
+/// The key of a held batch: the end of its grace, and a number.
 pub(super) type LotKey = (Time, u64);
 
-/// What was in flight on one lost link.
+/// Messages that were in flight on one lost link, and are held for its puller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lot {
     puller: PeerKey,
-    /// The link over which the puller has come back.
+    /// The new link of the puller, if it has reconnected.
     back: Option<LinkId>,
-    /// It had come back before, so that the grace was given a second time: not a third.
+    /// The grace was extended once because the puller has reconnected. It is not extended again.
     extended: bool,
     pending: VecDeque<Pending>,
 }
 
-/// All lots. Each holds at least one message, so that there are no more of them than messages may be held.
+/// All held batches. Each has at least one message, so that `max_held` also bounds their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Absent {
     lots: BTreeMap<LotKey, Lot>,
@@ -44,7 +44,7 @@ impl Absent {
         self.messages
     }
 
-    /// When waiting for the next lot is over.
+    /// The next end of a grace.
     pub(super) fn next_over(&self) -> Option<Time> {
         self.lots.first_key_value().map(|((until, _), _)| *until)
     }
@@ -64,7 +64,7 @@ impl Absent {
         self.insert(until, Lot { puller, back: None, extended, pending });
     }
 
-    /// A puller is back: its lots now belong to this link, for so long once more.
+    /// A puller has reconnected: attaches its batches to its new link, and extends their grace to `until`, once.
     fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<LotKey> {
         let waits = |lot: &Lot| lot.puller == puller && lot.back.is_none();
         let keys: Vec<_> = self.lots.iter().filter(|(_, lot)| waits(lot)).map(|(key, _)| *key).collect();
@@ -77,7 +77,7 @@ impl Absent {
         owed
     }
 
-    /// The link that had come back is lost too.
+    /// The new link of a puller was lost too.
     fn detach(&mut self, owed: VecDeque<LotKey>) {
         for key in owed {
             if let Some(lot) = self.lots.get_mut(&key) {
@@ -86,12 +86,12 @@ impl Absent {
         }
     }
 
-    /// What [`Self::pop`] would give.
+    /// The next message of a batch, without taking it.
     pub(super) fn front(&self, key: LotKey) -> Option<&Pending> {
         self.lots.get(&key)?.pending.front()
     }
 
-    /// The next message of a lot.
+    /// Takes the next message of a batch.
     pub(super) fn pop(&mut self, key: LotKey) -> Option<Pending> {
         let lot = self.lots.get_mut(&key)?;
         let pending = lot.pending.pop_front();
@@ -102,7 +102,7 @@ impl Absent {
         pending
     }
 
-    /// A lot for which waiting is over.
+    /// Takes a batch whose grace is over.
     fn pop_over(&mut self, now: Time) -> Option<(LotKey, Lot)> {
         let entry = self.lots.first_entry().filter(|entry| entry.key().0 <= now)?;
         let (key, lot) = entry.remove_entry();
@@ -110,26 +110,27 @@ impl Absent {
         Some((key, lot))
     }
 
-    /// Everything.
+    /// Takes all messages.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Pending> {
         std::mem::take(self).lots.into_values().flat_map(|lot| lot.pending)
     }
 }
 
 impl Pusher {
-    /// What was un-acked on a link waits for its puller, if that may come back; what it cannot have seen, and all else,
-    /// goes back at once (RD-3, RD-8).
+    /// Requeues the un-acked messages of a lost link. If the puller may reconnect, those that it may have received are
+    /// held for it (RD-8). All others are returned at once (RD-3).
     pub(super) fn part_with(&mut self, now: Time, parting: Parting) {
         let Parting { puller, may_return, owed, un_acked: all } = parting;
         self.absent.detach(owed);
         let grace = self.settings.grace;
-        // Nobody can come back who is not known again.
+        // A puller without a key cannot be recognized when it reconnects.
         let puller = puller.filter(|_| may_return && !grace.is_zero());
         let may_return = puller.is_some();
         self.stats.returned += all.len() as u64;
         self.losses.count(now, all.iter().map(|(pending, _)| pending));
         let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
-        // What it had before is still its own although this link has not brought it: for as long as it was.
+        // Messages that were held for this puller, and not written to the lost link, stay held until their grace is
+        // over.
         let mut until = now + grace;
         for (pending, seen) in all {
             match pending.owed {
@@ -144,7 +145,7 @@ impl Pusher {
         if let Some(puller) = puller {
             self.absent.add(now + grace, false, puller, waiting);
             self.absent.add(until, true, puller, waiting_on);
-            // It may be here already, over another link.
+            // The puller may already have another link.
             let here = |link: &PushLink| link.session.peer.key == Some(puller) && link.takes_owed();
             let back = self.links.iter().find(|(_, link)| here(link)).map(|(id, _)| id);
             if let Some(id) = back {
@@ -154,7 +155,7 @@ impl Pusher {
         self.pump();
     }
 
-    /// RD-3, RD-4. `dead`: the message was in flight, and its puller is gone for good.
+    /// Requeues one message (RD-3, RD-4). `dead`: the message was in flight, and its puller did not return.
     fn put_back(&mut self, now: Time, mut pending: Pending, dead: bool) {
         pending.deaths = pending.deaths.saturating_add(u32::from(dead));
         if dead && pending.is_suspect() {
@@ -165,7 +166,7 @@ impl Pusher {
         }
     }
 
-    /// A link has opened: what its puller had on a lost one goes to it, before anything else.
+    /// A link has opened: attaches the batches that are held for its puller, so that they are sent on it first.
     pub(super) fn welcome_back(&mut self, now: Time, id: LinkId) {
         let until = now + self.settings.grace;
         let Some(link) = self.links.get_mut(id).filter(|link| link.takes_owed()) else { return };
@@ -175,7 +176,7 @@ impl Pusher {
         self.refresh(id);
     }
 
-    /// Grace is over for some: they go to whoever is next.
+    /// Requeues the batches whose grace is over, for any puller.
     pub(super) fn give_up_absent(&mut self, now: Time) {
         while let Some((key, lot)) = self.absent.pop_over(now) {
             if let Some(link) = lot.back.and_then(|id| self.links.get_mut(id)) {

@@ -1,4 +1,4 @@
-//! One link of a pusher: its credit, its outgoing frames, and what is un-acked on it.
+//! One link of a pusher: its credit, its outgoing frames, and its un-acked messages.
 
 use std::collections::VecDeque;
 
@@ -24,27 +24,27 @@ use crate::{
     wire::{self, OpenBatch, Sealed, v1},
 };
 
-/// One for a recall and one for leaving (RC-1).
+/// The number of `Skip` frames that may wait: one for a recall and one for leaving (RC-2).
 const MAX_SKIPS: usize = 2;
 
-/// Whether a link is out of the round-robin for a message that must go alone (RD-4).
+/// Whether a link is taken out of the round-robin for a quarantined message, which is sent alone (RD-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Alone {
     No,
-    /// It gets nothing new, so that it becomes empty.
+    /// The link gets no new messages, so that it becomes empty for a quarantined one.
     Kept,
-    /// Such a message is in flight on it.
+    /// A quarantined message is in flight on the link.
     Used,
 }
 
-/// What a link leaves.
+/// What remains of a lost link.
 pub(super) struct Parting {
     pub(super) puller: Option<PeerKey>,
-    /// The puller has not said that it goes.
+    /// The puller may reconnect: it was not leaving, and the link was interrupted.
     pub(super) may_return: bool,
-    /// What it was owed and has not been sent.
+    /// Held batches that were attached to the link and have messages left.
     pub(super) owed: VecDeque<LotKey>,
-    /// As [`PushLink::take_back`] gives it.
+    /// The result of [`PushLink::take_un_acked`].
     pub(super) un_acked: Vec<(Pending, bool)>,
 }
 
@@ -54,24 +54,24 @@ pub(super) struct PushLink {
     pub(super) credit: Spending,
     pub(super) flight: Flight,
     batch: OpenBatch,
-    /// First id and frame, whole and not yet given to the driver.
+    /// Complete frames that were not yet given to the driver, with their first ids.
     ready: VecDeque<(u64, Sealed)>,
     ready_bytes: usize,
     batch_first_id: u64,
-    /// Ids below this have been given to the driver: outcomes are possible for them.
+    /// Ids below this were given to the driver, so that they may have outcomes.
     handed: u64,
-    /// Answers to recalls and leaving that wait to go out: [`MAX_SKIPS`] at most (LM-2).
+    /// Answers to recalls and leaving that wait to be sent: at most [`MAX_SKIPS`] (LM-2).
     skips: VecDeque<v1::Skip>,
     pub(super) leaving: bool,
     pub(super) end_due: bool,
-    /// `End` has been given to the driver.
+    /// `End` was given to the driver.
     pub(super) end_sent: bool,
     pub(super) in_ring: bool,
     pub(super) alone: Alone,
-    /// Lots of messages that go to this link before anything else: its puller had them on a lost link (RD-8).
+    /// Held batches that are sent on this link first: its puller had them on a lost link (RD-8).
     pub(super) owed: VecDeque<LotKey>,
     pub(super) rest: Rest,
-    /// An outcome has come: a reconnect may be quick again (RD-6).
+    /// An outcome has arrived, so that the wait before the next reconnect starts at its first value (RD-6).
     pub(super) proven: bool,
     pub(super) stats: PushLinkStats,
 }
@@ -113,7 +113,7 @@ impl PushLink {
         self.batch.len() + self.ready_bytes + on_its_way as usize
     }
 
-    /// Whether it could take a message.
+    /// Whether the link can take a message, without regard to slow start, quarantine and held batches.
     #[inline]
     pub(super) fn is_able(&self, settings: &PusherSettings) -> bool {
         self.credit.may_send()
@@ -124,21 +124,21 @@ impl PushLink {
             && !self.session.is_stalled() // LV-6
             && !self.leaving
             && !self.rest.is_on() // OC-14
-            && self.skips.is_empty() // a Skip must go out before what comes after it
+            && self.skips.is_empty() // a Skip must be sent before later deliveries
     }
 
-    /// Whether its puller can be sent what it had before (RD-8).
+    /// Whether held batches can be attached to the link (RD-8).
     pub(super) fn takes_owed(&self) -> bool {
         self.session.is_open() && !self.leaving
     }
 
-    /// Whether no more is un-acked on it than it is trusted with (RD-10).
+    /// Whether the in-flight messages are below the cap of the slow start (RD-10).
     #[inline]
     pub(super) fn is_trusted(&self, losses: &Losses) -> bool {
         (self.flight.messages() as u64) < losses.trust(self.stats.acked + self.stats.rejected)
     }
 
-    /// How many messages it could take, for what their number is worth.
+    /// The number of messages that the link can take, without regard to their bytes.
     pub(super) fn room(&self, settings: &PusherSettings, losses: &Losses) -> u64 {
         if !self.is_eligible(settings, losses) {
             return 0;
@@ -148,7 +148,7 @@ impl PushLink {
         self.credit.left().0.min(most - flying)
     }
 
-    /// Whether it takes its turns (RR-1).
+    /// Whether the link takes part in the round-robin (RR-1).
     #[inline]
     pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &Losses) -> bool {
         self.alone == Alone::No && self.owed.is_empty() && self.is_able(settings) && self.is_trusted(losses)
@@ -172,7 +172,7 @@ impl PushLink {
         self.stats.sent_bytes += size;
     }
 
-    /// The same for the first attempt of a payload that is copied.
+    /// Does what [`Self::put`] does, for the first attempt of a payload that is copied.
     #[inline]
     pub(super) fn put_slice(&mut self, number: u64, payload: &[u8]) {
         if self.batch.is_full_for_slice() {
@@ -214,7 +214,7 @@ impl PushLink {
         if self.session.is_open() {
             self.transmit_data(now, out);
         }
-        // End belongs to an orderly stop, in which Close has been asked for already.
+        // End may be due although the link is closing: an orderly stop has already asked for the Close.
         if std::mem::take(&mut self.end_due) {
             self.end_sent = true;
             self.session.put(now, out, wire::encode(v1::frame::Body::End(v1::End {})));
@@ -241,13 +241,14 @@ impl PushLink {
         }
     }
 
-    /// Gives unused credit up, once the driver has what comes before. Each Ack that asks for it has a Skip of its own (RC-1).
+    /// Gives up unused credit, with a `Skip` after all deliveries that are assigned to the link. Each `Ack` that asks
+    /// for it is answered by a `Skip` of its own (RC-1).
     ///
     /// # Errors
-    /// As many wait as may.
+    /// Two `Skip` frames already wait to be sent (RC-2).
     pub(super) fn recall(&mut self) -> Result<(), Violation> {
         if self.skips.len() >= MAX_SKIPS {
-            let detail = "a third recall or leaving while two wait for their Skips";
+            let detail = "a third recall or leaving while two Skip frames wait to be sent";
             return Err(Violation::new(Code::Unexpected, "RC-2", detail));
         }
         let from = self.credit.next_id();
@@ -257,8 +258,7 @@ impl PushLink {
         Ok(())
     }
 
-    /// The link takes no further part.
-    /// As [`Self::take_back`], with what else the link leaves.
+    /// Takes everything that remains of a link that was lost. It takes no further part in the round-robin.
     pub(super) fn part(&mut self, written: u64) -> Parting {
         self.alone = Alone::No;
         Parting {
@@ -269,8 +269,8 @@ impl PushLink {
         }
     }
 
-    /// Takes back what is un-acked: the message with the history that the loss gives it, and whether it may have been seen (RD-3).
-    /// `written`: how many bytes the driver has written, or will have.
+    /// Takes the un-acked messages, each with whether the puller may have received it (RD-3). If so, its attempt and
+    /// its losses are incremented. `written`: the number of bytes that the driver has written or will write.
     pub(super) fn take_back(&mut self, written: u64) -> Vec<(Pending, bool)> {
         self.seal();
         (self.ready, self.ready_bytes) = (VecDeque::new(), 0);

@@ -1,31 +1,31 @@
-//! What comes back with lost links: while that is much, links that have settled little are trusted with little (RD-10).
+//! Slow start after losses: if lost links return many messages, the in-flight messages of each link are capped (RD-10).
 
 use std::time::Duration;
 
 use super::backlog::Pending;
 use crate::time::Time;
 
-/// What may come back within a period before that is much: more than one puller's usual window.
+/// Units that lost links may return within one period without a slow start: more than the usual window of one puller.
 const ALLOWANCE: u64 = 10_000;
 const PERIOD: Duration = Duration::from_secs(1);
-/// Bytes of messages that weigh as much as one message does.
+/// Bytes of a message that count as one unit more.
 const UNIT: u64 = 4_096;
-/// What a link that has settled nothing may have un-acked then: enough for one that works to show it.
+/// The in-flight cap of a link that has settled nothing: enough for a working puller to settle some.
 const FIRST: u64 = 16;
-/// A message that was lost more often gets no exception for the return of its puller.
+/// A message that was lost more often is not exempt from the cap.
 const EXCUSED: u32 = 2;
 
-/// The weight of what has come back in this period.
+/// The units that lost links have returned in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Losses {
     since: Time,
     weight: u64,
-    /// When links are trusted again.
+    /// The end of the slow start.
     until: Option<Time>,
 }
 
 impl Losses {
-    /// These have come back with one link.
+    /// Counts the messages that one lost link has returned.
     pub(super) fn count<'a>(&mut self, now: Time, lost: impl Iterator<Item = &'a Pending>) {
         if now >= self.since + PERIOD {
             (self.since, self.weight) = (now, 0);
@@ -36,23 +36,23 @@ impl Losses {
         }
     }
 
-    /// Until when links are not trusted.
+    /// The end of the slow start, if there is one.
     pub(super) fn until(&self) -> Option<Time> {
         self.until
     }
 
-    /// Trusts them again if it is time. Whether it has just become so.
+    /// Ends the slow start if its time is over, and returns whether it has ended now.
     pub(super) fn advance(&mut self, now: Time) -> bool {
         self.until.take_if(|until| *until <= now).is_some()
     }
 
-    /// How many messages a link may have un-acked that has settled so many for good.
+    /// The in-flight cap of a link on which `settled` messages were acked or rejected.
     #[inline]
     pub(super) fn trust(&self, settled: u64) -> u64 {
         if self.until.is_some() { FIRST.saturating_add(settled) } else { u64::MAX }
     }
 
-    /// Whether a message goes to the puller that had it before and is back, trusted or not (RD-8).
+    /// Whether a held message is exempt from the cap of the link on which its puller has returned (RD-8).
     pub(super) fn excuses(&self, pending: &Pending) -> bool {
         pending.losses <= EXCUSED
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn rd_10_as_much_may_come_back_in_a_second_and_no_more() {
+    fn rd_10_more_than_10_000_returns_in_a_second_cap_each_link() {
         // RD-10
         let mut losses = Losses::default();
         let start = Time(3_000_000);
@@ -79,14 +79,14 @@ mod tests {
         losses.count(start + PERIOD / 2, lost(1, 100).iter());
         assert_eq!((losses.trust(0), losses.trust(50)), (16, 66));
         assert!(!losses.advance(start + PERIOD / 2));
-        assert!(losses.advance(start + PERIOD), "trusted again");
+        assert!(losses.advance(start + PERIOD), "it ends with the second");
         assert!(!losses.advance(start + PERIOD), "once");
         losses.count(start + PERIOD, lost(10_000, 100).iter());
-        assert_eq!(losses.trust(0), u64::MAX, "each second has its own");
+        assert_eq!(losses.trust(0), u64::MAX, "each second has its own count");
     }
 
     #[test]
-    fn rd_10_large_messages_weigh_more() {
+    fn rd_10_large_messages_count_as_more_units() {
         // RD-10
         let mut losses = Losses::default();
         losses.count(Time(1), lost(39, 1 << 20).iter());

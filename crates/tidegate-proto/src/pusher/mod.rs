@@ -1,12 +1,12 @@
-//! The pusher: accepts messages, hands them round-robin to links with credit, and keeps each until it is settled.
+//! The pusher: accepts messages, sends them round-robin on links with credit, and keeps each until it is settled.
 //!
 //! ```text
-//! send ──► backlog (fresh) ──► link: batch ──► driver
-//!            ▲ returned, delayed, suspects │
-//!            └──────── nack, release, loss ┘──► acked / rejected
-//!  absent: lost, its puller may come back ─► that puller's new link, or returned
+//! send ──► backlog (fresh) ───► link: batch ──► driver
+//!            ▲ returned, delayed, quarantined │
+//!            └───── nack, release, loss ◄─────┴──► acked / rejected
+//! link lost ──► held batch ──► the puller's new link, or returned
 //! ```
-//! With credit at hand and nothing in the backlog, a message goes from `send` straight into a link's batch.
+//! If the backlog is empty and a link has credit, a message goes from `send` directly into the link's batch.
 
 mod backlog;
 mod ending;
@@ -50,24 +50,24 @@ use crate::{
 };
 pub(crate) use settings::check_times;
 
-/// The least delay that a puller can ask for: it must not make a failing message go round without a pause (OC-6).
+/// The minimum of the delay that a `Nack` requests, so that a failing message is not retried without a pause (OC-6).
 const LEAST_NACK_DELAY: Duration = Duration::from_millis(10);
 
-/// A message has been accepted.
+/// A message that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Accepted {
-    /// Its number: with the pusher's instance, its id (DL-2).
+    /// The number of the message. Together with the pusher's instance, it is the message id (DL-2).
     pub number: u64,
-    /// Bytes that it takes on its way.
+    /// The size of the message in bytes (CR-4).
     pub size: usize,
 }
 
-/// A message has not been accepted, and comes back.
+/// A message that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The message as it was given.
+    /// The message, unchanged.
     pub message: Message,
-    /// Why.
+    /// Why it was not accepted.
     pub reason: Blocked,
 }
 
@@ -75,28 +75,28 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Blocked {
-    /// The high-water mark is reached, or as much is held as may be: try again later.
+    /// The high-water mark or the bound on held messages is reached. Try again later.
     #[error("no room: the high-water mark or the bound on held messages is reached")]
     Full,
     /// The pusher is draining, finished or aborted.
-    #[error("the pusher takes no new messages")]
+    #[error("the pusher accepts no new messages")]
     Closed,
-    /// The message itself is outside the limits.
+    /// The message exceeds a limit.
     #[error(transparent)]
     Invalid(MessageError),
 }
 
-/// A message that will never be sent again (OC-9, OC-11).
+/// A message that was rejected, and will not be sent again (OC-9, OC-11).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Rejected {
-    /// Its number.
+    /// The number of the message.
     pub number: u64,
     /// The message.
     pub message: Message,
-    /// How often it was attempted.
+    /// The number of attempts.
     pub attempts: u32,
-    /// The puller's reason, cut to 256 bytes. A stranger's text.
+    /// The reason, truncated to 256 bytes. It may be text from the peer: escape it before you show it.
     pub reason: String,
 }
 
@@ -106,54 +106,57 @@ pub struct Rejected {
 pub enum Settled {
     /// Processed.
     Acked,
-    /// Rejected, with the puller's reason and the number of attempts.
+    /// Rejected (OC-9, OC-11).
     Rejected {
-        /// The puller's reason.
+        /// The reason. It may be text from the peer: escape it before you show it.
         reason: String,
-        /// How often it was attempted.
+        /// The number of attempts.
         attempts: u32,
     },
 }
 
-/// What happens inside a pusher that its owner may want to know.
+/// An event of a pusher, for its driver; see [`Pusher::poll_event`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PusherEvent {
-    /// A tracked message has its outcome.
+    /// The tracked message with this number has its outcome.
     Settled(u64, Settled),
-    /// A message has failed ten times, and no limit on attempts will reject it: told once.
+    /// A message has failed ten times, and there is no limit on attempts that will reject it. Reported once for each
+    /// message.
     Failing {
-        /// Its number.
+        /// The number of the message.
         number: u64,
-        /// How often it has failed.
+        /// The number of failures.
         failures: u32,
-        /// Why it has failed now. A stranger's text.
+        /// The reason of the last failure. It may be text from the peer: escape it before you show it.
         reason: String,
     },
-    /// A drain is complete: nothing is held any more, and every link is being closed.
+    /// A drain is complete: every message is settled, and every link is being closed.
     Drained,
 }
 
-/// The machine of the pusher role.
+/// The state machine of the pusher role.
+///
+/// The documentation of the [crate] describes how a driver uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pusher {
     settings: PusherSettings,
     instance: InstanceId,
     random: Random,
     links: Links<PushLink>,
-    /// Links that the peer connected, by its key (HS-9).
+    /// Links whose peer is the connector, by its key (HS-9).
     slots: BTreeMap<PeerKey, LinkId>,
     /// Links that take part in the round-robin, in turn (RR-1).
     ring: VecDeque<LinkId>,
     backlog: Backlog,
-    /// What was lost with pullers that may come back (RD-8).
+    /// Messages of lost links that are held for their pullers to reconnect (RD-8).
     absent: Absent,
     losses: Losses,
-    /// Rooms for messages that are promised, and for their bytes as far as these are known.
+    /// Reservations for messages, and for their bytes as far as these are known.
     reserved: usize,
     reserved_bytes: u64,
     next_number: u64,
-    /// How many deliveries are to be made before the next message that must go alone (RD-4).
+    /// The number of deliveries that must have been made before the next quarantined message is sent (RD-4).
     next_suspect: u64,
     phase: Phase,
     rejected: VecDeque<Rejected>,
@@ -164,7 +167,7 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    /// A pusher without links. `seed` makes its jitter.
+    /// Makes a pusher without links. `seed` is the seed of its jitter.
     ///
     /// # Errors
     /// The first setting outside its range (LM-1).
@@ -193,16 +196,17 @@ impl Pusher {
         })
     }
 
-    /// The instance that names this pusher's messages.
+    /// The instance of this pusher, which is part of its message ids (HS-8).
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
     }
 
-    /// Accepts a message: gives it to the next link with credit, or queues it.
+    /// Accepts a message: puts it into the batch of the next link with credit, or queues it. With `tracked`, the
+    /// outcome is reported as [`PusherEvent::Settled`].
     ///
     /// # Errors
-    /// Gives the message back, with the reason.
+    /// Returns the message, and why it was not accepted.
     pub fn send(&mut self, message: Message, tracked: bool) -> Result<Accepted, Refused> {
         if let Err(reason) = self.may_accept(&message, false) {
             return Err(Refused { message, reason });
@@ -210,8 +214,9 @@ impl Pusher {
         Ok(self.accept(message, tracked))
     }
 
-    /// As [`Self::send`], untracked and by the short way: `None` if the message was not taken, for [`Self::send`] to decide.
-    /// What was taken has left an empty message behind.
+    /// Accepts an untracked message without headers on a fast path. Afterwards, `message` may be empty.
+    ///
+    /// Returns `None`, and leaves `message` as it is, if the fast path cannot take it. Then call [`Self::send`].
     #[inline]
     pub fn send_short(&mut self, message: &mut Message) -> Option<Accepted> {
         let size = message.payload().len();
@@ -229,8 +234,9 @@ impl Pusher {
         Some(self.accepted(size))
     }
 
-    /// Accepts a payload of which it makes the only copy, in the buffer of a link. `None` if no link can take it at once, or
-    /// it is too large to be copied: for [`Self::send`] to decide.
+    /// Accepts a payload, and copies it directly into the buffer of a link.
+    ///
+    /// Returns `None` if no link can take it at once, or if it is too large to be copied. Then call [`Self::send`].
     #[inline]
     pub fn send_slice(&mut self, payload: &[u8]) -> Option<Accepted> {
         if !(OpenBatch::copies(payload) && self.backlog.is_empty() && self.takes(payload.len())) {
@@ -248,22 +254,24 @@ impl Pusher {
         Some(self.accepted(payload.len()))
     }
 
-    /// Whether a message of so many bytes can be accepted without looking any further.
+    /// Whether the bounds allow a message of `size` bytes, without regard to the high-water mark.
     #[inline]
     fn takes(&self, size: usize) -> bool {
-        // What the queue has promised takes nothing from the links.
+        // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
         let open = self.phase.accepts().is_ok() && self.reserved <= self.settings.high_water_mark;
         let room = self.held() + self.reserved < self.settings.max_held
             && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes;
         open && room && size as u64 <= self.settings.max_message
     }
 
-    /// Promises room for one message to a later [`Self::send_reserved`]: in the queue, or with a link that has credit. If that credit has
-    /// gone by then, the message goes into the queue beyond the high-water mark: at most one for each promise. The bounds in bytes
-    /// take the message to have `size` of them: with 0, each promise may go beyond them by a whole message.
+    /// Reserves room for one message of a later [`Self::send_reserved`], in the queue or on a link with credit.
+    ///
+    /// If that link has no credit any more when the message is sent, the message is queued beyond the high-water mark:
+    /// at most one for each reservation. The bounds in bytes count `size` bytes for the reservation. So with a `size`
+    /// of 0, each reservation may exceed them by one message.
     ///
     /// # Errors
-    /// There is no room, or the pusher takes no new messages.
+    /// There is no room, or the pusher accepts no new messages.
     pub fn reserve(&mut self, size: u64) -> Result<(), Blocked> {
         self.room()?;
         self.reserved += 1;
@@ -271,21 +279,22 @@ impl Pusher {
         Ok(())
     }
 
-    /// Gives a promise of so many bytes back.
+    /// Cancels a reservation that was made for `size` bytes.
     pub fn unreserve(&mut self, size: u64) {
         self.reserved = self.reserved.saturating_sub(1);
         self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
     }
 
-    /// Gives only the bytes of a promise back: it becomes one of a message of any size.
+    /// Reduces a reservation by `bytes` bytes.
     pub fn unreserve_bytes(&mut self, bytes: u64) {
         self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
     }
 
-    /// Accepts a message for which room for `promised` bytes was promised. The promise is used up, whatever comes of it.
+    /// Accepts a message with a reservation that was made for `promised` bytes. The call uses up the reservation, even
+    /// if it fails.
     ///
     /// # Errors
-    /// The message is invalid, or the pusher takes no new messages; never that there is no room.
+    /// The message is invalid, or the pusher accepts no new messages. It never fails for lack of room.
     pub fn send_reserved(
         &mut self,
         message: Message,
@@ -304,10 +313,10 @@ impl Pusher {
         if promised { self.phase.accepts() } else { self.room() }
     }
 
-    /// Whether one more message can be accepted.
+    /// Checks whether one more message can be accepted.
     ///
     /// # Errors
-    /// Why not.
+    /// There is no room, or the pusher accepts no new messages.
     pub fn room(&mut self) -> Result<(), Blocked> {
         self.phase.accepts()?;
         let held = self.held() + self.reserved;
@@ -318,7 +327,7 @@ impl Pusher {
         if self.queue_has_room() || self.links_have_room() { Ok(()) } else { Err(Blocked::Full) }
     }
 
-    /// Whether links have credit for one message more than what is promised beyond the queue.
+    /// Whether links have credit for one more message than was reserved beyond the high-water mark.
     fn links_have_room(&mut self) -> bool {
         if !self.backlog.is_empty() || self.turn().is_none() {
             return false;
@@ -332,14 +341,14 @@ impl Pusher {
         })
     }
 
-    /// Whether the bounds in bytes admit one more message.
+    /// Whether the bounds in bytes allow one more message.
     #[must_use]
     pub fn has_byte_room(&self) -> bool {
         self.backlog.fresh().1 + self.reserved_bytes < self.settings.high_water_mark_bytes
             && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes
     }
 
-    /// How many messages the queue could take beside what is promised.
+    /// The number of messages that the queue can take beside those that were reserved.
     #[must_use]
     pub fn spare(&self) -> usize {
         let settings = &self.settings;
@@ -358,12 +367,12 @@ impl Pusher {
             && bytes + self.reserved_bytes < self.settings.high_water_mark_bytes
     }
 
-    /// Messages held, whatever their state. Asked only while messages are accepted, and so before an abort.
+    /// Messages held in total. It is only valid while messages are accepted, and so before an abort.
     fn held(&self) -> usize {
         (self.stats.accepted - self.stats.acked - self.stats.rejected) as usize + self.rejected.len()
     }
 
-    /// Messages that have no final outcome.
+    /// Messages that were neither acked, rejected nor returned by an abort.
     fn unsettled(&self) -> u64 {
         self.stats.accepted - self.stats.acked - self.stats.rejected - self.stats.aborted
     }
@@ -397,13 +406,13 @@ impl Pusher {
         self.random.stretch(if asked.is_zero() { grown } else { asked })
     }
 
-    /// From now on rejected messages are kept until [`Self::take_rejected`] fetches them. They count as held, so that
-    /// who does not fetch them comes to a stop instead of losing them.
+    /// Keeps rejected messages from now on, until [`Self::take_rejected`] takes them. They count as held. If they are
+    /// not taken, sends eventually block; none is dropped.
     pub fn keep_rejected(&mut self) {
         self.keep_rejected = true;
     }
 
-    /// From now on rejected messages are only counted. Returns how many had not been fetched: they are gone.
+    /// Drops rejected messages from now on, and those that were kept. Returns the number of those.
     pub fn drop_rejected(&mut self) -> usize {
         self.keep_rejected = false;
         let gone = std::mem::take(&mut self.rejected);
@@ -411,37 +420,38 @@ impl Pusher {
         gone.len()
     }
 
-    /// The oldest rejected message that has not been fetched.
+    /// Takes the oldest rejected message that was kept.
     pub fn take_rejected(&mut self) -> Option<Rejected> {
         let rejected = self.rejected.pop_front()?;
         self.stats.held_bytes -= rejected.message.size() as u64;
         Some(rejected)
     }
 
-    /// Whether [`Self::take_rejected`] would give something.
+    /// Whether [`Self::take_rejected`] would return a message.
     #[must_use]
     pub fn has_rejected(&self) -> bool {
         !self.rejected.is_empty()
     }
 
-    /// What has happened since the last call.
+    /// Takes the next event. Call it until it returns `None`, after any call that may have settled messages.
     pub fn poll_event(&mut self) -> Option<PusherEvent> {
         self.events.pop_front()
     }
 
-    /// Whether a link can be told apart from one that never did anything: an outcome has come over it (RD-6).
+    /// Whether an outcome has arrived on this link, so that the wait before the next connection attempt is reset
+    /// (RD-6).
     #[must_use]
     pub fn is_proven(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.proven)
     }
 
-    /// Whether everything that was given to links has been handed to their drivers and written.
+    /// Whether all messages that were assigned to open links are written.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.links.iter().all(|(id, link)| !link.session.is_open() || link.stats(id).unwritten == 0)
     }
 
-    /// Counts and what is held now.
+    /// The statistics of this pusher.
     #[must_use]
     pub fn stats(&self) -> PushStats {
         let awaiting = self.absent.len() as u64;
@@ -457,7 +467,7 @@ impl Pusher {
         }
     }
 
-    /// Every open link.
+    /// The statistics of each link.
     #[must_use]
     pub fn link_stats(&self) -> Vec<PushLinkStats> {
         self.links.iter().map(|(id, link)| link.stats(id)).collect()

@@ -1,4 +1,4 @@
-//! Which link gets a message (RR-1 … RR-3, RD-4).
+//! Chooses the link for a message (RR-1 … RR-3, RD-4).
 
 use super::{
     Pusher,
@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{links::LinkId, message::Message};
 
-/// Messages that others get between two suspects, while there are some: a puller that breaks its links again and again makes
-/// suspects faster than they can be tried, and must not have the links of all others to itself (RD-4).
+/// Deliveries between two quarantined messages, while there is other work. A puller that breaks its links again and
+/// again causes quarantined messages faster than they can be sent, and they must not occupy all links (RD-4).
 const BETWEEN_SUSPECTS: u64 = 200;
 
-/// The driver of this link has something to do.
+/// Puts a link into the list of links to wake, once.
 #[inline]
 pub(super) fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PushLink) {
     if !link.session.woken {
@@ -22,18 +22,18 @@ pub(super) fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PushLink) {
 }
 
 impl Pusher {
-    /// Gives a message to the link whose turn it is (RR-1). False if no link can take one.
+    /// Gives a message to the link whose turn it is (RR-1). Returns false if no link can take it.
     #[inline]
     pub(super) fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
         loop {
-            // As `turn` and `put`, without looking the link up twice: this runs for every message.
+            // The same as `turn` and `put`, but with a single lookup of the link, because this runs for every message.
             let Some(&id) = self.ring.front() else { return false };
             match self.links.get_mut(id) {
                 Some(link) if link.is_eligible(&self.settings, &self.losses) => {
                     link.put(number, attempt, extra, message);
                     wake(&mut self.wakes, id, link);
                     self.stats.count_sent(attempt);
-                    // Its next turn is after all others.
+                    // The link goes to the end of the ring.
                     if self.ring.len() > 1 {
                         self.ring.rotate_left(1);
                     }
@@ -68,7 +68,8 @@ impl Pusher {
         self.stats.count_sent(attempt);
     }
 
-    /// Puts a link into the ring if it can take messages and is not there (RR-2).
+    /// Adds a link to the ring if it can take messages and is not in it (RR-2). Sends held batches first, and wakes the
+    /// link.
     pub(super) fn refresh(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         if !link.owed.is_empty() {
@@ -84,7 +85,7 @@ impl Pusher {
         }
     }
 
-    /// Sends a link the messages that its puller had before, as far as its credit goes (RD-8).
+    /// Sends the held batches that are attached to a link, as far as its credit allows (RD-8).
     fn serve_owed(&mut self, id: LinkId) {
         while let Some(link) = self.links.get_mut(id)
             && link.alone == Alone::No
@@ -92,7 +93,9 @@ impl Pusher {
             && let Some(key) = link.owed.front().copied()
         {
             match self.absent.front(key) {
-                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => return,
+                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => {
+                    return;
+                }
                 Some(_) => {}
                 None => {
                     link.owed.pop_front();
@@ -110,7 +113,7 @@ impl Pusher {
         self.put(id, pending.number, pending.attempt, pending.extra(), &pending.message);
     }
 
-    /// Hands out what waits, as far as credit goes.
+    /// Gives waiting messages to links, as far as their credit allows.
     pub(super) fn pump(&mut self) {
         if self.backlog.has_suspects() {
             self.place_suspect();
@@ -121,8 +124,8 @@ impl Pusher {
         }
     }
 
-    /// RD-4: a message that was in flight on two lost links gets a link of its own. If none is empty, the one with
-    /// the least in flight is kept from new messages until it is.
+    /// Sends a quarantined message alone, on a link with nothing un-acked (RD-4). If there is none, the link with the
+    /// fewest messages in flight is reserved: it gets no new messages until it is empty.
     fn place_suspect(&mut self) {
         let settings = &self.settings;
         let able = self.links.iter().filter(|(_, link)| link.is_able(settings) && link.alone != Alone::Used);
@@ -146,7 +149,8 @@ impl Pusher {
         }
     }
 
-    /// The link that was kept for a suspect takes part again: it went elsewhere, and the next one is not due.
+    /// Puts the reserved link back into the ring: the quarantined message was sent on another link, and the next one is
+    /// not due.
     fn release_kept(&mut self) {
         let kept = self.links.iter().find(|(_, link)| link.alone == Alone::Kept).map(|(id, _)| id);
         if let Some(link) = kept.and_then(|id| self.links.get_mut(id)) {
@@ -157,7 +161,7 @@ impl Pusher {
         }
     }
 
-    /// A link on which nothing is in flight takes part again.
+    /// Ends the quarantine of a link on which nothing is in flight.
     pub(super) fn release_alone(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id)
             && link.flight.messages() == 0

@@ -1,4 +1,4 @@
-//! What a pusher does with what its links bring: the driving contract, and the outcomes.
+//! The pusher's [`Machine`]: handles frames, outcomes, timers and the end of links.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     wire::{self, Body, MAX_CONTROL_FRAME, Progress, cut_reason, v1, v1::Role, v1::Verdict},
 };
 
-/// Failures after which somebody should look at a message that is tried again for ever.
+/// The number of failures after which a message without a limit on attempts is reported.
 const FAILING: u32 = 10;
 
 impl Pusher {
@@ -26,7 +26,7 @@ impl Pusher {
         // FR-4: the whole frame is checked before any of it takes effect.
         for outcome in &ack.outcomes {
             if !matches!(Verdict::try_from(outcome.verdict), Ok(verdict) if verdict != Verdict::Unspecified) {
-                let detail = format!("verdict {} is none of the four", outcome.verdict);
+                let detail = format!("verdict is {}; it must be 1 to 4", outcome.verdict);
                 return Err(Violation::new(Code::Malformed, "OC-10", detail));
             }
             link.flight.check(outcome.first, outcome.count, link.handed())?;
@@ -57,7 +57,7 @@ impl Pusher {
         Ok(())
     }
 
-    /// Applies an outcome. Returns what it has cost, if it has settled nothing.
+    /// Applies an outcome. If it has settled nothing, returns the number of lookups that it has caused.
     fn settle(&mut self, now: Time, id: LinkId, outcome: &v1::Outcome) -> u64 {
         let Some(link) = self.links.get_mut(id) else { return 0 };
         let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
@@ -92,14 +92,14 @@ impl Pusher {
             Verdict::Release => {
                 counts.0.released += taken.messages;
                 counts.1.released += taken.messages;
-                // OC-8: at once, to the front, and the attempt does not count.
+                // OC-8: to the front, at once, with the same attempt.
                 taken.pending.into_iter().for_each(|pending| self.backlog.push_returned(pending));
             }
         }
         idle
     }
 
-    /// OC-6, OC-11.
+    /// Delays a message for its next attempt, or rejects it after the last one (OC-6, OC-11).
     fn failed(&mut self, now: Time, mut pending: Pending, delay: Duration, reason: &str) {
         let failures = pending.failures();
         let attempts = pending.attempt;
@@ -130,12 +130,12 @@ impl Pusher {
         }
     }
 
-    /// OC-13: a puller has said what it works on.
+    /// Handles `Working` (OC-13).
     fn handle_working(&mut self, now: Time, id: LinkId, working: &v1::Working) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let handed = link.handed();
         for delivery in &working.deliveries {
-            // The same checks as for an outcome, but another rule that is broken.
+            // The checks are those for an outcome, but the violation names another rule.
             let checked = link.flight.check(*delivery, 1, handed);
             checked.map_err(|violation| Violation {
                 rule: "OC-13",
@@ -150,7 +150,7 @@ impl Pusher {
         Ok(())
     }
 
-    /// OC-12: what has had no outcome and no sign of work for too long counts as failed.
+    /// Handles deliveries whose settle time-out has passed as failed attempts (OC-12).
     fn time_out(&mut self, now: Time, id: LinkId) {
         let Some((timeout, most)) = self.settings.settle_times() else { return };
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
@@ -176,7 +176,7 @@ impl Pusher {
         self.check_drained(now);
     }
 
-    /// The link takes no further part: what was un-acked on it goes back (RD-3).
+    /// Requeues the un-acked messages of a link that gets no more outcomes (RD-3).
     fn take_back(&mut self, now: Time, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
             let parting = link.part(link.session.written_bytes());
@@ -187,9 +187,9 @@ impl Pusher {
     fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
-            // LV-3, LV-8: lost as of now. A peer that is not heard, or does not read, answers no Close, so that waiting
-            // for the answer would only keep its messages from others. What the driver has been given it may still
-            // write.
+            // LV-3, LV-8: the link is lost now. A silent peer, or one that does not read, does not answer Close. To
+            // wait for the answer would only delay its messages. The driver may still write the bytes that it was
+            // given.
             if link.session.is_interrupted() {
                 let parting = link.part(link.session.bytes_at_risk());
                 self.part_with(now, parting);
@@ -200,7 +200,7 @@ impl Pusher {
 }
 
 impl Pusher {
-    /// Removes a link and requeues its messages. Those in what `written` counts may have been processed (RD-3).
+    /// Removes a link and requeues its messages. `written` returns the number of bytes that count as written (RD-3).
     fn end_link(
         &mut self,
         now: Time,
@@ -208,7 +208,7 @@ impl Pusher {
         reason: &str,
         written: fn(&Session) -> u64,
     ) -> Option<LinkEnd> {
-        // Removed before its messages go back: they must not go to it again.
+        // The link is removed first, so that its messages are not sent on it again.
         let mut link = self.links.remove(id)?;
         let parting = link.part(written(&link.session));
         self.part_with(now, parting);
@@ -236,13 +236,14 @@ impl Machine for Pusher {
 
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
         if self.farewell() == Some(false) {
-            return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher stops"));
+            return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher is stopping"));
         }
         let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
-        // A link that is replaced is still here until its driver has closed it.
+        // A replaced link still counts until its driver has removed it.
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
-            let detail = format!("this side has {} links, as many as it may", self.links.len());
+            let detail =
+                format!("{} links are open; the limit is {}", self.links.len(), self.settings.max_links);
             return Err(Violation::new(Code::Busy, "HS-12", detail));
         }
         if let Some(old) = old {
@@ -274,7 +275,7 @@ impl Machine for Pusher {
             Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
-                        self.take_back(now, id); // RD-1: no outcome will come any more
+                        self.take_back(now, id); // RD-1: no outcome will arrive any more
                     }
                     Ok(())
                 }
@@ -286,9 +287,9 @@ impl Machine for Pusher {
                 Some(other) if !link.session.is_ending() => {
                     let name = match other {
                         Body::Hello(_) => "a second Hello",
-                        Body::Deliver(_) => "Deliver from a puller",
-                        Body::Skip(_) => "Skip from a puller",
-                        _ => "End from a puller",
+                        Body::Deliver(_) => "a Deliver from a puller",
+                        Body::Skip(_) => "a Skip from a puller",
+                        _ => "an End from a puller",
                     };
                     Err(Violation::unexpected(name))
                 }
@@ -318,7 +319,7 @@ impl Machine for Pusher {
     }
 
     fn wants_read(&mut self, _: Time, _: LinkId) -> bool {
-        true // LV-5: what comes back is small, and gives credit
+        true // frames of a puller are small, and grant credit
     }
 
     fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
@@ -343,7 +344,7 @@ impl Machine for Pusher {
 
     fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.write_failed(now, reason); // RD-2: outcomes may still come
+            link.session.write_failed(now, reason); // RD-2: outcomes may still arrive
         }
     }
 
@@ -420,12 +421,12 @@ impl Machine for Pusher {
 }
 
 impl Pusher {
-    /// HS-9: a higher generation takes over at once; anything else is stale.
+    /// Closes the old link of a peer with REPLACED, or refuses the new one with STALE (HS-9).
     fn replace(&mut self, now: Time, old: LinkId, peer: &Peer) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(old) else { return Ok(()) };
         crate::session::check_generation(&link.session.peer, peer)?;
-        link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer is here"));
-        // RD-3: its driver has not told yet what it has just written, and goes on writing what it was given.
+        link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer has opened"));
+        // RD-3: the driver still writes the bytes that it was given, and has not yet reported them as written.
         let parting = link.part(link.session.bytes_at_risk());
         self.part_with(now, parting);
         self.refresh(old);

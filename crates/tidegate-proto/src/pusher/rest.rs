@@ -1,26 +1,27 @@
-//! A puller that gives everything back, or fails at everything: what it is sent costs both sides, and brings nothing forward (OC-14).
+//! The return pause: a link whose puller returns more messages than it settles is paused (OC-14).
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The rest for each message that was released or nacked and is not made up for.
+/// The pause for each unsettled return.
 const EACH: Duration = Duration::from_micros(1);
-/// A shorter rest is none: it would be over before a timer tells so.
+/// A shorter pause is left out: it would be over before a timer fires.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
-/// Messages released or nacked that one outcome of another kind makes up for.
+/// Returns that one acked or rejected message makes up for.
 const WORTH: u64 = 16;
 
-/// How much a link has given back, and until when it gets nothing for that.
+/// The unsettled returns of a link, and the end of its pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Rest {
+    /// Messages released or nacked, minus 16 for each message acked or rejected.
     debt: u64,
     until: Option<Time>,
 }
 
 impl Rest {
-    /// An Ack has released or nacked so many messages, and settled so many for good.
+    /// Counts an `Ack` that has released or nacked `again` messages, and acked or rejected `settled`.
     pub(super) fn count(&mut self, now: Time, again: u64, settled: u64) {
         self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(WORTH));
         if again == 0 {
@@ -33,7 +34,7 @@ impl Rest {
         }
     }
 
-    /// Whether it gets nothing now.
+    /// Whether the link is paused.
     pub(super) fn is_on(&self) -> bool {
         self.until.is_some()
     }
@@ -42,7 +43,7 @@ impl Rest {
         self.until
     }
 
-    /// Ends a rest whose time is over.
+    /// Ends the pause if its time is over.
     pub(super) fn advance(&mut self, now: Time) {
         self.until = self.until.filter(|until| now < *until);
     }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oc_14_giving_back_without_doing_anything_slows_a_link_down() {
+    fn oc_14_a_link_that_returns_every_message_is_paused() {
         // OC-14
         let mut rest = Rest::default();
         let mut now = Time(1);
@@ -64,11 +65,11 @@ mod tests {
             rest.advance(now);
             cycles += 1;
         }
-        assert!((5_000..15_000).contains(&cycles), "{cycles} in a minute instead of 600,000");
+        assert!((5_000..15_000).contains(&cycles), "{cycles} in a minute; without pauses 600,000");
     }
 
     #[test]
-    fn oc_14_a_recalled_window_costs_a_moment_and_work_makes_up_for_it() {
+    fn oc_14_a_recalled_window_costs_a_short_pause_and_settled_messages_make_up_for_it() {
         // OC-14
         let mut rest = Rest::default();
         rest.count(Time(1), 50_000, 0);
@@ -79,6 +80,6 @@ mod tests {
         assert!(!rest.is_on());
         rest.count(Time(1), 0, 3_125);
         rest.count(Time(1), 999, 0);
-        assert!(!rest.is_on(), "all of it is made up for");
+        assert!(!rest.is_on(), "settled messages have made up for all returns");
     }
 }

@@ -1,4 +1,4 @@
-//! The settings of a pusher: every bound, with its reason.
+//! The settings of a pusher.
 
 use std::time::Duration;
 
@@ -13,57 +13,59 @@ use crate::{
     wire::MAX_MAX_MESSAGE,
 };
 
-/// Messages do not wait longer than this for a puller that may never come back.
+/// The maximum of `grace`, because a puller may never return.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
-/// A shorter time would be over before an outcome can be here.
+/// A shorter settle time-out would pass before an outcome can arrive.
 const MIN_SETTLE_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// Bounds and times of a [`crate::Pusher`]. `Default` gives the values of docs/IMPLEMENTATION.md.
+/// The settings of a [`crate::Pusher`]. docs/IMPLEMENTATION.md, section 8, lists the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PusherSettings {
-    /// Messages that have been accepted and not yet been given to a puller, beyond which sends wait. 0 is a
-    /// rendezvous: a message is accepted when a puller has room for it.
+    /// The number of messages that may wait in the queue before sends wait. With 0, a message is accepted only when a
+    /// puller has granted credit for it.
     pub high_water_mark: usize,
-    /// The same in bytes; any room left admits one whole message.
+    /// The bytes that may wait in the queue. If fewer are in it, one whole message is accepted. At least 1.
     pub high_water_mark_bytes: u64,
-    /// Messages held in all: queued, in flight, waiting to be retried, rejected and not fetched. Without it a puller
-    /// that nacks everything could fill the memory (CR-8).
+    /// Messages held in total: queued, in flight, waiting for a retry, rejected and not yet taken (CR-8). Otherwise a
+    /// puller that nacks every message could fill the memory. At least 1.
     pub max_held: usize,
-    /// The same in bytes; any room left admits one whole message, and a promise of room is for a message of any size.
+    /// Bytes of messages held in total. If fewer are held, one whole message is accepted, or one reservation for a
+    /// message of any size. At least 1.
     pub max_held_bytes: u64,
-    /// Un-acked messages on one link, whatever the puller grants (CR-8).
+    /// Un-acked messages on one link, whatever the puller grants (CR-8). At least 1.
     pub max_in_flight: usize,
-    /// The same in bytes.
+    /// Un-acked bytes on one link, whatever the puller grants (CR-8). At least 1.
     pub max_in_flight_bytes: u64,
-    /// Bytes that may wait to be written on one link, so that a slow network is noticed and others get the work.
+    /// Bytes that may wait to be written on one link (CR-8). Beyond them, messages go to other links. At least 1.
     pub max_unwritten: usize,
-    /// The largest message, in bytes as CR-4 counts them. Told to pullers, which must take as much (HS-7).
+    /// The size of the largest message, in bytes (CR-4). A puller that accepts less is refused (HS-7).
     pub max_message: u64,
-    /// Attempts, lost links not counted, after which a nack rejects the message; `None`: no limit (OC-11).
+    /// The number of attempts, without lost links, after which a failed message is rejected; `None`: no limit (OC-11).
     pub max_attempts: Option<u32>,
-    /// The wait after the first nack without a delay; it doubles with each attempt (OC-6).
+    /// The delay after the first nack that requests none. It doubles with each failed attempt (OC-6).
     pub retry_first: Duration,
-    /// The longest such wait.
+    /// The maximum of this delay.
     pub retry_longest: Duration,
-    /// The longest delay that a puller may ask for (OC-6).
+    /// The maximum of the delay that a nack may request (OC-6).
     pub max_nack_delay: Duration,
-    /// How long the messages of a lost link wait for the same puller to come back, before they go elsewhere. 0: not at
-    /// all (RD-8).
+    /// The reconnect grace: how long to hold a disconnected puller's messages before they are redelivered to others. 0:
+    /// redeliver at once (RD-8). At most 1 h.
     pub grace: Duration,
-    /// Without an outcome or a sign of work for so long after it was sent, a delivery counts as failed, and its message
-    /// is sent again; `None`: never (OC-12).
+    /// The settle time-out: the time without an outcome or a sign of work after which a delivery counts as failed, and
+    /// its message is sent again; `None`: no time-out (OC-12). At least 1 ms.
     pub settle_timeout: Option<Duration>,
-    /// The same whatever sign of work comes: so long after it was sent, a delivery without an outcome counts as failed.
-    /// At least `settle_timeout`; `None`: signs of work may hold a delivery for ever (OC-12, OC-13).
+    /// The time without an outcome after which a delivery counts as failed, whatever signs of work arrive; `None`: no
+    /// bound (OC-12, OC-13). At least `settle_timeout`.
     pub max_work_time: Option<Duration>,
-    /// Links open at once (HS-12).
+    /// The maximum number of open links (HS-12). At least 1.
     pub max_links: usize,
-    /// We are heard from at least this often (LV-1). 100 ms to 60 s.
+    /// The heartbeat interval (LV-1). 100 ms to 60 s.
     pub heartbeat: Duration,
-    /// Without progress in writing for so long a link gets no more messages (LV-6).
+    /// The time without progress in writing after which a link is stalled and gets no messages (LV-6). After 30 times
+    /// as long, it is closed (LV-8).
     pub write_stall: Duration,
-    /// How long to wait for the answer to Close, and to read on after a failed write (ST-4, RD-2).
+    /// The time to wait for the answer to `Close`, and to read on after a failed write (ST-4, RD-2).
     pub close_wait: Duration,
 }
 
@@ -97,7 +99,7 @@ impl PusherSettings {
     /// Checks every setting (LM-1).
     ///
     /// # Errors
-    /// The first one outside its range.
+    /// The first setting outside its range.
     pub fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
         ok(
@@ -129,8 +131,7 @@ impl PusherSettings {
         ok(!stall.is_zero(), "write_stall", &stall, "more than 0")
     }
 
-    /// How long a delivery may be without an outcome or a sign of work, and how long without an outcome in all, if that
-    /// is bounded; `None` if neither is (OC-12).
+    /// The settle time-out, and the bound on the whole time, if there is one; `None` if there is neither (OC-12).
     pub(crate) fn settle_times(&self) -> Option<(Duration, Option<Duration>)> {
         Some((self.settle_timeout.or(self.max_work_time)?, self.max_work_time))
     }
@@ -141,7 +142,7 @@ impl PusherSettings {
     }
 }
 
-/// The times that both roles have.
+/// Checks the times that both roles have.
 pub(crate) fn check_times(heartbeat: Duration, close_wait: Duration) -> Result<(), SettingError> {
     let (low, high) = HEARTBEAT;
     SettingError::unless((low..=high).contains(&heartbeat), "heartbeat", &heartbeat, "100 ms to 60 s")?;
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lm_1_a_setting_outside_its_range_is_named_with_its_value_and_what_is_valid() {
+    fn lm_1_a_setting_outside_its_range_is_reported_with_value_and_valid_range() {
         // LM-1
         assert_eq!(PusherSettings::default().check(), Ok(()));
         let wrong = PusherSettings { heartbeat: Duration::from_millis(1), ..Default::default() };

@@ -1,108 +1,107 @@
-//! What a pusher can tell about itself.
+//! The statistics of a pusher.
 
 use std::time::Duration;
 
-/// Counts of a pusher since it was made, and what it holds now. A count never falls.
+/// Statistics of a pusher: counters since it was made, which never decrease, and what it holds now.
 ///
-/// `accepted == acked + rejected + aborted + in_flight + queued` at any time.
+/// At any time, `accepted == acked + rejected + aborted + in_flight + queued`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PushStats {
-    /// Messages taken from the application.
+    /// Messages accepted from the application.
     pub accepted: u64,
-    /// Their bytes (size, CR-4).
+    /// The size of these messages in bytes (CR-4).
     pub accepted_bytes: u64,
-    /// Processed by a puller.
+    /// Messages acked by a puller.
     pub acked: u64,
-    /// Bytes of those.
+    /// The size of these messages in bytes.
     pub acked_bytes: u64,
-    /// Never to be sent again (OC-9, OC-11).
+    /// Messages rejected, by a puller or after their last attempt (OC-9, OC-11).
     pub rejected: u64,
-    /// Taken out by an abort, which has handed them back in its [`Leftover`](super::Leftover).
+    /// Messages that an abort has returned in its [`Leftover`](super::Leftover).
     pub aborted: u64,
-    /// Attempts that failed and are, or were, to be retried.
+    /// Deliveries nacked.
     pub nacked: u64,
-    /// Deliveries given back un-started.
+    /// Deliveries released.
     pub released: u64,
     /// Deliveries with an attempt above 1.
     pub redelivered: u64,
     /// Messages that were un-acked on a link when it was lost.
     pub returned: u64,
-    /// Deliveries that had no outcome in time (OC-12).
+    /// Deliveries whose settle time-out has passed (OC-12).
     pub timed_out: u64,
-    /// Deliveries made, repeats included.
+    /// Deliveries, including repeated ones.
     pub sent: u64,
-    /// Links that have been opened.
+    /// Links opened.
     pub links_opened: u64,
-    /// Links that ended without Close.
+    /// Links that ended without a `Close`.
     pub links_broken: u64,
     /// Links open now.
     pub links: u64,
-    /// Held and given to no puller: new, returned, delayed and awaiting.
+    /// Messages held now that are not in flight: new, returned, delayed, quarantined and awaiting.
     pub queued: u64,
-    /// Of those, waiting to be retried.
+    /// Queued messages that wait for a retry.
     pub delayed: u64,
-    /// Of those, waiting for the puller that they were lost with to come back (RD-8).
+    /// Queued messages that are held for the puller of a lost link to reconnect (RD-8).
     pub awaiting: u64,
-    /// Delivered, no outcome yet.
+    /// Messages in flight now: sent, without an outcome.
     pub in_flight: u64,
-    /// Bytes of all messages held.
+    /// The size of all messages held now, in bytes.
     pub held_bytes: u64,
-    /// Rejected messages that wait to be fetched.
+    /// Rejected messages that are kept and not yet taken.
     pub rejected_waiting: u64,
-    /// How long there was no room for a send that waited for it, or that was refused for lack of it and might be tried again. Kept by
-    /// the owner of the machine.
+    /// The time in which sends waited or failed for lack of room. The owner of the machine measures it.
     pub blocked: Duration,
 }
 
-/// One link of a pusher.
+/// Statistics of one link of a pusher.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PushLinkStats {
-    /// Names the link in logs and events.
+    /// The id of the link, as in logs and events.
     pub link: u64,
     /// The puller's name.
     pub peer_name: String,
-    /// Its address.
+    /// The puller's address.
     pub peer: String,
-    /// Its instance.
+    /// The puller's instance.
     pub peer_instance: String,
     /// The pipeline.
     pub pipeline: String,
     /// Credit granted: delivery ids below this may be sent.
     pub message_limit: u64,
-    /// Credit left, in messages.
+    /// Unused credit, in messages.
     pub credit_messages: u64,
-    /// Credit left, in bytes.
+    /// Unused credit, in bytes.
     pub credit_bytes: u64,
-    /// Delivered, no outcome yet.
+    /// Messages in flight now.
     pub in_flight: u64,
-    /// Bytes of those.
+    /// The size of these messages in bytes.
     pub in_flight_bytes: u64,
-    /// Bytes of frames that have not been written.
+    /// Bytes of frames that are not yet written.
     pub unwritten: u64,
-    /// Deliveries made.
+    /// Deliveries.
     pub sent: u64,
-    /// Bytes of those.
+    /// The size of these deliveries in bytes.
     pub sent_bytes: u64,
-    /// Outcomes.
+    /// Deliveries acked.
     pub acked: u64,
-    /// Outcomes.
+    /// Deliveries nacked.
     pub nacked: u64,
-    /// Outcomes.
+    /// Deliveries rejected.
     pub rejected: u64,
-    /// Outcomes.
+    /// Deliveries released.
     pub released: u64,
-    /// Writing makes no progress (LV-6).
+    /// Whether writing makes no progress (LV-6).
     pub stalled: bool,
-    /// The puller is leaving (ST-1).
+    /// Whether the puller is leaving (ST-1).
     pub leaving: bool,
-    /// The least round trip seen.
+    /// The lowest round-trip time measured.
     pub round_trip: Option<Duration>,
 }
 
 impl PushStats {
-    /// A message has been given to a link.
+    /// Counts a delivery.
     #[inline]
     pub(super) fn count_sent(&mut self, attempt: u32) {
         self.sent += 1;
@@ -111,7 +110,7 @@ impl PushStats {
 }
 
 impl PushLinkStats {
-    /// Messages that got an outcome over this link for good, and those that come again.
+    /// The deliveries that were acked or rejected, and those that were nacked or released.
     pub(super) fn outcomes(&self) -> (u64, u64) {
         (self.acked + self.rejected, self.nacked + self.released)
     }

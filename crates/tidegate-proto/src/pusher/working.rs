@@ -1,5 +1,4 @@
-//! Deliveries that their puller says it is working on (OC-13). A sign of work that comes again costs no more than finding its
-//! delivery: a puller may give as many as it likes.
+//! Deliveries that `Working` has named (OC-13). A repeated sign of work costs one lookup, however many there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +7,7 @@ use std::{
 
 use crate::time::Time;
 
-/// Those of one link, by delivery id.
+/// The deliveries of one link that are being worked on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Working {
     signs: BTreeMap<u64, Sign>,
@@ -18,9 +17,9 @@ pub(super) struct Working {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Sign {
-    /// When the last one came.
+    /// The time of the last sign of work.
     at: Time,
-    /// The same when the delivery was put where it is in the queue. It is moved when its time seems to be up.
+    /// The time under which the delivery is in the queue. The queue is updated only when that time is overdue.
     queued_at: Time,
 }
 
@@ -34,7 +33,7 @@ impl Working {
         self.signs.contains_key(&id)
     }
 
-    /// A sign of work has come.
+    /// A sign of work has arrived.
     pub(super) fn sign(&mut self, id: u64, at: Time) {
         let queue = &mut self.queue;
         let first = || {
@@ -44,19 +43,19 @@ impl Working {
         self.signs.entry(id).or_insert_with(first).at = at;
     }
 
-    /// The delivery has its outcome.
+    /// The delivery is settled.
     pub(super) fn forget(&mut self, id: u64) {
         if let Some(sign) = self.signs.remove(&id) {
             self.queue.remove(&(sign.queued_at, id));
         }
     }
 
-    /// The last sign of none of them is older.
+    /// A time that no delivery's last sign of work is older than.
     pub(super) fn oldest(&self) -> Option<Time> {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// Those without a sign for so long.
+    /// The deliveries without a sign of work for `timeout`.
     pub(super) fn overdue(&mut self, now: Time, timeout: Duration) -> Vec<u64> {
         let mut ids = Vec::new();
         let mut moved = Vec::new();
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oc_13_a_sign_of_work_that_comes_again_moves_nothing_and_counts_all_the_same() {
+    fn oc_13_a_repeated_sign_of_work_counts_without_moving_the_queue() {
         // OC-13, LM-3
         let second = Duration::from_secs(1);
         let start = Time(5_000_000);

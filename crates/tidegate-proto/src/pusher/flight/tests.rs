@@ -6,7 +6,7 @@ use crate::{message::Message, wire::OpenBatch};
 const TIMEOUT: Duration = Duration::from_secs(10);
 const START: Time = Time(1_000_000);
 
-/// Adds a frame of so many messages, and gives it to the driver.
+/// Adds a frame of `messages` messages, and gives it to the driver.
 fn sent(flight: &mut Flight, now: Time, first_id: u64, messages: u64, payload: &'static [u8]) {
     let mut batch = OpenBatch::default();
     for id in first_id..first_id + messages {
@@ -22,12 +22,12 @@ fn sent(flight: &mut Flight, now: Time, first_id: u64, messages: u64, payload: &
 fn overdue(flight: &mut Flight, now: Time) -> Vec<u64> {
     let mut taken = Taken::default();
     flight.take_overdue(now, TIMEOUT, &mut taken);
-    assert!(flight.next_overdue(TIMEOUT).is_none_or(|due| due > now), "a driver would not come to rest");
+    assert!(flight.next_overdue(TIMEOUT).is_none_or(|due| due > now), "a driver would poll without a pause");
     taken.pending.iter().map(|pending| pending.number - 1_000).collect()
 }
 
 #[test]
-fn what_is_due_first_is_known_without_a_search_and_never_stays_in_the_past() {
+fn oc_12_the_next_time_out_is_never_in_the_past_after_a_check() {
     // OC-12, OC-13
     let at = |seconds| START + Duration::from_secs(seconds);
     let mut flight = Flight::default();
@@ -43,7 +43,7 @@ fn what_is_due_first_is_known_without_a_search_and_never_stays_in_the_past() {
     flight.settle(13, 1, false, &mut Taken::default());
     assert_eq!((flight.working.len(), flight.extras.len()), (48, 0));
     assert_eq!(overdue(&mut flight, at(10)), [7]);
-    assert_eq!(flight.next_overdue(TIMEOUT), Some(at(11)), "the second frame, of which nobody has looked");
+    assert_eq!(flight.next_overdue(TIMEOUT), Some(at(11)), "the second frame, which was not checked yet");
     assert_eq!(overdue(&mut flight, at(18)), []);
     assert_eq!(flight.next_overdue(TIMEOUT), Some(at(19)));
     assert_eq!(overdue(&mut flight, at(19)), (5..50).filter(|id| ![7, 13].contains(id)).collect::<Vec<_>>());
@@ -61,7 +61,7 @@ fn settle(flight: &mut Flight, first: u64, count: u64) -> u64 {
 }
 
 #[test]
-fn one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
+fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
     // LM-5 for a pusher: all but the first, all but one in the middle, all but the last, one by one.
     for left in [0, 4_321, 9_999] {
         let mut flight = Flight::default();
@@ -85,7 +85,7 @@ fn one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
 }
 
 #[test]
-fn outcomes_that_come_again_do_not_walk_over_what_is_settled() {
+fn oc_3_repeated_outcomes_step_over_settled_entries_at_once() {
     // OC-3: a fifth is left, so that the entries stay.
     let mut flight = Flight::default();
     sent(&mut flight, START, 0, 10_000, b"ten bytes");
@@ -96,13 +96,13 @@ fn outcomes_that_come_again_do_not_walk_over_what_is_settled() {
     let entries = &flight.frames[0].entries;
     assert_eq!(entries.len(), 10_000);
     for (index, entry) in entries.iter().enumerate().skip(2_000) {
-        assert_eq!(entry.at as usize, 10_000 - index, "one step leads to the end");
+        assert_eq!(entry.at as usize, 10_000 - index, "one step to the end");
     }
 }
 
 #[test]
-fn small_payloads_are_not_measured_again_after_every_outcome() {
-    // Of messages without bytes every frame seems to be worth copying.
+fn frames_of_empty_payloads_are_not_checked_for_copying_after_every_outcome() {
+    // With empty payloads, every frame seems to be worth copying.
     let mut flight = Flight::default();
     sent(&mut flight, START, 0, 10_000, b"");
     let mut looks = BTreeSet::new();
@@ -115,7 +115,7 @@ fn small_payloads_are_not_measured_again_after_every_outcome() {
 }
 
 #[test]
-fn whatever_is_settled_in_whatever_order_the_rest_is_there() {
+fn oc_1_unsettled_messages_are_kept_whatever_is_settled_in_any_order() {
     // OC-1, OC-3
     let mut random = 88_172_645_463_325_252_u64;
     let mut next = |below: u64| {
@@ -182,14 +182,14 @@ fn lm_5_a_nacked_message_does_not_keep_the_frame_that_it_came_from() {
 }
 
 #[test]
-fn lm_5_what_comes_back_with_a_link_does_not_keep_its_frames_either() {
-    // LM-5, RD-3: each message goes its own way from here.
+fn lm_5_the_messages_of_a_lost_link_do_not_keep_its_frames() {
+    // LM-5, RD-3: each message may be kept for another time.
     let mut flight = Flight::default();
     sent(&mut flight, START, 0, 1_000, &[7; 100]);
     let room = flight.frames[0].room.clone();
     let all = flight.take_all(u64::MAX);
     assert_eq!(all.len(), 1_000);
-    assert!(room.is_unique(), "its frame is gone although all of its messages are here");
+    assert!(room.is_unique(), "the frame is freed, although all of its messages are kept");
     let mut batch = OpenBatch::default();
     for id in 0..2 {
         let message = Message::new("p").with_header("n", &[9; 5_000][..]);
@@ -203,7 +203,7 @@ fn lm_5_what_comes_back_with_a_link_does_not_keep_its_frames_either() {
     flight.settle(1, 1, true, &mut taken);
     flight.settle(0, 1, false, &mut taken);
     drop(batch);
-    assert!(sealed.room.is_unique(), "nor does a value of a header");
+    assert!(sealed.room.is_unique(), "nor does the value of a header keep it");
     assert_eq!(taken.pending[0].message.headers().get("n").map(Bytes::len), Some(5_000));
 }
 
@@ -232,16 +232,16 @@ fn lm_5_a_small_frame_does_not_keep_the_buffer_that_a_large_one_needed() {
     assert!(kept(&[], &flight) <= 50 * 1_024, "{} bytes are kept of 5,250", kept(&[], &flight));
     drop(batch);
     let mut live = flight.frames.iter().filter(|frame| frame.live > 0);
-    assert!(live.all(|frame| frame.room.is_unique()), "what it says that it keeps is what it keeps");
+    assert!(live.all(|frame| frame.room.is_unique()), "frames keep no memory beside what they count");
 }
 
 #[test]
-fn oc_3_outcomes_for_frames_that_are_settled_take_one_step_however_many_there_are() {
-    // OC-3: half of the frames are empty, and behind as many that are not, so that they are not dropped.
+fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
+    // OC-3: half of the frames have no live messages, and are behind as many that have, so that they are not dropped.
     let mut flight = Flight::default();
     (0..20_000).for_each(|id| sent(&mut flight, START, id, 1, b"x"));
     assert_eq!(settle(&mut flight, 10_000, 10_000), 10_000);
-    assert_eq!(flight.frames.len(), 20_000, "they are still there");
+    assert_eq!(flight.frames.len(), 20_000, "settled frames behind live ones are kept");
     let mut looks = 0;
     for first in 10_000..20_000 {
         let mut taken = Taken::default();
@@ -256,7 +256,7 @@ fn oc_3_outcomes_for_frames_that_are_settled_take_one_step_however_many_there_ar
         looks += taken.looks;
     }
     assert!(looks <= 20_000, "{looks} looks, whatever part of the run is named");
-    // Frames that become empty one by one are one run in the end.
+    // Frames that are settled one by one are one run in the end.
     let mut flight = Flight::default();
     (0..20_000).for_each(|id| sent(&mut flight, START, id, 1, b"x"));
     (10_000..19_990).for_each(|id| assert_eq!(settle(&mut flight, id, 1), 1));
@@ -264,7 +264,7 @@ fn oc_3_outcomes_for_frames_that_are_settled_take_one_step_however_many_there_ar
     flight.settle(10_000, 9_990, false, &mut taken);
     flight.settle(10_000, 9_990, false, &mut again);
     assert!(taken.looks <= 9_990 && again.looks == 1, "{} and {} looks", taken.looks, again.looks);
-    // And what is left is there, in its order.
+    // The unsettled messages are still there, in order.
     let all = flight.take_all(u64::MAX);
     let numbers: Vec<_> = all.iter().map(|(pending, _)| pending.number - 1_000).collect();
     assert_eq!(numbers, (0..10_000).chain(19_990..20_000).collect::<Vec<_>>());
@@ -283,8 +283,8 @@ fn oc_2_a_skipped_id_is_found_among_many_skips_and_its_neighbours_are_not() {
 }
 
 #[test]
-fn oc_13_signs_of_work_hold_a_delivery_no_longer_than_the_most_that_work_may_take() {
-    // OC-12, OC-13: a sign in every second, for ever; the bound is 25 s in all.
+fn oc_13_signs_of_work_extend_a_delivery_to_at_most_max_work_time() {
+    // OC-12, OC-13: a sign of work in every second; the bound on the whole time is 25 s.
     let at = |seconds| START + Duration::from_secs(seconds);
     let mut flight = Flight::default();
     sent(&mut flight, START, 0, 2, b"a");
