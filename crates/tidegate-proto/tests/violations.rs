@@ -49,7 +49,7 @@ fn oc_2_an_outcome_for_a_delivery_never_sent_or_skipped_closes_the_link() {
     let (mut pusher, link) = pusher_with_three();
     let (code, reason) = violated(&mut pusher, link, ack(vec![outcome(2, 2, Wire::Ack)], 10, 1_000));
     assert_eq!(code, Code::UnknownDelivery);
-    assert_eq!(reason, "OC-2: an outcome for delivery 3, but 3 is the next to be sent");
+    assert_eq!(reason, "OC-2: an outcome for delivery 3; the next id to be sent is 3");
     let (mut pusher, link) = pusher_with_three();
     let recall = v1::Ack { message_limit: 10, byte_limit: 1_000, recall: true, ..Default::default() };
     pusher.receive(NOW, link, frame(v1::frame::Body::Ack(recall)));
@@ -158,7 +158,8 @@ fn er_1_a_reason_names_the_rule_that_was_broken() {
     puller.receive(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
     let (code, reason) = violated(&mut puller, link, deliver(4, &["a"]));
     assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-1"), "{reason}");
-    for (delivery, first) in [(3, "OC-13: Working for delivery 3, but 3 is the next"), (u64::MAX, "OC-13: ")]
+    for (delivery, first) in
+        [(3, "OC-13: Working for delivery 3; the next id to be sent is 3"), (u64::MAX, "OC-13: ")]
     {
         let (mut pusher, link) = pusher_with_three();
         let working = v1::Working { deliveries: vec![0, delivery] };

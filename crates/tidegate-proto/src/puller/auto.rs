@@ -1,86 +1,91 @@
-//! `Window::Auto`: how much un-acked work a puller wants, by what it gets done.
+//! `Window::Auto`: computes the window from the rate at which deliveries are settled. docs/WINDOW.md explains it.
 //!
 //! ```text
 //! window  = workers + reserve
 //! reserve = ⌈rate × (round trip + wait)⌉, or 0 if rate × round trip < 1/100
 //! ```
-//! * `workers`: the most deliveries that were being worked on, or waited for, at once, in this sample and the last.
-//! * `rate`: deliveries settled in the time in which there was something to do (Little's law needs what the
-//!   workers *could* do: time counts less by the part of them that had nothing).
-//! * `round trip`: the least seen, by Ping; a mean would contain the queues that a window makes, and feed itself.
-//! * `wait`: how long the reserve lasts beyond a round trip. It covers what is not constant in the way there and
-//!   back: [`WAIT`], doubled up to [`LONGEST_WAIT`] when workers were without work for a twentieth of a sample
-//!   and got some as soon as there was credit for it, halved after every second in which that did not happen.
-//! * A worker that loses less than a hundredth of its time by asking for the next delivery when one is done needs
-//!   no reserve: what it hoarded behind a long job, others could be doing.
+//! * `workers`: the highest number of deliveries that were being worked on or waited for, in this sample and the last
+//!   one.
+//! * `rate`: deliveries settled per time in which the workers had work. Little's law needs the rate that the workers
+//!   *could* reach, so that time counts less by the share of workers without work.
+//! * `round trip`: the lowest one measured by `Ping`. A mean would contain the queues that a large window causes, and
+//!   the window would grow by itself.
+//! * `wait`: the time for which the reserve lasts beyond a round trip. It covers variations of the round trip. It is
+//!   [`WAIT`] at first. It doubles, up to [`LONGEST_WAIT`], if workers were without work for 1/20 of a sample until new
+//!   credit brought deliveries. It halves after each second in which that did not happen.
+//! * Workers that lose less than 1/100 of their time by waiting for the next delivery need no reserve. Deliveries that
+//!   wait behind a long job could be processed by other pullers.
 //!
-//! Bytes follow: twice what `window` messages of the mean size take, at least [`LEAST_BYTES`].
+//! The window in bytes is twice the bytes of `window` messages of the mean size, but at least [`LEAST_BYTES`].
 //!
-//! A sample takes [`SAMPLE`] at least, and one settled delivery. The rate follows a change of less than the double by
-//! a quarter; it grows at once, and halves at most, so that one hiccup of the machine does not undo it. While nothing is
-//! settled the rate cannot be more than one delivery in that time: it falls as time passes, sample by sample.
+//! A sample lasts at least [`SAMPLE`], and until one delivery is settled. The rate changes by a quarter of the
+//! difference to the sample. If a sample is more than twice the rate, the rate grows to it at once; if it is less than
+//! half, the rate halves, so that one hiccup of the machine does not reset it. While nothing is settled, the rate is at
+//! most one delivery per elapsed time, so that it decreases from sample to sample.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The least time between two decisions. Long enough for a few hundred deliveries of a quick worker, and to pass
-/// over most hiccups of a scheduler; short for whoever waits for hoarded work.
+/// The minimum time between two decisions: long enough for a few hundred deliveries of a fast worker and for most
+/// hiccups of a scheduler, and short for pullers that wait for work that another puller holds.
 pub(super) const SAMPLE: Duration = Duration::from_millis(5);
-/// See the module.
+/// The minimum of `wait`.
 const WAIT: Duration = Duration::from_millis(1);
-/// Beyond this a larger window cannot be what is missing.
+/// The maximum of `wait`: beyond it, a larger window cannot help.
 const LONGEST_WAIT: Duration = Duration::from_millis(64);
-/// How long nothing may have been missing before the wait is halved.
+/// `wait` is halved after this time in which the workers had work.
 const CALM: Duration = Duration::from_secs(1);
-/// Before anything is known.
+/// The window before the rate is known.
 const FIRST_WINDOW: u64 = 16;
-/// A guess for the round trip until it is known.
+/// The round-trip time that is assumed before it is measured.
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
-/// Many small messages take no more, and one large one is admitted whatever it takes (CR-2).
+/// The minimum window in bytes. It is enough for many small messages, and one large message is allowed in any case
+/// (CR-2).
 const LEAST_BYTES: u64 = 256 << 10;
-/// What parts of all workers are counted in.
+/// The unit of shares of workers: all workers are 1,024.
 const WHOLE: u64 = 1_024;
-/// A sample may multiply the rate by this at most.
+/// The maximum factor by which one sample increases the rate.
 const GROWTH: u64 = 16;
 
-/// The state of the algorithm. Integers only, so that machines can be compared and hashed.
+/// The state of the algorithm. It has only integers, so that machines can be compared and hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Auto {
-    /// Deliveries in 1,000 seconds; 0 as long as nothing is known.
+    /// Deliveries in 1,000 seconds; 0 while it is not known.
     rate: u64,
     wait: Duration,
     calm_since: Time,
-    /// Since when this sample counts, and what had been done then.
+    /// The beginning of this sample, and the deliveries settled until then.
     since: Time,
     done: u64,
     arrived: (u64, u64),
     mean_size: u64,
     /// When the next decision is due.
     next: Time,
-    /// Time within this sample without work, and that of it that ended with the first credit: microseconds × [`WHOLE`].
+    /// Time without work within this sample, and the part of it that ended when new credit brought deliveries, in
+    /// microseconds × [`WHOLE`].
     starved: u64,
     limited: u64,
-    /// Since when workers have nothing to do, and which part of them, of [`WHOLE`].
+    /// Since when workers have no work, and which share of them, of [`WHOLE`].
     starving: Option<(Time, u64)>,
-    /// The most that was worked on or waited for, in this sample and in the last.
+    /// The highest number of deliveries that were worked on or waited for, in this sample and in the last one.
     workers: (u64, u64),
     window: (u64, u64),
 }
 
-/// What the machine counts, for a decision.
+/// The machine's counters, for a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
-    /// Deliveries that have got an outcome.
+    /// Deliveries settled.
     pub(super) done: u64,
     /// Messages and bytes that have arrived.
     pub(super) arrived: (u64, u64),
-    /// Handed out now; and that with what is waited for.
+    /// Deliveries handed out now; in `busy` with those that are waited for.
     pub(super) working: u64,
     pub(super) busy: u64,
     pub(super) links: usize,
     pub(super) round_trip: Option<Duration>,
-    /// Messages and bytes that all links together may have.
+    /// The budget in messages and bytes.
     pub(super) budget: (u64, u64),
 }
 
@@ -103,30 +108,30 @@ impl Auto {
         }
     }
 
-    /// Messages and bytes that should be un-acked, on all links together.
+    /// The window of all links together, in messages and bytes.
     pub(super) fn window(&self) -> (u64, u64) {
         self.window
     }
 
-    /// Deliveries a second.
+    /// The rate in deliveries per second.
     pub(super) fn rate(&self) -> u64 {
         self.rate / 1_000
     }
 
-    /// So many are being worked on or waited for.
+    /// `count` deliveries are being worked on or waited for.
     #[inline]
     pub(super) fn busy(&mut self, count: u64) {
         self.workers.0 = self.workers.0.max(count);
     }
 
-    /// So many wait, nothing is there for them, and so many others are working.
+    /// `waiting` workers have no work, and `working` others have.
     pub(super) fn starve(&mut self, now: Time, waiting: u64, working: u64) {
         self.count_starved(now, false);
         let part = (waiting * WHOLE).checked_div(waiting + working);
         self.starving = part.filter(|part| *part > 0).map(|part| (now, part));
     }
 
-    /// Something has come; `limited` if it came as soon as there was credit for it.
+    /// Deliveries have arrived. `limited`: they came as soon as there was credit for them.
     pub(super) fn feed(&mut self, now: Time, limited: bool) {
         self.count_starved(now, limited);
         self.starving = None;
@@ -134,29 +139,29 @@ impl Auto {
 
     fn count_starved(&mut self, now: Time, limited: bool) {
         let Some((at, part)) = self.starving else { return };
-        // The sample may have begun meanwhile.
+        // The sample may have begun after `at`.
         let time = micros(now.since(at.max(self.since))) * part;
         self.starving = Some((now, part));
         self.starved += time;
         self.limited += if limited { time } else { 0 };
     }
 
-    /// When [`Self::decide`] has something to say.
+    /// When [`Self::decide`] is to be called next.
     pub(super) fn next(&self) -> Time {
         self.next
     }
 
-    /// Whether there is a reserve that could prove too large.
+    /// Whether the window contains a reserve.
     pub(super) fn has_reserve(&self) -> bool {
         self.window.0 > self.workers.0.max(self.workers.1)
     }
 
-    /// Decides anew. Whether the window has changed.
+    /// Computes the window, and returns whether it has changed.
     pub(super) fn decide(&mut self, now: Time, counts: Counts) -> bool {
         if now < self.next {
             return false;
         }
-        // With many links a decision costs more, and is taken less often.
+        // With many links a decision costs more, so that it is made less often.
         self.next = now + SAMPLE * (1 + u32::try_from(counts.links / 100).unwrap_or(u32::MAX));
         self.count_starved(now, false);
         let whole = micros(now.since(self.since));

@@ -1,4 +1,4 @@
-//! Who gets how much credit (CR-5 … CR-10). What is asked back is in `recalling`.
+//! Grants credit to links (CR-5 … CR-10). Recalls are in `recalling`.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{links::LinkId, time::Time};
 
-/// Of what a link may settle in a sample, in the weights of a fixed window: so that shares of one in many are not lost.
+/// The weight of one settled delivery, large enough that halving it does not lose small shares at once.
 const WEIGHT: u64 = 256;
 
 impl<H: Clone + Default> Puller<H> {
-    /// Gives each link its share of the window and the budget (CR-5, CR-9): by need, and at least one message if the hard
-    /// cap has as many (CR-6). `gently`: nothing has changed but the need, so that most of it can wait for the next Ack.
+    /// Computes each link's share of the window and the budget (CR-5, CR-9): by need, and at least one message if the
+    /// cap allows one for each link (CR-6). `gently`: only the need has changed, so that most changes can wait for the
+    /// next `Ack`.
     pub(super) fn share_out(&mut self, gently: bool) {
         let links = (self.links.len() as u64).max(1);
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
@@ -31,7 +32,7 @@ impl<H: Clone + Default> Puller<H> {
             let keep = self.may_keep(id);
             let Some(link) = self.links.get_mut(id) else { continue };
             let part = if self.cap < links {
-                // More links than places: one each, for those that get one.
+                // There are more links than places: each link that gets a place gets one.
                 (1, whole.1.min(budget_bytes) / links)
             } else if auto && links > 1 {
                 need(whole, link.recent(), all, links)
@@ -42,7 +43,7 @@ impl<H: Clone + Default> Puller<H> {
             } else {
                 fixed_share(whole, link.weight, all, links)
             };
-            // Bytes without messages are of no use, and the other way round.
+            // Credit in bytes is useless without credit in messages, and vice versa.
             let base = if part.0 > 0 { (part.0, part.1.max(1)) } else { (0, 0) };
             let before = std::mem::replace(&mut link.base, base);
             if auto {
@@ -50,7 +51,7 @@ impl<H: Clone + Default> Puller<H> {
             }
             if base.0 > before.0 || base.1 > before.1 {
                 link.asked_others = None;
-                // The rest goes with the next outcomes.
+                // Other links get their grants with their next outcomes.
                 if !gently || link.grant.unused().0 * 4 < base.0 || link.grant.unused().1 * 4 < base.1 {
                     self.want_grant(id);
                 }
@@ -61,11 +62,11 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Lets the window set itself, and the shares of a fixed one follow what links settle.
+    /// Updates the automatic window, or the shares of a fixed window, by what links settle.
     pub(super) fn tune(&mut self, now: Time) {
         match self.settings.window {
             Window::Auto if now >= self.auto.next() => {}
-            // With no more places than links there is nothing to share by need.
+            // If there are not more places than links, nothing can be shared by need.
             Window::Fixed { messages: 1.., .. }
                 if self.links.len() > 1 && self.cap > self.links.len() as u64 && now >= self.share_at =>
             {
@@ -89,9 +90,10 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// With a fixed window, what a link has settled counts half as much with each sample in which something was settled.
+    /// Updates the weights of a fixed window: with each sample in which something was settled, earlier deliveries count
+    /// half.
     fn weigh_links(&mut self, now: Time) {
-        // With many links it costs more, and is done less often.
+        // With many links this costs more, so that it is done less often.
         self.share_at = now + SAMPLE * (1 + u32::try_from(self.links.len() / 100).unwrap_or(u32::MAX));
         if self.links.iter().all(|(_, link)| link.recent() == 0) {
             return;
@@ -105,8 +107,8 @@ impl<H: Clone + Default> Puller<H> {
         self.share_out(true);
     }
 
-    /// When [`Self::tune`] should run although nothing happens on this link: workers are busy, and what waits behind
-    /// them may be more than they can do.
+    /// When [`Self::tune`] should run even if nothing happens on this link: the window may shrink while workers are
+    /// busy, so that deliveries that wait behind them can be released.
     pub(super) fn tune_at(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
         let may_shrink = self.settings.window == Window::Auto
@@ -117,7 +119,7 @@ impl<H: Clone + Default> Puller<H> {
         may_shrink.then(|| self.auto.next())
     }
 
-    /// The least of all links.
+    /// The lowest round-trip time of all links.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.links.iter().filter_map(|(_, link)| link.session.round_trip()).min()
     }
@@ -129,13 +131,13 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Links without unused credit get a chance, now that a `recv` waits (CR-6).
+    /// Wakes the links without unused credit, because a `recv` waits (CR-6).
     pub(super) fn feed_dry(&mut self) {
         let dry: Vec<_> = self.dry.iter().collect();
         dry.into_iter().for_each(|id| self.want_grant(id));
     }
 
-    /// The `recv` that caused credit beyond windows has what it wanted (CR-7).
+    /// Wakes the links with credit beyond their window, because no `recv` waits any more (CR-7).
     pub(super) fn wake_floored(&mut self) {
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id).filter(|link| link.floored) {
@@ -144,12 +146,12 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Places that nothing has taken: a delivery, or credit for one that is not overdue.
+    /// The number of free places: neither a delivery nor unused credit takes them. Overdue credit takes none.
     pub(super) fn free_places(&self) -> u64 {
         self.cap.saturating_sub(self.in_flight + self.queued + self.unused - self.overdue)
     }
 
-    /// How much more a link may be granted of both budgets.
+    /// The part of both budgets that a link may still be granted.
     fn left_for(&self, link: &PullLink<H>) -> (u64, u64) {
         let (held, links) = (link.grant.outstanding(), self.links.len() as u64);
         let Self { committed, settings, .. } = self;
@@ -159,8 +161,8 @@ impl<H: Clone + Default> Puller<H> {
         )
     }
 
-    /// Raises the limits of a link as far as its share, the hard cap, the budget and a waiting `recv` allow (CR-5, CR-6,
-    /// CR-9), without being asked (CR-10).
+    /// Raises the limits of a link as far as its share, the cap, the budget and a waiting `recv` allow (CR-5, CR-6,
+    /// CR-9, CR-10).
     pub(super) fn raise(&mut self, now: Time, id: LinkId) {
         let budget = self.settings.budget;
         let wanted = self.is_wanted() && self.queued == 0;
@@ -169,17 +171,19 @@ impl<H: Clone + Default> Puller<H> {
         let (left, left_bytes) = self.left_for(link);
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
-            // RC-2. It is not fed before the Skip, which asks for a grant of its own.
+            // RC-2: no limit is raised before the Skip, which causes a grant.
             self.hungry.remove(id);
             return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
         let room = self.bare.room(link.ticket, link.rest_until.is_some(), free);
         let (mut window, mut window_bytes) = link.base;
-        // What it may send again is no more work: there is room for it whatever the window and its cap (RD-9).
+        // RD-9: the messages that are being worked on and may be redelivered get credit, whatever the window and the
+        // cap.
         let expected = self.memory.expected(link.session.peer.key);
         let expects = expected > 0 && now < link.expects_until;
-        // Bytes without messages are of no use: none if the budget has no message left.
+        // Credit in bytes is useless without credit in messages, so that none is granted if the message budget is
+        // spent.
         let has_messages = link.grant.unused().0 > 0 || self.committed.0 < budget;
         let mut again = 0;
         if expects && has_messages {
@@ -193,12 +197,13 @@ impl<H: Clone + Default> Puller<H> {
         }
         let (want, want_bytes) = link.grant.wanted(window, window_bytes);
         let got = want.saturating_sub(message_limit).min(left).min(room.max(again));
-        // What an overshoot took is committed already. Else a budget of one byte would cover it byte by byte, in as many Acks.
+        // Bytes beyond the limit are already committed, so that the new limit may include them. Otherwise, a budget of
+        // one byte would raise the limit by one byte in each Ack.
         let overshoot = if left_bytes > 0 { link.grant.overshoot() } else { 0 };
         let got_bytes = want_bytes.saturating_sub(byte_limit).min(overshoot + left_bytes);
         let mut limits = (message_limit + got, byte_limit + got_bytes);
         let (floor, floor_bytes) = link.grant.floor();
-        // The minimum grant takes a place like any other: there is none beyond the cap (CR-6).
+        // The minimum grant takes a place like any other credit, so that it does not exceed the cap (CR-6).
         if wanted && (limits.0 >= floor || room > got) {
             let floored = limits.0 < floor || limits.1 < floor_bytes;
             limits = (limits.0.max(floor), limits.1.max(floor_bytes));
@@ -219,7 +224,7 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.1 += after.1 - before.1;
         let granted = link.grant.unused().0 - unused;
         self.unused += granted;
-        // The last place: somebody else may come to need it.
+        // This was the last place. Another link may need it later.
         if granted > 0 && many && free <= granted {
             link.check_at = Some(link.patient_until(now));
         }
@@ -229,8 +234,8 @@ impl<H: Clone + Default> Puller<H> {
         } else {
             self.dry.remove(id);
         }
-        // What comes again waits its turn for the budget, but is no reason to take some from others. What is kept for others
-        // does not come back to this link, but with what it settles itself.
+        // Credit for redelivered messages waits for budget, but causes no recalls. A link that lacks only what is
+        // reserved for others does not wait for budget: it gets credit with the deliveries that it settles itself.
         let kept = (
             left == 0 && self.committed.0 < budget,
             left_bytes == 0 && self.committed.1 < self.settings.budget_bytes,
@@ -249,7 +254,8 @@ impl<H: Clone + Default> Puller<H> {
         } else {
             self.hungry.remove(id);
         }
-        // Once for each thing that was done: credit that only goes round would go round for ever.
+        // Recall from other links only once for each delivery that was handed out or settled. Otherwise, credit that no
+        // link uses would move between links for ever.
         let in_need = in_want || (wanted && is_dry && !rests);
         if in_need && (begins || is_dry) && link.asked_others != Some(done) {
             link.asked_others = Some(done);
@@ -260,13 +266,13 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Grows with each delivery that is handed out, and with each that is settled.
+    /// A counter that grows with each delivery that is handed out or settled.
     pub(super) fn done(&self) -> u64 {
         2 * (self.stats.acked + self.stats.nacked + self.stats.rejected) + self.in_flight
     }
 
-    /// Budget or places have come back: of the links that went without, the next one in turn that can be served gets some. When
-    /// it has been served, this runs again.
+    /// Budget or places have become free: wakes the next waiting link that can get some. It runs again after that link
+    /// was served.
     pub(super) fn feed_hungry(&mut self) {
         if self.hungry.len() > 0
             && self.committed.0 < self.settings.budget
@@ -293,7 +299,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Whether a link that lacks some of its share would be granted some now.
+    /// Whether a link that waits for budget could be granted some now.
     fn would_get(&self, id: LinkId) -> bool {
         let Some(link) = self.links.get(id).filter(|link| link.may_be_granted()) else { return false };
         let (limits, (left, left_bytes)) = (link.grant.limits(), self.left_for(link));
@@ -302,7 +308,7 @@ impl<H: Clone + Default> Puller<H> {
         (lacks && left > 0) || (want.1 > limits.1 && left_bytes > 0)
     }
 
-    /// Whether there is a place for one message more of a link.
+    /// Whether a link could get one more place.
     fn has_room(&self, id: LinkId) -> bool {
         self.links.get(id).is_some_and(|link| {
             link.may_be_granted()
@@ -311,16 +317,16 @@ impl<H: Clone + Default> Puller<H> {
     }
 }
 
-/// How much more a link that has `held` may be granted of a budget of which `committed` is granted. A quarter of the budget is
-/// kept for links below their equal part (CR-9).
+/// The part of a budget that a link may still be granted. The link has `held` of it, and all links together
+/// `committed`. A quarter of the budget is reserved for links below their equal share (CR-9).
 fn left(budget: u64, committed: u64, held: u64, links: u64) -> u64 {
     let equal = (budget / links.max(1)).max(1);
     let open = (budget - budget / 4).saturating_sub(committed);
     budget.saturating_sub(committed).min(equal.saturating_sub(held).max(open))
 }
 
-/// The share of a link in a fixed window: one message, three quarters of the others by what it has settled of late, and the last
-/// quarter in equal parts.
+/// The share of a link in a fixed window: one message, three quarters of the other messages by what it has settled
+/// recently, and the last quarter in equal parts.
 fn fixed_share(whole: (u64, u64), weight: u64, all: u64, links: u64) -> (u64, u64) {
     let spare = whole.0 - links;
     let messages = if all == 0 {
@@ -334,8 +340,9 @@ fn fixed_share(whole: (u64, u64), weight: u64, all: u64, links: u64) -> (u64, u6
     (messages, u64::try_from(bytes).unwrap_or(whole.1))
 }
 
-/// The part of a link in a window that sets itself: as much as it has settled of all that was, and a little for when
-/// it begins to send. A small window is for those who use it; the others have credit while a `recv` waits (CR-6).
+/// The share of a link in an automatic window: its part of the deliveries that were settled recently, and at least a
+/// quarter of an equal share, for when it begins to send. In a small window this minimum is 0: such links get credit
+/// while a `recv` waits (CR-6).
 fn need(whole: (u64, u64), recent: u64, all: u64, links: u64) -> (u64, u64) {
     let part = |whole: u64| {
         let used = u128::from(whole) * u128::from(recent);
@@ -350,14 +357,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr_9_a_quarter_of_a_budget_is_kept_for_links_below_their_equal_part() {
+    fn cr_9_a_quarter_of_a_budget_is_reserved_for_links_below_their_equal_share() {
         // CR-9
-        assert_eq!(left(100, 0, 0, 1), 100, "one link has it all");
+        assert_eq!(left(100, 0, 0, 1), 100, "a single link gets all of it");
         assert_eq!(left(100, 60, 60, 2), 15, "three quarters are open to all");
         assert_eq!(left(100, 80, 80, 2), 0);
-        assert_eq!(left(100, 75, 0, 2), 25, "the last one is for who has little");
-        assert_eq!(left(100, 80, 10, 5), 10, "up to an equal part");
-        assert_eq!((left(1, 0, 0, 7), left(3, 2, 0, 7)), (1, 1), "small budgets are used up");
+        assert_eq!(left(100, 75, 0, 2), 25, "the last quarter is for links with little");
+        assert_eq!(left(100, 80, 10, 5), 10, "up to an equal share");
+        assert_eq!((left(1, 0, 0, 7), left(3, 2, 0, 7)), (1, 1), "small budgets can be spent completely");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a pusher might send again if its link were lost: deliveries without an outcome, and outcomes of which it is not
-//! certain that they have arrived. Costs something for each batch and each Ack, and nothing for each message.
+//! The deliveries that a pusher may send again if its link is lost: those without an outcome, and those whose outcome
+//! may not have arrived. The cost is per batch and per `Ack`, not per message.
 
 use std::collections::VecDeque;
 
@@ -8,19 +8,19 @@ use crate::wire::{Numbers, v1};
 /// The deliveries of one link, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct History {
-    /// The numbers of what came, by batch.
+    /// The message numbers of each batch.
     batches: VecDeque<Past>,
-    /// Batches in `batches` of which nothing is open.
+    /// The number of batches without open deliveries.
     closed: usize,
-    /// Runs of numbers in `batches`.
+    /// The number of runs of message numbers in all batches.
     runs: usize,
-    /// Delivered, and no outcome has been sent: ranges `(first, end)`, in order.
+    /// Deliveries for which no outcome was sent: ranges `(first, end)`, in order.
     unsettled: VecDeque<(u64, u64)>,
-    /// Outcomes of which it is not certain that they have arrived.
+    /// Outcomes that may not have arrived.
     sent: VecDeque<Sent>,
-    /// Ranges in `sent`.
+    /// The number of ranges in `sent`.
     ranges: usize,
-    /// The message limit of the last Ack.
+    /// The message limit of the last `Ack`.
     told_limit: u64,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct History {
 struct Past {
     first_id: u64,
     numbers: Numbers,
-    /// How many are unsettled, or have an outcome that may not have arrived.
+    /// The number of its deliveries that are unsettled, or have an outcome that may not have arrived.
     open: u64,
 }
 
@@ -38,18 +38,19 @@ impl Past {
     }
 }
 
-/// The outcomes of one Ack.
+/// The outcomes of one `Ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sent {
-    /// The limit before this Ack: a delivery with this id or a later one shows that the Ack, or a later one, has arrived.
+    /// The message limit before this `Ack`. A delivery with this id or a higher one shows that this `Ack`, or a later
+    /// one, has arrived.
     limit_before: u64,
-    /// Where it ends among the bytes of the link.
+    /// The position of its end among the bytes of the link.
     ends_at: u64,
     outcomes: Vec<v1::Outcome>,
 }
 
 impl History {
-    /// A batch has come. With more than `limit` runs, the oldest batches are forgotten.
+    /// A batch has arrived. If there are more than `limit` runs, the oldest batches are forgotten.
     pub(super) fn arrived(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
         let end = first_id + numbers.len();
         match self.unsettled.back_mut() {
@@ -66,7 +67,7 @@ impl History {
         }
     }
 
-    /// An Ack has been sent. With more than `limit` ranges, the oldest are forgotten.
+    /// An `Ack` was sent. If there are more than `limit` ranges, the oldest are forgotten.
     pub(super) fn told(
         &mut self,
         outcomes: Vec<v1::Outcome>,
@@ -105,7 +106,8 @@ impl History {
         }
     }
 
-    /// Deliveries below `end` have come, and the peer has read so many bytes: Acks before have arrived.
+    /// Deliveries below `end` have arrived, and the peer has read `bytes` bytes. Outcomes that this proves to have
+    /// arrived are forgotten.
     pub(super) fn proven(&mut self, end: u64, bytes: u64) {
         while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= bytes) {
             self.close_oldest();
@@ -139,7 +141,7 @@ impl History {
         }
     }
 
-    /// The ids of deliveries without an outcome.
+    /// The ids of deliveries for which no outcome was sent.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
         self.unsettled.iter().flat_map(|(from, to)| *from..*to)
     }

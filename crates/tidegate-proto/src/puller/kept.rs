@@ -1,5 +1,6 @@
-//! What the batches keep in memory of which something is un-acked (LM-5). A delivery lies where it was read, so that a small one
-//! which takes long keeps all that was read with it; when that becomes much, deliveries are copied out of their batches.
+//! The memory that batches with un-acked deliveries keep (LM-5). A delivery is a slice of the buffer into which its
+//! batch was read, so that one small delivery keeps the whole buffer. If batches keep too much, deliveries are copied
+//! out of them.
 
 use std::{
     hash::{Hash, Hasher},
@@ -9,39 +10,40 @@ use std::{
     },
 };
 
-/// A buffer that is read into; a small frame may be the only one in it that is still needed, but not one below an eighth.
+/// The size of a read buffer. A frame may keep all of it, unless it is smaller than 1/8 of it: then the reader has
+/// copied it.
 const READ: usize = 256 * 1_024;
 const PART: usize = 8;
-/// With a small budget it is not worth the copies below this.
+/// The minimum of the bound: with a small budget, less is not worth the copies.
 const LEAST: u64 = 1 << 20;
 
 /// The sum over all batches of a puller.
 ///
-/// It tells about memory, not about the protocol: two machines in the same state are equal whatever it is.
+/// It describes memory, not the state of the protocol. So it takes no part in comparisons of machines.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     bytes: Arc<AtomicU64>,
     bound: u64,
 }
 
-/// The part of one batch, as long as anything refers to it.
+/// The memory of one batch, counted while any delivery refers to it.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     of: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl Kept {
-    /// Half of the budget may be kept by what is settled. The other half, and as much again, is for what is not.
+    /// Batches may keep up to half of the byte budget.
     pub(super) fn new(budget_bytes: u64) -> Self {
         Self { bytes: Arc::default(), bound: (budget_bytes / 2).max(LEAST) }
     }
 
-    /// Whether another batch of so many bytes may be kept by any of its messages.
+    /// Whether another batch of `length` bytes is within the bound.
     pub(super) fn has_room(&self, length: usize) -> bool {
         self.bytes.load(Ordering::Relaxed) + keeps(length) <= self.bound
     }
 
-    /// Counts a batch of so many bytes.
+    /// Counts a batch of `length` bytes.
     pub(super) fn share(&self, length: usize) -> Share {
         let bytes = keeps(length);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -49,7 +51,7 @@ impl Kept {
     }
 }
 
-/// What a batch of so many bytes keeps at most.
+/// The most memory that a batch of `length` bytes keeps.
 fn keeps(length: usize) -> u64 {
     length.max((length * PART).min(READ)) as u64
 }
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lm_5_a_batch_counts_until_it_is_gone_and_a_small_one_as_the_buffer_that_it_may_keep() {
+    fn lm_5_a_batch_counts_until_it_is_dropped_with_the_buffer_that_it_may_keep() {
         // LM-5
         let kept = Kept::new(4 << 20);
         let large = kept.share(1 << 20);

@@ -1,4 +1,4 @@
-//! One link of a puller: what it was granted, what has arrived, and the outcomes that wait to be sent.
+//! One link of a puller: its credit, the deliveries that have arrived, and the outcomes that wait to be sent.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,33 +26,33 @@ use crate::{
     wire::{self, Batch, Cursor, v1},
 };
 
-/// Ids in one Working: each takes at most ten bytes (FR-3).
+/// Ids in one `Working`: each has at most ten bytes, so that the frame is within FR-3.
 const WORKING_IDS: usize = 6_000;
-/// Signs of work are told together, as outcomes are, and the more of them there are the longer the next ones wait: so a link
-/// stays below what is weighed as a flood (LM-3), however often the application gives them.
+/// Signs of work are collected, like outcomes. The more bytes a `Working` has, the longer the next one waits. So a link
+/// stays below the flood limit (LM-3), however often the application reports work.
 const WORKING_EVERY: Duration = Duration::from_millis(1);
 const WORKING_EACH_BYTE: Duration = Duration::from_micros(2);
-/// A link that has delivered nothing for so long keeps no place for itself while the application could use it.
+/// A link that has delivered nothing for this time lends its only place while the application waits (CR-6).
 const IDLE: Duration = Duration::from_secs(10);
-/// How long a pusher may take to send again what it had sent over a lost link.
+/// The time after the opening of a link in which its limits allow for redelivered messages (RD-9).
 const RETURN: Duration = Duration::from_secs(1);
 
-/// Where a recall is (RC-2).
+/// The state of a recall (RC-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Recall {
     No,
     Due,
-    /// Sent: limits rest until the Skip comes.
+    /// Sent: no limit is raised until its `Skip` arrives.
     Sent,
 }
 
-/// Where leaving is (ST-1).
+/// The state of leaving (ST-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Leaving {
     No,
     Due,
     Sent,
-    /// The Skip has come: nothing more will be delivered.
+    /// No `Skip` is due any more: a `Deliver` is a violation.
     Skipped,
 }
 
@@ -60,63 +60,63 @@ pub(super) enum Leaving {
 pub(super) struct PullLink<H> {
     pub(super) session: Session,
     pub(super) grant: Granting,
-    /// Its part of the window, in messages and bytes.
+    /// Its share of the window, in messages and bytes.
     pub(super) base: (u64, u64),
-    /// The limit on messages before it was last raised: one that the pusher may have used up.
+    /// The message limit before it was last raised. The pusher may have used up its credit.
     pub(super) limit_before: u64,
-    /// What was settled when its part was last decided.
+    /// Deliveries settled when its share was last computed.
     settled_before: u64,
-    /// What it has settled of late, for its share of a fixed window.
+    /// The weight of its recently settled deliveries, for its share of a fixed window.
     pub(super) weight: u64,
-    /// Its number among the links that have neither credit nor deliveries.
+    /// Its number in the queue of links that have neither credit nor deliveries.
     pub(super) ticket: Ticket,
     /// Since when its unused credit has been unused.
     pub(super) unused_since: Time,
-    /// When something has last come.
+    /// When a delivery has last arrived.
     pub(super) active_at: Time,
-    /// When somebody else may be found to need its unused credit.
+    /// When to check whether another link needs its unused credit.
     pub(super) check_at: Option<Time>,
-    /// Its unused credit has been asked back because somebody else could use it.
+    /// Its unused credit was recalled because another link could use it.
     pub(super) rotates: bool,
-    /// Such a recall was not answered in time: the credit that is left takes no places.
+    /// Such a recall was not answered in time: the unused credit takes no places.
     pub(super) overdue: bool,
-    /// Until then it is offered nothing that others could use: it has not used what it had.
+    /// Until then it gets no credit that other links could use, because it has not used its credit.
     pub(super) rest_until: Option<Time>,
-    /// Answers to recalls and leaving that have not come.
+    /// `Skip` frames that are due.
     pub(super) skips: Skips,
     pub(super) inbox: VecDeque<Queued<H>>,
-    /// What its deliveries carry.
+    /// The value that its deliveries carry.
     pub(super) home: H,
     /// Messages and bytes in the inbox.
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
     pub(super) outcomes: Outcomes,
-    /// What the pusher might send again if the link were lost.
+    /// The deliveries that the pusher may send again if the link is lost.
     pub(super) history: History,
-    /// Deliveries of which the pusher is to hear that they are being worked on (OC-13).
+    /// Deliveries that the next `Working` will name (OC-13).
     pub(super) working: BTreeSet<u64>,
-    /// Until then they wait for more of them.
+    /// When the next `Working` may be sent.
     pub(super) working_at: Option<Time>,
-    /// It takes no further part, and what it leaves has been seen to.
+    /// The link is lost or closing, and its deliveries were dropped or recorded in the dedup table.
     pub(super) forsaken: bool,
-    /// Until then there is credit beyond the window for what the pusher may send again (RD-9).
+    /// Until then, its limits allow for messages that the pusher may send again (RD-9).
     pub(super) expects_until: Time,
-    /// Its share of the budget does not cover that.
+    /// It waits for budget for these messages.
     pub(super) wants_repeats: bool,
-    /// An outcome is due whatever else (OC-5: tracked).
+    /// Held outcomes are due now (OC-5).
     pub(super) hurry: bool,
-    /// The limits may have to rise although no outcome is due.
+    /// The limits may have to be raised although no outcome is due.
     pub(super) grant_due: bool,
     pub(super) recall: Recall,
     pub(super) leaving: Leaving,
     pub(super) ended: bool,
-    /// Among the links whose messages are handed out in turn.
+    /// The link is in the list of links with deliveries to hand out.
     pub(super) in_turn: bool,
-    /// Has outcomes and is in the list of such links.
+    /// The link is in the list of links with held outcomes.
     pub(super) in_pending: bool,
-    /// What was done when it last had others asked for their surplus.
+    /// The machine's counter of work when this link last caused recalls on other links.
     pub(super) asked_others: Option<u64>,
-    /// Got credit beyond its window because the application waited (CR-6).
+    /// The link has credit beyond its window: a minimum grant (CR-6), or credit for redelivered messages (RD-9).
     pub(super) floored: bool,
     pub(super) ack_at: Option<Time>,
     pub(super) recall_at: Option<Time>,
@@ -170,7 +170,7 @@ impl<H: Clone + Default> PullLink<H> {
         }
     }
 
-    /// Counts and remembers what has come (RD-9).
+    /// Counts a batch, and records it in the history (RD-9).
     pub(super) fn arrived(&mut self, batch: &Batch, memory: usize) {
         self.received += batch.cursor.len();
         self.received_bytes += batch.cursor.size();
@@ -178,7 +178,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.history.proven(batch.cursor.next_id() + batch.cursor.len(), self.session.proven_bytes());
     }
 
-    /// Takes messages into the inbox.
+    /// Puts deliveries into the inbox.
     pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, kept: &Kept) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
@@ -186,7 +186,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.inbox.push_back(Queued::new(bytes, cursor, id, instance, home, kept));
     }
 
-    /// What is wrong with any delivery that comes now (ST-7, ST-1).
+    /// The violation of any `Deliver` that arrives now, after `End` or after the last `Skip` for leaving (ST-7, ST-1).
     pub(super) fn too_late(&self) -> Option<Violation> {
         let (rule, detail) = match (self.ended, self.leaving) {
             (true, _) => ("ST-7", "a Deliver after End"),
@@ -196,7 +196,7 @@ impl<H: Clone + Default> PullLink<H> {
         Some(Violation::new(Code::Unexpected, rule, detail))
     }
 
-    /// Tells which deliveries are being worked on (OC-13), unless it has just done so.
+    /// Appends `Working` for the deliveries that are being worked on (OC-13), unless the last one was sent just before.
     pub(super) fn transmit_working(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         self.working_at.take_if(|at| *at <= now);
         if self.working.is_empty() || self.working_at.is_some() || !self.session.is_open() {
@@ -213,7 +213,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.working_at = Some(now + WORKING_EVERY + WORKING_EACH_BYTE.saturating_mul(bytes));
     }
 
-    /// Whether outcomes must go out now (OC-5).
+    /// Whether held outcomes must be sent now (OC-5).
     pub(super) fn outcomes_due(&self, now: Time, nothing_queued: bool) -> bool {
         let held = &self.outcomes;
         !held.is_empty()
@@ -224,34 +224,35 @@ impl<H: Clone + Default> PullLink<H> {
                 || self.ack_at.is_some_and(|at| at <= now))
     }
 
-    /// Whether its pusher may get credit: it is open, and nobody has asked for credit back or said that it goes.
+    /// Whether its limits may be raised: it is open, and there is no recall, leaving or `End`.
     #[inline]
     pub(super) fn may_be_granted(&self) -> bool {
         self.recall == Recall::No && self.leaving == Leaving::No && !self.ended && self.session.is_open()
     }
 
-    /// How long credit that begins now may be unused while somebody else could use it (CR-6).
+    /// Until when credit that is granted now may be unused while another link could use it (CR-6).
     pub(super) fn patient_until(&self, now: Time) -> Time {
         now + self.session.round_trip().unwrap_or_default() + SECOND_THOUGHTS
     }
 
-    /// The same for the credit that it has. Unless it `lends` its only place, it keeps that until it is idle.
+    /// Until when its present credit may be unused. Unless it `lends` its only place, it keeps this place until it is
+    /// idle.
     pub(super) fn unused_until(&self, lends: bool) -> Time {
         let until = self.patient_until(self.unused_since);
         if lends || !self.unused_is_last() { until } else { until.max(self.active_at + IDLE) }
     }
 
-    /// Whether all that it has is unused credit for one message.
+    /// Whether it has only unused credit for one message, and no deliveries.
     pub(super) fn unused_is_last(&self) -> bool {
         self.grant.outstanding().0 == 1 && self.grant.unused().0 == 1
     }
 
-    /// Whether nothing has come for so long that it keeps no place for itself.
+    /// Whether it has delivered nothing for [`IDLE`].
     pub(super) fn is_idle(&self, now: Time) -> bool {
         now >= self.active_at + IDLE
     }
 
-    /// Whether it holds more than its window, and could give some of it back.
+    /// Whether it is over its window, and has unused credit or queued deliveries to give up.
     pub(super) fn has_surplus(&self, may_keep: u64) -> bool {
         let unused = self.grant.unused().0;
         self.recall == Recall::No
@@ -262,7 +263,7 @@ impl<H: Clone + Default> PullLink<H> {
             && (unused > 0 || self.queued > may_keep)
     }
 
-    /// Whether it holds so much more than its part that withholding grants would take too long.
+    /// Whether it is so far over its share that withholding grants would take too long.
     pub(super) fn hoards(&self) -> bool {
         let held = self.grant.outstanding().0;
         held > self.base.0 * 2 || (held > self.base.0 && self.base.0 <= 4)
@@ -277,7 +278,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.settled_before = self.grant.settled_deliveries();
     }
 
-    /// Gives the youngest `count` messages of the inbox back (RC-4), and returns how many there were.
+    /// Releases the last `count` deliveries of the inbox (RC-4), and returns the number of deliveries released.
     pub(super) fn release(&mut self, mut count: u64) -> u64 {
         let before = self.queued;
         while count > 0 {
@@ -302,7 +303,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.inbox.iter().map(|batch| (batch.cursor.next_id(), batch.cursor.len()))
     }
 
-    /// Drops what has not been handed out (RD-5), and returns how many there were.
+    /// Drops the deliveries that were not handed out (RD-5), and returns their number.
     pub(super) fn drop_inbox(&mut self) -> u64 {
         self.inbox.clear();
         self.queued_bytes = 0;

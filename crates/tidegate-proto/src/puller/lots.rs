@@ -1,11 +1,11 @@
-//! Handing out several deliveries at once.
+//! Hands out several deliveries at once.
 
 use super::{Lot, Puller, Verdict, Window, received::Queued, wake};
 
 impl<H: Clone + Default> Puller<H> {
-    /// As [`Self::recv`], for several deliveries of one batch at once: as many as the workers do in a fifth of a
-    /// millisecond, or an eighth of a fixed window, and one at least. Until they are settled or put back they count as
-    /// being worked on: nobody else gets them.
+    /// Takes several deliveries of one batch at once, in the order of [`Self::recv`]: at least one, and at most the
+    /// number that the workers settle in 0.2 ms, or 1/8 of a fixed window. Until they are settled or put back, they
+    /// count as in flight.
     pub fn recv_lot(&mut self) -> Option<Lot<H>> {
         let free = self.cap.saturating_sub(self.in_flight);
         if self.leaving || free == 0 {
@@ -28,7 +28,7 @@ impl<H: Clone + Default> Puller<H> {
         link.queued_bytes -= bytes;
         self.queued -= count;
         self.in_flight += count;
-        // They are worked on one after another.
+        // Only one of them is worked on at a time.
         self.auto.busy(self.in_flight - count + 1);
         if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
             wake(&mut self.wakes, id, link);
@@ -36,7 +36,8 @@ impl<H: Clone + Default> Puller<H> {
         Some(lot)
     }
 
-    /// Takes back what is left of a lot: nobody has begun it.
+    /// Returns the deliveries that are left of a lot, which no worker has begun. They are queued again, or released if
+    /// they cannot be handed out any more.
     pub fn put_back(&mut self, mut lot: Lot<H>) {
         let id = lot.link();
         if let Some(item) = lot.take_first() {
@@ -45,7 +46,7 @@ impl<H: Clone + Default> Puller<H> {
         let (count, bytes) = (lot.cursor.len(), lot.cursor.size());
         let link = self.links.get_mut(id).filter(|link| link.session.is_open() && !self.leaving);
         let Some(link) = link.filter(|_| count > 0) else {
-            // Nobody will take these any more: back to the pusher, if there is still a link to it.
+            // They cannot be handed out any more: release them, if the link is still there.
             while let Some(item) = lot.take() {
                 self.settle_item(id, &item, &Verdict::Release);
             }
@@ -62,7 +63,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// One of a [`Lot`] that is being begun is an attempt after the first.
+    /// Counts a delivery of a [`Lot`] whose attempt is above 1.
     pub fn count_redelivered(&mut self) {
         self.stats.redelivered += 1;
     }

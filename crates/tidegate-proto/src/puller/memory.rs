@@ -1,4 +1,4 @@
-//! What is known of messages whose links were lost (RD-9): those that are still being worked on, and those that are done.
+//! Duplicate suppression (RD-9): the messages of lost links that are done, and those that are still being worked on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,36 +7,36 @@ use crate::{identity::PeerKey, links::LinkId, wire::cut_reason};
 
 /// A delivery, by its link and its id there.
 type Place = (LinkId, u64);
-/// A message: its pusher, as it is known again, and its number. What a pusher says of its instance names none: another could say
-/// the same, and its messages would be taken for done (HS-9).
+/// A message, by the key of its pusher and its number. The instance is not enough: another peer could send the same
+/// one, and its messages would be suppressed (HS-9).
 pub(super) type Known = (PeerKey, u64);
 
-/// Bounded: by what the application holds, and by the setting `memory`.
+/// The dedup table of a puller. The setting `memory` bounds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
     limit: usize,
-    /// Outcomes that the pusher may not know of. Only final ones: after a nack the message may as well be tried again.
+    /// Acks and rejects that may not have arrived. Nacks are not recorded: such a message may be processed again.
     done: BTreeMap<Known, Verdict>,
     /// The keys of `done`, oldest first.
     order: VecDeque<Known>,
-    /// In the hands of the application, from links that are lost.
+    /// Deliveries of lost links that the application is working on.
     orphans: BTreeMap<Place, Orphan>,
-    /// The same, by message.
+    /// The same deliveries, by message.
     running: BTreeMap<Known, Place>,
-    /// Those that have come again, by the link over which they have: so that a link that goes is not looked for among all.
+    /// Those whose message was redelivered, by the link of the duplicate.
     joined: BTreeMap<LinkId, BTreeSet<Place>>,
-    /// How many of them have not come again, by pusher.
+    /// The number of those whose message was not redelivered, by pusher.
     expected: BTreeMap<PeerKey, u64>,
 }
 
-/// A delivery whose link is lost, and which the application works on.
+/// A delivery of a lost link that the application is working on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Orphan {
     message: Known,
     joined: Option<Joined>,
 }
 
-/// The message has come again: what becomes of the orphan becomes of this delivery.
+/// The duplicate of a delivery that the application is working on. It gets the outcome of that delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Joined {
     pub(super) link: LinkId,
@@ -45,13 +45,13 @@ pub(super) struct Joined {
     pub(super) tracked: bool,
 }
 
-/// What to do with a message that has come again.
+/// What to do with a redelivered message.
 pub(super) enum Repeat {
-    /// It was not run here, or not to the end: it is to be run.
+    /// Hand it to the application: it was not processed here.
     Unknown,
-    /// It is being worked on, and has been joined to that.
+    /// Wait for the outcome of the delivery that is being worked on.
     Joined,
-    /// It is done.
+    /// Settle it at once with the recorded outcome.
     Done(Verdict),
 }
 
@@ -68,24 +68,24 @@ impl Memory {
         }
     }
 
-    /// Whether anything is known of messages of this pusher.
+    /// Whether the table has messages of this pusher.
     pub(super) fn knows(&self, pusher: PeerKey) -> bool {
         let (first, last) = ((pusher, 0), (pusher, u64::MAX));
         self.done.range(first..=last).next().is_some() || self.running.range(first..=last).next().is_some()
     }
 
-    /// How many deliveries are being worked on that this pusher may send again.
+    /// The number of messages that are being worked on and that this pusher may send again.
     pub(super) fn expected(&self, pusher: Option<PeerKey>) -> u64 {
         pusher.and_then(|pusher| self.expected.get(&pusher)).copied().unwrap_or(0)
     }
 
-    /// How many repeats wait for the outcome of a delivery in the hands of the application.
+    /// The number of duplicates that wait for the outcome of a delivery that is being worked on.
     pub(super) fn joins(&self) -> u64 {
         let expected: u64 = self.expected.values().sum();
         self.orphans.len() as u64 - expected
     }
 
-    /// A message is done, and the pusher may not know.
+    /// Records the outcome of a message that the pusher may not have received.
     pub(super) fn done(&mut self, message: Known, verdict: Verdict) {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
@@ -104,9 +104,9 @@ impl Memory {
         }
     }
 
-    /// The link of a delivery is lost, and the application works on it.
+    /// Records a delivery of a lost link that the application is working on.
     pub(super) fn orphan(&mut self, place: Place, message: Known) {
-        // A message that is being run twice (OC-12) is joined to one of the two.
+        // If a message is being worked on twice (OC-12), one of the two deliveries is recorded.
         if self.orphans.len() < self.limit && !self.running.contains_key(&message) {
             self.running.insert(message, place);
             self.orphans.insert(place, Orphan { message, joined: None });
@@ -123,7 +123,7 @@ impl Memory {
         }
     }
 
-    /// A message with an attempt above 1 has come.
+    /// Looks up a message that has arrived with an attempt above 1.
     pub(super) fn repeated(&mut self, message: Known, here: Joined) -> Repeat {
         if let Some(verdict) = self.done.get(&message) {
             return Repeat::Done(verdict.clone());
@@ -136,19 +136,19 @@ impl Memory {
                 self.expect_less(message.0);
                 Repeat::Joined
             }
-            // A second repeat while the first one has a link: the pusher waits no longer for it (OC-12).
+            // A second duplicate while the first one waits: the pusher no longer waits for the first one (OC-12).
             _ => Repeat::Unknown,
         }
     }
 
-    /// Where a delivery whose link is lost has come again.
+    /// The duplicate of a delivery of a lost link.
     pub(super) fn joined(&self, link: LinkId, id: u64) -> Option<Place> {
         let joined = self.orphans.get(&(link, id))?.joined?;
         Some((joined.link, joined.id))
     }
 
-    /// The application has given an outcome to a delivery of a lost link: the delivery that gets it too, if there is one.
-    /// Otherwise it is remembered.
+    /// The application has settled a delivery of a lost link. Returns the duplicate that gets the same outcome. Without
+    /// one, the outcome is recorded.
     pub(super) fn settle(&mut self, place: Place, verdict: &Verdict) -> Option<Joined> {
         let Orphan { message, joined } = self.orphans.remove(&place)?;
         self.running.remove(&message);
@@ -167,7 +167,8 @@ impl Memory {
         joined
     }
 
-    /// A link is lost on which messages had come again: their deliveries wait for the next repeat. Returns the ids.
+    /// A link with duplicates was lost, so that their messages may be redelivered once more. Returns the ids of the
+    /// duplicates.
     pub(super) fn part(&mut self, link: LinkId) -> Vec<u64> {
         let mut ids = Vec::new();
         for place in self.joined.remove(&link).unwrap_or_default() {

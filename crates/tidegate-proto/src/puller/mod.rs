@@ -1,4 +1,4 @@
-//! The puller: grants credit, checks what arrives, hands deliveries to the application, and sends outcomes.
+//! The puller: grants credit, checks frames, hands deliveries to the application, and sends outcomes.
 //!
 //! ```text
 //! driver ──► link: inbox ──► recv ──► application ──► settle ──► link: outcomes ──► driver
@@ -54,17 +54,17 @@ use crate::{
     wire::Item,
 };
 
-/// What happens inside a puller that its owner may want to know.
+/// An event of a puller, for its driver; see [`Puller::poll_event`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PullerEvent {
-    /// A pusher has ended its stream over this link.
+    /// A pusher has ended its stream on this link.
     Ended(LinkId),
-    /// A `recv` has been waiting for 5 s although deliveries may be there: as many are un-acked as may be handed out. Once.
+    /// A `recv` has waited for 5 s at the cap: the application holds as many deliveries as it may. Reported once.
     AtCap {
-        /// The cap: messages of a fixed window, or of the budget.
+        /// The cap: the messages of a fixed window, or of the budget.
         cap: u64,
-        /// How many deliveries are handed out and un-acked.
+        /// The number of deliveries that are handed out and not settled.
         held: u64,
     },
 }
@@ -72,61 +72,65 @@ pub enum PullerEvent {
 /// A pusher that has ended its stream (ST-6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Ended {
-    /// By what the transport has verified: one peer cannot be several.
+    /// Identified by the names that the transport has verified, so that one peer cannot count as several.
     Verified(Vec<String>),
+    /// Identified by its instance, which it may have made up.
     Claimed(InstanceId),
 }
 
-/// The machine of the puller role. `H`: see [`Received`].
+/// The state machine of the puller role. [`Received`] describes `H`.
+///
+/// The documentation of the [crate] describes how a driver uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Puller<H = ()> {
     settings: PullerSettings,
     links: Links<PullLink<H>>,
-    /// Slots of links that the peer connected (HS-9).
+    /// Links whose peer is the connector, by its key (HS-9).
     slots: BTreeMap<PeerKey, LinkId>,
     /// Links with messages for the application, in turn.
     turn: VecDeque<LinkId>,
-    /// What is in the inboxes of all links.
+    /// Deliveries in the inboxes of all links.
     queued: u64,
-    /// Handed out and not settled.
+    /// Deliveries handed out and not settled.
     in_flight: u64,
-    /// How many `recv` wait.
+    /// The number of `recv` calls that wait.
     waiting: usize,
-    /// A poll has found nothing, and nothing has come since.
+    /// A poll has found no delivery, and none has arrived since.
     asked: bool,
-    /// The window that sets itself, if it does.
+    /// The automatic window.
     auto: Auto,
-    /// Granted and not settled, on all links (CR-9).
+    /// Messages and bytes granted and not settled, on all links (CR-9).
     committed: (u64, u64),
-    /// The most deliveries that may be handed out and un-acked (CR-5).
+    /// The maximum of `in_flight` (CR-6).
     cap: u64,
-    /// Messages of credit that open links have not used.
+    /// Unused credit of open links, in messages.
     unused: u64,
-    /// How much of that is on links whose pushers have not answered a recall in time: it takes no places (CR-6).
+    /// The part of it on links whose pushers have not answered a recall in time. It takes no places (CR-6).
     overdue: u64,
     /// Links without credit and deliveries, in the order in which they get places (CR-6).
     bare: Queue,
-    /// Recalls under way because somebody else could use the credit (CR-6).
+    /// The number of recalls that wait for their `Skip` and were sent because another link could use the credit (CR-6).
     rotating: u64,
-    /// When the shares of a fixed window are decided next.
+    /// When the shares of a fixed window are computed next.
     share_at: Time,
-    /// Since when a `recv` has been waiting, and [`Self::done`] then; until it is warned of the cap.
+    /// Detects a `recv` that waits at the cap.
     stuck: Stuck,
-    /// Links without unused credit: the ones to look at when a `recv` begins to wait (CR-6).
+    /// Links without unused credit, which get some when a `recv` begins to wait (CR-6).
     dry: Turns,
-    /// Links that did not get their part because the budget was spent.
+    /// Links that wait for budget: they did not get their share because the budget was spent (CR-9).
     hungry: Turns,
-    /// How many links got credit beyond their window (CR-6).
+    /// The number of links with credit beyond their window: a minimum grant, or credit for redelivered messages (CR-6,
+    /// RD-9).
     floored: usize,
     /// Links with outcomes that are held back.
     pending: Vec<LinkId>,
-    /// What is known of messages whose links were lost (RD-9).
+    /// The dedup table (RD-9).
     memory: Memory,
-    /// Answered from memory: no work, and no sign of how quickly work is done.
+    /// Deliveries that the dedup table has answered. They do not count as work done.
     answered: u64,
     /// Large frames that have begun to arrive.
     unfinished: Unfinished,
-    /// What batches keep.
+    /// The memory that batches keep.
     kept: Kept,
     leaving: bool,
     ended: BTreeSet<Ended>,
@@ -136,7 +140,7 @@ pub struct Puller<H = ()> {
 }
 
 impl<H: Clone + Default> Puller<H> {
-    /// A puller without links.
+    /// Makes a puller without links.
     ///
     /// # Errors
     /// The first setting outside its range (LM-1).
@@ -178,22 +182,25 @@ impl<H: Clone + Default> Puller<H> {
         })
     }
 
-    /// What deliveries of this link shall carry from now on; until then they carry the default.
+    /// Sets the value of `H` that deliveries of this link carry from now on. Until then they carry the default.
     pub fn set_home(&mut self, link: LinkId, home: H) {
         if let Some(link) = self.links.get_mut(link) {
             link.home = home;
         }
     }
 
-    /// The next delivery for the application: links take turns, a batch each; within a link in the order of ids (DL-7).
-    /// `None` while as many are un-acked as the window allows (CR-5).
+    /// Takes the next delivery for the application. Links take turns, one batch each; on one link, deliveries are in
+    /// the order of their ids (DL-7).
+    ///
+    /// Returns `None` if no delivery is queued, if the application holds as many as the window allows (CR-6), or if the
+    /// puller is leaving.
     #[inline]
     pub fn recv(&mut self) -> Option<Received<H>> {
         if self.leaving || self.in_flight >= self.cap {
             return None;
         }
         loop {
-            // As `next_link`, without looking the link up twice: this runs for every message.
+            // The same as `next_link`, but with a single lookup of the link, because this runs for every message.
             let id = *self.turn.front()?;
             let Some(link) = self.links.get_mut(id) else {
                 self.turn.pop_front();
@@ -210,7 +217,7 @@ impl<H: Clone + Default> Puller<H> {
                 self.turn.rotate_left(1);
             }
             let Some(received) = received else {
-                link.inbox.pop_front(); // a batch is read as it was checked, so that this does not happen
+                link.inbox.pop_front(); // cannot happen: the whole batch was checked when it arrived
                 continue;
             };
             link.queued -= 1;
@@ -226,7 +233,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// The link that gives the next message.
+    /// The link that has the next delivery.
     #[inline]
     fn next_link(&mut self) -> Option<LinkId> {
         loop {
@@ -240,7 +247,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// How many deliveries wait for the application.
+    /// The number of deliveries that wait for the application.
     #[must_use]
     pub fn queued(&self) -> u64 {
         if self.leaving { 0 } else { self.queued }
@@ -252,13 +259,14 @@ impl<H: Clone + Default> Puller<H> {
         self.queued > 0 && !self.leaving
     }
 
-    /// Whether [`Self::recv`] would give one.
+    /// Whether [`Self::recv`] would return a delivery.
     #[must_use]
     pub fn has_next(&self) -> bool {
         self.queued > 0 && !self.leaving && self.in_flight < self.cap
     }
 
-    /// A `recv` begins to wait: links without credit get some (CR-6), and outcomes that are held back go out (OC-5).
+    /// Reports that a `recv` begins to wait. Links without credit get a minimum grant (CR-6), and held outcomes are
+    /// sent (OC-5). Each call must be followed by a call of [`Self::stop_waiting`].
     pub fn start_waiting(&mut self, now: Time) {
         self.waiting += 1;
         if self.waiting == 1 {
@@ -278,13 +286,14 @@ impl<H: Clone + Default> Puller<H> {
         }
         for id in self.dry.iter() {
             if let Some(link) = self.links.get_mut(id) {
-                link.asked_others = None; // it may not have been wanted when it last asked
+                link.asked_others = None; // no `recv` may have waited when it last caused recalls
             }
         }
         self.feed_dry();
     }
 
-    /// It waits no longer: what it was granted beyond the window is taken back (CR-7).
+    /// Reports that a `recv` waits no longer, because it got a delivery or was cancelled. If no other one waits, credit
+    /// beyond the window is recalled (CR-7).
     pub fn stop_waiting(&mut self, now: Time) {
         self.waiting = self.waiting.saturating_sub(1);
         if self.waiting == 0 {
@@ -296,13 +305,14 @@ impl<H: Clone + Default> Puller<H> {
         if self.waiting == 0 && self.floored > 0 {
             self.wake_floored();
         } else if self.waiting > 0 && self.queued == 0 {
-            // It has what the others wait for as well (CR-6).
+            // The others still wait for a delivery (CR-6).
             self.feed_dry();
         }
     }
 
-    /// A poll has found nothing: until something comes, every link has credit as if a `recv` waited, or an application that
-    /// only polls would never get what a link without a share of the window has (CR-6). A window of 0 is taken at its word (CR-7).
+    /// Reports that the application has polled and found no delivery. Until one arrives, links get credit as if a
+    /// `recv` waited (CR-6). Otherwise an application that only polls would never get the messages of a link without a
+    /// share of the window. With a window of 0 this has no effect (CR-7).
     pub fn ask(&mut self) {
         let none = matches!(self.settings.window, Window::Fixed { messages: 0, .. });
         if !none && !self.asked && self.queued == 0 && !self.leaving {
@@ -311,27 +321,29 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Whether somebody wants a message now, and may have one.
+    /// Whether the application waits for a delivery, and is below the cap.
     fn is_wanted(&self) -> bool {
         (self.waiting > 0 || self.asked) && self.in_flight < self.cap
     }
 
-    /// Gives a delivery its outcome (OC-1). If its link is gone, the outcome reaches nobody (RD-5).
+    /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
+    /// RD-9).
     ///
-    /// True if an Ack is due now although deliveries wait for the application (OC-5): one that shares its thread with the
-    /// driver should let that run, or the pusher waits for credit that is there.
+    /// Returns whether an `Ack` is due although deliveries wait for the application (OC-5). If so, an application that
+    /// shares its thread with the driver should let the driver run. Otherwise the pusher waits for credit that could be
+    /// granted.
     #[inline]
     pub fn settle(&mut self, received: &Received<H>, verdict: &Verdict) -> bool {
         self.settle_item(received.link(), &received.item, verdict)
     }
 
-    /// The same for one of a [`Lot`].
+    /// Settles one delivery of a [`Lot`], as [`Self::settle`] does.
     #[inline]
     pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
         self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
     }
 
-    /// The same for `count` deliveries of a [`Lot`], which take `size` bytes together and have been processed.
+    /// Acks `count` deliveries of a [`Lot`] with consecutive ids from `first`. `size` is the sum of their sizes.
     pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
         self.settle_range(link, first, count, size, false, &Verdict::Ack)
     }
@@ -353,7 +365,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Settles deliveries of an open link, handed out or not. `None` if it is not open.
+    /// Settles deliveries of an open link, whether they are handed out or not. Returns `None` if the link is not open.
     #[inline]
     fn settle_open(
         &mut self,
@@ -379,7 +391,7 @@ impl<H: Clone + Default> Puller<H> {
         if after.0 == 0 && link.may_be_granted() {
             self.bare.enter(id, &mut link.ticket);
         }
-        // The first one wakes the driver too, so that its timer is set (OC-5).
+        // The first outcome wakes the driver too, so that it sets its timer (OC-5).
         let begins = link.outcomes.is_empty();
         link.outcomes.push(first, count, size, verdict);
         link.hurry |= tracked;
@@ -396,11 +408,12 @@ impl<H: Clone + Default> Puller<H> {
         Some(full && self.queued > 0)
     }
 
-    /// The application works on a delivery: tells the pusher, whose settle time-out begins anew (OC-13).
+    /// Reports that the application still works on a delivery. The puller sends `Working`, which restarts the pusher's
+    /// settle time-out (OC-13).
     pub fn working(&mut self, link: LinkId, delivery: u64) {
         let (link, delivery) = self.memory.joined(link, delivery).unwrap_or((link, delivery));
         if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
-            // The driver has to hear of the first one: it sets its timer, if they have to wait for more.
+            // The first one wakes the driver, so that it sets its timer.
             let begins = found.working.is_empty();
             found.working.insert(delivery);
             if begins {
@@ -409,8 +422,8 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Whether an outcome of this delivery, given now, would reach the pusher: over its link, or over the one on which
-    /// the message has come again (RD-9).
+    /// Whether an outcome of this delivery could be sent now: on its link, or on the link on which the message was
+    /// redelivered (RD-9).
     #[must_use]
     pub fn is_reachable(&self, link: LinkId, delivery: u64) -> bool {
         self.is_open(link) || self.memory.joined(link, delivery).is_some()
@@ -422,8 +435,8 @@ impl<H: Clone + Default> Puller<H> {
         self.links.get(link).is_some_and(|link| link.session.is_open())
     }
 
-    /// Leaves: hands nothing more out, gives back what was not, and closes each link when what the application holds of
-    /// it is settled (ST-1).
+    /// Stops receiving (ST-1): no more deliveries are handed out, queued ones are released, and each link is closed
+    /// when the application has settled its deliveries.
     pub fn leave(&mut self) {
         if std::mem::replace(&mut self.leaving, true) {
             return;
@@ -437,54 +450,55 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Whether [`Self::leave`] has been called.
+    /// Whether the puller is leaving.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Closes every link at once: what is un-acked goes back to its pusher (RD-1).
+    /// Closes every link at once with ABORTED. The pushers requeue what is un-acked (RD-1).
     pub fn abandon(&mut self, now: Time) {
         self.leave();
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id) {
-                link.session.close(now, LinkEnd::own(Code::Aborted, "the puller stops"));
+                link.session.close(now, LinkEnd::own(Code::Aborted, "the puller was stopped"));
                 wake(&mut self.wakes, id, link);
             }
         }
     }
 
-    /// Whether a pusher has a link here and has not ended its stream over it, nor said that it goes.
+    /// Whether a link is left on which its pusher has neither sent `End` nor closed because it stops.
     #[must_use]
     pub fn has_open_streams(&self) -> bool {
         self.links.iter().any(|(_, link)| !link.ended && !link.session.peer_is_gone())
     }
 
-    /// How many pushers have ended their streams, each counted once (ST-6): by the names that the transport has verified, if it
-    /// has verified any, else by its instance, which a peer may make up.
+    /// The number of pushers that have ended their streams, each counted once (ST-6): by its verified names if it has
+    /// any, otherwise by its instance, which a peer may make up.
     #[must_use]
     pub fn pushers_ended(&self) -> usize {
         self.ended.len()
     }
 
-    /// Whether the pusher at the other end of this link has ended its stream.
+    /// Whether the pusher has ended its stream on this link.
     #[must_use]
     pub fn has_ended(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.ended)
     }
 
-    /// Whether something has been settled over this link (RD-6).
+    /// Whether a delivery was settled on this link, so that the wait before the next connection attempt is reset
+    /// (RD-6).
     #[must_use]
     pub fn is_proven(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.grant.settled_deliveries() > 0)
     }
 
-    /// What has happened since the last call.
+    /// Takes the next event. Call it until it returns `None`, after frames and timers were handled.
     pub fn poll_event(&mut self) -> Option<PullerEvent> {
         self.events.pop_front()
     }
 
-    /// Counts and what is held now.
+    /// The statistics of this puller.
     #[must_use]
     pub fn stats(&self) -> PullStats {
         PullStats {
@@ -506,14 +520,14 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Every open link.
+    /// The statistics of each link.
     #[must_use]
     pub fn link_stats(&self) -> Vec<PullLinkStats> {
         self.links.iter().map(|(id, link)| link.stats(id)).collect()
     }
 }
 
-/// Names a link to the driver as having something to do, once.
+/// Puts a link into the list of links to wake, once.
 #[inline]
 fn wake<H>(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink<H>) {
     if !link.session.woken {

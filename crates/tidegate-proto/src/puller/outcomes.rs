@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use crate::wire::{cut_reason, v1, v1::Verdict as Wire};
 
-/// What became of a delivery (OC-1).
+/// The outcome that an application gives a delivery (OC-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Processed.
     Ack,
-    /// Failed: try again, no sooner than after this delay.
+    /// Failed: the pusher sends the message again, after a delay.
     Nack {
-        /// Milliseconds; 0 leaves it to the pusher (OC-6).
+        /// The delay in milliseconds. With 0, the pusher chooses it (OC-6).
         delay_ms: u32,
-        /// For people; cut to 256 bytes.
+        /// The reason, for logs; truncated to 256 bytes.
         reason: String,
     },
-    /// Failed: never try again.
+    /// Failed: the pusher does not send the message again.
     Reject {
-        /// For people; cut to 256 bytes.
+        /// The reason, for logs; truncated to 256 bytes.
         reason: String,
     },
-    /// Not started: give it to somebody else.
+    /// Not started: the pusher sends the message again at once, with the same attempt (OC-8).
     Release,
 }
 
@@ -38,7 +38,7 @@ impl Verdict {
     }
 }
 
-/// What makes two outcomes the same, so that one range tells both.
+/// A verdict with its delay and reason. Outcomes of the same kind are merged into ranges.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Kind {
     verdict: i32,
@@ -57,13 +57,13 @@ impl Kind {
     }
 }
 
-/// Ids as `(first, count)`, as they came.
+/// Ranges of ids `(first, count)`, in the order in which they were added.
 type Ranges = Vec<(u64, u64)>;
 
-/// Outcomes of one link, not yet sent. Bounded by what was delivered and not settled.
+/// Outcomes of one link that were not yet sent. The un-acked deliveries bound their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Outcomes {
-    /// Plain acks: by far the most.
+    /// Acks, which are the usual outcome.
     acks: Ranges,
     others: BTreeMap<Kind, Ranges>,
     pub(super) messages: u64,
@@ -91,7 +91,7 @@ impl Outcomes {
         self.messages == 0
     }
 
-    /// Everything, as it is.
+    /// All outcomes, without taking or merging them.
     pub(super) fn peek(&self) -> Vec<v1::Outcome> {
         let ranges = |kind: &Kind, ranges: &Ranges| -> Vec<_> {
             ranges.iter().map(|(first, count)| kind.outcome(*first, *count)).collect()
@@ -100,7 +100,7 @@ impl Outcomes {
         others.chain(ranges(&Kind::ack(), &self.acks)).collect()
     }
 
-    /// Takes everything, in as few ranges as it can be.
+    /// Takes all outcomes, in as few ranges as possible.
     pub(super) fn take(&mut self) -> Vec<v1::Outcome> {
         (self.messages, self.bytes) = (0, 0);
         let mut all = Vec::new();
@@ -121,7 +121,7 @@ fn add(ranges: &mut Ranges, first: u64, count: u64) {
     }
 }
 
-/// Takes ranges in any order as few.
+/// Sorts and merges ranges, and moves them to `to`.
 fn take(ranges: &mut Ranges, kind: &Kind, to: &mut Vec<v1::Outcome>) {
     ranges.sort_unstable();
     let mut ranges = ranges.drain(..).peekable();
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn acks_in_any_order_become_as_few_ranges_as_possible() {
+    fn oc_5_acks_in_any_order_are_merged_into_few_ranges() {
         // OC-5
         let mut outcomes = Outcomes::default();
         for id in [4, 5, 2, 3, 9, 0, 1, 7] {
@@ -154,11 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn nacks_and_releases_are_merged_as_acks_are_where_they_say_the_same() {
+    fn oc_5_equal_nacks_and_releases_are_merged_too() {
         // OC-5
         let mut outcomes = Outcomes::default();
         let nack = |delay_ms, reason: &str| Verdict::Nack { delay_ms, reason: reason.to_owned() };
-        // Eight workers, each a little out of order.
+        // The order of eight workers that are slightly out of step.
         for id in (0..1_000).map(|n| n ^ 7) {
             outcomes.push(id, 1, 1, &nack(60_000, "busy"));
         }

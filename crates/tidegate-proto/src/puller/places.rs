@@ -1,10 +1,10 @@
-//! The places of a socket: how many deliveries it may have, and which link gets the next one (CR-6).
+//! The places of a socket, and the queue of links that have none (CR-6).
 //!
 //! ```text
 //! places = in flight + queued + unused credit + free
 //! ```
-//! A place is free, or taken by one message of credit, or by one delivery until it is settled. Links that have none wait
-//! in a queue, and the one that has waited the longest is first.
+//! A place is free, or taken by one message of unused credit, or by one delivery until it is settled. Links that have
+//! no place wait in a queue. The one that has waited the longest is first.
 
 use std::{
     collections::BTreeMap,
@@ -23,12 +23,12 @@ pub(super) fn cap(settings: &PullerSettings) -> u64 {
     }
 }
 
-/// Links without credit and without deliveries, the one that has been so the longest first.
+/// Links without credit and deliveries. The link that has been without them for the longest time is first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     next: u64,
     links: BTreeMap<u64, LinkId>,
-    /// Places that are kept for links that are suspended.
+    /// The number of places that suspended links keep.
     kept: u64,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Queue {
 pub(super) struct Ticket {
     number: Option<u64>,
     suspended: bool,
-    /// A place is kept for it meanwhile.
+    /// It keeps a place while it is suspended.
     keeps: bool,
 }
 
@@ -49,7 +49,7 @@ impl Ticket {
 }
 
 impl Queue {
-    /// How many links wait.
+    /// The number of links that wait.
     pub(super) fn len(&self) -> u64 {
         self.links.len() as u64
     }
@@ -59,7 +59,7 @@ impl Queue {
         self.links.first_key_value().map(|(_, link)| *link)
     }
 
-    /// A link has neither credit nor deliveries.
+    /// Adds a link that has neither credit nor deliveries.
     pub(super) fn enter(&mut self, link: LinkId, ticket: &mut Ticket) {
         if ticket.number.is_none() {
             *ticket = Ticket { number: Some(self.next), ..Ticket::default() };
@@ -68,7 +68,7 @@ impl Queue {
         }
     }
 
-    /// It has something, or takes no further part.
+    /// Removes a link that has credit or deliveries, or that gets no more credit.
     pub(super) fn leave(&mut self, ticket: &mut Ticket) {
         let ticket = std::mem::take(ticket);
         self.kept -= u64::from(ticket.keeps);
@@ -77,8 +77,8 @@ impl Queue {
         }
     }
 
-    /// It is passed over until [`Self::resume`]. If it `keeps` its place, links in the queue may have that, but no link that has
-    /// one already.
+    /// Takes a link out of the queue until [`Self::resume`]. If it `keeps` a place, links in the queue may take that
+    /// place, but no link that has one already.
     pub(super) fn suspend(&mut self, ticket: &mut Ticket, keeps: bool) {
         if let Some(number) = ticket.number.filter(|_| !ticket.suspended) {
             (ticket.suspended, ticket.keeps) = (true, keeps);
@@ -87,7 +87,7 @@ impl Queue {
         }
     }
 
-    /// It is where it was before [`Self::suspend`].
+    /// Puts a link back to its position before [`Self::suspend`].
     pub(super) fn resume(&mut self, link: LinkId, ticket: &mut Ticket) {
         if let Some(number) = ticket.number.filter(|_| std::mem::take(&mut ticket.suspended)) {
             self.kept -= u64::from(std::mem::take(&mut ticket.keeps));
@@ -95,8 +95,8 @@ impl Queue {
         }
     }
 
-    /// How many of `free` places a link may take: each link in the queue has one before any link has another.
-    /// A link that `rests` has had credit that it did not use.
+    /// The number of `free` places that a link may take. Each link in the queue gets one place before any link gets a
+    /// second one. A link that `rests` has not used its last credit, and gets no second place.
     pub(super) fn room(&self, ticket: Ticket, rests: bool, free: u64) -> u64 {
         let spare = if rests { 0 } else { free.saturating_sub(self.len() + self.kept) };
         match ticket.number.filter(|_| !ticket.suspended) {
@@ -111,7 +111,7 @@ impl Queue {
     }
 }
 
-// Numbers grow for ever; what matters is the order.
+// Only the order counts, not the numbers, which never repeat.
 impl Hash for Queue {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.links.len(), self.kept).hash(state);
@@ -148,7 +148,7 @@ mod tests {
     use crate::links::Links;
 
     #[test]
-    fn cr_6_every_waiting_link_has_one_place_before_any_link_has_two() {
+    fn cr_6_every_waiting_link_gets_one_place_before_any_link_gets_two() {
         // CR-6
         let mut links = Links::default();
         let ids = [(); 3].map(|()| links.insert(()));
@@ -158,19 +158,27 @@ mod tests {
         let room = |queue: &Queue, tickets: &[Ticket; 3], free| tickets.map(|t| queue.room(t, false, free));
         assert_eq!(room(&queue, &tickets, 0), [0, 0, 0]);
         assert_eq!(room(&queue, &tickets, 2), [1, 1, 0], "first come, first served");
-        assert_eq!(room(&queue, &tickets, 5), [3, 3, 3], "one for each, and two for anybody");
-        assert_eq!(queue.room(Ticket::default(), false, 4), 1, "one that has something gets what is left");
-        assert_eq!(queue.room(tickets[0], true, 5), 1, "one that rests gets its place, and no other");
+        assert_eq!(room(&queue, &tickets, 5), [3, 3, 3], "one for each, and two for any link");
+        assert_eq!(queue.room(Ticket::default(), false, 4), 1, "a link with credit gets what is left");
+        assert_eq!(
+            queue.room(tickets[0], true, 5),
+            1,
+            "a link that has not used its credit gets one place only"
+        );
         queue.suspend(&mut tickets[0], true);
-        assert_eq!(queue.room(Ticket::default(), false, 3), 0, "one is kept");
+        assert_eq!(queue.room(Ticket::default(), false, 3), 0, "the suspended link keeps one");
         assert_eq!(queue.room(tickets[1], false, 3), 1);
         queue.resume(ids[0], &mut tickets[0]);
         queue.suspend(&mut tickets[0], false);
-        assert_eq!(queue.room(Ticket::default(), false, 3), 1, "it is not, if the link has no use for it");
+        assert_eq!(
+            queue.room(Ticket::default(), false, 3),
+            1,
+            "a suspended link without a kept place takes none"
+        );
         assert_eq!(room(&queue, &tickets, 1), [0, 1, 0]);
         assert_eq!(queue.room(tickets[0], true, 9), 0);
         queue.resume(ids[0], &mut tickets[0]);
-        assert_eq!(queue.first(), Some(ids[0]), "where it was before");
+        assert_eq!(queue.first(), Some(ids[0]), "at its position before");
         queue.leave(&mut tickets[0]);
         assert_eq!((queue.first(), queue.len()), (Some(ids[1]), 2));
     }

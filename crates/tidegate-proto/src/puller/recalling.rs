@@ -1,4 +1,4 @@
-//! What is asked back of links, and when (CR-6, CR-7, CR-9, RC-1 … RC-4).
+//! Recalls credit from links (CR-6, CR-7, CR-9, RC-1 … RC-4).
 
 use std::time::Duration;
 
@@ -9,31 +9,32 @@ use super::{
 };
 use crate::{links::LinkId, time::Time};
 
-/// How long a waiting `recv` may have been served before the credit that it caused is asked back: a quick worker
-/// waits again at once, and would only pay for the recall. A window of 0 does not wait (CR-7).
+/// The time for which unused credit is not recalled after the `recv` that caused it was served. A fast worker waits
+/// again at once, and would only pay for the recall. With a window of 0, credit is recalled at once (CR-7).
 pub(super) const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
-/// For so long a link is offered nothing that has just not used what it had (CR-6).
+/// The time for which a link that has not used its credit gets none that other links could use (CR-6).
 const REST: Duration = Duration::from_millis(100);
-/// For so long, or two round trips if they take longer, the answer to such a recall is waited for before the place goes to another link.
+/// The time after which unanswered recalled credit takes no places any more, or two round trips if they take longer
+/// (CR-6).
 const OVERDUE: Duration = Duration::from_millis(100);
 
 impl<H: Clone + Default> Puller<H> {
-    /// Asks every link for unused credit that holds more than its part.
+    /// Recalls unused credit from every link that is over its share.
     pub(super) fn recall_surplus(&mut self, now: Time) {
-        // While somebody waits, one message's credit is every link's own (CR-6): what is asked back of it would be granted again
-        // at once, and two links could take it from each other for ever.
+        // While the application waits, each link keeps credit for one message (CR-6). If it were recalled, it would be
+        // granted again at once, and two links could take it from each other for ever.
         let wanted = self.is_wanted();
         let own = u64::from(wanted && self.queued == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
             let memory = &self.memory;
-            // So it is with what may come again, as long as it is waited for (RD-9).
+            // The same applies to credit for messages that may be redelivered (RD-9).
             let expects = |link: &PullLink<H>| {
                 now < link.expects_until && memory.expected(link.session.peer.key) > link.base.0
             };
             let spares = |link: &PullLink<H>| {
                 link.has_surplus(keep)
-                    // What is queued is given back to nobody while somebody waits for it (RC-4).
+                    // Queued deliveries are not released while the application waits for one (RC-4).
                     && (link.grant.unused().0 > own || (!wanted && link.queued > keep))
                     && !expects(link)
             };
@@ -44,7 +45,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Asks for places that nobody uses, if there are links without credit that could, and no place is free (CR-6).
+    /// Recalls unused credit that takes places, if no place is free and links without credit could use one (CR-6).
     pub(super) fn rotate(&mut self, now: Time) {
         if self.unused == 0 || self.links.len() < 2 || self.free_places() > 0 {
             return;
@@ -62,7 +63,7 @@ impl<H: Clone + Default> Puller<H> {
         if users == 0 {
             return;
         }
-        // How many links may lend their only place although they are not idle.
+        // The number of links that must lend their only place although they are not idle.
         let mut lenders = if few { users } else { self.in_need_of_a_place().saturating_sub(self.rotating) };
         for id in self.links.ids() {
             if users == 0 {
@@ -74,7 +75,7 @@ impl<H: Clone + Default> Puller<H> {
                 continue;
             };
             let mut due = link.unused_until(lenders > 0);
-            // What may come again is waited for (RD-9).
+            // Credit for messages that may be redelivered is kept (RD-9).
             if self.memory.expected(link.session.peer.key) > 0 {
                 due = due.max(link.expects_until);
             }
@@ -94,9 +95,9 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// How many links have no place at all, while no other link has unused credit for two messages or more. Their own place is
-    /// taken by deliveries of a lost link, or by those of a link that has borrowed it. While the application waits, such a link
-    /// has as good a claim to an unused place as the link that holds it.
+    /// The number of links without a place; 0 if another link has unused credit for more than one message. Their own
+    /// place is taken by a delivery of a lost link or of a borrower. While the application waits, links lend their only
+    /// place to them.
     fn in_need_of_a_place(&self) -> u64 {
         let without = |id: &LinkId| self.links.get(*id).is_some_and(|link| link.ticket.waits());
         let spares =
@@ -107,12 +108,12 @@ impl<H: Clone + Default> Puller<H> {
         self.dry.iter().filter(without).filter(|id| self.could_use(*id)).count() as u64
     }
 
-    /// Whether a link without credit may be granted some: not one that has just not used what it had.
+    /// Whether a link without credit may be granted some. A link that has not used its last credit may not.
     fn could_use(&self, id: LinkId) -> bool {
         self.links.get(id).is_some_and(|link| link.rest_until.is_none() && link.may_be_granted())
     }
 
-    /// The times of a link in [`Self::rotate`].
+    /// Runs the timers of a link that [`Self::rotate`] has set.
     pub(super) fn advance_places(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.rest_until.take_if(|at| *at <= now).is_some() {
@@ -129,14 +130,15 @@ impl<H: Clone + Default> Puller<H> {
             }
         }
         if self.hungry.is_long() || self.dry.is_long() {
-            // Links that were not looked at when something came back are looked at as time passes. This runs at least once
-            // a heartbeat for every link.
+            // If many links wait, some were not considered when budget or places became free. They are considered here,
+            // at least once per heartbeat of each link.
             self.feed_hungry();
         }
     }
 
-    /// The pusher has not answered a recall in time. Its credit takes no places any more, so that pushers that answer nothing
-    /// cannot keep all places for seconds (RC-1). What they send after all waits in its inbox: the cap is on what is handed out.
+    /// The pusher has not answered a recall in time, so that its unused credit takes no places any more. Otherwise
+    /// silent pushers could keep all places for seconds (RC-1). Messages that they send anyway are queued until the cap
+    /// allows them (CR-6).
     fn write_off(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
@@ -148,7 +150,7 @@ impl<H: Clone + Default> Puller<H> {
         self.feed_hungry();
     }
 
-    /// A Skip has come: `given_up` ids of it were unused; `overdue`: they took no places any more.
+    /// A `Skip` has arrived, which gave up `given_up` ids. `overdue`: their places were already taken from the link.
     pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64, overdue: bool) {
         let Some(link) = self.links.get_mut(id) else { return };
         let rotates = std::mem::take(&mut link.rotates);
@@ -156,7 +158,7 @@ impl<H: Clone + Default> Puller<H> {
         let rotated = rotates || overdue;
         self.note_bare(id);
         let few = self.cap < self.links.len() as u64;
-        // With a place for each link that has none, this one gets its own back.
+        // If there is a free place for each link without one, this link gets its place back.
         let short = self.free_places() < self.bare.len();
         let Some(link) = self.links.get_mut(id) else { return };
         if rotated && given_up > 0 {
@@ -169,7 +171,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Puts a link into the queue for places if it has neither credit nor deliveries.
+    /// Adds a link to the queue for places if it has neither credit nor deliveries.
     pub(super) fn note_bare(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.may_be_granted() && link.grant.outstanding().0 == 0 {
@@ -177,13 +179,14 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// With a window of 0, one delivery of a socket may wait for the next `recv` (CR-7).
+    /// The number of queued deliveries that a link may keep beyond its window: 1 for the socket with a window of 0
+    /// (CR-7).
     pub(super) fn may_keep(&self, id: LinkId) -> u64 {
         let Some(link) = self.links.get(id) else { return 0 };
         u64::from(link.base.0 == 0 && self.queued == link.queued)
     }
 
-    /// Decides whether the credit that a waiting `recv` caused is to be asked back.
+    /// Recalls credit beyond the window that a `recv` has caused, after it no longer waits.
     pub(super) fn reconsider_floor(&mut self, now: Time, id: LinkId) {
         let keep = self.may_keep(id);
         let wanted = self.is_wanted();
@@ -207,7 +210,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// After a Skip: deliveries beyond the window that nobody has begun go to somebody who can (RC-4).
+    /// After a `Skip`: releases queued deliveries beyond the window, so that other pullers can process them (RC-4).
     pub(super) fn release_surplus(&mut self, id: LinkId) {
         let keep = self.may_keep(id);
         let (wanted, leaving) = (self.is_wanted(), self.leaving);
@@ -226,7 +229,7 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.1 -= before.1 - after.1;
         self.queued -= released;
         self.stats.released += released;
-        // Given back so that another can have them: no reason to hold the news back.
+        // The released messages can be processed elsewhere, so that their outcomes are not held back.
         link.hurry |= released > 0;
     }
 }

@@ -1,4 +1,4 @@
-//! What a puller does with what its links bring: the driving contract, and the Ack frames.
+//! The puller's [`Machine`]: handles frames, timers and the end of links, and sends `Ack` frames.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,11 +22,11 @@ use crate::{
 
 /// The longest pause of reading (LV-5).
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of outcomes in one Ack, with room to spare below the limit of a control frame (FR-3).
+/// Bytes of outcomes in one `Ack`: safely below the limit of a control frame (FR-3).
 const ACK_BYTES: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
-    /// `frame`: bytes of the whole frame.
+    /// Handles a `Deliver`. `frame` is the length of the whole frame.
     fn handle_deliver(&mut self, now: Time, id: LinkId, frame: usize, batch: Batch) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if let Some(violation) = link.too_late() {
@@ -48,7 +48,7 @@ impl<H: Clone + Default> Puller<H> {
         if link.check_at.is_some() && !link.rotates {
             link.check_at = (link.grant.unused().0 > 0).then(|| link.patient_until(now));
         }
-        // It used up all that it can have known of.
+        // The pusher has used up all the credit that it may have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.feed(now, limited);
         let asked = std::mem::take(&mut self.asked);
@@ -56,7 +56,7 @@ impl<H: Clone + Default> Puller<H> {
         link.arrived(&batch, self.settings.memory);
         if repeats {
             self.sift(id, batch);
-            // What has joined takes no place any more: there may be credit for something else (CR-6).
+            // Duplicates take no places any more, so that there may be room for more credit (CR-6).
             self.want_grant(id);
         } else {
             self.queued += new.len();
@@ -104,7 +104,7 @@ impl<H: Clone + Default> Puller<H> {
         self.release_surplus(id);
         self.note_bare(id);
         self.dry.insert(id);
-        // Where there are fewer places than links that want one, those that get one are woken, and no others.
+        // If there are fewer places than links that need one, only the links that get one are woken, below.
         if self.is_wanted() && self.queued == 0 && self.free_places() >= self.dry.len() as u64 {
             self.feed_dry();
         }
@@ -119,7 +119,7 @@ impl<H: Clone + Default> Puller<H> {
             return Err(Violation::new(Code::Unexpected, "ST-7", "a second End"));
         }
         link.ended = true;
-        // It answers nothing any more (RC-1).
+        // No Skip is due any more (ST-7).
         link.skips.cancel();
         link.recall = Recall::No;
         if link.leaving == Leaving::Sent {
@@ -128,11 +128,11 @@ impl<H: Clone + Default> Puller<H> {
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
         self.bare.leave(&mut link.ticket);
         self.dry.remove(id);
-        // Their time was up (OC-12), and others have done the work.
+        // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
         let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
         link.grant.settle(dropped, bytes);
-        // Nothing more may come (ST-7): what it has not used is for others.
+        // End gives up all unused credit (ST-7).
         let (unused, unused_bytes) = link.grant.unused();
         link.grant.skip(link.grant.limits().0, unused_bytes)?;
         self.unused -= unused;
@@ -145,7 +145,7 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
         self.stats.dropped += dropped;
-        // ST-6; bounded like the links that it comes from.
+        // ST-6. The set is bounded by the limit on links.
         if self.ended.len() < self.settings.max_links {
             let peer = &link.session.peer;
             self.ended.insert(match peer.names.as_slice() {
@@ -166,13 +166,14 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Sends an Ack if one is due; otherwise sees to it that one will be.
+    /// Sends an `Ack` if one is due. Otherwise sets the time for held outcomes.
     fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         let nothing_queued = self.queued == 0;
         let Some(link) = self.links.get_mut(id) else { return };
         let leave = link.leaving == Leaving::Due;
         if leave && link.recall == Recall::Due {
-            // One Skip answers both. A recall that has been sent has one of its own (RC-1).
+            // One Ack with `leaving` also recalls the credit. A recall that was already sent has a Skip of its own
+            // (RC-1).
             link.recall = Recall::No;
         }
         let recall = link.recall == Recall::Due;
@@ -187,7 +188,7 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         link.grant_due = false;
         let news = !link.outcomes.is_empty() || link.grant.limits() != before;
-        // What raising found out may have made a recall due.
+        // Raising the limits may have made a recall due.
         let recall = recall || (link.recall == Recall::Due && !leave);
         if news || recall || leave {
             self.send_ack(now, id, out, recall, leave);
@@ -209,7 +210,7 @@ impl<H: Clone + Default> Puller<H> {
                 bytes += 40 + outcome.reason.len();
                 part.push(outcome);
             }
-            // The flags go with the last: outcomes first, then limits, then flags (OC-4).
+            // Only the last Ack has the flags, so that they take effect after all outcomes (OC-4).
             let last = outcomes.peek().is_none();
             let (recall, leaving) = (recall && last, leaving && last);
             let ack = v1::Ack { outcomes: part, message_limit, byte_limit, recall, leaving };
@@ -243,11 +244,11 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
         if self.leaving {
-            return Err(Violation::new(Code::GoingAway, "ST-1", "the puller leaves"));
+            return Err(Violation::new(Code::GoingAway, "ST-1", "the puller is leaving"));
         }
         let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
-        // A link that is replaced is still here until its driver has closed it.
+        // A replaced link still counts until its driver has removed it.
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
             let detail =
                 format!("{} links are open; the limit is {}", self.links.len(), self.settings.max_links);
@@ -283,7 +284,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         link.skips.received(bytes);
         let credit = link.grant.unused().0;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
-            // There is no credit either then, but that is not what is wrong (ER-1).
+            // After End or leaving there is no credit either, but the violation is the late Deliver (ER-1).
             .map_err(|violation| match link.too_late() {
                 Some(late) if violation.rule == "CR-3" => late,
                 _ => violation,
@@ -303,8 +304,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 Some(Body::Skip(skip)) => self.handle_skip(now, id, skip),
                 Some(Body::End) => self.handle_end(id),
                 Some(Body::Hello(_)) => Err(Violation::unexpected("a second Hello")),
-                Some(Body::Working(_)) => Err(Violation::unexpected("Working from a pusher")),
-                Some(_) => Err(Violation::unexpected("Ack from a pusher")),
+                Some(Body::Working(_)) => Err(Violation::unexpected("a Working from a pusher")),
+                Some(_) => Err(Violation::unexpected("an Ack from a pusher")),
             },
         };
         if let Err(violation) = result {
@@ -345,7 +346,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         {
             self.unfinished.forget(slowest);
             let detail = format!(
-                "unfinished frames of all links take {bytes} bytes, but at most {bound} may; this is the slowest"
+                "incomplete frames of all links take {bytes} bytes; the limit is {bound}, and this frame is the slowest"
             );
             self.violated(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
             return slowest != id;
@@ -364,7 +365,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 link.session.paused();
                 false
             }
-            // LV-5: a pause is over; one read, and then the next pause.
+            // LV-5: the pause is over. Read once, then pause again.
             Some(_) => {
                 link.paused_until = Some(now + PAUSE);
                 true
@@ -387,7 +388,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
             self.transmit_ack(now, id, out);
         } else if link.session.close_is_due() && !link.session.peer_has_closed() && !link.outcomes.is_empty()
         {
-            self.send_ack(now, id, out, false, false); // what was done shall not be done again
+            self.send_ack(now, id, out, false, false); // so that settled messages are not processed again
         }
         let Some(link) = self.links.get_mut(id) else { return };
         if link.leaving == Leaving::Skipped && link.grant.unsettled() == 0 && link.outcomes.is_empty() {
@@ -432,8 +433,8 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.tune(now);
         self.reconsider_floor(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
-        // What is due is said when the driver can write again, which nobody knows: the time for it does not come once
-        // more.
+        // The outcomes are due from now on, and are sent when the driver can write again. The timer does not fire
+        // again.
         link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
         link.working_at.take_if(|at| *at <= now);
         let empty = link.session.has_found_empty();

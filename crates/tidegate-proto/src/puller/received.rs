@@ -1,4 +1,4 @@
-//! What the application is handed.
+//! The deliveries that the application receives.
 
 use std::{fmt, sync::Arc};
 
@@ -11,15 +11,15 @@ use crate::{
     wire::{Cursor, Item},
 };
 
-/// Where the small messages of a batch are a reason to copy them out of it, whatever else is kept: no pusher of ours puts so much
-/// into a batch of more than one message.
+/// The size of a batch from which its deliveries are copied out of it, whatever else is kept. This implementation's
+/// pusher does not make larger batches of more than one message.
 const LARGE: usize = 256 * 1_024;
 
-/// What the deliveries of one batch have in common: one count of references for all that they need.
+/// What the deliveries of one batch have in common, behind one reference count.
 #[derive(PartialEq, Eq, Hash)]
 struct Origin<H> {
     bytes: Bytes,
-    /// What `bytes` keeps, as long as this lives.
+    /// Counts the memory that `bytes` keeps.
     share: Share,
     link: LinkId,
     instance: InstanceId,
@@ -40,7 +40,7 @@ impl<H> fmt::Debug for Origin<H> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Queued<H> {
     origin: Arc<Origin<H>>,
-    /// Whether each delivery gets memory of its own, so that a slow one does not keep the whole batch (LM-5).
+    /// Whether each delivery is copied, so that a slow one does not keep the whole batch (LM-5).
     apart: bool,
     pub(super) cursor: Cursor,
 }
@@ -77,14 +77,14 @@ impl<H: Clone> Queued<H> {
         }
     }
 
-    /// Takes off the last `count` messages and returns their size.
+    /// Removes the last `count` messages, and returns their size.
     pub(super) fn truncate(&mut self, count: u64) -> u64 {
         self.cursor.truncate(&self.origin.bytes, count)
     }
 }
 
 impl<H: Clone> Origin<H> {
-    /// The same for some of its deliveries, in memory that only they keep, and that credit counts.
+    /// A copy for some of its deliveries, in memory of their own, which their credit covers.
     fn with(&self, bytes: Bytes) -> Arc<Self> {
         let Self { link, instance, home, .. } = self;
         Arc::new(Self {
@@ -97,24 +97,25 @@ impl<H: Clone> Origin<H> {
     }
 }
 
-/// Deliveries of one batch that were handed out together; each must be settled, or all that are left put back.
+/// Deliveries of one batch that were handed out together. Each must be settled, or the remaining ones must be put back
+/// with [`super::Puller::put_back`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Lot<H = ()> {
     origin: Arc<Origin<H>>,
-    /// One that comes before those of the cursor.
+    /// A delivery before those of the cursor.
     first: Option<Item>,
     pub(super) cursor: Cursor,
 }
 
 impl<H> Lot<H> {
-    /// The link that they came over.
+    /// The link on which they arrived.
     #[inline]
     #[must_use]
     pub fn link(&self) -> LinkId {
         self.origin.link
     }
 
-    /// The next one, in the order of ids.
+    /// Takes the next delivery, in the order of ids.
     #[inline]
     pub fn take(&mut self) -> Option<Item> {
         match self.first.take() {
@@ -127,20 +128,20 @@ impl<H> Lot<H> {
         self.first.take()
     }
 
-    /// Delivery id of the next one.
+    /// The id of the next delivery.
     #[must_use]
     pub fn next_id(&self) -> u64 {
         self.first.map_or(self.cursor.next_id(), |item| item.id)
     }
 
-    /// The bytes in which its items lie.
+    /// The bytes that contain its items.
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.origin.bytes
     }
 
-    /// The pusher of its messages.
+    /// The instance of the pusher of its messages.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.origin.instance
@@ -148,9 +149,9 @@ impl<H> Lot<H> {
 }
 
 impl<H: Clone> Queued<H> {
-    /// The next `limit` of them, or all if there are not so many.
+    /// Takes the next `limit` deliveries, or all if there are fewer.
     pub(super) fn split(&mut self, limit: u64) -> Lot<H> {
-        // What is done of a lot is kept with what is not.
+        // Settled deliveries of a lot are kept in memory with the unsettled ones.
         let limit = if self.apart { 1 } else { limit };
         let mut cursor = self.cursor;
         let mut rest = Cursor::default();
@@ -169,15 +170,15 @@ impl<H: Clone> Queued<H> {
         }
     }
 
-    /// What is left of a lot.
+    /// The deliveries that are left of a lot.
     pub(super) fn rest(lot: Lot<H>) -> Self {
         Self { origin: lot.origin, apart: false, cursor: lot.cursor }
     }
 }
 
-/// A delivery for the application. It must be settled with exactly one [`super::Puller::settle`].
+/// A delivery for the application. It must be settled exactly once, with [`super::Puller::settle`].
 ///
-/// `H` is what the owner of the machine gave to [`super::Puller::set_home`], to be found again with every delivery.
+/// `H` is a value that every delivery of a link carries; the driver sets it with [`super::Puller::set_home`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Received<H = ()> {
     pub(super) item: Item,
@@ -185,38 +186,38 @@ pub struct Received<H = ()> {
 }
 
 impl<H> Received<H> {
-    /// This one as a lot of one; only one of the two may be settled.
+    /// The same delivery as a lot of one. Only one of the two may be settled.
     #[must_use]
     pub fn to_lot(&self) -> Lot<H> {
         Lot { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
     }
 
-    /// The link that it came over.
+    /// The link on which it arrived.
     #[inline]
     #[must_use]
     pub fn link(&self) -> LinkId {
         self.origin.link
     }
 
-    /// Its delivery id on that link.
+    /// The delivery id on that link.
     #[must_use]
     pub fn delivery(&self) -> u64 {
         self.item.id
     }
 
-    /// Names the message at every attempt.
+    /// The id of the message, which is the same at every attempt.
     #[must_use]
     pub fn id(&self) -> MessageId {
         MessageId { instance: self.origin.instance, number: self.item.number }
     }
 
-    /// 1 for the first.
+    /// The attempt: 1 for the first delivery of the message (DL-3).
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.item.attempt
     }
 
-    /// Bytes as byte credit counts them (CR-4).
+    /// The size in bytes, as byte credit counts it (CR-4).
     #[must_use]
     pub fn size(&self) -> u64 {
         self.item.size.into()
@@ -229,7 +230,7 @@ impl<H> Received<H> {
         self.item.payload(&self.origin.bytes)
     }
 
-    /// The payload, sharing the memory that was read from the connection.
+    /// The payload, without a copy: it shares the buffer that was read from the connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
         self.item.payload_bytes(&self.origin.bytes)
@@ -241,13 +242,13 @@ impl<H> Received<H> {
         self.item.headers(&self.origin.bytes)
     }
 
-    /// Payload and headers.
+    /// The message: payload and headers.
     #[must_use]
     pub fn message(&self) -> Message {
         self.item.message(&self.origin.bytes)
     }
 
-    /// What was given to [`super::Puller::set_home`].
+    /// The value that was set with [`super::Puller::set_home`] when this delivery arrived.
     #[inline]
     #[must_use]
     pub fn home(&self) -> &H {

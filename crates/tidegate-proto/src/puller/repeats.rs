@@ -1,4 +1,4 @@
-//! A lost link, and what comes again after it (RD-5, RD-9).
+//! The deliveries of a lost link, and their redelivery (RD-5, RD-9).
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl<H: Clone + Default> Puller<H> {
-    /// No outcome can reach the pusher over this link any more: it will send these messages again. Those that nobody has
-    /// begun are dropped (RD-5); the others are remembered (RD-9).
+    /// No outcome can be sent on this link any more, so that the pusher will send its messages again. Deliveries that
+    /// were not handed out are dropped (RD-5). The others are recorded in the dedup table (RD-9).
     pub(super) fn forsake(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let mut queued: Vec<_> = link.queued_ids().collect();
@@ -37,7 +37,7 @@ impl<H: Clone + Default> Puller<H> {
         let Some(pusher) = link.session.peer.key else { return };
         let mut history = std::mem::take(&mut link.history);
         let name = |history: &super::history::History, id| history.number(id).map(|number| (pusher, number));
-        // Outcomes that wait to be sent are as good as those that were sent and have not arrived.
+        // Outcomes that wait to be sent are recorded like those that may not have arrived.
         let waiting = link.outcomes.peek();
         let told: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
         let mut settled = BTreeSet::new();
@@ -50,7 +50,7 @@ impl<H: Clone + Default> Puller<H> {
                 }
             }
         }
-        // Not in order where some have been put back; there may be as many as there are messages.
+        // Deliveries that were put back may be out of order. There may be many ranges.
         queued.sort_unstable();
         let waits = |id: u64| {
             let before = queued.partition_point(|(first, _)| *first <= id);
@@ -70,8 +70,8 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Outcomes for deliveries of a link that is lost: they go to the deliveries of the same messages that have come since,
-    /// or are kept for when they come.
+    /// Settles deliveries of a lost link: their outcomes go to the duplicates that have arrived since, or are recorded
+    /// in the dedup table.
     pub(super) fn settle_orphans(&mut self, link: LinkId, first: u64, count: u64, verdict: &Verdict) -> bool {
         let mut due = false;
         self.stats.dropped += count;
@@ -79,22 +79,22 @@ impl<H: Clone + Default> Puller<H> {
             if let Some(Joined { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
                 match self.settle_open(link, id, 1, size, tracked, verdict) {
                     Some(now) => due |= now,
-                    None => self.stats.dropped += 1, // that link is being closed too
+                    None => self.stats.dropped += 1, // the link of the duplicate is closing too
                 }
             }
         }
-        // Its place is free, and it has no link that would see to it.
+        // The places are free now, and no driver of the lost link will grant them to others.
         self.feed_hungry();
         due
     }
 
-    /// Takes a batch in which some messages are known: those that are done are answered, those that are being worked on
-    /// are joined to that, and the others go into the inbox.
+    /// Queues a batch without its duplicates. Messages that are done get their recorded outcome at once. Messages that
+    /// are being worked on wait for the outcome of that work.
     pub(super) fn sift(&mut self, id: LinkId, batch: Batch) {
         let Some(link) = self.links.get(id) else { return };
         let Some(pusher) = link.session.peer.key else { return };
         let mut rest = batch.cursor;
-        // The messages since the last known one.
+        // The messages since the last duplicate.
         let (mut run, mut length, mut size) = (rest, 0, 0);
         loop {
             let before = rest;
@@ -131,7 +131,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 }
 
-/// The verdict of an outcome that is final.
+/// The verdict of an outcome, if it is final: an ack or a reject.
 fn verdict(outcome: &v1::Outcome) -> Option<Verdict> {
     match Wire::try_from(outcome.verdict) {
         Ok(Wire::Ack) => Some(Verdict::Ack),

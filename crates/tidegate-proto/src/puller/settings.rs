@@ -1,4 +1,4 @@
-//! The settings of a puller: every bound, with its reason.
+//! The settings of a puller.
 
 use std::time::Duration;
 
@@ -10,70 +10,69 @@ use crate::{
     wire::MAX_MAX_MESSAGE,
 };
 
-/// How many un-acked messages and bytes a puller wants, on all links of its socket together (CR-5).
+/// The window of a puller: the un-acked messages and bytes that it wants on all links together (CR-5).
 ///
-/// The messages are a hard cap on what is handed out and un-acked: at the cap `recv` waits. With [`Window::Auto`] the
-/// cap is the budget's messages.
+/// Its messages are also a hard cap on the deliveries that are handed out and not settled: at the cap, `recv` waits.
+/// With [`Window::Auto`], the cap is the message budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Window {
-    /// Set by the puller itself, from how quickly its deliveries are settled and how long the way to the pusher and
-    /// back takes: a worker that does a million small things a second gets thousands, one that takes ten seconds for
-    /// each gets one. The default. `docs/WINDOW.md` has the formula.
+    /// The puller sizes the window by the rate at which deliveries are settled and by the round-trip time. For a worker
+    /// that settles a million deliveries per second it is thousands of messages; for one that needs ten seconds for
+    /// each, it is one message. This is the default. `docs/WINDOW.md` has the formula.
     #[default]
     Auto,
-    /// Always the same, shared by the links by need.
+    /// A fixed window, which the links share by need.
     Fixed {
-        /// Messages. No more are handed out and un-acked, those of lost links included. 0: credit exists only while the
-        /// application waits for a message, and there is no cap (CR-7).
+        /// Messages. At most this many deliveries are handed out and not settled, including those of lost links. With
+        /// 0, credit exists only while the application waits for a message, and there is no cap (CR-7).
         messages: u64,
-        /// Bytes to read ahead; any that are left admit one whole message (CR-2). They are no cap: while the
-        /// application waits, it gets one message more as long as fewer than `messages` are un-acked.
+        /// Bytes, at least 1. Any byte of credit lets one whole message pass (CR-2). They are not a cap: while the
+        /// application waits and fewer than `messages` are un-acked, it gets one more message.
         bytes: u64,
     },
 }
 
 impl Window {
-    /// So many messages, and 8 MiB.
+    /// A fixed window of `messages` messages and 8 MiB.
     #[must_use]
     pub fn messages(messages: u64) -> Self {
         Self::fixed(messages, 8 << 20)
     }
 
-    /// So many messages and bytes.
+    /// A fixed window of `messages` messages and `bytes` bytes.
     #[must_use]
     pub fn fixed(messages: u64, bytes: u64) -> Self {
         Self::Fixed { messages, bytes }
     }
 }
 
-/// Bounds and times of a [`crate::Puller`]. `Default` gives the values of docs/IMPLEMENTATION.md.
+/// The settings of a [`crate::Puller`]. docs/IMPLEMENTATION.md, section 8, lists the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullerSettings {
-    /// What is wanted un-acked on all links together.
+    /// The window of all links together.
     pub window: Window,
-    /// Messages, granted and un-acked, on all links together (CR-9). With an automatic window no more are handed out
-    /// and un-acked.
+    /// The message budget: unused credit and un-acked deliveries of all links together (CR-9). With an automatic
+    /// window, it is also the cap on deliveries that are handed out and not settled. At least 1.
     pub budget: u64,
-    /// The same in bytes: what many pushers together can make this side hold.
+    /// The byte budget (CR-9). It bounds the memory that all pushers together can take. At least 1.
     pub budget_bytes: u64,
-    /// The largest message taken, in bytes as CR-4 counts them (HS-7).
+    /// The size of the largest message, in bytes (CR-4). A pusher whose `max_message` is larger is refused (HS-7).
     pub max_message: u64,
-    /// Bytes of messages that are read ahead of the application on a link, before reading pauses (LV-5). More makes
-    /// nothing faster: the bytes go cold in the cache, and TCP keeps the rest.
+    /// Bytes of deliveries that may be queued on a link before reading pauses (LV-5). More makes nothing faster: the
+    /// bytes leave the CPU cache, and TCP buffers the others. At least 1.
     pub read_ahead: u64,
     /// The longest time for which an outcome is held back (OC-5).
     pub ack_delay: Duration,
-    /// What is remembered of message ids, so that a message that comes again after its link was lost is not run a
-    /// second time: outcomes, and runs of ids that follow on, on each link and of all lost links together. 0: nothing
-    /// (RD-9).
+    /// The size of the dedup table, in entries: outcomes, and runs of message ids, on each link and of all lost links
+    /// together. 0 disables duplicate suppression (RD-9).
     pub memory: usize,
-    /// Links open at once (HS-12).
+    /// The maximum number of open links (HS-12). At least 1.
     pub max_links: usize,
-    /// We are heard from at least this often (LV-1). 100 ms to 60 s.
+    /// The heartbeat interval (LV-1). 100 ms to 60 s.
     pub heartbeat: Duration,
-    /// How long to wait for the answer to Close (ST-4).
+    /// The time to wait for the answer to `Close` (ST-4).
     pub close_wait: Duration,
 }
 
@@ -98,7 +97,7 @@ impl PullerSettings {
     /// Checks every setting (LM-1).
     ///
     /// # Errors
-    /// The first one outside its range.
+    /// The first setting outside its range.
     pub fn check(&self) -> Result<(), SettingError> {
         let ok = SettingError::unless;
         let some = !matches!(self.window, Window::Fixed { bytes: 0, .. });
@@ -113,7 +112,7 @@ impl PullerSettings {
     }
 
     pub(super) fn timing(&self) -> Timing {
-        // A puller writes little, and never waits for it: a stall has no meaning for it.
+        // A puller writes little, and does not choose links by their writing. So it has no write stall.
         let Self { heartbeat, close_wait, .. } = *self;
         Timing { heartbeat, close_wait, write_stall: Duration::MAX, probing: self.window == Window::Auto }
     }

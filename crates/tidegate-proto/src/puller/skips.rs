@@ -1,4 +1,4 @@
-//! The Skips that a pusher owes: one for each Ack that recalls or leaves, and not for ever (RC-1).
+//! The `Skip` frames that are due: one for each `Ack` with `recall` or `leaving`, within 5 s (RC-1).
 
 use std::{
     hash::{Hash, Hasher},
@@ -11,21 +11,21 @@ use crate::{
     wire::Progress,
 };
 
-/// In how many steps the time of a pusher is counted, and how long each takes. A step in which this process did not run, or
-/// in which something was left to read, does not count: the Skip may be behind it.
+/// The time is counted in steps. A step counts only if everything that had arrived was read at its end. A time in which
+/// this process did not run counts as at most one step.
 const STEPS: u8 = 10;
 const STEP: Duration = Duration::from_millis(500);
-/// So many bytes are progress: the Skip waits behind messages.
+/// Bytes that restart the time, because the `Skip` may be behind messages (RC-1).
 const PROGRESS: u64 = 16 * 1_024;
 
-/// Answers to a recall and to leaving that have not come.
+/// The `Skip` frames that are due on one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Skips {
     owed: u8,
     next: Time,
-    /// Steps in which the socket was found empty, since there has last been progress.
+    /// Steps that count, since the last progress.
     silent: u8,
-    /// Bytes that have come since an answer is owed, and those up to the last progress.
+    /// Bytes received since a `Skip` is due, and those received until the last progress.
     bytes: u64,
     before: u64,
 }
@@ -35,7 +35,7 @@ impl Skips {
         self.owed > 0
     }
 
-    /// An Ack has gone out that is to be answered.
+    /// An `Ack` with `recall` or `leaving` was sent.
     pub(super) fn owe(&mut self, now: Time) {
         if self.owed == 0 {
             *self = Self { next: now + STEP, ..Self::default() };
@@ -43,18 +43,18 @@ impl Skips {
         self.owed += 1;
     }
 
-    /// One has come.
+    /// A `Skip` has arrived.
     pub(super) fn come(&mut self, now: Time) {
         let owed = self.owed.saturating_sub(1);
         *self = if owed > 0 { Self { owed, next: now + STEP, ..Self::default() } } else { Self::default() };
     }
 
-    /// None will come: the stream is over.
+    /// No `Skip` is due any more, because `End` has arrived.
     pub(super) fn cancel(&mut self) {
         *self = Self::default();
     }
 
-    /// A frame has come.
+    /// A frame of `bytes` bytes has arrived.
     #[inline]
     pub(super) fn received(&mut self, bytes: usize) {
         if self.owed > 0 {
@@ -62,15 +62,15 @@ impl Skips {
         }
     }
 
-    /// When [`Self::advance`] is due.
+    /// The end of the current step.
     pub(super) fn deadline(&self) -> Option<Time> {
         (self.owed > 0).then_some(self.next)
     }
 
-    /// `empty`: everything that has come has been read.
+    /// Ends the current step if it is over. `empty`: everything that had arrived was read.
     ///
     /// # Errors
-    /// The pusher has had its time.
+    /// The `Skip` did not arrive in time.
     pub(super) fn advance(&mut self, now: Time, progress: Progress, empty: bool) -> Result<(), Violation> {
         if self.owed == 0 || now < self.next {
             return Ok(());
@@ -85,12 +85,12 @@ impl Skips {
         if self.silent < STEPS {
             return Ok(());
         }
-        let detail = format!("no Skip for a recall or leaving within {:?}", STEP * u32::from(STEPS));
+        let detail = format!("no Skip for a recall or leaving arrived within {:?}", STEP * u32::from(STEPS));
         Err(Violation::new(Code::TooSlow, "RC-1", detail))
     }
 }
 
-// When a link is given up is no part of what is compared: a model of the machine has no silent peers.
+// The time is not hashed, because a model of the machine has no silent peers.
 impl Hash for Skips {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.owed.hash(state);
@@ -107,7 +107,7 @@ mod tests {
         skips
     }
 
-    /// Whether the pusher's time is up after so many half seconds, of which `empty` says how each was.
+    /// Whether the pusher's time is over after these steps of half a second.
     fn ends(skips: &mut Skips, steps: impl IntoIterator<Item = (bool, usize)>) -> bool {
         steps.into_iter().any(|(empty, partial)| {
             skips.advance(skips.next, Progress { frames: 0, partial }, empty).is_err()
@@ -115,25 +115,28 @@ mod tests {
     }
 
     #[test]
-    fn rc_1_five_seconds_without_a_skip_end_a_link() {
+    fn rc_1_five_seconds_without_a_skip_close_the_link() {
         // RC-1
         assert!(!ends(&mut owed(), [(true, 0); 9]));
         assert!(ends(&mut owed(), [(true, 0); 10]));
-        assert!(!ends(&mut Skips::default(), [(true, 0); 50]), "nothing is owed");
+        assert!(!ends(&mut Skips::default(), [(true, 0); 50]), "no Skip is due");
     }
 
     #[test]
-    fn rc_1_only_time_counts_in_which_there_was_nothing_to_read() {
+    fn rc_1_only_time_in_which_everything_was_read_counts() {
         // RC-1
         assert!(!ends(&mut owed(), [(false, 0); 50]));
-        assert!(!ends(&mut owed(), (1..50).map(|step| (true, step * 16_384))), "it comes forward");
-        assert!(ends(&mut owed(), (1..50).map(|step| (true, step * 1_000))), "it hardly does");
+        assert!(!ends(&mut owed(), (1..50).map(|step| (true, step * 16_384))), "enough progress");
+        assert!(ends(&mut owed(), (1..50).map(|step| (true, step * 1_000))), "not enough progress");
         let mut slept = owed();
-        assert!(slept.advance(Time(60_000_000), Progress::default(), true).is_ok(), "one step, however long");
+        assert!(
+            slept.advance(Time(60_000_000), Progress::default(), true).is_ok(),
+            "one step, for any length of time"
+        );
     }
 
     #[test]
-    fn rc_1_two_requests_have_two_answers_and_an_end_cancels_both() {
+    fn rc_1_two_requests_need_two_skips_and_an_end_cancels_both() {
         // RC-1
         let mut skips = owed();
         skips.owe(Time(1));

@@ -1,101 +1,100 @@
-//! What a puller can tell about itself.
+//! The statistics of a puller.
 
 use std::time::Duration;
 
-/// Counts of a puller since it was made, and what it holds now (`queued`, `in_flight`, `joined`, `links`, `committed`, `window`,
-/// `service_rate`). A count never falls.
+/// Statistics of a puller: counters since it was made, which never decrease, and what it holds now.
 ///
-/// `received == acked + nacked + rejected + released + dropped + in_flight + queued + joined` at any time.
+/// At any time, `received == acked + nacked + rejected + released + dropped + in_flight + queued + joined`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullStats {
-    /// Deliveries that have arrived.
+    /// Deliveries received.
     pub received: u64,
-    /// Bytes of those (size, CR-4).
+    /// The size of these deliveries in bytes (CR-4).
     pub received_bytes: u64,
-    /// Of those, with an attempt above 1.
+    /// Deliveries handed out with an attempt above 1.
     pub redelivered: u64,
-    /// Outcomes given.
+    /// Deliveries acked.
     pub acked: u64,
-    /// Outcomes given.
+    /// Deliveries nacked.
     pub nacked: u64,
-    /// Outcomes given.
+    /// Deliveries rejected.
     pub rejected: u64,
-    /// Given back un-started.
+    /// Deliveries released.
     pub released: u64,
-    /// On a link that was lost: not handed out, or the outcome reached nobody (RD-5).
+    /// Deliveries of lost links that were not handed out, or whose outcome could not be sent on their link (RD-5).
     pub dropped: u64,
-    /// Arrived and not yet handed out.
+    /// Deliveries received and not yet handed out.
     pub queued: u64,
-    /// Handed out, no outcome yet.
+    /// Deliveries handed out and not settled.
     pub in_flight: u64,
-    /// Repeats, after a link was lost, of deliveries that are in flight: they get the outcome of those (RD-9).
+    /// Duplicates that wait for the outcome of a delivery in flight (RD-9).
     pub joined: u64,
-    /// Repeats that were not handed out: joined, or answered at once because the message was done (RD-9).
+    /// Duplicates suppressed: deliveries that were not handed out, because their message was done or in flight (RD-9).
     pub repeats: u64,
-    /// Links that have been opened.
+    /// Links opened.
     pub links_opened: u64,
-    /// Links that ended without Close.
+    /// Links that ended without a `Close`.
     pub links_broken: u64,
     /// Links open now.
     pub links: u64,
     /// Pushers that have ended their stream, each counted once (ST-6).
     pub pushers_ended: u64,
-    /// Messages granted and un-acked, on all links (CR-9).
+    /// Unused credit and un-acked deliveries of all links, in messages (CR-9).
     pub committed: u64,
-    /// The same in bytes.
+    /// Unused credit and un-acked deliveries of all links, in bytes (CR-9).
     pub committed_bytes: u64,
     /// Recalls sent (RC-1).
     pub recalls: u64,
-    /// Of those, with a hard cap, the ones whose answer has not come in time: the credit took no places any more (CR-6).
+    /// Recalls that were not answered in time, so that their credit took no places any more (CR-6).
     pub overdue_recalls: u64,
-    /// The messages wanted un-acked, on all links together.
+    /// The window of all links together, in messages.
     pub window: u64,
-    /// The hard cap on `in_flight`: a fixed window, or the budget's messages; `u64::MAX` with a window of 0.
+    /// The hard cap on `in_flight`: a fixed window, or the message budget; `u64::MAX` with a window of 0.
     pub max_in_flight: u64,
-    /// Deliveries a second that the workers get done while they have some; 0 as long as it is not known, or with a
-    /// fixed window.
+    /// The number of deliveries per second that the workers settle while they have work; 0 while it is not known, or
+    /// with a fixed window.
     pub service_rate: u64,
-    /// The least round trip seen on any link.
+    /// The lowest round-trip time measured on any link.
     pub round_trip: Option<Duration>,
 }
 
-/// One link of a puller.
+/// Statistics of one link of a puller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullLinkStats {
-    /// Names the link in logs and events.
+    /// The id of the link, as in logs and events.
     pub link: u64,
     /// The pusher's name.
     pub peer_name: String,
-    /// Its address.
+    /// The pusher's address.
     pub peer: String,
-    /// Its instance.
+    /// The pusher's instance.
     pub peer_instance: String,
     /// The pipeline.
     pub pipeline: String,
-    /// The target number of un-acked messages.
+    /// The link's share of the window, in messages.
     pub window: u64,
-    /// The target number of un-acked bytes.
+    /// The link's share of the window, in bytes.
     pub window_bytes: u64,
-    /// Credit granted: delivery ids below this may come.
+    /// Credit granted: delivery ids below this may be sent.
     pub message_limit: u64,
-    /// Credit granted and not used, in messages.
+    /// Unused credit, in messages.
     pub credit_messages: u64,
-    /// Credit granted and not used, in bytes.
+    /// Unused credit, in bytes.
     pub credit_bytes: u64,
-    /// Deliveries that have arrived.
+    /// Deliveries received.
     pub received: u64,
-    /// Bytes of those.
+    /// The size of these deliveries in bytes.
     pub received_bytes: u64,
-    /// Arrived and not yet handed out.
+    /// Deliveries received and not yet handed out.
     pub queued: u64,
-    /// Arrived, no outcome yet: queued or handed out.
+    /// Deliveries received and not settled: queued or handed out.
     pub unsettled: u64,
-    /// The puller is leaving (ST-1).
+    /// Whether the puller is leaving (ST-1).
     pub leaving: bool,
-    /// The link is being closed: nothing more comes over it, whatever credit it has.
+    /// Whether the link is lost or closing, so that no deliveries arrive, whatever credit it has.
     pub closing: bool,
-    /// The least round trip seen.
+    /// The lowest round-trip time measured.
     pub round_trip: Option<Duration>,
 }

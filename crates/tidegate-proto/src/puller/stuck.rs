@@ -1,4 +1,4 @@
-//! A `recv` that waits for long although it may not have anything: the application holds all that the window allows.
+//! Detects a `recv` that waits at the cap: the application already holds as many deliveries as the window allows.
 
 use std::{
     hash::{Hash, Hasher},
@@ -7,24 +7,24 @@ use std::{
 
 use crate::time::Time;
 
-/// How long a `recv` waits at the hard cap before its application is warned.
+/// The time for which a `recv` waits at the cap before it is reported.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Since when a `recv` has been waiting. It tells once.
+/// Since when a `recv` has been waiting. It is reported once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stuck {
-    /// When to look, and what had been done when it was last looked.
+    /// The time of the next check, and the counter of work at the last one.
     since: Option<(Time, u64)>,
     told: bool,
 }
 
 impl Stuck {
-    /// A `recv` begins to wait. `done` changes with each delivery that is handed out or settled.
+    /// A `recv` begins to wait. `done` is a counter that changes with each delivery that is handed out or settled.
     pub(super) fn begin(&mut self, now: Time, done: u64) {
         self.since = (!self.told).then_some((now + LONG, done));
     }
 
-    /// None waits any more.
+    /// No `recv` waits any more.
     pub(super) fn end(&mut self) {
         self.since = None;
     }
@@ -33,7 +33,7 @@ impl Stuck {
         self.since.map(|(at, _)| at)
     }
 
-    /// Whether the application is to be told: it is at the cap, and has been all the time.
+    /// Whether to report it: the application is at the cap, and has settled nothing since the last check.
     pub(super) fn advance(&mut self, now: Time, done: u64, at_cap: bool) -> bool {
         let Some((_, before)) = self.since.take_if(|(at, _)| *at <= now) else { return false };
         self.told = at_cap && done == before;
@@ -44,7 +44,7 @@ impl Stuck {
     }
 }
 
-// Nothing but a warning comes of it, so that machines which differ in it only do the same.
+// It only causes a warning, so that machines that differ in it behave the same.
 impl Hash for Stuck {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
@@ -58,12 +58,12 @@ mod tests {
     }
 
     #[test]
-    fn an_application_that_waits_at_the_cap_is_told_once() {
+    fn cr_6_an_application_that_waits_at_the_cap_is_reported_once() {
         let mut stuck = Stuck::default();
         stuck.begin(at(0), 7);
         assert!(!stuck.advance(at(4), 7, true));
-        assert!(!stuck.advance(at(5), 7, false), "it waits for a message");
-        assert!(!stuck.advance(at(10), 9, true), "something was done meanwhile");
+        assert!(!stuck.advance(at(5), 7, false), "it waits below the cap");
+        assert!(!stuck.advance(at(10), 9, true), "something was settled meanwhile");
         assert!(stuck.advance(at(15), 9, true));
         assert_eq!(stuck.deadline(), None);
         stuck.begin(at(20), 9);

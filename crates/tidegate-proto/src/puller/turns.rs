@@ -1,4 +1,4 @@
-//! Links that wait for something that other links give back, in the order in which they are served.
+//! Links that wait for budget or credit, in the order in which they are served.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +7,13 @@ use std::{
 
 use crate::links::LinkId;
 
-/// How many links are looked at when something comes back, so that this costs the same however many wait.
+/// The number of links that are considered when budget or places become free, so that the cost does not depend on how
+/// many links wait.
 const LOOKED_AT: usize = 16;
 
-/// A link that has been found goes to the back: a link that cannot be served, or whose driver does not come to it, holds no other
-/// link up for ever. If others were quicker, it gets its number back: it is not passed over again and again.
+/// A link that was found goes to the end, so that a link that cannot be served, or whose driver is slow, does not block
+/// others. If other links have taken what was free, it gets its earlier number back, so that it is not passed over
+/// again and again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     next: u64,
@@ -22,12 +24,12 @@ pub(super) struct Turns {
 #[derive(Clone, Copy, Debug)]
 struct Number {
     now: u64,
-    /// The one that it had before it was found.
+    /// Its number before it was found.
     before: Option<u64>,
 }
 
 impl Turns {
-    /// Whether it did not wait before.
+    /// Adds a link, and returns whether it was not waiting before.
     pub(super) fn insert(&mut self, link: LinkId) -> bool {
         let begins = !self.numbers.contains_key(&link);
         if begins {
@@ -57,12 +59,12 @@ impl Turns {
         self.order.values().copied()
     }
 
-    /// The links to look at now. [`Self::end_turn`] says which of them was found.
+    /// The links to consider now. Call [`Self::end_turn`] with the one that was found.
     pub(super) fn turn(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.iter().take(LOOKED_AT)
     }
 
-    /// One of the links of [`Self::turn`] was found, or none: the next turn begins with others.
+    /// Ends a turn. `found` is the link that was found, if any. The next turn begins with other links.
     pub(super) fn end_turn(&mut self, found: Option<LinkId>) {
         if let Some(found) = found {
             let number = self.numbers.get(&found).map(|number| number.before.unwrap_or(number.now));
@@ -73,7 +75,8 @@ impl Turns {
         }
     }
 
-    /// A link has been served if it was `granted` something; if not, and it had been found, nothing was left for it.
+    /// The driver of a link has run. If the link was found before and was not `granted` anything, it gets its earlier
+    /// number back.
     #[inline]
     pub(super) fn served(&mut self, link: LinkId, granted: bool) {
         if let Some(number) = self.numbers.get_mut(&link)
@@ -85,13 +88,13 @@ impl Turns {
         }
     }
 
-    /// Whether more links wait than are looked at in one turn: the others have to be looked at later.
+    /// Whether more links wait than are considered in one turn.
     pub(super) fn is_long(&self) -> bool {
         self.len() > LOOKED_AT
     }
 }
 
-// Numbers grow for ever; what matters is the order.
+// Only the order counts, not the numbers, which never repeat.
 impl Hash for Turns {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.len().hash(state);
@@ -115,13 +118,13 @@ mod tests {
     use crate::links::Links;
 
     #[test]
-    fn cr_9_every_link_that_waits_is_looked_at_however_many_cannot_be_served() {
+    fn cr_9_every_waiting_link_is_considered_even_if_many_cannot_be_served() {
         // CR-9
         let mut links = Links::default();
         let ids: Vec<_> = (0..100).map(|_| links.insert(())).collect();
         let mut turns = Turns::default();
         ids.iter().for_each(|id| assert!(turns.insert(*id)));
-        assert!(!turns.insert(ids[0]), "it waits already");
+        assert!(!turns.insert(ids[0]), "it already waits");
         for can_be_served in [99, 0, 50, 49] {
             let rounds = (1..20).find(|_| {
                 let found = turns.turn().find(|id| *id == ids[can_be_served]);
@@ -139,7 +142,7 @@ mod tests {
             turns.end_turn(found);
             served.extend(found);
         }
-        assert_eq!(served.len(), 100, "each is first once");
+        assert_eq!(served.len(), 100, "each link is first once");
         ids[3..].iter().for_each(|id| turns.remove(*id));
         assert_eq!((turns.turn().count(), turns.is_long()), (3, false));
         turns.end_turn(Some(ids[0]));
@@ -148,6 +151,6 @@ mod tests {
         turns.served(ids[0], true);
         turns.served(ids[2], false);
         turns.served(ids[2], false);
-        assert_eq!(turns.iter().last(), Some(ids[0]), "the other one was found in vain");
+        assert_eq!(turns.iter().last(), Some(ids[0]), "the other link was found and not served");
     }
 }

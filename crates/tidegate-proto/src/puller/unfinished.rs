@@ -1,13 +1,13 @@
-//! Large frames that have begun to arrive: what they take on all links together (LM-4).
+//! Incomplete large frames: bounds their memory on all links together (LM-4).
 
 use std::collections::BTreeMap;
 
 use crate::{links::LinkId, time::Time, wire::Progress};
 
-/// Less than this is bounded by the number of links.
+/// Smaller parts of frames are not counted: the number of links bounds them.
 const SMALL: usize = 64 * 1_024;
 
-/// One entry for each link with much of a frame; so there are no more than the bound divided by [`SMALL`].
+/// The links with an incomplete frame of more than [`SMALL`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Unfinished {
     links: BTreeMap<LinkId, Frame>,
@@ -21,7 +21,7 @@ struct Frame {
 }
 
 impl Unfinished {
-    /// A link is this far with its next frame.
+    /// Sets the progress of a link's incomplete frame.
     pub(super) fn set(&mut self, now: Time, link: LinkId, progress: Progress) {
         let old = self.remove(link);
         if progress.partial > SMALL {
@@ -31,7 +31,7 @@ impl Unfinished {
         }
     }
 
-    /// The link is gone, or what it had of a frame is.
+    /// Forgets a link that was removed or whose frame was dropped.
     pub(super) fn forget(&mut self, link: LinkId) {
         self.remove(link);
     }
@@ -46,7 +46,8 @@ impl Unfinished {
         self.bytes
     }
 
-    /// The link whose frame has come forward the least for its time: not the oldest one, which may be about to end.
+    /// The link whose frame has progressed the least for its time. This is not always the oldest one, which may be
+    /// almost complete.
     pub(super) fn slowest(&self, now: Time) -> Option<LinkId> {
         let pace = |frame: &Frame| {
             frame.progress.partial as u64 * 1_000 / (1 + now.since(frame.since).as_millis() as u64)
@@ -61,7 +62,7 @@ mod tests {
     use crate::links::Links;
 
     #[test]
-    fn lm_4_the_slowest_is_found_and_frames_that_end_are_forgotten() {
+    fn lm_4_the_slowest_frame_is_found_and_complete_ones_are_forgotten() {
         // LM-4
         let mut links = Links::default();
         let [old, slow, new] = [(); 3].map(|()| links.insert(()));

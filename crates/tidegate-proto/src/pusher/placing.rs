@@ -93,9 +93,7 @@ impl Pusher {
             && let Some(key) = link.owed.front().copied()
         {
             match self.absent.front(key) {
-                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => {
-                    return;
-                }
+                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => return,
                 Some(_) => {}
                 None => {
                     link.owed.pop_front();
