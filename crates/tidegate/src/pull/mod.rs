@@ -391,9 +391,6 @@ impl Pull {
 
     /// Waits until at least `n` links are open at the same time.
     ///
-    /// # Cancel safety
-    /// If the future is dropped before it completes, nothing changes.
-    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
@@ -411,6 +408,9 @@ impl Pull {
     ///
     /// # Errors
     /// [`ConnectedError`] if the puller has left, has given up, or an endpoint has refused it permanently.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().until(|inner| connected(inner, n, |machine| !machine.is_leaving())).await
     }

@@ -123,6 +123,7 @@ impl Receiver {
     }
 
     /// Returns the next delivery, waiting for it if necessary. `None` means the same as for [`Pull::recv`].
+    /// [`Pull::receiver`] has an example.
     ///
     /// # Errors
     /// The same as [`Pull::recv`].

@@ -97,9 +97,6 @@ impl Push {
     /// Messages that are queued because no puller has credit are not waited for. Written does not mean
     /// processed.
     ///
-    /// # Cancel safety
-    /// If the future is dropped before it completes, nothing changes.
-    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let push = tidegate::Push::builder().bind("mem://doc-flush").build().await?;
@@ -111,6 +108,9 @@ impl Push {
     /// delivery.ack();
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     pub async fn flush(&self) {
         let shared = self.shared();
         shared.with(|inner| inner.state.flushing += 1);
@@ -119,9 +119,6 @@ impl Push {
     }
 
     /// Waits until at least `n` links are open at the same time.
-    ///
-    /// # Cancel safety
-    /// If the future is dropped before it completes, nothing changes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -137,6 +134,9 @@ impl Push {
     ///
     /// # Errors
     /// [`ConnectedError`] if the pusher is closed, has given up, or an endpoint has refused it permanently.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it completes, nothing changes.
     pub async fn connected(&self, n: usize) -> Result<(), ConnectedError> {
         self.shared().until(|inner| connected(inner, n, Pusher::is_open)).await
     }

@@ -34,7 +34,7 @@ impl Permit {
         self
     }
 
-    /// Sends a message, without waiting.
+    /// Sends a message, without waiting. [`Push::reserve`] has an example.
     ///
     /// # Errors
     /// [`SendError`] if the pusher was closed since, or the message exceeds the limits. Never because there
