@@ -9,47 +9,54 @@ use std::{
 use crate::{fuzz::Plan, mutants::Choice, soak::Part, steps::Step};
 
 pub(crate) const HELP: &str = "\
-The project's own chores.
+Runs the tasks of this project.
 
 Usage:
-  cargo xtask test [--only STEP[,STEP]...]   checks everything, and stops at the first step that fails
-  cargo xtask soak --minutes N [--only PART[,PART]...]   the same and more, for so long, in release mode
-  cargo xtask mutants [--only ID[,ID]...] [--rule RULE]   breaks rules on purpose, and checks that tests notice
-  cargo xtask fuzz [--minutes N] [--keep] [TARGET]...   runs the targets of tests/fuzz with cargo-fuzz, 10 minutes in all
-  cargo xtask deny                           licences, bans and sources of the dependencies, by deny.toml
-  cargo xtask sbom                           writes target/sbom/tidegate.cdx.json: what the binary is made of
-  cargo xtask descriptor                     writes proto/tidegate.binpb from the .proto file
+  cargo xtask test [--only STEP[,STEP]...]
+      Runs all checks, and stops at the first step that fails.
+  cargo xtask soak --minutes N [--only PART[,PART]...]
+      Runs the randomised tests and more for N minutes, in release mode.
+  cargo xtask mutants [--only ID[,ID]...] [--rule RULE]
+      Breaks one rule at a time, and checks that its tests fail.
+  cargo xtask fuzz [--minutes N] [--keep] [TARGET]...
+      Runs the targets of tests/fuzz with cargo-fuzz, for 10 minutes in total by default.
+      --keep adds inputs that reach new code to tests/fuzz/corpus.
+  cargo xtask deny
+      Checks the licences, bans and sources of the dependencies as deny.toml says.
+  cargo xtask sbom
+      Writes target/sbom/tidegate.cdx.json, the list of the packages in the binary.
+  cargo xtask descriptor
+      Writes proto/tidegate.binpb from the .proto file.
   cargo xtask --help
 
-Steps, in this order:
+Steps of `test`, in this order:
   fmt      formatting: cargo fmt --check
-  clippy   lints of all targets, warnings denied
-  doc      documentation, warnings denied
-  deny     licences, bans and sources of the dependencies (installs cargo-deny into target/tools)
-  test     every Rust test, documentation examples included
+  clippy   lints of all targets; warnings are errors
+  doc      documentation; warnings are errors
+  deny     `cargo xtask deny` (installs cargo-deny in target/tools)
+  test     all Rust tests, including the examples in the documentation
   python   the tests of the Python peer
-  instructions   the instructions that a message takes, against what they were (needs valgrind)
+  instructions   instructions per message, compared with the expected numbers (needs valgrind)
 
-Parts of a soak, which share its time, in this order:
+Parts of `soak`, which share its time, in this order:
 SOAKS
-`fuzz --keep` adds inputs that reach something new to tests/fuzz/corpus.
-`mutants` works in a copy of the tracked files in target/mutants; tests/mutations.toml is its list.
-`test` and `python` need python3 with its venv module: they make a private environment in target/python
-and install what examples/python/requirements.txt names. The last line is `N passed, N failed`.
+`mutants` works in a copy of the tracked files in target/mutants. The mutations are in tests/mutations.toml.
+The steps `test` and `python` need python3 with its venv module. They create an environment in target/python
+and install examples/python/requirements.txt in it. The last line of the output is `N passed, N failed`.
 
-Exit codes: 0 everything passed, 1 something failed, 2 usage, 3 `fuzz` lacks a nightly compiler or cargo-fuzz.
+Exit codes: 0 all passed, 1 a failure, 2 usage error, 3 `fuzz` needs a nightly compiler or cargo-fuzz.
 ";
 
-/// All tasks, for whoever names another one.
+/// All tasks, for the error about an unknown one.
 const TASKS: &str = "`test`, `soak`, `mutants`, `fuzz`, `deny`, `sbom` or `descriptor`";
 
-/// What is to be done.
+/// The selected task.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Help,
     /// Runs these steps, in the order of [`Step::ALL`].
     Test(Vec<Step>),
-    /// Runs these parts for so many minutes in all, in the order of [`Part::ALL`].
+    /// Runs these parts for `minutes` in total, in the order of [`Part::ALL`].
     Soak {
         minutes: u64,
         parts: Vec<&'static Part>,
@@ -61,25 +68,25 @@ pub(crate) enum Task {
     Descriptor,
 }
 
-/// Prints what can be asked for.
+/// Prints the help.
 ///
 /// # Errors
-/// When stdout cannot be written to.
+/// If stdout cannot be written.
 pub(crate) fn help() -> anyhow::Result<ExitCode> {
     io::stdout().write_all(help_text().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// [`HELP`] with the parts of a soak, which are listed where they are defined.
+/// [`HELP`] with the parts of a soak, which are defined in `soak.rs`.
 pub(crate) fn help_text() -> String {
     let parts = Part::ALL.iter().map(|part| format!("  {:<12}{}\n", part.name, part.what));
     HELP.replace("SOAKS\n", &parts.collect::<String>())
 }
 
-/// Reads the command line, without the name of the program.
+/// Parses the command line, without the name of the program.
 ///
 /// # Errors
-/// A sentence that names the argument and what would be right.
+/// A sentence that names the argument and the valid ones.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
     let words = arguments
         .map(|word| word.into_string().map_err(|word| format!("argument {word:?} is not UTF-8")))
@@ -89,9 +96,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         return Ok(Task::Help);
     }
     match words.as_slice() {
-        [] => Err(format!("no task was given; it would be {TASKS}")),
+        [] => Err(format!("no task was given; expected {TASKS}")),
         ["test"] => Ok(Task::Test(Step::ALL.to_vec())),
-        ["test", "--only"] => Err(format!("--only needs steps: {}", names())),
+        ["test", "--only"] => Err(format!("--only needs at least one step; the steps are {}", names())),
         ["test", "--only", list] => chosen(list).map(Task::Test),
         ["test", word] if word.starts_with("--only=") => {
             chosen(word.trim_start_matches("--only=")).map(Task::Test)
@@ -106,9 +113,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         ["sbom"] => Ok(Task::Sbom),
         ["descriptor"] => Ok(Task::Descriptor),
         [task @ ("deny" | "sbom" | "descriptor"), word, ..] => {
-            Err(format!("`{task}` takes no arguments, but got `{word}`"))
+            Err(format!("`{task}` takes no arguments, not `{word}`"))
         }
-        [word, ..] => Err(format!("there is no task `{word}`; it would be {TASKS}")),
+        [word, ..] => Err(format!("there is no task `{word}`; expected {TASKS}")),
     }
 }
 
@@ -130,11 +137,11 @@ fn fuzz(words: &[&str]) -> Result<Task, String> {
 fn minutes(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(minutes @ 1..=10_000) => Ok(minutes),
-        _ => Err(format!("--minutes is `{text}`, but must be a whole number from 1 to 10,000")),
+        _ => Err(format!("--minutes is `{text}`; it must be a whole number from 1 to 10,000")),
     }
 }
 
-/// `--minutes N`, and `--only PART,...` if not all parts are meant.
+/// `--minutes N`, and `--only PART,...` to select parts.
 fn soak(words: &[&str]) -> Result<Task, String> {
     let (minutes, only) = match words {
         ["--minutes", minutes] => (minutes, None),
@@ -142,7 +149,7 @@ fn soak(words: &[&str]) -> Result<Task, String> {
             (minutes, Some(list))
         }
         _ => {
-            return Err("`soak` takes `--minutes N`, and `--only PART,...` if not all parts are meant".into());
+            return Err("`soak` takes `--minutes N`, and `--only PART,...` to select parts".into());
         }
     };
     let minutes = self::minutes(minutes)?;
@@ -150,7 +157,7 @@ fn soak(words: &[&str]) -> Result<Task, String> {
     let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
     let names = || Part::ALL.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
     if let Some(unknown) = wanted.iter().find(|name| Part::ALL.iter().all(|part| part.name != **name)) {
-        return Err(format!("--only names `{unknown}`, which is no part; it would be some of {}", names()));
+        return Err(format!("--only: there is no part `{unknown}`; the parts are {}", names()));
     }
     Ok(Task::Soak { minutes, parts: Part::ALL.iter().filter(|part| wanted.contains(&part.name)).collect() })
 }
@@ -179,7 +186,7 @@ fn mutants(words: &[&str]) -> Result<Task, String> {
 fn chosen(list: &str) -> Result<Vec<Step>, String> {
     let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
     if let Some(unknown) = wanted.iter().find(|name| Step::ALL.iter().all(|step| step.name() != **name)) {
-        return Err(format!("--only names `{unknown}`, which is no step; it would be some of {}", names()));
+        return Err(format!("--only: there is no step `{unknown}`; the steps are {}", names()));
     }
     Ok(Step::ALL.into_iter().filter(|step| wanted.contains(&step.name())).collect())
 }
@@ -197,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_understood() {
+    fn tasks_are_parsed() {
         assert_eq!(read("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(read("descriptor"), Ok(Task::Descriptor));
         assert_eq!(read("deny"), Ok(Task::Deny));
@@ -210,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn mutations_can_be_chosen_by_id_and_by_rule() {
+    fn mutations_can_be_selected_by_id_and_by_rule() {
         let rule = Some("RC-1".to_owned());
         let only = Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(read("mutants"), Ok(Task::Mutants(Choice::default())));
@@ -218,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_steps_run_in_their_own_order() {
+    fn selected_steps_run_in_their_fixed_order() {
         assert_eq!(read("test --only clippy,fmt"), Ok(Task::Test(vec![Step::Fmt, Step::Clippy])));
         assert_eq!(read("test --only=python"), Ok(Task::Test(vec![Step::Python])));
     }

@@ -1,4 +1,4 @@
-//! How many tests passed and failed, read from what the test programs print.
+//! How many tests passed and failed, parsed from the output of the test programs.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Adds what a line of `cargo test` says, if it is the closing line of a test program:
-    /// `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Adds the numbers of a line of `cargo test`, if it is the last line of a test program: `test result:
+    /// ok. 3 passed; 0 failed; 1 ignored; …`.
     pub(crate) fn read_rust(&mut self, line: &str) {
         let Some((_, numbers)) =
             line.strip_prefix("test result: ").and_then(|result| result.split_once(". "))
@@ -31,7 +31,7 @@ impl Counts {
         }
     }
 
-    /// Takes up what another one counted.
+    /// Adds the numbers of `other`.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -45,15 +45,15 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Reads what `python -m unittest` prints: `Ran 12 tests in 0.5s`, and then `OK (skipped=1)` or
-/// `FAILED (failures=1, errors=2)`.
+/// Parses the output of `python -m unittest`: `Ran 12 tests in 0.5s`, and then `OK (skipped=1)` or `FAILED
+/// (failures=1, errors=2)`.
 #[derive(Debug, Default)]
 pub(crate) struct PythonCounts {
     ran: u64,
 }
 
 impl PythonCounts {
-    /// The counts, when this is the line that closes them.
+    /// The counts, if `line` is the last line of the output.
     pub(crate) fn read(&mut self, line: &str) -> Option<Counts> {
         if let Some((number, _)) = line.strip_prefix("Ran ").and_then(|rest| rest.split_once(" test")) {
             self.ran = number.parse().unwrap_or(0);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_of_rust_tests_add_up() {
+    fn results_of_rust_tests_are_added() {
         let mut counts = Counts::default();
         for line in [
             "running 4 tests",
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_python_tests_are_read() {
+    fn results_of_python_tests_are_parsed() {
         let read = |lines: [&str; 2]| {
             let mut python = PythonCounts::default();
             lines.into_iter().filter_map(|line| python.read(line)).last()

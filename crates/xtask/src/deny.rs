@@ -1,6 +1,7 @@
-//! `cargo xtask deny`: licences, bans and sources of every dependency, as `deny.toml` has them.
+//! `cargo xtask deny`: checks the licences, bans and sources of every dependency as `deny.toml` says.
 //!
-//! cargo-deny does it. It is installed once, into `target/tools`, with a quick build: what it does takes a second.
+//! This runs cargo-deny, which is installed once, into `target/tools`. The build is optimised for build time,
+//! because a check takes only a second.
 
 use std::{
     fs,
@@ -13,25 +14,25 @@ use anyhow::{Context, Result};
 
 use crate::{process, workspace::Workspace};
 
-/// Pinned, so that a new one with new opinions is a change that somebody makes.
+/// Pinned, so that an update with new checks is an explicit change.
 const VERSION: &str = "0.20.2";
 
-/// Checks, and tells what it found.
+/// Runs the checks and prints the findings.
 ///
 /// # Errors
-/// When cargo-deny cannot be installed, or says no.
+/// If cargo-deny cannot be installed, or a check fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     check(workspace)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same, for a step.
+/// Runs the checks as a step of `test`.
 ///
 /// # Errors
-/// As [`run`].
+/// As for [`run`].
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let tool = installed(workspace)?;
-    // Advisories are not among these: their database is on the network (docs/SUPPLY-CHAIN.md).
+    // Advisories are not checked here: their database is on the network (docs/SUPPLY-CHAIN.md).
     let mut command = workspace.program(&tool);
     command.args(["--locked", "check", "--hide-inclusion-graph"]);
     command.args(["licenses", "bans", "sources"]);
@@ -47,9 +48,9 @@ fn installed(workspace: &Workspace) -> Result<PathBuf> {
     }
     writeln!(io::stdout(), "installing cargo-deny {VERSION} into {}", root.display())?;
     let mut command = workspace.cargo(["install", "cargo-deny", "--version", VERSION, "--locked", "--quiet"]);
-    // Without its default features it needs no TLS library of the system.
+    // Without its default features, it needs no system library for TLS.
     command.args(["--no-default-features", "--force", "--root"]).arg(&root);
-    // It is built far more often than it is waited for.
+    // These settings build faster.
     for (name, value) in
         [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0"), ("STRIP", "none")]
     {

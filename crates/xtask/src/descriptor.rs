@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
 
-/// Where the descriptor set is kept, below the root.
+/// The path of the descriptor set, below the root.
 const FILE: &str = "proto/tidegate.binpb";
 
-/// Writes the descriptor set that the build of tidegate-proto made.
+/// Writes the descriptor set that the build of tidegate-proto has generated.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) fn write(workspace: &Workspace) -> Result<ExitCode> {
     let set = tidegate_proto::DESCRIPTOR_SET;
     fs::write(workspace.path(FILE), set).with_context(|| format!("cannot write {FILE}"))?;

@@ -1,5 +1,5 @@
-//! The instruction counts of the hot path: they do not depend on how busy a machine is, so that a slow-down shows as a
-//! number.
+//! The instruction counts of the hot path. They do not depend on the load of the machine, so they show a
+//! slow-down exactly.
 
 use std::{
     env,
@@ -15,9 +15,9 @@ use crate::{counts::Counts, process, workspace::Workspace};
 struct Path {
     size: usize,
     links: usize,
-    /// Messages of the shorter run; the longer one has twice as many, and the difference counts.
+    /// Messages of the shorter run. The longer run has twice as many, and the difference counts.
     messages: u64,
-    /// What it was when it was last looked at. Lower it after an improvement.
+    /// The expected number of instructions per message. Lower it after an improvement.
     expected: u64,
 }
 
@@ -26,14 +26,14 @@ const PATHS: [Path; 3] = [
     Path { size: 64, links: 10, messages: 40_000, expected: 1_840 },
     Path { size: 64, links: 1_000, messages: 200_000, expected: 2_000 },
 ];
-/// Other versions of the C library and the compiler give other numbers: so much, in percent, is no slow-down yet.
+/// Tolerance in percent, for other versions of the C library and the compiler.
 const MARGIN: u64 = 15;
 
-/// Counts, prints a line for each path, and fails if one takes more than expected. Without `valgrind` nothing is
-/// counted, which is an error only where CI says that everything must be there.
+/// Counts, prints a line for each path, and fails if a path takes more than expected. Without `valgrind`
+/// nothing is counted, which is an error only in CI.
 ///
 /// # Errors
-/// As said; and when the program cannot be built or run.
+/// If `valgrind` is missing in CI, or the program cannot be built or run.
 pub(crate) fn run(workspace: &Workspace) -> Result<Counts> {
     let mut out = io::stdout();
     if !valgrind_starts() {
@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Counts> {
                 "`valgrind` cannot be started (on Debian and Ubuntu, the package valgrind must be installed)"
             );
         }
-        writeln!(out, "`valgrind` is not installed: instructions are not counted")?;
+        writeln!(out, "`valgrind` is not installed: no instructions are counted")?;
         return Ok(Counts { skipped: PATHS.len() as u64, ..Counts::default() });
     }
     process::run(&mut workspace.cargo([
@@ -91,9 +91,9 @@ fn per_message(workspace: &Workspace, path: &Path) -> Result<u64> {
         let output = command.output().context("cannot start `valgrind`")?;
         let text = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            bail!("counting the hot path ended with {}:\n{text}", output.status);
+            bail!("the run under valgrind ended with {}:\n{text}", output.status);
         }
-        collected(&text).with_context(|| format!("valgrind did not tell a count:\n{text}"))
+        collected(&text).with_context(|| format!("the output of valgrind has no count:\n{text}"))
     };
     Ok((count(path.messages * 2)?.saturating_sub(count(path.messages)?)) / path.messages)
 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_read_from_what_valgrind_tells() {
+    fn the_count_is_parsed_from_the_output_of_valgrind() {
         assert_eq!(collected("==1== \n==1== Collected : 620711118\n==1== I refs: 1"), Some(620_711_118));
         assert_eq!(collected("==1== nothing"), None);
     }

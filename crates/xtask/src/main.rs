@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test`, `soak`, `fuzz` and more.
+//! The tasks of this project: `cargo xtask test`, `soak`, `fuzz` and more.
 
 #![forbid(unsafe_code)]
 
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to stderr. If that fails too, the exit code is all that is left to tell.
+/// Writes to stderr. If that fails too, only the exit code is left to report the error.
 fn complain(text: &str) {
     let _ = write!(io::stderr(), "xtask: {text}");
 }

@@ -1,4 +1,4 @@
-//! Runs a command, passes its output on as it comes, and reads along.
+//! Runs a command, passes its output on as it arrives, and reads it too.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The stream of a command that is read along; the other one goes where ours goes.
+/// The stream of a command that is read. The other one is inherited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
@@ -18,7 +18,7 @@ pub(crate) enum Stream {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be started, or ends with anything but success.
+/// If it cannot be started, or does not end with success.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = status(command)?;
     if !status.success() {
@@ -27,18 +27,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end, whatever that is.
+/// Runs a command to its end and returns its status.
 ///
 /// # Errors
-/// When it cannot be started.
+/// If it cannot be started.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     command.status().with_context(|| format!("cannot start {}", shown(command)))
 }
 
-/// Runs a command to its end; each line of `stream` is passed on to `to`, and then given to `on_line`.
+/// Runs a command to its end. Passes each line of `stream` to `to` and then to `on_line`.
 ///
 /// # Errors
-/// As [`run`]; and when its output cannot be passed on, which also kills it.
+/// As for [`run`], and if the output cannot be passed on, which also kills the command.
 pub(crate) fn run_reading(
     command: &mut Command,
     stream: Stream,
@@ -56,7 +56,7 @@ pub(crate) fn run_reading(
         (None, None) => Ok(()),
     };
     if passed.is_err() {
-        // Nobody reads it any more; its own error would only hide ours.
+        // Its output is no longer read, and an error of its own would hide the cause.
         let _ = child.kill();
     }
     let status = child.wait().with_context(|| format!("cannot wait for {}", shown(command)))?;
@@ -79,7 +79,7 @@ fn pass_on(from: impl Read, to: &mut dyn Write, on_line: &mut impl FnMut(&str)) 
     Ok(())
 }
 
-/// The command as one would type it: the directory of the program is left out.
+/// The command as a user would type it, without the directory of the program.
 fn shown(command: &Command) -> String {
     let program = command.get_program();
     let program = Path::new(program).file_name().unwrap_or(program);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_from_the_stream_that_was_named() {
+    fn lines_are_read_from_the_selected_stream() {
         for (stream, expected) in [(Stream::Stdout, ["a", "b"]), (Stream::Stderr, ["c", "d"])] {
             let (mut lines, mut passed_on) = (Vec::new(), Vec::new());
             let mut command = shell("echo a; echo c >&2; printf b; printf d >&2");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_tells_the_command_and_its_status() {
+    fn a_failure_names_the_command_and_its_status() {
         let error = run(&mut shell("exit 3")).unwrap_err().to_string();
         assert!(error.contains("`sh -c exit 3`") && error.contains('3'), "{error}");
         let error = run_reading(&mut shell("exit 4"), Stream::Stdout, &mut io::sink(), |_| {})

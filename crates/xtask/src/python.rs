@@ -1,4 +1,4 @@
-//! The private Python environment, made once and made anew when what it is made from has changed.
+//! The private Python environment, which is created again when its requirements have changed.
 
 use std::{
     env, fs,
@@ -13,11 +13,11 @@ use crate::{process, workspace::Workspace};
 
 const REQUIREMENTS: &str = "examples/python/requirements.txt";
 
-/// Makes the environment in `target/python` if there is none for these requirements and this Python, and returns
-/// the path of its interpreter.
+/// Creates the environment in `target/python` if there is none for these requirements and this Python, and
+/// returns the path of its interpreter.
 ///
 /// # Errors
-/// When there is no `python3` with a working `venv` module, or the requirements cannot be installed.
+/// If there is no `python3` with a working `venv` module, or the requirements cannot be installed.
 pub(crate) fn environment(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.path(REQUIREMENTS);
     let wanted = fs::read_to_string(&requirements).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
@@ -29,22 +29,22 @@ pub(crate) fn environment(workspace: &Workspace) -> Result<PathBuf> {
     if fs::read_to_string(&stamp).is_ok_and(|old| old == made_from) && starts(&python) {
         return Ok(python);
     }
-    writeln!(io::stdout(), "making a Python environment in {}", home.display())?;
+    writeln!(io::stdout(), "creating a Python environment in {}", home.display())?;
     if home.exists() {
         fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     }
     process::run(plain(Command::new("python3").args(["-m", "venv"]).arg(&home)))
-        .context("cannot make a Python environment (on Debian and Ubuntu, python3-venv must be installed)")?;
+        .context("cannot create a Python environment (on Debian and Ubuntu, install python3-venv)")?;
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
     process::run(plain(install.arg(&requirements)))
-        .with_context(|| format!("cannot install what {REQUIREMENTS} names"))?;
-    // Last, so that an environment that was left half made is never taken for a whole one.
+        .with_context(|| format!("cannot install {REQUIREMENTS}"))?;
+    // Written last, so that an incomplete environment is not used.
     fs::write(&stamp, made_from).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(python)
 }
 
-/// Which `python3` there is: version and place.
+/// The path and version of `python3`.
 fn version() -> Result<String> {
     let mut command = Command::new("python3");
     command.args(["-c", "import sys; print(sys.executable, sys.version)"]).stdin(Stdio::null());
@@ -55,14 +55,14 @@ fn version() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether an interpreter can be started: it cannot when the Python that it was made from is gone.
+/// Whether an interpreter can be started. It cannot if the Python that it was created from is gone.
 fn starts(python: &PathBuf) -> bool {
     let mut command = Command::new(python);
     command.args(["-c", ""]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Without input, and without settings of the caller's Python that would reach into the private one.
+/// Removes stdin, and settings of the caller's Python that would affect the private one.
 fn plain(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os() {
         if matches!(name.to_str(), Some("PYTHONPATH" | "PYTHONHOME" | "VIRTUAL_ENV")) {

@@ -1,5 +1,5 @@
-//! `cargo xtask soak --minutes N`: what `cargo xtask test` runs with a bounded number of seeds, for as long as it is told, in
-//! release mode.
+//! `cargo xtask soak --minutes N`: runs the randomised tests of `cargo xtask test`, and more, for a given
+//! time and in release mode.
 
 use std::{
     env,
@@ -12,37 +12,37 @@ use anyhow::Result;
 
 use crate::{fuzz, process, workspace::Workspace};
 
-/// Tells a randomised test for how many seconds it is to go on: see `tests/src/seeds.rs`.
+/// The time for a randomised test, in seconds: see `tests/src/seeds.rs`.
 const SECONDS: &str = "TIDEGATE_SOAK_SECONDS";
 
-/// What a soak has told the chore that runs as a part of it.
+/// The time that a soak has set for the task that runs as a part of it, in seconds.
 pub(crate) fn seconds() -> Option<u64> {
     env::var(SECONDS).ok()?.parse().ok()
 }
 
-/// One thing that a soak runs.
+/// One part of a soak.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     pub(crate) name: &'static str,
-    /// What it does, for the help.
+    /// Its description for the help.
     pub(crate) what: &'static str,
-    /// Its part of the time: shares of all that are chosen are added up.
+    /// Its share of the time, relative to the sum of the shares of all selected parts.
     share: u64,
     work: Work,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Work {
-    /// Randomised tests, one after another, which share the time: of these test binaries, those with names that contain the
-    /// filter.
+    /// Randomised tests, one after another, which share the time: the tests of these binaries whose names
+    /// contain the filter.
     Tests { binaries: &'static [&'static str], filter: &'static str, count: u64 },
     /// Cargo with these arguments.
     Cargo(&'static [&'static str]),
 }
 
 impl Work {
-    /// The command, and how many share its time.
+    /// The command, and how many tests share its time.
     fn command(&self, workspace: &Workspace) -> (Command, u64) {
         let mut command = workspace.cargo([]);
         match self {
@@ -101,24 +101,24 @@ impl Part {
         },
         Self {
             name: "model",
-            what: "the machines under the model checker, with larger bounds",
+            what: "the protocol state machines under the model checker, with larger bounds",
             share: 2,
             work: Work::Tests { binaries: &["model"], filter: "", count: 6 },
         },
         Self {
             name: "flood",
-            what: "what floods cost a link that behaves well, and how much memory they take (docs/SECURITY.md)",
+            what: "the cost of floods for a well-behaved link, in time and memory (docs/SECURITY.md)",
             share: 3,
             work: Work::Cargo(&["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"]),
         },
     ];
 }
 
-/// Runs these parts one after another; one that fails does not keep the others from running. The last line tells how many passed
-/// and failed.
+/// Runs these parts one after another. After a failure, the other parts still run. The last line of the
+/// output has the numbers of passed and failed parts.
 ///
 /// # Errors
-/// When the output cannot be written.
+/// If the output cannot be written.
 pub(crate) fn run(workspace: &Workspace, minutes: u64, parts: &[&'static Part]) -> Result<ExitCode> {
     let mut out = io::stdout();
     let shares: u64 = parts.iter().map(|part| part.share).sum();
@@ -133,7 +133,7 @@ pub(crate) fn run(workspace: &Workspace, minutes: u64, parts: &[&'static Part]) 
         if status.success() {
             passed += 1;
         } else if status.code() == Some(fuzz::MISSING.into()) {
-            skipped.push(part.name); // it has said what is missing
+            skipped.push(part.name); // it has reported what is missing
         } else {
             failed += 1;
             crate::complain(&format!("part `{}` failed: {status}\n", part.name));

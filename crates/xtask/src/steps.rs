@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the steps, one after another, until one fails.
+//! `cargo xtask test`: runs the steps, one after another, until one fails.
 
 use std::{
     io::{self, Write},
@@ -17,10 +17,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Names the interpreter of the private environment to the Rust tests that run Python against Rust.
+/// The path of the private Python interpreter, for the Rust tests that run Python against Rust.
 const PYTHON_VARIABLE: &str = "TIDEGATE_PYTHON";
 
-/// A part of `cargo xtask test`.
+/// A step of `cargo xtask test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Fmt,
@@ -33,11 +33,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// All steps, in the order in which they run: what fails sooner comes first.
+    /// All steps, in their order: steps that fail sooner come first.
     pub(crate) const ALL: [Self; 7] =
         [Self::Fmt, Self::Clippy, Self::Doc, Self::Deny, Self::Test, Self::Python, Self::Instructions];
 
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
@@ -67,10 +67,11 @@ impl Step {
     }
 }
 
-/// Runs these steps until one fails. The last line tells how many tests passed and failed, if any were to run.
+/// Runs these steps until one fails. If they include tests, the last line of the output has the numbers of
+/// passed and failed tests.
 ///
 /// # Errors
-/// When the output cannot be written; a step that fails is told here, and by the exit code.
+/// If the output cannot be written. A failed step is reported here, and by the exit code.
 pub(crate) fn run(workspace: &Workspace, steps: &[Step]) -> Result<ExitCode> {
     let mut runner = Runner { workspace, counts: Counts::default(), python: None };
     let mut out = io::stdout();
@@ -93,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, steps: &[Step]) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What to say about a step that failed.
+/// The message about a failed step.
 fn failure(step: Step, error: &anyhow::Error, rest: &[Step]) -> String {
     let name = step.name();
     let mut text = format!("step `{name}` failed: {error:#}\n");
@@ -112,7 +113,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs one step between a header and the time that it took.
+    /// Runs one step, with a header before and the time after it.
     fn timed(&mut self, step: Step) -> Result<()> {
         writeln!(io::stdout(), "\n== {}: {} ==", step.name(), step.title())?;
         let started = Instant::now();
@@ -122,7 +123,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Tests that did not build, or died without a result, count as one that failed.
+    /// Tests that did not build or that crashed count as one failed test.
     fn judge(&mut self, step: Step, ended: Result<()>) -> Result<()> {
         if ended.is_err() && step.counts_tests() {
             self.counts.failed = self.counts.failed.max(1);
@@ -135,7 +136,7 @@ impl Runner<'_> {
         match step {
             Step::Fmt => process::run(&mut workspace.cargo(["fmt", "--all", "--check"])),
             Step::Clippy => {
-                // The library by itself, too: without TLS, which the workspace as a whole switches on.
+                // The library alone is checked too, without TLS, which other members of the workspace enable.
                 for what in ["--workspace", "--package=tidegate"] {
                     let args = ["clippy", what, "--all-targets", "--locked", "--", "-D", "warnings"];
                     process::run(&mut workspace.cargo(args))?;
@@ -177,7 +178,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Runs tests, and adds up what their output tells.
+    /// Runs tests, and adds the numbers in their output.
     fn counted(
         &mut self,
         command: &mut Command,
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_do_not_run_are_a_failure() {
+    fn a_step_without_tests_fails() {
         let counts = |passed, failed| Counts { passed, failed, skipped: 0 };
         let ok = "echo 'test result: ok. 2 passed; 0 failed'";
         assert_eq!(counted(ok), (true, counts(2, 0)));
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_tells_what_was_not_run() {
+    fn a_failure_names_the_steps_that_were_not_run() {
         let text = failure(Step::Doc, &anyhow!("it broke"), &[Step::Test, Step::Python]);
         assert!(text.starts_with("step `doc` failed: it broke\n"), "{text}");
         assert!(text.contains("not run: test, python\n") && text.contains("--only doc\n"), "{text}");

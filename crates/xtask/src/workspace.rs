@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths and programs of the workspace.
 
 use std::{
     env,
@@ -30,24 +30,24 @@ impl Workspace {
         self.root.join(below)
     }
 
-    /// A path below the directory for what is built, which version control ignores.
+    /// A path below the target directory.
     pub(crate) fn built(&self, below: &str) -> PathBuf {
         self.target.join(below)
     }
 
-    /// Another program, at the root.
+    /// A program, run at the root.
     pub(crate) fn program(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).stdin(Stdio::null());
         command
     }
 
-    /// Where cargo is.
+    /// The path of cargo.
     pub(crate) fn cargo_program(&self) -> &OsStr {
         &self.cargo
     }
 
-    /// Cargo, at the root, with these arguments.
+    /// Cargo with these arguments, run at the root.
     pub(crate) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = Command::new(&self.cargo);
         command.args(arguments).current_dir(&self.root).stdin(Stdio::null());

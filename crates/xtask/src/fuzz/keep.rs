@@ -1,4 +1,5 @@
-//! Which of the inputs that a fuzzer found are worth a place in the repository: few, and those that reach most.
+//! Selecting the inputs of the fuzzer that are kept in the repository: few, and those that reach the most
+//! code.
 
 use std::{
     fs,
@@ -10,29 +11,30 @@ use anyhow::{Context, Result};
 
 use crate::{process, workspace::Workspace};
 
-/// New ones of a target at a time: the corpora are for people to look at, and for every `cargo test` to run.
+/// Maximum number of new inputs per target and run. Every `cargo test` runs the kept inputs, and people read
+/// them.
 const MOST: usize = 40;
-/// An input that reaches less than this is not worth a file.
+/// An input must reach at least this much new code to be kept.
 const LEAST: usize = 3;
 
-/// Copies the best of the found inputs of a target to the kept ones.
+/// Copies the best inputs that were found for a target to the kept ones.
 pub(super) fn choose(workspace: &Workspace, target: &str) -> Result<()> {
     let kept = workspace.path("tests/fuzz/corpus").join(target);
     let control = workspace.built("fuzz").join(format!("{target}.merge"));
     let merged = workspace.built("fuzz/merged").join(target);
     for old in [&control, &merged] {
-        // What an earlier run left would be taken for a part of this one.
+        // Files of an earlier run would be taken for a part of this one.
         let _ = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
     }
     fs::create_dir_all(&merged).with_context(|| format!("cannot make {}", merged.display()))?;
-    // libFuzzer writes down what each input reaches, the kept ones first, and nothing twice.
+    // libFuzzer records the code that each input reaches first, starting with the kept inputs.
     let mut command = super::cargo_fuzz(workspace, "run");
     command.arg(target).arg(merged).arg(&kept).arg(workspace.built("fuzz/corpus").join(target));
     command.args(["--", "-merge=1", "-use_counters=0", "-verbosity=0"]);
     command.arg(format!("-merge_control_file={}", control.display()));
     process::run(&mut command)?;
     let told = fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
-    let best = best(&told, &kept).context("libFuzzer's merge control file is not as expected")?;
+    let best = best(&told, &kept).context("libFuzzer's merge control file has an unexpected format")?;
     for file in &best {
         let name = file.file_name().context("an input has a name")?;
         fs::copy(file, kept.join(name)).with_context(|| format!("cannot keep {}", file.display()))?;
@@ -41,8 +43,9 @@ pub(super) fn choose(workspace: &Workspace, target: &str) -> Result<()> {
     Ok(())
 }
 
-/// The files that reach most, of those that are not in `kept`. The control file is: a count of files, of which so many need no merging; their
-/// names, a line each; then for each by its number what it reaches first, as `COV number edge edge ...`.
+/// The files that reach the most code, without those in `kept`. The control file contains the number of
+/// files, the number of files that need no merging, the names, one per line, and then for each file a line
+/// with the code that it reaches first: `COV index edge edge ...`.
 fn best(control: &str, kept: &Path) -> Option<Vec<PathBuf>> {
     let mut lines = control.lines();
     let count: usize = lines.next()?.parse().ok()?;
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_inputs_that_reach_most_are_kept_and_none_twice() {
+    fn the_new_inputs_that_reach_the_most_code_are_kept() {
         let control = "4\n0\nkept/a\nfound/b\nfound/c\nfound/d\nSTARTED 0 1\nFT 0 1\nCOV 0 1 2 3 4 5 6 7\nSTARTED 1 1\n\
             COV 1 8 9 10\nCOV 2 11\nCOV 3 12 13 14 15\n";
         let best = best(control, Path::new("kept")).unwrap();

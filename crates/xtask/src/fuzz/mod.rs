@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: the targets of `tests/fuzz` under libFuzzer, one after another.
+//! `cargo xtask fuzz`: runs the targets of `tests/fuzz` under libFuzzer, one after another.
 //!
-//! The inputs that it finds worth keeping for the next time go to `target/fuzz/corpus`; `--keep` chooses from them a few that
-//! reach what no kept input reaches, and puts those into `tests/fuzz/corpus`, which every `cargo test` runs.
+//! libFuzzer stores useful inputs for the next run in `target/fuzz/corpus`. `--keep` selects a few of them
+//! that reach code that no kept input reaches, and copies them to `tests/fuzz/corpus`, which every `cargo
+//! test` runs.
 
 mod keep;
 
@@ -15,41 +16,44 @@ use anyhow::{Context, Result};
 
 use crate::{process, soak, workspace::Workspace};
 
-/// What is missing is not there: neither a success nor a failure.
+/// Exit code if a required tool is missing, which is neither a success nor a failure.
 pub(crate) const MISSING: u8 = 3;
-/// Without `--minutes`, for all targets together.
+/// The default of `--minutes`, for all targets together.
 const MINUTES: u64 = 10;
-/// Bytes of an input. Longer ones find nothing that shorter ones do not, more slowly.
+/// Maximum size of an input, in bytes. Longer inputs find nothing more, and take longer.
 const LONGEST: u32 = 4_096;
-/// Seconds for one input, in a build with checks and on a busy machine.
+/// Time limit of one input, in seconds, for a build with checks on a busy machine.
 const SLOWEST: u32 = 30;
-/// MiB for a target: none needs a tenth of it.
+/// Memory limit of a target, in MiB. No target needs a tenth of it.
 const MEMORY: u32 = 2_048;
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// For all of them together; `None`: what a soak says, or [`MINUTES`].
+    /// For all targets together. `None`: the time that a soak sets, or [`MINUTES`].
     pub(crate) minutes: Option<u64>,
-    /// None: all.
+    /// The targets; empty: all of them.
     pub(crate) targets: Vec<String>,
-    /// Choose inputs to be kept.
+    /// Whether to select inputs to keep.
     pub(crate) keep: bool,
 }
 
-/// Runs the targets; one that fails does not keep the others from running.
+/// Runs the targets. After a failure, the other targets still run.
 ///
 /// # Errors
-/// When a target is named that there is not, or files cannot be read or written.
+/// If there is no target with a given name, or files cannot be read or written.
 pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     let targets = chosen(targets(workspace)?, &plan.targets)?;
     let mut out = io::stdout();
     if let Some(missing) = missing() {
         writeln!(out, "cannot fuzz: {missing}")?;
-        writeln!(out, "`cargo test -p tidegate-tests --test fuzz_corpus` runs the kept inputs without it")?;
+        writeln!(
+            out,
+            "`cargo test -p tidegate-tests --test fuzz_corpus` runs the kept inputs without a fuzzer"
+        )?;
         return Ok(ExitCode::from(MISSING));
     }
-    // What is fuzzed is what is built: the same versions of everything.
+    // The same versions of all dependencies as in other builds.
     let lock = "tests/fuzz/Cargo.lock";
     fs::copy(workspace.path("Cargo.lock"), workspace.path(lock))
         .with_context(|| format!("cannot write {lock}"))?;
@@ -72,7 +76,8 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     }
     let names = failed.join(", ");
     crate::complain(&format!(
-        "{names}: the inputs are in tests/fuzz/artifacts; mend the fault, and keep them in tests/fuzz/corpus under a telling name\n"
+        "{names}: the inputs are in tests/fuzz/artifacts; fix the fault, and add them to tests/fuzz/corpus \
+         under descriptive names\n"
     ));
     Ok(ExitCode::FAILURE)
 }
@@ -91,12 +96,12 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
 
 fn chosen(all: Vec<String>, wanted: &[String]) -> Result<Vec<String>> {
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {
-        anyhow::bail!("there is no target `{unknown}`; it would be some of {}", all.join(", "));
+        anyhow::bail!("there is no target `{unknown}`; the targets are {}", all.join(", "));
     }
     Ok(if wanted.is_empty() { all } else { wanted.to_vec() })
 }
 
-/// What must be installed first, in words.
+/// Which tool is missing, and how to install it.
 fn missing() -> Option<&'static str> {
     let works = |arguments: &[&str]| {
         let mut command = Command::new("rustup");
@@ -114,10 +119,10 @@ fn missing() -> Option<&'static str> {
 fn cargo_fuzz(workspace: &Workspace, what: &str) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo", "fuzz", what, "--fuzz-dir", "tests/fuzz"]);
-    // No code of ours is unsafe: looking after every access to memory would halve the inputs that are tried.
+    // This workspace has no unsafe code, and a sanitizer would halve the number of inputs that are tried.
     command.args(["--sanitizer", "none", "--target-dir"]);
     command.arg(workspace.built("fuzz/build")).current_dir(workspace.path("")).stdin(Stdio::null());
-    // The flags of this build are not those of that one.
+    // The settings of the outer build do not apply.
     command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
     command
 }
@@ -138,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_that_there_is_not_is_named_with_those_that_there_are() {
+    fn the_error_for_an_unknown_target_names_the_known_ones() {
         let all = targets(&Workspace::new()).unwrap();
         assert!(all.iter().any(|name| name == "frames") && all.len() > 5, "{all:?}");
         assert_eq!(chosen(all.clone(), &[]).unwrap(), all);

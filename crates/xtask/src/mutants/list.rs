@@ -1,4 +1,4 @@
-//! The list of mutations: what to break, and which tests notice.
+//! The list of mutations: what to break, and which tests must fail then.
 
 use std::{collections::BTreeSet, fs};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-/// Where the list is, below the root.
+/// The path of the list, below the root.
 pub(super) const FILE: &str = "tests/mutations.toml";
 
 /// One way to break a rule.
@@ -17,10 +17,10 @@ pub(super) struct Mutation {
     pub(super) id: String,
     /// The rule that it breaks.
     pub(super) rule: String,
-    /// What is wrong then, for people.
+    /// A description of the fault.
     pub(super) what: String,
     pub(super) file: String,
-    /// Occurs exactly once in the file.
+    /// The text to replace, which occurs exactly once in the file.
     pub(super) find: String,
     pub(super) replace: String,
     /// The arguments of `cargo test`.
@@ -36,10 +36,10 @@ struct List {
 /// Reads the list.
 ///
 /// # Errors
-/// It cannot be read, is not what it has to be, or has an id twice.
+/// If the list cannot be read, has an invalid entry, or has an id twice.
 pub(super) fn read(workspace: &Workspace) -> Result<Vec<Mutation>> {
     let text = fs::read_to_string(workspace.path(FILE)).with_context(|| format!("cannot read {FILE}"))?;
-    parse(&text).with_context(|| format!("{FILE} is not as it has to be"))
+    parse(&text).with_context(|| format!("{FILE} is not valid"))
 }
 
 fn parse(text: &str) -> Result<Vec<Mutation>> {
@@ -47,11 +47,11 @@ fn parse(text: &str) -> Result<Vec<Mutation>> {
     let mut ids = BTreeSet::new();
     for mutation in &list.mutation {
         if !ids.insert(mutation.id.as_str()) {
-            bail!("the id `{}` is there twice", mutation.id);
+            bail!("the id `{}` occurs twice", mutation.id);
         }
-        // It names a file of its output.
+        // The id is a part of file names.
         if mutation.id.is_empty() || !mutation.id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-            bail!("the id `{}` is not of letters, digits and hyphens", mutation.id);
+            bail!("the id `{}` must consist of letters, digits and hyphens", mutation.id);
         }
     }
     Ok(list.mutation)
@@ -61,10 +61,11 @@ fn parse(text: &str) -> Result<Vec<Mutation>> {
 mod tests {
     use super::*;
 
-    const ONE: &str = "[[mutation]]\nid = 'a'\nrule = 'CR-1'\nwhat = 'w'\nfile = 'f'\nfind = 'x'\nreplace = 'y'\ncaught_by = '-p z'\n";
+    const ONE: &str = "[[mutation]]\nid = 'a'\nrule = 'CR-1'\nwhat = 'w'\nfile = 'f'\nfind = 'x'\n\
+        replace = 'y'\ncaught_by = '-p z'\n";
 
     #[test]
-    fn a_list_is_read_and_its_mistakes_are_named() {
+    fn a_list_is_parsed_and_its_errors_are_named() {
         assert_eq!(parse(ONE).unwrap()[0].caught_by, "-p z");
         for (text, word) in [
             (format!("{ONE}{ONE}"), "`a`"),

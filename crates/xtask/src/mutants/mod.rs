@@ -1,7 +1,8 @@
-//! `cargo xtask mutants`: breaks a rule on purpose, in a copy of the tree, and checks that the tests which ought to notice do.
+//! `cargo xtask mutants`: breaks rules on purpose in a copy of the tree, and checks that the tests of each
+//! rule fail.
 //!
 //! ```text
-//! tests/mutations.toml ──► copy of the tracked files ──► each test command once, as it is: must pass
+//! tests/mutations.toml ──► copy of the tracked files ──► each test command once, unchanged: must pass
 //!                                     │
 //!                                     └─► one mutation at a time: must build, and then its command must fail
 //! ```
@@ -26,7 +27,7 @@ use self::{
 };
 use crate::workspace::Workspace;
 
-/// Which mutations are to be tried.
+/// Which mutations to try.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
     /// By id.
@@ -39,7 +40,7 @@ impl Choice {
     fn of(&self, all: Vec<Mutation>) -> Result<Vec<Mutation>> {
         for id in self.only.iter().flatten() {
             if all.iter().all(|mutation| mutation.id != *id) {
-                bail!("--only names `{id}`, which is no mutation of {}", list::FILE);
+                bail!("--only: there is no mutation `{id}` in {}", list::FILE);
             }
         }
         let wanted = |mutation: &Mutation| {
@@ -48,16 +49,17 @@ impl Choice {
         };
         let chosen: Vec<_> = all.into_iter().filter(wanted).collect();
         if chosen.is_empty() {
-            bail!("no mutation of {} is as --only and --rule ask for", list::FILE);
+            bail!("no mutation in {} matches --only and --rule", list::FILE);
         }
         Ok(chosen)
     }
 }
 
-/// Tries the chosen mutations. The last line tells how many were caught and how many were not.
+/// Tries the selected mutations. The last line of the output has the numbers of caught and uncaught
+/// mutations.
 ///
 /// # Errors
-/// When the list, the copy of the tree or a test command is not as it has to be before anything is broken.
+/// If the list is invalid, the tree cannot be copied, or a test command fails on the unchanged tree.
 pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
     let mutations = choice.of(list::read(workspace)?)?;
     let tree = Tree::copy(workspace)?;
@@ -71,7 +73,7 @@ pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
         let limit = limits.get(mutation.caught_by.as_str()).copied().unwrap_or_default();
         let (good, text) = match attempt(&tree, &trial, mutation, limit) {
             Ok(Ended::Failed(tests)) => (true, tests),
-            Ok(Ended::Hung) => (true, format!("the time-out: no end within {} s", limit.as_secs())),
+            Ok(Ended::Hung) => (true, format!("the time-out of {} s", limit.as_secs())),
             Ok(Ended::Passed) => {
                 (false, format!("SURVIVED `cargo test {}`: {}", mutation.caught_by, mutation.what))
             }
@@ -86,7 +88,8 @@ pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
     Ok(if not == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs each test command once on the tree as it is. Returns how long each may take on a broken tree.
+/// Runs each test command once on the unchanged tree. Returns the time limit of each command on a broken
+/// tree.
 fn as_it_is<'a>(trial: &Trial, mutations: &'a [Mutation]) -> Result<BTreeMap<&'a str, Duration>> {
     let mut limits = BTreeMap::new();
     for mutation in mutations {
@@ -94,7 +97,7 @@ fn as_it_is<'a>(trial: &Trial, mutations: &'a [Mutation]) -> Result<BTreeMap<&'a
         if limits.contains_key(command) {
             continue;
         }
-        writeln!(io::stdout(), "as it is: cargo test {command}")?;
+        writeln!(io::stdout(), "unchanged: cargo test {command}")?;
         let run = || {
             trial.build("as-it-is", command)?;
             let started = Instant::now();
@@ -104,7 +107,7 @@ fn as_it_is<'a>(trial: &Trial, mutations: &'a [Mutation]) -> Result<BTreeMap<&'a
                 Ended::Hung => bail!("it does not end within {} s", trial::CLEAN.as_secs()),
             }
         };
-        let took = run().with_context(|| format!("cargo test {command}, with nothing broken"))?;
+        let took = run().with_context(|| format!("cargo test {command}, on the unchanged tree"))?;
         limits.insert(command, trial::limit(took));
     }
     Ok(limits)
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_by_id_and_by_rule_and_never_of_nothing() {
+    fn mutations_are_selected_by_id_and_rule_and_an_empty_selection_is_an_error() {
         let all = || vec![mutation("a", "CR-1"), mutation("b", "CR-2"), mutation("c", "CR-2")];
         let ids = |only: Option<&[&str]>, rule: Option<&str>| {
             let only = only.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect());

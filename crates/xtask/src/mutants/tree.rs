@@ -1,4 +1,4 @@
-//! A copy of the tracked files, in which something can be broken without breaking anybody's work.
+//! A copy of the tracked files, in which code can be broken without affecting the working tree.
 
 use std::{
     collections::BTreeSet,
@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// The copy. It is kept from run to run, so that builds in it are incremental.
+/// The copy. It is kept between runs, so that builds in it are incremental.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: PathBuf,
 }
 
-/// Puts a file back as it was.
+/// Restores a file when dropped.
 #[derive(Debug)]
 pub(super) struct Restore {
     path: PathBuf,
@@ -33,13 +33,13 @@ impl Drop for Restore {
 }
 
 impl Tree {
-    /// Brings the copy up to date with the files that git knows, as they are now.
+    /// Updates the copy from the tracked files in the working tree.
     ///
     /// # Errors
-    /// git does not list them, or a file cannot be copied.
+    /// If git cannot list the files, or a file cannot be copied.
     pub(super) fn copy(workspace: &Workspace) -> Result<Self> {
         let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(workspace.path("")).output();
-        let listed = listed.context("cannot start git, which knows the files to copy")?;
+        let listed = listed.context("cannot start git, which lists the files to copy")?;
         if !listed.status.success() {
             bail!("`git ls-files` ended with {}: {}", listed.status, String::from_utf8_lossy(&listed.stderr));
         }
@@ -50,11 +50,11 @@ impl Tree {
             let to = root.join(name);
             let content = match fs::read(workspace.path(name)) {
                 Ok(content) => content,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // removed, not yet committed
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // removed, and not yet committed
                 Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
             };
             kept.insert(to.clone());
-            // What is the same stays, or cargo would build it anew.
+            // Unchanged files are not written, because cargo would rebuild them.
             if fs::read(&to).is_ok_and(|old| old == content) {
                 continue;
             }
@@ -71,16 +71,16 @@ impl Tree {
         &self.root
     }
 
-    /// Replaces the one place where `find` occurs.
+    /// Replaces the only occurrence of `find`.
     ///
     /// # Errors
-    /// It does not occur exactly once.
+    /// If `find` does not occur exactly once.
     pub(super) fn replace(&self, file: &str, find: &str, replace: &str) -> Result<Restore> {
         let path = self.root.join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
         let count = if find.is_empty() { 0 } else { text.matches(find).count() };
         if count != 1 {
-            bail!("`{}` occurs {count} times in {file}, not once", find.escape_debug());
+            bail!("`{}` occurs {count} times in {file}; it must occur once", find.escape_debug());
         }
         fs::write(&path, text.replacen(find, replace, 1)).with_context(|| format!("cannot write {file}"))?;
         Ok(Restore { path, text })
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_made_in_one_place_and_taken_back() {
+    fn a_change_is_made_in_one_place_and_undone() {
         let root = std::env::temp_dir().join(format!("tidegate-xtask-tree-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         fs::write(root.join("a.rs"), "one two two").unwrap();

@@ -1,4 +1,4 @@
-//! Builds and runs tests in the copy of the tree, for a bounded time, with their output in a file.
+//! Builds and runs tests in the copy of the tree, with a time limit, and with the output in a file.
 
 use std::{
     ffi::OsString,
@@ -15,14 +15,14 @@ use anyhow::{Context, Result, bail};
 use super::tree::Tree;
 use crate::{counts::Counts, workspace::Workspace};
 
-/// How long a test command may take while nothing is broken.
+/// Time limit of a test command on the unchanged tree.
 pub(super) const CLEAN: Duration = Duration::from_secs(1_800);
-/// How long a build may take.
+/// Time limit of a build.
 const BUILD: Duration = Duration::from_secs(3_600);
-/// How often is looked whether a command has ended.
+/// How often to check whether a command has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a test command may take when something is broken, if it takes `clean` when nothing is.
+/// Time limit of a test command on a broken tree, if it takes `clean` on the unchanged one.
 pub(super) fn limit(clean: Duration) -> Duration {
     Duration::from_secs(60) + clean * 5
 }
@@ -31,9 +31,9 @@ pub(super) fn limit(clean: Duration) -> Duration {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Passed,
-    /// Tests failed: these.
+    /// Tests failed; the text names them.
     Failed(String),
-    /// It was stopped after its time.
+    /// It was stopped at the time limit.
     Hung,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Trial {
 
 impl Trial {
     /// # Errors
-    /// The directory for output cannot be made.
+    /// If the directory for the output cannot be created.
     pub(super) fn new(workspace: &Workspace, tree: &Tree) -> Result<Self> {
         let logs = workspace.built("mutants/logs");
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -60,24 +60,24 @@ impl Trial {
         })
     }
 
-    /// Builds what a test command needs, so that a failure of the command is one of tests.
+    /// Builds what a test command needs, so that a later failure is a failure of tests.
     ///
     /// # Errors
-    /// It does not compile.
+    /// If it does not compile.
     pub(super) fn build(&self, id: &str, arguments: &str) -> Result<()> {
         let log = self.logs.join(format!("{id}.build.txt"));
         let words = arguments.split_whitespace().take_while(|word| *word != "--");
         match self.run(["test", "--locked", "--no-run"].into_iter().chain(words), &log, BUILD)? {
             Some(status) if status.success() => Ok(()),
             Some(_) => bail!("it does not compile: {}", log.display()),
-            None => bail!("it is not built within {} s: {}", BUILD.as_secs(), log.display()),
+            None => bail!("the build takes longer than {} s: {}", BUILD.as_secs(), log.display()),
         }
     }
 
     /// Runs a test command.
     ///
     /// # Errors
-    /// It fails without a failed test, or passes without any test.
+    /// If it fails without a failed test, or passes without any test.
     pub(super) fn test(&self, id: &str, arguments: &str, limit: Duration) -> Result<Ended> {
         let log = self.logs.join(format!("{id}.test.txt"));
         let words = arguments.split_whitespace();
@@ -98,15 +98,15 @@ impl Trial {
         let errors = output.try_clone().context("cannot write to one file from two streams")?;
         let mut command = Command::new(&self.cargo);
         command.args(words).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
-        // Each run is to be like the others, whatever whoever starts this is doing otherwise.
+        // These variables change what tests do, so the caller's values are removed.
         command.env_remove("TIDEGATE_SOAK_SECONDS").env_remove("TIDEGATE_SEED");
-        // A group of its own: what hangs may be a process that a test has started.
+        // A separate process group, because a process that a test has started may hang.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         let mut child = command.spawn().context("cannot start cargo")?;
         let ended = wait(&mut child, limit);
         if !matches!(ended, Ok(Some(_))) {
             let group = format!("-{}", child.id());
-            // If it has gone meanwhile, so much the better.
+            // This fails if the group has ended meanwhile.
             let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
             let _ = child.wait();
         }
@@ -143,11 +143,11 @@ fn judge(success: bool, output: &str) -> Result<Ended> {
         [one] => Ok(Ended::Failed((*one).to_owned())),
         [first, others @ ..] => Ok(Ended::Failed(format!("{first} and {} more", others.len()))),
         [] if counts.failed > 0 => Ok(Ended::Failed(format!("{} tests", counts.failed))),
-        // A test program that dies takes the names of its tests with it.
+        // A test program that crashes does not print the names of its tests.
         [] if output.contains("process didn't exit successfully") => {
-            Ok(Ended::Failed("a test program that died".into()))
+            Ok(Ended::Failed("a test program that crashed".into()))
         }
-        [] => bail!("it fails, but no test does"),
+        [] => bail!("it fails, but no test failed"),
     }
 }
 
@@ -161,14 +161,14 @@ mod tests {
             "test a ... FAILED\ntest b ... ok\ntest c ... FAILED\ntest result: FAILED. 1 passed; 2 failed";
         assert_eq!(judge(false, failed).unwrap(), Ended::Failed("a and 1 more".into()));
         assert_eq!(judge(true, "test result: ok. 2 passed; 0 failed").unwrap(), Ended::Passed);
-        assert!(judge(true, "test result: ok. 0 passed; 0 failed").is_err(), "a filter that fits nothing");
+        assert!(judge(true, "test result: ok. 0 passed; 0 failed").is_err(), "a filter that matches nothing");
         assert!(judge(false, "error: could not compile").is_err());
         let died = "error: process didn't exit successfully: `x` (signal: 6, SIGABRT)";
         assert!(matches!(judge(false, died).unwrap(), Ended::Failed(_)));
     }
 
     #[test]
-    fn what_hangs_is_stopped() {
+    fn a_command_is_stopped_at_its_time_limit() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         assert_eq!(wait(&mut child, Duration::ZERO).unwrap(), None);
         child.kill().unwrap();

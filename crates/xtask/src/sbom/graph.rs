@@ -1,5 +1,5 @@
-//! The packages of a binary, from what cargo tells: `cargo tree` which ones with which features are really built, `cargo metadata`
-//! what they say of themselves, `Cargo.lock` their checksums.
+//! The packages of a binary, from three sources: `cargo tree` lists the packages and features that are built,
+//! `cargo metadata` has their licences and repositories, and `Cargo.lock` has their checksums.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,23 +12,23 @@ use serde_json::Value;
 
 use crate::workspace::Workspace;
 
-/// A package that is needed.
+/// A package of the binary or of its build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) license: String,
     pub(super) repository: Option<String>,
-    /// SHA-256 of the archive; `None` for our own packages, which have none.
+    /// SHA-256 of the archive. `None` for the packages of this workspace, which have none.
     pub(super) checksum: Option<String>,
-    /// Whether it becomes part of the binary, and is not only needed to build it.
+    /// Whether it is linked into the binary, and not only needed for the build.
     pub(super) linked: bool,
-    /// What it needs itself, as places in [`Graph::packages`], in order.
+    /// Its dependencies, as indices of [`Graph::packages`], in order.
     pub(super) needs: BTreeSet<usize>,
 }
 
 impl Package {
-    /// Its name for the world (package URL).
+    /// Its package URL.
     pub(super) fn purl(&self) -> String {
         format!("pkg:cargo/{}@{}", self.name, self.version.replace('+', "%2B"))
     }
@@ -52,10 +52,10 @@ struct Line {
 }
 
 impl Graph {
-    /// The graph of one package of the workspace, for this machine's platform.
+    /// The graph of one package of the workspace, for the platform of this machine.
     ///
     /// # Errors
-    /// When cargo fails, or says something that this does not understand.
+    /// If cargo fails, or its output cannot be parsed.
     pub(super) fn read(workspace: &Workspace, root: &str) -> Result<Self> {
         let all = tree(workspace, root, "normal,build")?;
         let linked = linked(&tree(workspace, root, "normal")?);
@@ -74,7 +74,7 @@ impl Graph {
         }
         let output = output(Command::new("rustc").arg("-vV"))?;
         let platform = output.lines().find_map(|line| line.strip_prefix("host: "));
-        Ok(Self { platform: platform.context("rustc does not tell its platform")?.to_owned(), packages })
+        Ok(Self { platform: platform.context("rustc does not report its platform")?.to_owned(), packages })
     }
 }
 
@@ -84,11 +84,14 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(done.stdout)?)
 }
 
-/// `cargo tree`, whose lines are a depth, a name, a version, and more in brackets. What has been told once is not told again.
+/// Runs `cargo tree`. Each line has a depth, a name, a version, and more in brackets. Dependencies that were
+/// listed before are not repeated.
 fn tree(workspace: &Workspace, root: &str, edges: &str) -> Result<Vec<Line>> {
     let mut command = workspace.cargo(["tree", "--locked", "--prefix", "depth", "--format", " {p}"]);
     let text = output(command.args(["-p", root, "-e", edges]))?;
-    text.lines().map(|line| read(line).with_context(|| format!("cargo tree says {line:?}"))).collect()
+    text.lines()
+        .map(|line| read(line).with_context(|| format!("cargo tree: cannot parse {line:?}")))
+        .collect()
 }
 
 fn read(line: &str) -> Option<Line> {
@@ -98,7 +101,8 @@ fn read(line: &str) -> Option<Line> {
     Some(Line { depth, key, is_macro: words.any(|word| word == "(proc-macro)") })
 }
 
-/// Who needs whom: each line is needed by the last one above that is less deep.
+/// Pairs of a package and its dependency: each line is a dependency of the last line above it that is less
+/// deep.
 fn edges(lines: &[Line]) -> Vec<(&Key, &Key)> {
     let (mut above, mut edges) = (Vec::new(), Vec::new());
     for line in lines {
@@ -111,7 +115,7 @@ fn edges(lines: &[Line]) -> Vec<(&Key, &Key)> {
     edges
 }
 
-/// What is reached without a procedural macro: those run in the compiler.
+/// The packages that are reached without a procedural macro; macros run in the compiler.
 fn linked(lines: &[Line]) -> BTreeSet<Key> {
     let macros: BTreeSet<&Key> = lines.iter().filter(|line| line.is_macro).map(|line| &line.key).collect();
     let mut needs: BTreeMap<&Key, Vec<&Key>> = BTreeMap::new();
@@ -128,21 +132,21 @@ fn linked(lines: &[Line]) -> BTreeSet<Key> {
     found
 }
 
-/// What the packages say of themselves, in the order of `keys`.
+/// The licences and repositories of the packages, in the order of `keys`.
 fn told(workspace: &Workspace, keys: &BTreeSet<Key>) -> Result<Vec<Package>> {
     let text = output(&mut workspace.cargo(["metadata", "--locked", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&text).context("cargo metadata is not JSON")?;
     let mut told = BTreeMap::new();
-    for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
+    for package in metadata["packages"].as_array().context("cargo metadata has no packages")? {
         let text = |key: &str| package[key].as_str().map(str::to_owned);
         let (Some(name), Some(version)) = (text("name"), text("version")) else { continue };
         told.insert((name, version), (text("license"), text("repository")));
     }
     let package = |key: &Key| {
         let Some((license, repository)) = told.remove(key) else {
-            bail!("cargo metadata does not know {} {}", key.0, key.1);
+            bail!("cargo metadata does not list {} {}", key.0, key.1);
         };
-        let license = license.with_context(|| format!("{} {} names no licence", key.0, key.1))?;
+        let license = license.with_context(|| format!("{} {} has no licence", key.0, key.1))?;
         // Before SPDX expressions, `/` meant `OR`.
         let license = license.split('/').map(str::trim).collect::<Vec<_>>().join(" OR ");
         let (name, version) = key.clone();

@@ -1,7 +1,8 @@
-//! `cargo xtask sbom`: what the `tidegate` binary is made of, as CycloneDX 1.5 in JSON.
+//! `cargo xtask sbom`: the list of the packages in the `tidegate` binary, as CycloneDX 1.5 in JSON.
 //!
-//! The same sources give the same file on every machine: no time, no random serial number, no path. cargo-cyclonedx has all
-//! three in its output, and writes beside each `Cargo.toml`; hence this one, of what cargo itself tells.
+//! The same sources give the same file on every machine: it contains no time, random serial number or path.
+//! The output of cargo-cyclonedx contains all three, and is written beside each `Cargo.toml`. Therefore this
+//! task generates the file from the output of cargo itself.
 
 mod graph;
 
@@ -17,15 +18,15 @@ use serde_json::{Value, json};
 use self::graph::{Graph, Package};
 use crate::workspace::Workspace;
 
-/// Where it is written, below `target`.
+/// The path of the file, below `target`.
 const FILE: &str = "sbom/tidegate.cdx.json";
-/// The package that makes the binary.
+/// The package of the binary.
 const ROOT: &str = "tidegate-cli";
 
 /// Writes the file.
 ///
 /// # Errors
-/// When cargo does not tell what is needed, or the file cannot be written.
+/// If cargo cannot list the packages, or the file cannot be written.
 pub(crate) fn write(workspace: &Workspace) -> Result<ExitCode> {
     let graph = Graph::read(workspace, ROOT)?;
     let text = serde_json::to_string_pretty(&document(&graph))? + "\n";
@@ -55,12 +56,14 @@ fn document(graph: &Graph) -> Value {
         },
         "components": packages().filter(|package| !own(package)).map(component).collect::<Vec<_>>(),
         "dependencies": packages().map(|package| json!({
-            "ref": package.purl(), "dependsOn": package.needs.iter().map(|at| graph.packages[*at].purl()).collect::<Vec<_>>(),
+            "ref": package.purl(),
+            "dependsOn": package.needs.iter().map(|at| graph.packages[*at].purl()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
 }
 
-/// What is linked into the binary is required; what only runs while it is built is excluded from it.
+/// Packages that are linked into the binary have the scope `required`; packages that only run during the
+/// build have the scope `excluded`.
 fn component(package: &Package) -> Value {
     let purl = package.purl();
     let mut component = json!({
@@ -91,7 +94,7 @@ mod tests {
         document(&Graph::read(&Workspace::new(), ROOT).unwrap())
     }
 
-    /// Name and version of every package that cargo names, by another way than the one that the graph is read.
+    /// Name and version of every package that cargo lists, parsed in another way than in the graph.
     fn named_by_cargo(edges: &str) -> BTreeSet<(String, String)> {
         let mut tree =
             Workspace::new().cargo(["tree", "-p", ROOT, "--locked", "--prefix", "none", "--no-dedupe"]);
@@ -118,7 +121,7 @@ mod tests {
         let components = bom["components"].as_array().unwrap();
         for one in components.iter().chain([&bom["metadata"]["component"]]) {
             let (name, version) = (text(one, "name"), text(one, "version"));
-            assert!(seen.insert((name.to_owned(), version.to_owned())), "{name} is there twice");
+            assert!(seen.insert((name.to_owned(), version.to_owned())), "{name} occurs twice");
             if one["scope"] == "required" {
                 linked.insert((name.to_owned(), version.to_owned()));
             }
@@ -136,7 +139,7 @@ mod tests {
             }
         }
         assert_eq!(seen, named_by_cargo("normal,build"));
-        // What is linked is part of what cargo calls normal: that also has what procedural macros are made of.
+        // `normal` also includes the dependencies of procedural macros, which are not linked.
         let normal = named_by_cargo("normal");
         assert!(linked.is_subset(&normal) && linked.len() < normal.len());
         for (name, is_linked) in
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_has_a_target() {
         let bom = made();
         let mut needs = BTreeMap::new();
         for entry in bom["dependencies"].as_array().unwrap() {
@@ -156,7 +159,7 @@ mod tests {
             needs.insert(text(entry, "ref"), all.collect::<Vec<_>>());
         }
         assert!(needs.values().flatten().all(|one| needs.contains_key(one)));
-        // From the binary one comes to all of them.
+        // All packages are reachable from the binary.
         let mut reached = BTreeSet::new();
         let mut next = vec![text(&bom["metadata"]["component"], "bom-ref")];
         while let Some(one) = next.pop() {
@@ -169,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn it_says_nothing_of_time_chance_or_place() {
+    fn it_does_not_depend_on_time_randomness_or_place() {
         let bom = made();
         assert_eq!(bom, made());
         assert!(bom.get("serialNumber").is_none() && bom["metadata"].get("timestamp").is_none());
         let root = Workspace::new().path("");
-        assert!(!bom.to_string().contains(&*root.to_string_lossy()), "it names {}", root.display());
+        assert!(!bom.to_string().contains(&*root.to_string_lossy()), "it contains {}", root.display());
     }
 }
