@@ -1,10 +1,10 @@
-//! A program without async: a sender, and two workers that block their threads for as long as a job takes. The links run on
-//! a thread of the library's own, so that nobody is given up meanwhile.
+//! A program without async: a sender, and two workers that block their threads for as long as a job takes.
+//! The links run on a separate thread of the library, so that a blocked worker does not miss heartbeats.
 //!
 //! ```text
 //! cargo run -p tidegate-examples --example blocking
 //! ```
-#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 #![forbid(unsafe_code)]
 
 use std::{error::Error, thread, time::Duration};
@@ -17,7 +17,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let push = Push::builder().bind("tcp://127.0.0.1:0").blocking_build()?;
-    let endpoint = push.local_endpoints().first().ok_or("nothing is bound")?.to_string();
+    let endpoint = push.local_endpoints().first().ok_or("the pusher has no endpoint")?.to_string();
     let workers: Vec<_> = (0..2)
         .map(|_| {
             let endpoint = endpoint.clone();
@@ -28,11 +28,11 @@ fn main() -> Result<(), Failure> {
     for job in 1..JOBS {
         push.blocking_send(job.to_string())?; // waits for room
     }
-    // Waits until a worker has done it.
+    // Waits until a worker has processed it.
     push.blocking_send_tracked(JOBS.to_string())?.blocking_wait()?;
     println!("the last job is done");
 
-    // Before `main` ends: what is un-acked then is lost with the process.
+    // Must happen before `main` returns: messages that are un-acked then are lost with the process.
     let stats = push.blocking_finish(Duration::from_secs(60))?;
     println!("{} sent, {} acked", stats.accepted, stats.acked);
     for worker in workers {
@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes one job at a time, and blocks its thread with it.
+/// Receives one job at a time, and blocks its thread during the job.
 fn work(endpoint: &str) -> Result<u64, Failure> {
     let pull = Pull::builder().connect(endpoint).window(Window::messages(1)).blocking_build()?;
     let mut done = 0;

@@ -1,12 +1,12 @@
-//! A sender that is restarted. It takes no new messages, gives the workers some time for what is under way, and
-//! keeps what they did not finish; its successor sends that again. The worker never notices more than a pause.
+//! A sender that is restarted. It accepts no new messages, gives the workers some time for the messages in
+//! progress, and keeps those that are left. The next sender sends them again. The worker only sees a pause.
 //!
 //! ```text
 //! cargo run -p tidegate-examples --example drain
 //! ```
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{collections::BTreeSet, error::Error, time::Duration};
 
@@ -14,7 +14,7 @@ use tidegate::{Message, Pull, Push};
 
 const ENDPOINT: &str = "mem://drain";
 const JOBS: u32 = 20;
-/// The first sender does not live to see the outcome of these last ones.
+/// The first sender ends before it receives the outcomes of the last jobs.
 const SLOW: u32 = 5;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Failure> {
     for job in 1..=JOBS {
         first.send(format!("job {job}")).await?;
     }
-    // `drain` closes without ending the stream, so the worker waits for us to come back.
+    // `drain` closes without ending the stream, so the worker waits for the next sender.
     let left: Vec<Message> = match first.drain(Duration::from_millis(200)).await {
         Ok(_) => Vec::new(),
         Err(unfinished) => {
@@ -37,13 +37,13 @@ async fn main() -> Result<(), Failure> {
                 leftover.unsent.len(),
                 leftover.unacked.len()
             );
-            // A real program would write them to a file here, and its successor would read it.
+            // A real program would write them to a file here, and the next sender would read it.
             leftover.unsent.into_iter().chain(leftover.unacked).map(|left| left.message).collect()
         }
     };
 
     let second = Push::builder().bind(ENDPOINT).build().await?;
-    println!("the next sender has {} messages to begin with", left.len());
+    println!("the next sender starts with {} messages", left.len());
     for message in left {
         second.send(message).await?;
     }
@@ -55,15 +55,15 @@ async fn main() -> Result<(), Failure> {
     if done.len() == JOBS as usize { Ok(()) } else { Err("a job was lost".into()) }
 }
 
-/// Does jobs until the stream is over, and returns which ones. What was only *perhaps* processed may come twice: that is why
-/// this is a set. (The successor's messages have ids of their own.)
+/// Does jobs until the stream ends, and returns them. A job that was *perhaps* processed may arrive twice, so
+/// this returns a set. (The messages of the next sender have new ids.)
 async fn work(pull: Pull) -> Result<BTreeSet<Vec<u8>>, Failure> {
     let mut done = BTreeSet::new();
     let mut received = 0;
     while let Some(delivery) = pull.recv().await? {
         received += 1;
         if received == JOBS - SLOW {
-            // A job that takes until its sender is gone.
+            // A job that lasts until its sender is gone.
             delivery.orphaned().await;
         }
         done.insert(delivery.payload().to_vec());

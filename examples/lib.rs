@@ -3,9 +3,9 @@
 //! | program | shows |
 //! | --- | --- |
 //! | `pusher` | a process that has work: binds, sends, finishes the stream |
-//! | `worker` | a process that does it: connects, acks, nacks, rejects, leaves on Ctrl-C |
+//! | `worker` | a process that does the work: connects, acks, nacks, rejects, stops on Ctrl-C |
 //! | `tracked_send` | a sender that waits for the outcome of each message |
-//! | `drain` | a sender that is restarted: what is not done in time comes back, and goes out again |
+//! | `drain` | a sender that is restarted: messages that are left are returned, and sent again |
 //! | `many_workers` | several tasks that share one socket |
 //! | `blocking` | a program without async, whose workers block their threads |
 

@@ -1,11 +1,11 @@
-//! Several tasks that send and several that receive, each kind through clones of one socket.
+//! Several tasks that send, and several that receive. The tasks of each kind share one socket.
 //!
 //! ```text
 //! cargo run -p tidegate-examples --example many_workers
 //! ```
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, time::Duration};
 
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Failure> {
     }
     let pull = pull.build().await?;
 
-    // Each delivery goes to one of the tasks that wait for one, whichever is first.
+    // Each delivery goes to one of the waiting tasks.
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work(pull.clone()));
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Failure> {
     while let Some(ended) = producers.join_next().await {
         ended??;
     }
-    // Finishing closes all clones, so it comes after the last producer.
+    // `finish` closes all clones, so it must follow the last producer.
     push.finish(Duration::MAX).await?;
 
     let mut total = 0;
@@ -59,11 +59,11 @@ async fn produce(push: Push, producer: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Works until the stream is over, and returns how many jobs it did.
+/// Works until the stream ends, and returns the number of jobs.
 async fn work(pull: Pull) -> Result<u32, Failure> {
     let mut done = 0;
     while let Some(delivery) = pull.recv().await? {
-        tokio::task::yield_now().await; // here the work would be done
+        tokio::task::yield_now().await; // a real worker would do the job here
         delivery.ack();
         done += 1;
     }

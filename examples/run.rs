@@ -3,7 +3,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test may stop at the first surprise"
+    reason = "a test may panic at the first failure"
 )]
 
 use std::{
@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-/// Long enough for a machine that is busy with something else.
+/// The time limit for a line, long enough for a busy machine.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// An example that runs; killed when the test is over, whatever happened.
+/// A running example. It is killed at the end of the test, whatever the result.
 struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -41,7 +41,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// The next line that it prints; none when it has ended.
+    /// The next line of its output; `None` after its end.
     fn line(&self) -> Option<String> {
         match self.lines.recv_timeout(TOO_LONG) {
             Ok(line) => Some(line),
@@ -50,7 +50,7 @@ impl Running {
         }
     }
 
-    /// What it prints from here on, once it has succeeded.
+    /// The rest of its output, after it has exited with success.
     fn end(mut self) -> String {
         let mut text = String::new();
         while let Some(line) = self.line() {
@@ -75,7 +75,7 @@ fn run(example: &str) -> String {
 }
 
 #[test]
-fn tracked_send_tells_outcomes() {
+fn tracked_send_prints_outcomes() {
     let text = run("tracked_send");
     assert!(text.contains("3 apples: processed\n"), "{text}");
     assert!(text.contains("-1 pears: ") && text.contains("the number is negative"), "{text}");
@@ -106,7 +106,7 @@ fn blocking_needs_no_async() {
 }
 
 #[test]
-fn a_pusher_and_two_workers_do_everything_once() {
+fn a_pusher_and_two_workers_process_each_job_once() {
     let pusher = Running::start("pusher", &["tcp://127.0.0.1:0"]);
     let line = pusher.line().unwrap();
     let endpoint = line.strip_prefix("listening on ").expect(&line);

@@ -1,11 +1,11 @@
-//! A sender that waits for the outcome of its messages, as one does before answering a request.
+//! A sender that waits for the outcome of its messages, for example before it answers a request.
 //!
 //! ```text
 //! cargo run -p tidegate-examples --example tracked_send
 //! ```
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "an example tells what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, time::Duration};
 
@@ -15,7 +15,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
-    // Both ends in one process, to have everything in one place; `tcp://` would work the same.
+    // Both ends are in one process to keep the example short; `tcp://` works the same.
     let push = Push::builder().bind("mem://orders").build().await?;
     let pull = Pull::builder().connect("mem://orders").build().await?;
     let worker = tokio::spawn(work(pull));
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Failure> {
         }
     }
 
-    // Or all at once: send first, and wait for the receipts afterwards.
+    // Or concurrently: send all messages first, and then wait for the receipts.
     let mut receipts = Vec::new();
     for n in 1..=100 {
         receipts.push(push.send_tracked(format!("{n} oranges")).await?);
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Failure> {
     worker.await?
 }
 
-/// Takes orders of positive numbers.
+/// Accepts only orders with positive numbers.
 async fn work(pull: Pull) -> Result<(), Failure> {
     while let Some(delivery) = pull.recv().await? {
         if delivery.payload().starts_with(b"-") {

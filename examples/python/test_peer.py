@@ -1,4 +1,4 @@
-"""The Python peer against itself."""
+"""Tests of the Python peer with itself."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ def run(work):
 
 
 def described(message):
-    """A message in the words of the golden frames: every field by name, bytes in hexadecimal."""
+    """A message in the form of the golden frames: every field by name, bytes in hexadecimal."""
     def shown(field, value):
         if field.message_type:
             return described(value)
-        if field.enum_type and field.name != "code":  # a code stays a number: later versions may have more (ER-2)
+        if field.enum_type and field.name != "code":  # codes stay numbers: later versions may add codes (ER-2)
             return field.enum_type.values_by_number[value].name
         return value.hex() if isinstance(value, bytes) else value
 
@@ -32,7 +32,7 @@ def described(message):
 
 
 class GoldenFrames(unittest.TestCase):
-    def test_valid_ones_are_read_as_described_and_written_the_same(self):
+    def test_valid_frames_are_decoded_and_encoded_as_described(self):
         files = sorted((Path(__file__).parents[2] / "tests/vectors/valid").glob("*.json"))
         self.assertGreater(len(files), 20)
         for file in files:
@@ -46,8 +46,8 @@ class GoldenFrames(unittest.TestCase):
                     self.assertEqual(frame.SerializeToString(), data[4:])
 
 
-class SignsOfLife(unittest.TestCase):
-    def test_each_part_of_a_large_frame_is_one(self):
+class Liveness(unittest.TestCase):
+    def test_each_part_of_a_large_frame_proves_that_the_peer_is_alive(self):
         async def work():
             reader = asyncio.StreamReader()
             link = wire.Link(reader, None, 1 << 20)
@@ -96,7 +96,7 @@ class Peers(unittest.TestCase):
                     self.assertEqual((stats["acked"], stats["nacked"], stats["redelivered"]), (20_000, 200, 200))
         run(work())
 
-    def test_a_puller_that_dies_loses_nothing(self):
+    def test_no_message_is_lost_with_a_puller(self):
         async def work():
             async with Push(bind=["tcp://127.0.0.1:0"]) as push:
                 at = [f"tcp://127.0.0.1:{push.ports[0]}"]
@@ -126,7 +126,7 @@ class Peers(unittest.TestCase):
                     self.assertGreater(again, 0)
         run(work())
 
-    def test_while_it_waits_a_puller_has_credit_beyond_its_window(self):
+    def test_a_waiting_puller_grants_credit_beyond_its_window(self):
         async def work():  # CR-6
             async with Push(bind=["tcp://127.0.0.1:0"]) as push:
                 async with Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}"], window=1) as pull:
@@ -139,14 +139,14 @@ class Peers(unittest.TestCase):
                     self.assertEqual((await push.finish())["acked"], 3)
         run(work())
 
-    def test_strangers_are_refused_with_the_right_code(self):
+    def test_wrong_peers_are_refused_with_the_right_code(self):
         async def ask(port, data):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
             self.assertEqual(await reader.readexactly(8), wire.PREFACE)
             length = struct.unpack(">I", await reader.readexactly(4))[0]
             answer = wire.Frame.FromString(await reader.readexactly(length))
-            writer.close()  # only now: the peer reads on until it sees this (ST-4)
+            writer.close()  # after the answer: the peer reads until the end of the stream (ST-4)
             return wire.NAMES[answer.close.code]
 
         async def work():
@@ -168,7 +168,7 @@ class Peers(unittest.TestCase):
                 frame = wire.PREFACE + struct.pack(">I", 1 << 31)
                 self.assertEqual(await ask(push.ports[0], frame), "TOO_LARGE")
             async with Push(bind=["tcp://127.0.0.1:0/p"]) as push:
-                pull = Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}/p"], token=b"nobody asks for it")
+                pull = Pull(connect=[f"tcp://127.0.0.1:{push.ports[0]}/p"], token=b"not required")
                 async with pull:
                     await push.send(b"m")
                     async for delivery in pull:
@@ -177,7 +177,7 @@ class Peers(unittest.TestCase):
                         break
         run(work())
 
-    def test_who_is_told_when_to_come_back_does_not_come_before(self):
+    def test_a_connector_waits_for_retry_after_ms(self):
         async def work():
             waits, sleep, came = [], asyncio.sleep, asyncio.Event()
 

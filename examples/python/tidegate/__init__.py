@@ -1,4 +1,4 @@
-"""A tidegate peer for asyncio, both roles, written from SPEC.md and the .proto file.
+"""A tidegate peer for asyncio, with both roles, written from SPEC.md and the .proto file.
 
 Ids such as CR-2 name rules of SPEC.md and docs/IMPLEMENTATION.md.
 
@@ -11,8 +11,8 @@ Ids such as CR-2 name rules of SPEC.md and docs/IMPLEMENTATION.md.
             resize(delivery.payload)
             delivery.ack()
 
-Left out, to stay short: recall and leaving on the puller's side (RC-2, ST-1: it closes, and its pushers send what was
-un-acked again), a budget shared by links (CR-9), windows of 0 (CR-7), sending suspects alone (RD-4).
+It omits recall and leaving for pullers (RC-2, ST-1): a puller closes, and its pushers send un-acked messages again. It
+also omits a budget shared by links (CR-9), windows of 0 (CR-7), and quarantine of poison messages (RD-4).
 """
 
 from .pull import Delivery, Pull

@@ -1,4 +1,4 @@
-"""What both roles have in common: endpoints, handshakes, links, reconnecting."""
+"""The parts that both roles share: endpoints, handshakes, links, reconnecting."""
 
 import asyncio
 import hmac
@@ -16,7 +16,7 @@ HANDSHAKE = 5.0
 
 
 def parse(endpoint):
-    """(whether to encrypt, host, port, pipeline) of tcp://host:port/pipeline or tls://host:port/pipeline."""
+    """Splits tcp://host:port/pipeline or tls://host:port/pipeline into (whether to use TLS, host, port, pipeline)."""
     scheme, _, rest = endpoint.partition("://")
     place, _, pipeline = rest.partition("/")
     host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "8433")
@@ -26,7 +26,10 @@ def parse(endpoint):
 
 
 def tls(ca=None, certificate=None, key=None):
-    """Two contexts: to connect with, to servers by this CA (or the system's), and to listen with, for clients by it, if there is one."""
+    """Returns two contexts, for connecting and for listening.
+
+    A connector trusts this CA, or those of the system. If a CA is given, a listener requires client certificates.
+    """
     client, server = ssl.create_default_context(cafile=ca), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for context in (client, server):
         context.minimum_version = ssl.TLSVersion.TLSv1_3  # TL-1
@@ -41,7 +44,7 @@ def tls(ca=None, certificate=None, key=None):
 
 
 class Peer:
-    """A socket of either role. A role gives `on_ack` and the like, `opened` and `lost`."""
+    """A socket. The classes of the roles define `opened`, `lost`, and handlers such as `on_ack`."""
 
     role = 0
     frame_limit = wire.MAX_CONTROL
@@ -77,7 +80,7 @@ class Peer:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def unlinked(self):
-        """All links are closed; those that do not answer Close are given up (ST-4)."""
+        """Waits until all links are closed. Links that do not answer Close are aborted (ST-4)."""
         while self.links:
             await self.changed.wait()
 
@@ -102,32 +105,34 @@ class Peer:
                 "pipeline": pipeline, "max_message": MAX_MESSAGE, "heartbeat_ms": int(wire.HEARTBEAT * 1000), **more}
 
     def check(self, hello, pipeline, acceptor):
-        """HS-2: version, token, pipeline, role, sizes, features, in this order."""
+        """Checks version, token, pipeline, role, sizes and features, in this order (HS-2)."""
         known = not acceptor or not self.token or hmac.compare_digest(hello.token, self.token)
         valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000
         known_again = not acceptor or (hello.generation and len(hello.resume) in (0, 16))
         sends, takes = (MAX_MESSAGE, hello.max_message)[::1 if self.role == PUSHER else -1]
         for right, code, reason in (
-                (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side speaks version 1"),
+                (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side supports version 1"),
                 (known, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
-                (hello.pipeline == pipeline, "NO_PIPELINE", "HS-5: the pipeline does not exist, or this peer may not use it"),
-                (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: a pusher needs a puller"),
-                (valid, "MALFORMED", "HS-8, LV-1: instance or heartbeat_ms"),
-                (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher sends up to {sends}, the puller takes {takes}"),
+                (hello.pipeline == pipeline, "NO_PIPELINE",
+                 "HS-5: the pipeline does not exist, or this peer may not use it"),
+                (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: both sides have the same role"),
+                (valid, "MALFORMED", "HS-8, LV-1: invalid instance or heartbeat_ms"),
+                (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher's max_message is {sends}, the puller's is {takes}"),
                 (not hello.required, "FEATURE", f"HS-10: {', '.join(hello.required)} is not offered"),
-                (known_again, "MALFORMED", "HS-9: generation or resume")):
+                (known_again, "MALFORMED", "HS-9: invalid generation or resume")):
             if not right:
                 raise Closed(code, reason)
 
     async def greet(self, link, pipeline, acceptor):
-        """Reads and checks the other side's Hello; refuses it with a Close that arrives."""
+        """Reads and checks the other side's Hello. Refuses a wrong one with a Close that reaches the peer."""
         try:
             async with asyncio.timeout(HANDSHAKE):  # HS-11
                 if (preface := await link.reader.readexactly(8)) != PREFACE:
                     raise Closed("NOT_TIDEGATE", f"FR-1: the stream begins with {preface!r}")
                 kind, body = await link.receive(first=True)
             if kind == "close":
-                raise Closed(wire.NAMES.get(body.code, "INTERNAL"), body.reason, by_peer=True, after=body.retry_after_ms / 1000)
+                code, after = wire.NAMES.get(body.code, "INTERNAL"), body.retry_after_ms / 1000
+                raise Closed(code, body.reason, by_peer=True, after=after)
             if kind != "hello":
                 raise Closed("UNEXPECTED", "FR-5: the first frame is not Hello")
             self.check(body, pipeline, acceptor)
@@ -138,19 +143,23 @@ class Peer:
             if acceptor:
                 link.writer.write(PREFACE)
             if not getattr(error, "by_peer", False):
-                link.close(getattr(error, "code", "TOO_SLOW"), getattr(error, "reason", "HS-11: no Hello in time"))
+                link.close(getattr(error, "code", "TOO_SLOW"),
+                           getattr(error, "reason", "HS-11: no Hello within the deadline"))
             await link.finish(answered=not link.closing)
             raise
 
     def replace(self, link, hello):
-        """HS-9: a higher generation of the same peer takes over, any other is stale. Without resume, nobody is the same."""
+        """A higher generation of the same peer replaces its link; other generations are stale (HS-9).
+
+        A peer without `resume` is never the same as another one.
+        """
         names = (link.writer.get_extra_info("peercert") or {}).get("subjectAltName", ())
         link.key = (hello.resume, hello.instance, hello.pipeline, sorted(names)) if hello.resume else None
         for old in self.links:
             if link.key and old.key == link.key:
                 if hello.generation <= old.hello.generation:
-                    raise Closed("STALE", f"HS-9: generation {old.hello.generation} is here")
-                old.close("REPLACED", "a newer link of this peer is here")
+                    raise Closed("STALE", f"HS-9: generation {old.hello.generation} is connected")
+                old.close("REPLACED", "this peer has a newer link")
 
     async def accept(self, reader, writer, pipeline):
         link = Link(reader, writer, self.frame_limit)
@@ -182,14 +191,15 @@ class Peer:
                 after = link.after
             except Closed as error:
                 after = error.after
-                if error.code == "STALE":  # HS-9: somebody else has shown it
+                if error.code == "STALE":  # HS-9: another peer may have used it
                     generation, resume = 0, os.urandom(16)
                 if error.code in FINAL:
                     self.refused = error
                     break
             except (OSError, EOFError, TimeoutError):
                 pass
-            await asyncio.sleep(max(wait, min(after, 300)) * (1 + random.random() / 2))  # no sooner than the peer asks
+            # Not before the peer's retry_after_ms.
+            await asyncio.sleep(max(wait, min(after, 300)) * (1 + random.random() / 2))
             wait = min(wait * 2, 10)
         self.dialing -= 1
         self.notify()
@@ -211,7 +221,7 @@ class Peer:
                 elif kind not in ("pong", None) and (kind == "ack" or not link.closing):
                     handler = getattr(self, "on_" + kind, None)
                     if handler is None:
-                        raise Closed("UNEXPECTED", f"FR-5: {kind} from this role")
+                        raise Closed("UNEXPECTED", f"FR-5: {kind} is not a frame of this role")
                     handler(link, body)
         except Closed as error:
             link.close(error.code, error.reason)

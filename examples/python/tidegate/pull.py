@@ -1,4 +1,4 @@
-"""The puller: grants credit, hands out deliveries, and sends what became of them."""
+"""The puller: grants credit, returns deliveries to the application, and sends their outcomes."""
 
 import asyncio
 import collections
@@ -118,8 +118,8 @@ class Pull(Peer):
 
     def on_end(self, link, _):
         if link.ended:
-            raise Closed("UNEXPECTED", "ST-7: a second End")
-        # Their time was up (OC-12), and others have done the work.
+            raise Closed("UNEXPECTED", "ST-7: End was received twice")
+        # Deliveries that are left had timed out (OC-12), and other pullers have processed their messages.
         self.inbox = collections.deque(d for d in self.inbox if d.link is not link)
         link.ended = True
         self.ended.add(link.hello.instance)

@@ -1,4 +1,4 @@
-"""The pusher: messages round-robin to links with credit, each kept until it is settled."""
+"""The pusher: sends messages round-robin to links with credit, and keeps each until it is settled."""
 
 import asyncio
 import collections
@@ -32,7 +32,7 @@ class Push(Peer):
         self.stats = dict.fromkeys(("accepted", "acked", "rejected", "nacked", "redelivered"), 0)
 
     async def send(self, payload, headers=()):
-        """Waits while as many messages as the high-water mark have no puller."""
+        """Sends a message. Waits while the number of messages without a puller is at the high-water mark."""
         while len(self.queue) + self.delayed >= self.hwm:
             await self.until(lambda: len(self.queue) + self.delayed < self.hwm)
         self.queue.append(Message(self.stats["accepted"], payload, list(headers)))
@@ -41,7 +41,7 @@ class Push(Peer):
             asyncio.get_running_loop().call_soon(self.pump)
 
     async def finish(self):
-        """ST-2: all settled, then End on every link."""
+        """Waits until all messages are settled, and then sends End on every link (ST-2)."""
         await self.until(lambda: self.stats["accepted"] == self.stats["acked"] + self.stats["rejected"])
         self.finished = True
         for link in self.links:
@@ -50,14 +50,14 @@ class Push(Peer):
         return self.stats
 
     def opened(self, link):
-        if self.finished:  # also for newcomers: ST-3
+        if self.finished:  # also for new links: ST-3
             link.send(end={})
             return link.close("NORMAL", "the stream has ended")
         link.next_id = link.bytes = link.message_limit = link.byte_limit = 0
         link.flight, link.leaving = {}, False
 
     def lost(self, link):
-        """RD-3: everything was handed to the transport and may have been seen."""
+        """Requeues all messages of a link. They may have been received, so each counts as an attempt (RD-3)."""
         for message in sorted(link.flight.values(), key=lambda m: -m.number):
             message.attempt += 1
             self.queue.appendleft(message)
@@ -69,7 +69,7 @@ class Push(Peer):
                 and link.writer.transport.get_write_buffer_size() < MAX_UNWRITTEN)
 
     def pump(self):
-        """RR-1: one message to each link in turn, gathered into one Deliver a link."""
+        """Gives messages to the links in turn (RR-1), in one Deliver per link."""
         ready, batches, filled = collections.deque(filter(self.may_send, self.links)), {}, 0
         while self.queue and ready and filled < BATCH:
             link, message = ready.popleft(), self.queue.popleft()
@@ -81,13 +81,13 @@ class Push(Peer):
                 ready.append(link)
         for link, batch in batches.items():
             self.deliver(link, batch)
-            self.links.append(self.links.pop(self.links.index(link)))  # its next turn is after all others
+            self.links.append(self.links.pop(self.links.index(link)))  # its next turn is the last one
         if self.queue and ready:
             asyncio.get_running_loop().call_soon(self.pump)
         self.notify()
 
     def deliver(self, link, batch):
-        """DL-1 to DL-3."""
+        """Sends a batch in one Deliver (DL-1 to DL-3)."""
         before = [batch[0][1].number - 1] + [message.number for _, message in batch]
         link.send(deliver={"first_id": batch[0][0], "first_number": batch[0][1].number, "messages": [
             {"payload": m.payload, "gap": m.number - last - 1, "attempt": m.attempt if m.attempt > 1 else 0,
@@ -95,9 +95,9 @@ class Push(Peer):
             for last, (_, m) in zip(before, batch)]})
 
     def on_ack(self, link, ack):
-        for outcome in ack.outcomes:  # FR-4: nothing takes effect before all of it is checked
+        for outcome in ack.outcomes:  # FR-4: the whole frame is checked before any of it takes effect
             if not outcome.count or outcome.verdict not in (ACK, NACK, REJECT, RELEASE):
-                raise Closed("MALFORMED", "OC-10: count or verdict")
+                raise Closed("MALFORMED", "OC-10: invalid count or verdict")
             if outcome.first + outcome.count > link.next_id:
                 raise Closed("UNKNOWN_DELIVERY", f"OC-2: {outcome.first + outcome.count - 1} was never sent")
         for outcome in ack.outcomes:
@@ -117,7 +117,7 @@ class Push(Peer):
 
     def on_working(self, link, working):
         if any(delivery >= link.next_id for delivery in working.deliveries):
-            raise Closed("UNKNOWN_DELIVERY", "OC-13: work on a delivery that was never sent")
+            raise Closed("UNKNOWN_DELIVERY", "OC-13: Working for a delivery that was never sent")
 
     def settle(self, message, outcome):
         if outcome.verdict == RELEASE:

@@ -1,4 +1,4 @@
-"""Frames and links: bytes in and out of one connection."""
+"""Frames and links: reading and writing one connection."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ CLOSE_WAIT = 1.0
 
 
 class Closed(Exception):
-    """The link is to be closed with this code, or was."""
+    """The link must be closed with this code, or was closed with it."""
 
     def __init__(self, code, reason, by_peer=False, after=0):
         super().__init__(f"{code}: {reason}")
@@ -35,7 +35,7 @@ class Closed(Exception):
 
 
 class Link:
-    """One connection: frames in, frames out, signs of life, and an orderly close."""
+    """One connection: frames in both directions, heartbeats, and an orderly close."""
 
     def __init__(self, reader, writer, frame_limit):
         self.reader, self.writer, self.limit = reader, writer, frame_limit
@@ -48,14 +48,14 @@ class Link:
         self.last_sent = time.monotonic()
 
     def close(self, code, reason=""):
-        """ST-4: says Close; whoever reads goes on until the peer has answered, but not for ever."""
+        """Sends Close (ST-4). Reading continues until the peer answers, for at most CLOSE_WAIT."""
         if not self.closing:
             self.closing = True
             self.send(close={"code": CODES[code], "reason": reason[:250]})
             asyncio.get_running_loop().call_later(CLOSE_WAIT, self.writer.transport.abort)
 
     async def receive(self, first=False):
-        """The next frame, as (name, content); the name is None for what a later version may send (GR-1)."""
+        """The next frame, as (name, content). The name is None for a frame of a later version (GR-1)."""
         length = struct.unpack(">I", await self.reader.readexactly(4))[0]
         self.heard = True
         if length == 0:
@@ -63,7 +63,7 @@ class Link:
         if length > (MAX_HELLO if first else self.limit):
             raise Closed("TOO_LARGE", f"FR-3: a frame of {length} bytes")
         data = bytearray()
-        while len(data) < length:  # each part is a sign of life: LV-2
+        while len(data) < length:  # each part proves that the peer is alive: LV-2
             part = await self.reader.read(min(length - len(data), MAX_CONTROL))
             if not part:
                 raise asyncio.IncompleteReadError(bytes(data), length)
@@ -79,7 +79,7 @@ class Link:
         return kind, getattr(frame, kind) if kind else None
 
     async def finish(self, answered=False):
-        """Closing a socket with unread bytes would destroy what is still on its way out (ST-4)."""
+        """Closes the socket after reading: closing it with unread bytes would discard unsent bytes (ST-4)."""
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             while not answered and await self.reader.read(MAX_CONTROL):
                 pass
@@ -87,7 +87,7 @@ class Link:
         self.writer.close()
 
     async def beat(self):
-        """Is heard (LV-1), and gives up after three silent intervals (LV-3)."""
+        """Sends heartbeats (LV-1), and closes the link after three silent intervals (LV-3)."""
         silent, due = 0, time.monotonic()
         while not self.closing and silent < 3:
             if time.monotonic() >= due:
@@ -96,4 +96,4 @@ class Link:
             if time.monotonic() - self.last_sent >= HEARTBEAT / 2:
                 self.send(ping={"data": 1})
             await asyncio.sleep(HEARTBEAT / 2)
-        self.close("SILENT", "nothing heard for three intervals")
+        self.close("SILENT", "LV-3: nothing was received for three intervals")
