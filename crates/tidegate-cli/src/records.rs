@@ -124,7 +124,8 @@ impl std::fmt::Display for ReadError {
             ReadError::Truncated { record, got, of: None } => {
                 write!(
                     f,
-                    "the input ends within the length of record {record} (--length-prefixed), after {got} of its {PREFIX} bytes"
+                    "the input ends within the length of record {record} (--length-prefixed), \
+                     after {got} of its {PREFIX} bytes"
                 )
             }
         }

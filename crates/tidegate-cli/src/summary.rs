@@ -173,8 +173,9 @@ mod tests {
         };
         assert_eq!(
             summary.line(),
-            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, 1 too large, \
-             2 unsent, 2 unacknowledged; the input was not read to its end; the last record was incomplete (3 bytes)"
+            "pushed 9 messages in 1.00 s: 4 acked, 1 rejected, 3 failed attempts, 3 redelivered, 1 timed out, \
+             1 too large, 2 unsent, 2 unacknowledged; the input was not read to its end; \
+             the last record was incomplete (3 bytes)"
         );
         let summary = PullSummary {
             received: 9,

@@ -46,7 +46,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Tokens> {
     }
     if tokens.is_empty() {
         bail!(
-            "{}: the file has no token; it must have one token per line (blank lines and lines that begin with # are ignored)",
+            "{}: the file has no token; it must have one token per line \
+             (blank lines and lines that begin with # are ignored)",
             name()
         );
     }

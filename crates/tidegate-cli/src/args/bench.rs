@@ -22,9 +22,13 @@ pub(crate) enum BenchCommand {
     ///
     /// The receiving process checks and acks every message. It measures the time from the first message after
     /// the warm-up to the last message.
-    #[command(
-        after_help = "Examples:\n  tidegate bench throughput\n  tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  tidegate bench throughput --threads 2 --tasks 4\n  tidegate bench throughput --io-thread\n  tidegate bench throughput --with-tcp\n  tidegate bench throughput --size 64KiB --tls"
-    )]
+    #[command(after_help = "Examples:\n  \
+            tidegate bench throughput\n  \
+            tidegate bench throughput --size 1KiB --count 1000000 --window 10000 --json\n  \
+            tidegate bench throughput --threads 2 --tasks 4\n  \
+            tidegate bench throughput --io-thread\n  \
+            tidegate bench throughput --with-tcp\n  \
+            tidegate bench throughput --size 64KiB --tls")]
     Throughput(ThroughputArgs),
     /// Measures round trips, or with --rate one-way latency under a steady load.
     ///
@@ -32,9 +36,9 @@ pub(crate) enum BenchCommand {
     ///
     /// With --rate, messages are sent at fixed times. The latency of a message counts from the time at which
     /// it was due, even if the sender was late, so the results include all waiting (no coordinated omission).
-    #[command(
-        after_help = "Examples:\n  tidegate bench latency --with-tcp\n  tidegate bench latency --rate 100000 --count 1000000"
-    )]
+    #[command(after_help = "Examples:\n  \
+            tidegate bench latency --with-tcp\n  \
+            tidegate bench latency --rate 100000 --count 1000000")]
     Latency(LatencyArgs),
     /// Measures one pusher with several pullers, each in its own process.
     #[command(after_help = "Example:\n  tidegate bench fanout --pullers 8")]
@@ -46,9 +50,10 @@ pub(crate) enum BenchCommand {
     ///
     /// Jobs sleep. The ideal dispatcher has no latency: it gives each job, in the same order, to the first
     /// free worker.
-    #[command(
-        after_help = "Examples:\n  tidegate bench makespan --workers 1,2,4,8 --seconds 60\n  tidegate bench makespan --long-share 0.1 --long-factor 20\n  tidegate bench makespan --quick 1000000"
-    )]
+    #[command(after_help = "Examples:\n  \
+            tidegate bench makespan --workers 1,2,4,8 --seconds 60\n  \
+            tidegate bench makespan --long-share 0.1 --long-factor 20\n  \
+            tidegate bench makespan --quick 1000000")]
     Makespan(MakespanArgs),
     /// Runs for a long time while pullers are killed and replaced; fails unless every message is acked.
     #[command(
@@ -65,9 +70,9 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Example:\n  tidegate bench tcp --size 64 --count 10000000 --json")]
     Tcp(TcpArgs),
     /// Plots saved results as an HTML page on stdout.
-    #[command(
-        after_help = "Example:\n  for s in 64 1KiB 64KiB; do tidegate bench throughput --size $s --json; done > results.json\n  tidegate bench report results.json > report.html"
-    )]
+    #[command(after_help = "Example:\n  \
+            for s in 64 1KiB 64KiB; do tidegate bench throughput --size $s --json; done > results.json\n  \
+            tidegate bench report results.json > report.html")]
     Report(ReportArgs),
 }
 
@@ -98,10 +103,16 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: u16,
     /// Number of tasks that send through one pusher, and that receive through one puller
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1, conflicts_with = "blocking",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub(crate) tasks: u16,
     /// Number of messages per call; 1 uses `send`, `recv` and `ack`, more use the batch calls
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "blocking", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1, conflicts_with = "blocking",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) batch: u32,
     /// Sends slices and receives borrowed deliveries, one at a time: the fastest calls
     #[arg(long)]
@@ -205,7 +216,10 @@ pub(crate) struct FaninArgs {
 #[derive(Args, Debug)]
 pub(crate) struct MakespanArgs {
     /// Speeds of the workers, one worker for each number
-    #[arg(long, value_name = "SPEEDS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "SPEEDS", value_delimiter = ',', default_value = "1,2,4,8",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) workers: Vec<u32>,
     /// Approximate duration of the whole list, in seconds
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]

@@ -54,7 +54,10 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_HIGH_WATER_MARK)]
     pub(crate) high_water_mark: usize,
     /// Maximum size of the messages that wait for a puller, at least 1 byte
-    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = values::size_text(DEFAULT_HIGH_WATER_MARK_BYTES))]
+    #[arg(
+        long, value_name = "SIZE", value_parser = values::size,
+        default_value = values::size_text(DEFAULT_HIGH_WATER_MARK_BYTES)
+    )]
     pub(crate) high_water_mark_bytes: usize,
     /// Rejects a message after N failed attempts [default: no limit]
     ///
@@ -65,7 +68,10 @@ pub(crate) struct PushArgs {
     ///
     /// After this time they are redelivered to other pullers. With 0s they are redelivered at once. The
     /// maximum is 1h.
-    #[arg(long, value_name = "DURATION", value_parser = values::grace, default_value = values::duration_text(DEFAULT_GRACE))]
+    #[arg(
+        long, value_name = "DURATION", value_parser = values::grace,
+        default_value = values::duration_text(DEFAULT_GRACE)
+    )]
     pub(crate) grace: Duration,
     /// Retries a message if its puller neither settles it nor reports work on it in time [default: never]
     ///

@@ -43,7 +43,10 @@ pub(crate) struct SecurityArgs {
     ///
     /// A name is a DNS name in the peer's certificate, or a URI with a scheme, such as
     /// spiffe://example/worker. The default pipeline has the empty name: `=worker-1`.
-    #[arg(long, help_heading = HEADING, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed, requires = "tls_verify_client")]
+    #[arg(
+        long, help_heading = HEADING, value_name = "PIPELINE=NAME[,NAME]", value_parser = allowed,
+        requires = "tls_verify_client"
+    )]
     pub(crate) allow: Vec<Allowed>,
 }
 

@@ -33,12 +33,18 @@ pub(crate) struct SocketArgs {
     /// Maximum size of a message, in bytes or with a unit
     ///
     /// The size is that of payload and headers. A puller's maximum must not be below that of its pushers.
-    #[arg(long, value_name = "SIZE", value_parser = values::message_size, default_value = values::size_text(DEFAULT_MAX_MESSAGE))]
+    #[arg(
+        long, value_name = "SIZE", value_parser = values::message_size,
+        default_value = values::size_text(DEFAULT_MAX_MESSAGE)
+    )]
     pub(crate) max_message: usize,
     /// Heartbeat interval, from 100ms to 60s
     ///
     /// The peer closes the link after three missed intervals.
-    #[arg(long, value_name = "DURATION", value_parser = values::heartbeat, default_value = values::duration_text(DEFAULT_HEARTBEAT))]
+    #[arg(
+        long, value_name = "DURATION", value_parser = values::heartbeat,
+        default_value = values::duration_text(DEFAULT_HEARTBEAT)
+    )]
     pub(crate) heartbeat: Duration,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,

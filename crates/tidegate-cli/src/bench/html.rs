@@ -31,11 +31,13 @@ pub(crate) fn page(files: &[PathBuf]) -> anyhow::Result<String> {
     makespans(&mut body, &results);
     soaks(&mut body, &results);
     let style = "body{font:15px/1.5 system-ui,sans-serif;max-width:720px;margin:2em auto;padding:0 1em}\
-        table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}\
+        table{border-collapse:collapse;margin:1em 0}\
+        td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}\
         td:first-child,th:first-child{text-align:left}text{font:12px system-ui,sans-serif}";
     Ok(format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate bench</title>\n<style>{style}</style>\n\
-         <h1>tidegate bench</h1>\n<p>{} results. Over loopback; every message is acked, except with plain TCP.</p>\n{body}</html>\n",
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate bench</title>\n\
+         <style>{style}</style>\n<h1>tidegate bench</h1>\n\
+         <p>{} results. Over loopback; every message is acked, except with plain TCP.</p>\n{body}</html>\n",
         results.len()
     ))
 }
@@ -190,7 +192,9 @@ fn bars(body: &mut String, unit: &str, rows: &[(String, f64)]) {
         let (y, width) = (26.0 * index as f64, (WIDTH - 330.0) * value / most);
         let _ = writeln!(
             body,
-            "<text x=\"0\" y=\"{}\">{}</text><rect x=\"230\" y=\"{}\" width=\"{width:.1}\" height=\"18\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{value:.0} {unit}</text>",
+            "<text x=\"0\" y=\"{}\">{}</text>\
+             <rect x=\"230\" y=\"{}\" width=\"{width:.1}\" height=\"18\" fill=\"{}\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{value:.0} {unit}</text>",
             y + 16.0,
             escaped(name),
             y + 3.0,
@@ -209,7 +213,8 @@ fn lines(body: &mut String, title: &str, series: &[Series]) {
     let height = HEIGHT + 24.0 + 18.0 * series.len() as f64;
     let _ = writeln!(
         body,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title><text x=\"0\" y=\"12\">{title}; the top is {}</text>\
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title>\
+         <text x=\"0\" y=\"12\">{title}; the top is {}</text>\
          <path d=\"M0 {HEIGHT}H{WIDTH}M0 20V{HEIGHT}\" stroke=\"#999\" fill=\"none\"/>",
         thousands(top.round() as u64)
     );
@@ -223,7 +228,8 @@ fn lines(body: &mut String, title: &str, series: &[Series]) {
         let y = HEIGHT + 18.0 * (index + 1) as f64;
         let _ = writeln!(
             body,
-            "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"/><text x=\"0\" y=\"{y}\" fill=\"{colour}\">{}</text>",
+            "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"/>\
+             <text x=\"0\" y=\"{y}\" fill=\"{colour}\">{}</text>",
             escaped(name)
         );
     }
@@ -243,9 +249,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("results.json");
         let results = r#"{"bench":"throughput","size":64,"msgs_per_s":12000000.5,"mib_per_s":732.1,"window":"auto"}
-{"bench":"latency","size":64,"busy_poll_us":0,"latency":{"p50":80.5,"p99":120.0,"p999":1,"max":2,"curve":[[50.0,80.5],[99.0,120.0]]}}
+{"bench":"latency","size":64,"busy_poll_us":0,
+ "latency":{"p50":80.5,"p99":120.0,"p999":1,"max":2,"curve":[[50.0,80.5],[99.0,120.0]]}}
 {"bench":"makespan","jobs":10,"window":"auto","seconds":2.0,"ideal_seconds":1.9,"ratio":1.05}
-{"bench":"soak","acked":5,"killed":1,"redelivered":2,"samples":[{"second":1,"acked_per_s":5,"push_kib":1,"pull_kib":2}]}"#;
+{"bench":"soak","acked":5,"killed":1,"redelivered":2,
+ "samples":[{"second":1,"acked_per_s":5,"push_kib":1,"pull_kib":2}]}"#;
         std::fs::write(&file, results).unwrap();
         let page = page(std::slice::from_ref(&file)).unwrap();
         for part in ["12,000,000", "80.5", "1.050", "<h2>Soak</h2>", "4 results"] {

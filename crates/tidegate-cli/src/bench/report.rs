@@ -231,7 +231,9 @@ impl Report {
                 thousands(found.after_kib)
             ),
             Self::Stopped(found) => format!(
-                "a stopped puller, {} B messages: the pusher used {} KiB before and {} KiB at its peak; it held {} KiB of messages and used {} KiB for other purposes; all {} messages were acked in the end",
+                "a stopped puller, {} B messages: the pusher used {} KiB before and {} KiB at its peak; \
+                 it held {} KiB of messages and used {} KiB for other purposes; \
+                 all {} messages were acked in the end",
                 thousands(found.size as u64),
                 thousands(found.before_kib),
                 thousands(found.peak_kib),
@@ -240,7 +242,8 @@ impl Report {
                 thousands(found.acked)
             ),
             Self::Soak(SoakReport { found, .. }) => format!(
-                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages redelivered; the pusher used at most {:.1} MiB",
+                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages redelivered; \
+                 the pusher used at most {:.1} MiB",
                 thousands(found.acked),
                 found.seconds,
                 thousands((found.acked as f64 / found.seconds) as u64),

@@ -116,7 +116,12 @@ async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
                 break;
             }
             () = tokio::time::sleep(STALL) => {
-                bail!("no result arrived for {}; {} of {} have arrived", seconds(STALL.as_secs_f64()), tally.outcomes().len(), files.paths.len());
+                bail!(
+                    "no result arrived for {}; {} of {} have arrived",
+                    seconds(STALL.as_secs_f64()),
+                    tally.outcomes().len(),
+                    files.paths.len()
+                );
             }
         }
     }

@@ -191,7 +191,7 @@ impl Exec {
             if let Err(error) = written.and(ended)
                 && error.kind() != io::ErrorKind::BrokenPipe
             {
-                tracing::warn!(id = %delivery.id(), %error, "cannot write the whole message to the stdin of the command");
+                tracing::warn!(id = %delivery.id(), %error, "cannot write the whole message to the command's stdin");
             }
         }
         std::future::pending().await

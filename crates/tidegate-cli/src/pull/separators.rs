@@ -33,7 +33,8 @@ impl Separators {
                 _ => ("a newline", "--null, --length-prefixed or --json"),
             };
             let done = if allowed {
-                "it is written unchanged and will be read as several records; use --separator-in-payload reject to reject it"
+                "it is written unchanged and will be read as several records; \
+                 use --separator-in-payload reject to reject it"
             } else {
                 "this message and all others like it are rejected"
             };

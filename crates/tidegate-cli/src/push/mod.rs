@@ -140,7 +140,8 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
             text::note(
                 quiet,
                 format_args!(
-                    "{name}: reading stopped; waiting up to {} (--linger) for outstanding messages (a second signal stops at once)",
+                    "{name}: reading stopped; waiting up to {} (--linger) for outstanding messages \
+                     (a second signal stops at once)",
                     linger_text(after_signal)
                 ),
             );

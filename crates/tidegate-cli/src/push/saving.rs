@@ -224,7 +224,8 @@ impl Saving {
     fn warn(&mut self) {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
-                "{}: this file cannot be replaced, and is written only at the end: a kill before then loses the remaining messages",
+                "{}: this file cannot be replaced, and is written only at the end: \
+                 a kill before then loses the remaining messages",
                 text::visible(&self.name)
             );
         }
