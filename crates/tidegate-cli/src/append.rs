@@ -103,7 +103,7 @@ impl AppendFile {
             }
             self.file = open(&self.path, self.framing)?;
         }
-        Err(io::Error::other("the file is removed again and again"))
+        Err(io::Error::other("the file was removed repeatedly during the write"))
     }
 
     /// Appends the first `length` bytes of `from`, followed by `more`, as one record. Blocks as
@@ -120,7 +120,7 @@ impl AppendFile {
             }
             self.file = open(&self.path, self.framing)?;
         }
-        Err(io::Error::other("the file is removed again and again"))
+        Err(io::Error::other("the file was removed repeatedly during the write"))
     }
 
     /// Reopens the file by its name, as after a log rotation, and creates it if necessary. If that fails, the
@@ -130,7 +130,7 @@ impl AppendFile {
     /// As for [`Self::open`].
     pub(crate) fn reopen(&mut self) -> anyhow::Result<()> {
         self.file =
-            open(&self.path, self.framing).with_context(|| format!("{}: cannot open it again", self.name))?;
+            open(&self.path, self.framing).with_context(|| format!("{}: cannot reopen it", self.name))?;
         Ok(())
     }
 

@@ -69,7 +69,7 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
         pull.connected(1).await?;
         pulls.push(pull);
     }
-    side.line().await.context("waiting for the links")?;
+    side.line().await.context("cannot open all links")?;
     let after_kib = side.resident().context("the pusher has ended")?;
     let bytes_per_link = after_kib.saturating_sub(before_kib) * 1024 / args.links.max(1) as u64;
     Ok(Links { links: args.links, before_kib, after_kib, bytes_per_link })

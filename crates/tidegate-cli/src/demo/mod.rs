@@ -77,7 +77,7 @@ async fn show(args: DemoArgs, quiet: bool) -> anyhow::Result<()> {
         seconds(started.elapsed().as_secs_f64())
     )?;
     writeln!(out, "nothing lost: {}, each counted once", count(files.paths.len() as u64, "file"))?;
-    writeln!(out, "digest {digest} equals the sequential one")?;
+    writeln!(out, "the digest {digest} equals that of the sequential pass")?;
     std::io::stdout().write_all(&out).context("cannot write to stdout")
 }
 

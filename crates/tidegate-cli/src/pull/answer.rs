@@ -39,7 +39,7 @@ impl Answer {
                 delivery.ack();
                 return Outcome::Acked;
             }
-            Answer::Retry(delay) => delivery.nack_with(delay, "the worker asked for a retry"),
+            Answer::Retry(delay) => delivery.nack_with(delay, "the worker answered `retry`"),
             Answer::Reject(reason) => delivery.reject(&reason),
         }
         Outcome::Settled

@@ -18,7 +18,7 @@ use crate::text;
 /// How long an idle worker may take to exit when another job needs its resources.
 const GIVES_WAY: Duration = Duration::from_secs(1);
 
-/// What became of a message.
+/// The result for a message.
 pub(crate) enum Outcome {
     Acked,
     /// The message has another outcome.

@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     /// one.
     Early,
     /// The process has closed its stdin and still runs, and it has never answered.
-    Deaf,
+    StdinClosed,
 }
 
 impl Process {
@@ -112,14 +112,14 @@ impl Process {
     /// If there is no answer, or it cannot be one to this record. The process must not be used any more.
     pub(crate) async fn ask(&mut self, record: &[u8], working: impl Fn()) -> Result<Answer, Failure> {
         let mut status = None;
-        let mut deaf = false;
+        let mut not_reading = false;
         let (line, written) = {
             let Self { child, stdin, lines, .. } = self;
             let mut rest = record;
             let mut failed = false;
             // Set if it has closed its stdin without reading anything: it may be about to exit, or it will
             // never answer.
-            let mut deaf_at = None;
+            let mut give_up_at = None;
             let line = loop {
                 if let Some(line) = lines.next_answer(&working) {
                     break Some(line);
@@ -145,12 +145,12 @@ impl Process {
                         _ => {
                             failed = true;
                             if rest.len() == record.len() {
-                                deaf_at = Instant::now().checked_add(EXIT_GRACE);
+                                give_up_at = Instant::now().checked_add(EXIT_GRACE);
                             }
                         }
                     },
-                    () = at(deaf_at), if deaf_at.is_some() => {
-                        deaf = true;
+                    () = at(give_up_at), if give_up_at.is_some() => {
+                        not_reading = true;
                         lines.take_what_is_there();
                         break lines.next_answer(&working);
                     }
@@ -162,7 +162,9 @@ impl Process {
         let line = match line {
             Some(line) => line,
             // `Gone` only if it has answered before, as below.
-            None if deaf => return Err(if self.answered > 0 { Failure::Gone } else { Failure::Deaf }),
+            None if not_reading => {
+                return Err(if self.answered > 0 { Failure::Gone } else { Failure::StdinClosed });
+            }
             None => return self.died(status, record, written).await,
         };
         if line.len() > MAX_ANSWER {

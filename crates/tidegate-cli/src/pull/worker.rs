@@ -181,7 +181,7 @@ impl Worker {
                 "it has answered more often than it was asked; it must answer each message once".to_owned()
             }
             Failure::Early => "it has answered before it had read the message".to_owned(),
-            Failure::Deaf => "it closed its stdin and did not answer".to_owned(),
+            Failure::StdinClosed => "it closed its stdin and did not answer".to_owned(),
             Failure::Gone => "it has ended".to_owned(),
         };
         self.tell(&format!("{what} (id {}, attempt {})", delivery.id(), delivery.attempt()));

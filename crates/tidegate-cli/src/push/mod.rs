@@ -140,7 +140,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
             text::note(
                 quiet,
                 format_args!(
-                    "{name}: reading stopped; waiting up to {} (--linger) for outstanding messages \
+                    "{name}: reading stopped; waiting {} (--linger) for outstanding messages \
                      (a second signal stops at once)",
                     linger_text(after_signal)
                 ),
@@ -287,8 +287,8 @@ fn report_error(error: &anyhow::Error) {
 
 fn linger_text(linger: Duration) -> String {
     if linger == Duration::MAX {
-        "any time".to_owned()
+        "without a time limit".to_owned()
     } else {
-        humantime::format_duration(linger).to_string()
+        format!("up to {}", humantime::format_duration(linger))
     }
 }

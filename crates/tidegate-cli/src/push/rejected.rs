@@ -118,7 +118,7 @@ impl Patience {
         text::note(
             self.quiet,
             format_args!(
-                "{name}: waiting up to {} for --dead-letter (a second signal stops at once)",
+                "{name}: waiting {} for --dead-letter (a second signal stops at once)",
                 linger_text(self.after_signal)
             ),
         );

@@ -133,7 +133,7 @@ impl Ending {
                     self.signalled = true;
                     *deadline = Instant::now().checked_add(self.after_signal);
                     text::note(self.quiet, format_args!(
-                        "{name}: waiting up to {} for outstanding messages (a second signal stops at once)",
+                        "{name}: waiting {} for outstanding messages (a second signal stops at once)",
                         linger_text(self.after_signal)
                     ));
                 }

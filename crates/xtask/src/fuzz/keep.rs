@@ -26,7 +26,7 @@ pub(super) fn choose(workspace: &Workspace, target: &str) -> Result<()> {
         // Files of an earlier run would be taken for a part of this one.
         let _ = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
     }
-    fs::create_dir_all(&merged).with_context(|| format!("cannot make {}", merged.display()))?;
+    fs::create_dir_all(&merged).with_context(|| format!("cannot create {}", merged.display()))?;
     // libFuzzer records the code that each input reaches first, starting with the kept inputs.
     let mut command = super::cargo_fuzz(workspace, "run");
     command.arg(target).arg(merged).arg(&kept).arg(workspace.built("fuzz/corpus").join(target));

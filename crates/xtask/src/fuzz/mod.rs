@@ -129,7 +129,7 @@ fn cargo_fuzz(workspace: &Workspace, what: &str) -> Command {
 
 fn fuzz(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
     let found = workspace.built("fuzz/corpus").join(target);
-    fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
+    fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
     let mut command = cargo_fuzz(workspace, "run");
     command.arg(target).arg(found).arg(workspace.path("tests/fuzz/corpus").join(target)).arg("--");
     command.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);

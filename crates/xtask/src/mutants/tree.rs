@@ -59,7 +59,7 @@ impl Tree {
                 continue;
             }
             if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+                fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
             }
             fs::write(&to, content).with_context(|| format!("cannot write {}", to.display()))?;
         }

@@ -51,7 +51,7 @@ impl Trial {
     /// If the directory for the output cannot be created.
     pub(super) fn new(workspace: &Workspace, tree: &Tree) -> Result<Self> {
         let logs = workspace.built("mutants/logs");
-        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
         Ok(Self {
             cargo: workspace.cargo_program().to_owned(),
             tree: tree.root().to_owned(),

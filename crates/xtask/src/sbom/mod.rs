@@ -32,7 +32,7 @@ pub(crate) fn write(workspace: &Workspace) -> Result<ExitCode> {
     let text = serde_json::to_string_pretty(&document(&graph))? + "\n";
     let file = workspace.built(FILE);
     let directory = file.parent().context("a file is in a directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     writeln!(io::stdout(), "{}: {} packages for {}", file.display(), graph.packages.len(), graph.platform)?;
     Ok(ExitCode::SUCCESS)
