@@ -46,16 +46,18 @@ pub(crate) enum BenchCommand {
     /// Measures several pushers with one puller, each in its own process.
     #[command(after_help = "Example:\n  tidegate bench fanin --pushers 8")]
     Fanin(FaninArgs),
-    /// Measures how long unequal workers take for a list of jobs, compared with an ideal dispatcher.
+    /// Measures how long unequal workers take for a list of jobs.
     ///
-    /// Jobs sleep. The ideal dispatcher has no latency: it gives each job, in the same order, to the first
-    /// free worker.
+    /// The result is compared with an ideal dispatcher, which has no latency and gives each job, in the same
+    /// order, to the first free worker. Jobs sleep.
     #[command(after_help = "Examples:\n  \
             tidegate bench makespan --workers 1,2,4,8 --seconds 60\n  \
             tidegate bench makespan --long-share 0.1 --long-factor 20\n  \
             tidegate bench makespan --quick 1000000")]
     Makespan(MakespanArgs),
-    /// Runs for a long time while pullers are killed and replaced; fails unless every message is acked.
+    /// Runs for a long time while pullers are killed and replaced.
+    ///
+    /// The benchmark fails unless every message is acked.
     #[command(
         after_help = "Example:\n  tidegate bench soak --duration 10min --pullers 3 --kill-every 5s --json > soak.json"
     )]
@@ -66,7 +68,9 @@ pub(crate) enum BenchCommand {
     /// Measures the memory of a pusher whose puller is stopped (SIGSTOP) during its work.
     #[command(after_help = "Example:\n  tidegate bench stopped --size 1KiB")]
     Stopped(StoppedArgs),
-    /// Measures a plain TCP stream of the same bytes, without frames, credit or acks: an upper bound.
+    /// Measures a plain TCP stream of the same bytes, which is an upper bound.
+    ///
+    /// The stream has no frames, credit or acks.
     #[command(after_help = "Example:\n  tidegate bench tcp --size 64 --count 10000000 --json")]
     Tcp(TcpArgs),
     /// Plots saved results as an HTML page on stdout.
@@ -108,7 +112,7 @@ pub(crate) struct TuneArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub(crate) tasks: u16,
-    /// Number of messages per call; 1 uses `send`, `recv` and `ack`, more use the batch calls
+    /// Number of messages per call: 1 for `send`, `recv` and `ack`, more for batch calls
     #[arg(
         long, value_name = "N", default_value_t = 1, conflicts_with = "blocking",
         value_parser = clap::value_parser!(u32).range(1..)
@@ -175,10 +179,12 @@ pub(crate) struct LatencyArgs {
     /// Measures one-way latency at N messages per second instead of round trips
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "with_tcp")]
     pub(crate) rate: Option<u64>,
-    /// Also measures plain TCP echoes in the same run: one with tokio, one with blocking calls
+    /// Also measures plain TCP echoes, with tokio and with blocking calls
     #[arg(long)]
     pub(crate) with_tcp: bool,
-    /// Polls for this time before a link sleeps, on both sides; lowers latency and keeps a core busy
+    /// Polls for this time before a link sleeps, on both sides
+    ///
+    /// This lowers latency and keeps a core busy.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) busy_poll: Option<Duration>,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) struct PushArgs {
     pub(crate) socket: SocketArgs,
     #[command(flatten)]
     pub(crate) framing: FramingArgs,
-    /// Accepts lines that end with CR LF, and strips the CR [default: the CR belongs to the message]
+    /// Strips the CR of lines that end with CR LF [default: the CR belongs to the message]
     #[arg(long, conflicts_with_all = ["null", "length_prefixed"])]
     pub(crate) crlf: bool,
     /// Keeps a named pipe open when its last writer closes it [default: the input ends]
@@ -45,7 +45,7 @@ pub(crate) struct PushArgs {
     /// Adds a header to every message (repeatable, at most 64)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub(crate) headers: Vec<Header>,
-    /// Waits until N pullers are connected before it sends the first message [default: 0, does not wait]
+    /// Waits until N pullers are connected before it sends anything [default: does not wait]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) expect: usize,
     /// Maximum number of messages that wait for a puller with credit
@@ -73,15 +73,16 @@ pub(crate) struct PushArgs {
         default_value = values::duration_text(DEFAULT_GRACE)
     )]
     pub(crate) grace: Duration,
-    /// Retries a message if its puller neither settles it nor reports work on it in time [default: never]
+    /// Retries a message that its puller has not settled in time [default: never]
     ///
     /// The time starts when the message is sent, and restarts each time the puller reports that it is still
     /// working on the message. The retry goes to another puller if possible.
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) settle_timeout: Option<Duration>,
-    /// Retries a message if it is not settled within this time, whatever its puller reports [default: never]
+    /// Retries a message that is not settled within this total time [default: never]
     ///
-    /// The time starts when the message is sent. It must be at least --settle-timeout.
+    /// The time starts when the message is sent, and reports of work do not restart it. It must be at least
+    /// --settle-timeout.
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     pub(crate) max_work_time: Option<Duration>,
     /// Exits with 1, and says why, if no puller connects within this time [default: waits]

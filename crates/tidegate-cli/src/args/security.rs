@@ -19,7 +19,7 @@ pub(crate) struct SecurityArgs {
     /// processes of the same user can read.
     #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Trusts the CA certificates in this file (PEM) for tls:// endpoints [default: the system's CAs]
+    /// Trusts the CA certificates in this file (PEM) for tls:// [default: the system's CAs]
     #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Presents the certificate in this file (PEM); required to listen on tls://
@@ -33,7 +33,7 @@ pub(crate) struct SecurityArgs {
     /// Accepts only clients with a certificate that a CA of --tls-ca has signed
     #[arg(long, help_heading = HEADING, requires_all = ["tls_ca", "tls_cert", "bind"])]
     pub(crate) tls_verify_client: bool,
-    /// Expects this name in the server's certificate when connecting [default: the host of the endpoint]
+    /// Expects this name in the server's certificate [default: the host of the endpoint]
     #[arg(long, help_heading = HEADING, value_name = "NAME", requires = "connect")]
     pub(crate) tls_server_name: Option<String>,
     /// Refuses tcp:// endpoints, so that nothing is sent unencrypted by mistake

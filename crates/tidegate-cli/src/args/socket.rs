@@ -22,7 +22,7 @@ pub(crate) struct SocketArgs {
     /// The other side does not have to be running yet.
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
-    /// Sets the mode of the socket files of --bind unix:// endpoints, in octal [default: by the umask]
+    /// Sets the mode of the socket files of --bind unix://, in octal [default: by the umask]
     ///
     /// For example 660. The mode is set before a peer can connect.
     #[arg(long, value_name = "MODE", value_parser = values::unix_mode, requires = "bind")]
@@ -67,7 +67,7 @@ pub(crate) struct FramingArgs {
     /// Separates records by NUL bytes instead of newlines
     #[arg(short = '0', long, conflicts_with = "length_prefixed")]
     null: bool,
-    /// Begins each record with its length (4 bytes, big-endian), so that it may contain any bytes
+    /// Begins each record with its length (4 bytes, big-endian); it may contain any bytes
     #[arg(long)]
     length_prefixed: bool,
 }
