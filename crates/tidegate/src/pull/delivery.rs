@@ -223,7 +223,8 @@ impl Delivery {
     /// let mut rejections = push.rejections();
     /// push.send("resize 17.png").await?;
     /// pull.recv().await?.expect("the pusher has not finished").nack_with(None, "the disk is full");
-    /// assert_eq!(rejections.recv().await.unwrap().reason, "the disk is full"); // after one attempt
+    /// let rejected = rejections.recv().await.expect("the pusher is open");
+    /// assert_eq!(rejected.reason, "attempt 1 of 1 failed: the disk is full");
     /// # Ok(()) }
     /// ```
     pub fn nack_with(mut self, delay: Option<Duration>, reason: &str) {
