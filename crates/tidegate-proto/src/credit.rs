@@ -32,7 +32,13 @@
 //! # }
 //! ```
 
-use crate::violation::{Code, Violation};
+use crate::{
+    violation::{Code, Violation},
+    wire::MAX_COUNTER,
+};
+
+/// A link that has fewer ids or bytes left is renewed (FR-7).
+const RESERVE: u64 = 1 << 40;
 
 /// The pusher's side of a link's credit: what it may still send.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -171,23 +177,25 @@ impl Granting {
         Ok(())
     }
 
-    /// The highest limits that a window of `messages` and `bytes` allows (CR-5).
+    /// The highest limits that a window of `messages` and `bytes` allows (CR-5, FR-7).
     #[must_use]
     pub fn wanted(&self, messages: u64, bytes: u64) -> (u64, u64) {
-        (self.done.saturating_add(messages), self.done_bytes.saturating_add(bytes))
+        let limit = |done: u64, window| done.saturating_add(window).min(MAX_COUNTER);
+        (limit(self.done, messages), limit(self.done_bytes, bytes))
     }
 
     /// The limits that allow one message more than has arrived: the minimum grant (CR-6).
     #[must_use]
     pub fn floor(&self) -> (u64, u64) {
-        (self.next_id.saturating_add(1), self.bytes.saturating_add(1))
+        ((self.next_id + 1).min(MAX_COUNTER), (self.bytes + 1).min(MAX_COUNTER))
     }
 
-    /// Raises the limits, and returns whether one has changed. A limit is never lowered (CR-1).
+    /// Raises the limits, up to the largest counter (FR-7), and returns whether one has changed. A limit is never
+    /// lowered (CR-1).
     pub fn raise(&mut self, message_limit: u64, byte_limit: u64) -> bool {
         let before = self.limits();
-        self.message_limit = self.message_limit.max(message_limit);
-        self.byte_limit = self.byte_limit.max(byte_limit);
+        self.message_limit = self.message_limit.max(message_limit.min(MAX_COUNTER));
+        self.byte_limit = self.byte_limit.max(byte_limit.min(MAX_COUNTER));
         self.limits() != before
     }
 
@@ -215,6 +223,12 @@ impl Granting {
     #[must_use]
     pub fn outstanding(&self) -> (u64, u64) {
         (self.message_limit - self.done, self.byte_limit.max(self.bytes).saturating_sub(self.done_bytes))
+    }
+
+    /// Whether so few ids or bytes are left that the link must be renewed (FR-7).
+    #[must_use]
+    pub fn is_nearly_used_up(&self) -> bool {
+        self.next_id.max(self.bytes) > MAX_COUNTER - RESERVE
     }
 
     /// Deliveries that have an outcome.
@@ -288,12 +302,29 @@ mod tests {
     }
 
     #[test]
-    fn cr_8_a_grant_of_2_to_the_60_costs_nothing_and_can_be_given_up() {
-        // CR-8
+    fn cr_8_the_largest_grant_costs_nothing_and_can_be_given_up() {
+        // CR-8, FR-7
         let mut spending = Spending::default();
-        spending.raise(1 << 60, u64::MAX);
+        spending.raise(MAX_COUNTER, MAX_COUNTER);
         assert_eq!(spending.spend(5), 0);
-        assert_eq!(spending.skip(), (1 << 60, u64::MAX - 5));
+        assert_eq!(spending.skip(), (MAX_COUNTER, MAX_COUNTER - 5));
         assert!(!spending.may_send());
+    }
+
+    #[test]
+    fn fr_7_no_window_grants_more_than_a_counter_can_be() {
+        // FR-7
+        let mut granting = Granting::default();
+        assert_eq!(granting.wanted(u64::MAX, 1 << 60), (MAX_COUNTER, MAX_COUNTER));
+        assert!(granting.raise(u64::MAX, 1 << 60));
+        assert_eq!(granting.limits(), (MAX_COUNTER, MAX_COUNTER));
+        granting.accept(0, 1, 10, 10).unwrap();
+        granting.settle(1, 10);
+        assert!(!granting.is_nearly_used_up());
+        granting.skip(MAX_COUNTER - RESERVE, 0).unwrap();
+        assert!(!granting.is_nearly_used_up());
+        granting.skip(MAX_COUNTER, MAX_COUNTER - 10).unwrap();
+        assert!(granting.is_nearly_used_up());
+        assert_eq!((granting.floor(), granting.wanted(4, 4)), (granting.limits(), granting.limits()));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     shown::shown,
     tokens::Tokens,
     violation::{Code, Violation},
-    wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
+    wire::{self, Body, MAX_COUNTER, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
 };
 
 /// The version of the protocol that this crate implements (HS-3).
@@ -274,8 +274,9 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
             format!("the feature {} is required, and the other side does not offer it", shown(&feature));
         return Err(Violation::new(Code::Feature, "HS-10", detail));
     }
-    if from_connector && hello.generation == 0 {
-        return Err(Violation::new(Code::Malformed, "HS-9", "generation is 0; it must be at least 1"));
+    if from_connector && !(1..=MAX_COUNTER).contains(&hello.generation) {
+        let detail = format!("generation is {}; it must be between 1 and 2^53 - 1", hello.generation);
+        return Err(Violation::new(Code::Malformed, "HS-9", detail));
     }
     let resume = match &hello.resume[..] {
         [] => None,
@@ -485,6 +486,7 @@ mod tests {
         let malformed = |change: fn(&mut v1::Hello)| assert_eq!(code(&pusher, change), Code::Malformed);
         malformed(|h| h.instance = Bytes::from_static(b"short"));
         malformed(|h| h.generation = 0);
+        malformed(|h| h.generation = 1 << 53);
         malformed(|h| h.max_message = 0);
         malformed(|h| h.max_message = u64::MAX);
         malformed(|h| h.heartbeat_ms = 99);

@@ -107,8 +107,8 @@ fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
 }
 
 #[test]
-fn cr_8_a_peer_that_grants_2_to_the_60_meets_the_pushers_own_bounds() {
-    // CR-8
+fn cr_8_a_peer_that_grants_all_that_it_can_meets_the_pushers_own_bounds() {
+    // CR-8, FR-7
     let mut w = World::new(
         vec![pusher(|s| s.max_in_flight = 10)],
         vec![puller(|s| {

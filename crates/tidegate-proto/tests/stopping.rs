@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::VecDeque;
 
-use common::{SECOND, World, ack, frame, peer, puller, pusher, sent};
+use common::{SECOND, World, ack, deliver, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Message, PullerEvent, Pusher, PusherEvent, Role, Time, Undelivered, Verdict,
     Window,
@@ -258,4 +258,39 @@ fn rd_3_what_a_failed_write_has_left_is_not_seen_when_the_link_is_replaced() {
     pusher.open(Time(1), peer(Role::Puller, 1, Some((0, 2)))).unwrap();
     let left = pusher.leftover(Time(1));
     assert_eq!(payloads(&left.unsent), [(&b"a"[..], 1), (&b"b"[..], 1)]);
+}
+
+#[test]
+fn fr_7_a_link_whose_ids_are_used_up_is_renewed_and_its_messages_are_not_lost() {
+    // FR-7, RC-4, ST-1
+    const MAX: u64 = (1 << 53) - 1;
+    let mut puller = puller(|s| {
+        (s.window, s.budget, s.budget_bytes) = (Window::fixed(1 << 53, 1 << 53), 1 << 60, 1 << 60);
+    });
+    let link = puller.open(Time(0), peer(Role::Pusher, 1, None)).unwrap();
+    let grant = v1::Ack { message_limit: MAX, byte_limit: MAX, ..Default::default() };
+    assert_eq!(sent(&mut puller, Time(0), link), [Body::Ack(grant.clone())], "no more is ever granted");
+    puller.receive(Time(0), link, deliver(0, &["held", "queued"]));
+    let held = puller.recv().unwrap();
+    // Another link takes half of the window: the pusher gives up all of its ids.
+    puller.open(Time(0), peer(Role::Pusher, 2, None)).unwrap();
+    let recall = v1::Ack { recall: true, ..grant.clone() };
+    assert_eq!(sent(&mut puller, Time(0), link), [Body::Ack(recall)]);
+    let skip = |bytes| frame(v1::frame::Body::Skip(v1::Skip { next_id: MAX, bytes }));
+    puller.receive(Time(0), link, skip(MAX - 10));
+    let bodies: Vec<_> = (0..3).flat_map(|_| sent(&mut puller, Time(0), link)).collect();
+    assert_eq!(bodies, [Body::Ack(v1::Ack { leaving: true, ..grant.clone() })]);
+    let mut stopping = puller.clone();
+    stopping.leave();
+    assert_eq!(sent(&mut stopping, Time(0), link), [], "it has sent `leaving` before (RC-1)");
+    puller.receive(Time(0), link, skip(0));
+    let released =
+        v1::Outcome { verdict: v1::Verdict::Release.into(), first: 1, count: 1, ..Default::default() };
+    let bodies = sent(&mut puller, Time(0), link);
+    assert_eq!(bodies, [Body::Ack(v1::Ack { outcomes: vec![released], ..grant })]);
+    puller.settle(&held, &Verdict::Ack);
+    let bodies = sent(&mut puller, Time(0), link);
+    let [Body::Ack(_), Body::Close(close)] = &bodies[..] else { panic!("{bodies:?}") };
+    assert_eq!(close.code, i32::from(Code::GoingAway));
+    assert!(!puller.is_leaving());
 }

@@ -103,7 +103,12 @@ fn oc_4_outcomes_apply_before_limits_and_flags_last() {
 #[test]
 fn oc_10_an_impossible_range_or_verdict_is_malformed_and_nothing_of_its_frame_counts() {
     // OC-10, FR-4
-    for bad in [outcome(0, 0, Wire::Ack), outcome(u64::MAX, 2, Wire::Ack), outcome(0, 1, Wire::Unspecified)] {
+    for bad in [
+        outcome(0, 0, Wire::Ack),
+        outcome(u64::MAX, 2, Wire::Ack),
+        outcome((1 << 53) - 1, 1, Wire::Ack),
+        outcome(0, 1, Wire::Unspecified),
+    ] {
         let (mut pusher, link) = pusher_with_three();
         let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Ack), bad], 99, 9_999));
         assert_eq!(code, Code::Malformed);
@@ -158,9 +163,11 @@ fn er_1_a_reason_names_the_rule_that_was_broken() {
     puller.receive(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
     let (code, reason) = violated(&mut puller, link, deliver(4, &["a"]));
     assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-1"), "{reason}");
-    for (delivery, first) in
-        [(3, "OC-13: Working for delivery 3; the next id to be sent is 3"), (u64::MAX, "OC-13: ")]
-    {
+    for (delivery, first) in [
+        (3, "OC-13: Working for delivery 3; the next id to be sent is 3"),
+        ((1 << 53) - 2, "OC-13: "),
+        (1 << 53, "FR-7: "),
+    ] {
         let (mut pusher, link) = pusher_with_three();
         let working = v1::Working { deliveries: vec![0, delivery] };
         let (_, reason) = violated(&mut pusher, link, frame(v1::frame::Body::Working(working)));
@@ -217,7 +224,7 @@ fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
         (code, reason.as_str()),
         (Code::MessageSize, "DL-4: a message has 11 bytes, but max_message is 10")
     );
-    assert_eq!(refuse(vec![message("1")], 1 << 63).0, Code::Malformed);
+    assert_eq!(refuse(vec![message("1")], 1 << 53).0, Code::Malformed);
     let back = v1::Message { gap: -2, ..message("2") };
     assert_eq!(refuse(vec![message("1"), back], 0).0, Code::Malformed);
     let first = v1::Message { gap: 1, ..message("1") };

@@ -78,6 +78,8 @@ class Pull(Peer):
             return
         link.message_limit = max(link.message_limit, link.done + self.window, link.next_id + self.waiting)  # CR-5, CR-6
         link.byte_limit = max(link.byte_limit, link.done_bytes + self.window_bytes, link.bytes + self.waiting)
+        link.message_limit = min(link.message_limit, wire.MAX_COUNTER)  # FR-7
+        link.byte_limit = min(link.byte_limit, wire.MAX_COUNTER)
         link.send(ack={"outcomes": link.outcomes, "message_limit": link.message_limit, "byte_limit": link.byte_limit})
         link.outcomes, link.held, link.timer = [], 0, None
 
@@ -110,6 +112,8 @@ class Pull(Peer):
             if size > link.hello.max_message:
                 raise Closed("MESSAGE_SIZE", f"DL-4: {size} bytes")
             number += message.gap
+            if not 0 <= number <= wire.MAX_COUNTER:
+                raise Closed("MALFORMED", f"DL-2: number {number}")
             batch.append(Delivery(self, link, next_id, number, message.attempt or 1, size, message.payload, headers))
             number, next_id, taken = number + 1, next_id + 1, taken + size
         link.next_id, link.bytes = next_id, taken

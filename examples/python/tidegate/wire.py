@@ -22,6 +22,7 @@ PUSHER, PULLER = 1, 2
 ACK, NACK, REJECT, RELEASE = 1, 2, 3, 4
 PREFACE = b"TIDEGATE"
 MAX_HELLO, MAX_CONTROL, MIN_DELIVER = 16_384, 65_536, 262_144  # FR-3
+MAX_COUNTER = 2**53 - 1  # FR-7
 HEARTBEAT = 2.0
 CLOSE_WAIT = 1.0
 
@@ -32,6 +33,16 @@ class Closed(Exception):
     def __init__(self, code, reason, by_peer=False, after=0):
         super().__init__(f"{code}: {reason}")
         self.code, self.reason, self.by_peer, self.after = code, reason, by_peer, after
+
+
+def counters(kind, body):
+    """The counters in the body of a frame: each is at most MAX_COUNTER (FR-7)."""
+    if kind == "ack":
+        return [body.message_limit, body.byte_limit] + [outcome.first + outcome.count for outcome in body.outcomes]
+    if kind == "deliver":
+        return [body.first_id + len(body.messages), body.first_number]
+    return {"skip": lambda: [body.next_id, body.bytes], "working": lambda: body.deliveries,
+            "hello": lambda: [body.generation]}.get(kind, list)()
 
 
 class Link:
@@ -74,6 +85,8 @@ class Link:
         except DecodeError as error:
             raise Closed("MALFORMED", f"FR-4: {error}") from error
         kind = frame.WhichOneof("body")
+        if kind and max(counters(kind, getattr(frame, kind)), default=0) > MAX_COUNTER:
+            raise Closed("MALFORMED", "FR-7: a counter above 2^53 - 1")
         if length > MAX_CONTROL and kind != "deliver":
             raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} bytes")
         return kind, getattr(frame, kind) if kind else None

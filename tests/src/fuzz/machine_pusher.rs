@@ -359,7 +359,7 @@ fn ack(input: &mut Input<'_>, account: &Account) -> Bytes {
     let outcomes = (0..usize::from(flags & 7)).map(|_| outcome(input)).collect();
     let limits = match flags >> 3 & 7 {
         0 => (input.number(), input.number()),
-        1 => (u64::MAX, u64::MAX),
+        1 => (wire::MAX_COUNTER, wire::MAX_COUNTER),
         _ => {
             let (ids, bytes) = (u64::from(input.byte() / 16), u64::from(input.short()));
             (account.next_id.saturating_add(ids), account.bytes.saturating_add(bytes))

@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
     Message,
     wire::{
-        self, Body, FrameReader, OpenBatch, Sealed, cut_reason, deliver_limit, message_span, read_message, v1,
+        self, Body, FrameReader, MAX_COUNTER, OpenBatch, Sealed, cut_reason, deliver_limit, message_span,
+        read_message, v1,
     },
 };
 
@@ -19,7 +20,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut reader = FrameReader::new();
     reader.open(deliver_limit(MOST));
-    let mut id = input.number() >> 2;
+    let mut id = counter(&mut input) >> 1;
     let mut open = OpenBatch::default();
     let mut puts = Vec::new();
     while !input.is_empty() {
@@ -34,7 +35,7 @@ pub(super) fn run(bytes: &[u8]) {
             }
             1 => sealed(&mut reader, &mut open, &mut puts),
             _ => {
-                let number = if input.bool() { input.number() >> 1 } else { id };
+                let number = if input.bool() { counter(&mut input) } else { id };
                 let attempt = (input.number() as u32).max(1);
                 let tracked = input.bool();
                 let mut message = Message::new(input.payload());
@@ -95,12 +96,17 @@ fn whole(frame: &Sealed) -> Bytes {
     all.freeze()
 }
 
+/// A counter that is legal (FR-7).
+fn counter(input: &mut Input<'_>) -> u64 {
+    input.number() & MAX_COUNTER
+}
+
 fn control(input: &mut Input<'_>) -> v1::frame::Body {
     use v1::frame::Body as Wire;
     match input.below(7) {
         0 => Wire::Ping(v1::Ping { data: input.number() }),
         1 => Wire::Pong(v1::Pong { data: input.number() }),
-        2 => Wire::Skip(v1::Skip { next_id: input.number(), bytes: input.number() }),
+        2 => Wire::Skip(v1::Skip { next_id: counter(input), bytes: counter(input) }),
         // A frame with an empty message is not an empty frame.
         3 => Wire::End(v1::End {}),
         4 => Wire::Close(v1::Close {
@@ -127,8 +133,8 @@ fn control(input: &mut Input<'_>) -> v1::frame::Body {
             };
             Wire::Ack(v1::Ack {
                 outcomes: (0..input.below(6)).map(|_| outcome(input)).collect(),
-                message_limit: input.number(),
-                byte_limit: input.number(),
+                message_limit: counter(input),
+                byte_limit: counter(input),
                 recall: input.bool(),
                 leaving: input.bool(),
             })

@@ -64,7 +64,7 @@ pub const ALL: &[Attack] = &[
     attack("ranges", "Acks full of repeated outcomes", "OC-3, LM-3", PUSHER, frames::ranges),
     attack("recalls", "one recall after another", "RC-1, LM-2, LM-3", PUSHER, frames::recalls),
     attack("never-sent", "acks for ids that were never sent", "OC-2", PUSHER, frames::never_sent),
-    attack("never-reads", "a grant of 2^60 without reading", "CR-8, LV-6", PUSHER, frames::never_reads),
+    attack("never-reads", "a grant of 2^53 - 1 without reading", "CR-8, LV-6", PUSHER, frames::never_reads),
     attack("nacks", "every message is nacked at once", "OC-6, CR-8", PUSHER, frames::nacks),
     attack("releases", "every message is released at once", "OC-8, OC-12", PUSHER, frames::releases),
     attack("drops", "links that take a window and break", "RD-4, RD-8, RD-10", PUSHER, frames::drops),

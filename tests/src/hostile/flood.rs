@@ -30,7 +30,7 @@ pub(super) const BYTES: usize = 100_000;
 /// How long an attacker waits for an answer that it needs.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Practically unlimited credit.
-pub(super) const ENDLESS: (u64, u64) = (1 << 60, 1 << 60);
+pub(super) const ENDLESS: (u64, u64) = (wire::MAX_COUNTER, wire::MAX_COUNTER);
 
 /// One attacker, which runs until its time is up.
 #[derive(Debug)]

@@ -169,6 +169,13 @@ fn hellos() -> Vec<Bad> {
             from(|h| h.resume = vec![0x33; 17].into()),
         ),
         hello(
+            "hello-generation-2-53",
+            Code::Malformed,
+            "HS-9",
+            "Generation 2^53",
+            from(|h| h.generation = 1 << 53),
+        ),
+        hello(
             "hello-stale",
             Code::Stale,
             "HS-9",
@@ -333,19 +340,24 @@ fn delivers() -> Vec<Bad> {
         ),
         malformed("deliver-id-again", "DL-1", "Id 1 again", deliver(1, 2, vec![sized(1)])),
         malformed("deliver-id-ahead", "DL-1", "Id 3, but the next is 2", deliver(3, 2, vec![sized(1)])),
-        malformed("deliver-id-overflow", "DL-1", "Ids beyond 2^64", deliver(u64::MAX, 2, vec![sized(1)])),
+        malformed(
+            "deliver-id-2-53",
+            "DL-1",
+            "first_id + count is 2^53",
+            deliver((1 << 53) - 1, 2, vec![sized(1)]),
+        ),
         malformed(
             "deliver-first-gap",
             "DL-2",
             "The first message of a batch has a gap",
             deliver(2, 2, vec![gap(1)]),
         ),
-        malformed("deliver-number-2-63", "DL-2", "Number 2^63", deliver(2, 1 << 63, vec![sized(1)])),
+        malformed("deliver-number-2-53", "DL-2", "Number 2^53", deliver(2, 1 << 53, vec![sized(1)])),
         malformed(
             "deliver-number-past-end",
             "DL-2",
-            "Number 2^63 - 1, and then one more",
-            deliver(2, (1 << 63) - 1, vec![sized(1), sized(1)]),
+            "Number 2^53 - 1, and then one more",
+            deliver(2, (1 << 53) - 1, vec![sized(1), sized(1)]),
         ),
         malformed(
             "deliver-number-below-0",
@@ -384,6 +396,11 @@ fn skips() -> Vec<Bad> {
         recalled(skip("skip-back", Code::Credit, "Goes back to id 1; the next is 2", 1, 400)),
         recalled(skip("skip-over-messages", Code::Credit, "To id 5, but message_limit is 4", 5, 400)),
         recalled(skip("skip-over-bytes", Code::Credit, "401 bytes, but 400 are unused", 4, 401)),
+        recalled(Bad {
+            code: Code::Malformed,
+            rule: "FR-7",
+            ..skip("skip-2-53", Code::Malformed, "2^53 bytes", 4, 1 << 53)
+        }),
     ]
 }
 
@@ -403,6 +420,7 @@ fn to_pusher() -> Vec<Bad> {
     let unknown =
         |name, about, first, count| outcome(name, Code::UnknownDelivery, "OC-2", about, first, count, ack);
     let one = v1::Deliver { messages: vec![sized(1)], ..Default::default() };
+    let counter = |name, about, body| bad(name, Code::Malformed, "FR-7", about, frame(Some(body)));
     vec![
         bad("pusher-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
         bad("pusher-ack-too-large", Code::TooLarge, "FR-3", "65,537 bytes for an Ack", control),
@@ -421,6 +439,22 @@ fn to_pusher() -> Vec<Bad> {
         after(Prelude::Recalled, unknown("outcome-skipped", "Id 3 was skipped", 3, 1)),
         malformed("outcome-count-0", "No delivery", 0, 0, ack),
         malformed("outcome-overflow", "first + count is 2^64", u64::MAX, 1, ack),
+        malformed("outcome-2-53", "first + count is 2^53", (1 << 53) - 1, 1, ack),
+        counter(
+            "ack-message-limit-2-53",
+            "A message_limit of 2^53",
+            Body::Ack(v1::Ack { message_limit: 1 << 53, byte_limit: 1_000, ..Default::default() }),
+        ),
+        counter(
+            "ack-byte-limit-2-53",
+            "A byte_limit of 2^53",
+            Body::Ack(v1::Ack { message_limit: 4, byte_limit: 1 << 53, ..Default::default() }),
+        ),
+        counter(
+            "working-2-53",
+            "Works on delivery 2^53",
+            Body::Working(v1::Working { deliveries: vec![0, 1 << 53] }),
+        ),
         malformed("outcome-no-verdict", "Verdict 0", 0, 1, 0),
         malformed("outcome-unknown-verdict", "Verdict 5", 0, 1, 5),
     ]

@@ -137,11 +137,11 @@ fn delivers() -> [Valid; 5] {
             "deliver-largest-number",
             "pusher",
             &["DL-2"],
-            "The largest number, and then the smallest: a gap of -2^63",
+            "The largest number, and then the smallest: a gap of -2^53",
             deliver(
-                (1 << 63) + 1,
-                (1 << 63) - 1,
-                vec![plain("last"), v1::Message { gap: i64::MIN, ..plain("first") }],
+                (1 << 53) - 3,
+                (1 << 53) - 1,
+                vec![plain("last"), v1::Message { gap: -(1 << 53), ..plain("first") }],
             ),
         ),
     ]
@@ -168,8 +168,8 @@ fn acks() -> [Valid; 6] {
             "ack-outcomes",
             "puller",
             &["OC-1", "OC-4", "OC-6", "OC-7"],
-            "All four verdicts, in any order, and a grant of 2^60 bytes",
-            Body::Ack(v1::Ack { outcomes, message_limit: 1_304, byte_limit: 1 << 60, ..grant.clone() }),
+            "All four verdicts, in any order, and a grant of 2^53 - 1 bytes",
+            Body::Ack(v1::Ack { outcomes, message_limit: 1_304, byte_limit: (1 << 53) - 1, ..grant.clone() }),
         ),
         usual(
             "ack-recall",

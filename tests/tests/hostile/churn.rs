@@ -12,7 +12,7 @@ use tidegate::Code;
 use tidegate_proto::{
     Role,
     wire::{
-        Body, PREFACE,
+        Body, MAX_COUNTER, PREFACE,
         v1::{self, Verdict},
     },
 };
@@ -23,7 +23,7 @@ use tidegate_tests::{
 
 use crate::job::{self, closed_by, link};
 
-const ENDLESS: (u64, u64) = (1 << 60, 1 << 60);
+const ENDLESS: (u64, u64) = (MAX_COUNTER, MAX_COUNTER);
 
 /// Answers `times` frames with this verdict, then breaks its link.
 fn answer(mut raw: Raw, verdict: Verdict, times: usize) {

@@ -28,7 +28,7 @@ async fn each_kind_of_impossible_ack_closes_its_link_and_no_other() {
             let cases = [
                 (vec![outcome(1, 1, Verdict::Ack)], Code::UnknownDelivery, "OC-2"),
                 (vec![outcome(0, 2, Verdict::Release)], Code::UnknownDelivery, "OC-2"),
-                (vec![outcome(1 << 60, 1, Verdict::Nack)], Code::UnknownDelivery, "OC-2"),
+                (vec![outcome((1 << 53) - 2, 1, Verdict::Nack)], Code::UnknownDelivery, "OC-2"),
                 (vec![outcome(0, 0, Verdict::Ack)], Code::Malformed, "OC-10"),
                 (vec![outcome(u64::MAX, 2, Verdict::Ack)], Code::Malformed, "OC-10"),
                 (vec![odd(0)], Code::Malformed, "OC-10"),

@@ -442,7 +442,8 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         for id in self.links.ids() {
-            if let Some(link) = self.links.get_mut(id) {
+            // A link that is being renewed (FR-7) has asked for its Skip already.
+            if let Some(link) = self.links.get_mut(id).filter(|link| link.leaving == Leaving::No) {
                 link.leaving = Leaving::Due;
                 self.bare.leave(&mut link.ticket);
                 wake(&mut self.wakes, id, link);

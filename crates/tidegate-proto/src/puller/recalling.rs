@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Puller,
-    link::{PullLink, Recall},
+    link::{Leaving, PullLink, Recall},
     wake,
 };
 use crate::{links::LinkId, time::Time};
@@ -215,7 +215,7 @@ impl<H: Clone + Default> Puller<H> {
         let keep = self.may_keep(id);
         let (wanted, leaving) = (self.is_wanted(), self.leaving);
         let Some(link) = self.links.get_mut(id) else { return };
-        let surplus = if leaving {
+        let surplus = if leaving || link.leaving != Leaving::No {
             link.queued
         } else if wanted {
             0

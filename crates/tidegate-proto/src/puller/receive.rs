@@ -185,6 +185,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         let before = link.grant.limits();
         self.raise(now, id);
+        self.renew(id);
         let Some(link) = self.links.get_mut(id) else { return };
         link.grant_due = false;
         let news = !link.outcomes.is_empty() || link.grant.limits() != before;
@@ -194,6 +195,16 @@ impl<H: Clone + Default> Puller<H> {
             self.send_ack(now, id, out, recall, leave);
         }
         self.feed_hungry();
+    }
+
+    /// A link whose ids or bytes are nearly used up leaves, and its connector opens another one (FR-7).
+    fn renew(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.grant.is_nearly_used_up() && link.leaving == Leaving::No && !link.ended {
+            link.leaving = Leaving::Due;
+            self.bare.leave(&mut link.ticket);
+            wake(&mut self.wakes, id, link);
+        }
     }
 
     fn send_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>, recall: bool, leaving: bool) {
@@ -392,7 +403,12 @@ impl<H: Clone + Default> Machine for Puller<H> {
         }
         let Some(link) = self.links.get_mut(id) else { return };
         if link.leaving == Leaving::Skipped && link.grant.unsettled() == 0 && link.outcomes.is_empty() {
-            link.session.close(now, LinkEnd::own(Code::Normal, "the puller has left")); // ST-1
+            let end = if self.leaving {
+                LinkEnd::own(Code::Normal, "the puller has left") // ST-1
+            } else {
+                LinkEnd::own(Code::GoingAway, "the ids or bytes of this link are used up") // FR-7
+            };
+            link.session.close(now, end);
         }
         link.transmit_working(now, out);
         link.session.transmit_close(now, out);

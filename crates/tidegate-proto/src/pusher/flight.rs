@@ -14,7 +14,7 @@ use crate::{
     message::Message,
     time::Time,
     violation::{Code, Violation},
-    wire::{Sealed, message_span, read_message},
+    wire::{MAX_COUNTER, Sealed, message_span, read_message},
 };
 
 /// The number of ranges of skipped ids that are remembered, to refuse outcomes for them (OC-2). Older ones are
@@ -179,9 +179,10 @@ impl Flight {
     /// Checks that outcomes for these ids are possible (OC-2, OC-10). `next_id` is the first id that was not given to
     /// the driver. So only complete frames are ever settled.
     pub(super) fn check(&self, first: u64, count: u64, next_id: u64) -> Result<(), Violation> {
-        let Some(end) = first.checked_add(count).filter(|_| count > 0) else {
+        let end = first.checked_add(count).filter(|end| count > 0 && *end <= MAX_COUNTER);
+        let Some(end) = end else {
             let detail = format!(
-                "an outcome for {count} deliveries from id {first}; count must be at least 1, and ids below 2^64"
+                "an outcome for {count} deliveries from id {first}; count must be at least 1, the sum at most 2^53 - 1"
             );
             return Err(Violation::new(Code::Malformed, "OC-10", detail));
         };

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
 use super::{
-    MAX_CONTROL_FRAME, MAX_TEXT,
+    MAX_CONTROL_FRAME, MAX_COUNTER, MAX_TEXT,
     deliver::{Batch, Content, IN_DELIVER, IN_FRAME, field, wrong_type},
     v1,
 };
@@ -65,14 +65,34 @@ pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, 
         Some(Wire::Deliver(deliver)) => {
             Batch::parse_within(deliver.encode_to_vec().into(), max_message, most).map(Body::Deliver)?
         }
-        Some(Wire::Ack(ack)) => Body::Ack(ack),
-        Some(Wire::Skip(skip)) => Body::Skip(skip),
+        Some(Wire::Ack(ack)) => {
+            check_counter("message_limit", ack.message_limit)?;
+            check_counter("byte_limit", ack.byte_limit)?;
+            Body::Ack(ack)
+        }
+        Some(Wire::Skip(skip)) => {
+            check_counter("next_id", skip.next_id)?;
+            check_counter("bytes", skip.bytes)?;
+            Body::Skip(skip)
+        }
         Some(Wire::Ping(ping)) => Body::Ping(ping),
         Some(Wire::Pong(pong)) => Body::Pong(pong),
         Some(Wire::End(_)) => Body::End,
         Some(Wire::Close(close)) => Body::Close(close),
-        Some(Wire::Working(working)) => Body::Working(working),
+        Some(Wire::Working(working)) => {
+            check_counter("a delivery", working.deliveries.iter().copied().max().unwrap_or_default())?;
+            Body::Working(working)
+        }
     })
+}
+
+/// FR-7.
+fn check_counter(what: &str, value: u64) -> Result<(), Violation> {
+    if value > MAX_COUNTER {
+        let detail = format!("{what} is {value}, but at most {MAX_COUNTER} is allowed");
+        return Err(Violation::new(Code::Malformed, "FR-7", detail));
+    }
+    Ok(())
 }
 
 /// The `Deliver` of a frame in an unusual but legal encoding: in parts, which are merged by joining them, or among unknown
@@ -154,6 +174,31 @@ mod tests {
             [&b"\x2a\xff"[..], b"\x00", b"\x0a\x02\x12", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
         {
             assert_eq!(decode(Bytes::copy_from_slice(bad), 1).unwrap_err().code, Code::Malformed);
+        }
+    }
+
+    #[test]
+    fn fr_7_a_counter_above_2_to_the_53_minus_1_is_malformed() {
+        // FR-7
+        use v1::frame::Body as Wire;
+        let bodies = |value| {
+            let grant = |message_limit, byte_limit| {
+                Wire::Ack(v1::Ack { message_limit, byte_limit, ..Default::default() })
+            };
+            [
+                grant(value, 0),
+                grant(0, value),
+                Wire::Skip(v1::Skip { next_id: value, bytes: 0 }),
+                Wire::Skip(v1::Skip { next_id: 0, bytes: value }),
+                Wire::Working(v1::Working { deliveries: vec![1, value, 2] }),
+            ]
+        };
+        for body in bodies((1 << 53) - 1) {
+            assert!(decode(encode(body).slice(4..), 1).is_ok());
+        }
+        for body in bodies(1 << 53).into_iter().chain(bodies(u64::MAX)) {
+            let violation = decode(encode(body).slice(4..), 1).unwrap_err();
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-7"));
         }
     }
 

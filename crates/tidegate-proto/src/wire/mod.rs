@@ -32,8 +32,8 @@ pub const MAX_HEADER_NAME: usize = 256;
 pub const MAX_TEXT: usize = 256;
 /// The largest `max_message` (HS-7).
 pub const MAX_MAX_MESSAGE: u64 = (1 << 31) - 65_536;
-/// Message numbers stay below this (DL-2).
-pub const MAX_NUMBER: u64 = 1 << 63;
+/// The largest value of a counter: an id, a limit, a number, a generation (FR-7).
+pub const MAX_COUNTER: u64 = (1 << 53) - 1;
 
 /// The limit of a `Deliver` frame, for a puller that takes messages of `max_message` bytes (FR-3).
 #[must_use]

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     message::{Headers, Hidden, Message},
     violation::{Code, Violation},
-    wire::{MAX_NUMBER, v1, varint},
+    wire::{MAX_COUNTER, v1, varint},
 };
 
 /// The sender waits for the outcome.
@@ -418,12 +418,12 @@ impl Found {
         }
         let first = i128::from(first_number);
         let highest = self.highest.max(self.offset + i128::from(count) - 1);
-        if first + self.lowest < 0 || first + highest >= i128::from(MAX_NUMBER) {
-            let detail = "a message number is not within 0 and 2^63 - 1";
+        if first + self.lowest < 0 || first + highest > i128::from(MAX_COUNTER) {
+            let detail = "a message number is not within 0 and 2^53 - 1";
             return Err(Violation::new(Code::Malformed, "DL-2", detail));
         }
-        if first_id.checked_add(count).is_none() {
-            let detail = "delivery ids overflow";
+        if first_id.saturating_add(count) > MAX_COUNTER {
+            let detail = "the delivery ids exceed 2^53 - 1";
             return Err(Violation::new(Code::Malformed, "DL-1", detail));
         }
         Ok(self)
