@@ -200,13 +200,12 @@ fn unusual_encodings_are_read_like_the_usual_one() {
         let items: Vec<_> = batch.items().map(|i| (i.id, i.number, i.payload_bytes(&batch.bytes))).collect();
         assert_eq!(items, [(9, 5, "a".into()), (10, 6, "b".into())]);
     }
-    // A Frame whose Deliver comes in two parts: they are merged.
+    // A Frame with two of them is malformed.
     let first = generated(4, &[(0, 1, false, "a".into())]);
     let second = generated(4, &[(0, 1, false, "b".into())]);
     let mut both = BytesMut::from(&first[4..]);
     both.extend_from_slice(&second[4..]);
-    let Body::Deliver(batch) = wire::decode(both.freeze(), 10).unwrap() else { panic!() };
-    assert_eq!(batch.items().map(|i| i.payload_bytes(&batch.bytes)).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(wire::decode(both.freeze(), 10).unwrap_err().to_string(), "FR-4: a frame with 2 bodies");
 }
 
 #[test]

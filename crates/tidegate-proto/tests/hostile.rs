@@ -305,9 +305,9 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
     let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
-    // In two parts, each within the credit.
-    let parts = [&b"\x12\x06\x1a\x00\x1a\x00\x1a\x00"[..]; 2].concat();
-    puller.receive(START, link, parts.into());
+    // After an unknown field.
+    let frame = [&b"\xa0\x06\x01\x12\x0c"[..], &b"\x1a\x00".repeat(6)].concat();
+    puller.receive(START, link, frame.into());
     let close = close_of(&mut puller, START, link).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::Credit);
     assert!(close.reason.starts_with("CR-3: a Deliver of more messages than the 4 "), "{}", close.reason);

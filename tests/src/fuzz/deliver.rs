@@ -14,6 +14,10 @@ pub(super) fn run(bytes: &[u8]) {
     let max_message = u64::from(input.short());
     let frame = Bytes::copy_from_slice(input.rest());
     let read = wire::decode(frame.clone(), max_message);
+    // The generated code takes several bodies, and keeps the last or merges them (FR-4).
+    if read.as_ref().is_err_and(|violation| violation.detail.ends_with(" bodies")) {
+        return;
+    }
     let generated = v1::Frame::decode(frame.clone());
     match (&read, generated.map(|frame| frame.body)) {
         (Ok(Body::Deliver(batch)), Ok(Some(v1::frame::Body::Deliver(deliver)))) => {

@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::{
     MAX_CONTROL_FRAME, MAX_COUNTER, MAX_TEXT,
-    deliver::{Batch, Content, IN_DELIVER, IN_FRAME, field, wrong_type},
+    deliver::{Batch, Content, IN_FRAME, field, wrong_type},
     v1,
 };
 use crate::violation::{Code, Violation};
@@ -60,11 +60,7 @@ pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, 
     Ok(match decoded.body {
         None => Body::Unknown, // GR-1
         Some(Wire::Hello(hello)) => Body::Hello(hello),
-        // It comes after another body, which it replaces: the generated code has understood it, and its own encoding
-        // is the usual one.
-        Some(Wire::Deliver(deliver)) => {
-            Batch::parse_within(deliver.encode_to_vec().into(), max_message, most).map(Body::Deliver)?
-        }
+        Some(Wire::Deliver(_)) => return Err(wrong_type()), // one that is right was found above
         Some(Wire::Ack(ack)) => {
             check_counter("message_limit", ack.message_limit)?;
             check_counter("byte_limit", ack.byte_limit)?;
@@ -95,32 +91,28 @@ fn check_counter(what: &str, value: u64) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The `Deliver` of a frame in an unusual but legal encoding: in parts, which are merged by joining them, or among unknown
-/// fields. `None` if there are other bodies, which are left to the generated code: it takes many times their length in
+/// Checks that a frame has at most one body (FR-4), and returns it if it is a `Deliver`: among unknown fields, or with
+/// a length in an unusual encoding. The generated code decodes other bodies: it takes many times their length in
 /// memory, so that only a control frame may have them.
 fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
-    let (mut at, mut whole, mut others) = (0, None, false);
+    let (mut at, mut deliver, mut bodies, mut others) = (0, None, 0, false);
     while at < frame.len() {
         match field(frame, &mut at, IN_FRAME)? {
-            (2, Content::Bytes(part)) => {
-                // No field may begin in one part and end in another.
-                let mut within = 0;
-                while within < part.len() {
-                    field(part, &mut within, IN_DELIVER)?;
-                }
-                whole.get_or_insert_with(|| BytesMut::with_capacity(frame.len())).extend_from_slice(part);
-            }
+            (2, Content::Bytes(bytes)) => (deliver, bodies) = (Some(bytes), bodies + 1),
             (2, _) => return Err(wrong_type()),
-            (1..=9, _) => others = true,
+            (1..=9, _) => (others, bodies) = (true, bodies + 1),
             _ => {}
         }
     }
-    if others && frame.len() > MAX_CONTROL_FRAME {
+    if (others || bodies > 1) && frame.len() > MAX_CONTROL_FRAME {
         let detail = format!("a frame of {} bytes is not a Deliver alone", frame.len());
         return Err(Violation::new(Code::TooLarge, "FR-3", detail));
     }
+    if bodies > 1 {
+        return Err(Violation::malformed(format!("a frame with {bodies} bodies")));
+    }
     // It may be kept for long: without the room for what else was in the frame (LM-5).
-    Ok(whole.filter(|_| !others).map(|whole| Bytes::copy_from_slice(&whole)))
+    Ok(deliver.map(Bytes::copy_from_slice))
 }
 
 /// Encodes a frame of the generated types, with its length in front (FR-2). Not for `Deliver` on the hot path.
@@ -174,6 +166,43 @@ mod tests {
             [&b"\x2a\xff"[..], b"\x00", b"\x0a\x02\x12", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
         {
             assert_eq!(decode(Bytes::copy_from_slice(bad), 1).unwrap_err().code, Code::Malformed);
+        }
+    }
+
+    #[test]
+    fn fr_4_a_frame_has_one_body() {
+        // FR-4: whichever bodies there are, in either order, also twice the same, and with unknown fields between them.
+        let ping = b"\x2a\x09\x09\x02\x01\0\0\0\0\0\0";
+        let bodies = [&ping[..], b"\x12\x07\x1a\x05\x2a\x03one", b"\x3a\0", b"\x1a\x02\x10\x04"];
+        for (one, two) in bodies.iter().flat_map(|one| bodies.map(|two| (one, two))) {
+            for between in [&b""[..], b"\xa2\x06\x05later"] {
+                let frame = |parts: &[&[u8]]| decode(parts.concat().into(), 100);
+                assert!(frame(&[between, one]).is_ok() && frame(&[two, between]).is_ok());
+                let violation = frame(&[one, between, two]).unwrap_err();
+                assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-4"));
+                assert_eq!(violation.detail, "a frame with 2 bodies");
+            }
+        }
+    }
+
+    #[test]
+    fn fr_4_a_known_field_of_a_wrong_type_and_text_that_is_not_utf_8_are_malformed() {
+        // FR-4: bodies as integers; fields in each of them; a nested one; names and reasons.
+        let mut bad: Vec<Vec<u8>> = (1..=9u8).map(|number| vec![number << 3, 1]).collect();
+        let within = |body: u8, content: &[u8]| [&[body << 3 | 2, content.len() as u8], content].concat();
+        for body in (1..=9).filter(|body| *body != 7) {
+            bad.push(within(body, b"\x0f")); // no wire type at all
+            bad.push(within(body, b"\x0d\0\0\0\0")); // field 1 as 4 bytes: of no body
+        }
+        bad.push(within(3, b"\x0a\x02\x0a\0")); // an outcome whose first is text
+        bad.push(within(2, b"\x1a\x02\x28\x01")); // a payload that is an integer
+        bad.push(within(3, b"\x0a\x03\x2a\x01\xff")); // the reason of an outcome
+        bad.push(within(8, b"\x12\x01\xff")); // of a Close
+        bad.push(within(1, b"\x2a\x01\xff")); // a name
+        bad.push(within(2, b"\x1a\x05\x0a\x03\x0a\x01\xff")); // of a header
+        for frame in bad {
+            let violation = decode(frame.clone().into(), 100).unwrap_err();
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-4"), "{frame:x?}");
         }
     }
 
