@@ -495,3 +495,25 @@ fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
     assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(1, Settled::Acked)));
     w.ack_all(0);
 }
+
+#[test]
+fn oc_5_deliveries_of_other_links_hold_no_outcome_back() {
+    // OC-5
+    let fixed = puller(|s| s.window = Window::fixed(20, 20_000));
+    let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![fixed]);
+    w.join(0, 0);
+    w.settle();
+    w.send(0, "a");
+    let first = w.recv(0).unwrap();
+    w.join(1, 0);
+    w.settle();
+    (0..3).for_each(|_| w.send(1, "b"));
+    assert_eq!(w.pullers[0].stats().queued, 3);
+    w.give(0, first, &Verdict::Ack);
+    assert_eq!(w.pushers[0].stats().acked, 1, "nothing of its link waits");
+    let second = w.recv(0).unwrap();
+    w.give(0, second, &Verdict::Ack);
+    assert_eq!(w.pushers[1].stats().acked, 0, "two deliveries of its link wait");
+    w.ack_all(0);
+    assert_eq!(w.pushers[1].stats().acked, 3);
+}

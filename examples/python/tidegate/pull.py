@@ -55,7 +55,9 @@ class Pull(Peer):
             self.waiting = False
         if not self.inbox:
             raise StopAsyncIteration
-        return self.inbox.popleft()
+        delivery = self.inbox.popleft()
+        delivery.link.queued -= 1
+        return delivery
 
     def over(self):  # ST-6
         ended = len(self.ended) >= self.expect if self.expect is not None else not self.binds
@@ -63,7 +65,7 @@ class Pull(Peer):
 
     def opened(self, link):
         link.next_id = link.bytes = link.done = link.done_bytes = link.message_limit = link.byte_limit = 0
-        link.outcomes, link.held, link.timer = [], 0, None
+        link.outcomes, link.held, link.queued, link.timer = [], 0, 0, None
         self.send_ack(link)  # CR-10
 
     def lost(self, link):
@@ -93,7 +95,7 @@ class Pull(Peer):
         else:
             link.outcomes.append({"first": delivery.delivery, "count": 1, "verdict": verdict,
                                   "delay_ms": delay_ms, "reason": reason[:60]})
-        if link.held * 2 >= self.window or not self.inbox or len(link.outcomes) > 100:  # OC-5
+        if link.held * 2 >= self.window or not link.queued or len(link.outcomes) > 100:  # OC-5
             self.send_ack(link)
         elif not link.timer:
             link.timer = asyncio.get_running_loop().call_later(0.001, self.send_ack, link)
@@ -118,6 +120,7 @@ class Pull(Peer):
             number, next_id, taken = number + 1, next_id + 1, taken + size
         link.next_id, link.bytes = next_id, taken
         self.inbox.extend(batch)
+        link.queued += len(batch)
         self.notify()
 
     def on_end(self, link, _):
@@ -125,5 +128,5 @@ class Pull(Peer):
             raise Closed("UNEXPECTED", "ST-7: End was received twice")
         # Deliveries that are left had timed out (OC-12), and other pullers have processed their messages.
         self.inbox = collections.deque(d for d in self.inbox if d.link is not link)
-        link.ended = True
+        link.ended, link.queued = True, 0
         self.ended.add(link.hello.instance)

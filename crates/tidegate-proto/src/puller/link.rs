@@ -214,11 +214,11 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Whether held outcomes must be sent now (OC-5).
-    pub(super) fn outcomes_due(&self, now: Time, nothing_queued: bool) -> bool {
+    pub(super) fn outcomes_due(&self, now: Time) -> bool {
         let held = &self.outcomes;
         !held.is_empty()
             && (self.hurry
-                || nothing_queued
+                || self.queued == 0
                 || held.messages * 2 >= self.base.0
                 || held.bytes * 2 >= self.base.1
                 || self.ack_at.is_some_and(|at| at <= now))

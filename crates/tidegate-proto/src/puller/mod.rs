@@ -329,9 +329,9 @@ impl<H: Clone + Default> Puller<H> {
     /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
     /// RD-9).
     ///
-    /// Returns whether an `Ack` is due although deliveries wait for the application (OC-5). If so, an application that
-    /// shares its thread with the driver should let the driver run. Otherwise the pusher waits for credit that could be
-    /// granted.
+    /// Returns whether half of a window has been settled although deliveries wait for the application (OC-5). If so, an
+    /// application that shares its thread with the driver should let the driver run. Otherwise the pusher waits for
+    /// credit that could be granted.
     #[inline]
     pub fn settle(&mut self, received: &Received<H>, verdict: &Verdict) -> bool {
         self.settle_item(received.link(), &received.item, verdict)
@@ -397,7 +397,7 @@ impl<H: Clone + Default> Puller<H> {
         link.hurry |= tracked;
         let held = &link.outcomes;
         let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
-        let due = tracked || full || self.queued == 0 || begins;
+        let due = tracked || full || link.queued == 0 || begins;
         if !link.in_pending {
             link.in_pending = true;
             self.pending.push(id);

@@ -168,7 +168,6 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Sends an `Ack` if one is due. Otherwise sets the time for held outcomes.
     fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
-        let nothing_queued = self.queued == 0;
         let Some(link) = self.links.get_mut(id) else { return };
         let leave = link.leaving == Leaving::Due;
         if leave && link.recall == Recall::Due {
@@ -177,7 +176,7 @@ impl<H: Clone + Default> Puller<H> {
             link.recall = Recall::No;
         }
         let recall = link.recall == Recall::Due;
-        if !link.outcomes_due(now, nothing_queued) && !link.grant_due && !leave && !recall {
+        if !link.outcomes_due(now) && !link.grant_due && !leave && !recall {
             if !link.outcomes.is_empty() {
                 link.ack_at.get_or_insert(now + self.settings.ack_delay);
             }
