@@ -89,6 +89,7 @@ async fn messages_of_all_sizes_are_delivered_and_acked_with_either_connector() {
             let mut sizes = Vec::new();
             while let Some(delivery) = receiving.recv().await.unwrap() {
                 assert!(delivery.payload().iter().all(|byte| *byte == delivery.payload()[0]));
+                assert_eq!((delivery.pipeline(), delivery.peer_names()), ("", &["push.test".to_owned()][..]));
                 sizes.push(delivery.payload().len());
                 delivery.ack();
             }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, KeyMaker, LinkEnd, LinkId, Machine, SettingError, Time, Tokens, handshake::Local,
+    InstanceId, KeyMaker, LinkEnd, LinkId, Machine, Peer, SettingError, Time, Tokens, handshake::Local,
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     }
 
     /// Called when a link is open, before it is driven.
-    fn opened(_inner: &mut Inner<Self>, _link: LinkId, _shared: &Arc<Shared<Self>>) {}
+    fn opened(_inner: &mut Inner<Self>, _link: LinkId, _peer: &Peer, _shared: &Arc<Shared<Self>>) {}
 
     /// Whether a message was settled over the link (RD-6).
     fn is_proven(&self, link: LinkId) -> bool;
@@ -463,7 +463,7 @@ impl<M: Role> Shared<M> {
     }
 
     /// Reports the end of a pusher's stream, once for each pusher however many links it has.
-    pub(crate) fn ended(&self, peer: &tidegate_proto::Peer) {
+    pub(crate) fn ended(&self, peer: &Peer) {
         let first = self.with(|inner| {
             let ended = &mut inner.places.ended_peers;
             if ended.len() < ENDED { ended.insert(peer.instance) } else { !ended.contains(&peer.instance) }
@@ -473,7 +473,7 @@ impl<M: Role> Shared<M> {
         }
     }
 
-    pub(crate) fn opened(&self, link: LinkId, peer: &tidegate_proto::Peer) {
+    pub(crate) fn opened(&self, link: LinkId, peer: &Peer) {
         self.with(|inner| inner.places.opened(peer.instance));
         self.signals.changed();
         self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });

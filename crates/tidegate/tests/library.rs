@@ -350,7 +350,13 @@ async fn one_listener_serves_several_pipelines_of_several_sockets() {
         let pull = pull().connect(at.replace("/red", &format!("/{name}"))).build().await.unwrap();
         let delivery = within(pull.recv()).await.unwrap().unwrap();
         assert_eq!(delivery.payload(), name.as_bytes());
+        assert_eq!((delivery.pipeline(), delivery.peer_names().len()), (name, 0));
         delivery.ack();
+        let mut receiver = pull.receiver();
+        [&red, &blue][usize::from(name == "blue")].send("again").await.unwrap();
+        let lent = within(receiver.recv()).await.unwrap().unwrap();
+        assert_eq!((lent.pipeline(), lent.peer_names().len()), (name, 0));
+        lent.ack();
     }
     within(red.finish(LONG)).await.unwrap();
     within(blue.finish(LONG)).await.unwrap();

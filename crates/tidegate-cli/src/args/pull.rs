@@ -29,8 +29,9 @@ pub(crate) struct PullArgs {
     pub(crate) framing: FramingArgs,
     /// Writes each message as one JSON object instead of its bare payload
     ///
-    /// The object has id, attempt, headers (a list of pairs), and payload, or payload_base64 if the payload
-    /// is not UTF-8. The summary on stderr becomes an object too.
+    /// The object has id, attempt, pipeline, names (the verified names of the pusher, if there are some),
+    /// headers (a list of pairs), and payload, or payload_base64 if the payload is not UTF-8. The summary on
+    /// stderr becomes an object too.
     #[arg(long)]
     pub(crate) json: bool,
     /// Appends to this file instead of writing to stdout

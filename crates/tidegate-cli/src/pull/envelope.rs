@@ -22,6 +22,10 @@ pub(crate) struct Rendering {
 struct Envelope<'a> {
     id: String,
     attempt: u32,
+    pipeline: &'a str,
+    /// The verified names of the pusher.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    names: &'a [String],
     /// Pairs, not an object: names may repeat, and their order is kept.
     headers: Vec<(&'a str, Value<'a>)>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +45,7 @@ impl<'a> Envelope<'a> {
     fn new(
         id: String,
         attempt: u32,
+        (pipeline, names): (&'a str, &'a [String]),
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
         payload: &'a [u8],
     ) -> Self {
@@ -53,7 +58,7 @@ impl<'a> Envelope<'a> {
             .collect();
         let text = std::str::from_utf8(payload).ok();
         let payload_base64 = text.is_none().then(|| STANDARD.encode(payload));
-        Self { id, attempt, headers, payload: text, payload_base64 }
+        Self { id, attempt, pipeline, names, headers, payload: text, payload_base64 }
     }
 }
 
@@ -68,8 +73,9 @@ impl Rendering {
         }
         let headers = delivery.headers();
         let headers = headers.iter().map(|(name, value)| (name, &value[..]));
+        let origin = (delivery.pipeline(), delivery.peer_names());
         let envelope =
-            Envelope::new(delivery.id().to_string(), delivery.attempt(), headers, delivery.payload());
+            Envelope::new(delivery.id().to_string(), delivery.attempt(), origin, headers, delivery.payload());
         Ok(Cow::Owned(serde_json::to_vec(&envelope)?))
     }
 
@@ -87,14 +93,25 @@ mod tests {
     use super::*;
 
     fn json(headers: &[(&str, &[u8])], payload: &[u8]) -> String {
-        serde_json::to_string(&Envelope::new("ab-7".into(), 2, headers.iter().copied(), payload)).unwrap()
+        let headers = headers.iter().copied();
+        serde_json::to_string(&Envelope::new("ab-7".into(), 2, ("jobs", &[]), headers, payload)).unwrap()
+    }
+
+    #[test]
+    fn verified_names_are_shown_if_there_are_some() {
+        let names = ["a.example".to_owned(), "urn:b".to_owned()];
+        let envelope = Envelope::new("ab-7".into(), 1, ("", &names), std::iter::empty(), b"");
+        assert_eq!(
+            serde_json::to_string(&envelope).unwrap(),
+            r#"{"id":"ab-7","attempt":1,"pipeline":"","names":["a.example","urn:b"],"headers":[],"payload":""}"#
+        );
     }
 
     #[test]
     fn utf_8_is_written_as_text() {
         assert_eq!(
             json(&[("k", b"v"), ("k", b"w")], "é \"\n".as_bytes()),
-            r#"{"id":"ab-7","attempt":2,"headers":[["k","v"],["k","w"]],"payload":"é \"\n"}"#
+            r#"{"id":"ab-7","attempt":2,"pipeline":"jobs","headers":[["k","v"],["k","w"]],"payload":"é \"\n"}"#
         );
     }
 
@@ -102,7 +119,7 @@ mod tests {
     fn other_bytes_are_written_as_base64() {
         assert_eq!(
             json(&[("k", &[0xff])], &[0xff, 0]),
-            r#"{"id":"ab-7","attempt":2,"headers":[["k",{"base64":"/w=="}]],"payload_base64":"/wA="}"#
+            r#"{"id":"ab-7","attempt":2,"pipeline":"jobs","headers":[["k",{"base64":"/w=="}]],"payload_base64":"/wA="}"#
         );
     }
 

@@ -146,6 +146,12 @@ impl<H> Lot<H> {
     pub fn instance(&self) -> InstanceId {
         self.origin.instance
     }
+
+    /// What was given to [`super::Puller::set_home`].
+    #[must_use]
+    pub fn home(&self) -> &H {
+        &self.origin.home
+    }
 }
 
 impl<H: Clone> Queued<H> {

@@ -116,7 +116,7 @@ pub(super) async fn drive<M: Role>(
     peer: Peer,
 ) -> Driven {
     reader.open(shared.with(|inner| {
-        M::opened(inner, link, &shared);
+        M::opened(inner, link, &peer, &shared);
         if !M::GIVES_WAY
             && let Some(direct) = stream.direct()
         {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_proto::{Headers, Lot, Message, MessageId, Received, Verdict};
 
-use super::state::{Home, PullMachine};
+use super::state::{Home, Origin, PullMachine};
 use crate::shared::{Inner, Shared};
 
 /// A delivery: exactly one attempt to have a message processed.
@@ -90,6 +90,9 @@ impl Delivery {
 
     /// Returns the id of the message. It is the same for every attempt, so an application can recognize
     /// repeats.
+    ///
+    /// The pusher chooses its ids. If you do not trust every peer, remove duplicates by the id together with
+    /// [`pipeline`](Self::pipeline) and [`peer_names`](Self::peer_names).
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.received.id()
@@ -99,6 +102,19 @@ impl Delivery {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.received.attempt()
+    }
+
+    /// Returns the pipeline of the link that the delivery came over. It is empty for the default pipeline.
+    #[must_use]
+    pub fn pipeline(&self) -> &str {
+        self.origin().map_or("", |origin| &origin.pipeline)
+    }
+
+    /// Returns the verified names in the pusher's certificate. There are none without TLS, or if the pusher
+    /// has no certificate.
+    #[must_use]
+    pub fn peer_names(&self) -> &[String] {
+        self.origin().map_or(&[], |origin| &origin.names)
     }
 
     /// Returns the number of the link that the delivery came over, as in statistics and events.
@@ -144,7 +160,9 @@ impl Delivery {
     pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
         // Collected before the lock is taken, because an iterator may do anything.
         let mut deliveries: Vec<_> = deliveries.into_iter().collect();
-        let Some(shared) = deliveries.first().and_then(|first| first.received.home().0.clone()) else {
+        let Some(shared) =
+            deliveries.first().and_then(|first| first.origin().map(|origin| origin.shared.clone()))
+        else {
             return;
         };
         shared.with_message(|inner| {
@@ -341,8 +359,13 @@ impl Delivery {
 
     /// `None` only for a link that is not driven.
     #[inline]
-    fn shared(&self) -> Option<&Shared<PullMachine>> {
+    fn origin(&self) -> Option<&Origin> {
         self.received.home().0.as_deref()
+    }
+
+    #[inline]
+    fn shared(&self) -> Option<&Shared<PullMachine>> {
+        self.origin().map(|origin| &*origin.shared)
     }
 
     #[inline]

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use super::{
     Delivery, Pull,
     delivery::wake_at_cap,
-    state::{Home, PullMachine},
+    state::{Home, Origin, PullMachine},
 };
 use crate::{
     error::RecvError,
@@ -326,6 +326,22 @@ impl Lent<'_> {
                 inner.machine.working(lending.link, id);
             }
         });
+    }
+
+    /// Returns the pipeline of the link that the delivery came over, as [`crate::Delivery::pipeline`] does.
+    #[must_use]
+    pub fn pipeline(&self) -> &str {
+        self.origin().map_or("", |origin| &origin.pipeline)
+    }
+
+    /// Returns the verified names of the pusher, as [`crate::Delivery::peer_names`] does.
+    #[must_use]
+    pub fn peer_names(&self) -> &[String] {
+        self.origin().map_or(&[], |origin| &origin.names)
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.receiver.lot.as_ref()?.home().0.as_deref()
     }
 
     /// Returns the number of the link that the delivery came over, as in statistics and events.

@@ -2,16 +2,24 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tidegate_proto::{LinkId, Puller, PullerEvent, Time};
+use tidegate_proto::{LinkId, Peer, Puller, PullerEvent, Time};
 
 use super::receiver::Lending;
 use crate::error::Refusal;
 use crate::shared::{Inner, Later, Role, Shared, Signals};
 
-/// The socket that settles a delivery. Deliveries of a batch share it: one reference each would cost as much
+/// What the deliveries of a link have in common. Deliveries of a batch share it: one reference each would cost as much
 /// as the lock.
 #[derive(Clone, Default)]
-pub(crate) struct Home(pub(super) Option<Arc<Shared<PullMachine>>>);
+pub(crate) struct Home(pub(super) Option<Arc<Origin>>);
+
+pub(crate) struct Origin {
+    /// Where the deliveries are settled.
+    pub(super) shared: Arc<Shared<PullMachine>>,
+    pub(super) pipeline: String,
+    /// The verified names of the pusher (TL-4).
+    pub(super) names: Vec<String>,
+}
 
 pub(crate) type PullMachine = Puller<Home>;
 
@@ -100,8 +108,10 @@ impl Role for PullMachine {
         Later { warnings: std::mem::take(&mut state.warnings), ..Later::default() }
     }
 
-    fn opened(inner: &mut Inner<Self>, link: LinkId, shared: &Arc<Shared<Self>>) {
-        inner.machine.set_home(link, Home(Some(shared.clone())));
+    fn opened(inner: &mut Inner<Self>, link: LinkId, peer: &Peer, shared: &Arc<Shared<Self>>) {
+        let (pipeline, names) = (peer.pipeline.clone(), peer.names.clone());
+        let origin = Origin { shared: shared.clone(), pipeline, names };
+        inner.machine.set_home(link, Home(Some(Arc::new(origin))));
     }
 
     fn at_end(inner: &Inner<Self>) -> bool {
