@@ -197,7 +197,7 @@ fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way
     }
 }
 
-/// The time that a dispatcher without latency takes, which gives the list in order to whoever is free.
+/// The time that a dispatcher without latency takes: it gives each job of the list, in order, to a free worker.
 fn ideal(jobs: std::ops::Range<u64>, services: &[Service]) -> u64 {
     let mut free = vec![0; services.len()];
     for job in jobs {
@@ -240,7 +240,7 @@ fn a_worker_that_takes_long_gets_one_at_a_time_and_gives_back_what_it_got_before
         assert_eq!((stats.queued, stats.in_flight), (0, 1), "{stats:?}");
         assert_eq!(stats.committed, 1, "no credit for a second one: {stats:?}");
     }
-    assert_eq!(sim.pusher.stats().queued, 38, "all but two are with the pusher, for whoever comes");
+    assert_eq!(sim.pusher.stats().queued, 38, "the pusher keeps all but two for later links");
     assert!(sim.run(250 * SECOND) < 201_000_000);
 }
 

@@ -206,7 +206,7 @@ fn cr_6_places_follow_what_links_need() {
 }
 
 #[test]
-fn rd_9_deliveries_of_a_lost_link_count_and_what_comes_again_has_room() {
+fn rd_9_deliveries_of_a_lost_link_count_and_redelivered_messages_have_room() {
     // CR-5, RD-8, RD-9
     for pushers in [1, 2] {
         let mut w = world(pushers, 10, window(2));
@@ -235,7 +235,7 @@ fn rd_9_deliveries_of_a_lost_link_count_and_what_comes_again_has_room() {
 }
 
 #[test]
-fn rd_9_what_comes_again_and_joins_leaves_its_credit_to_other_messages() {
+fn rd_9_a_redelivered_message_that_joins_leaves_its_credit_to_other_messages() {
     // CR-6, RD-9
     let mut w = world(1, 10, window(4));
     let mut held = take(&mut w);
@@ -289,7 +289,7 @@ fn a_recv_that_waits_5_s_at_the_cap_is_told_of_once() {
 }
 
 #[test]
-fn a_recv_that_waits_for_a_message_is_no_reason_to_warn() {
+fn a_recv_that_waits_for_a_message_causes_no_warning() {
     let mut w = world(1, 0, window(3));
     w.pullers[0].start_waiting(w.now);
     w.pass(60 * SECOND);

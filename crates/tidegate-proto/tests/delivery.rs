@@ -363,7 +363,7 @@ fn rd_4_a_link_that_was_kept_for_what_went_elsewhere_takes_part_again() {
     assert_eq!(text(&killer), "killer");
     w.send(0, "next");
     let of_first: Vec<_> = std::iter::from_fn(|| w.recv(0)).map(|received| text(&received)).collect();
-    assert_eq!(of_first, ["long", "next"], "its long job is no reason to get no other");
+    assert_eq!(of_first, ["long", "next"], "a long job does not keep the link from getting others");
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn rd_2_outcomes_that_were_on_their_way_are_read_after_a_failed_write() {
     let received = w.recv(0).unwrap();
     let link = w.push_link(wire);
     w.pushers[0].write_failed(w.now, link, "reset");
-    assert_eq!(w.pushers[0].stats().in_flight, 1, "not taken back yet");
+    assert_eq!(w.pushers[0].stats().in_flight, 1, "not requeued yet");
     w.give(0, received, &Verdict::Ack);
     let stats = w.pushers[0].stats();
     assert_eq!((stats.acked, stats.queued), (1, 0));

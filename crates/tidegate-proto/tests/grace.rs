@@ -298,11 +298,11 @@ fn rd_9_it_is_joined_after_every_further_break() {
     w.give(0, held, &Verdict::Ack);
     let stats = w.pushers[0].stats();
     assert_eq!((stats.acked, stats.sent, stats.redelivered), (1, 6, 5));
-    assert_eq!(w.pushers[0].stats().delayed, 0, "its puller lives: it is no suspect (RD-4)");
+    assert_eq!(w.pushers[0].stats().delayed, 0, "its puller is alive: no quarantine (RD-4)");
 }
 
 #[test]
-fn rd_9_an_outcome_given_between_two_links_is_told_over_the_next() {
+fn rd_9_an_outcome_given_between_two_links_is_sent_over_the_next() {
     // RD-9
     let (mut w, wire) = world(2, 10);
     let (first, second) = (w.recv(0).unwrap(), w.recv(0).unwrap());
@@ -312,12 +312,12 @@ fn rd_9_an_outcome_given_between_two_links_is_told_over_the_next() {
     w.join(0, 0);
     w.pass(SECOND / 100);
     assert_eq!(w.pushers[0].stats().acked, 1);
-    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)], "what failed is tried again");
+    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)], "the failed message is retried");
 }
 
 #[test]
-fn rd_9_a_window_of_0_has_credit_for_what_comes_again() {
-    // RD-9, CR-7: nobody waits for a message, for the only worker is busy.
+fn rd_9_a_window_of_0_has_credit_for_redelivered_messages() {
+    // RD-9, CR-7: no recv waits for a message, because the only worker is busy.
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
     let wire = w.join(0, 0);
     w.settle();
@@ -365,7 +365,7 @@ fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other
 }
 
 #[test]
-fn rd_9_bytes_are_not_granted_for_what_comes_again_while_the_budget_has_no_message_left() {
+fn rd_9_bytes_are_not_granted_for_redeliveries_while_the_budget_has_no_message_left() {
     // RD-9, CR-9: bytes alone are of no use, and others could not have them.
     let small = puller(|s| (s.window, s.budget) = (Window::messages(0), 1));
     let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![small]);
@@ -395,7 +395,7 @@ fn rd_9_bytes_are_not_granted_for_what_comes_again_while_the_budget_has_no_messa
 }
 
 #[test]
-fn rd_9_credit_for_what_does_not_come_again_is_taken_back() {
+fn rd_9_credit_for_messages_that_are_not_redelivered_is_reclaimed() {
     // RD-9, CR-7
     let pullers = vec![puller(|s| s.window = Window::messages(0)), puller(|_| ())];
     let mut w = World::new(vec![pusher(|_| ())], pullers);

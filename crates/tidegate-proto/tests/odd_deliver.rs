@@ -1,5 +1,5 @@
-//! Encodings of `Deliver` that no encoder makes, legal and damaged: the hand-made path reads them as the generated code and
-//! the rules of SPEC.md do.
+//! Encodings of `Deliver` that no encoder produces, legal and damaged: the handwritten decoder agrees with the
+//! generated code and the rules of SPEC.md.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 

@@ -49,7 +49,7 @@ fn process(w: &mut World, push: usize) {
     w.give(0, received, &Verdict::Ack);
 }
 
-/// Two links and one place for both: the other place is taken by a job of a link that was lost. Link 1 has just delivered something.
+/// Two links and one place for both: a job of a lost link has the other one. Link 1 has just delivered a message.
 fn a_job_of_a_lost_link() -> (World, [Received; 1]) {
     let mut w = world(3, 2);
     let job = begin(&mut w, 2);
@@ -58,7 +58,8 @@ fn a_job_of_a_lost_link() -> (World, [Received; 1]) {
     (w, [job])
 }
 
-/// As many links as places: the last link has borrowed that of link 0, and holds two jobs. The others have just delivered something.
+/// One place for each link: the last link has borrowed that of link 0, and holds two jobs. The others have just
+/// delivered something.
 fn a_place_that_is_lent(links: usize) -> (World, [Received; 2]) {
     let mut w = world(links, links as u64);
     for _ in 0..11 {

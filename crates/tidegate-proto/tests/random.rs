@@ -1,5 +1,5 @@
-//! Random operations on many links, with breaks, hangs and jumps of the clock: conservation and credit are checked after
-//! every step, and in the end everything comes to rest with nothing lost.
+//! Random operations on many links, with breaks, hangs and jumps of the clock. Conservation and credit are checked
+//! after every step. In the end all machines are idle and no message is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 

@@ -21,7 +21,7 @@ fn recalling() -> (Puller, LinkId) {
     (puller, link)
 }
 
-/// Reads nothing for so many half seconds, with a sign of life now and then, and tells whether the link is closed.
+/// The puller receives only a `Ping` in each of the `half_seconds`. Returns its `Close` if it closes the link.
 fn silence(
     puller: &mut Puller,
     link: LinkId,

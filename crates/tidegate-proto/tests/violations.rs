@@ -356,7 +356,7 @@ fn an_outcome_given_before_a_violation_reaches_the_pusher_before_the_close() {
 
 #[test]
 fn gr_3_field_numbers_and_codes_are_what_they_were() {
-    // GR-3: whoever changes one of these breaks every peer there is.
+    // GR-3: changing one of these breaks all existing peers.
     let descriptor = tidegate_proto::DESCRIPTOR_SET;
     for name in ["Hello", "Deliver", "Ack", "Skip", "Ping", "Pong", "End", "Close"] {
         assert!(descriptor.windows(name.len()).any(|w| w == name.as_bytes()), "{name}");
