@@ -222,7 +222,7 @@ fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
     let (code, reason) = refuse(vec![message("12345678901")], 0);
     assert_eq!(
         (code, reason.as_str()),
-        (Code::MessageSize, "DL-4: a message has 11 bytes, but max_message is 10")
+        (Code::MessageSize, "DL-4: a message has 11 bytes; max_message is 10")
     );
     assert_eq!(refuse(vec![message("1")], 1 << 53).0, Code::Malformed);
     let back = v1::Message { gap: -2, ..message("2") };

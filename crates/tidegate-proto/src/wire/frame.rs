@@ -1,4 +1,4 @@
-//! One frame: encoded with its length, decoded without it.
+//! Encodes a frame with its length prefix, and decodes it without.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
@@ -10,21 +10,20 @@ use super::{
 };
 use crate::violation::{Code, Violation};
 
-/// A frame as a machine sees it. `Deliver` is not the generated type: it is read where it lies (DESIGN: the
-/// puller hands out slices of what it read).
+/// A decoded frame. `Deliver` is not the generated type: its messages are slices of the frame, so that none is copied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// Handshake.
+    /// The handshake.
     Hello(v1::Hello),
-    /// Messages, checked and ready to be taken one by one.
+    /// A batch of messages, checked as a whole.
     Deliver(Batch),
     /// Outcomes and limits.
     Ack(v1::Ack),
-    /// Answer to a recall.
+    /// The answer to a recall or leaving.
     Skip(v1::Skip),
-    /// Asks for a sign of life.
+    /// Asks for a `Pong`.
     Ping(v1::Ping),
-    /// The answer.
+    /// The answer to a `Ping`.
     Pong(v1::Pong),
     /// The stream is over.
     End,
@@ -32,22 +31,23 @@ pub enum Body {
     Close(v1::Close),
     /// Deliveries that are still being worked on.
     Working(v1::Working),
-    /// A frame of a later version: no effect (GR-1).
+    /// A frame with an unknown body, which has no effect (GR-1).
     Unknown,
 }
 
-/// Decodes the bytes of one frame, without its length. `max_message` is the limit of DL-4.
+/// Decodes the bytes of one frame, without its length prefix. `max_message` is the limit of DL-4.
 ///
 /// # Errors
-/// FR-4 for what is not a frame, and the rules of `Deliver`'s fields.
+/// The bytes are not a valid frame (FR-4), or a field of a `Deliver` breaks its rule.
 pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
     decode_within(frame, max_message, u64::MAX)
 }
 
-/// The same with `most`, the unused credit in messages: what goes beyond it takes no memory (CR-3).
+/// Decodes one frame like [`decode`]. A `Deliver` of more than `most` messages, the unused credit, is refused before
+/// anything is kept for the others (CR-3).
 ///
 /// # Errors
-/// As [`decode`], and CR-3.
+/// The errors of [`decode`], and CR-3.
 pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, Violation> {
     use v1::frame::Body as Wire;
     if let Some(deliver) = Batch::inside(&frame) {
@@ -56,11 +56,12 @@ pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, 
     if let Some(deliver) = gather(&frame)? {
         return Batch::parse_within(deliver, max_message, most).map(Body::Deliver);
     }
-    let decoded = v1::Frame::decode(frame).map_err(|e| Violation::malformed(format!("not a Frame: {e}")))?;
+    let decoded =
+        v1::Frame::decode(frame).map_err(|e| Violation::malformed(format!("not a valid Frame: {e}")))?;
     Ok(match decoded.body {
         None => Body::Unknown, // GR-1
         Some(Wire::Hello(hello)) => Body::Hello(hello),
-        Some(Wire::Deliver(_)) => return Err(wrong_type()), // one that is right was found above
+        Some(Wire::Deliver(_)) => return Err(wrong_type()), // a valid one was found above
         Some(Wire::Ack(ack)) => {
             check_counter("message_limit", ack.message_limit)?;
             check_counter("byte_limit", ack.byte_limit)?;
@@ -82,17 +83,17 @@ pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, 
     })
 }
 
-/// FR-7.
+/// Checks the maximum of a counter (FR-7).
 fn check_counter(what: &str, value: u64) -> Result<(), Violation> {
     if value > MAX_COUNTER {
-        let detail = format!("{what} is {value}, but at most {MAX_COUNTER} is allowed");
+        let detail = format!("{what} is {value}; the maximum is {MAX_COUNTER}");
         return Err(Violation::new(Code::Malformed, "FR-7", detail));
     }
     Ok(())
 }
 
 /// Checks that a frame has at most one body (FR-4), and returns it if it is a `Deliver`: among unknown fields, or with
-/// a length in an unusual encoding. The generated code decodes other bodies: it takes many times their length in
+/// a length in an unusual encoding. The generated code decodes other bodies. It needs many times their length in
 /// memory, so that only a control frame may have them.
 fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
     let (mut at, mut deliver, mut bodies, mut others) = (0, None, 0, false);
@@ -105,17 +106,21 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
         }
     }
     if (others || bodies > 1) && frame.len() > MAX_CONTROL_FRAME {
-        let detail = format!("a frame of {} bytes is not a Deliver alone", frame.len());
+        let detail = format!(
+            "a frame of {} bytes has another body than Deliver; the limit is {MAX_CONTROL_FRAME}",
+            frame.len()
+        );
         return Err(Violation::new(Code::TooLarge, "FR-3", detail));
     }
     if bodies > 1 {
         return Err(Violation::malformed(format!("a frame with {bodies} bodies")));
     }
-    // It may be kept for long: without the room for what else was in the frame (LM-5).
+    // The messages may be kept for long. So they are copied without the other fields of the frame (LM-5).
     Ok(deliver.map(Bytes::copy_from_slice))
 }
 
-/// Encodes a frame of the generated types, with its length in front (FR-2). Not for `Deliver` on the hot path.
+/// Encodes a frame of the generated types, with its length prefix (FR-2). Pushers encode `Deliver` with [`OpenBatch`]
+/// instead.
 #[must_use]
 pub fn encode(body: v1::frame::Body) -> Bytes {
     let frame = v1::Frame { body: Some(body) };
@@ -127,7 +132,7 @@ pub fn encode(body: v1::frame::Body) -> Bytes {
     buf.freeze()
 }
 
-/// Cuts a text for people to what the wire allows, at a character's end (OC-7).
+/// Truncates a text to the 256 bytes that the wire allows, at the end of a character (OC-7).
 #[must_use]
 pub fn cut_reason(text: &str) -> &str {
     let mut end = text.len().min(MAX_TEXT);
@@ -142,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fr_2_a_frame_is_its_length_and_its_bytes() {
+    fn fr_2_a_frame_has_its_length_before_its_bytes() {
         // FR-2
         let ping = encode(v1::frame::Body::Ping(v1::Ping { data: 0x0102 }));
         assert_eq!(&ping[..], b"\x00\x00\x00\x0b\x2a\x09\x09\x02\x01\0\0\0\0\0\0");
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn gr_1_a_frame_of_a_later_version_has_no_effect() {
+    fn gr_1_an_unknown_frame_is_decoded_as_unknown() {
         // GR-1: field 100, length-delimited, with "later" in it.
         let frame = Bytes::from_static(b"\xa2\x06\x05later");
         assert_eq!(decode(frame, 1), Ok(Body::Unknown));
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn fr_4_what_is_not_a_frame_is_malformed() {
+    fn fr_4_bytes_that_are_not_a_frame_are_malformed() {
         // FR-4
         for bad in
             [&b"\x2a\xff"[..], b"\x00", b"\x0a\x02\x12", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn oc_7_a_reason_is_cut_at_a_characters_end() {
+    fn oc_7_a_reason_is_truncated_at_the_end_of_a_character() {
         // OC-7
         assert_eq!(cut_reason("short"), "short");
         let long = "é".repeat(200);

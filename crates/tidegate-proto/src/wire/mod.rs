@@ -1,4 +1,4 @@
-//! Frames on the wire: the generated types, the framing, and the hand-made path for `Deliver`.
+//! Frames on the wire: the generated types, the framing, and the hand-written codec of `Deliver`.
 
 mod deliver;
 mod frame;
@@ -7,7 +7,7 @@ mod reader;
 mod shown;
 mod varint;
 
-/// The types that the build generates from `proto/tidegate/v1/tidegate.proto`. Their numbers are for ever (GR-3).
+/// The types that the build generates from `proto/tidegate/v1/tidegate.proto`. Field numbers are never reused (GR-3).
 #[allow(missing_docs, clippy::all, unused_qualifications)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/tidegate.v1.rs"));
@@ -22,20 +22,20 @@ pub use reader::{FrameReader, Progress};
 pub const MAX_HELLO_FRAME: usize = 16_384;
 /// Limit of every frame but `Deliver` and the first, in bytes (FR-3).
 pub const MAX_CONTROL_FRAME: usize = 65_536;
-/// What a `Deliver` frame may always have, in bytes (FR-3).
+/// The minimum of the limit of `Deliver` frames, in bytes (FR-3).
 pub const MIN_DELIVER_LIMIT: usize = 262_144;
-/// Headers of one message (DL-5).
+/// The maximum number of headers of a message (DL-5).
 pub const MAX_HEADERS: usize = 64;
-/// Bytes of a header's name (DL-5).
+/// The maximum length of a header's name, in bytes (DL-5).
 pub const MAX_HEADER_NAME: usize = 256;
-/// Bytes of a reason, a name and a pipeline (OC-7, HS-10).
+/// The maximum length of a reason, a name and a pipeline, in bytes (OC-7, HS-10).
 pub const MAX_TEXT: usize = 256;
-/// The largest `max_message` (HS-7).
+/// The maximum of `max_message`, in bytes (HS-7).
 pub const MAX_MAX_MESSAGE: u64 = (1 << 31) - 65_536;
-/// The largest value of a counter: an id, a limit, a number, a generation (FR-7).
+/// Message numbers are below this (DL-2).
 pub const MAX_COUNTER: u64 = (1 << 53) - 1;
 
-/// The limit of a `Deliver` frame, for a puller that takes messages of `max_message` bytes (FR-3).
+/// The limit of `Deliver` frames, in bytes, for a puller that accepts messages of `max_message` bytes (FR-3).
 #[must_use]
 pub fn deliver_limit(max_message: u64) -> usize {
     let whole = max_message.min(MAX_MAX_MESSAGE) + 65_536;

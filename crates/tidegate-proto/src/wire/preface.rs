@@ -1,14 +1,14 @@
-//! The eight bytes that come first, and what else may stand there.
+//! The preface, and what a stream with another beginning looks like.
 
 use crate::violation::{Code, Violation};
 
-/// What each side sends first (FR-1).
+/// The first bytes in each direction (FR-1).
 pub const PREFACE: [u8; 8] = *b"TIDEGATE";
 
-/// Whether `bytes`, the beginning of a stream, can still be a preface: `Ok(true)` when it is whole.
+/// Checks whether a stream that begins with `bytes` has a correct preface. Returns whether the preface is complete.
 ///
 /// # Errors
-/// FR-1, naming what the stream looks like, as soon as one byte differs.
+/// One byte differs (FR-1). The detail says what the stream looks like.
 pub fn check_preface(bytes: &[u8]) -> Result<bool, Violation> {
     let n = bytes.len().min(PREFACE.len());
     if bytes[..n] == PREFACE[..n] {
@@ -18,7 +18,7 @@ pub fn check_preface(bytes: &[u8]) -> Result<bool, Violation> {
     Err(Violation::new(Code::NotTidegate, "FR-1", detail))
 }
 
-/// What a stream that is not tidegate looks like, in words for a log.
+/// Describes what a stream that is not tidegate looks like, for a log.
 #[must_use]
 pub fn resembles(bytes: &[u8]) -> &'static str {
     const METHODS: [&[u8]; 9] =
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fr_1_a_wrong_preface_is_refused_at_its_first_wrong_byte_and_named() {
+    fn fr_1_a_wrong_preface_is_refused_at_its_first_wrong_byte_and_described() {
         // FR-1
         assert_eq!(check_preface(b""), Ok(false));
         assert_eq!(check_preface(b"TIDE"), Ok(false));

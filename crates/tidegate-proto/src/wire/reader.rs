@@ -1,4 +1,4 @@
-//! Bytes in, frames out.
+//! Splits a stream of bytes into frames.
 
 use std::fmt;
 
@@ -8,17 +8,16 @@ use super::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, PREFACE, check_preface};
 use crate::message::Hidden;
 use crate::violation::{Code, Violation};
 
-/// The first read of a link is small, so that an idle link is.
+/// The size of the first read of a link: small, so that an idle link takes little memory.
 const SMALLEST_READ: usize = 4 * 1_024;
-/// The largest read, and how far a buffer may grow ahead of what has arrived (FR-3).
+/// The size of the largest read, and the memory that a buffer may have beyond the bytes that have arrived (FR-3).
 const LARGEST_READ: usize = 256 * 1_024;
-/// A frame of messages keeps memory of at most so many times its length.
+/// A frame of messages may keep this many times its length in memory (LM-5).
 const PINNED: usize = 8;
-/// Below this a read is not worth a system call.
+/// A read of fewer bytes is not worth a system call.
 const WORTHWHILE: usize = 2 * 1_024;
 
-/// Cuts a stream into frames. It never holds more than the part of a frame that has arrived, plus
-/// 262,144 bytes (FR-3).
+/// Splits a stream into frames. It never allocates more than the bytes that have arrived plus 262,144 bytes (FR-3).
 #[derive(Clone)]
 pub struct FrameReader {
     buf: BytesMut,
@@ -26,9 +25,9 @@ pub struct FrameReader {
     deliver_limit: usize,
     stage: Stage,
     frames: u64,
-    /// What the memory of `buf` was when it was taken.
+    /// The capacity of `buf` when it was allocated.
     room: usize,
-    /// Bytes of a frame that is not wanted any more, still to come.
+    /// Bytes of a dropped frame that have not yet arrived.
     unwanted: usize,
 }
 
@@ -39,12 +38,12 @@ enum Stage {
     Open,
 }
 
-/// How far a reader is, for the rule that a frame must progress (LV-7).
+/// The progress of a reader, for the rule that a frame must progress (LV-7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
-    /// Frames given out.
+    /// The number of frames returned.
     pub frames: u64,
-    /// Bytes of the next one that are here.
+    /// The number of bytes of the next frame that have arrived.
     pub partial: usize,
 }
 
@@ -65,7 +64,7 @@ impl Default for FrameReader {
 }
 
 impl FrameReader {
-    /// A reader at the beginning of a stream, before the preface.
+    /// Makes a reader for a stream from its beginning, which is the preface.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -79,17 +78,17 @@ impl FrameReader {
         }
     }
 
-    /// After the handshake: from now on `Deliver` frames may have `deliver_limit` bytes. A pusher, which gets none,
-    /// gives [`MAX_CONTROL_FRAME`].
+    /// Ends the handshake: from now on, `Deliver` frames may have `deliver_limit` bytes, and other frames
+    /// [`MAX_CONTROL_FRAME`]. The limit is that of [`Machine::frame_limit`](crate::Machine::frame_limit).
     pub fn open(&mut self, deliver_limit: usize) {
         self.stage = Stage::Open;
         self.deliver_limit = deliver_limit.max(MAX_CONTROL_FRAME);
     }
 
-    /// Where to read to. Has room; the caller reads into the spare capacity and calls [`Self::filled`].
+    /// The buffer to read into. It has spare capacity. Append the bytes that were read, and call [`Self::filled`].
     pub fn buffer(&mut self) -> &mut BytesMut {
         if self.buf.is_empty() && self.buf.capacity() < WORTHWHILE {
-            // Everything before is in the hands of the application: a fresh buffer, as large as reads have been.
+            // The application holds the memory of earlier frames: allocate a new buffer, as large as recent reads.
             self.buf = BytesMut::with_capacity(self.read_size);
             self.room = self.buf.capacity();
         } else if self.buf.capacity() - self.buf.len() < WORTHWHILE {
@@ -100,7 +99,7 @@ impl FrameReader {
         &mut self.buf
     }
 
-    /// Tells how much a read brought, so that the next one is large on a busy link and small on an idle one.
+    /// Reports how many bytes a read has returned. The next read is larger on a busy link, and smaller on an idle one.
     pub fn filled(&mut self, bytes: usize) {
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(LARGEST_READ);
@@ -109,19 +108,19 @@ impl FrameReader {
         }
     }
 
-    /// Gives the memory back, as long as nothing comes.
+    /// Frees the buffer while no bytes arrive. It is allocated again by [`Self::buffer`].
     pub fn rest(&mut self) {
         if self.buf.is_empty() {
             (self.buf, self.read_size) = (BytesMut::new(), SMALLEST_READ);
         }
     }
 
-    /// Throws away everything that comes, for it cannot be cut into frames any more (FR-3).
+    /// Drops all bytes that arrive from now on, because the beginning of the next frame cannot be found (FR-3).
     pub fn abandon(&mut self) {
         (self.buf, self.unwanted) = (BytesMut::new(), usize::MAX);
     }
 
-    /// Throws the frame away that has begun to arrive, and what comes of it.
+    /// Drops the incomplete frame, and the bytes of it that arrive later.
     pub fn skip(&mut self) {
         if let Some(missing) = self.missing().filter(|missing| *missing > 0) {
             (self.buf, self.unwanted) = (BytesMut::new(), missing);
@@ -129,7 +128,7 @@ impl FrameReader {
         }
     }
 
-    /// Bytes of the frame under way that have not arrived, if its length has.
+    /// The number of bytes of the incomplete frame that have not arrived, if its length has.
     fn missing(&self) -> Option<usize> {
         let head = self.buf.get(..4)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
@@ -137,16 +136,16 @@ impl FrameReader {
             .then(|| (length + 4).saturating_sub(self.buf.len()))
     }
 
-    /// How far the reader is.
+    /// The progress of the reader.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress { frames: self.frames, partial: self.buf.len() }
     }
 
-    /// The next whole frame, without its length; `None` when more bytes are needed.
+    /// Takes the next complete frame, without its length prefix. Returns `None` if more bytes are needed.
     ///
     /// # Errors
-    /// FR-1 to FR-3. Nothing more can be read from the stream then.
+    /// The stream violates FR-1, FR-2 or FR-3. No more frames can be read from it.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, Violation> {
         if self.stage == Stage::Preface && self.unwanted == 0 {
             if !check_preface(&self.buf)? {
@@ -169,26 +168,26 @@ impl FrameReader {
         self.buf.advance(4);
         self.frames += 1;
         let frame = self.buf.split_to(length);
-        // Messages are kept until they are settled: a few bytes of them must not keep a large buffer (LM-5).
+        // Messages are kept until they are settled. A small frame of them must not keep a large buffer (LM-5).
         if length < self.room / PINNED && frame.first() == Some(&0x12) {
             return Ok(Some(Bytes::copy_from_slice(&frame)));
         }
         Ok(Some(frame.freeze()))
     }
 
-    /// FR-2, FR-3: before memory is taken, and as soon as the kind of frame is known.
+    /// Checks the length before memory is allocated, and as soon as the kind of the frame is known (FR-2, FR-3).
     fn check_length(&self, length: usize) -> Result<(), Violation> {
         if length == 0 {
             return Err(Violation::new(Code::Malformed, "FR-2", "a frame of length 0"));
         }
         let (limit, what) = match (self.stage, self.buf.get(4)) {
             (Stage::Preface | Stage::First, _) => (MAX_HELLO_FRAME, "a first frame"),
-            // Deliver is field 2 of Frame; a frame that hides it behind something else is held to the smaller limit.
+            // Deliver is field 2 of Frame. If it does not come first, the frame has the smaller limit.
             (Stage::Open, None | Some(0x12)) => (self.deliver_limit, "a frame"),
             (Stage::Open, Some(_)) => (MAX_CONTROL_FRAME, "a control frame"),
         };
         if length > limit {
-            let detail = format!("{what} of {length} bytes, but at most {limit} are allowed");
+            let detail = format!("{what} has {length} bytes; the limit is {limit}");
             return Err(Violation::new(Code::TooLarge, "FR-3", detail));
         }
         Ok(())
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn fr_1_a_stream_that_begins_otherwise_is_refused_at_once() {
+    fn fr_1_a_stream_with_another_beginning_is_refused_at_once() {
         // FR-1
         assert_eq!(reader(b"GET").next_frame().unwrap_err().code, Code::NotTidegate);
         assert_eq!(reader(&PREFACE[..7]).next_frame(), Ok(None));
@@ -258,12 +257,12 @@ mod tests {
             there.contains(&(frame.as_ptr() as usize))
         };
         assert!(!put(100, 0x12), "a copy");
-        assert!(put(100, 0x1a), "nobody keeps an Ack");
-        assert!(put(40_000, 0x12), "it lies where it was read");
+        assert!(put(100, 0x1a), "an Ack is not kept");
+        assert!(put(40_000, 0x12), "not copied");
     }
 
     #[test]
-    fn fr_3_nothing_is_kept_of_a_stream_that_cannot_be_read_any_more() {
+    fn fr_3_nothing_is_kept_of_a_stream_after_a_framing_error() {
         // FR-3
         let mut reader = reader(&framed(u32::MAX, b""));
         assert!(reader.next_frame().is_err());
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lm_4_a_frame_that_is_not_wanted_any_more_is_thrown_away_and_the_next_one_is_not() {
+    fn lm_4_a_skipped_frame_is_dropped_and_the_next_one_is_read() {
         // LM-4
         let mut reader = reader(&framed(100_000, b"\x12")[PREFACE.len()..]);
         reader.open(1 << 20);
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_whole_however_the_stream_is_cut() {
+    fn frames_are_complete_however_the_stream_is_split() {
         let mut stream = framed(3, b"abc");
         stream.extend_from_slice(&[0, 0, 0, 2, b'd', b'e']);
         let mut reader = FrameReader::new();

@@ -1,4 +1,5 @@
-//! Frames as they may be shown: a Hello without its token (HS-4) and `resume` (HS-9), and messages without their content, which must never get into a log.
+//! `Debug` of frames, for logs: a `Hello` without its token (HS-4) and `resume` (HS-9), and messages without their
+//! content.
 
 use std::fmt;
 
@@ -42,7 +43,7 @@ impl fmt::Debug for Hello {
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whatever fields there are, none but these is anybody's secret.
+        // The other fields are not shown, because they are not needed to identify a message.
         f.debug_struct("Message")
             .field("headers", &self.headers)
             .field("payload", &Hidden(&self.payload))

@@ -1,10 +1,10 @@
-//! Protobuf's variable-length integers and tags, for the hand-made `Deliver` path.
+//! Protobuf's variable-length integers, for the hand-written codec of `Deliver`.
 
 use bytes::{BufMut, BytesMut};
 
-/// How many bytes `value` takes.
+/// The number of bytes of `value`.
 pub(super) const fn length(value: u64) -> usize {
-    // One byte for each started 7 bits; 0 takes one.
+    // One byte for each 7 bits, rounded up; 0 has one byte.
     ((64 - (value | 1).leading_zeros() as usize) * 9 + 64) / 64
 }
 
@@ -17,7 +17,7 @@ pub(super) fn put(buf: &mut BytesMut, mut value: u64) {
     buf.put_u8(value as u8);
 }
 
-/// Writes `value` so that it ends where `end` says, and returns where it begins. The room must be there.
+/// Writes `value` into `room` so that it ends at `end`, and returns its beginning. `room` must be large enough.
 pub(super) fn put_before(room: &mut [u8], end: usize, mut value: u64) -> usize {
     let start = end - length(value);
     for byte in &mut room[start..end] {
@@ -28,17 +28,17 @@ pub(super) fn put_before(room: &mut [u8], end: usize, mut value: u64) -> usize {
     start
 }
 
-/// Signed to unsigned, small magnitudes first (`sint64`).
+/// Encodes a signed integer as an unsigned one, small magnitudes first (`sint64`).
 pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// The way back.
+/// Decodes an integer that [`zigzag`] has encoded.
 pub(super) const fn unzigzag(value: u64) -> i64 {
     ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
-/// Reads one integer at `*at` and moves on; `None` if it does not end, or is over 64 bits.
+/// Reads one integer at `*at`, and advances `at`. Returns `None` if the integer does not end, or has more than 64 bits.
 #[inline]
 pub(super) fn get(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let first = *bytes.get(*at)?;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_survive_the_round_trip_and_take_the_length_foretold() {
+    fn integers_survive_the_round_trip_and_have_the_computed_length() {
         let edges = (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([u64::MAX]);
         for value in edges {
             let mut buf = BytesMut::new();

@@ -8,7 +8,7 @@ use crate::{
     wire::{MAX_HEADER_NAME, MAX_HEADERS, varint},
 };
 
-/// How deep groups may be nested in a message of each kind: as deep as the generated code follows them.
+/// The maximum nesting of groups in a message of each kind, as in the generated code.
 pub(in crate::wire) const IN_FRAME: u32 = 100;
 pub(in crate::wire) const IN_DELIVER: u32 = IN_FRAME - 1;
 const IN_MESSAGE: u32 = IN_DELIVER - 1;
@@ -28,7 +28,7 @@ impl Fields {
     #[inline]
     pub(super) fn of(bytes: &[u8]) -> Result<Self, Violation> {
         let mut at = 1;
-        // The usual message is a payload and nothing else.
+        // A message is usually only a payload.
         if bytes.first() == Some(&0x2a)
             && let Some(length) = varint::get(bytes, &mut at)
             && length == (bytes.len() - at) as u64
@@ -44,7 +44,7 @@ impl Fields {
         let mut all = Self { payload: 0..0, gap: 0, attempt: 0, tracked: false, headers: 0, size: 0 };
         let mut at = 0;
         while at < bytes.len() {
-            // A gap and a payload are in most messages when several pullers take turns.
+            // If several pullers take turns, most messages have a gap and a payload.
             match bytes[at] {
                 0x10 => {
                     at += 1;
@@ -66,7 +66,7 @@ impl Fields {
                 (1, Content::Bytes(header)) => {
                     let (name, value) = header_fields(header)?;
                     if name.is_empty() || name.len() > MAX_HEADER_NAME {
-                        let detail = format!("a header name has {} bytes, not 1 to 256", name.len());
+                        let detail = format!("a header name has {} bytes; it must have 1 to 256", name.len());
                         return Err(Violation::new(Code::Malformed, "DL-5", detail));
                     }
                     all.headers += 1;
@@ -81,7 +81,7 @@ impl Fields {
             }
         }
         if all.headers > MAX_HEADERS {
-            let detail = format!("a message has {} headers, more than {MAX_HEADERS}", all.headers);
+            let detail = format!("a message has {} headers; the maximum is {MAX_HEADERS}", all.headers);
             return Err(Violation::new(Code::Malformed, "DL-5", detail));
         }
         all.size += all.payload.len() as u64;
@@ -122,21 +122,22 @@ fn header_fields(bytes: &[u8]) -> Result<(&str, &[u8]), Violation> {
     Ok((name, value))
 }
 
-/// What a field holds, as far as it matters to a reader that knows its number.
+/// The content of a field. Contents that version 1 does not use are [`Content::Other`].
 pub(in crate::wire) enum Content<'a> {
     Integer(u64),
     Bytes(&'a [u8]),
     Other,
 }
 
-/// Reads any field, in whatever encoding is legal: its number and what it holds. It takes no memory, whatever is sent.
+/// Reads a field at `at` in any legal encoding, and advances `at`. Returns the number and the content of the field. It
+/// allocates nothing.
 #[inline]
 pub(in crate::wire) fn field<'a>(
     bytes: &'a [u8],
     at: &mut usize,
     depth: u32,
 ) -> Result<(u64, Content<'a>), Violation> {
-    read_field(bytes, at, depth).ok_or_else(|| Violation::malformed("a field does not end, or is none"))
+    read_field(bytes, at, depth).ok_or_else(|| Violation::malformed("a field does not end, or is not valid"))
 }
 
 #[cold]
@@ -156,7 +157,7 @@ fn read_field<'a>(bytes: &'a [u8], at: &mut usize, depth: u32) -> Option<(u64, C
         2 => Content::Bytes(delimited(bytes, at)?),
         3 => group(bytes, at, number, depth)?,
         5 => skip(bytes, at, 4)?,
-        _ => return None, // the end of a group that has not begun, or no type at all
+        _ => return None, // the end of a group that has not begun, or an invalid wire type
     };
     Some((number, content))
 }
@@ -174,7 +175,7 @@ fn skip(bytes: &[u8], at: &mut usize, count: usize) -> Option<Content<'static>> 
     Some(Content::Other)
 }
 
-/// Passes over a group, which must end as it began.
+/// Skips a group, which must end with the number with which it began.
 fn group(bytes: &[u8], at: &mut usize, number: u64, depth: u32) -> Option<Content<'static>> {
     loop {
         let start = *at;

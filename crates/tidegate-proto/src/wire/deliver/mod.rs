@@ -1,6 +1,6 @@
-//! `Deliver`, written and read by hand: a message is encoded straight into the buffer that the socket gets, and a
-//! received one is a slice of the buffer that the socket filled. `tests/deliver.rs` shows that the bytes are those
-//! of the generated code, both ways.
+//! The hand-written codec of `Deliver`. A message is encoded directly into the buffer that is written to the socket,
+//! and a received one is a slice of the buffer that was read from it. `tests/deliver.rs` checks that the bytes are
+//! those of the generated code, in both directions.
 //!
 //! Field keys (number << 3 | wire type), as in the .proto file:
 //! Frame.deliver 0x12; Deliver: first_id 0x08, first_number 0x10, messages 0x1a;

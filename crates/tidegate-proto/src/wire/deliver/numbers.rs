@@ -1,28 +1,28 @@
-//! The numbers of the messages of a batch, in little room: they mostly follow on one by one, or, when several pullers take
-//! turns, at the same distance.
+//! The message numbers of a batch, stored as runs. Consecutive messages usually have consecutive numbers, or, if
+//! several pullers take turns, numbers at the same distance.
 
-/// Message numbers, by their place in a batch.
+/// Message numbers, by their index in a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Numbers {
     first: u64,
-    /// The distance of the first run.
+    /// The distance of numbers in the first run.
     step: i64,
     count: u64,
-    /// The other runs, if there are any.
+    /// The other runs.
     more: Vec<Run>,
 }
 
-/// Messages whose numbers are at the same distance from each other.
+/// Consecutive messages whose numbers have the same distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Run {
-    /// The place of the first one.
+    /// The index of its first message.
     at: u64,
     number: u64,
     step: i64,
 }
 
 impl Numbers {
-    /// The number at a place.
+    /// The number of the message at index `place`.
     #[must_use]
     pub fn get(&self, place: u64) -> Option<u64> {
         if place >= self.count {
@@ -31,34 +31,35 @@ impl Numbers {
         let index = self.more.partition_point(|run| run.at <= place);
         let first = Run { at: 0, number: self.first, step: self.step };
         let run = index.checked_sub(1).and_then(|index| self.more.get(index)).copied().unwrap_or(first);
-        // Numbers were checked to be within range (DL-2), and so are those between them.
+        // The numbers at the ends of runs were checked (DL-2), so that those between them are in range.
         let ahead = i64::try_from(place - run.at).unwrap_or(i64::MAX);
         Some(run.number.wrapping_add_signed(run.step.wrapping_mul(ahead)))
     }
 
-    /// How many there are.
+    /// The number of messages.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.count
     }
 
-    /// Whether there is none.
+    /// Whether there are no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// In how many runs they are kept: what they take in memory.
+    /// The number of runs, to which the memory is proportional.
     #[must_use]
     pub fn runs(&self) -> usize {
         1 + self.more.len()
     }
 }
 
-/// Gathers the runs of a batch while it is read: numbers are relative to the first one, which may come last.
+/// Collects the runs of a batch while it is read. Numbers are relative to `first_number`, which may come after the
+/// messages.
 #[derive(Default)]
 pub(super) struct Steps {
-    /// Of the run that is being read: where it began, and the gap within it once it has two messages.
+    /// The beginning of the current run, and the gap within it, which its second message decides.
     at: u64,
     gap: i64,
     first_gap: i64,
@@ -66,19 +67,19 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// With this gap, the run goes on. 0 until something else was seen.
+    /// The gap with which the current run continues; 0 at first.
     #[inline]
     pub(super) fn usual_gap(&self) -> i64 {
         self.gap
     }
 
-    /// The message at this place has this number, relative to the first, and this gap to the one before.
+    /// Adds the message at index `place`, with its relative number and its gap.
     pub(super) fn step(&mut self, place: u64, number: i128, gap: i64) {
         if gap == self.gap {
             return;
         }
         if place == self.at + 1 {
-            // The second one of a run tells its distance.
+            // The second message of a run decides its distance.
             self.gap = gap;
             match self.more.last_mut() {
                 Some(run) => run.2 = gap,
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_back_as_they_were() {
+    fn dl_2_numbers_survive_the_round_trip() {
         for all in [
             &[7][..],
             &[7, 8, 9],
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_several_pullers_take_one_run() {
+    fn numbers_at_the_same_distance_are_one_run() {
         let all: Vec<_> = (0..1_000).map(|n| 5 + 3 * n).collect();
         assert_eq!(numbers(&all).runs(), 1);
         assert_eq!(numbers(&(0..1_000).collect::<Vec<_>>()).runs(), 1);

@@ -1,4 +1,4 @@
-//! A received batch: checked as a whole, then taken message by message, without copying.
+//! A received batch. It is checked as a whole, and then its messages are taken one by one, without copying.
 
 use std::fmt;
 
@@ -15,31 +15,30 @@ use crate::{
     wire::{MAX_COUNTER, v1, varint},
 };
 
-/// The sender waits for the outcome.
+/// The flag of an item whose sender waits for the outcome.
 const TRACKED: u32 = 1;
-/// What a message takes beside its own bytes, about: less than that is not looked at.
+/// Memory that each message may take beside its size.
 const PER_MESSAGE: u64 = 256;
-/// How many times its worth a batch may keep.
+/// A batch may have this many times the bytes of its messages.
 const PINNED: u64 = 8;
-/// The most that frames a batch, a message and a header beside their own bytes, where each field stands once: keys, lengths,
-/// numbers.
+/// The maximum framing of a batch, a message and a header in bytes, if each field occurs once: keys, lengths, numbers.
 const FRAMING: (u64, u64, u64) = (64, 40, 16);
 
-/// A received message: what it says of itself, and where in the bytes of its batch it lies.
+/// A received message: its fields, and its position in the bytes of its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
-    /// Its delivery id (DL-1).
+    /// The delivery id (DL-1).
     pub id: u64,
-    /// Its number (DL-2).
+    /// The number of the message (DL-2).
     pub number: u64,
-    /// 1 or more (DL-3).
+    /// The attempt, at least 1 (DL-3).
     pub attempt: u32,
-    /// Bytes as byte credit counts them (CR-4).
+    /// The size in bytes, as byte credit counts it (CR-4).
     pub size: u32,
-    /// [`TRACKED`]. Every field has 4 or 8 bytes, because items are moved about a lot: a copy of odd bytes at the
-    /// end of a structure is read back before it is written, and stalls.
+    /// [`TRACKED`]. Every field has 4 or 8 bytes, because items are moved often: copying single bytes at the end of a
+    /// structure causes a store-forwarding stall.
     flags: u32,
-    /// Where the fields of the message begin and end, and its payload among them.
+    /// The positions of the fields of the message, and of the payload among them.
     start: u32,
     end: u32,
     payload_start: u32,
@@ -54,14 +53,14 @@ impl Item {
         self.flags & TRACKED != 0
     }
 
-    /// The payload; `bytes` are those of its batch.
+    /// The payload. `bytes` are the bytes of the batch.
     #[inline]
     #[must_use]
     pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.payload_start as usize..self.payload_end as usize).unwrap_or_default()
     }
 
-    /// The payload, sharing the memory of its batch.
+    /// The payload, without a copy: it shares the memory of the batch.
     #[must_use]
     pub fn payload_bytes(&self, bytes: &Bytes) -> Bytes {
         bytes.slice_ref(self.payload(bytes))
@@ -78,13 +77,13 @@ impl Item {
         Fields::of(&message).map_or_else(|_| Headers::default(), |fields| fields.headers(&message))
     }
 
-    /// Payload and headers.
+    /// The message: payload and headers.
     #[must_use]
     pub fn message(&self, bytes: &Bytes) -> Message {
         Message::from_parts(self.payload_bytes(bytes), self.headers(bytes))
     }
 
-    /// The same item in memory of its own, unless it takes most of its batch anyway.
+    /// Copies the item out of its batch, unless it is most of the batch.
     pub(crate) fn apart(mut self, bytes: &Bytes) -> Option<(Self, Bytes)> {
         let own = bytes.get(self.start as usize..self.end as usize)?;
         if own.len() * 2 > bytes.len() {
@@ -99,7 +98,7 @@ impl Item {
     }
 }
 
-/// Which messages of a batch have not been taken.
+/// The messages of a batch that were not yet taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor {
     at: usize,
@@ -111,38 +110,38 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Delivery id of the next message to be taken.
+    /// The delivery id of the next message.
     #[must_use]
     pub fn next_id(&self) -> u64 {
         self.next_id
     }
 
-    /// How many messages are left.
+    /// The number of messages left.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.left
     }
 
-    /// Whether all have been taken.
+    /// Whether all messages were taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
 
-    /// The size (CR-4) of what is left.
+    /// The size of the messages left, in bytes (CR-4).
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The size of the last message.
+    /// The size of the last message, in bytes.
     #[must_use]
     pub fn last_size(&self) -> u64 {
         self.last_size
     }
 
-    /// The next message; `bytes` are those of the batch.
-    #[inline(always)] // once for every message
+    /// Takes the next message. `bytes` are the bytes of the batch.
+    #[inline(always)] // runs for every message
     pub fn next(&mut self, bytes: &[u8]) -> Option<Item> {
         if self.left == 0 {
             return None;
@@ -157,7 +156,7 @@ impl Cursor {
             id: self.next_id,
             number,
             attempt: fields.attempt.max(1),
-            // All of these are below the limit of a frame, 2^31.
+            // All of these are below 2^31, the limit of a frame.
             size: fields.size as u32,
             flags: if fields.tracked { TRACKED } else { 0 },
             start: at as u32,
@@ -173,8 +172,8 @@ impl Cursor {
         Some(item)
     }
 
-    /// These messages in memory of their own, unless they take most of their batch anyway. Walks over them: what follows them
-    /// in the batch may belong to others.
+    /// Copies the messages left out of their batch, unless they are most of it. It decodes them to find their end,
+    /// because messages after them may belong to another cursor.
     pub(crate) fn apart(mut self, bytes: &Bytes) -> Option<(Self, Bytes)> {
         let mut rest = self;
         while rest.next(bytes).is_some() {}
@@ -186,12 +185,12 @@ impl Cursor {
         Some((self, Bytes::copy_from_slice(own)))
     }
 
-    /// Keeps the first `count` messages only, which have `size` bytes together.
+    /// Keeps only the first `count` messages. `size` is the sum of their sizes.
     pub(crate) fn shorten(&mut self, count: u64, size: u64) {
         (self.left, self.size) = (count, size);
     }
 
-    /// Takes off the last `count` messages without handing them out, and returns their size (RC-4).
+    /// Removes the last `count` messages, and returns their size (RC-4).
     pub fn truncate(&mut self, bytes: &[u8], count: u64) -> u64 {
         let count = count.min(self.left);
         let mut rest = *self;
@@ -206,7 +205,7 @@ impl Cursor {
     }
 }
 
-/// Where the length of the first message at or after `at` stands: what comes before it has been read.
+/// The position of the length of the first message at or after `at`. Fields before it are skipped.
 #[cold]
 fn pass_over(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -221,15 +220,15 @@ fn pass_over(bytes: &[u8], mut at: usize) -> Option<usize> {
 /// A received `Deliver`, checked as a whole.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Batch {
-    /// The bytes in which its items lie.
+    /// The bytes that contain its messages.
     pub bytes: Bytes,
-    /// At its first message.
+    /// A cursor at its first message.
     pub cursor: Cursor,
     /// The numbers of its messages.
     pub numbers: Numbers,
-    /// Whether some of its messages have been attempted before.
+    /// Whether some of its messages have an attempt above 1.
     pub repeats: bool,
-    /// How many headers its messages have together.
+    /// The number of headers of all its messages.
     pub headers: u64,
 }
 
@@ -244,7 +243,7 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// The `Deliver` inside a frame, if it is one in the usual encoding.
+    /// The `Deliver` of a frame in the usual encoding.
     pub(in crate::wire) fn inside(frame: &Bytes) -> Option<Bytes> {
         let mut at = 1;
         if frame.first() != Some(&0x12) {
@@ -257,29 +256,30 @@ impl Batch {
     /// Checks a `Deliver` message (FR-4, DL-2, DL-4, DL-5, DL-6).
     ///
     /// # Errors
-    /// The first rule that does not hold.
+    /// The first rule that the message breaks.
     pub fn parse(deliver: Bytes, max_message: u64) -> Result<Self, Violation> {
         Self::parse_within(deliver, max_message, u64::MAX)
     }
 
-    /// The same, of at most `most` messages (CR-3). It keeps nothing for more than those, in whatever encoding they are.
+    /// Checks a `Deliver` message like [`Self::parse`], and that it has at most `most` messages (CR-3). Nothing is kept
+    /// for further messages, in whatever encoding they are.
     ///
     /// # Errors
-    /// The first rule that does not hold.
+    /// The first rule that the message breaks.
     pub fn parse_within(deliver: Bytes, max_message: u64, most: u64) -> Result<Self, Violation> {
         Ok(scan(&deliver, max_message, most)?.batch(deliver))
     }
 
-    /// How many of the bytes of its frame are neither messages nor their framing: unknown fields, or known ones that are replaced
-    /// by later ones. They cost as much to read as anything, and no credit counts them (LM-3).
+    /// The number of bytes of its frame that are neither messages nor their framing: unknown fields, and known fields
+    /// that later ones replace. They cost time to read, and no credit counts them (LM-3).
     pub(crate) fn junk(&self, frame: usize) -> u64 {
         let (batch, message, header) = FRAMING;
         let useful = self.cursor.size + batch + message * self.cursor.left + header * self.headers;
         (frame as u64).saturating_sub(useful)
     }
 
-    /// The same without what version 1 does not know, if that is most of it: its messages are kept until they are settled, and
-    /// credit does not count such fields (LM-5).
+    /// Copies the batch without unknown fields, if these are most of it. Its bytes are kept until its messages are
+    /// settled, and credit does not count such fields (LM-5).
     pub(crate) fn slimmed(self) -> Self {
         let worth = self.cursor.size + PER_MESSAGE * self.cursor.left;
         let length = self.bytes.len() as u64;
@@ -303,7 +303,7 @@ impl Batch {
             });
         }
         let deliver = v1::Deliver { first_id: self.cursor.next_id, first_number, messages };
-        // It was read before, so that it is read again.
+        // This cannot fail, because the same messages were parsed before.
         Self::parse(deliver.encode_to_vec().into(), u64::MAX).unwrap_or(self)
     }
 
@@ -314,10 +314,10 @@ impl Batch {
     }
 }
 
-/// What a scan has found so far.
+/// The state of a scan.
 #[derive(Default)]
 struct Found {
-    /// As many messages as there is credit for.
+    /// The unused credit, in messages.
     most: u64,
     first_id: u64,
     first_number: u64,
@@ -360,7 +360,7 @@ impl Found {
     #[inline]
     fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Violation> {
         if fields.size > max_message {
-            let detail = format!("a message has {} bytes, but max_message is {max_message}", fields.size);
+            let detail = format!("a message has {} bytes; max_message is {max_message}", fields.size);
             return Err(Violation::new(Code::MessageSize, "DL-4", detail));
         }
         if fields.gap | self.steps.usual_gap() != 0 {
@@ -374,14 +374,14 @@ impl Found {
         Ok(())
     }
 
-    /// The number of this message does not follow on. `offset` is what gaps add to the count.
+    /// Adds a gap to `offset`, the sum of all gaps, for a message that does not continue the current run.
     #[cold]
     fn jump(&mut self, gap: i64) -> Result<(), Violation> {
         if self.count == 0 {
-            let detail = "the first message of a batch has a gap";
+            let detail = "the first message of a batch has a gap; it must be 0";
             return Err(Violation::new(Code::Malformed, "DL-2", detail));
         }
-        self.check_count()?; // before anything is kept for it
+        self.check_count()?; // before memory is taken for it
         let before = self.offset + i128::from(self.count) - 1;
         self.offset += i128::from(gap);
         let after = self.offset + i128::from(self.count);
@@ -391,7 +391,7 @@ impl Found {
         Ok(())
     }
 
-    /// The batch, once [`Self::check`] has passed.
+    /// The batch, after [`Self::check`] has passed.
     fn batch(self, bytes: Bytes) -> Batch {
         let Self { first_id, first_number, count, size, last_size, .. } = self;
         let cursor =
@@ -400,10 +400,10 @@ impl Found {
         Batch { bytes, cursor, numbers: self.steps.numbers(first_number, count), repeats, headers }
     }
 
-    /// CR-3, when `count` messages and perhaps one more have come.
+    /// Checks the credit for the messages counted so far (CR-3).
     fn check_count(&self) -> Result<(), Violation> {
         if self.count > self.most {
-            let detail = format!("a Deliver of more messages than the {} that may still be sent", self.most);
+            let detail = format!("a Deliver has more messages than the unused credit of {}", self.most);
             return Err(Violation::new(Code::Credit, "CR-3", detail));
         }
         Ok(())
@@ -413,13 +413,13 @@ impl Found {
         self.check_count()?;
         let Self { first_id, first_number, count, .. } = self;
         if count == 0 {
-            let detail = "a Deliver without messages";
+            let detail = "a Deliver has no messages";
             return Err(Violation::new(Code::Malformed, "DL-6", detail));
         }
         let first = i128::from(first_number);
         let highest = self.highest.max(self.offset + i128::from(count) - 1);
         if first + self.lowest < 0 || first + highest > i128::from(MAX_COUNTER) {
-            let detail = "a message number is not within 0 and 2^53 - 1";
+            let detail = "a message number is outside 0 to 2^53 - 1";
             return Err(Violation::new(Code::Malformed, "DL-2", detail));
         }
         if first_id.saturating_add(count) > MAX_COUNTER {

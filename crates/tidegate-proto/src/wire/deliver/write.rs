@@ -1,4 +1,4 @@
-//! Messages into batches, and back out of what a pusher retains of them.
+//! Encodes messages into batches, and decodes them again from the bytes that a pusher keeps.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::fields::Fields;
 use crate::{message::Message, wire::varint};
 
-/// Room for what stands before the messages: length 4, key 1 and length 5, first_id 11, first_number 11.
+/// The space before the messages: length 4, key 1 and length 5, first_id 11, first_number 11.
 const HEAD: usize = 32;
-/// From this size on a payload is not copied into the buffer: it goes out as a piece of its own, in a batch of its
-/// own. Below it a copy is cheaper than one more piece and one more frame.
+/// A payload of this size or more is not copied into the buffer, but written separately, in a batch of its own. A
+/// smaller one is cheaper to copy.
 const LARGE: usize = 16 * 1_024;
-/// A batch is sealed when it has this many bytes, so that the peer can begin while we go on.
+/// A batch of this size is sealed, so that the peer can begin to process it.
 const FULL: usize = 128 * 1_024;
-/// The smallest buffer taken for a batch: an idle link must stay small.
+/// The smallest buffer of a batch: small, so that an idle link takes little memory.
 const SMALLEST: usize = 1_024;
-/// A batch may keep memory of this many times its bytes.
+/// A batch may keep this many times its bytes in memory (LM-5).
 const SPARSE: usize = 4;
 
-/// A batch that messages are still being added to.
+/// A batch to which messages are added.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct OpenBatch {
     buf: BytesMut,
@@ -28,36 +28,36 @@ pub struct OpenBatch {
     first_number: u64,
     next_number: u64,
     count: u32,
-    /// What the last batches needed: the next one will need about as much. It falls slowly, because batches of two sizes
-    /// take turns where a window ends within a round.
+    /// The bytes that recent batches needed, as an estimate for the next one. It decreases slowly, because batches of
+    /// two sizes often alternate.
     hint: usize,
-    /// Bytes of the memory that `buf` lies in, batches before this one included.
+    /// The size of the allocation that contains `buf`, which earlier batches may share.
     memory: usize,
-    /// The capacity of `buf` when this batch began: more now means that it lies elsewhere.
+    /// The capacity of `buf` when this batch began. If it is larger now, `buf` was reallocated.
     capacity: usize,
 }
 
-/// A whole `Deliver` frame with its length: `room[start..]`, then `tail`.
+/// A complete `Deliver` frame with its length prefix: `room[start..]`, then `tail`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Sealed {
-    /// The buffer; what is before `start` was not needed.
+    /// The buffer. The bytes before `start` are unused.
     pub room: Bytes,
-    /// Where the frame begins in it.
+    /// The beginning of the frame in the buffer.
     pub start: usize,
     /// The payload of the only message, if it is large.
     pub tail: Option<Bytes>,
-    /// Bytes of memory that `room` keeps.
+    /// The memory that `room` keeps, in bytes.
     pub memory: usize,
 }
 
 impl Sealed {
-    /// Bytes of the frame.
+    /// The length of the frame in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.room.len() - self.start + self.tail.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the frame is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -77,40 +77,41 @@ impl fmt::Debug for OpenBatch {
 }
 
 impl OpenBatch {
-    /// Whether nothing has been added.
+    /// Whether no message was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Bytes so far, about.
+    /// The approximate length of the batch so far, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buf.len() + self.tail.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Whether it must be sealed before `message` is added: a large one, for its payload or its headers, begins a batch.
+    /// Whether the batch must be sealed before `message` is added. A large message begins a new batch.
     #[must_use]
     #[inline]
     pub fn is_full_for(&self, message: &Message) -> bool {
         self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.size() >= LARGE)
     }
 
-    /// Whether it must be sealed before such a payload is added, which must be small enough to be copied.
+    /// Whether the batch must be sealed before a payload is added with [`Self::push_slice`].
     #[inline]
     #[must_use]
     pub fn is_full_for_slice(&self) -> bool {
         self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL)
     }
 
-    /// Whether a payload is so small that it is copied into the buffer.
+    /// Whether a payload is small enough to be copied into the buffer.
     #[inline]
     #[must_use]
     pub fn copies(payload: &[u8]) -> bool {
         payload.len() < LARGE
     }
 
-    /// Adds a first attempt, without headers, whose payload is copied ([`Self::copies`]); as [`Self::push`].
+    /// Adds the first attempt of a message without headers, whose payload is small enough to be copied
+    /// ([`Self::copies`]). Returns its position like [`Self::push`].
     #[inline]
     pub fn push_slice(&mut self, id: u64, number: u64, payload: &[u8]) -> u32 {
         if self.count == 0 {
@@ -126,7 +127,7 @@ impl OpenBatch {
         at as u32
     }
 
-    /// Adds a message and returns where in the buffer it lies, for [`read_message`].
+    /// Adds a message, and returns its position in the buffer, for [`read_message`].
     #[inline]
     pub fn push(&mut self, id: u64, number: u64, attempt: u32, tracked: bool, message: &Message) -> u32 {
         let payload = message.payload();
@@ -145,7 +146,7 @@ impl OpenBatch {
         at as u32
     }
 
-    /// The batch as a frame; this one is empty then. An empty batch gives an empty frame.
+    /// Completes the frame and returns it. Afterwards the batch is empty. An empty batch returns an empty frame.
     pub fn seal(&mut self) -> Sealed {
         if self.count == 0 {
             return Sealed::default();
@@ -173,7 +174,7 @@ impl OpenBatch {
         if room.capacity() > self.capacity {
             self.memory = room.capacity();
         }
-        // It is kept until its messages are settled, and must not keep memory that others needed (LM-5).
+        // The frame is kept until its messages are settled, and must not keep the memory of a larger buffer (LM-5).
         if end * SPARSE < self.memory {
             let room = Bytes::copy_from_slice(&self.buf);
             self.buf.clear();
@@ -182,7 +183,7 @@ impl OpenBatch {
         Sealed { room: self.buf.split().freeze(), start, tail, memory: self.memory }
     }
 
-    /// Gives memory back that an idle link does not need.
+    /// Frees the buffer of an empty batch, which an idle link does not need.
     pub fn shrink(&mut self) {
         if self.count == 0 {
             self.buf = BytesMut::new();
@@ -192,7 +193,7 @@ impl OpenBatch {
 
     fn begin(&mut self, id: u64, number: u64) {
         let want = (self.hint + self.hint / 4).clamp(SMALLEST, FULL + FULL / 4);
-        // One that is much too large would be copied out of again and again.
+        // From a buffer that is much too large, each batch would have to be copied.
         if self.buf.capacity() < want || self.buf.capacity() > (SPARSE - 1) * want {
             self.buf = BytesMut::with_capacity(want);
             self.memory = self.buf.capacity();
@@ -272,7 +273,7 @@ impl OpenBatch {
     }
 }
 
-/// Bytes of a length-delimited field with a one-byte key.
+/// The length of a length-delimited field with a one-byte key.
 const fn field(length: usize) -> usize {
     1 + varint::length(length as u64) + length
 }
@@ -282,9 +283,9 @@ fn put_key(buf: &mut BytesMut, key: u8, length: usize) {
     varint::put(buf, length as u64);
 }
 
-/// Reads a message back from where [`OpenBatch::push`] put it: what a pusher retains is what it sent.
+/// Decodes a message at the position that [`OpenBatch::push`] has returned, and its attempt.
 ///
-/// `None` if there is no message at that place, which only a wrong `at` can cause.
+/// Returns `None` if there is no message at that position.
 #[must_use]
 pub fn read_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Message, u32)> {
     let mut at = at as usize + 1;
@@ -292,7 +293,7 @@ pub fn read_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Mess
     if let Some(tail) = tail {
         let head = inner.checked_sub(tail.len())?;
         let head = room.slice(at..at.checked_add(head).filter(|end| *end <= room.len())?);
-        // The payload's own key and length stand at the end of the head.
+        // The key and length of the payload are at the end of the head.
         let cut = head.len().checked_sub(1 + varint::length(tail.len() as u64))?;
         let head = head.slice(..cut);
         let fields = Fields::of(&head).ok()?;
@@ -304,7 +305,7 @@ pub fn read_message(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<(Mess
     Some((Message::from_parts(bytes.slice(fields.payload), headers), fields.attempt.max(1)))
 }
 
-/// Where the bytes of a message lie that [`OpenBatch::push`] put at `at`, without a large payload.
+/// The range of bytes of the message at a position that [`OpenBatch::push`] has returned, without a large payload.
 #[must_use]
 pub fn message_span(room: &Bytes, tail: Option<&Bytes>, at: u32) -> Option<std::ops::Range<usize>> {
     let start = at as usize;
