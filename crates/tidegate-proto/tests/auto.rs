@@ -1,5 +1,5 @@
-//! `Window::Auto` in simulation: a pusher, pullers with workers of known speed, and links that take their time. Virtual
-//! time only; every run is the same.
+//! Simulates `Window::Auto` with a pusher, pullers with workers of known speed, and links with latency. The time is
+//! virtual, so that every run is the same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
@@ -13,7 +13,7 @@ use tidegate_proto::{
     LinkId, Machine, PullStats, Puller, Pusher, Received, Role, Time, Verdict, wire::FrameReader,
 };
 
-/// How long a worker takes for the job with this number, in microseconds.
+/// The time that a worker needs for the job with this number, in microseconds.
 type Service = fn(u64) -> u64;
 
 /// A puller, its workers, and its link to the pusher.
@@ -21,7 +21,7 @@ struct Node {
     puller: Puller,
     here: End,
     there: End,
-    /// What each worker is at, and when it will be done. `None`: it waits.
+    /// The job of each worker, and when it will be done. `None`: the worker waits.
     workers: Vec<Option<(u64, Received)>>,
     service: Service,
     worked: u64,
@@ -30,7 +30,7 @@ struct Node {
 struct End {
     link: LinkId,
     reader: FrameReader,
-    /// On its way to this end, with the time of its arrival.
+    /// Bytes on their way to this end, with the time of their arrival.
     coming: VecDeque<(u64, Bytes)>,
 }
 
@@ -68,7 +68,7 @@ impl Sim {
         Self { now: 0, one_way: round_trip.as_micros() as u64 / 2, pusher, nodes, jobs: 0 }
     }
 
-    /// Gives the pusher jobs, numbered on.
+    /// Sends `count` jobs, with consecutive numbers.
     fn send(&mut self, count: u64) {
         for _ in 0..count {
             let number = Bytes::copy_from_slice(&self.jobs.to_be_bytes());
@@ -77,7 +77,7 @@ impl Sim {
         }
     }
 
-    /// Runs until that time, or until every job is done, and returns when that was.
+    /// Runs until the time `until`, or until every job is done, and returns the time of the end.
     fn run(&mut self, until: Duration) -> u64 {
         self.pass(until, true)
     }
@@ -132,7 +132,7 @@ impl Sim {
         self.nodes[node].puller.stats()
     }
 
-    /// The part of the time since `since` for which the workers of a node had work.
+    /// The fraction of the time since `since` in which the workers of a node had work.
     fn busy(&self, node: usize, worked_before: u64, since: u64) -> f64 {
         let node = &self.nodes[node];
         (node.worked - worked_before) as f64 / ((self.now - since) * node.workers.len() as u64) as f64
@@ -197,7 +197,7 @@ fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way
     }
 }
 
-/// The time that a dispatcher without latency takes: it gives each job of the list, in order, to a free worker.
+/// The time that a dispatcher without latency needs, which gives each job to the first worker that is free.
 fn ideal(jobs: std::ops::Range<u64>, services: &[Service]) -> u64 {
     let mut free = vec![0; services.len()];
     for job in jobs {
@@ -207,7 +207,7 @@ fn ideal(jobs: std::ops::Range<u64>, services: &[Service]) -> u64 {
     free.into_iter().max().unwrap()
 }
 
-/// Numbers that look like chance and are always the same.
+/// Pseudo-random numbers that are the same in every run.
 fn mixed(n: u64) -> u64 {
     let n = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (n ^ n >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32
@@ -217,7 +217,7 @@ const LAN: Duration = Duration::from_micros(100);
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_quick_worker_gets_what_it_does_in_a_round_trip_and_a_millisecond() {
+fn the_window_of_a_fast_worker_is_its_work_of_a_round_trip_and_a_millisecond() {
     let mut sim = Sim::new(LAN, &[(1, |_| 2)]);
     sim.send(60_000);
     sim.run(Duration::from_millis(60));
@@ -231,7 +231,7 @@ fn a_quick_worker_gets_what_it_does_in_a_round_trip_and_a_millisecond() {
 }
 
 #[test]
-fn a_worker_that_takes_long_gets_one_at_a_time_and_gives_back_what_it_got_before_that_was_known() {
+fn a_slow_worker_gets_one_message_at_a_time_and_releases_those_that_it_got_first() {
     let mut sim = Sim::new(LAN, &[(1, |_| 10_000_000), (1, |_| 10_000_000)]);
     sim.send(40);
     sim.run(SECOND);
@@ -240,12 +240,12 @@ fn a_worker_that_takes_long_gets_one_at_a_time_and_gives_back_what_it_got_before
         assert_eq!((stats.queued, stats.in_flight), (0, 1), "{stats:?}");
         assert_eq!(stats.committed, 1, "no credit for a second one: {stats:?}");
     }
-    assert_eq!(sim.pusher.stats().queued, 38, "the pusher keeps all but two for later links");
+    assert_eq!(sim.pusher.stats().queued, 38, "all but two are queued at the pusher, for other pullers");
     assert!(sim.run(250 * SECOND) < 201_000_000);
 }
 
 #[test]
-fn a_pool_of_slow_workers_gets_one_for_each() {
+fn a_pool_of_slow_workers_gets_one_message_for_each() {
     let mut sim = Sim::new(LAN, &[(8, |_| 50_000)]);
     sim.send(2_000);
     sim.run(2 * SECOND);
@@ -258,7 +258,7 @@ fn a_pool_of_slow_workers_gets_one_for_each() {
 }
 
 #[test]
-fn a_long_way_is_filled() {
+fn a_worker_behind_a_long_round_trip_is_kept_busy() {
     let mut sim = Sim::new(Duration::from_millis(200), &[(1, |_| 1_000)]);
     sim.send(20_000);
     sim.run(3 * SECOND);
@@ -269,20 +269,20 @@ fn a_long_way_is_filled() {
 }
 
 #[test]
-fn a_worker_that_stalls_gives_back_what_waits_behind_the_stall() {
-    // Job 30,000 takes a second, all others 2 microseconds.
+fn messages_that_wait_behind_a_stalled_worker_are_released() {
+    // Job 30,000 needs a second, all others 2 microseconds.
     let stall: Service = |job| if job == 30_000 { 1_000_000 } else { 2 };
     let mut sim = Sim::new(LAN, &[(1, stall), (1, stall)]);
     sim.send(100_000);
     let end = sim.run(5 * SECOND);
     let stalled = sim.nodes.iter().map(|node| node.puller.stats().released).max().unwrap();
-    assert!(stalled > 0, "what waited behind it was given back");
-    // The last message to be done is the one that took a second.
+    assert!(stalled > 0, "the messages behind it were released");
+    // The last message to be done is the one that needed a second.
     assert!(end < 1_200_000, "the others were not kept waiting: {end}");
 }
 
 #[test]
-fn bursts_do_not_leave_the_worker_without_work_for_long() {
+fn a_worker_is_without_work_only_for_a_short_time_after_a_burst_begins() {
     let mut sim = Sim::new(LAN, &[(1, |_| 20)]);
     for burst in 1..=50u64 {
         sim.send(1_000);
@@ -298,7 +298,7 @@ fn bursts_do_not_leave_the_worker_without_work_for_long() {
 }
 
 #[test]
-fn unequal_workers_finish_a_list_of_jobs_within_a_twentieth_of_the_ideal() {
+fn unequal_workers_finish_a_list_of_jobs_within_1_05_of_the_ideal_time() {
     // Jobs of 1 to 50 ms, speeds 1:2:4:8.
     const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
     fn time(n: u64) -> u64 {
@@ -308,7 +308,7 @@ fn unequal_workers_finish_a_list_of_jobs_within_a_twentieth_of_the_ideal() {
 }
 
 #[test]
-fn the_same_with_some_jobs_that_take_twenty_times_as_long() {
+fn unequal_workers_finish_jobs_of_which_some_are_20_times_as_long() {
     const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
     fn time(n: u64) -> u64 {
         (1_000 + mixed(n) % 49_000) * if mixed(n + 7).is_multiple_of(10) { 20 } else { 1 }
@@ -317,7 +317,7 @@ fn the_same_with_some_jobs_that_take_twenty_times_as_long() {
 }
 
 #[test]
-fn the_same_after_many_quick_jobs_that_have_made_windows_deep() {
+fn unequal_workers_finish_long_jobs_after_short_ones_have_made_windows_large() {
     const WORKERS: [Service; 4] = [|n| time(n), |n| time(n) / 2, |n| time(n) / 4, |n| time(n) / 8];
     fn time(n: u64) -> u64 {
         if n < 50_000 { 2 } else { 1_000 + mixed(n) % 49_000 }

@@ -1,4 +1,4 @@
-//! The hard cap of the window, and how links share its places: machines joined in memory.
+//! The hard cap of the window, and how links share its places, with machines connected in memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -11,7 +11,7 @@ use tidegate_proto::{Puller, PullerEvent, Received, Verdict, Window};
 
 const STEP: Duration = Duration::from_millis(200);
 
-/// Some pushers, each with `messages` of its own, and a puller.
+/// A puller and some pushers with `messages` messages each.
 fn world(pushers: usize, messages: usize, puller: Puller) -> World {
     let mut w = World::new((0..pushers).map(|_| pusher(|_| ())).collect(), vec![puller]);
     for push in 0..pushers {
@@ -28,7 +28,7 @@ fn window(messages: u64) -> Puller {
     puller(|s| s.window = Window::messages(messages))
 }
 
-/// Takes whatever comes while one `recv` waits, until nothing does for a while.
+/// Receives deliveries while one `recv` waits, until none arrives for some time.
 fn take(w: &mut World) -> Vec<Received> {
     let mut held = Vec::new();
     loop {
@@ -51,7 +51,7 @@ fn of(held: &[Received], push: usize) -> usize {
 }
 
 #[test]
-fn cr_5_no_more_than_the_window_are_handed_out_however_many_pushers_there_are() {
+fn cr_5_the_window_limits_what_is_handed_out_however_many_pushers_there_are() {
     // CR-5
     for pushers in 1..=4 {
         for cap in [1, 2, 3, 7, 20] {
@@ -59,7 +59,7 @@ fn cr_5_no_more_than_the_window_are_handed_out_however_many_pushers_there_are() 
             let mut held = take(&mut w);
             assert_eq!(held.len() as u64, cap, "{pushers} pushers");
             assert!(!w.pullers[0].has_next());
-            // And one more for each that is settled.
+            // For each settled delivery, one more is handed out.
             for _ in 0..30 {
                 let done = held.remove(0);
                 w.give(0, done, &Verdict::Ack);
@@ -81,7 +81,7 @@ fn cr_5_with_an_automatic_window_the_budget_is_the_cap() {
 }
 
 #[test]
-fn cr_5_a_window_counts_messages_so_that_large_ones_do_not_block_each_other() {
+fn cr_5_the_cap_counts_messages_so_that_large_ones_do_not_block_each_other() {
     // CR-5, CR-6, CR-2
     for polls in [false, true] {
         let mut w = world(1, 0, puller(|s| (s.window, s.budget_bytes) = (Window::fixed(6, 1_000), 2_000)));
@@ -138,7 +138,7 @@ fn cr_6_with_more_links_than_places_every_one_is_served() {
     }
     assert_eq!(w.pullers[0].stats().acked, 27);
     let distinct: std::collections::BTreeSet<_> = first[..10].iter().collect();
-    assert!(distinct.len() >= 8, "all come before some come again: {first:?}");
+    assert!(distinct.len() >= 8, "every pusher is served before some are served again: {first:?}");
 }
 
 #[test]
@@ -152,22 +152,22 @@ fn cr_6_an_idle_pusher_does_not_keep_the_only_place() {
         assert_eq!(of(&held, push), 1, "message {n}");
         w.give(0, held.remove(0), &Verdict::Ack);
     }
-    // What was not used rests, so that places do not go round all the time.
+    // A link that has not used its credit gets none for 100 ms, so that places do not move all the time.
     let before = w.pullers[0].stats().recalls;
     w.pass(10 * SECOND);
     let recalls = w.pullers[0].stats().recalls - before;
-    assert!(recalls <= 3 * 100 + 3, "each link at most every 100 ms: {recalls}");
+    assert!(recalls <= 3 * 100 + 3, "at most one recall of each link every 100 ms: {recalls}");
 }
 
 #[test]
-fn cr_6_every_link_keeps_a_place_while_another_one_holds_jobs_for_ever() {
+fn cr_6_every_link_keeps_a_place_while_another_one_never_settles_its_jobs() {
     // CR-6
     let mut w = world(2, 0, window(4));
     for n in 0..10 {
         w.send(0, &format!("0:{n}"));
     }
     let held = take(&mut w);
-    assert_eq!(of(&held, 0), 3, "the fourth place is for the other one");
+    assert_eq!(of(&held, 0), 3, "the fourth place is for the other link");
     w.send(1, "1:0");
     assert_eq!(of(&take(&mut w), 1), 1);
 }
@@ -185,7 +185,7 @@ fn cr_6_a_link_with_nothing_to_deliver_for_10_s_lends_its_place() {
     w.send(1, "1:0");
     w.give(0, held.remove(0), &Verdict::Ack);
     let next = take(&mut w);
-    assert_eq!((of(&next, 1), next.len()), (1, 1), "the next place is its own again");
+    assert_eq!((of(&next, 1), next.len()), (1, 1), "link 1 gets its place back");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn cr_6_places_follow_what_links_need() {
 }
 
 #[test]
-fn rd_9_deliveries_of_a_lost_link_count_and_redelivered_messages_have_room() {
+fn rd_9_deliveries_of_a_lost_link_count_and_their_duplicates_have_room() {
     // CR-5, RD-8, RD-9
     for pushers in [1, 2] {
         let mut w = world(pushers, 10, window(2));
@@ -219,8 +219,8 @@ fn rd_9_deliveries_of_a_lost_link_count_and_redelivered_messages_have_room() {
             w.join(push, 0);
         });
         let more = take(&mut w);
-        assert_eq!(more.len(), 0, "the two are still in hand: {:?}", w.pullers[0].stats());
-        assert_eq!(w.pullers[0].stats().joined, 2, "they have come again, beyond the cap");
+        assert_eq!(more.len(), 0, "the two are still being processed: {:?}", w.pullers[0].stats());
+        assert_eq!(w.pullers[0].stats().joined, 2, "they were redelivered, beyond the cap");
         for received in held {
             w.give(0, received, &Verdict::Ack);
         }
@@ -235,14 +235,14 @@ fn rd_9_deliveries_of_a_lost_link_count_and_redelivered_messages_have_room() {
 }
 
 #[test]
-fn rd_9_a_redelivered_message_that_joins_leaves_its_credit_to_other_messages() {
+fn rd_9_suppressed_duplicates_leave_their_credit_to_other_messages() {
     // CR-6, RD-9
     let mut w = world(1, 10, window(4));
     let mut held = take(&mut w);
     w.give(0, held.pop().unwrap(), &Verdict::Ack);
     assert_eq!(held.len(), 3);
     while let Some(received) = w.recv(0) {
-        w.give(0, received, &Verdict::Ack); // the fourth place is free, and credit for it may be on its way
+        w.give(0, received, &Verdict::Ack); // the fourth place is free, and credit for it may already be granted
         if w.pullers[0].stats().acked >= 5 {
             break;
         }
@@ -253,11 +253,11 @@ fn rd_9_a_redelivered_message_that_joins_leaves_its_credit_to_other_messages() {
     w.join(0, 0);
     w.pass(STEP);
     assert_eq!(w.pullers[0].stats().joined, 3, "{:?}", w.pullers[0].stats());
-    assert!(w.recv(0).is_some(), "the fourth: {:?}", w.pullers[0].stats());
+    assert!(w.recv(0).is_some(), "the fourth message: {:?}", w.pullers[0].stats());
 }
 
 #[test]
-fn cr_5_a_place_that_a_lost_link_had_is_free_when_its_delivery_is_settled() {
+fn cr_5_a_place_of_a_lost_link_is_free_when_its_delivery_is_settled() {
     // CR-5, RD-5
     let mut w = world(2, 3, puller(|s| (s.window, s.memory) = (Window::messages(1), 0)));
     let mut held = take(&mut w);
@@ -265,14 +265,14 @@ fn cr_5_a_place_that_a_lost_link_had_is_free_when_its_delivery_is_settled() {
     w.cut(lost);
     w.pullers[0].start_waiting(w.now);
     w.pass(SECOND);
-    assert!(w.recv(0).is_none(), "its job still runs");
+    assert!(w.recv(0).is_none(), "the job of the lost link is not settled");
     w.give(0, held.remove(0), &Verdict::Ack);
     w.pass(STEP);
-    assert!(w.recv(0).is_some(), "the other pusher's turn");
+    assert!(w.recv(0).is_some(), "a message of the other pusher");
 }
 
 #[test]
-fn a_recv_that_waits_5_s_at_the_cap_is_told_of_once() {
+fn cr_6_a_recv_that_waits_5_s_at_the_cap_is_reported_once() {
     // CR-5
     let mut w = world(1, 10, window(3));
     let held: Vec<_> = std::iter::from_fn(|| w.recv(0)).collect();
@@ -289,7 +289,7 @@ fn a_recv_that_waits_5_s_at_the_cap_is_told_of_once() {
 }
 
 #[test]
-fn a_recv_that_waits_for_a_message_causes_no_warning() {
+fn cr_6_a_recv_that_waits_below_the_cap_is_not_reported() {
     let mut w = world(1, 0, window(3));
     w.pullers[0].start_waiting(w.now);
     w.pass(60 * SECOND);
@@ -297,7 +297,7 @@ fn a_recv_that_waits_for_a_message_causes_no_warning() {
 }
 
 #[test]
-fn cr_5_a_lot_is_no_larger_than_what_is_left_of_the_window() {
+fn cr_5_deliveries_that_are_handed_out_at_once_stay_within_the_window() {
     // CR-5
     let mut w = world(1, 100, window(20));
     let held: Vec<_> = (0..19).map(|_| w.recv(0).unwrap()).collect();
@@ -309,7 +309,7 @@ fn cr_5_a_lot_is_no_larger_than_what_is_left_of_the_window() {
 }
 
 #[test]
-fn cr_9_a_link_that_finds_the_budget_spent_waits_for_what_others_give_back() {
+fn cr_9_a_link_waits_for_budget_until_other_links_free_some() {
     // CR-9
     let mut w = world(1, 0, puller(|s| (s.window, s.budget_bytes) = (Window::fixed(10, 1_000), 1_000)));
     w.wires[0].hung = true; // it cannot answer the recall

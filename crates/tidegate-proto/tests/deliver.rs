@@ -1,4 +1,4 @@
-//! The hand-made `Deliver` path against the generated code: the same bytes out, the same messages in.
+//! Compares the hand-written codec of `Deliver` with the generated code, in both directions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -14,7 +14,7 @@ const MOST: u64 = 1 << 30;
 
 /// Message number, attempt, tracked, message.
 type Sent = (u64, u32, bool, Message);
-/// First id, messages with their places in the frame, frame.
+/// First id, messages with their positions in the frame, frame.
 type Made = (u64, Vec<(Sent, u32)>, Sealed);
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -40,7 +40,7 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
     prop::collection::vec(one, 1..20)
 }
 
-/// The same batch by the generated code, with its length in front.
+/// The same batch encoded by the generated code, with its length prefix.
 fn generated(first_id: u64, part: &[Sent]) -> Bytes {
     let mut expected = part[0].0;
     let messages = part.iter().map(|(number, attempt, tracked, message)| {
@@ -62,7 +62,7 @@ fn bytes(sealed: &Sealed) -> Bytes {
     all.freeze()
 }
 
-/// Batches as the hot path makes them.
+/// Batches encoded by the hand-written codec.
 fn sealed(first_id: u64, all: &[Sent]) -> Vec<Made> {
     let mut open = OpenBatch::default();
     let (mut batches, mut part, mut id) = (Vec::new(), Vec::new(), first_id);
@@ -82,7 +82,7 @@ fn sealed(first_id: u64, all: &[Sent]) -> Vec<Made> {
 
 proptest! {
     #[test]
-    fn the_bytes_are_those_of_the_generated_code_both_ways(
+    fn the_bytes_are_those_of_the_generated_code_in_both_directions(
         first_id in prop_oneof![Just(0u64), 0..1u64 << 52],
         all in sent(),
     ) {
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_fast_path_takes_the_generated_code_takes_and_reads_alike(
+    fn bytes_that_the_codec_accepts_are_decoded_alike_by_the_generated_code(
         all in sent(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {
@@ -125,7 +125,7 @@ proptest! {
         let slow = v1::Frame::decode(&bytes[..]);
         if let Ok(Body::Deliver(batch)) = fast {
             let Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) = slow else {
-                return Err(TestCaseError::fail("the generated code refuses it"));
+                return Err(TestCaseError::fail("the generated code refuses the frame"));
             };
             let payloads: Vec<_> = batch.items().map(|item| item.payload_bytes(&batch.bytes)).collect();
             let expected: Vec<_> = deliver.messages.into_iter().map(|m| m.payload).collect();
@@ -136,11 +136,11 @@ proptest! {
     }
 
     #[test]
-    fn a_copied_slice_makes_the_same_bytes_as_its_message(
+    fn a_copied_slice_is_encoded_like_its_message(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..40),
         numbers in 0..3_u64,
     ) {
-        // DL-2: numbers that follow on, and ones that do not.
+        // DL-2: consecutive numbers, and others.
         let (mut slices, mut messages) = (OpenBatch::default(), OpenBatch::default());
         for (id, payload) in (0..).zip(&payloads) {
             let number = id * (numbers + 1) + 5;
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn truncating_gives_back_the_size_of_what_is_taken_off(all in sent(), count in 0..25u64) {
+    fn truncating_returns_the_size_of_the_removed_messages(all in sent(), count in 0..25u64) {
         // RC-4
         let frame = generated(0, &all).slice(4..);
         let Body::Deliver(mut batch) = wire::decode(frame, MOST).unwrap() else { panic!() };
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_gives_the_same_frames_however_the_stream_is_cut(
+    fn a_reader_returns_the_same_frames_however_the_stream_is_split(
         all in sent(),
         cuts in prop::collection::vec(1..5_000usize, 1..50),
     ) {
@@ -191,7 +191,7 @@ proptest! {
 }
 
 #[test]
-fn unusual_encodings_are_read_like_the_usual_one() {
+fn unusual_encodings_are_decoded_like_the_usual_one() {
     // GR-1, DL-2: messages first, ids after them, repeated ids, unknown fields of each type and a group.
     let odd = b"\x1a\x03\x2a\x01a\x08\x07\x10\x05\x08\x09\x78\x01\x7a\x02zz\x79\0\0\0\0\0\0\0\0\x7d\0\0\0\0\x1a\x03\x2a\x01b\x7b\x7c";
     for with_group in [false, true] {
@@ -200,7 +200,7 @@ fn unusual_encodings_are_read_like_the_usual_one() {
         let items: Vec<_> = batch.items().map(|i| (i.id, i.number, i.payload_bytes(&batch.bytes))).collect();
         assert_eq!(items, [(9, 5, "a".into()), (10, 6, "b".into())]);
     }
-    // A Frame with two of them is malformed.
+    // A Frame whose Deliver is in two parts, which are merged.
     let first = generated(4, &[(0, 1, false, "a".into())]);
     let second = generated(4, &[(0, 1, false, "b".into())]);
     let mut both = BytesMut::from(&first[4..]);
@@ -209,15 +209,15 @@ fn unusual_encodings_are_read_like_the_usual_one() {
 }
 
 #[test]
-fn the_descriptor_set_that_other_languages_read_is_the_one_that_was_built() {
+fn the_committed_descriptor_set_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/tidegate.binpb");
     let file = std::fs::read(path).unwrap();
     assert!(file == tidegate_proto::DESCRIPTOR_SET, "run cargo xtask descriptor");
 }
 
 #[test]
-fn a_message_with_large_headers_begins_a_batch_and_none_exceeds_the_limit_of_a_frame() {
-    // FR-3: headers are copied into the batch like a payload, and may be as large.
+fn fr_3_batches_with_large_headers_stay_within_the_limit_of_a_frame() {
+    // FR-3: headers are copied into the batch like a payload, and may be as large. Such a message begins a new batch.
     let most = 1 << 20;
     let limit = wire::deliver_limit(most);
     let small: Message = Bytes::from(vec![b'p'; 13_000]).into();

@@ -1,4 +1,4 @@
-//! Credit, delivery, retries and loss, between machines joined in memory.
+//! Credit, delivery, retries and loss, with machines connected in memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -14,7 +14,7 @@ fn nack(delay_ms: u32) -> Verdict {
 }
 
 #[test]
-fn cr_5_limits_are_settled_plus_skipped_plus_window_and_unprompted() {
+fn cr_5_limits_are_settled_plus_skipped_plus_window() {
     // CR-5, CR-10
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::fixed(4, 1_000))]);
     w.join(0, 0);
@@ -47,20 +47,20 @@ fn cr_6_an_idle_pusher_cannot_hold_the_only_credit_of_a_worker() {
     }
     for i in 0..5 {
         w.pullers[0].start_waiting(w.now);
-        w.pass(SECOND / 10); // the only place goes round
+        w.pass(SECOND / 10); // the only place moves between the links
         let received = w.recv(0).unwrap();
         w.pullers[0].stop_waiting(w.now);
         w.pass(SECOND / 10);
         assert_eq!(text(&received), format!("{i}"));
-        assert!(w.pullers[0].stats().committed <= 1, "nothing beyond the cap");
+        assert!(w.pullers[0].stats().committed <= 1, "no credit beyond the cap");
         w.give(0, received, &Verdict::Ack);
     }
     assert_eq!(w.pushers[1].stats().acked, 5);
 }
 
 #[test]
-fn cr_6_each_of_several_that_wait_has_credit_although_nothing_is_settled() {
-    // CR-6: jobs may take hours, and each worker waits for one of its own.
+fn cr_6_each_waiting_worker_has_credit_although_nothing_is_settled() {
+    // CR-6: jobs may take hours, and each worker waits for a job.
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
     w.join(0, 0);
     for _ in 0..3 {
@@ -70,13 +70,13 @@ fn cr_6_each_of_several_that_wait_has_credit_although_nothing_is_settled() {
         w.send(0, &format!("{i}"));
     }
     for i in 0..3 {
-        let received = w.recv(0).expect("one for each that waits");
+        let received = w.recv(0).expect("one delivery for each waiting worker");
         assert_eq!(text(&received), format!("{i}"));
         w.pullers[0].stop_waiting(w.now);
         w.settle();
     }
     assert!(w.recv(0).is_none());
-    assert_eq!(w.pullers[0].stats().committed, 3, "and none beyond");
+    assert_eq!(w.pullers[0].stats().committed, 3, "and no more");
 }
 
 #[test]
@@ -92,10 +92,14 @@ fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
     w.settle();
     w.pushers[0].send("a".into(), false).unwrap();
     w.pushers[1].send("b".into(), false).unwrap();
-    w.pullers[0].stop_waiting(w.now); // cancelled while both are on their way
+    w.pullers[0].stop_waiting(w.now); // cancelled while both messages are on their way
     w.pass(SECOND / 10);
     assert_eq!(w.pullers[0].stats().queued, 1);
-    assert_eq!(w.pushers[0].stats().queued + w.pushers[1].stats().queued, 1, "the other one was released");
+    assert_eq!(
+        w.pushers[0].stats().queued + w.pushers[1].stats().queued,
+        1,
+        "the other message was released"
+    );
     let first = w.recv(0).unwrap();
     w.give(0, first, &Verdict::Ack);
     w.pullers[0].start_waiting(w.now);
@@ -107,7 +111,7 @@ fn cr_7_with_window_0_a_cancelled_wait_leaves_at_most_one_delivery() {
 }
 
 #[test]
-fn cr_8_a_peer_that_grants_all_that_it_can_meets_the_pushers_own_bounds() {
+fn cr_8_the_pushers_own_bounds_limit_the_largest_legal_grant() {
     // CR-8, FR-7
     let mut w = World::new(
         vec![pusher(|s| s.max_in_flight = 10)],
@@ -138,7 +142,7 @@ fn dl_7_one_link_delivers_in_the_order_of_its_ids() {
 }
 
 #[test]
-fn oc_6_retries_wait_as_asked_or_grow_and_are_bounded() {
+fn oc_6_retry_delays_are_requested_or_grow_and_are_bounded() {
     // OC-6
     let mut w = World::new(vec![pusher(|s| s.max_nack_delay = SECOND)], vec![puller(|_| ())]);
     w.join(0, 0);
@@ -160,14 +164,14 @@ fn oc_6_retries_wait_as_asked_or_grow_and_are_bounded() {
 }
 
 #[test]
-fn a_message_that_fails_for_ever_is_told_of_once_when_it_has_failed_ten_times() {
+fn oc_6_a_message_that_has_failed_ten_times_is_reported_once() {
     for limit in [None, Some(20)] {
         let mut w = World::new(vec![pusher(|s| s.max_attempts = limit)], vec![puller(|_| ())]);
         let first = w.join(0, 0);
         w.settle();
         w.send(0, "m");
         w.settle();
-        w.cut(first); // a lost link is no failure
+        w.cut(first); // a lost link does not count as a failure
         w.join(0, 0);
         w.settle();
         for failures in 1..=15 {
@@ -176,7 +180,7 @@ fn a_message_that_fails_for_ever_is_told_of_once_when_it_has_failed_ten_times() 
             let told = w.pushers[0].poll_event();
             if failures == 10 && limit.is_none() {
                 let Some(PusherEvent::Failing { number: 0, failures: 10, .. }) = told else {
-                    panic!("not told: {told:?}")
+                    panic!("not reported: {told:?}")
                 };
             } else {
                 assert_eq!(told, None, "after {failures} failures");
@@ -187,7 +191,7 @@ fn a_message_that_fails_for_ever_is_told_of_once_when_it_has_failed_ten_times() 
 }
 
 #[test]
-fn time_outs_are_failures_of_a_message_too() {
+fn oc_12_time_outs_count_as_failures_of_a_message() {
     let timeout = |s: &mut tidegate_proto::PusherSettings| s.settle_timeout = Some(SECOND);
     let mut w = World::new(vec![pusher(timeout)], vec![puller(|_| ())]);
     w.join(0, 0);
@@ -196,7 +200,7 @@ fn time_outs_are_failures_of_a_message_too() {
     w.settle();
     let mut told = Vec::new();
     while w.pushers[0].stats().timed_out < 15 {
-        drop(w.recv(0)); // and never an outcome
+        drop(w.recv(0)); // never settled
         w.pass(SECOND);
         told.extend(std::iter::from_fn(|| w.pushers[0].poll_event()));
     }
@@ -229,7 +233,7 @@ fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
 }
 
 #[test]
-fn rejected_messages_that_nobody_fetches_stop_the_sender_instead_of_filling_memory() {
+fn oc_9_rejected_messages_that_are_not_taken_block_sends() {
     // OC-9, LM-2
     let mut w = World::new(vec![pusher(|s| s.max_held = 3)], vec![puller(|_| ())]);
     w.pushers[0].keep_rejected();
@@ -256,10 +260,10 @@ fn rd_3_a_lost_link_returns_its_messages_to_the_front_in_the_order_of_numbers() 
     }
     let held = w.recv(0).unwrap();
     w.cut(wire);
-    assert_eq!(w.pullers[0].stats().dropped, 2, "what was not handed out");
+    assert_eq!(w.pullers[0].stats().dropped, 2, "the deliveries that were not handed out");
     w.give(0, held, &Verdict::Ack);
-    assert_eq!(w.pullers[0].stats().dropped, 3, "its outcome reaches nobody");
-    w.pass(SECOND); // grace is over (RD-8)
+    assert_eq!(w.pullers[0].stats().dropped, 3, "and the one whose outcome cannot be sent");
+    w.pass(SECOND); // the grace is over (RD-8)
     w.join(0, 1);
     w.settle();
     let all = w.ack_all(1);
@@ -268,7 +272,7 @@ fn rd_3_a_lost_link_returns_its_messages_to_the_front_in_the_order_of_numbers() 
 }
 
 #[test]
-fn rd_3_what_was_not_fully_written_keeps_its_attempt() {
+fn rd_3_a_message_that_was_not_written_completely_keeps_its_attempt() {
     // RD-3, LV-6
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -283,7 +287,7 @@ fn rd_3_what_was_not_fully_written_keeps_its_attempt() {
 }
 
 #[test]
-fn lv_6_a_stalled_link_gets_nothing_more_and_is_not_closed_for_it() {
+fn lv_6_a_stalled_link_gets_no_messages_and_stays_open() {
     // LV-6
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -299,7 +303,7 @@ fn lv_6_a_stalled_link_gets_nothing_more_and_is_not_closed_for_it() {
     let link = w.push_link(wire).as_u64();
     let stats = w.pushers[0].link_stats().into_iter().find(|s| s.link == link).unwrap();
     assert!(stats.stalled);
-    assert_eq!(stats.in_flight, 1, "all others went to the other link");
+    assert_eq!(stats.in_flight, 1, "all other messages went to the other link");
     w.wires[wire].stuck = false;
     w.pass(SECOND / 2);
     assert!(!w.pushers[0].link_stats().iter().any(|s| s.stalled));
@@ -307,7 +311,7 @@ fn lv_6_a_stalled_link_gets_nothing_more_and_is_not_closed_for_it() {
 }
 
 #[test]
-fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
+fn rd_4_a_message_lost_with_two_links_is_sent_alone() {
     // RD-4
     let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![puller(|_| ()), puller(|_| ())]);
     for _ in 0..2 {
@@ -324,22 +328,22 @@ fn rd_4_a_message_lost_with_two_links_goes_out_alone() {
     w.send(0, "before");
     w.pass(SECOND);
     w.send(0, "after");
-    assert_eq!(w.pushers[0].link_stats()[0].in_flight, 1, "the link is kept for it");
+    assert_eq!(w.pushers[0].link_stats()[0].in_flight, 1, "the link is reserved for it");
     let before = w.recv(0).unwrap();
     w.give(0, before, &Verdict::Ack);
     let killer = w.recv(0).unwrap();
     assert_eq!((text(&killer).as_str(), killer.attempt()), ("killer", 3));
-    assert!(w.recv(0).is_none(), "it is alone");
+    assert!(w.recv(0).is_none(), "nothing else is sent on the link");
     w.join(0, 1);
     w.settle();
-    assert_eq!(w.ack_all(1), [("after".to_owned(), 1)], "its neighbour goes elsewhere");
+    assert_eq!(w.ack_all(1), [("after".to_owned(), 1)], "the other message goes to another puller");
     w.cut(wire);
     w.pass(SECOND);
     assert_eq!(w.ack_all(1), [("killer".to_owned(), 4)]);
 }
 
 #[test]
-fn rd_4_a_link_that_was_kept_for_what_went_elsewhere_takes_part_again() {
+fn rd_4_a_reserved_link_takes_part_again_when_the_quarantined_message_went_elsewhere() {
     // RD-4, RR-1
     let mut w = World::new(
         vec![pusher(|s| s.grace = Duration::ZERO)],
@@ -359,15 +363,15 @@ fn rd_4_a_link_that_was_kept_for_what_went_elsewhere_takes_part_again() {
     w.pass(SECOND);
     let short = w.recv(1).unwrap();
     w.give(1, short, &Verdict::Ack);
-    let killer = w.recv(1).expect("the empty link gets it");
+    let killer = w.recv(1).expect("the empty link gets the message");
     assert_eq!(text(&killer), "killer");
     w.send(0, "next");
     let of_first: Vec<_> = std::iter::from_fn(|| w.recv(0)).map(|received| text(&received)).collect();
-    assert_eq!(of_first, ["long", "next"], "a long job does not keep the link from getting others");
+    assert_eq!(of_first, ["long", "next"], "it gets other messages beside its long job");
 }
 
 #[test]
-fn rd_2_outcomes_that_were_on_their_way_are_read_after_a_failed_write() {
+fn rd_2_outcomes_that_have_arrived_are_read_after_a_failed_write() {
     // RD-2
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -383,13 +387,13 @@ fn rd_2_outcomes_that_were_on_their_way_are_read_after_a_failed_write() {
 }
 
 #[test]
-fn lv_3_a_stopped_puller_is_given_up_and_its_messages_go_elsewhere() {
+fn lv_3_the_messages_of_a_suspended_puller_go_to_another_one() {
     // LV-3, RD-1
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
     let wire = w.join(0, 0);
     w.settle();
     w.send(0, "m");
-    // Only the pusher's side is driven from now on: its peer is silent.
+    // Only the pusher is driven from now on, so that its peer is silent.
     let link = w.push_link(wire);
     w.wires[wire].hung = true;
     for _ in 0..40 {
@@ -433,15 +437,15 @@ fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
         w.send(0, &"x".repeat(50));
     }
     let queued = w.pullers[0].stats().queued;
-    assert!(queued < 50, "it does not read on: {queued}");
+    assert!(queued < 50, "reading is paused: {queued}");
     w.pass(20 * SECOND);
     assert_eq!(w.pullers[0].links(), 1);
-    assert_eq!(w.pullers[0].stats().queued, 50, "in the end it reads up to what it granted");
+    assert_eq!(w.pullers[0].stats().queued, 50, "in the end it has read all that it has granted");
     assert_eq!(w.ack_all(0).len(), 50);
 }
 
 #[test]
-fn cr_6_who_only_polls_gets_what_comes_over_links_that_have_no_part_of_the_budget() {
+fn cr_6_an_application_that_only_polls_gets_messages_of_links_without_a_share() {
     // CR-6, CR-9
     let window = |s: &mut tidegate_proto::PullerSettings| (s.window, s.budget) = (Window::messages(5), 1);
     let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![puller(window)]);
@@ -460,7 +464,7 @@ fn cr_6_who_only_polls_gets_what_comes_over_links_that_have_no_part_of_the_budge
 }
 
 #[test]
-fn cr_6_a_poll_adds_nothing_to_a_fixed_window_that_is_in_hand() {
+fn cr_6_a_poll_adds_no_credit_to_a_fixed_window_that_is_used_up() {
     // CR-5, CR-6
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(5))]);
     w.join(0, 0);
@@ -476,7 +480,7 @@ fn cr_6_a_poll_adds_nothing_to_a_fixed_window_that_is_in_hand() {
 }
 
 #[test]
-fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
+fn oc_5_outcomes_are_sent_after_a_millisecond_or_when_tracked() {
     // OC-5
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     w.join(0, 0);
@@ -487,11 +491,15 @@ fn oc_5_outcomes_go_out_after_a_millisecond_or_when_tracked() {
     w.settle();
     let (a, b) = (w.recv(0).unwrap(), w.recv(0).unwrap());
     w.give(0, a, &Verdict::Ack);
-    assert_eq!(w.pushers[0].stats().acked, 0, "held back: one of 1,000, and another delivery waits");
+    assert_eq!(
+        w.pushers[0].stats().acked,
+        0,
+        "held back: one of a window of 1,000, and another delivery waits"
+    );
     w.pass(Duration::from_millis(1));
     assert_eq!(w.pushers[0].stats().acked, 1);
     w.give(0, b, &Verdict::Ack);
-    assert_eq!(w.pushers[0].stats().acked, 2, "somebody waits for it");
+    assert_eq!(w.pushers[0].stats().acked, 2, "the sender waits for it");
     assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(1, Settled::Acked)));
     w.ack_all(0);
 }

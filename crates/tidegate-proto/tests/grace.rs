@@ -1,5 +1,5 @@
-//! A link that breaks between living processes: nothing is lost, and nothing runs twice (RD-8, RD-9). And workers that
-//! are stuck, or say that they are not (OC-12, OC-13).
+//! Reconnect grace and duplicate suppression: a link breaks between two running processes, no message is lost, and none
+//! is processed twice (RD-8, RD-9). Also settle time-outs and `Working` (OC-12, OC-13).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -13,7 +13,7 @@ use tidegate_proto::{
     wire::{Body, v1},
 };
 
-/// A pusher and two pullers; the first has a link, and these messages are on it.
+/// A pusher and two pullers. The first puller has a link, with these messages in flight.
 fn world(messages: usize, window: u64) -> (World, usize) {
     let pullers = vec![puller(|s| s.window = Window::messages(window)), puller(|_| ())];
     let mut w = World::new(vec![pusher(|_| ())], pullers);
@@ -26,7 +26,7 @@ fn world(messages: usize, window: u64) -> (World, usize) {
 }
 
 #[test]
-fn rd_8_messages_of_a_lost_link_wait_for_their_puller_and_then_go_elsewhere() {
+fn rd_8_messages_of_a_lost_link_are_held_for_their_puller_and_then_go_elsewhere() {
     // RD-8, RD-4
     let (mut w, wire) = world(3, 10);
     w.join(0, 1);
@@ -42,7 +42,7 @@ fn rd_8_messages_of_a_lost_link_wait_for_their_puller_and_then_go_elsewhere() {
     assert_eq!(w.pushers[0].stats().awaiting, 0);
 }
 
-/// With a wait for the answer to a Close that outlasts the test.
+/// The same with a `close_wait` that is longer than the test.
 fn patient() -> (World, usize) {
     let mut w =
         World::new(vec![pusher(|s| s.close_wait = 600 * SECOND)], vec![puller(|_| ()), puller(|_| ())]);
@@ -53,7 +53,7 @@ fn patient() -> (World, usize) {
 }
 
 #[test]
-fn lv_3_the_grace_begins_when_a_silent_link_is_given_up_and_not_when_its_close_is_answered() {
+fn lv_3_the_grace_begins_when_a_silent_link_is_closed_and_not_when_its_close_is_answered() {
     // LV-3, RD-8
     let (mut w, wire) = patient();
     w.send(0, "a");
@@ -77,11 +77,11 @@ fn lv_3_the_grace_begins_when_a_silent_link_is_given_up_and_not_when_its_close_i
     w.pass(SECOND);
     assert_eq!(w.ack_all(1), [("a".to_owned(), 2)]);
     w.pushers[0].lost(w.now, link, "");
-    assert_eq!((w.pushers[0].stats().acked, w.pushers[0].stats().returned), (2, 1), "given back once");
+    assert_eq!((w.pushers[0].stats().acked, w.pushers[0].stats().returned), (2, 1), "requeued once");
 }
 
 #[test]
-fn lv_8_the_grace_begins_when_a_link_that_is_too_slow_is_given_up() {
+fn lv_8_the_grace_begins_when_a_stalled_link_is_closed() {
     // LV-8, RD-8
     let (mut w, wire) = patient();
     w.wires[wire].stuck = true;
@@ -94,7 +94,7 @@ fn lv_8_the_grace_begins_when_a_link_that_is_too_slow_is_given_up() {
 }
 
 #[test]
-fn rd_8_a_puller_that_comes_back_in_time_gets_its_messages_before_anything_new() {
+fn rd_8_a_puller_that_reconnects_in_time_gets_its_messages_first() {
     // RD-8
     let (mut w, wire) = world(2, 10);
     w.cut(wire);
@@ -107,8 +107,8 @@ fn rd_8_a_puller_that_comes_back_in_time_gets_its_messages_before_anything_new()
 }
 
 #[test]
-fn rd_8_a_return_gives_the_grace_once_more_and_no_third_time() {
-    // RD-8: back, without credit, and lost again.
+fn rd_8_a_reconnect_extends_the_grace_only_once() {
+    // RD-8: the puller reconnects, grants nothing, and is lost again.
     let (mut w, wire) = world(1, 10);
     w.cut(wire);
     w.pass(SECOND / 2);
@@ -116,18 +116,18 @@ fn rd_8_a_return_gives_the_grace_once_more_and_no_third_time() {
     let back = w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.join(0, 1);
     w.pass(SECOND / 2 + SECOND / 4);
-    assert_eq!(w.pushers[0].stats().awaiting, 1, "0.75 s after the return");
+    assert_eq!(w.pushers[0].stats().awaiting, 1, "0.75 s after the reconnect");
     let now = w.now;
     w.pushers[0].lost(now, back, "cut");
     let now = w.now;
     w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.pass(SECOND / 4);
-    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first return");
+    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first reconnect");
 }
 
 #[test]
-fn rd_8_what_a_second_break_keeps_from_its_puller_still_waits_for_it_but_no_longer() {
-    // RD-8, RD-3: back with credit, and lost again before the message went out once more.
+fn rd_8_a_second_loss_does_not_extend_the_grace_of_unsent_messages() {
+    // RD-8, RD-3: the puller reconnects and grants credit, and is lost again before the message is written.
     let (mut w, wire) = world(1, 10);
     w.cut(wire);
     w.pass(SECOND / 2);
@@ -141,17 +141,17 @@ fn rd_8_what_a_second_break_keeps_from_its_puller_still_waits_for_it_but_no_long
     come_back(&mut w);
     w.join(0, 1);
     w.settle();
-    assert_eq!(w.pushers[0].stats().awaiting, 1, "it may be at work there");
+    assert_eq!(w.pushers[0].stats().awaiting, 1, "the puller may be processing it");
     w.pass(SECOND / 2);
     come_back(&mut w);
     w.pass(SECOND / 4);
     assert_eq!(w.pushers[0].stats().awaiting, 1);
     w.pass(SECOND / 4);
-    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first return");
+    assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first reconnect");
 }
 
 #[test]
-fn rd_8_there_is_no_grace_for_a_puller_that_goes_or_breaks_rules() {
+fn rd_8_there_is_no_grace_after_a_stop_or_a_violation() {
     // RD-8
     let (mut w, wire) = world(2, 10);
     w.join(0, 1);
@@ -171,11 +171,11 @@ fn rd_8_there_is_no_grace_for_a_puller_that_goes_or_breaks_rules() {
     w.pullers[0].abandon(now);
     w.settle();
     assert!(!w.wires[wire].open);
-    assert_eq!(w.ack_all(1).len(), 2, "it said that it stops");
+    assert_eq!(w.ack_all(1).len(), 2, "the puller has closed the link because it stops");
 }
 
 #[test]
-fn rd_8_nothing_waits_that_the_puller_cannot_have_seen_and_a_grace_of_0_is_none() {
+fn rd_8_unwritten_messages_are_not_held_and_a_grace_of_0_holds_none() {
     // RD-8, RD-3
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -196,7 +196,7 @@ fn rd_8_nothing_waits_that_the_puller_cannot_have_seen_and_a_grace_of_0_is_none(
 }
 
 #[test]
-fn rd_8_an_abort_gives_back_what_waits_as_possibly_processed() {
+fn rd_8_an_abort_returns_held_messages_as_unknown() {
     // RD-8, ST-8
     let (mut w, wire) = world(2, 10);
     w.cut(wire);
@@ -206,8 +206,8 @@ fn rd_8_an_abort_gives_back_what_waits_as_possibly_processed() {
 }
 
 #[test]
-fn rd_9_what_is_done_is_not_run_again_when_its_outcome_was_lost() {
-    // RD-9: the outcomes are given, and the link breaks before they are out.
+fn rd_9_a_settled_message_is_not_processed_again_if_its_outcome_was_lost() {
+    // RD-9: the link breaks after the deliveries are settled, before the outcomes are sent.
     let (mut w, wire) = world(3, 10);
     for verdict in [Verdict::Ack, Verdict::Reject { reason: "bad".into() }] {
         let received = w.pullers[0].recv().unwrap();
@@ -216,15 +216,15 @@ fn rd_9_what_is_done_is_not_run_again_when_its_outcome_was_lost() {
     w.cut(wire);
     w.join(0, 0);
     w.settle();
-    assert_eq!(w.ack_all(0), [("2".to_owned(), 2)], "the one that was not begun");
+    assert_eq!(w.ack_all(0), [("2".to_owned(), 2)], "the one that was not handed out");
     let (push, pull) = (w.pushers[0].stats(), w.pullers[0].stats());
     assert_eq!((push.acked, push.rejected, push.queued, push.in_flight), (2, 1, 0, 0));
     assert_eq!((pull.repeats, pull.joined, pull.in_flight), (2, 0, 0));
 }
 
 #[test]
-fn rd_9_outcomes_that_were_sent_and_never_arrived_are_remembered() {
-    // RD-9: the Ack leaves the machine and is lost with the connection.
+fn rd_9_outcomes_that_were_sent_and_did_not_arrive_are_recorded() {
+    // RD-9: the Ack is sent, and lost with the connection.
     let (mut w, wire) = world(2, 10);
     let received = w.pullers[0].recv().unwrap();
     w.pullers[0].settle(&received, &Verdict::Ack);
@@ -244,7 +244,7 @@ fn rd_9_outcomes_that_were_sent_and_never_arrived_are_remembered() {
 }
 
 #[test]
-fn rd_9_a_repeat_whose_own_link_is_being_closed_counts_as_dropped() {
+fn rd_9_a_duplicate_whose_own_link_is_closing_counts_as_dropped() {
     // RD-9, RD-5
     let (mut w, wire) = world(1, 10);
     let held = w.recv(0).unwrap();
@@ -261,7 +261,7 @@ fn rd_9_a_repeat_whose_own_link_is_being_closed_counts_as_dropped() {
 }
 
 #[test]
-fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
+fn rd_9_a_duplicate_of_a_delivery_in_progress_gets_its_outcome() {
     // RD-9, RD-5
     let (mut w, wire) = world(2, 10);
     let held = w.recv(0).unwrap();
@@ -269,7 +269,7 @@ fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
     assert!(!w.pullers[0].is_reachable(held.link(), held.delivery()));
     w.join(0, 0);
     w.settle();
-    assert!(w.pullers[0].is_reachable(held.link(), held.delivery()), "it has come again");
+    assert!(w.pullers[0].is_reachable(held.link(), held.delivery()), "the message was redelivered");
     let stats = w.pullers[0].stats();
     assert_eq!((stats.joined, stats.repeats, stats.queued), (1, 1, 1));
     let other = w.recv(0).unwrap();
@@ -284,8 +284,8 @@ fn rd_9_a_repeat_of_what_is_being_worked_on_joins_it() {
 }
 
 #[test]
-fn rd_9_it_is_joined_after_every_further_break() {
-    // RD-9, RD-8: a break while the repeat waits for the outcome.
+fn rd_9_a_delivery_in_progress_settles_its_message_after_several_losses() {
+    // RD-9, RD-8: the link breaks while the duplicate waits for the outcome.
     let (mut w, mut wire) = world(1, 10);
     let held = w.recv(0).unwrap();
     for _ in 0..5 {
@@ -298,11 +298,15 @@ fn rd_9_it_is_joined_after_every_further_break() {
     w.give(0, held, &Verdict::Ack);
     let stats = w.pushers[0].stats();
     assert_eq!((stats.acked, stats.sent, stats.redelivered), (1, 6, 5));
-    assert_eq!(w.pushers[0].stats().delayed, 0, "its puller is alive: no quarantine (RD-4)");
+    assert_eq!(
+        w.pushers[0].stats().delayed,
+        0,
+        "its puller has returned, so that it is not quarantined (RD-4)"
+    );
 }
 
 #[test]
-fn rd_9_an_outcome_given_between_two_links_is_sent_over_the_next() {
+fn rd_9_an_outcome_between_two_links_is_sent_on_the_next_one() {
     // RD-9
     let (mut w, wire) = world(2, 10);
     let (first, second) = (w.recv(0).unwrap(), w.recv(0).unwrap());
@@ -312,12 +316,12 @@ fn rd_9_an_outcome_given_between_two_links_is_sent_over_the_next() {
     w.join(0, 0);
     w.pass(SECOND / 100);
     assert_eq!(w.pushers[0].stats().acked, 1);
-    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)], "the failed message is retried");
+    assert_eq!(w.ack_all(0), [("1".to_owned(), 2)], "a nacked message is handed out again");
 }
 
 #[test]
 fn rd_9_a_window_of_0_has_credit_for_redelivered_messages() {
-    // RD-9, CR-7: no recv waits for a message, because the only worker is busy.
+    // RD-9, CR-7: no `recv` waits, because the only worker is busy.
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(0))]);
     let wire = w.join(0, 0);
     w.settle();
@@ -332,14 +336,14 @@ fn rd_9_a_window_of_0_has_credit_for_redelivered_messages() {
     w.join(0, 0);
     w.pass(SECOND * 30);
     let stats = w.pullers[0].stats();
-    assert_eq!((stats.joined, stats.committed), (1, 1), "and none beyond");
+    assert_eq!((stats.joined, stats.committed), (1, 1), "and no more");
     w.give(0, held, &Verdict::Ack);
     assert_eq!(w.pushers[0].stats().acked, 1);
 }
 
 #[test]
-fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other_for_ever() {
-    // RD-9, CR-9: the budget in bytes is too small for what each would like to have.
+fn rd_9_two_links_that_expect_the_same_message_do_not_exchange_credit_for_ever() {
+    // RD-9, CR-9: the byte budget is too small for the credit of both.
     let small = puller(|s| (s.window, s.budget_bytes) = (Window::messages(0), 60_000));
     let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![small, puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -357,16 +361,16 @@ fn rd_9_two_links_that_expect_the_same_repeat_do_not_take_credit_from_each_other
     assert_eq!(w.recv(1).map(|received| text(&received)), Some("long".to_owned()), "it went elsewhere");
     w.join(0, 0);
     w.join(0, 0);
-    w.settle(); // it fails here if it never comes to rest
+    w.settle(); // it fails here if the machines exchange credit for ever
     w.pass(SECOND * 10);
     let stats = w.pullers[0].stats();
     assert!(stats.recalls <= 4, "{stats:?}");
-    assert_eq!(stats.committed, 0, "when the time for repeats is over, nothing is left of it");
+    assert_eq!(stats.committed, 0, "the credit is recalled when its time is over");
 }
 
 #[test]
-fn rd_9_bytes_are_not_granted_for_redeliveries_while_the_budget_has_no_message_left() {
-    // RD-9, CR-9: bytes alone are of no use, and others could not have them.
+fn rd_9_no_bytes_are_granted_for_redelivered_messages_while_the_message_budget_is_spent() {
+    // RD-9, CR-9: credit in bytes alone is useless, and other links could use it.
     let small = puller(|s| (s.window, s.budget) = (Window::messages(0), 1));
     let mut w = World::new(vec![pusher(|_| ()), pusher(|_| ())], vec![small]);
     let wires = [w.join(0, 0), w.join(1, 0)];
@@ -383,11 +387,11 @@ fn rd_9_bytes_are_not_granted_for_redeliveries_while_the_budget_has_no_message_l
     w.join(0, 0);
     w.settle();
     let stats = w.pullers[0].stats();
-    assert_eq!(stats.committed, 1, "what is held over the other link");
+    assert_eq!(stats.committed, 1, "the delivery of the other link");
     assert!(stats.committed_bytes < 1_000, "{stats:?}");
     let [long, longer] = held;
     w.give(0, longer, &Verdict::Ack);
-    assert_eq!(w.pullers[0].stats().joined, 1, "it comes when there is room for it");
+    assert_eq!(w.pullers[0].stats().joined, 1, "it is redelivered when there is credit for it");
     w.give(0, long, &Verdict::Ack);
     w.settle();
     let acked: Vec<_> = w.pushers.iter().map(|pusher| pusher.stats().acked).collect();
@@ -395,7 +399,7 @@ fn rd_9_bytes_are_not_granted_for_redeliveries_while_the_budget_has_no_message_l
 }
 
 #[test]
-fn rd_9_credit_for_messages_that_are_not_redelivered_is_reclaimed() {
+fn rd_9_credit_for_messages_that_are_not_redelivered_is_recalled() {
     // RD-9, CR-7
     let pullers = vec![puller(|s| s.window = Window::messages(0)), puller(|_| ())];
     let mut w = World::new(vec![pusher(|_| ())], pullers);
@@ -415,11 +419,11 @@ fn rd_9_credit_for_messages_that_are_not_redelivered_is_reclaimed() {
     w.pass(SECOND * 2);
     assert_eq!(w.pullers[0].stats().committed, 0, "the worker is busy, and gets nothing new");
     w.pass(SECOND * 10);
-    assert!(w.pullers[0].stats().recalls <= 2, "asked once, not again and again");
+    assert!(w.pullers[0].stats().recalls <= 2, "recalled once");
 }
 
 #[test]
-fn rd_9_without_memory_a_repeat_is_an_attempt_like_any_other() {
+fn rd_9_without_a_dedup_table_a_redelivered_message_is_processed_again() {
     // RD-9
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.memory = 0)]);
     let wire = w.join(0, 0);
@@ -434,14 +438,14 @@ fn rd_9_without_memory_a_repeat_is_an_attempt_like_any_other() {
 }
 
 #[test]
-fn rd_9_the_memory_is_bounded_and_forgets_the_oldest() {
+fn rd_9_the_dedup_table_is_bounded_and_forgets_the_oldest() {
     // RD-9, LM-2
     let mut w =
         World::new(vec![pusher(|_| ())], vec![puller(|s| (s.memory, s.window) = (4, Window::messages(100)))]);
     let wire = w.join(0, 0);
     w.settle();
     for i in 0..10 {
-        w.send(0, &i.to_string()); // a batch each
+        w.send(0, &i.to_string()); // each message in a batch of its own
     }
     while let Some(received) = w.pullers[0].recv() {
         w.pullers[0].settle(&received, &Verdict::Ack);
@@ -465,7 +469,7 @@ fn stuck(timeout: Duration) -> World {
 }
 
 #[test]
-fn oc_12_what_a_stuck_worker_sits_on_goes_to_another() {
+fn oc_12_the_message_of_a_stuck_worker_goes_to_another() {
     // OC-12, DL-3, OC-3
     let mut w = stuck(10 * SECOND);
     w.send(0, "m");
@@ -486,7 +490,7 @@ fn oc_12_what_a_stuck_worker_sits_on_goes_to_another() {
 }
 
 #[test]
-fn oc_12_an_abort_calls_what_has_timed_out_unknown_because_its_worker_may_have_done_it() {
+fn oc_12_an_abort_returns_timed_out_messages_as_unknown() {
     // OC-12, ST-8
     let mut w = stuck(10 * SECOND);
     w.send(0, "m");
@@ -516,7 +520,7 @@ fn oc_12_a_time_out_of_the_last_attempt_rejects() {
 }
 
 #[test]
-fn oc_13_a_worker_that_says_so_keeps_its_message() {
+fn oc_13_a_worker_that_reports_work_keeps_its_message() {
     // OC-13
     let mut w = stuck(10 * SECOND);
     w.send(0, "m");
@@ -529,12 +533,12 @@ fn oc_13_a_worker_that_says_so_keeps_its_message() {
     }
     assert_eq!(w.pushers[0].stats().timed_out, 0);
     w.pass(11 * SECOND);
-    assert_eq!(w.pushers[0].stats().timed_out, 1, "when it says nothing any more");
+    assert_eq!(w.pushers[0].stats().timed_out, 1, "after it has stopped reporting");
 }
 
 #[test]
-fn oc_13_a_word_about_one_delivery_is_none_about_its_neighbour() {
-    // OC-13, OC-12: three in one frame.
+fn oc_13_working_restarts_the_time_of_the_named_deliveries_only() {
+    // OC-13, OC-12: three messages in one frame.
     let mut w = World::new(
         vec![pusher(|s| s.settle_timeout = Some(10 * SECOND))],
         vec![puller(|s| s.window = Window::messages(10))],
@@ -555,7 +559,7 @@ fn oc_13_a_word_about_one_delivery_is_none_about_its_neighbour() {
 }
 
 #[test]
-fn oc_13_work_on_what_was_never_sent_closes_the_link() {
+fn oc_13_working_for_a_delivery_that_was_never_sent_closes_the_link() {
     // OC-13, OC-2
     let mut w = stuck(SECOND);
     w.send(0, "m");

@@ -1,4 +1,4 @@
-//! Peers that cost more than they bring, against the machines alone: the clock is turned by hand.
+//! Hostile peers against single machines, with a virtual clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -26,7 +26,7 @@ fn link(pusher: &mut Pusher, now: Time, instance: u8) -> LinkId {
 }
 
 #[test]
-fn lm_3_after_a_flood_nothing_more_is_looked_at() {
+fn lm_3_after_a_flood_all_frames_are_ignored() {
     // LM-3
     let mut pusher = pusher(|_| ());
     let bad = link(&mut pusher, START, 1);
@@ -41,11 +41,11 @@ fn lm_3_after_a_flood_nothing_more_is_looked_at() {
     pusher.receive(START, bad, ack(vec![outcome(0, 1, Verdict::Ack)], 10, 10));
     assert_eq!(pusher.stats().acked, 0);
     pusher.lost(START, bad, "");
-    assert_eq!(pusher.stats().queued, 1, "and nothing is lost");
+    assert_eq!(pusher.stats().queued, 1, "and no message is lost");
 }
 
 #[test]
-fn lm_3_a_puller_minds_a_flood_too_and_not_what_is_below_it() {
+fn lm_3_a_puller_has_a_flood_limit_too() {
     // LM-3, LM-2
     let mut puller = puller(|s| s.window = Window::fixed(4, 1_000));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
@@ -66,14 +66,14 @@ fn lm_3_a_puller_minds_a_flood_too_and_not_what_is_below_it() {
 }
 
 #[test]
-fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
+fn lv_8_a_peer_that_sends_heartbeats_and_never_reads_is_closed() {
     // LV-6, LV-8
     let mut pusher = pusher(|_| ());
     let bad = link(&mut pusher, START, 1);
     pusher.send("a".into(), false).unwrap();
     let mut out = VecDeque::new();
     pusher.transmit(START, bad, &mut out);
-    assert!(!out.is_empty(), "and none of it can be written");
+    assert!(!out.is_empty(), "nothing of it can be written");
     let mut seconds = 0;
     while !pusher.link_stats()[0].stalled || pusher.is_finished(START, bad) || seconds < 29 {
         seconds += 1;
@@ -89,10 +89,10 @@ fn lv_8_a_peer_that_gives_signs_of_life_and_never_reads_is_closed_in_the_end() {
     let close = close_of_unwritten(&mut pusher, now, bad).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::TooSlow);
     assert_eq!(close.reason, "LV-8: no byte could be written for 30s");
-    assert!(pusher.is_finished(now + SECOND, bad), "although that cannot be written either");
+    assert!(pusher.is_finished(now + SECOND, bad), "although the Close cannot be written either");
 }
 
-/// The Close among what a machine wants to write, which stays unwritten.
+/// The `Close` that a machine wants to write. The bytes stay unwritten.
 fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1::Close> {
     let mut out = VecDeque::new();
     pusher.transmit(now, link, &mut out);
@@ -103,7 +103,7 @@ fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1
 }
 
 #[test]
-fn fr_3_signs_of_work_on_however_many_deliveries_fit_their_frames() {
+fn fr_3_working_for_many_deliveries_stays_within_the_limit_of_a_frame() {
     // FR-3, OC-13
     let mut puller = puller(|s| (s.window, s.budget) = (Window::fixed(30_000, 1 << 30), 30_000));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
@@ -130,8 +130,8 @@ fn fr_3_signs_of_work_on_however_many_deliveries_fit_their_frames() {
 }
 
 #[test]
-fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
-    // OC-5, CR-7: a driver that cannot write would be called again and again, and would not let anybody else run.
+fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
+    // OC-5, CR-7: otherwise a driver that cannot write would be polled again and again.
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
@@ -145,7 +145,7 @@ fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
     let due = START + Duration::from_millis(1);
     assert_eq!(puller.deadline(link), Some(due));
     puller.advance(due, link, Progress::default());
-    assert!(puller.deadline(link).unwrap() > due + SECOND, "nothing but a sign of life");
+    assert!(puller.deadline(link).unwrap() > due + SECOND, "only a heartbeat is due");
     assert_eq!(acks(sent(&mut puller, due + SECOND, link)), 1, "when it can be written");
 
     let mut puller = common::puller(|s| s.window = Window::messages(0));
@@ -155,7 +155,7 @@ fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
     puller.stop_waiting(START);
     let mut now = START;
     while let Some(at) = puller.deadline(link).filter(|at| *at < START + SECOND) {
-        assert!(at > now || now == START, "it is {now:?}, and comes again at {at:?}");
+        assert!(at > now || now == START, "at {now:?} the next deadline is {at:?}");
         now = at.max(now);
         puller.advance(now, link, Progress::default());
     }
@@ -163,7 +163,7 @@ fn what_is_due_at_a_peer_that_does_not_read_is_due_once_and_not_all_the_time() {
 }
 
 #[test]
-fn oc_14_a_puller_that_gives_everything_back_rests_and_another_gets_the_work() {
+fn oc_14_a_puller_that_returns_every_message_is_paused_and_another_gets_the_work() {
     // OC-14
     let mut pusher = pusher(|_| ());
     let (bad, good) = (link(&mut pusher, START, 1), link(&mut pusher, START, 2));
@@ -187,12 +187,12 @@ fn oc_14_a_puller_that_gives_everything_back_rests_and_another_gets_the_work() {
             pusher.advance(at, bad, Progress::default());
         }
     }
-    assert!(next[0] < 2_000, "{} deliveries in 20 ms to one that does nothing", next[0]);
+    assert!(next[0] < 2_000, "{} deliveries in 20 ms to a puller that settles nothing", next[0]);
     assert!(acked >= 3_900, "{acked} of 4,000");
 }
 
 #[test]
-fn rd_4_messages_that_are_tried_alone_leave_room_for_others() {
+fn rd_4_quarantined_messages_leave_room_for_others() {
     // RD-4
     let quick = Duration::from_micros(1);
     let mut pusher = pusher(|s| (s.grace, s.retry_first, s.retry_longest) = (Duration::ZERO, quick, quick));
@@ -209,7 +209,7 @@ fn rd_4_messages_that_are_tried_alone_leave_room_for_others() {
     pusher.advance_socket(now);
     let good = link(&mut pusher, now, 3);
     let (mut others, mut suspects) = (0u64, 0u64);
-    // It has always something else to do.
+    // There is always other work.
     while suspects < 50 {
         for _ in 0..100 {
             let _ = pusher.send("other".into(), false);
@@ -226,23 +226,23 @@ fn rd_4_messages_that_are_tried_alone_leave_room_for_others() {
         }
         now = now + Duration::from_millis(1);
     }
-    assert!(others >= 49 * 200, "{others} others between 50 of them");
+    assert!(others >= 49 * 200, "{others} other deliveries between 50 quarantined ones");
     assert_eq!(pusher.stats().acked, others + suspects);
 }
 
-/// How many messages a link is given now.
+/// The number of messages that a link gets now.
 fn given(pusher: &mut Pusher, now: Time, link: LinkId) -> u64 {
     let frames = sent(pusher, now, link);
     frames.iter().map(|body| if let Body::Deliver(batch) = body { batch.cursor.len() } else { 0 }).sum()
 }
 
 #[test]
-fn rd_10_while_much_is_lost_a_link_gets_as_much_as_it_has_settled_and_a_little() {
+fn rd_10_in_a_slow_start_a_link_gets_16_messages_plus_those_it_has_settled() {
     // RD-10
     let mut pusher = pusher(|_| ());
     let bad = link(&mut pusher, START, 1);
     for _ in 0..10_001 {
-        pusher.send("taken, and not done".into(), false).unwrap();
+        pusher.send("lost with its link".into(), false).unwrap();
     }
     assert_eq!(given(&mut pusher, START, bad), 10_001);
     pusher.lost(START, bad, "broken");
@@ -250,13 +250,13 @@ fn rd_10_while_much_is_lost_a_link_gets_as_much_as_it_has_settled_and_a_little()
         pusher.send("next".into(), false).unwrap();
     }
     let new = link(&mut pusher, START, 2);
-    assert_eq!(given(&mut pusher, START, new), 16, "much is lost, and it has settled nothing");
+    assert_eq!(given(&mut pusher, START, new), 16, "the link has settled nothing");
     pusher.receive(START, new, ack(vec![outcome(0, 4, Verdict::Ack)], 1_000_000, 1 << 40));
-    assert_eq!(given(&mut pusher, START, new), 4 + 4, "it may have 20 un-acked now");
+    assert_eq!(given(&mut pusher, START, new), 4 + 4, "it may have 20 in flight now");
     pusher.receive(START, new, ack(vec![outcome(4, 20, Verdict::Ack)], 1_000_000, 1 << 40));
     assert_eq!(given(&mut pusher, START, new), 16 + 24);
     let over = START + SECOND;
-    assert_eq!(pusher.socket_deadline(), Some(over), "also without a word of anybody");
+    assert_eq!(pusher.socket_deadline(), Some(over), "also if no frame arrives");
     pusher.advance_socket(over);
     assert_eq!(
         given(&mut pusher, over, new),
@@ -267,7 +267,7 @@ fn rd_10_while_much_is_lost_a_link_gets_as_much_as_it_has_settled_and_a_little()
 }
 
 #[test]
-fn rd_10_a_puller_that_is_back_gets_what_it_had_but_not_again_and_again() {
+fn rd_10_held_messages_are_exempt_from_the_cap_unless_they_were_lost_often() {
     // RD-10, RD-8
     let mut pusher = pusher(|_| ());
     let first = link(&mut pusher, START, 1);
@@ -284,12 +284,12 @@ fn rd_10_a_puller_that_is_back_gets_what_it_had_but_not_again_and_again() {
     assert_eq!(got, [10_001, 10_001, 10_001, 16, 16]);
     let over = START + SECOND;
     pusher.advance_socket(over);
-    assert_eq!(given(&mut pusher, over, last), 10_001 - 16, "none is lost");
+    assert_eq!(given(&mut pusher, over, last), 10_001 - 16, "no message is lost");
 }
 
 #[test]
 fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
-    // CR-3: numbers that jump are remembered one by one, which ends with the credit and not with the frame.
+    // CR-3: each jump of the numbers takes memory, which the credit must bound, not the frame.
     let jumping = |count: u8| {
         let one = |at: u8| [0x1a, 2, 0x10, if at == 0 { 0 } else { 2 + 2 * (at % 2) }];
         (0..count).flat_map(one).collect::<Vec<u8>>()
@@ -318,7 +318,7 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
 }
 
 #[test]
-fn cr_3_an_unusual_encoding_is_read_where_it_lies() {
+fn cr_3_an_unusual_encoding_is_decoded_without_a_copy() {
     // CR-3, FR-4: a longer key, a group, a payload with a longer key, a header with one.
     let bytes = Bytes::from_static(
         b"\x9a\x00\x03\x2a\x01a\x7b\x7c\x1a\x04\xaa\x00\x01b\x1a\x07\x8a\x00\x04\x8a\x00\x01n",
@@ -331,7 +331,7 @@ fn cr_3_an_unusual_encoding_is_read_where_it_lies() {
     assert_eq!(names, ["n"]);
 }
 
-/// Bytes that tell when nobody has them any more.
+/// Bytes that show when they are dropped.
 struct Kept {
     bytes: Vec<u8>,
     _alive: Arc<()>,
@@ -344,7 +344,7 @@ impl AsRef<[u8]> for Kept {
 }
 
 #[test]
-fn lm_5_a_message_does_not_keep_what_only_lies_beside_it() {
+fn lm_5_a_message_does_not_keep_unknown_fields_in_memory() {
     // LM-5: 1 MiB in an unknown field, of the message, of the Deliver, or of the frame.
     let field = |key: &[u8], content: &[u8]| {
         let mut length = Vec::new();
@@ -372,7 +372,7 @@ fn lm_5_a_message_does_not_keep_what_only_lies_beside_it() {
         sent(&mut puller, START, link);
         let alive = Arc::new(());
         puller.receive(START, link, Bytes::from_owner(Kept { bytes, _alive: alive.clone() }));
-        assert_eq!(Arc::strong_count(&alive), 1, "the frame is gone");
+        assert_eq!(Arc::strong_count(&alive), 1, "the frame is dropped");
         let (a, b) = (puller.recv().unwrap(), puller.recv().unwrap());
         assert_eq!((a.payload(), a.attempt(), a.id().number), (&b"a"[..], 2, 5));
         let header = a.headers();
@@ -384,7 +384,7 @@ fn lm_5_a_message_does_not_keep_what_only_lies_beside_it() {
 
 #[test]
 fn fr_3_a_large_frame_is_a_deliver_and_nothing_else() {
-    // FR-3: an Ack that hides behind an empty Deliver would take many times its length.
+    // FR-3: a large Ack after an empty Deliver would take many times its length in memory.
     let outcomes = vec![v1::Outcome::default(); 40_000];
     let ack = frame(v1::frame::Body::Ack(v1::Ack { outcomes, ..Default::default() }));
     for after in [&b""[..], b"\x12\x02\x1a\x00"] {
@@ -392,7 +392,7 @@ fn fr_3_a_large_frame_is_a_deliver_and_nothing_else() {
         let violation = wire::decode_within(hidden.into(), 100, 100).unwrap_err();
         assert_eq!((violation.code, violation.rule), (Code::TooLarge, "FR-3"));
     }
-    // Fields of a later version may be as large as they like.
+    // Unknown fields may be large.
     let unknown = [&b"\xa2\x06\xa0\x8d\x06"[..], &[0; 100_000]].concat();
     let deliver = [&b"\x12\x02\x1a\x00"[..], &unknown].concat();
     assert!(matches!(wire::decode_within(deliver.into(), 100, 1), Ok(Body::Deliver(_))));

@@ -1,4 +1,4 @@
-//! Who is taken for whom (HS-9): only by their keys are peers known again.
+//! Recognition of peers: only by their keys (HS-9).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -11,7 +11,7 @@ use tidegate_proto::{
     wire::v1::{self, frame::Body as Frame},
 };
 
-/// Always the same instance, at this generation.
+/// A peer with this generation, and always the same instance.
 fn known(role: Role, key: Option<u128>, generation: u64) -> Peer {
     Peer { key: key.map(PeerKey::new), ..peer(role, 1, Some((0, generation))) }
 }
@@ -38,21 +38,21 @@ fn hs_9_only_a_link_of_the_same_key_is_replaced() {
         assert_eq!(open(Some(2), 1).unwrap_err().code, Code::Stale);
         open(None, 1).unwrap();
         open(Some(2), 2).unwrap();
-        // A peer that this side has connected to replaces nothing either.
+        // For a connector, a link to the same acceptor replaces no other one.
         machine.open(Time(0), Peer { generation: None, ..known(role, Some(1), 1) }).unwrap();
         let replaced = links.iter().map(|link| is_replaced(machine, *link)).collect::<Vec<_>>();
         assert_eq!(replaced, [false, false, false, true]);
     }
 }
 
-/// Whether a machine says on a link that a newer one has replaced it.
+/// Whether a machine closes a link with REPLACED.
 fn is_replaced(machine: &mut dyn Machine, link: LinkId) -> bool {
     let mut out = std::collections::VecDeque::new();
     machine.transmit(Time(0), link, &mut out);
     out.iter().any(|bytes| bytes.windows(5).any(|window| window == b"newer"))
 }
 
-/// A pusher that has lost a link of this key with a message in flight.
+/// A pusher that has lost a link of this key, with a message in flight.
 fn lost(key: Option<u128>) -> Pusher {
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), known(Role::Puller, key, 1)).unwrap();
@@ -81,7 +81,8 @@ fn rd_8_there_is_grace_for_the_same_key_and_none_without_one() {
     assert!(close_of(&mut pusher, Time(0), link).is_none());
 }
 
-/// Whether a message that was acked over a link of one key, and comes again over one of the other, is run again.
+/// Whether a message that was acked on a link of the key `first`, and redelivered on one of the key `then`, is
+/// processed again.
 fn is_run_again(first: Option<u128>, then: Option<u128>) -> bool {
     let mut puller: Puller = puller(|_| ());
     let link = puller.open(Time(0), known(Role::Pusher, first, 1)).unwrap();

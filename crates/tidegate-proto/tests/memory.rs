@@ -1,4 +1,4 @@
-//! What a peer can make a side keep in memory beyond what it counts (LM-5): measured, with the clock turned by hand.
+//! Measures the memory that a peer can make a side keep beyond its credit (LM-5), with a virtual clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -19,7 +19,7 @@ use tidegate_proto::{
 const START: Time = Time(1_000_000);
 const MIB: usize = 1 << 20;
 
-/// Bytes that count themselves as long as anybody has them.
+/// Bytes that are counted until they are dropped.
 struct Counted {
     bytes: Bytes,
     alive: Arc<AtomicUsize>,
@@ -37,7 +37,7 @@ impl Drop for Counted {
     }
 }
 
-/// A puller with a budget of `budget` bytes, and what is alive of the frames that it was sent.
+/// A puller with a budget of `budget` bytes, and the number of bytes of its frames that are not dropped.
 struct Kept {
     puller: Puller,
     link: LinkId,
@@ -57,7 +57,7 @@ impl Kept {
         Self { puller, link, alive: Arc::default(), next: 0 }
     }
 
-    /// A batch of messages of these sizes, each of which begins with its place in the batch.
+    /// Delivers a batch of messages of these sizes. Each begins with its index in the batch.
     fn deliver(&mut self, sizes: &[usize]) {
         let message = |(place, size): (usize, &usize)| {
             let mut payload = vec![place as u8; *size];
@@ -74,14 +74,14 @@ impl Kept {
         self.alive.fetch_add(bytes.len(), Ordering::Relaxed);
         let counted = Counted { bytes, alive: self.alive.clone() };
         self.puller.receive(START, self.link, Bytes::from_owner(counted));
-        assert!(self.puller.is_open(self.link), "it is within its credit");
+        assert!(self.puller.is_open(self.link), "the batch is within the credit");
     }
 
     fn settle(&mut self, received: &Received) {
         self.puller.settle(received, &Verdict::Ack);
     }
 
-    /// Credit goes on.
+    /// Lets the puller grant more credit.
     fn grant(&mut self) {
         sent(&mut self.puller, START, self.link);
     }
@@ -93,7 +93,7 @@ impl Kept {
 
 #[test]
 fn lm_5_a_slow_message_does_not_keep_the_large_ones_of_its_batch() {
-    // LM-5: a large quick message and a slow one of four bytes, again and again.
+    // LM-5: batches of a large message that is settled at once, and a small one that is not.
     let mut kept = Kept::new(64 * MIB);
     let mut slow = Vec::new();
     for _ in 0..40 {
@@ -140,7 +140,7 @@ fn lm_5_slow_messages_of_many_usual_batches_keep_half_of_the_budget_at_most() {
 
 #[test]
 fn lm_5_lots_that_are_worked_on_for_long_do_not_keep_their_batches_either() {
-    // LM-5: as many receivers, each with a few messages in hand.
+    // LM-5: many receivers, each with a few deliveries.
     let mut kept = Kept::new(8 * MIB);
     let mut lots = Vec::new();
     for batch in 0..200 {
@@ -148,7 +148,7 @@ fn lm_5_lots_that_are_worked_on_for_long_do_not_keep_their_batches_either() {
         let mut left = 200;
         let mut slow = None;
         while left > 0 {
-            // The first one of the batch is slow, the others are done.
+            // The first delivery of the batch is slow; the others are settled.
             let mut lot = kept.puller.recv_lot().unwrap();
             while let Some(item) = lot.take() {
                 assert_eq!(item.payload(lot.bytes()), [200 - left as u8; 1_000]);
@@ -226,7 +226,7 @@ fn lm_5_a_pusher_that_keeps_nacked_and_rejected_messages_keeps_nothing_beside_th
     let mut count = 0;
     while let Some(rejected) = pusher.take_rejected() {
         count += 1;
-        // Unique: nothing else lies in the same memory; and as large as it is.
+        // No other bytes share its memory, and its capacity is its length.
         let payload = rejected.message.into_payload();
         assert_eq!(payload.len(), 1_000);
         assert!(payload.is_unique());

@@ -1,5 +1,5 @@
-//! Encodings of `Deliver` that no encoder produces, legal and damaged: the handwritten decoder agrees with the
-//! generated code and the rules of SPEC.md.
+//! Unusual encodings of `Deliver`, legal and damaged: the hand-written codec decodes them as the generated code and the
+//! rules of SPEC.md require.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -18,7 +18,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A message as the application and the pusher see it.
+/// A message with the fields that the application and the pusher set.
 #[derive(Clone, Debug)]
 struct Sent {
     number: u64,
@@ -28,7 +28,7 @@ struct Sent {
 }
 
 fn payloads() -> impl Strategy<Value = Bytes> {
-    // The edges: one byte of length becomes two at 0x80, the message around it a little before; and 16 KiB.
+    // Edge cases: lengths around 0x80, where the length needs a second byte, and around 16 KiB.
     let lengths = prop_oneof![
         4 => Just(0),
         8 => 1..40usize,
@@ -45,7 +45,7 @@ fn headers() -> impl Strategy<Value = Vec<(String, Bytes)>> {
     prop_oneof![3 => Just(Vec::new()), 1 => vec((names, values), 1..5)]
 }
 
-/// Numbers that mostly follow on, as a pusher's do, and sometimes jump anywhere.
+/// Numbers that are mostly consecutive, as those of a pusher, and sometimes jump.
 fn sents() -> impl Strategy<Value = Vec<Sent>> {
     let jumps = prop_oneof![
         6 => Just(None),
@@ -78,7 +78,7 @@ fn first_ids() -> impl Strategy<Value = u64> {
         .prop_map(|id| id.min(MAX_COUNTER - 20))
 }
 
-/// What the generated code has for these messages.
+/// These messages in the generated types.
 fn generated(first_id: u64, sents: &[Sent]) -> v1::Deliver {
     let first_number = sents[0].number;
     let mut next = first_number;
@@ -98,7 +98,7 @@ fn generated(first_id: u64, sents: &[Sent]) -> v1::Deliver {
     v1::Deliver { first_id, first_number, messages }
 }
 
-/// A delivery as a puller has it.
+/// A delivery with the fields that a puller reads.
 #[derive(Clone, Debug, PartialEq)]
 struct Delivery {
     id: u64,
@@ -108,7 +108,7 @@ struct Delivery {
     message: Message,
 }
 
-/// What the hand-made path has read.
+/// The deliveries that the hand-written codec has decoded.
 fn read(batch: &Batch) -> Vec<Delivery> {
     let delivery = |item: Item| Delivery {
         id: item.id,
@@ -131,7 +131,7 @@ fn items(first_id: u64, sents: &[Sent]) -> Vec<Delivery> {
     sents.iter().zip(first_id..).map(item).collect()
 }
 
-/// What a decoded `Deliver` means, by the rules of SPEC.md written out plainly; `None` if it breaks one.
+/// The deliveries of a decoded `Deliver` by the rules of SPEC.md; `None` if it breaks one.
 fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<Delivery>> {
     let first = deliver.messages.first()?; // DL-6
     if first.gap != 0 {
@@ -162,7 +162,7 @@ fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<Delivery>> {
     Some(items)
 }
 
-/// An integer with `pad` bytes more than it needs, as far as ten bytes go: legal, if useless.
+/// An integer with up to `pad` bytes more than it needs, ten at most. This is legal.
 fn varint(out: &mut Vec<u8>, mut value: u64, pad: usize) {
     let start = out.len();
     while value >= 0x80 {
@@ -176,7 +176,7 @@ fn varint(out: &mut Vec<u8>, mut value: u64, pad: usize) {
     }
 }
 
-/// Bytes of a field: its number, its wire type, its bytes, and how much its integers are padded.
+/// Encodes a field with its number, wire type and content. `pads`: the padding of its integers.
 fn field(number: u32, wire_type: u32, content: &[u8], pads: (usize, usize)) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, u64::from(number << 3 | wire_type), pads.0);
@@ -205,7 +205,7 @@ fn delimited_field(number: u32, content: impl Strategy<Value = Vec<u8>>) -> impl
     (content, pads()).prop_map(move |(content, pads)| field(number, 2, &content, pads))
 }
 
-/// Fields of a later version, of every wire type; now and then with the number of a field that is known.
+/// Unknown fields of every wire type, sometimes with the number of a known field.
 fn strange_field() -> impl Strategy<Value = Vec<u8>> {
     let numbers = prop_oneof![1 => 1..6u32, 8 => 6..40u32, 1 => Just((1 << 29) - 1)];
     (numbers, 0..6u32, vec(any::<u8>(), 0..9), pads()).prop_map(|(number, kind, some, pads)| match kind {
@@ -216,7 +216,7 @@ fn strange_field() -> impl Strategy<Value = Vec<u8>> {
         }
         1 => field(number, 1, &[7; 8], pads),
         3 | 4 => {
-            // A group with a field in it; now and then one that does not end as it began.
+            // A group with a field in it, sometimes with another number at its end.
             let last = if pads.1 > 5 { 5 } else { number };
             let parts = [field(9, 2, &some, (0, 0)), field(last, 4, &[], (0, 0))].concat();
             field(number, 3, &parts, pads)
@@ -230,7 +230,7 @@ fn joined(parts: impl Strategy<Value = Vec<Vec<u8>>>) -> impl Strategy<Value = V
     parts.prop_map(|parts| parts.concat())
 }
 
-/// Encodings of `Deliver` that no encoder makes, most of them legal: fields in any order, repeated and unknown.
+/// Unusual encodings of `Deliver`, most of them legal: fields in any order, repeated and unknown.
 fn odd_delivers() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![
         9 => "[a-z]{1,5}".prop_map(String::into_bytes),
@@ -271,7 +271,7 @@ fn odd_delivers() -> impl Strategy<Value = Vec<u8>> {
 
 type Change = (u8, prop::sample::Index, u8);
 
-/// Changes, inserts, or takes away single bytes.
+/// Changes, inserts or removes single bytes.
 fn mutated(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for (kind, index, byte) in changes {
         if bytes.is_empty() {
@@ -288,7 +288,7 @@ fn mutated(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-/// A `Deliver` is read as the generated code and the rules say.
+/// Checks that a `Deliver` is decoded as by the generated code and the rules.
 fn same_deliver(deliver: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
     let deliver = Bytes::from(deliver);
     let expected = v1::Deliver::decode(deliver.clone()).ok().and_then(|d| meaning(d, max_message));
@@ -303,7 +303,7 @@ fn same_deliver(deliver: Vec<u8>, max_message: u64) -> Result<(), TestCaseError>
     Ok(())
 }
 
-/// A whole frame is read as the generated code and the rules say.
+/// Checks that a whole frame is decoded as by the generated code and the rules.
 fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
     let frame = Bytes::from(frame);
     let read = decode(frame.clone(), max_message);
@@ -312,11 +312,13 @@ fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
         return Ok(());
     }
     match v1::Frame::decode(frame) {
-        Err(_) => prop_assert!(read.is_err(), "the generated code refuses it, but it reads as {read:?}"),
+        Err(_) => {
+            prop_assert!(read.is_err(), "the generated code refuses the frame, but it is decoded as {read:?}")
+        }
         Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) => {
             let items = match read {
                 Ok(Body::Deliver(batch)) => Some(self::read(&batch)),
-                Ok(other) => return Err(TestCaseError::fail(format!("a Deliver reads as {other:?}"))),
+                Ok(other) => return Err(TestCaseError::fail(format!("a Deliver is decoded as {other:?}"))),
                 Err(_) => None,
             };
             prop_assert_eq!(items, meaning(deliver, max_message));
@@ -330,9 +332,9 @@ fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// DL-2, DL-3, DL-5, CR-4: the generated code's bytes are read as what they mean.
+    /// DL-2, DL-3, DL-5, CR-4: the bytes of the generated code are decoded correctly.
     #[test]
-    fn generated_encodings_are_read_alike(first_id in first_ids(), sents in sents()) {
+    fn generated_encodings_are_decoded_alike(first_id in first_ids(), sents in sents()) {
         let bytes = generated(first_id, &sents).encode_to_vec();
         let batch = Batch::parse(bytes.clone().into(), ROOMY).unwrap();
         prop_assert_eq!(batch.cursor.next_id(), first_id);
@@ -340,9 +342,9 @@ proptest! {
         same_deliver(bytes, ROOMY)?;
     }
 
-    /// RC-4: a batch without its last messages is the batch that never had them.
+    /// RC-4: a truncated batch is equal to a batch that never had its last messages.
     #[test]
-    fn truncating_takes_the_last_messages(
+    fn truncating_removes_the_last_messages(
         first_id in first_ids(), sents in sents(), taken in 0..12usize, cut in 0..14u64,
     ) {
         let mut batch = Batch::parse(generated(first_id, &sents).encode_to_vec().into(), ROOMY).unwrap();
@@ -363,23 +365,23 @@ proptest! {
 proptest! {
     #![proptest_config(config(3_000))]
 
-    /// FR-4, GR-1, DL-1, DL-2, DL-4, DL-5, DL-6: odd encodings, legal or not, are read as the generated code does.
+    /// FR-4, GR-1, DL-1, DL-2, DL-4, DL-5, DL-6: unusual encodings, legal or not, are decoded as by the generated code.
     #[test]
-    fn odd_encodings_are_read_alike(deliver in odd_delivers(), max_message in 4..40u64, pads in pads()) {
+    fn unusual_encodings_are_decoded_alike(deliver in odd_delivers(), max_message in 4..40u64, pads in pads()) {
         same_frame(field(2, 2, &deliver, pads), max_message)?;
         same_deliver(deliver, max_message)?;
     }
 
-    /// FR-4: damage that the generated code sees is seen here too, and nothing is read differently.
+    /// FR-4: damage that the generated code detects is detected, and nothing is decoded differently.
     #[test]
-    fn damaged_encodings_are_read_alike(deliver in odd_delivers(), changes in vec(any::<Change>(), 1..4)) {
+    fn damaged_encodings_are_decoded_alike(deliver in odd_delivers(), changes in vec(any::<Change>(), 1..4)) {
         same_deliver(mutated(deliver.clone(), &changes), 300)?;
         same_frame(mutated(field(2, 2, &deliver, (0, 0)), &changes), 300)?;
     }
 
-    /// FR-4, GR-1: a frame with an unknown field beside its Deliver is one Deliver. With two of them it is malformed.
+    /// FR-4, GR-1: a frame with two Deliver bodies is malformed. Unknown fields around a body have no effect.
     #[test]
-    fn frames_with_more_in_them_are_read_alike(
+    fn frames_with_other_fields_are_decoded_alike(
         one in odd_delivers(), two in odd_delivers(), strange in strange_field(),
     ) {
         let both = [field(2, 2, &one, (0, 0)), strange.clone(), field(2, 2, &two, (0, 0))].concat();
@@ -389,7 +391,7 @@ proptest! {
 }
 
 #[test]
-fn dl_5_the_largest_legal_headers_pass_and_one_more_does_not() {
+fn dl_5_the_largest_legal_headers_are_accepted_and_one_more_is_not() {
     // DL-5
     let header = |length| v1::Header { name: "n".repeat(length), value: Bytes::new() };
     let parse = |headers| {

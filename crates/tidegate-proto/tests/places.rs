@@ -1,4 +1,5 @@
-//! Which link gets the places below the cap, when there are fewer free than links: machines joined in memory.
+//! The links that get places below the cap if fewer are free than there are links (CR-6), with machines connected in
+//! memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -21,7 +22,7 @@ fn world(pushers: usize, window: u64) -> World {
     w
 }
 
-/// Waits as one `recv` does, for `time` at most.
+/// Waits for at most `time`, as one `recv` does.
 fn wait(w: &mut World, time: Duration) -> Option<Received> {
     let until = w.now + time;
     w.pullers[0].start_waiting(w.now);
@@ -35,7 +36,7 @@ fn wait(w: &mut World, time: Duration) -> Option<Received> {
     received
 }
 
-/// Sends one message, and hands it out.
+/// Sends one message and receives it.
 fn begin(w: &mut World, push: usize) -> Received {
     let name = format!("{push}");
     w.send(push, &name);
@@ -49,7 +50,7 @@ fn process(w: &mut World, push: usize) {
     w.give(0, received, &Verdict::Ack);
 }
 
-/// Two links and one place for both: a job of a lost link has the other one. Link 1 has just delivered a message.
+/// Two links and one place for both: a job of a lost link takes the other place. Link 1 has just delivered a message.
 fn a_job_of_a_lost_link() -> (World, [Received; 1]) {
     let mut w = world(3, 2);
     let job = begin(&mut w, 2);
@@ -58,8 +59,8 @@ fn a_job_of_a_lost_link() -> (World, [Received; 1]) {
     (w, [job])
 }
 
-/// One place for each link: the last link has borrowed that of link 0, and holds two jobs. The others have just
-/// delivered something.
+/// As many links as places: the last link has borrowed the place of link 0, and has two jobs. The others have just
+/// delivered a message.
 fn a_place_that_is_lent(links: usize) -> (World, [Received; 2]) {
     let mut w = world(links, links as u64);
     for _ in 0..11 {
@@ -77,7 +78,7 @@ fn cr_6_a_link_without_a_place_gets_the_one_that_another_link_does_not_use() {
     for lent in [false, true] {
         let mut w = if lent { a_place_that_is_lent(3).0 } else { a_job_of_a_lost_link().0 };
         for n in 0..20 {
-            let push = n / 2 % 2; // the second of two finds the place with the other link
+            let push = n / 2 % 2; // at the second message of each link, the other link has the place
             w.send(push, &format!("{push}"));
             let received = wait(&mut w, SECOND / 2)
                 .unwrap_or_else(|| panic!("lent: {lent}, message {n}: {:?}", w.pullers[0].link_stats()));
@@ -87,7 +88,7 @@ fn cr_6_a_link_without_a_place_gets_the_one_that_another_link_does_not_use() {
     }
 }
 
-/// Frames in both directions, but for signs of life: outcomes, limits and recalls, and the Skips that answer them.
+/// The recalls in a minute in which the application waits.
 fn recalls_in_a_minute_of_waiting(w: &mut World) -> u64 {
     let before = w.pullers[0].stats().recalls;
     w.pullers[0].start_waiting(w.now);
@@ -97,7 +98,7 @@ fn recalls_in_a_minute_of_waiting(w: &mut World) -> u64 {
 }
 
 #[test]
-fn cr_6_idle_links_with_a_place_for_each_do_not_exchange_them() {
+fn cr_6_idle_links_with_one_place_each_do_not_exchange_places() {
     // CR-6
     for (links, window) in [(2, 2), (2, 5), (3, 3), (3, 8)] {
         let mut w = world(links, window);
@@ -108,7 +109,7 @@ fn cr_6_idle_links_with_a_place_for_each_do_not_exchange_them() {
 }
 
 #[test]
-fn cr_6_idle_links_exchange_the_only_free_place_no_more_often_than_each_rests() {
+fn cr_6_idle_links_exchange_the_only_free_place_at_most_every_100_ms() {
     // CR-6
     for lent in [false, true] {
         let mut w = if lent { a_place_that_is_lent(3).0 } else { a_job_of_a_lost_link().0 };
@@ -118,7 +119,7 @@ fn cr_6_idle_links_exchange_the_only_free_place_no_more_often_than_each_rests() 
 }
 
 #[test]
-fn cr_6_a_link_whose_worker_is_quick_is_hardly_disturbed_by_one_without_a_place() {
+fn cr_6_a_link_with_a_fast_worker_is_hardly_slowed_down_by_a_link_without_a_place() {
     // CR-6
     for lent in [false, true] {
         let mut w = if lent { a_place_that_is_lent(3).0 } else { a_job_of_a_lost_link().0 };
@@ -148,20 +149,20 @@ fn cr_6_only_a_link_without_a_place_borrows_one_that_is_not_idle() {
         process(&mut w, push);
     }
     w.send(2, "2");
-    assert!(wait(&mut w, 9 * SECOND).is_none(), "it has one: the others keep theirs");
+    assert!(wait(&mut w, 9 * SECOND).is_none(), "link 0 has a place, so the others keep theirs");
     assert_eq!(w.pullers[0].stats().recalls, 0);
     drop(job);
 }
 
 #[test]
-fn cr_6_a_link_that_has_borrowed_a_place_gets_no_second_one_of_a_link_that_is_not_idle() {
+fn cr_6_a_borrower_gets_no_second_place_from_a_link_that_is_not_idle() {
     // CR-6
     let (mut w, jobs) = a_place_that_is_lent(4);
     let before = w.pullers[0].stats().recalls;
     w.send(3, "3");
     w.pass(SECOND / 5);
     assert!(wait(&mut w, 3 * MS).is_none());
-    assert_eq!(w.pullers[0].stats().recalls - before, 1, "one lends its place to link 0, and no other does");
+    assert_eq!(w.pullers[0].stats().recalls - before, 1, "exactly one link lends its place to link 0");
     assert!(wait(&mut w, SECOND).is_none(), "links 1 and 2 share the two places that are left with link 0");
     for push in [0, 2] {
         drop(begin(&mut w, push));
@@ -171,7 +172,7 @@ fn cr_6_a_link_that_has_borrowed_a_place_gets_no_second_one_of_a_link_that_is_no
 }
 
 #[test]
-fn cr_6_the_only_free_place_comes_to_every_link_that_could_use_it() {
+fn cr_6_every_link_that_could_use_the_only_free_place_gets_it() {
     // CR-6
     for links in [20, 59, 60] {
         let mut w = world(links, links as u64 + 1);
@@ -187,7 +188,7 @@ fn cr_6_the_only_free_place_comes_to_every_link_that_could_use_it() {
 }
 
 #[test]
-fn cr_9_what_a_link_gives_back_of_the_budget_goes_to_every_link_that_lacks_some() {
+fn cr_9_every_link_that_waits_for_budget_gets_some_when_it_becomes_free() {
     // CR-9
     for others in [1, 40] {
         let settings = |s: &mut tidegate_proto::PullerSettings| {
@@ -205,7 +206,7 @@ fn cr_9_what_a_link_gives_back_of_the_budget_goes_to_every_link_that_lacks_some(
             w.pullers[0].link_stats()[1..].iter().map(|link| link.credit_bytes).collect()
         };
         assert_eq!(bytes(&w), vec![0; others]);
-        w.give(0, job, &Verdict::Ack); // and no time passes, in which shares might be decided anew
+        w.give(0, job, &Verdict::Ack); // without time passing, in which shares could be computed again
         assert!(bytes(&w).iter().all(|bytes| *bytes > 0), "{others}: {:?}", bytes(&w));
     }
 }

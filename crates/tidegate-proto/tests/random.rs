@@ -1,5 +1,5 @@
-//! Random operations on many links, with breaks, hangs and jumps of the clock. Conservation and credit are checked
-//! after every step. In the end all machines are idle and no message is lost.
+//! Random operations on many links, with resets, hangs and jumps of the clock. Conservation of messages and credit are
+//! checked after every step. In the end all messages are settled, and none is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -46,7 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What the test knows about each message, by payload.
+/// The state of each message, by payload.
 #[derive(Default)]
 struct Ledger {
     sent: u64,
@@ -54,7 +54,7 @@ struct Ledger {
     seen: BTreeMap<String, (u32, bool)>,
     final_outcomes: BTreeMap<String, u32>,
     held: Vec<(usize, Received)>,
-    /// Acked or rejected there: not to be run there again, however its link ended (RD-9).
+    /// Acked or rejected at this puller, which must not process it again, however its link ended (RD-9).
     done: BTreeSet<(usize, String)>,
     waiting: [u32; 3],
 }
@@ -64,12 +64,12 @@ impl Ledger {
         let name = text(&received);
         let before = self.seen.insert(name.clone(), (received.attempt(), false));
         if let Some((attempt, _)) = before {
-            // Higher, unless it was released or its frame was never fully written.
+            // The attempt is higher, unless the message was released or its frame was not written completely.
             assert!(received.attempt() >= attempt, "{name}: attempt {} after {attempt}", received.attempt());
         }
         let running = self.held.iter().any(|(at, other)| *at == pull && text(other) == name);
-        assert!(!running, "{name} runs at puller {pull} already");
-        assert!(!self.done.contains(&(pull, name.clone())), "{name} is done at puller {pull}");
+        assert!(!running, "{name} is already being processed by puller {pull}");
+        assert!(!self.done.contains(&(pull, name.clone())), "{name} was processed by puller {pull}");
         self.held.push((pull, received));
     }
 
@@ -155,7 +155,7 @@ fn step(world: &mut World, ledger: &mut Ledger, op: Op, budget: u64) {
     for (pull, waiting) in ledger.waiting.iter().enumerate().take(2) {
         let stats = world.pullers[pull].stats();
         if *waiting == 0 && stats.committed > budget {
-            // Only what a waiting recv was granted may be above the budget, and it is asked back (CR-6, CR-9).
+            // Only a minimum grant may exceed the budget, and it is recalled (CR-6, CR-9).
             assert!(stats.committed <= budget + stats.links + stats.queued + stats.in_flight, "{stats:?}");
         }
     }
@@ -187,10 +187,13 @@ fn come_to_rest(world: &mut World, ledger: &mut Ledger) {
     }
     world.pass(Duration::from_secs(5));
     let stats: Vec<_> = world.pushers.iter().map(tidegate_proto::Pusher::stats).collect();
-    assert!(world.pushers.iter().all(tidegate_proto::Pusher::is_done), "it never comes to rest: {stats:?}");
+    assert!(
+        world.pushers.iter().all(tidegate_proto::Pusher::is_done),
+        "not all messages are settled: {stats:?}"
+    );
     assert_eq!(stats.iter().map(|s| s.acked + s.rejected).sum::<u64>(), ledger.sent, "{stats:?}");
     assert_eq!(stats.iter().map(|s| s.links + s.queued + s.in_flight).sum::<u64>(), 0);
-    assert_eq!(ledger.seen.len() as u64, ledger.sent, "each message was seen");
+    assert_eq!(ledger.seen.len() as u64, ledger.sent, "each message was received");
     assert_eq!(ledger.final_outcomes.len() as u64, ledger.sent, "each has a final outcome");
     for puller in &world.pullers {
         let stats = puller.stats();
@@ -199,11 +202,11 @@ fn come_to_rest(world: &mut World, ledger: &mut Ledger) {
 }
 
 proptest! {
-    // The seed of a failing case is printed, and kept beside this file.
+    // The seed of a failing case is printed, and saved next to this file.
     #![proptest_config(Config { cases: 192, max_shrink_iters: 2_000, ..Config::default() })]
 
     #[test]
-    fn whatever_happens_nothing_is_lost_and_all_comes_to_rest(
+    fn no_message_is_lost_and_all_are_settled_whatever_happens(
         window in prop::option::of(0..20u64),
         budget in 1..40u64,
         ops in prop::collection::vec(op(), 1..250),

@@ -1,4 +1,4 @@
-//! Recalls and leaving, and the Skips that answer them: in time, or the link ends (RC-1, ST-1).
+//! Recalls and leaving, and the `Skip` frames that answer them in time (RC-1, ST-1).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -10,7 +10,7 @@ use tidegate_proto::{
     wire::{Body, Progress, v1},
 };
 
-/// A puller whose first link has been asked for the credit that a second one is to have.
+/// A puller that has recalled the credit of its first link for a second one.
 fn recalling() -> (Puller, LinkId) {
     let mut puller = puller(|s| s.window = Window::messages(10));
     let link = puller.open(Time(0), peer(Role::Pusher, 1, None)).unwrap();
@@ -21,7 +21,7 @@ fn recalling() -> (Puller, LinkId) {
     (puller, link)
 }
 
-/// The puller receives only a `Ping` in each of the `half_seconds`. Returns its `Close` if it closes the link.
+/// Lets these half seconds pass, in which only `Ping` frames arrive, and returns the `Close` of the link, if any.
 fn silence(
     puller: &mut Puller,
     link: LinkId,
@@ -53,13 +53,13 @@ fn rc_1_a_recall_that_is_not_answered_for_5_s_ends_the_link() {
     // RC-1
     let (mut puller, link) = recalling();
     assert_eq!(silence(&mut puller, link, 1..=9), None);
-    let close = silence(&mut puller, link, 10..=10).expect("its time is up");
+    let close = silence(&mut puller, link, 10..=10).expect("the time is over");
     assert_eq!(close.code(), Code::TooSlow);
     assert!(close.reason.contains("RC-1"), "{}", close.reason);
 }
 
 #[test]
-fn rc_1_an_answer_in_time_ends_the_wait() {
+fn rc_1_a_skip_in_time_ends_the_wait() {
     // RC-1
     let (mut puller, link) = recalling();
     assert_eq!(silence(&mut puller, link, 1..=9), None);
@@ -68,7 +68,7 @@ fn rc_1_an_answer_in_time_ends_the_wait() {
 }
 
 #[test]
-fn rc_1_a_skip_behind_messages_is_waited_for() {
+fn rc_1_messages_before_a_skip_restart_the_time() {
     // RC-1
     let (mut puller, link) = recalling();
     let large = "x".repeat(17_000);
@@ -79,18 +79,22 @@ fn rc_1_a_skip_behind_messages_is_waited_for() {
 }
 
 #[test]
-fn st_1_a_puller_leaves_although_a_recall_is_never_answered() {
+fn st_1_a_puller_can_leave_while_a_recall_is_not_answered() {
     // ST-1, RC-1
     let (mut puller, link) = recalling();
     assert_eq!(silence(&mut puller, link, 1..=6), None);
     puller.leave();
-    assert_eq!(leaving(&sent(&mut puller, Time(3_000_000), link)), 1, "it does not wait for the first Skip");
+    assert_eq!(
+        leaving(&sent(&mut puller, Time(3_000_000), link)),
+        1,
+        "leaving does not wait for the first Skip"
+    );
     let close = silence(&mut puller, link, 7..=10).expect("no later than for the recall alone");
     assert_eq!(close.code(), Code::TooSlow);
 }
 
 #[test]
-fn st_1_a_puller_has_left_when_both_skips_have_come() {
+fn st_1_a_puller_has_left_when_both_skips_have_arrived() {
     // ST-1, RC-1
     let (mut puller, link) = recalling();
     puller.leave();
@@ -112,7 +116,7 @@ fn st_1_an_end_cancels_the_skips_that_are_due() {
 }
 
 #[test]
-fn rc_1_each_request_has_a_skip_of_its_own_and_a_third_is_one_too_many() {
+fn rc_1_each_request_has_a_skip_of_its_own_and_a_third_request_is_refused() {
     // RC-1, RC-2, LM-2
     for third in [false, true] {
         let mut pusher = pusher(|_| ());
@@ -137,7 +141,7 @@ fn rc_1_each_request_has_a_skip_of_its_own_and_a_third_is_one_too_many() {
 }
 
 #[test]
-fn a_link_that_is_too_slow_returns_its_share_to_the_others() {
+fn cr_9_the_budget_of_a_link_that_is_too_slow_goes_to_other_links() {
     // RC-1, CR-9
     let (mut puller, link) = recalling();
     silence(&mut puller, link, 1..=10).unwrap();
@@ -147,7 +151,7 @@ fn a_link_that_is_too_slow_returns_its_share_to_the_others() {
     assert_eq!(other.window, 10);
 }
 
-/// Lets 10 ms pass on each of the links, and gives the highest message limit that the last of them has been told.
+/// Lets 10 ms pass on each of the links, and returns the highest message limit that was sent on the last one.
 fn ten_ms(puller: &mut Puller, now: &mut Time, links: &[LinkId]) -> u64 {
     *now = Time(now.0 + 10_000);
     let mut limit = 0;
@@ -167,7 +171,7 @@ fn ten_ms(puller: &mut Puller, now: &mut Time, links: &[LinkId]) -> u64 {
 }
 
 #[test]
-fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_for_a_moment_only() {
+fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_only_for_a_short_time() {
     // CR-6, RC-1
     const SILENT: u64 = 20;
     let mut puller = puller(|s| s.window = Window::messages(1));
@@ -191,7 +195,7 @@ fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_for_a_moment_only() {
         puller.settle(&received, &tidegate_proto::Verdict::Ack);
     }
     assert!(puller.stats().overdue_recalls > 0);
-    // What a silent one sends after all waits for its turn: the cap is on what is handed out.
+    // Messages that a silent pusher sends anyway are queued: the cap limits what is handed out.
     puller.receive(now, links[0], deliver(0, &["late"]));
     puller.receive(now, honest, deliver(5, &["x"]));
     puller.recv().expect("a delivery");
@@ -199,16 +203,16 @@ fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_for_a_moment_only() {
 }
 
 #[test]
-fn st_7_an_end_gives_up_the_credit_that_was_not_used() {
+fn st_7_an_end_gives_up_unused_credit() {
     // ST-7, CR-5
     for window in [1, 10] {
         let mut puller = puller(|s| s.window = Window::messages(window));
         let ended = puller.open(Time(1), peer(Role::Pusher, 1, None)).unwrap();
         sent(&mut puller, Time(1), ended);
-        assert_eq!(puller.stats().committed, window, "it has it all");
+        assert_eq!(puller.stats().committed, window, "the link has the whole window");
         puller.receive(Time(2), ended, frame(v1::frame::Body::End(v1::End {})));
         assert_eq!(puller.stats().committed, 0);
-        // It sends no Close, and lives on.
+        // The pusher sends no Close, and the link stays open.
         let other = puller.open(Time(3), peer(Role::Pusher, 2, None)).unwrap();
         puller.start_waiting(Time(3));
         let limits = sent(&mut puller, Time(3), other);

@@ -1,4 +1,4 @@
-//! How links and streams end, between machines joined in memory.
+//! The end of links and streams, with machines connected in memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -14,7 +14,7 @@ use tidegate_proto::{
 };
 
 #[test]
-fn st_2_the_end_waits_for_a_message_that_is_to_be_retried() {
+fn st_2_the_end_waits_for_a_message_that_waits_for_a_retry() {
     // ST-2
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ()), puller(|_| ())]);
     w.join(0, 0);
@@ -40,7 +40,7 @@ fn st_2_the_end_waits_for_a_message_that_is_to_be_retried() {
 }
 
 #[test]
-fn st_3_a_newcomer_after_the_end_is_told_the_end() {
+fn st_3_a_new_link_after_the_end_is_answered_with_end() {
     // ST-3, ST-6
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     w.pushers[0].drain(w.now, true);
@@ -54,7 +54,7 @@ fn st_3_a_newcomer_after_the_end_is_told_the_end() {
 }
 
 #[test]
-fn st_5_a_drain_closes_without_end_and_refuses_newcomers() {
+fn st_5_a_drain_closes_without_end_and_refuses_new_links() {
     // ST-5, ST-4
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     w.join(0, 0);
@@ -70,7 +70,7 @@ fn st_5_a_drain_closes_without_end_and_refuses_newcomers() {
 }
 
 #[test]
-fn st_1_a_leaving_puller_gets_nothing_more_whatever_it_grants() {
+fn st_1_a_leaving_puller_gets_no_deliveries_whatever_it_grants() {
     // ST-1
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
@@ -97,7 +97,7 @@ fn st_1_a_leaving_puller_settles_what_it_holds_and_releases_the_rest() {
     w.join(0, 1);
     w.pullers[0].leave();
     w.settle();
-    assert_eq!(w.pullers[0].links(), 1, "it still holds one");
+    assert_eq!(w.pullers[0].links(), 1, "the application still holds one");
     assert_eq!(w.ack_all(1).iter().map(|(_, attempt)| attempt).sum::<u32>(), 4, "four first attempts");
     w.give(0, held, &Verdict::Ack);
     assert_eq!(w.pullers[0].links(), 0);
@@ -106,7 +106,7 @@ fn st_1_a_leaving_puller_settles_what_it_holds_and_releases_the_rest() {
 }
 
 #[test]
-fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
+fn st_8_an_abort_separates_undelivered_messages_from_unknown_ones() {
     // ST-8
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|s| s.window = Window::messages(2))]);
     w.join(0, 0);
@@ -129,7 +129,7 @@ fn st_8_an_abort_tells_what_was_not_delivered_from_what_is_unknown() {
 }
 
 #[test]
-fn st_8_what_is_being_written_at_an_abort_is_unknown_because_it_may_still_arrive() {
+fn st_8_a_message_that_is_being_written_at_an_abort_is_unknown() {
     // ST-8
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -141,7 +141,7 @@ fn st_8_what_is_being_written_at_an_abort_is_unknown_because_it_may_still_arrive
     w.settle();
     assert_eq!((leftover.unacked.len(), leftover.unsent.len()), (1, 0));
     assert_eq!(leftover.unacked[0].attempt, 1);
-    assert_eq!(w.pullers[0].stats().received, 1, "it has arrived");
+    assert_eq!(w.pullers[0].stats().received, 1, "it has arrived anyway");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn hs_9_a_higher_generation_replaces_a_link_that_still_looks_alive() {
     w.settle();
     w.send(0, "a");
     w.send(0, "b");
-    w.wires[old].hung = true; // the network has forgotten it, and nobody has noticed
+    w.wires[old].hung = true; // a network fault that neither side has detected
     assert_eq!(w.join_as(0, 0, (50, 3)).unwrap_err().code, Code::Stale);
     assert_eq!(w.join_as(0, 0, (50, 2)).unwrap_err().code, Code::Stale);
     w.join_as(0, 0, (50, 4)).unwrap();
@@ -190,7 +190,7 @@ fn st_4_a_close_without_an_answer_ends_after_a_second() {
     assert!(w.pushers[0].is_finished(deadline, link));
 }
 
-/// A pusher with a link of this generation, over which its driver has got a message and told nothing yet.
+/// A pusher with a link of this generation, whose driver has got a message and not yet reported it as written.
 fn writing(generation: u64) -> (Pusher, LinkId) {
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), peer(Role::Puller, 1, Some((0, generation)))).unwrap();
@@ -199,7 +199,7 @@ fn writing(generation: u64) -> (Pusher, LinkId) {
     let mut out = VecDeque::new();
     pusher.transmit(Time(0), link, &mut out);
     assert!(!out.is_empty());
-    pusher.send(Message::new("b"), false).unwrap(); // without credit, and so not given to the driver
+    pusher.send(Message::new("b"), false).unwrap(); // there is no credit for it
     (pusher, link)
 }
 
@@ -208,7 +208,7 @@ fn payloads(undelivered: &[Undelivered]) -> Vec<(&[u8], u32)> {
 }
 
 #[test]
-fn rd_3_what_the_driver_of_a_replaced_link_may_still_write_may_have_been_processed() {
+fn rd_3_messages_that_the_driver_of_a_replaced_link_may_still_write_count_as_written() {
     // RD-3, HS-9
     let (mut pusher, _) = writing(1);
     let new = pusher.open(Time(1), peer(Role::Puller, 1, Some((0, 2)))).unwrap();
@@ -224,14 +224,18 @@ fn rd_3_what_the_driver_of_a_replaced_link_may_still_write_may_have_been_process
             attempts.extend(batch.items().map(|item| (item.number, item.attempt)));
         }
     }
-    assert_eq!(attempts, [(0, 2), (1, 1)], "the first waits for its puller, which may have seen it");
+    assert_eq!(
+        attempts,
+        [(0, 2), (1, 1)],
+        "the first one is held for its puller, which may have received it"
+    );
 }
 
 #[test]
-fn rd_3_what_a_driver_had_that_is_gone_may_have_been_processed() {
+fn rd_3_messages_of_an_abandoned_link_count_as_written() {
     // RD-3
     let (mut pusher, link) = writing(1);
-    pusher.abandoned(Time(1), link, "the runtime is gone");
+    pusher.abandoned(Time(1), link, "the runtime was dropped");
     let left = pusher.leftover(Time(1));
     assert_eq!(
         (payloads(&left.unacked), payloads(&left.unsent)),
@@ -240,18 +244,18 @@ fn rd_3_what_a_driver_had_that_is_gone_may_have_been_processed() {
 }
 
 #[test]
-fn rd_3_what_a_driver_had_that_is_gone_is_not_sent_to_its_link_again() {
+fn rd_3_messages_of_an_abandoned_link_are_not_sent_on_it_again() {
     // RD-3
     let (mut pusher, link) = writing(1);
-    pusher.receive(Time(0), link, ack(Vec::new(), 10, 100)); // credit that its messages must not be given to
+    pusher.receive(Time(0), link, ack(Vec::new(), 10, 100)); // credit that must not be used any more
     let before = pusher.stats();
-    pusher.abandoned(Time(1), link, "the runtime is gone");
+    pusher.abandoned(Time(1), link, "the runtime was dropped");
     let after = pusher.stats();
     assert_eq!((after.sent, after.returned), (before.sent, before.returned + before.in_flight));
 }
 
 #[test]
-fn rd_3_what_a_failed_write_has_left_is_not_seen_when_the_link_is_replaced() {
+fn rd_3_bytes_left_by_a_failed_write_do_not_count_as_written_when_the_link_is_replaced() {
     // RD-3, HS-9
     let (mut pusher, link) = writing(1);
     pusher.write_failed(Time(1), link, "broken pipe");

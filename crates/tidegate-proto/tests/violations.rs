@@ -1,4 +1,4 @@
-//! What a peer can do wrong, with hand-made frames: each is answered as SPEC.md says, and nothing is lost.
+//! Violations by hand-made frames: each closes the link with the code that SPEC.md names, and no message is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -68,7 +68,7 @@ fn oc_2_a_message_that_is_not_written_yet_cannot_have_an_outcome() {
     let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Nack)], 10, 1_000));
     assert_eq!(code, Code::UnknownDelivery);
     pusher.lost(NOW, link, "");
-    assert_eq!(pusher.stats().queued, 1, "it is not lost");
+    assert_eq!(pusher.stats().queued, 1, "the message is not lost");
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn oc_4_outcomes_apply_before_limits_and_flags_last() {
     pusher.receive(NOW, link, frame(v1::frame::Body::Ack(all)));
     let bodies = sent(&mut pusher, NOW, link);
     assert_eq!(bodies, [Body::Skip(v1::Skip { next_id: 12, bytes: 1_997 })], "the new limits were given up");
-    assert_eq!(pusher.stats().queued, 3, "released messages do not come straight back");
+    assert_eq!(pusher.stats().queued, 3, "released messages are not sent back at once");
 }
 
 #[test]
-fn oc_10_an_impossible_range_or_verdict_is_malformed_and_nothing_of_its_frame_counts() {
+fn oc_10_an_invalid_range_or_verdict_is_malformed_and_its_frame_has_no_effect() {
     // OC-10, FR-4
     for bad in [
         outcome(0, 0, Wire::Ack),
@@ -112,13 +112,13 @@ fn oc_10_an_impossible_range_or_verdict_is_malformed_and_nothing_of_its_frame_co
         let (mut pusher, link) = pusher_with_three();
         let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Ack), bad], 99, 9_999));
         assert_eq!(code, Code::Malformed);
-        assert_eq!(pusher.stats().acked, 0, "the good outcome before it has no effect");
+        assert_eq!(pusher.stats().acked, 0, "the valid outcome before it has no effect");
     }
 }
 
 #[test]
-fn oc_2_oc_10_of_an_ack_with_one_bad_outcome_nothing_has_an_effect() {
-    // OC-2, OC-10, FR-4: neither its other outcomes, before and after it, nor limits, nor flags.
+fn oc_2_oc_10_an_ack_with_one_invalid_outcome_has_no_effect() {
+    // OC-2, OC-10, FR-4: neither its other outcomes, nor its limits, nor its flags.
     let bad = [
         outcome(3, 1, Wire::Ack),
         outcome(0, 0, Wire::Ack),
@@ -145,7 +145,7 @@ fn oc_2_oc_10_of_an_ack_with_one_bad_outcome_nothing_has_an_effect() {
 
 #[test]
 fn er_1_a_reason_names_the_rule_that_was_broken() {
-    // ER-1: ST-7 and ST-1 where a frame comes too late, OC-13 for signs of work.
+    // ER-1: ST-7 and ST-1 for frames that arrive too late, OC-13 for Working.
     let rule = |reason: &str| reason.split(':').next().unwrap().to_owned();
     let end = || frame(v1::frame::Body::End(v1::End {}));
     let skip = || frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1_000 }));
@@ -194,7 +194,7 @@ fn fr_5_frames_that_a_role_may_not_send_are_refused() {
 }
 
 #[test]
-fn cr_3_more_than_granted_closes_and_none_of_it_counts() {
+fn cr_3_a_deliver_beyond_the_credit_closes_the_link_and_has_no_effect() {
     // CR-3, DL-1
     let (mut puller, link) = puller_with_link();
     assert_eq!(violated(&mut puller, link, deliver(0, &["a", "b", "c", "d", "e"])).0, Code::Credit);
@@ -207,7 +207,7 @@ fn cr_3_more_than_granted_closes_and_none_of_it_counts() {
 }
 
 #[test]
-fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
+fn dl_6_dl_4_dl_2_messages_that_break_a_rule_are_refused() {
     // DL-2, DL-4, DL-5, DL-6
     let refuse = |messages: Vec<v1::Message>, first_number| {
         let mut puller = puller(|_| ());
@@ -234,7 +234,7 @@ fn dl_6_dl_4_dl_2_messages_outside_their_rules_are_refused() {
 }
 
 #[test]
-fn rc_3_a_skip_that_nobody_asked_for_is_refused() {
+fn rc_3_a_skip_without_a_recall_is_refused() {
     // RC-3, RC-2
     let (mut puller, link) = puller_with_link();
     let skip = frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1 }));
@@ -242,7 +242,7 @@ fn rc_3_a_skip_that_nobody_asked_for_is_refused() {
 }
 
 #[test]
-fn st_7_nothing_comes_after_an_end() {
+fn st_7_no_frame_of_a_stream_may_follow_its_end() {
     // ST-7
     let end = frame(v1::frame::Body::End(v1::End {}));
     let (mut puller, link) = puller_with_link();
@@ -255,29 +255,29 @@ fn st_7_nothing_comes_after_an_end() {
     assert_eq!(
         violated(&mut puller, link, deliver(0, &["a"])).0,
         Code::Unexpected,
-        "nothing comes after End"
+        "no delivery is left after End"
     );
 }
 
 #[test]
-fn st_7_an_end_comes_over_the_link_of_a_stuck_worker_too() {
-    // ST-7, OC-12: the pusher has given up what is un-acked here.
+fn st_7_an_end_drops_the_queued_deliveries_of_a_stuck_worker() {
+    // ST-7, OC-12: the settle time-out of what is un-acked here has passed.
     let (mut puller, link) = puller_with_link();
     puller.receive(NOW, link, deliver(0, &["stuck", "behind"]));
     let stuck = puller.recv().unwrap();
     puller.receive(NOW, link, frame(v1::frame::Body::End(v1::End {})));
     assert_eq!(puller.pushers_ended(), 1);
-    assert!(puller.recv().is_none(), "somebody else has done it");
+    assert!(puller.recv().is_none(), "another puller has processed it");
     assert!(puller.is_open(link), "no violation");
     let window = puller.stats().committed;
     puller.settle(&stuck, &Verdict::Ack);
     let stats = puller.stats();
-    assert_eq!(stats.committed, window - 1, "what was dropped takes none of the budget");
+    assert_eq!(stats.committed, window - 1, "dropped deliveries take no budget");
     assert_eq!((stats.received, stats.acked, stats.dropped, stats.queued, stats.in_flight), (2, 1, 1, 0, 0));
 }
 
 #[test]
-fn lm_2_a_flood_of_pings_gives_one_pong() {
+fn lm_2_many_pings_are_answered_by_one_pong() {
     // LM-2, LV-4
     let (mut pusher, link) = pusher_with_link();
     for data in 0..1_000 {
@@ -288,7 +288,7 @@ fn lm_2_a_flood_of_pings_gives_one_pong() {
 }
 
 #[test]
-fn fr_6_signs_of_life_overtake_data_that_waits() {
+fn fr_6_ping_and_pong_overtake_data_that_waits() {
     // FR-6
     let (mut pusher, link) = pusher_with_link();
     pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
@@ -299,12 +299,12 @@ fn fr_6_signs_of_life_overtake_data_that_waits() {
 }
 
 #[test]
-fn gr_2_gr_1_what_is_unknown_changes_nothing() {
+fn gr_2_gr_1_unknown_fields_and_frames_have_no_effect() {
     // GR-1, GR-2
     let (mut pusher, link) = pusher_with_three();
     let before = pusher.stats();
     pusher.receive(NOW, link, Bytes::from_static(b"\xa2\x06\x05later"));
-    // An Ack with an unknown field 15 = 1.
+    // An Ack with the unknown field 15 = 1.
     let mut odd = ack(vec![outcome(0, 1, Wire::Ack)], 10, 1_000).to_vec();
     odd[1] += 2;
     odd.extend_from_slice(b"\x78\x01");
@@ -315,7 +315,7 @@ fn gr_2_gr_1_what_is_unknown_changes_nothing() {
 }
 
 #[test]
-fn er_1_a_violation_on_one_link_does_not_disturb_another_and_loses_nothing() {
+fn er_1_a_violation_affects_no_other_link_and_loses_no_message() {
     // ER-1, RD-1
     let (mut pusher, bad) = pusher_with_three();
     let good = pusher.open(NOW, peer(Role::Puller, 2, Some((0, 1)))).unwrap();
@@ -324,7 +324,7 @@ fn er_1_a_violation_on_one_link_does_not_disturb_another_and_loses_nothing() {
     pusher.receive(NOW, bad, ack(vec![outcome(0, 1, Wire::Ack)], 0, 0));
     assert_eq!(pusher.stats().acked, 1, "ST-4: outcomes count until the end");
     pusher.lost(NOW, bad, "");
-    assert_eq!(pusher.link_stats()[0].in_flight, 2, "the others are on the good link");
+    assert_eq!(pusher.link_stats()[0].in_flight, 2, "the other messages are on the other link");
     sent(&mut pusher, NOW, good);
     pusher.receive(NOW, good, ack(vec![outcome(0, 2, Wire::Ack)], 20, 2_000));
     assert_eq!(pusher.stats().acked, 3);
@@ -337,12 +337,12 @@ fn rd_1_a_close_that_leaves_deliveries_un_acked_returns_them_at_once() {
     let close = v1::Close { code: Code::Normal.into(), ..Default::default() };
     pusher.receive(NOW, link, frame(v1::frame::Body::Close(close)));
     assert_eq!(pusher.stats().queued, 3);
-    assert!(close_of(&mut pusher, NOW, link).is_some(), "it is answered");
+    assert!(close_of(&mut pusher, NOW, link).is_some(), "the Close is answered");
     assert!(pusher.is_finished(NOW, link));
 }
 
 #[test]
-fn an_outcome_given_before_a_violation_reaches_the_pusher_before_the_close() {
+fn oc_5_outcomes_held_at_a_violation_are_sent_before_the_close() {
     // ST-4
     let (mut puller, link) = puller_with_link();
     puller.receive(NOW, link, deliver(0, &["a", "b"]));
@@ -355,8 +355,8 @@ fn an_outcome_given_before_a_violation_reaches_the_pusher_before_the_close() {
 }
 
 #[test]
-fn gr_3_field_numbers_and_codes_are_what_they_were() {
-    // GR-3: changing one of these breaks all existing peers.
+fn gr_3_field_numbers_and_codes_do_not_change() {
+    // GR-3: a change of one of these breaks every existing peer.
     let descriptor = tidegate_proto::DESCRIPTOR_SET;
     for name in ["Hello", "Deliver", "Ack", "Skip", "Ping", "Pong", "End", "Close"] {
         assert!(descriptor.windows(name.len()).any(|w| w == name.as_bytes()), "{name}");

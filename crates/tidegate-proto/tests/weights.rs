@@ -1,4 +1,4 @@
-//! What is weighed as a flood, and what never is (LM-3): the clock is turned by hand.
+//! The frames that the flood limit charges, and those that it never charges (LM-3), with a virtual clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -21,7 +21,7 @@ fn link(pusher: &mut Pusher, credit: u64) -> LinkId {
     link
 }
 
-/// Sends this frame until the link is closed, `most` times at most. Returns how often, and the rule in the reason.
+/// Sends this frame until the link is closed, at most `most` times. Returns the number of frames, and the reason.
 fn until_closed(machine: &mut impl Machine, link: LinkId, most: usize, frame: &Bytes) -> (usize, String) {
     for count in 1..=most {
         machine.receive(START, link, frame.clone());
@@ -34,8 +34,8 @@ fn until_closed(machine: &mut impl Machine, link: LinkId, most: usize, frame: &B
 }
 
 #[test]
-fn lm_3_a_burst_of_nacks_is_no_flood_however_the_workers_take_turns() {
-    // LM-3, OC-5: eight workers that fail at once, within one second of the clock.
+fn lm_3_a_burst_of_nacks_in_any_order_is_not_a_flood() {
+    // LM-3, OC-5: eight workers that fail at the same time, within one second.
     let mut w = World::new(
         vec![pusher(|s| (s.max_held, s.high_water_mark) = (1 << 20, 1 << 20))],
         vec![puller(|s| s.window = Window::fixed(2_000, 8 << 20))],
@@ -59,7 +59,7 @@ fn lm_3_a_burst_of_nacks_is_no_flood_however_the_workers_take_turns() {
         {
             jobs.push_back(received);
         }
-        // The third of the eight is the quickest.
+        // The third of the eight workers is the fastest.
         let Some(done) = jobs.remove(2).or_else(|| jobs.pop_front()) else { break };
         let verdict = &kinds[if given < 3_000 { given % 2 } else { 2 }];
         w.pullers[0].settle(&done, verdict);
@@ -68,7 +68,7 @@ fn lm_3_a_burst_of_nacks_is_no_flood_however_the_workers_take_turns() {
             w.settle();
             let rests = w.pushers[0].deadline(w.push_link(wire)).unwrap();
             if rests.since(w.now) < Duration::from_millis(1_100) {
-                // The pause of OC-14 is over; nothing else is as near.
+                // The next deadline is the end of the return pause (OC-14).
                 w.pass(rests.since(w.now));
             }
         }
@@ -82,7 +82,7 @@ fn lm_3_a_burst_of_nacks_is_no_flood_however_the_workers_take_turns() {
 }
 
 #[test]
-fn lm_3_nacks_one_by_one_from_a_peer_that_does_not_merge_them_are_no_flood_either() {
+fn lm_3_single_nacks_of_a_peer_that_does_not_merge_them_are_not_a_flood() {
     // LM-3: an outcome that settles a delivery is never charged.
     let mut pusher = pusher(|s| s.max_held = 1 << 20);
     let link = link(&mut pusher, 60_000);
@@ -111,7 +111,7 @@ fn lm_3_nacks_one_by_one_from_a_peer_that_does_not_merge_them_are_no_flood_eithe
 
 #[test]
 fn lm_3_one_range_of_outcomes_for_what_is_settled_costs_a_look_and_is_charged() {
-    // LM-3, OC-3: 50,000 frames of one message each, the younger half of which is settled; and that is said for ever.
+    // LM-3, OC-3: 50,000 frames of one message each. The outcome of the last half is repeated for ever.
     let mut pusher = pusher(|s| (s.max_held, s.max_unwritten) = (1 << 20, 64 << 20));
     let link = link(&mut pusher, 50_000);
     for _ in 0..50_000 {
@@ -121,7 +121,7 @@ fn lm_3_one_range_of_outcomes_for_what_is_settled_costs_a_look_and_is_charged() 
     pusher.receive(START, link, ack(vec![outcome(25_000, 25_000, v1::Verdict::Ack)], 50_000, 1 << 40));
     assert_eq!(pusher.stats().acked, 25_000);
     let full = ack(vec![outcome(25_000, 25_000, v1::Verdict::Ack); 4_000], 50_000, 1 << 40);
-    // What the settled ones have paid for, which is not kept, and then a second's allowance.
+    // Refunds of settled messages are not saved, so that only the limit of one second is left.
     let (count, rule) = until_closed(&mut pusher, link, 1_000, &full);
     assert_eq!(rule, "LM-3");
     assert!(count < 100, "{count} frames of {} bytes", full.len());
@@ -139,12 +139,12 @@ fn lm_3_signs_of_work_are_charged_by_what_they_name() {
     let working = frame(v1::frame::Body::Working(v1::Working { deliveries: (0..20_000).collect() }));
     let (count, rule) = until_closed(&mut pusher, link, 1_000, &working);
     assert_eq!(rule, "LM-3");
-    assert!((24..70).contains(&count), "{count} frames of {} bytes: a mebibyte is safe", working.len());
+    assert!((24..70).contains(&count), "{count} frames of {} bytes; 1 MiB must be allowed", working.len());
 }
 
 #[test]
 fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
-    // LM-3: in the message, in the Deliver, beside it, and a known field that is said again and again.
+    // LM-3: in the message, in the Deliver, in the frame, and a known field that is repeated.
     let field = |key: &[u8], content: &[u8]| {
         let mut length = Vec::new();
         prost::encoding::encode_varint(content.len() as u64, &mut length);
@@ -187,9 +187,12 @@ fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
             puller.settle(&received, &Verdict::Ack);
         };
         assert!(reason.starts_with("LM-3: "), "{reason}");
-        assert!((10..80).contains(&count), "{count} of kind {kind}: a mebibyte is safe, and not all of them");
+        assert!(
+            (10..80).contains(&count),
+            "{count} of kind {kind}; 1 MiB must be allowed, but not all of them"
+        );
     }
-    // Small messages with headers, a million bytes of framing: all of it is needed.
+    // Small messages with headers, with a million bytes of necessary framing.
     let mut puller = puller(|s| (s.window, s.budget) = (Window::fixed(1 << 20, 1 << 30), 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
@@ -211,8 +214,8 @@ fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
 }
 
 #[test]
-fn oc_13_a_puller_tells_signs_of_work_together_however_often_they_are_given() {
-    // OC-13, LM-3: an application that says it for each of 1,000 deliveries, all the time.
+fn oc_13_a_puller_collects_signs_of_work_however_often_they_are_reported() {
+    // OC-13, LM-3: an application that reports work on each of 1,000 deliveries all the time.
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
@@ -243,7 +246,7 @@ fn oc_13_a_puller_tells_signs_of_work_together_however_often_they_are_given() {
             tell(&mut puller, now);
         }
     }
-    // The last ones are told without another word from the application.
+    // The last signs of work are sent without another call of the application.
     let due = puller.deadline(link).unwrap();
     puller.advance(due, link, Progress::default());
     tell(&mut puller, due);
@@ -251,5 +254,5 @@ fn oc_13_a_puller_tells_signs_of_work_together_however_often_they_are_given() {
         frames <= 1_001 && total <= 600_000 && told >= 100_000,
         "{frames} frames, {total} bytes, {told} ids"
     );
-    assert!(puller.deadline(link).unwrap() > due + Duration::from_millis(500), "and it comes to rest");
+    assert!(puller.deadline(link).unwrap() > due + Duration::from_millis(500), "and no deadline is near");
 }

@@ -118,7 +118,7 @@ mod tests {
     use crate::links::Links;
 
     #[test]
-    fn cr_9_every_waiting_link_is_considered_even_if_many_cannot_be_served() {
+    fn cr_9_every_link_that_waits_is_considered_even_if_many_cannot_be_served() {
         // CR-9
         let mut links = Links::default();
         let ids: Vec<_> = (0..100).map(|_| links.insert(())).collect();

@@ -1,4 +1,5 @@
-//! Two machines and more, joined in memory under a clock that jumps: no I/O, and every step checked.
+//! A world of machines connected in memory, without I/O and under a virtual clock. Invariants are checked after every
+//! step.
 
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 
@@ -25,7 +26,8 @@ pub fn puller(change: impl FnOnce(&mut PullerSettings)) -> Puller {
     Puller::new(settings).unwrap()
 }
 
-/// A peer as a handshake would find it. `slot`: of a connector, and its generation; otherwise it is never replaced.
+/// A peer, as a handshake would return it. `slot`: the slot and the generation of a connector; without it, its links
+/// are never replaced.
 pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
     Peer {
         role,
@@ -44,7 +46,7 @@ pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
     }
 }
 
-/// The bytes of a frame without its length.
+/// The bytes of a frame without its length prefix.
 pub fn frame(body: v1::frame::Body) -> Bytes {
     wire::encode(body).slice(4..)
 }
@@ -70,7 +72,7 @@ pub fn deliver(first_id: u64, payloads: &[&str]) -> Bytes {
     frame(v1::frame::Body::Deliver(v1::Deliver { first_id, first_number: first_id, messages }))
 }
 
-/// What a machine sends on a link now, frame by frame; all of it counts as written.
+/// The frames that a machine sends on a link now. All of them count as written.
 pub fn sent<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Vec<Body> {
     let mut out = VecDeque::new();
     machine.transmit(now, link, &mut out);
@@ -85,7 +87,7 @@ pub fn sent<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Vec<Body> {
     bodies
 }
 
-/// The Close that a machine sends on a link now, if it does.
+/// The `Close` that a machine sends on a link now, if any.
 pub fn close_of<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Option<v1::Close> {
     sent(machine, now, link).into_iter().find_map(|body| match body {
         Body::Close(close) => Some(close),
@@ -99,7 +101,7 @@ struct End {
     reader: FrameReader,
     /// Bytes on their way to the other end.
     out: VecDeque<u8>,
-    /// Given by the machine, not written yet.
+    /// Bytes from the machine that are not yet written.
     pending: VecDeque<Bytes>,
 }
 
@@ -108,9 +110,9 @@ pub struct Wire {
     pub pull: usize,
     push_end: End,
     pull_end: End,
-    /// Nothing is carried and nobody is driven.
+    /// No bytes are carried, and neither machine is driven.
     pub hung: bool,
-    /// What the pusher writes stays where it is.
+    /// The pusher cannot write.
     pub stuck: bool,
     pub open: bool,
 }
@@ -129,12 +131,12 @@ impl World {
         Self { pushers, pullers, ..Self::default() }
     }
 
-    /// Opens another wire. A peer that had one before is recognized.
+    /// Opens a wire. A peer that had one before is recognized.
     pub fn join(&mut self, push: usize, pull: usize) -> usize {
         self.join_by(push, pull, None).unwrap()
     }
 
-    /// The puller is the connector, with this slot and generation.
+    /// Opens a wire on which the puller is the connector, with this slot and generation.
     pub fn join_as(
         &mut self,
         push: usize,
@@ -172,7 +174,7 @@ impl World {
         self.wires[wire].pull_end.link
     }
 
-    /// The connection is reset: what is on its way is lost.
+    /// Resets the connection. The bytes on their way are lost.
     pub fn cut(&mut self, wire: usize) {
         let wire = &mut self.wires[wire];
         if std::mem::replace(&mut wire.open, false) {
@@ -182,10 +184,10 @@ impl World {
         self.check();
     }
 
-    /// Carries everything there is to carry, without time passing.
+    /// Carries bytes until there are none left, without time passing.
     pub fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 10_000, "the machines never come to rest");
+            assert!(round < 10_000, "the machines never become idle");
             let mut moved = false;
             for index in 0..self.wires.len() {
                 moved |= self.carry(index);
@@ -220,7 +222,7 @@ impl World {
         moved
     }
 
-    /// Lets time pass: from deadline to deadline.
+    /// Lets time pass, from deadline to deadline.
     pub fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         self.settle();
@@ -266,7 +268,7 @@ impl World {
         }
     }
 
-    /// Conservation and bounds, on both sides, after every step.
+    /// Checks conservation of messages and the bounds, on both sides.
     pub fn check(&self) {
         for pusher in &self.pushers {
             let s = pusher.stats();
@@ -284,7 +286,7 @@ impl World {
             assert_eq!(s.queued, links.iter().map(|link| link.queued).sum::<u64>());
             assert!(s.in_flight <= s.max_in_flight, "CR-5, the hard cap: {s:?}");
             if s.links == s.links_opened && s.overdue_recalls == 0 {
-                // Nothing comes again, so that nothing has credit beyond the cap (RD-9).
+                // No link was lost, so that there is no credit for redelivered messages beyond the cap (RD-9).
                 let credit: u64 =
                     links.iter().filter(|link| !link.closing).map(|link| link.credit_messages).sum();
                 let places = s.in_flight + s.queued + credit;
@@ -309,7 +311,7 @@ impl World {
         self.settle();
     }
 
-    /// Takes and acks everything that a puller has; returns payload and attempt of each.
+    /// Receives and acks all deliveries of a puller, and returns the payload and attempt of each.
     pub fn ack_all(&mut self, pull: usize) -> Vec<(String, u32)> {
         let mut all = Vec::new();
         while let Some(received) = self.recv(pull) {
