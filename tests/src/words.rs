@@ -191,8 +191,8 @@ impl List {
     }
 }
 
-/// Finds banned phrases in the texts and in the names of the files, lines that are too wide, and exceptions that
-/// nothing needs.
+/// Finds banned phrases in the texts and in the names of the files, documentation that only refers to another item,
+/// lines that are too wide, and exceptions that nothing needs.
 #[must_use]
 pub fn check(list: &List, sources: &[Source]) -> Vec<Finding> {
     let bans: Vec<(Phrase, &str)> = list
@@ -222,6 +222,7 @@ pub fn check(list: &List, sources: &[Source]) -> Vec<Finding> {
             }
         }
         findings.extend(too_wide(source, list.width));
+        findings.extend(references(source));
     }
     findings.sort_by(|a, b| (&a.place, a.line).cmp(&(&b.place, b.line)));
     for (at, allow) in list.allow.iter().enumerate() {
@@ -229,6 +230,21 @@ pub fn check(list: &List, sources: &[Source]) -> Vec<Finding> {
             let what =
                 format!("nothing needs the exception for `{}` in {}: remove it", allow.line, allow.path);
             findings.push(Finding { place: "tests/words.toml".into(), line: 0, what });
+        }
+    }
+    findings
+}
+
+/// Documentation whose first sentence only refers to another item.
+fn references(source: &Source) -> Vec<Finding> {
+    let is_doc = |line: &str| line.starts_with("///") || line.starts_with("//!");
+    let lines: Vec<&str> = source.text.lines().map(str::trim_start).collect();
+    let before = [""].into_iter().chain(lines.iter().copied());
+    let mut findings = Vec::new();
+    for ((line, before), number) in lines.iter().zip(before).zip(1..) {
+        if !is_doc(before) && (line.starts_with("/// As [") || line.starts_with("//! As [")) {
+            let what = "\"As […]\": write instead: what the item does, then how it differs".to_owned();
+            findings.push(Finding { place: source.path.clone(), line: number, what });
         }
     }
     findings

@@ -116,6 +116,12 @@ fn other_words_are_not_found() {
 }
 
 #[test]
+fn documentation_that_only_refers_to_another_item_is_found() {
+    let code = "/// As [`b`].\nfn a() {}\n\n    /// Sends.\n    ///\n    /// # Errors\n    /// As [`b`].\n";
+    assert_eq!(found("a.rs", code), ["1: As […]"]);
+}
+
+#[test]
 fn a_wide_line_is_found() {
     let (fits, wide) = ("é".repeat(40), "é".repeat(41));
     for path in ["a.rs", "a.py", "a.proto", "a.toml", "a.yml", ".ci/run", "a.md"] {
