@@ -119,8 +119,8 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
     Ok(deliver.map(Bytes::copy_from_slice))
 }
 
-/// Encodes a frame of the generated types, with its length prefix (FR-2). Pushers encode `Deliver` with [`super::OpenBatch`]
-/// instead.
+/// Encodes a frame of the generated types, with its length prefix (FR-2). Pushers encode `Deliver` with
+/// [`super::OpenBatch`] instead.
 #[must_use]
 pub fn encode(body: v1::frame::Body) -> Bytes {
     let frame = v1::Frame { body: Some(body) };
