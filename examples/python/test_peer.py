@@ -15,12 +15,14 @@ def run(work):
 
 
 def described(message):
-    """A message in the form of the golden frames: every field by name, bytes in hexadecimal."""
+    """A message in the form of the golden frames: every field by name, bytes in hexadecimal, 64 bits as strings."""
     def shown(field, value):
         if field.message_type:
             return described(value)
         if field.enum_type and field.name != "code":  # codes stay numbers: later versions may add codes (ER-2)
             return field.enum_type.values_by_number[value].name
+        if field.type in WIDE:
+            return str(value)
         return value.hex() if isinstance(value, bytes) else value
 
     def content(field):
@@ -29,6 +31,10 @@ def described(message):
         return [shown(field, one) for one in value] if repeated else shown(field, value)
 
     return {field.name: content(field) for field in message.DESCRIPTOR.fields}
+
+
+Field = type(wire.Frame.DESCRIPTOR.fields[0])
+WIDE = {Field.TYPE_UINT64, Field.TYPE_INT64, Field.TYPE_SINT64, Field.TYPE_FIXED64}
 
 
 class GoldenFrames(unittest.TestCase):

@@ -8,10 +8,19 @@ use tidegate_proto::{
     wire::v1::{self, Role, frame::Body},
 };
 
+mod accepted;
 mod bad;
+mod files;
+mod handshakes;
+mod parts;
+mod preludes;
+pub mod run;
+mod script;
+mod sequences;
 mod valid;
 
 pub use bad::bad;
+pub use files::files;
 pub use valid::valid;
 
 /// A frame that a peer must take, with its length in front.
@@ -73,6 +82,19 @@ pub enum Prelude {
     Ended,
 }
 
+impl Prelude {
+    /// The name of its script, for a pusher or for a puller.
+    const fn script(self, pusher: bool) -> &'static str {
+        match (self, pusher) {
+            (Self::Delivered, true) => "pusher-delivered",
+            (Self::Delivered, false) => "puller-delivered",
+            (Self::Recalled, true) => "pusher-recalled",
+            (Self::Recalled, false) => "puller-recalled",
+            (Self::Ended, _) => "puller-ended",
+        }
+    }
+}
+
 /// Bytes that a peer must refuse.
 #[derive(Clone, Debug)]
 pub struct Bad {
@@ -94,24 +116,23 @@ pub struct Bad {
     pub bytes: Vec<u8>,
 }
 
+/// Parts of the names of vectors that a peer may accept, or answer later: FR-1 and FR-4 say MAY.
+const OPTIONAL: [&str; 4] = ["preface-early", "-two-bodies", "-wrong-type", "-not-utf-8"];
+
 impl Bad {
     /// The content of its `.json` file.
     #[must_use]
     pub fn json(&self) -> Value {
         let to = if self.to == Role::Pusher { "pusher" } else { "puller" };
-        let mut all = json!({ "to": to, "code": self.code.name(), "rule": self.rule, "about": self.about });
+        let mut all = json!({
+            "to": to, "code": self.code.name(), "rule": self.rule, "about": self.about,
+            "optional": OPTIONAL.iter().any(|part| self.name.contains(part)),
+        });
         let side = if self.acceptor { "acceptor" } else { "connector" };
         match self.stage {
             Stage::Preface => (all["stage"], all["side"]) = ("preface".into(), side.into()),
             Stage::Hello => (all["stage"], all["side"]) = ("hello".into(), side.into()),
-            Stage::Open(prelude) => {
-                all["stage"] = "open".into();
-                all["prelude"] = match prelude {
-                    Prelude::Delivered => "delivered".into(),
-                    Prelude::Recalled => "recalled".into(),
-                    Prelude::Ended => "ended".into(),
-                };
-            }
+            Stage::Open(_) => all["stage"] = "open".into(),
         }
         all
     }
@@ -132,7 +153,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A frame in words: field names as in the .proto file, byte strings in hexadecimal, every field present.
+fn texts(numbers: &[u64]) -> Vec<String> {
+    numbers.iter().map(u64::to_string).collect()
+}
+
+/// A frame in words: every field by its name in the .proto file, byte strings in hexadecimal, and integers of 64 bits as
+/// decimal strings, because JSON readers in other languages round large numbers.
 #[must_use]
 pub fn describe(body: Option<&Body>) -> Value {
     match body {
@@ -140,39 +166,41 @@ pub fn describe(body: Option<&Body>) -> Value {
         Some(Body::Hello(h)) => json!({ "hello": {
             "version_min": h.version_min, "version_max": h.version_max, "role": h.role().as_str_name(),
             "instance": hex(&h.instance), "name": h.name, "pipeline": h.pipeline, "token": hex(&h.token),
-            "resume": hex(&h.resume), "generation": h.generation, "max_message": h.max_message,
+            "resume": hex(&h.resume), "generation": h.generation.to_string(), "max_message": h.max_message.to_string(),
             "heartbeat_ms": h.heartbeat_ms, "offered": h.offered, "required": h.required,
         }}),
         Some(Body::Deliver(d)) => {
             let header = |h: &v1::Header| json!({ "name": h.name, "value": hex(&h.value) });
             let message = |m: &v1::Message| {
                 json!({
-                    "headers": m.headers.iter().map(header).collect::<Vec<_>>(), "gap": m.gap,
+                    "headers": m.headers.iter().map(header).collect::<Vec<_>>(), "gap": m.gap.to_string(),
                     "attempt": m.attempt, "tracked": m.tracked, "payload": hex(&m.payload),
                 })
             };
             let messages: Vec<_> = d.messages.iter().map(message).collect();
             json!({ "deliver": {
-                "first_id": d.first_id, "first_number": d.first_number, "messages": messages,
+                "first_id": d.first_id.to_string(), "first_number": d.first_number.to_string(), "messages": messages,
             }})
         }
         Some(Body::Ack(a)) => {
             let outcome = |o: &v1::Outcome| {
                 json!({
-                    "first": o.first, "count": o.count, "verdict": o.verdict().as_str_name(),
+                    "first": o.first.to_string(), "count": o.count.to_string(), "verdict": o.verdict().as_str_name(),
                     "delay_ms": o.delay_ms, "reason": o.reason,
                 })
             };
             json!({ "ack": {
                 "outcomes": a.outcomes.iter().map(outcome).collect::<Vec<_>>(),
-                "message_limit": a.message_limit, "byte_limit": a.byte_limit,
+                "message_limit": a.message_limit.to_string(), "byte_limit": a.byte_limit.to_string(),
                 "recall": a.recall, "leaving": a.leaving,
             }})
         }
-        Some(Body::Skip(s)) => json!({ "skip": { "next_id": s.next_id, "bytes": s.bytes } }),
-        Some(Body::Ping(p)) => json!({ "ping": { "data": p.data } }),
-        Some(Body::Pong(p)) => json!({ "pong": { "data": p.data } }),
-        Some(Body::Working(w)) => json!({ "working": { "deliveries": w.deliveries } }),
+        Some(Body::Skip(s)) => {
+            json!({ "skip": { "next_id": s.next_id.to_string(), "bytes": s.bytes.to_string() } })
+        }
+        Some(Body::Ping(p)) => json!({ "ping": { "data": p.data.to_string() } }),
+        Some(Body::Pong(p)) => json!({ "pong": { "data": p.data.to_string() } }),
+        Some(Body::Working(w)) => json!({ "working": { "deliveries": texts(&w.deliveries) } }),
         Some(Body::End(_)) => json!({ "end": {} }),
         Some(Body::Close(c)) => {
             json!({ "close": { "code": c.code, "reason": c.reason, "retry_after_ms": c.retry_after_ms } })

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,51 +19,141 @@ use tidegate_proto::{
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE, v1},
 };
-use tidegate_tests::vectors::{Bad, Prelude, Stage, bad, describe, valid};
+use tidegate_tests::vectors::{Bad, Prelude, Stage, bad, describe, files, run::run, valid};
 
 const NOW: Time = Time(1_000_000);
+/// The times of the vectors are for a machine that has nothing else to do.
+const PATIENCE: u32 = 6;
+/// Vectors that run at the same time.
+const AT_ONCE: usize = 8;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
 }
 
-/// What should be in one of the two directories: each name with its bytes and its description.
-type Files = BTreeMap<&'static str, (Vec<u8>, Value)>;
-
-fn compare(directory: &str, files: &Files) {
-    let directory = root().join(directory);
-    if std::env::var_os("TIDEGATE_UPDATE_VECTORS").is_some_and(|value| value == "1") {
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        for (name, (bytes, json)) in files {
-            fs::write(directory.join(format!("{name}.bin")), bytes).unwrap();
-            let json = serde_json::to_string_pretty(json).unwrap() + "\n";
-            fs::write(directory.join(format!("{name}.json")), json).unwrap();
+/// The paths of all files below `directory` but the README, relative to `root`.
+fn committed(directory: &Path, all: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            committed(&path, all);
+        } else if !path.ends_with("README.md") {
+            all.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
         }
-    }
-    let names =
-        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let wanted = files.keys().flat_map(|name| [format!("{name}.bin"), format!("{name}.json")]);
-    assert_eq!(names.collect::<BTreeSet<_>>(), wanted.collect(), "set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
-    for (name, (bytes, json)) in files {
-        let bin = fs::read(directory.join(format!("{name}.bin"))).unwrap();
-        assert_eq!(&bin, bytes, "{name}.bin: set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
-        let text = fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
-        let read: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(&read, json, "{name}.json: set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
     }
 }
 
 #[test]
 fn the_committed_files_are_what_the_generator_makes() {
-    let valid = valid();
-    let files: Files = valid.iter().map(|v| (v.name, (v.bytes(), v.json()))).collect();
-    assert_eq!(files.len(), valid.len(), "names are unique");
-    compare("valid", &files);
-    let bad = bad();
-    let files: Files = bad.iter().map(|b| (b.name, (b.bytes.clone(), b.json()))).collect();
-    assert_eq!(files.len(), bad.len(), "names are unique");
-    compare("bad", &files);
+    let files = files();
+    let mut here = BTreeSet::new();
+    committed(&root(), &mut here);
+    if std::env::var_os("TIDEGATE_UPDATE_VECTORS").is_some_and(|value| value == "1") {
+        for gone in here.iter().filter(|file| !files.contains_key(*file)) {
+            fs::remove_file(root().join(gone)).unwrap();
+        }
+        for (file, content) in &files {
+            let file = root().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        here.clear();
+        committed(&root(), &mut here);
+    }
+    assert_eq!(here, files.keys().cloned().collect(), "set TIDEGATE_UPDATE_VECTORS=1 to rewrite");
+    for (file, content) in &files {
+        assert_eq!(
+            &fs::read(root().join(file)).unwrap(),
+            content,
+            "{file}: set TIDEGATE_UPDATE_VECTORS=1 to rewrite"
+        );
+    }
+}
+
+fn manifest() -> Vec<Value> {
+    let manifest: Value = serde_json::from_slice(&fs::read(root().join("manifest.json")).unwrap()).unwrap();
+    manifest["vectors"].as_array().unwrap().clone()
+}
+
+#[test]
+fn the_manifest_names_every_file_that_is_not_named_by_a_step() {
+    let named: BTreeSet<_> = manifest()
+        .iter()
+        .flat_map(|vector| ["description", "bytes"].map(|field| vector[field].as_str().map(str::to_owned)))
+        .flatten()
+        .collect();
+    let vectors = files().into_keys().filter(|file| {
+        file != "manifest.json" && !file.starts_with("frames/") && !file.starts_with("preludes/")
+    });
+    assert_eq!(named, vectors.collect());
+}
+
+/// Runs all vectors of these kinds, a few at a time.
+async fn run_all(kinds: &[&str]) {
+    let vectors = manifest().into_iter().filter(|vector| kinds.iter().any(|kind| vector["kind"] == *kind));
+    let mut waiting: Vec<String> =
+        vectors.map(|vector| vector["description"].as_str().unwrap().to_owned()).collect();
+    assert!(!waiting.is_empty());
+    let (mut running, mut wrong) = (tokio::task::JoinSet::new(), Vec::new());
+    while !waiting.is_empty() || !running.is_empty() {
+        while running.len() < AT_ONCE
+            && let Some(vector) = waiting.pop()
+        {
+            running.spawn(async move { run(&root(), &vector, PATIENCE).await });
+        }
+        wrong.extend(running.join_next().await.unwrap().unwrap().err());
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_run_against_this_implementation() {
+    // CR-1, CR-2, CR-5, CR-10, RC-1, RC-2, RC-4, DL-3, DL-7, OC-1, OC-3, OC-5, OC-6, OC-8, OC-9, RD-1, RD-3, RD-5,
+    // RD-8, RD-9, HS-9, LV-3, ST-1, ST-2, ST-4, ST-6, ST-7
+    run_all(&["sequence"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_are_answered_as_stated() {
+    // HS-1, HS-2, HS-3, HS-4, HS-5, HS-7, HS-9, HS-10, LV-1, GR-1, FR-5
+    run_all(&["handshake"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_be_accepted_leaves_the_link_open() {
+    // GR-1, LV-4, ER-2, CR-1, CR-2, CR-8, DL-2, DL-5, DL-6, OC-3, OC-7, OC-13, RC-1, RC-2, ST-1, ST-7
+    run_all(&["accepted"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_bytes_are_refused_over_tcp_too() {
+    // ER-1, ST-4
+    run_all(&["bad"]).await;
+}
+
+#[tokio::test]
+async fn a_runner_fails_where_a_peer_does_something_else() {
+    // Without this, a runner that checks nothing would pass.
+    let directory = tempfile::tempdir().unwrap();
+    let absolute = |file: &Value| Value::from(root().join(file.as_str().unwrap()).to_str().unwrap());
+    let good: Value =
+        serde_json::from_slice(&fs::read(root().join("handshakes/pusher-connects.json")).unwrap()).unwrap();
+    for (field, value, complaint) in [
+        ("version_max", Value::from(1), None),
+        ("version_max", Value::from(2), Some("instead of")),
+        ("max_message", serde_json::json!({ "at_least": "1001" }), Some("instead of")),
+    ] {
+        let mut vector = good.clone();
+        vector["prelude"] = absolute(&good["prelude"]);
+        vector["steps"][0]["send"]["files"][0] = absolute(&good["steps"][0]["send"]["files"][0]);
+        vector["steps"][1]["expect"]["events"][0]["hello"][field] = value;
+        fs::write(directory.path().join("changed.json"), vector.to_string()).unwrap();
+        let result = run(directory.path(), "changed.json", PATIENCE).await;
+        match complaint {
+            None => result.unwrap(),
+            Some(complaint) => assert!(result.unwrap_err().contains(complaint), "{field}"),
+        }
+    }
 }
 
 /// What the hand-made path has read, in the words of the generated code.

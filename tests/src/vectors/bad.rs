@@ -55,7 +55,7 @@ fn hello(
     Bad { name, stage: Stage::Hello, to: Role::Puller, acceptor: true, code, rule, about, bytes }
 }
 
-fn changed(hello: v1::Hello, change: impl FnOnce(&mut v1::Hello)) -> Vec<u8> {
+pub(super) fn changed(hello: v1::Hello, change: impl FnOnce(&mut v1::Hello)) -> Vec<u8> {
     let mut hello = hello;
     change(&mut hello);
     frame(Some(Body::Hello(hello)))
@@ -268,11 +268,11 @@ fn after(prelude: Prelude, bad: Bad) -> Bad {
     Bad { stage: Stage::Open(prelude), ..bad }
 }
 
-fn deliver(first_id: u64, first_number: u64, messages: Vec<v1::Message>) -> Vec<u8> {
+pub(super) fn deliver(first_id: u64, first_number: u64, messages: Vec<v1::Message>) -> Vec<u8> {
     frame(Some(Body::Deliver(v1::Deliver { first_id, first_number, messages })))
 }
 
-fn sized(size: usize) -> v1::Message {
+pub(super) fn sized(size: usize) -> v1::Message {
     v1::Message { payload: vec![b'm'; size].into(), ..Default::default() }
 }
 
