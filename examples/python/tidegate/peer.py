@@ -49,10 +49,11 @@ class Peer:
     role = 0
     frame_limit = wire.MAX_CONTROL
 
-    def __init__(self, bind=(), connect=(), token=b"", name="python", tls=(None, None)):
+    def __init__(self, bind=(), connect=(), token=b"", name="python", tls=(None, None), max_message=MAX_MESSAGE):
         self.instance = os.urandom(16)  # HS-8
         self.token, self.name, self.binds, self.connects = token, name, list(bind), list(connect)
         self.tls_client, self.tls_server = tls
+        self.max_message = max_message
         self.links, self.servers, self.tasks, self.ports = [], [], set(), []
         self.changed, self.refused, self.stopping, self.dialing = asyncio.Event(), None, False, 0
 
@@ -102,24 +103,33 @@ class Peer:
 
     def hello(self, pipeline, **more):
         return {"version_min": 1, "version_max": 1, "role": self.role, "instance": self.instance, "name": self.name,
-                "pipeline": pipeline, "max_message": MAX_MESSAGE, "heartbeat_ms": int(wire.HEARTBEAT * 1000), **more}
+                "pipeline": pipeline, "max_message": self.max_message,
+                "heartbeat_ms": int(wire.HEARTBEAT * 1000), **more}
 
     def check(self, hello, pipeline, acceptor):
-        """Checks version, token, pipeline, role, sizes and features, in this order (HS-2)."""
+        """Checks a Hello in the order of HS-2."""
+        features = [*hello.offered, *hello.required]
+        short = (len(hello.name.encode()) <= 256 and len(hello.pipeline.encode()) <= 256 and len(hello.token) <= 4096
+                 and len(hello.offered) <= 32 and len(hello.required) <= 32
+                 and all(len(feature.encode()) <= 64 for feature in features))
+        low, high = hello.version_min, hello.version_max
         known = not acceptor or not self.token or hmac.compare_digest(hello.token, self.token)
-        valid = len(hello.instance) == 16 and 100 <= hello.heartbeat_ms <= 60000
         known_again = not acceptor or (hello.generation and len(hello.resume) in (0, 16))
-        sends, takes = (MAX_MESSAGE, hello.max_message)[::1 if self.role == PUSHER else -1]
+        sends, takes = (self.max_message, hello.max_message)[::1 if self.role == PUSHER else -1]
         for right, code, reason in (
-                (hello.version_min <= 1 <= hello.version_max, "VERSION", "HS-3: this side supports version 1"),
+                (short, "MALFORMED", "HS-10: a name, the token, or a list of features is too long"),
+                (low <= 1 <= high if acceptor else low == high == 1, "VERSION", "HS-3: this side supports version 1"),
                 (known, "UNAUTHORIZED", "HS-4: the token is missing or wrong"),
                 (hello.pipeline == pipeline, "NO_PIPELINE",
                  "HS-5: the pipeline does not exist, or this peer may not use it"),
                 (hello.role == PUSHER + PULLER - self.role, "ROLE", "HS-6: both sides have the same role"),
-                (valid, "MALFORMED", "HS-8, LV-1: invalid instance or heartbeat_ms"),
+                (len(hello.instance) == 16, "MALFORMED", "HS-8: instance must have 16 bytes"),
+                (1 <= hello.max_message <= 2**31 - 65536, "MALFORMED", "HS-7: invalid max_message"),
                 (sends <= takes, "MESSAGE_SIZE", f"HS-7: the pusher's max_message is {sends}, the puller's is {takes}"),
+                (100 <= hello.heartbeat_ms <= 60000, "MALFORMED", "LV-1: heartbeat_ms must be 100 to 60,000"),
                 (not hello.required, "FEATURE", f"HS-10: {', '.join(hello.required)} is not offered"),
-                (known_again, "MALFORMED", "HS-9: invalid generation or resume")):
+                (known_again, "MALFORMED", "HS-9: invalid generation or resume"),
+                (acceptor or not hello.token, "MALFORMED", "HS-4: an acceptor's Hello has a token")):
             if not right:
                 raise Closed(code, reason)
 

@@ -6,9 +6,8 @@ import dataclasses
 import functools
 
 from . import wire
-from .peer import MAX_MESSAGE, Peer
+from .peer import Peer
 from .wire import ACK, NACK, PULLER, REJECT, RELEASE, Closed
-
 
 @dataclasses.dataclass(slots=True)
 class Delivery:
@@ -36,10 +35,10 @@ class Delivery:
 
 class Pull(Peer):
     role = PULLER
-    frame_limit = max(wire.MIN_DELIVER, MAX_MESSAGE + wire.MAX_CONTROL)
 
     def __init__(self, window=1000, window_bytes=8 << 20, expect=None, **options):
         super().__init__(**options)
+        self.frame_limit = max(wire.MIN_DELIVER, self.max_message + wire.MAX_CONTROL)  # FR-3
         self.window, self.window_bytes, self.expect = max(window, 1), max(window_bytes, 1), expect
         self.inbox, self.ended, self.waiting = collections.deque(), set(), False
 
@@ -106,7 +105,11 @@ class Pull(Peer):
         if link.ended:
             raise Closed("UNEXPECTED", "ST-7: Deliver after End")
         number, next_id, taken, batch = deliver.first_number, link.next_id, link.bytes, []
+        if deliver.messages[0].gap:
+            raise Closed("MALFORMED", "DL-2: the first message of a batch has a gap")
         for message in deliver.messages:
+            if len(message.headers) > 64 or not all(1 <= len(h.name.encode()) <= 256 for h in message.headers):
+                raise Closed("MALFORMED", "DL-5: the headers of a message")
             headers = [(h.name, h.value) for h in message.headers]
             size = len(message.payload) + sum(len(name.encode()) + len(value) for name, value in headers)
             if next_id >= link.message_limit or taken >= link.byte_limit:

@@ -54,7 +54,7 @@ class Push(Peer):
             link.send(end={})
             return link.close("NORMAL", "the stream has ended")
         link.next_id = link.bytes = link.message_limit = link.byte_limit = 0
-        link.flight, link.leaving = {}, False
+        link.flight, link.leaving, link.skipped = {}, False, collections.deque(maxlen=64)  # OC-2
 
     def lost(self, link):
         """Requeues all messages of a link. They may have been received, so each counts as an attempt (RD-3)."""
@@ -96,10 +96,11 @@ class Push(Peer):
 
     def on_ack(self, link, ack):
         for outcome in ack.outcomes:  # FR-4: the whole frame is checked before any of it takes effect
+            past = outcome.first + outcome.count
             if not outcome.count or outcome.verdict not in (ACK, NACK, REJECT, RELEASE):
                 raise Closed("MALFORMED", "OC-10: invalid count or verdict")
-            if outcome.first + outcome.count > link.next_id:
-                raise Closed("UNKNOWN_DELIVERY", f"OC-2: {outcome.first + outcome.count - 1} was never sent")
+            if past > link.next_id or any(first < past and outcome.first < end for first, end in link.skipped):
+                raise Closed("UNKNOWN_DELIVERY", f"OC-2: {outcome.first} to {past - 1} were not all sent")
         for outcome in ack.outcomes:
             link.settled = True
             ids = range(outcome.first, outcome.first + outcome.count)
@@ -110,13 +111,18 @@ class Push(Peer):
         link.byte_limit = max(link.byte_limit, ack.byte_limit)
         if ack.recall or ack.leaving:  # RC-1
             unused = max(0, link.byte_limit - link.bytes)
+            if link.message_limit > link.next_id:
+                link.skipped.append((link.next_id, link.message_limit))
             link.next_id, link.bytes = max(link.message_limit, link.next_id), link.bytes + unused
             link.send(skip={"next_id": link.next_id, "bytes": unused})
         link.leaving |= ack.leaving  # ST-1
         self.pump()
 
     def on_working(self, link, working):
-        if any(delivery >= link.next_id for delivery in working.deliveries):
+        def unknown(delivery):
+            return delivery >= link.next_id or any(first <= delivery < end for first, end in link.skipped)
+
+        if any(map(unknown, working.deliveries)):
             raise Closed("UNKNOWN_DELIVERY", "OC-13: Working for a delivery that was never sent")
 
     def settle(self, message, outcome):

@@ -21,7 +21,7 @@ NAMES = {number: name for name, number in CODES.items()}
 PUSHER, PULLER = 1, 2
 ACK, NACK, REJECT, RELEASE = 1, 2, 3, 4
 PREFACE = b"TIDEGATE"
-MAX_HELLO, MAX_CONTROL, MIN_DELIVER = 16_384, 65_536, 262_144  # FR-3
+MAX_HELLO, MAX_CONTROL, MIN_DELIVER, DELIVER_TAG = 16_384, 65_536, 262_144, 0x12  # FR-3
 MAX_COUNTER = 2**53 - 1  # FR-7
 HEARTBEAT = 2.0
 CLOSE_WAIT = 1.0
@@ -73,7 +73,9 @@ class Link:
             raise Closed("MALFORMED", "FR-2: a frame of length 0")
         if length > (MAX_HELLO if first else self.limit):
             raise Closed("TOO_LARGE", f"FR-3: a frame of {length} bytes")
-        data = bytearray()
+        data = bytearray(await self.reader.readexactly(1))
+        if length > MAX_CONTROL and data[0] != DELIVER_TAG:
+            raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} bytes")
         while len(data) < length:  # each part proves that the peer is alive: LV-2
             part = await self.reader.read(min(length - len(data), MAX_CONTROL))
             if not part:
@@ -87,8 +89,6 @@ class Link:
         kind = frame.WhichOneof("body")
         if kind and max(counters(kind, getattr(frame, kind)), default=0) > MAX_COUNTER:
             raise Closed("MALFORMED", "FR-7: a counter above 2^53 - 1")
-        if length > MAX_CONTROL and kind != "deliver":
-            raise Closed("TOO_LARGE", f"FR-3: a control frame of {length} bytes")
         return kind, getattr(frame, kind) if kind else None
 
     async def finish(self, answered=False):
