@@ -157,8 +157,8 @@ fn texts(numbers: &[u64]) -> Vec<String> {
     numbers.iter().map(u64::to_string).collect()
 }
 
-/// A frame in words: every field by its name in the .proto file, byte strings in hexadecimal, and integers of 64 bits as
-/// decimal strings, because JSON readers in other languages round large numbers.
+/// A frame in words: every field by its name in the .proto file, byte strings in hexadecimal, and integers of 64 bits
+/// as decimal strings, because JSON readers in other languages round large numbers.
 #[must_use]
 pub fn describe(body: Option<&Body>) -> Value {
     match body {
