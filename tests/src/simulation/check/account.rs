@@ -22,7 +22,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults) {
     for who in history.processes() {
         if let Some(plan) = scenario.pushers.get(who.host) {
-            let mut books = Books::new(plan, scenario.heartbeat);
+            let mut books = Books::new(plan, scenario);
             for entry in history.of(who) {
                 books.enter(entry, &mut faults.of(who, entry.at));
             }
@@ -99,6 +99,10 @@ struct Line {
     given_up: bool,
     /// Recent outcomes on this link, in order.
     settled: Vec<Settled>,
+    /// The time of the last frame that was read.
+    read_at: Duration,
+    /// The time of the last frame that was sent.
+    sent_at: Duration,
 }
 
 /// An outcome that counts, unless it turns out that the link had been given up when it was read.
@@ -114,6 +118,7 @@ struct Settled {
 struct Books<'a> {
     plan: &'a Pusher,
     heartbeat: Duration,
+    write_stall: Duration,
     messages: BTreeMap<u64, Message>,
     lines: BTreeMap<Wire, Line>,
     accepted: u64,
@@ -159,11 +164,12 @@ impl Counts {
 type Report<'a> = dyn FnMut(&str, String) + 'a;
 
 impl<'a> Books<'a> {
-    fn new(plan: &'a Pusher, heartbeat: Duration) -> Self {
+    fn new(plan: &'a Pusher, scenario: &Scenario) -> Self {
         let (messages, lines, counts) = Default::default();
         Self {
             plan,
-            heartbeat,
+            heartbeat: scenario.heartbeat,
+            write_stall: scenario.write_stall,
             messages,
             lines,
             accepted: 0,
@@ -187,12 +193,19 @@ impl<'a> Books<'a> {
                     self.replace(entry.at, puller, *generation);
                 }
                 let line = self.lines.entry(wire.clone()).or_default();
+                (line.read_at, line.sent_at) = (entry.at, entry.at);
                 line.slot = (!wire.connector).then_some((puller, *generation));
                 line.puller = Some(puller);
                 self.returned(entry.at, puller, true);
             }
-            What::Sent(wire, frame) => self.sent(entry.at, wire, frame, wrong),
-            What::Read(wire, frame) => self.read(entry.at, wire, frame, wrong),
+            What::Sent(wire, frame) => {
+                self.sent(entry.at, wire, frame, wrong);
+                self.lines.entry(wire.clone()).or_default().sent_at = entry.at;
+            }
+            What::Read(wire, frame) => {
+                self.read(entry.at, wire, frame, wrong);
+                self.lines.entry(wire.clone()).or_default().read_at = entry.at;
+            }
             What::Dropped(wire) => {
                 self.dropped = self.requeue(entry.at, wire).filter(|lost| !lost.closed);
                 self.lines.remove(wire);
@@ -455,6 +468,12 @@ impl<'a> Books<'a> {
         let puller = line.puller;
         let alone = line.alone;
         let first = line.flight.is_empty();
+        let quiet = |(other, line): (&Wire, &Line)| {
+            let silent = line.read_at + self.heartbeat * 2 <= now;
+            let stuck = line.sent_at + self.write_stall * 20 <= now;
+            other != wire && !line.over && (silent || stuck)
+        };
+        let quiet = self.lines.iter().filter(|&line| quiet(line)).count() as u32;
         let owed = self.messages.iter().any(|(other, message)| {
             let fresh = Back::Here { fresh: true };
             *other != number
@@ -463,9 +482,10 @@ impl<'a> Books<'a> {
                     if Some(absent) == puller && back == fresh && now + GRAIN < until)
         });
         let message = self.messages.entry(number).or_insert_with(Message::fresh);
-        // RD-3: it may have been lost with links on which it was not yet written.
+        // RD-3: it may have been lost with links on which it was not yet written. LV-3, LV-8: a link that is silent or stuck may
+        // have been given up although no Close could be written.
         let unseen = attempt.saturating_sub(message.attempt);
-        if unseen > 0 && unseen <= self.unseen - message.unseen {
+        if unseen > 0 && unseen <= self.unseen - message.unseen + quiet {
             message.attempt += unseen;
             message.losses += unseen;
             message.vague = true;
