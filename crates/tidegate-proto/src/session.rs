@@ -65,7 +65,7 @@ pub(crate) struct Session {
 struct Ending {
     end: LinkEnd,
     sent: bool,
-    heard: bool,
+    heard: Option<Code>,
     until: Time,
 }
 
@@ -100,7 +100,7 @@ impl Session {
     /// Starts the `Close` handshake (ST-4). If it has already started, its reason does not change.
     pub(crate) fn close(&mut self, now: Time, end: LinkEnd) {
         let until = now + self.timing.close_wait;
-        self.end.get_or_insert(Ending { end, sent: false, heard: false, until });
+        self.end.get_or_insert(Ending { end, sent: false, heard: None, until });
     }
 
     /// Handles the frames that both roles treat in the same way, and returns the others. `bytes` is the length of the
@@ -185,9 +185,9 @@ impl Session {
                 by_peer: true,
                 retry_after_ms: close.retry_after_ms,
             };
-            Ending { end, sent: false, heard: false, until }
+            Ending { end, sent: false, heard: None, until }
         });
-        ending.heard = true;
+        ending.heard.get_or_insert(Code::from_wire(close.code));
     }
 
     pub(crate) fn heard(&mut self) {
@@ -274,7 +274,13 @@ impl Session {
     }
 
     pub(crate) fn peer_has_closed(&self) -> bool {
-        self.end.as_ref().is_some_and(|ending| ending.heard)
+        self.end.as_ref().is_some_and(|ending| ending.heard.is_some())
+    }
+
+    /// Whether the peer has closed with a code that can answer an `End`. SILENT or a violation may have crossed it.
+    pub(crate) fn peer_has_answered(&self) -> bool {
+        let code = self.end.as_ref().and_then(|ending| ending.heard);
+        matches!(code, Some(Code::Normal | Code::GoingAway | Code::Aborted))
     }
 
     pub(crate) fn written(&mut self, now: Time, bytes: usize) {
@@ -311,7 +317,7 @@ impl Session {
         self.write_failed = true;
         let until = now + self.timing.close_wait;
         let ending =
-            self.end.get_or_insert(Ending { end: LinkEnd::broken(reason), sent: true, heard: false, until });
+            self.end.get_or_insert(Ending { end: LinkEnd::broken(reason), sent: true, heard: None, until });
         ending.sent = true;
     }
 
@@ -356,7 +362,7 @@ impl Session {
     pub(crate) fn is_finished(&self, now: Time) -> bool {
         self.end.as_ref().is_some_and(|ending| {
             let out = self.write_failed || (ending.sent && self.taken == self.written);
-            (ending.heard && out) || now >= ending.until
+            (ending.heard.is_some() && out) || now >= ending.until
         })
     }
 

@@ -54,6 +54,30 @@ fn st_3_a_new_link_after_the_end_is_answered_with_end() {
 }
 
 #[test]
+fn st_3_only_a_close_that_can_answer_an_end_counts_as_its_answer() {
+    // ST-3: a Close that says SILENT or names a violation was on its way before the End was read.
+    for (code, answers) in [
+        (Code::Normal, true),
+        (Code::GoingAway, true),
+        (Code::Aborted, true),
+        (Code::Silent, false),
+        (Code::TooSlow, false),
+        (Code::Flood, false),
+        (Code::Credit, false),
+    ] {
+        let mut pusher = pusher(|_| ());
+        let link = pusher.open(Time::default(), peer(Role::Puller, 1, None)).unwrap();
+        pusher.drain(Time::default(), true);
+        sent(&mut pusher, Time::default(), link);
+        assert!(pusher.may_miss_end(link) && !pusher.has_told_end(link));
+        let close = v1::Close { code: code as i32, ..v1::Close::default() };
+        pusher.receive(Time::default(), link, frame(v1::frame::Body::Close(close)));
+        assert_eq!(pusher.has_told_end(link), answers, "{code:?}");
+        assert_eq!(pusher.may_miss_end(link), !answers, "{code:?}");
+    }
+}
+
+#[test]
 fn st_5_a_drain_closes_without_end_and_refuses_new_links() {
     // ST-5, ST-4
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);

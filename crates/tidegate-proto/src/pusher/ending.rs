@@ -106,7 +106,7 @@ impl Pusher {
     /// Whether the puller of this link has answered `End` with `Close`, so that it need not be sent again (ST-3).
     #[must_use]
     pub fn has_told_end(&self, link: LinkId) -> bool {
-        self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_closed())
+        self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_answered())
     }
 
     /// Whether `End` was due or sent on this link, and the puller has not answered it with `Close`. The puller may not
@@ -115,7 +115,7 @@ impl Pusher {
     pub fn may_miss_end(&self, link: LinkId) -> bool {
         self.links
             .get(link)
-            .is_some_and(|link| (link.end_due || link.end_sent) && !link.session.peer_has_closed())
+            .is_some_and(|link| (link.end_due || link.end_sent) && !link.session.peer_has_answered())
     }
 
     pub(super) fn check_drained(&mut self, now: Time) {
