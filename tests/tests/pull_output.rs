@@ -57,6 +57,32 @@ fn a_named_pipe_that_is_not_read_does_not_block_signals() {
 }
 
 #[test]
+fn a_named_pipe_that_is_not_read_keeps_no_token_from_being_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, tokens) = (dir.path().join("pipe"), dir.path().join("tokens"));
+    fifo(&path);
+    fs::write(&tokens, "secret\n").unwrap();
+    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
+    let token = ["--token-file", tokens.to_str().unwrap()];
+    let (mut push, at) = push(1, &token);
+    let output = ["pull", "--connect", &at, "--output", path.to_str().unwrap()];
+    let mut pull = tidegate(&[&output[..], &token].concat());
+    let mut reader = BufReader::new(File::open(&path).unwrap());
+    push.feed([vec![b'x'; 1 << 20], b"\n".to_vec()].concat());
+    reader.read_exact(&mut [0]).unwrap();
+    pull.signal("HUP").unwrap();
+    pull.line_with_all(&["SIGHUP: reloaded", "token file"]).unwrap();
+    // The pipe cannot be opened again before it is read: that keeps no later signal waiting.
+    fs::remove_file(&tokens).unwrap();
+    pull.signal("HUP").unwrap();
+    pull.line_with_all(&["error: SIGHUP", "token"]).unwrap();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), 1 << 20);
+    assert_eq!((code(&mut push), code(&mut pull)), (0, 0));
+}
+
+#[test]
 fn a_stdout_in_non_blocking_mode_loses_nothing() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let (mut push, at) = push(1, &[]);

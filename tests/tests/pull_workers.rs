@@ -40,6 +40,25 @@ fn an_answer_before_the_exit_counts_although_the_stdout_stays_open_or_the_newlin
 }
 
 #[test]
+fn workers_that_closed_their_stdin_finish_their_work_although_others_have_taken_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (go, done) = (dir.path().join("go"), dir.path().join("done"));
+    let (mut push, at) = push(1, &["--json"]);
+    let worker = format!(
+        r#"read -r x; exec <&-; echo ok; until [ -e {} ]; do sleep 0.05; done; echo "$x" >> {}"#,
+        go.display(),
+        done.display()
+    );
+    let mut pull = tidegate(&["pull", "--connect", &at, "--worker", &worker]);
+    push.feed(numbers(4));
+    assert_eq!(code(&mut push), 0);
+    assert_eq!(summary(&mut push)["acked"], 4);
+    fs::write(go, "").unwrap();
+    assert_eq!(code(&mut pull), 0);
+    assert_eq!(sorted(&[fs::read_to_string(done).unwrap()]), [0, 1, 2, 3], "no worker was killed");
+}
+
+#[test]
 fn a_worker_that_answers_too_often_is_restarted_and_no_message_is_acked_unprocessed() {
     let dir = tempfile::tempdir().unwrap();
     let done = dir.path().join("done");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tidegate::{SettingError, Tokens};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::socket::{Access, Reloaded};
 use crate::text;
@@ -26,12 +27,33 @@ pub(crate) struct Reopen {
     /// The option and the path.
     name: String,
     open: Arc<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
+    /// One task that opens, and one that waits for it. A further signal adds nothing.
+    places: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Reopen {
     /// `open` runs on a thread that may block. Its errors name the file.
     pub(crate) fn new(name: &str, open: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) -> Self {
-        Self { name: name.to_owned(), open: Arc::new(open) }
+        let (places, turn) = (Arc::new(Semaphore::new(2)), Arc::default());
+        Self { name: name.to_owned(), open: Arc::new(open), places, turn }
+    }
+
+    /// Opens the file in its own task. A file whose writer is stalled delays neither other files nor the next signal.
+    fn open(&self, signal: &'static str, quiet: bool) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
+        let Self { name, open, turn, .. } = self.clone();
+        tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            let opened = tokio::task::spawn_blocking(move || open()).await;
+            match opened.map_err(anyhow::Error::from).and_then(|opened| opened) {
+                Ok(()) => {
+                    text::note(quiet, format_args!("{signal}: reopened {}", text::visible(&name)));
+                }
+                Err(error) => failed(signal, &error),
+            }
+            drop(place);
+        });
     }
 }
 
@@ -63,7 +85,7 @@ impl Reload {
                 if reopened.is_empty() {
                     text::note(quiet, format_args!("SIGUSR1: there is no file to reopen"));
                 }
-                reopen("SIGUSR1", &reopened, quiet).await;
+                reopened.iter().for_each(|file| file.open("SIGUSR1", quiet));
             }
         });
         let Some(mut hangup) = hangup else { return };
@@ -72,7 +94,7 @@ impl Reload {
                 if access.has_files() {
                     reread(&access, &set_tokens, quiet).await;
                 }
-                reopen("SIGHUP", &files, quiet).await;
+                files.iter().for_each(|file| file.open("SIGHUP", quiet));
             }
         });
     }
@@ -98,19 +120,6 @@ async fn reread(access: &Access, set_tokens: impl Fn(Tokens) -> Result<(), Setti
             text::note(quiet, format_args!("SIGHUP: reloaded {} for new connections", access.files()));
         }
         Err(error) => failed("SIGHUP", &error),
-    }
-}
-
-async fn reopen(signal: &str, files: &[Reopen], quiet: bool) {
-    for file in files {
-        let open = file.open.clone();
-        let opened = tokio::task::spawn_blocking(move || open()).await;
-        match opened.map_err(anyhow::Error::from).and_then(|opened| opened) {
-            Ok(()) => {
-                text::note(quiet, format_args!("{signal}: reopened {}", text::visible(&file.name)));
-            }
-            Err(error) => failed(signal, &error),
-        }
     }
 }
 

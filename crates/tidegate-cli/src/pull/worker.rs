@@ -1,5 +1,6 @@
 //! `--worker`: processes that keep running, and answer each record with a line.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::throttle::{Throttle, more};
 
 /// If no worker has given a valid answer yet, this many failures of one worker in a row stop the daemon.
 const MAX_FAILURES: u32 = 5;
+/// A slot waits for at most this many earlier processes to finish; the oldest of more is killed. Otherwise a worker
+/// that closes its stdin after each message and never exits would fill the process table.
+const MAX_ENDING: usize = 16;
 /// The pause after the first failure. It doubles with each further failure, up to 16 times this value.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Number of failures logged per [`TOLD_EVERY`]; `-v` logs each.
@@ -45,8 +49,8 @@ pub(crate) struct Worker {
 #[derive(Default)]
 pub(crate) struct Slot {
     process: Option<Process>,
-    /// A process whose pipes have been closed, and that has not exited yet.
-    ending: Option<(Group, Child)>,
+    /// Processes whose pipes have been closed and that have not exited yet, oldest first; at most [`MAX_ENDING`].
+    ending: VecDeque<(Group, Child)>,
     /// Failures since the last valid answer.
     failures: u32,
     /// No process is started before this time.
@@ -124,7 +128,8 @@ impl Worker {
     async fn ready<'a>(&self, slot: &'a mut Slot) -> io::Result<Option<&'a mut Process>> {
         match slot.process.as_mut().map(Process::is_ready) {
             Some(Ok(true)) => {}
-            Some(Ok(false)) => slot.process = None,
+            // A process that has only closed its pipes may have something to finish.
+            Some(Ok(false)) => slot.close(),
             Some(Err(_)) => self.extra(slot),
             None => {}
         }
@@ -223,19 +228,30 @@ impl Slot {
 
     /// Closes the pipes of the process, which should then exit.
     pub(crate) fn close(&mut self) {
+        for (group, mut child) in std::mem::take(&mut self.ending) {
+            match child.try_wait() {
+                Ok(Some(_)) => group.ended(),
+                _ => self.ending.push_back((group, child)),
+            }
+        }
         if let Some(process) = self.process.take() {
-            self.ending = Some(process.close());
+            if self.ending.len() >= MAX_ENDING {
+                self.ending.pop_front();
+            }
+            self.ending.push_back(process.close());
         }
     }
 
-    /// Closes the pipes of the process and waits until it has exited. Cancel safe.
+    /// Closes the pipes of the process, and waits until it and all earlier ones have exited. Cancel safe.
     pub(crate) async fn finish(&mut self) {
         self.close();
-        if let Some((_, child)) = &mut self.ending
-            && child.wait().await.is_ok()
-            && let Some((group, _)) = self.ending.take()
-        {
-            group.ended();
+        while let Some((_, child)) = self.ending.front_mut() {
+            let exited = child.wait().await.is_ok();
+            if let Some((group, _)) = self.ending.pop_front()
+                && exited
+            {
+                group.ended();
+            }
         }
     }
 }
