@@ -95,7 +95,8 @@ fn a_phrase_is_found_in_every_form() {
     ] {
         let mut expected: Vec<String> = expected.iter().map(|text| plain(text)).collect();
         let mut found = found("a.rs", text);
-        (expected.sort(), found.sort());
+        expected.sort();
+        found.sort();
         assert_eq!(found, expected, "{text}");
     }
     assert_eq!(found("an-oct~et.bin", ""), [plain("0: oct~et")]);

@@ -313,7 +313,10 @@ fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
     }
     match v1::Frame::decode(frame) {
         Err(_) => {
-            prop_assert!(read.is_err(), "the generated code refuses the frame, but it is decoded as {read:?}")
+            prop_assert!(
+                read.is_err(),
+                "the generated code refuses the frame, but it is decoded as {read:?}"
+            );
         }
         Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) => {
             let items = match read {
