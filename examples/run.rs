@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The time limit for a line, long enough for a busy machine.
-const TOO_LONG: Duration = Duration::from_secs(60);
+const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// A running example. It is killed at the end of the test, whatever the result.
 struct Running {
@@ -43,7 +43,7 @@ impl Running {
 
     /// The next line of its output; `None` after its end.
     fn line(&self) -> Option<String> {
-        match self.lines.recv_timeout(TOO_LONG) {
+        match self.lines.recv_timeout(MAX_TIME) {
             Ok(line) => Some(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("the example hangs"),

@@ -15,7 +15,7 @@ use std::{
 /// The limit of every wait in a test.
 pub const LONG: Duration = Duration::from_secs(60);
 /// A process is killed after this time, so that a test that reads its output does not block forever.
-const LIFE: Duration = Duration::from_secs(180);
+const MAX_LIFE: Duration = Duration::from_secs(180);
 
 /// A running process, with its standard error read line by line.
 pub struct Process {
@@ -56,7 +56,7 @@ impl Process {
         let (alive, over) = mpsc::channel();
         let limited = child.clone();
         thread::spawn(move || {
-            if over.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
+            if over.recv_timeout(MAX_LIFE) == Err(RecvTimeoutError::Timeout) {
                 let _ = lock(&limited).kill();
             }
         });

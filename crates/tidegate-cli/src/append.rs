@@ -22,9 +22,9 @@ use crate::{stdio, text};
 /// The mode of a new file: messages may be confidential. An existing file keeps its mode.
 const MODE: u32 = 0o600;
 /// The user is told about a named pipe that has no reader or writer for this long.
-pub(crate) const SOON: Duration = Duration::from_millis(500);
+pub(crate) const WARN_AFTER: Duration = Duration::from_millis(500);
 /// How many times a file may be removed during a write before that is an error.
-const REMOVALS: usize = 3;
+const MAX_REMOVALS: usize = 3;
 
 /// A file to which whole records are appended. It can be reopened by its name after it was moved away.
 pub(crate) struct AppendFile {
@@ -70,7 +70,7 @@ impl AppendFile {
     ) -> anyhow::Result<Self> {
         let owned = path.to_owned();
         let mut opening = tokio::task::spawn_blocking(move || Self::open(option, &owned, framing));
-        let opened = match tokio::time::timeout(SOON, &mut opening).await {
+        let opened = match tokio::time::timeout(WARN_AFTER, &mut opening).await {
             Ok(opened) => opened,
             Err(_) => {
                 if is_fifo(path) {
@@ -96,7 +96,7 @@ impl AppendFile {
     /// to it too.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.follow_name()?;
-        for _ in 0..REMOVALS {
+        for _ in 0..MAX_REMOVALS {
             write(&mut self.file, bytes)?;
             if !is_removed(&self.file) {
                 return Ok(());
@@ -113,7 +113,7 @@ impl AppendFile {
     /// As for [`Self::write`], and if `from` cannot be read.
     pub(crate) fn copy(&mut self, from: &File, length: u64, more: &[u8]) -> io::Result<()> {
         self.follow_name()?;
-        for _ in 0..REMOVALS {
+        for _ in 0..MAX_REMOVALS {
             copy(&mut self.file, self.framing, from, length, more)?;
             if !is_removed(&self.file) {
                 return Ok(());

@@ -13,7 +13,7 @@ use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The maximum time for which an ended orphan waits, approximately: each search looks at every process.
-const EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The children that this program has started and not yet waited for.
 static OWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -68,7 +68,7 @@ pub(crate) fn start() {
             if let Err(error) = tokio::task::spawn_blocking(reap).await {
                 tracing::warn!(%error, "cannot wait for orphans");
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
             // Returns at once if a child has ended meanwhile.
             if ended.recv().await.is_none() {
                 return;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tidegate::{Endpoint, Pem, Prepared, Tls, TlsConfig, Tokens};
 
-use crate::append::SOON;
+use crate::append::WARN_AFTER;
 use crate::args::{SecurityArgs, SocketArgs};
 use crate::{text, token_file};
 
@@ -49,7 +49,7 @@ impl Access {
     pub(crate) async fn read(args: &SocketArgs, quiet: bool) -> anyhow::Result<Self> {
         let args = args.clone();
         let mut opening = tokio::task::spawn_blocking(move || Self::open(&args));
-        let opened = match tokio::time::timeout(SOON, &mut opening).await {
+        let opened = match tokio::time::timeout(WARN_AFTER, &mut opening).await {
             Ok(opened) => opened,
             Err(_) => {
                 text::note(

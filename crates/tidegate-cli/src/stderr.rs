@@ -16,31 +16,31 @@ use rustix::io::Errno;
 use crate::ready::{self, For};
 
 /// Size of the queue for log lines, in bytes: some seconds of a log that is too detailed for its reader.
-const ROOM: usize = 1 << 20;
+const MAX_LOG_BYTES: usize = 1 << 20;
 /// Additional room for errors, notices and the summary. They are few, and a flood of log lines should not
 /// displace them.
-const RESERVE: usize = 64 << 10;
+const RESERVED_BYTES: usize = 64 << 10;
 /// How long the end of the process waits for each line; [`END`] limits the whole wait.
-const STALLED: Duration = Duration::from_millis(500);
+const MAX_LINE_WAIT: Duration = Duration::from_millis(500);
 /// See [`STALLED`].
-const END: Duration = Duration::from_secs(5);
+const MAX_TOTAL_WAIT: Duration = Duration::from_secs(5);
 
 static STDERR: Queue = Queue::new();
 
 /// Queues one log line. It is dropped and counted if the queue is full.
 pub(crate) fn log(line: Vec<u8>) {
-    STDERR.put(line, ROOM);
+    STDERR.put(line, MAX_LOG_BYTES);
 }
 
 /// Queues one line that is more important than the log.
 pub(crate) fn tell(line: Vec<u8>) {
-    STDERR.put(line, ROOM + RESERVE);
+    STDERR.put(line, MAX_LOG_BYTES + RESERVED_BYTES);
 }
 
 /// Waits until everything has been written, but not for a reader that reads nothing. Blocks, and so is only
 /// for the end of the process.
 pub(crate) fn finish() {
-    STDERR.finish(STALLED, END);
+    STDERR.finish(MAX_LINE_WAIT, MAX_TOTAL_WAIT);
 }
 
 /// Queues panic messages too: the default hook writes to stderr itself, and could block for ever.
@@ -239,9 +239,9 @@ mod tests {
         queue.lock().started = true;
         std::thread::spawn(move || queue.run(&writer));
         for n in 0..20_000 {
-            queue.put(format!("line {n:060}\n").into_bytes(), ROOM);
+            queue.put(format!("line {n:060}\n").into_bytes(), MAX_LOG_BYTES);
         }
-        queue.finish(Duration::from_millis(1), END);
+        queue.finish(Duration::from_millis(1), MAX_TOTAL_WAIT);
         let dropped = queue.lock().dropped;
         assert!(dropped > 0, "more than there is room for");
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);

@@ -11,17 +11,17 @@ use crate::{
 /// Points that the frames of a link may cost within one period. A puller that sends a grant for each message, and a
 /// recall for each cancelled `recv`, stays below it. Ten times the limit would still need only a small part of a CPU
 /// core.
-const ALLOWANCE: u64 = 20_000;
+const MAX_POINTS: u64 = 20_000;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Bytes of a frame that cost 1 point, in proportion to the time that reading them takes.
-const UNIT: u64 = 256;
+const BYTES_PER_POINT: u64 = 256;
 /// The same where every few bytes need a lookup or a skip: outcomes, delivery ids, unknown fields. With this value,
 /// 10,000 frames and 1 MiB of them in a second are always allowed.
-const DENSE_UNIT: u64 = 128;
+const DENSE_BYTES_PER_POINT: u64 = 128;
 /// Outcomes that settle nothing, or lookups of frames in flight that such outcomes cause, that cost 1 point.
-const LOOKS: u64 = 20;
+const LOOKUPS_PER_POINT: u64 = 20;
 /// Points that a settled message refunds: the frames that led to it have made progress.
-const WORTH: u64 = 16;
+const POINTS_PER_SETTLED: u64 = 16;
 
 /// What an `Ack` has settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Flood {
     /// # Errors
     /// The limit is exceeded.
     pub(crate) fn weigh(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
-        self.add(now, 1 + bytes as u64 / UNIT, 0)
+        self.add(now, 1 + bytes as u64 / BYTES_PER_POINT, 0)
     }
 
     /// Charges a frame of `bytes` bytes in which every few bytes are a delivery id.
@@ -55,7 +55,7 @@ impl Flood {
     /// # Errors
     /// The limit is exceeded.
     pub(crate) fn weigh_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
-        self.add(now, 1 + bytes as u64 / DENSE_UNIT, 0)
+        self.add(now, 1 + bytes as u64 / DENSE_BYTES_PER_POINT, 0)
     }
 
     /// Charges the bytes of a `Deliver` that are neither messages nor their framing.
@@ -64,7 +64,7 @@ impl Flood {
     /// The limit is exceeded.
     #[inline]
     pub(crate) fn weigh_junk(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
-        if bytes < DENSE_UNIT { Ok(()) } else { self.add(now, bytes / DENSE_UNIT, 0) }
+        if bytes < DENSE_BYTES_PER_POINT { Ok(()) } else { self.add(now, bytes / DENSE_BYTES_PER_POINT, 0) }
     }
 
     /// Charges an `Ack` of `bytes` bytes. Each message that it settles pays for 16 points of this `Ack`. Only messages
@@ -74,8 +74,8 @@ impl Flood {
     /// # Errors
     /// The limit is exceeded.
     pub(crate) fn weigh_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
-        let weight = 1 + (bytes as u64 / DENSE_UNIT).max(work.idle / LOOKS);
-        let weight = weight.saturating_sub(work.again.saturating_mul(WORTH));
+        let weight = 1 + (bytes as u64 / DENSE_BYTES_PER_POINT).max(work.idle / LOOKUPS_PER_POINT);
+        let weight = weight.saturating_sub(work.again.saturating_mul(POINTS_PER_SETTLED));
         self.add(now, weight, work.done)
     }
 
@@ -83,10 +83,10 @@ impl Flood {
         if now >= self.since + PERIOD {
             (self.since, self.weight) = (now, 0);
         }
-        self.weight = (self.weight + weight).saturating_sub(messages.saturating_mul(WORTH));
-        if self.weight > ALLOWANCE {
+        self.weight = (self.weight + weight).saturating_sub(messages.saturating_mul(POINTS_PER_SETTLED));
+        if self.weight > MAX_POINTS {
             let detail = format!(
-                "frames that make no progress cost {} points within {PERIOD:?}; the limit is {ALLOWANCE}",
+                "frames that make no progress cost {} points within {PERIOD:?}; the limit is {MAX_POINTS}",
                 self.weight
             );
             return Err(Violation::new(Code::Flood, "LM-3", detail));
@@ -104,7 +104,7 @@ mod tests {
         // LM-3
         let mut flood = Flood::default();
         let start = Time(5_000_000);
-        for _ in 0..ALLOWANCE {
+        for _ in 0..MAX_POINTS {
             assert_eq!(flood.weigh(start, 15), Ok(()));
         }
         let violation = flood.clone().weigh(start, 15).unwrap_err();
@@ -128,7 +128,7 @@ mod tests {
     fn lm_3_settled_messages_pay_for_the_frames_around_them() {
         // LM-3
         let mut flood = Flood::default();
-        for _ in 0..10 * ALLOWANCE {
+        for _ in 0..10 * MAX_POINTS {
             flood.weigh_ack(Time(1), 20, done(1)).unwrap();
             for _ in 0..10 {
                 flood.weigh_ack(Time(1), 20, done(0)).unwrap();
@@ -143,14 +143,14 @@ mod tests {
     fn lm_3_an_outcome_that_settles_a_delivery_is_never_charged() {
         // LM-3: whatever the verdict, and with the longest reason.
         let mut flood = Flood::default();
-        for _ in 0..10 * ALLOWANCE {
+        for _ in 0..10 * MAX_POINTS {
             flood.weigh_ack(Time(1), 300, AckWork { again: 1, ..AckWork::default() }).unwrap();
             flood.weigh_ack(Time(1), 60_000, AckWork { again: 200, ..AckWork::default() }).unwrap();
             flood.weigh_ack(Time(1), 300, done(1)).unwrap();
         }
         assert_eq!(flood.weight, 0);
         // But returned messages do not refund earlier points.
-        (0..ALLOWANCE).for_each(|_| flood.weigh(Time(1), 1).unwrap());
+        (0..MAX_POINTS).for_each(|_| flood.weigh(Time(1), 1).unwrap());
         flood.weigh_ack(Time(1), 300, AckWork { again: 100_000, ..AckWork::default() }).unwrap();
         assert!(flood.weigh(Time(1), 1).is_err());
     }
@@ -182,7 +182,7 @@ mod tests {
     fn lm_3_unknown_fields_of_a_deliver_are_charged_and_framing_is_not() {
         // LM-3
         let mut flood = Flood::default();
-        (0..10 * ALLOWANCE).for_each(|_| flood.weigh_junk(Time(1), DENSE_UNIT - 1).unwrap());
+        (0..10 * MAX_POINTS).for_each(|_| flood.weigh_junk(Time(1), DENSE_BYTES_PER_POINT - 1).unwrap());
         let passed = (0..).take_while(|_| flood.weigh_junk(Time(1), 200_000).is_ok()).count();
         assert_eq!(passed, 12, "2.5 MB in a second");
     }

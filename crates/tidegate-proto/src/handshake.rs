@@ -25,7 +25,7 @@ pub const MAX_TOKEN: usize = 4_096;
 /// The maximum number of features in a list, and the maximum length of a feature's name in bytes (HS-10).
 pub const MAX_FEATURES: (usize, usize) = (32, 64);
 /// The range of the heartbeat interval (LV-1).
-pub const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// What one side announces in its `Hello`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,7 +261,7 @@ fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, 
         return Err(Violation::new(Code::MessageSize, "HS-7", detail));
     }
     let heartbeat = Duration::from_millis(hello.heartbeat_ms.into());
-    if heartbeat < HEARTBEAT.0 || heartbeat > HEARTBEAT.1 {
+    if heartbeat < HEARTBEAT_RANGE.0 || heartbeat > HEARTBEAT_RANGE.1 {
         let detail = format!("heartbeat_ms is {}; it must be between 100 and 60000", hello.heartbeat_ms);
         return Err(Violation::new(Code::Malformed, "LV-1", detail));
     }

@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// Consecutive intervals without a byte, or without progress of a frame, after which the link is closed (LV-3, LV-7).
-const PATIENCE: u8 = 3;
+const MAX_MISSED_INTERVALS: u8 = 3;
 /// Bytes by which a frame must progress within one interval (LV-7).
-const LEAST_PROGRESS: usize = 1_024;
+const MIN_PROGRESS: usize = 1_024;
 
 /// Counts silence in intervals and not in time, so that a time in which this process did not run counts as at most one
 /// interval (LV-3).
@@ -38,7 +38,7 @@ pub(crate) struct Liveness {
 
 /// How often the round-trip time is measured on a busy link, which needs no heartbeats. This is rare enough to cost
 /// nothing, and often enough to catch a moment without queues.
-const PROBE: Duration = Duration::from_secs(1);
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Liveness {
     /// With `probing`, the round-trip time is also measured while the link is busy.
@@ -103,7 +103,7 @@ impl Liveness {
     /// The data of a Ping that is sent together with other frames, to measure the round-trip time.
     pub(crate) fn probe_due(&mut self, now: Time) -> Option<u64> {
         self.probe_at.filter(|at| *at <= now && self.ping.is_none())?;
-        self.probe_at = Some(now + PROBE);
+        self.probe_at = Some(now + PROBE_INTERVAL);
         self.ask(now)
     }
 
@@ -143,19 +143,19 @@ impl Liveness {
         let stuck = progress.partial > 0
             && progress.frames == self.progress.frames
             && self.progress.partial > 0
-            && progress.partial < self.progress.partial + LEAST_PROGRESS;
+            && progress.partial < self.progress.partial + MIN_PROGRESS;
         self.slow = if stuck && self.listening { self.slow + 1 } else { 0 };
         self.progress = progress;
         self.heard = false;
         let interval = self.interval;
-        if self.silent >= PATIENCE {
-            let detail = format!("no byte received for {PATIENCE} intervals of {interval:?}");
+        if self.silent >= MAX_MISSED_INTERVALS {
+            let detail = format!("no byte received for {MAX_MISSED_INTERVALS} intervals of {interval:?}");
             return Err(Violation::new(Code::Silent, "LV-3", detail));
         }
-        if self.slow >= PATIENCE {
+        if self.slow >= MAX_MISSED_INTERVALS {
             let detail = format!(
-                "a frame progressed by less than {LEAST_PROGRESS} bytes \
-                 in each of {PATIENCE} intervals of {interval:?}"
+                "a frame progressed by less than {MIN_PROGRESS} bytes \
+                 in each of {MAX_MISSED_INTERVALS} intervals of {interval:?}"
             );
             return Err(Violation::new(Code::TooSlow, "LV-7", detail));
         }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A stalled link is closed after this multiple of `write_stall` (LV-8).
-const STALLS: u32 = 30;
+const MAX_STALLS: u32 = 30;
 
 /// The times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -348,7 +348,7 @@ impl Session {
         let stuck = now.since(self.progress_at);
         if self.taken > self.written && stuck >= self.timing.write_stall {
             self.stalled = true;
-            let patience = self.timing.write_stall.saturating_mul(STALLS);
+            let patience = self.timing.write_stall.saturating_mul(MAX_STALLS);
             if stuck >= patience {
                 let detail = format!("no byte could be written for {patience:?}");
                 return Err(Violation::new(Code::TooSlow, "LV-8", detail));

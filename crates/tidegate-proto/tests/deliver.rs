@@ -10,7 +10,7 @@ use tidegate_proto::{
     wire::{self, Batch, Body, FrameReader, OpenBatch, PREFACE, Sealed, read_message, v1},
 };
 
-const MOST: u64 = 1 << 30;
+const MAX_SIZE: u64 = 1 << 30;
 
 /// Message number, attempt, tracked, message.
 type Sent = (u64, u32, bool, Message);
@@ -92,7 +92,7 @@ proptest! {
             let bytes = bytes(&frame);
             prop_assert_eq!(&bytes, &generated(first, &plain));
             prop_assert_eq!(bytes.len(), frame.len());
-            let Body::Deliver(batch) = wire::decode(bytes.slice(4..), MOST).unwrap() else { panic!() };
+            let Body::Deliver(batch) = wire::decode(bytes.slice(4..), MAX_SIZE).unwrap() else { panic!() };
             prop_assert_eq!(batch.cursor.size(), plain.iter().map(|one| one.3.size() as u64).sum::<u64>());
             prop_assert_eq!(batch.cursor.last_size(), plain.last().unwrap().3.size() as u64);
             prop_assert_eq!(batch.items().count(), plain.len());
@@ -121,7 +121,7 @@ proptest! {
             let at = at.index(bytes.len().min(300));
             bytes[at] = byte;
         }
-        let fast = wire::decode(bytes.clone().into(), MOST);
+        let fast = wire::decode(bytes.clone().into(), MAX_SIZE);
         let slow = v1::Frame::decode(&bytes[..]);
         if let Ok(Body::Deliver(batch)) = fast {
             let Ok(v1::Frame { body: Some(v1::frame::Body::Deliver(deliver)) }) = slow else {
@@ -155,7 +155,7 @@ proptest! {
     fn truncating_returns_the_size_of_the_removed_messages(all in sent(), count in 0..25u64) {
         // RC-4
         let frame = generated(0, &all).slice(4..);
-        let Body::Deliver(mut batch) = wire::decode(frame, MOST).unwrap() else { panic!() };
+        let Body::Deliver(mut batch) = wire::decode(frame, MAX_SIZE).unwrap() else { panic!() };
         let left = (all.len() as u64).saturating_sub(count) as usize;
         let taken: usize = all[left..].iter().map(|one| one.3.size()).sum();
         prop_assert_eq!(batch.cursor.truncate(&batch.bytes, count), taken as u64);

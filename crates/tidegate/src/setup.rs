@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// Far more than the file descriptors of a process, so a larger value is a mistake.
-const MOST_HANDSHAKES: usize = 1_000_000;
+const MAX_HANDSHAKES: usize = 1_000_000;
 /// A longer wait would keep a socket open that is no longer used.
-const LONGEST_CLOSE_WAIT: Duration = Duration::from_secs(3_600);
+const MAX_CLOSE_WAIT: Duration = Duration::from_secs(3_600);
 /// A longer wait between attempts amounts to not connecting at all.
-const LONGEST_RECONNECT: Duration = Duration::from_secs(24 * 3_600);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -144,8 +144,8 @@ impl Setup {
         ] {
             ok(bound > 0, setting, &bound, "at least 1")?;
         }
-        ok(handshakes <= MOST_HANDSHAKES, "max_handshakes", &handshakes, "1 to 1,000,000")?;
-        ok(close_wait <= LONGEST_CLOSE_WAIT, "close_wait", &close_wait, "more than 0, at most 1 h")?;
+        ok(handshakes <= MAX_HANDSHAKES, "max_handshakes", &handshakes, "1 to 1,000,000")?;
+        ok(close_wait <= MAX_CLOSE_WAIT, "close_wait", &close_wait, "more than 0, at most 1 h")?;
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
         let (first, longest) = (self.reconnect_first, self.reconnect_longest);
@@ -160,7 +160,7 @@ impl Setup {
                 "600 to 777 (octal), with read and write permission for the owner",
             )?;
         }
-        let fits = !first.is_zero() && first <= longest && longest <= LONGEST_RECONNECT;
+        let fits = !first.is_zero() && first <= longest && longest <= MAX_RECONNECT_DELAY;
         let right = "more than 0, at most 24 h, and in ascending order";
         ok(fits, "reconnect_backoff", &(first, longest), right)?;
         if let Some(wait) = self.give_up_after {
@@ -171,7 +171,7 @@ impl Setup {
             ok(self.io_thread, "linger_on_drop", &wait, right)?;
         }
         if let Some(wait) = self.retry_refusals {
-            let fits = !wait.is_zero() && wait <= LONGEST_RECONNECT;
+            let fits = !wait.is_zero() && wait <= MAX_RECONNECT_DELAY;
             ok(fits, "retry_refusals", &wait, "more than 0, at most 24 h")?;
         }
         ok(self.name.len() <= 256, "name", &self.name, "at most 256 bytes")?;

@@ -30,9 +30,9 @@ use crate::{
 
 /// The most missing pullers that are remembered at the end of a stream (ST-3); waiting for more is not worth
 /// it.
-const MISSING: usize = 1_024;
+const MAX_MISSING: usize = 1_024;
 /// The most pushers whose end is reported only once if they have several links. Others may be reported again.
-const ENDED: usize = 1_024;
+const MAX_ENDED: usize = 1_024;
 
 /// A role: its machine, and what the library keeps beside it under the same lock.
 pub(crate) trait Role: Machine + Send + Sized + 'static {
@@ -196,7 +196,7 @@ impl Places {
             return;
         }
         self.present.remove(&peer);
-        if interrupted && self.missing.len() < MISSING {
+        if interrupted && self.missing.len() < MAX_MISSING {
             self.missing.push(peer);
         }
     }
@@ -241,7 +241,7 @@ impl Leftovers {
 
 /// A sender that gives idle links work more often than this is streaming. It is faster to batch its messages
 /// until it yields to the links.
-const STREAMING: Duration = Duration::from_micros(100);
+const STREAMING_INTERVAL: Duration = Duration::from_micros(100);
 
 /// The times of a socket, in addition to those of its machine.
 #[derive(Clone, Copy, Debug)]
@@ -339,9 +339,9 @@ impl<M: Role> Shared<M> {
 
     pub(crate) fn instant(&self, time: Time) -> Instant {
         // Far enough for a timer that is reset after every change, and within the range of a timer.
-        const FAR: u64 = 3_600_000_000;
+        const MAX_TIMER: u64 = 3_600_000_000;
         let now = self.now();
-        self.origin + Duration::from_micros(time.0.min(now.0.saturating_add(FAR)))
+        self.origin + Duration::from_micros(time.0.min(now.0.saturating_add(MAX_TIMER)))
     }
 
     #[inline]
@@ -404,7 +404,7 @@ impl<M: Role> Shared<M> {
             let now = self.now();
             let before = std::mem::replace(&mut guard.last_alone, now);
             // The child of a fork shares the connections of its parent, and must not write to them.
-            if now.since(before) >= STREAMING && !self.place.is_of_other_process() {
+            if now.since(before) >= STREAMING_INTERVAL && !self.place.is_of_other_process() {
                 guard.write_at_once(now);
             }
             wake_links(guard, None);
@@ -466,7 +466,11 @@ impl<M: Role> Shared<M> {
     pub(crate) fn ended(&self, peer: &Peer) {
         let first = self.with(|inner| {
             let ended = &mut inner.places.ended_peers;
-            if ended.len() < ENDED { ended.insert(peer.instance) } else { !ended.contains(&peer.instance) }
+            if ended.len() < MAX_ENDED {
+                ended.insert(peer.instance)
+            } else {
+                !ended.contains(&peer.instance)
+            }
         });
         if first {
             self.report(Event::Ended { peer: PeerInfo::from(peer) });

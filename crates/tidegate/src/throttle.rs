@@ -10,7 +10,7 @@ use std::{
 use tokio::{runtime::Handle, time::Instant};
 
 /// Lines in each [`PERIOD`]: enough to see who connects and why, and less than a megabyte in ten minutes.
-const LINES: u32 = 10;
+const MAX_LINES: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The warnings of one kind, of one socket or one address.
@@ -77,7 +77,7 @@ impl Throttle {
                 PERIOD
             }
         };
-        if self.written < LINES {
+        if self.written < MAX_LINES {
             self.written += 1;
             return Line::Write;
         }

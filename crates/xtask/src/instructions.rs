@@ -27,7 +27,7 @@ const PATHS: [Path; 3] = [
     Path { size: 64, links: 1_000, messages: 200_000, expected: 2_000 },
 ];
 /// Tolerance in percent, for other versions of the C library and the compiler.
-const MARGIN: u64 = 15;
+const MAX_MARGIN_PERCENT: u64 = 15;
 
 /// Counts, prints a line for each path, and fails if a path takes more than expected. Without `valgrind`
 /// nothing is counted, which is an error only in CI.
@@ -57,7 +57,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Counts> {
     let mut counts = Counts::default();
     for path in PATHS {
         let found = per_message(workspace, &path)?;
-        let most = path.expected + path.expected * MARGIN / 100;
+        let most = path.expected + path.expected * MAX_MARGIN_PERCENT / 100;
         let Path { size, links, expected, .. } = path;
         writeln!(
             out,

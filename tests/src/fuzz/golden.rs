@@ -4,7 +4,7 @@
 use crate::vectors::{Stage, bad, valid};
 
 /// Larger frames slow the fuzzer down and add no coverage.
-const MOST: usize = 2_000;
+const MAX_FRAME: usize = 2_000;
 
 /// An input made from a golden frame.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Golden {
 pub fn golden() -> Vec<Golden> {
     let mut all = Vec::new();
     let mut add = |target, name: &str, head: &[u8], bytes: &[u8]| {
-        if bytes.len() <= MOST {
+        if bytes.len() <= MAX_FRAME {
             all.push(Golden { target, name: format!("golden-{name}"), bytes: [head, bytes].concat() });
         }
     };

@@ -15,9 +15,9 @@ use super::{
 };
 
 /// Links in one run: enough for taking turns, replacements and the limit on links.
-const MOST_LINKS: usize = 24;
+const MAX_LINKS: usize = 24;
 /// Deliveries that the application holds at once.
-const MOST_HELD: usize = 200;
+const MAX_HELD: usize = 200;
 
 struct Run {
     puller: Puller,
@@ -123,7 +123,7 @@ impl Run {
     }
 
     fn open(&mut self, input: &mut Input<'_>) {
-        if self.opened < MOST_LINKS {
+        if self.opened < MAX_LINKS {
             let peer = drive::peer(input, Role::Pusher, self.settings.max_message);
             self.admit(peer);
         }
@@ -171,7 +171,7 @@ impl Run {
     }
 
     fn recv(&mut self) {
-        if self.held.len() < MOST_HELD
+        if self.held.len() < MAX_HELD
             && let Some(received) = self.puller.recv()
         {
             assert!(received.size() <= self.settings.max_message, "DL-4");

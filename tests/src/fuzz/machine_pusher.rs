@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Links in one run: enough for taking turns, replacements and the limit on links.
-const MOST_LINKS: usize = 24;
+const MAX_LINKS: usize = 24;
 
 struct Run {
     pusher: Pusher,
@@ -107,7 +107,7 @@ impl Run {
     }
 
     fn open(&mut self, input: &mut Input<'_>) {
-        if self.opened < MOST_LINKS {
+        if self.opened < MAX_LINKS {
             let peer = drive::peer(input, Role::Puller, self.settings.max_message);
             self.admit(peer);
         }

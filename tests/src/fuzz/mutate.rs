@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 /// The longest input.
-const MOST: usize = 4_096;
+const MAX_INPUT: usize = 4_096;
 
 /// A new input: a kept input that is cut, joined with another and changed, or random bytes.
 pub fn mutate(random: &mut Rng, kept: &[Vec<u8>]) -> Vec<u8> {
@@ -39,7 +39,7 @@ pub fn mutate(random: &mut Rng, kept: &[Vec<u8>]) -> Vec<u8> {
             }
         }
     }
-    bytes.truncate(MOST);
+    bytes.truncate(MAX_INPUT);
     bytes
 }
 

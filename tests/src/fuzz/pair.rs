@@ -14,9 +14,9 @@ use tidegate_proto::{
 
 use super::Input;
 
-const MOST_WIRES: usize = 20;
-const MOST_MESSAGES: u64 = 300;
-const MOST_MESSAGE: u64 = 64 << 10;
+const MAX_WIRES: usize = 20;
+const MAX_MESSAGES: u64 = 300;
+const MAX_MESSAGE_SIZE: u64 = 64 << 10;
 
 /// One end of a wire.
 struct End {
@@ -54,7 +54,7 @@ struct Run {
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut push = PusherSettings::default();
-    (push.high_water_mark, push.max_message) = (input.below(30), MOST_MESSAGE);
+    (push.high_water_mark, push.max_message) = (input.below(30), MAX_MESSAGE_SIZE);
     push.max_in_flight = 1 + input.below(40);
     push.max_unwritten = 1 + usize::from(input.short());
     push.grace = Duration::from_millis(u64::from(input.byte()) * 10);
@@ -68,7 +68,7 @@ pub(super) fn run(bytes: &[u8]) {
             few => Window::fixed(u64::from(few & 0x1f), 1 + u64::from(input.short())),
         };
         (s.budget, s.read_ahead) = (1 + u64::from(input.byte()), 1 + u64::from(input.short()));
-        (s.max_message, s.budget_bytes) = (MOST_MESSAGE, 1 + u64::from(input.short()));
+        (s.max_message, s.budget_bytes) = (MAX_MESSAGE_SIZE, 1 + u64::from(input.short()));
         Puller::new(s).expect("the settings are valid")
     };
     let mut run = Run {
@@ -101,7 +101,7 @@ fn peer(role: Role, who: usize) -> Peer {
         address: "fuzz".into(),
         names: Default::default(),
         pipeline: String::new(),
-        max_message: MOST_MESSAGE,
+        max_message: MAX_MESSAGE_SIZE,
         heartbeat: Duration::from_secs(2),
         generation: None,
         resume: None,
@@ -132,7 +132,7 @@ impl Run {
                 self.cut(wire);
             }
             13 => {
-                if self.wires.iter().filter(|wire| wire.open).count() < MOST_WIRES {
+                if self.wires.iter().filter(|wire| wire.open).count() < MAX_WIRES {
                     self.join(input.below(2));
                 }
             }
@@ -170,7 +170,7 @@ impl Run {
 
     fn send(&mut self, input: &mut Input<'_>) {
         let payload = input.payload();
-        if self.sent < MOST_MESSAGES && self.pusher.send(Message::new(payload), input.bool()).is_ok() {
+        if self.sent < MAX_MESSAGES && self.pusher.send(Message::new(payload), input.bool()).is_ok() {
             self.sent += 1;
         }
     }

@@ -48,7 +48,7 @@ pub(super) struct Model {
 }
 
 /// The maximum number of recalls on a link: after more, the pusher may forget skipped ranges (OC-2).
-const MOST_SKIPS: usize = 60;
+const MAX_SKIPS: usize = 60;
 
 impl Model {
     pub(super) fn accepted(&mut self, number: u64, message: Message, promised: bool) {
@@ -71,7 +71,7 @@ impl Model {
     pub(super) fn may_receive(&self, link: LinkId, body: &Body) -> bool {
         let Some(account) = self.links.get(&link) else { return true };
         !matches!(body, Body::Ack(ack) if ack.recall || ack.leaving)
-            || (account.skipped.len() < MOST_SKIPS && account.recalls < 2)
+            || (account.skipped.len() < MAX_SKIPS && account.recalls < 2)
     }
 
     /// Records a frame that the pusher is about to receive.

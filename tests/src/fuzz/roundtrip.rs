@@ -11,7 +11,7 @@ use tidegate_proto::{
 
 use super::Input;
 
-const MOST: u64 = 1 << 20;
+const MAX_SIZE: u64 = 1 << 20;
 
 /// Number, attempt, tracked, message, id, position in the batch.
 type Put = (u64, u32, bool, Message, u64, u32);
@@ -19,7 +19,7 @@ type Put = (u64, u32, bool, Message, u64, u32);
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut reader = FrameReader::new();
-    reader.open(deliver_limit(MOST));
+    reader.open(deliver_limit(MAX_SIZE));
     let mut id = counter(&mut input) >> 1;
     let mut open = OpenBatch::default();
     let mut puts = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn run(bytes: &[u8]) {
                 let sent = wire::encode(body.clone());
                 reader.buffer().extend_from_slice(&sent);
                 if let Some(frame) = reader.next_frame().expect("the frame has a valid length") {
-                    assert_eq!(as_generated(wire::decode(frame, MOST).unwrap()), body);
+                    assert_eq!(as_generated(wire::decode(frame, MAX_SIZE).unwrap()), body);
                 }
             }
             1 => sealed(&mut reader, &mut open, &mut puts),
@@ -42,7 +42,7 @@ pub(super) fn run(bytes: &[u8]) {
                 for _ in 0..input.byte().saturating_sub(0xf0) {
                     message = message.with_header(format!("n{}", input.text(40)), input.payload());
                 }
-                if message.check(MOST).is_err() {
+                if message.check(MAX_SIZE).is_err() {
                     continue;
                 }
                 let plain = attempt == 1 && !tracked && message.headers().is_empty();
@@ -73,7 +73,7 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
     reader.buffer().extend_from_slice(&whole(&frame));
     let bytes = reader.next_frame().expect("a batch has a valid length").expect("the frame is complete");
     assert_eq!(bytes.len() + 4, frame.len());
-    let batch = match wire::decode(bytes, MOST) {
+    let batch = match wire::decode(bytes, MAX_SIZE) {
         Ok(Body::Deliver(batch)) => batch,
         other => panic!("not a Deliver: {other:?}"),
     };

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The number of slow deliveries that the measured puller processes at once.
-const MOST_SLOW: usize = 1_000;
+const MAX_SLOW: usize = 1_000;
 
 /// The result of a side's process.
 pub type Done = Result<(), Box<dyn Error>>;
@@ -108,7 +108,7 @@ async fn puller() -> Done {
     while let Some(delivery) = pull.recv().await? {
         if delivery.payload() == SLOW {
             slow.push_back(delivery);
-            if slow.len() > MOST_SLOW
+            if slow.len() > MAX_SLOW
                 && let Some(done) = slow.pop_front()
             {
                 done.ack();

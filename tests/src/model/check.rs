@@ -20,9 +20,9 @@ const SOUND: &str = "no rule is broken and nothing is lost or counted twice";
 const RESTS: &str = "without further faults, every message is settled and the world comes to rest";
 
 /// The maximum number of steps of a soak, which limits its memory: a visited state takes about 50 bytes.
-const MOST: usize = 50_000_000;
+const MAX_STEPS: usize = 50_000_000;
 /// Approximate number of steps that a core takes per second.
-const A_SECOND: usize = 150_000;
+const STEPS_PER_SECOND: usize = 150_000;
 
 struct Checked {
     first: World,
@@ -104,7 +104,8 @@ fn run(bounds: Bounds, events: &[Event], extent: &Extent) {
         // Depth first keeps few states in memory, and only the hashes of all others.
         Extent::For(time) => {
             // The checker reads its clock too rarely, so limit the steps to those of a slow core.
-            let most = MOST.min(usize::try_from(time.as_secs()).unwrap_or(MOST).saturating_mul(A_SECOND));
+            let most = MAX_STEPS
+                .min(usize::try_from(time.as_secs()).unwrap_or(MAX_STEPS).saturating_mul(STEPS_PER_SECOND));
             let checker = checker.timeout(time).target_state_count(most).spawn_dfs().join();
             report(&text, started, Some((time, most)), &seen, events, &checker);
         }

@@ -212,7 +212,7 @@ pub struct Entry {
 
 /// The maximum number of entries. A scenario with more is in a loop, perhaps without advancing time, and would fill all
 /// memory before the seed is printed.
-const MOST_ENTRIES: usize = 2_000_000;
+const MAX_ENTRIES: usize = 2_000_000;
 
 #[derive(Default)]
 struct Inner {
@@ -253,7 +253,7 @@ impl Recorder {
             inner.entries.push(Entry { at, who, what });
             inner.entries.len()
         });
-        assert!(count < MOST_ENTRIES, "{count} events: the scenario does not end");
+        assert!(count < MAX_ENTRIES, "{count} events: the scenario does not end");
     }
 
     /// Takes all events recorded so far.

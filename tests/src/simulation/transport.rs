@@ -51,7 +51,7 @@ struct Line {
 
 /// The maximum number of polls of a stalled stream. A task that polls more often does not wait for a wake, and
 /// simulated time would not advance.
-const MOST_ASKED: usize = 100_000;
+const MAX_POLLS: usize = 100_000;
 
 /// All streams of the network.
 #[derive(Clone, Default)]
@@ -231,7 +231,7 @@ impl Faulty {
             fate.asked += 1;
             let asked = fate.asked;
             drop(fate);
-            assert!(asked < MOST_ASKED, "a stalled stream is polled in a loop");
+            assert!(asked < MAX_POLLS, "a stalled stream is polled in a loop");
             return Now::Wait;
         }
         let concerns = |how| (how == Break::Reading) != writing;

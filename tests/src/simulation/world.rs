@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long the system may take to come to rest after the faults: hundreds of times the longest wait.
-const REST: Duration = Duration::from_secs(60);
+const MAX_SETTLING_TIME: Duration = Duration::from_secs(60);
 /// How long a process that ended by itself stays stopped.
 const AWAY: Duration = Duration::from_millis(50);
 
@@ -137,7 +137,7 @@ impl World<'_> {
             if self.hosts.iter().all(|host| *host == Host::Done) {
                 return true;
             }
-            if now > healed_at + REST {
+            if now > healed_at + MAX_SETTLING_TIME {
                 return false;
             }
             self.stage.recorder.world(None);

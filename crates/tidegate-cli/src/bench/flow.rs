@@ -322,7 +322,7 @@ impl Check {
 
 /// How often the clock is read, in messages: reading it for each message would be much of the work. Messages
 /// after the last reading are not counted.
-const LOOK: u64 = 64;
+const MESSAGES_PER_LOOK: u64 = 64;
 
 async fn receive(
     pull: Pull,
@@ -361,9 +361,9 @@ async fn receive(
         }
         if pulled.first == 0 && received > skip {
             (pulled.first, first_at) = (clock(), received);
-        } else if received % LOOK < step {
+        } else if received % MESSAGES_PER_LOOK < step {
             (pulled.last, pulled.measured) = (clock(), received - first_at);
-            if received & 0xffff < LOOK.max(step) {
+            if received & 0xffff < MESSAGES_PER_LOOK.max(step) {
                 // Read during the run, because there are no links at the end.
                 let stats = pull.stats();
                 (pulled.window, pulled.service_rate) = (stats.window, stats.service_rate);

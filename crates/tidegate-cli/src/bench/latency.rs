@@ -14,9 +14,9 @@ use super::{Side, echo, tell};
 use crate::args::{LatencyArgs, ThreadArgs};
 
 /// The longest time of the histogram: a minute, in nanoseconds.
-const LONGEST: u64 = 60_000_000_000;
+const MAX_LATENCY: u64 = 60_000_000_000;
 /// The warm-up: one in this many messages is sent first and not measured.
-const WARM_UP: u64 = 10;
+const WARM_UP_PART: u64 = 10;
 
 /// The arguments of both processes.
 #[derive(Args, Clone, Debug)]
@@ -65,7 +65,7 @@ impl Latency {
 
 /// A histogram of nanoseconds with three digits.
 pub(crate) fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, LONGEST, 3).context("cannot create the histogram")
+    Histogram::new_with_bounds(1, MAX_LATENCY, 3).context("cannot create the histogram")
 }
 
 /// The result.
@@ -129,7 +129,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
     back.connected(1).await?;
     let payload = Bytes::from(vec![7; args.size]);
     let mut times = histogram()?;
-    let warm_up = args.count / WARM_UP;
+    let warm_up = args.count / WARM_UP_PART;
     for round in 0..args.count + warm_up {
         let started = clock();
         send(&there, payload.clone(), blocking).await?;
@@ -180,14 +180,14 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?;
     let options = [
         ("--connect", endpoint.to_string()),
-        ("--count", (args.count / WARM_UP).to_string()),
+        ("--count", (args.count / WARM_UP_PART).to_string()),
         ("--busy-poll", busy.as_micros().to_string()),
     ];
     let side = Side::start_with("bench-one-way", &args.own.flags().collect::<Vec<_>>(), &options)?;
     push.connected(1).await?;
     let mut payload = vec![7; args.size];
     let began = clock();
-    for n in 0..args.count + args.count / WARM_UP {
+    for n in 0..args.count + args.count / WARM_UP_PART {
         let due = began + n.saturating_mul(1_000_000_000) / rate;
         // Messages are due at fixed times. A late sender sends at once, and the message contains the time at
         // which it was due.

@@ -33,7 +33,7 @@ use progress::Progress;
 use tally::Tally;
 
 /// The maximum time between two results.
-const STALL: Duration = Duration::from_secs(60);
+const MAX_STALL: Duration = Duration::from_secs(60);
 
 /// Runs the demo and checks its result.
 ///
@@ -115,10 +115,10 @@ async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
                 ended?;
                 break;
             }
-            () = tokio::time::sleep(STALL) => {
+            () = tokio::time::sleep(MAX_STALL) => {
                 bail!(
                     "no result arrived for {}; {} of {} have arrived",
-                    seconds(STALL.as_secs_f64()),
+                    seconds(MAX_STALL.as_secs_f64()),
                     tally.outcomes().len(),
                     files.paths.len()
                 );

@@ -20,9 +20,9 @@ const VICTIM: usize = 1;
 /// How long the three workers together take, if there are enough files.
 const PLANNED: Duration = Duration::from_secs(12);
 /// The longest pause of speed 1 per file, so that a few files are done soon.
-const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+const MAX_PAUSE: Duration = Duration::from_millis(40);
 /// How long a process may take to exit when its work is done.
-const EXIT_TIME: Duration = Duration::from_secs(30);
+const MAX_EXIT_TIME: Duration = Duration::from_secs(30);
 
 /// The processes. All of them are killed when this is dropped.
 pub(crate) struct Processes {
@@ -100,7 +100,7 @@ impl Processes {
             }
             // Its stdin stays open meanwhile: the end of stdin means the end of this process.
             let stdin = worker.stdin.take();
-            let status = tokio::time::timeout(EXIT_TIME, worker.wait())
+            let status = tokio::time::timeout(MAX_EXIT_TIME, worker.wait())
                 .await
                 .with_context(|| format!("{name} does not exit"))??;
             drop(stdin);
@@ -160,7 +160,7 @@ async fn feed(mut stdin: ChildStdin, list: Vec<u8>) {
 fn pause(files: usize, speed: u32) -> Duration {
     let speeds: u32 = WORKERS.iter().map(|(_, speed)| speed).sum();
     let files = u32::try_from(files).unwrap_or(u32::MAX).max(1);
-    (PLANNED * speeds / files).min(LONGEST_PAUSE) / speed
+    (PLANNED * speeds / files).min(MAX_PAUSE) / speed
 }
 
 #[cfg(test)]
@@ -171,8 +171,8 @@ mod tests {
     fn pauses_depend_on_the_speeds_and_the_planned_time() {
         // 7,000 files at 12, 6 and 3 ms: 83 + 167 + 333 a second take 12 s.
         assert_eq!([1, 2, 4].map(|speed| pause(7000, speed).as_millis()), [12, 6, 3]);
-        assert_eq!(pause(1, 1), LONGEST_PAUSE);
-        assert_eq!(pause(0, 2), LONGEST_PAUSE / 2);
+        assert_eq!(pause(1, 1), MAX_PAUSE);
+        assert_eq!(pause(0, 2), MAX_PAUSE / 2);
     }
 
     #[test]

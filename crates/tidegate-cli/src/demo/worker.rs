@@ -14,7 +14,7 @@ use super::outcome::{Outcome, Report};
 /// The credit window of a worker: small, so that the shares depend on the speeds.
 const WINDOW: u64 = 16;
 /// A late worker may catch up by this time, which compensates for coarse timers.
-const CATCH_UP: Duration = Duration::from_millis(20);
+const MAX_CATCH_UP: Duration = Duration::from_millis(20);
 /// The linger time for the last results.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -52,7 +52,7 @@ impl WorkerSide {
             let path = Path::new(OsStr::from_bytes(delivery.payload()));
             let outcome = Outcome::of(path).await;
             let now = Instant::now();
-            due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now)) + pause;
+            due = due.max(now.checked_sub(MAX_CATCH_UP).unwrap_or(now)) + pause;
             tokio::time::sleep_until(due).await;
             let report = Report {
                 path: path.to_owned(),

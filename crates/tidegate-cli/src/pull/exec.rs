@@ -30,7 +30,7 @@ use crate::throttle::{Throttle, more};
 /// EX_DATAERR of sysexits.h: the message itself is wrong.
 const DATA_ERROR: i32 = 65;
 /// One failure is logged as a warning per this time; `-v` logs each.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A command, and what to do with what it prints.
 pub(crate) struct Exec {
@@ -86,7 +86,7 @@ impl Exec {
             collected,
             shortage,
             left_open: Arc::default(),
-            failures: Mutex::new(Throttle::new(1, TOLD_EVERY)),
+            failures: Mutex::new(Throttle::new(1, REPORT_INTERVAL)),
         })
     }
 

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::text;
 
 /// How long an idle worker may take to exit when another job needs its resources.
-const GIVES_WAY: Duration = Duration::from_secs(1);
+const MAX_EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// The result for a message.
 pub(crate) enum Outcome {
@@ -139,7 +139,7 @@ impl Jobs {
             // Other jobs wait for the resources of an idle worker, and no message arrives for it meanwhile.
             // Its end is awaited as a job.
             self.running.spawn(async move {
-                let _ = tokio::time::timeout(GIVES_WAY, slot.finish()).await;
+                let _ = tokio::time::timeout(MAX_EXIT_WAIT, slot.finish()).await;
                 (slot, Outcome::Settled)
             });
         } else {

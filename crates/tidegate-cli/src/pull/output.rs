@@ -29,7 +29,7 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
 /// A file is copied in pieces of this size, in bytes.
 const CHUNK: usize = 64 << 10;
 /// If stderr accepts nothing for this time, it counts as not read.
-const STALLED: Duration = Duration::from_secs(1);
+const MAX_STALL: Duration = Duration::from_secs(1);
 
 /// A destination for writes, which are done completely and in order.
 pub(crate) struct Output {
@@ -200,7 +200,7 @@ impl Output {
         let (done, result) = oneshot::channel();
         let _ = self.tasks.send(Task::Copy(from, done));
         let mut result = result;
-        if tokio::time::timeout(STALLED, &mut result).await.is_ok() {
+        if tokio::time::timeout(MAX_STALL, &mut result).await.is_ok() {
             return;
         }
         let (unread, dropped) = (Arc::clone(&self.unread), Arc::clone(&self.dropped));

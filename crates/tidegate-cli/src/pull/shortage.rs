@@ -12,11 +12,11 @@ use crate::limits;
 use crate::throttle::{Throttle, more};
 
 /// The first pause before a retry: the resource may become available without the end of a job.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause before a retry.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// One warning is logged per this time.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The jobs that wait for a retry. While there are any, no further message is received.
 pub(crate) struct Shortage {
@@ -36,7 +36,7 @@ impl Shortage {
             waiting: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
             changed: Notify::new(),
-            told: Mutex::new(Throttle::new(1, TOLD_EVERY)),
+            told: Mutex::new(Throttle::new(1, REPORT_INTERVAL)),
         }
     }
 
@@ -50,7 +50,7 @@ impl Shortage {
         what: &str,
         mut start: impl FnMut() -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = MIN_PAUSE;
         let mut place = None;
         loop {
             // Created before the attempt, so that a job that ends during it is not missed.
@@ -67,7 +67,7 @@ impl Shortage {
             }
             tokio::select! {
                 () = changed => {}
-                () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
+                () = tokio::time::sleep(pause) => pause = MAX_PAUSE.min(pause * 2),
             }
             if self.leaving.load(Ordering::Relaxed) {
                 return Ok(None);

@@ -10,9 +10,9 @@ use super::stopper::Stopper;
 use crate::exit::Exit;
 
 /// A batch is written when it has this size, in bytes, or when no message is waiting.
-const BATCH: usize = 256 * 1024;
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Maximum number of messages in a batch, so that acks of small messages are not delayed.
-const BATCH_MESSAGES: u64 = 4096;
+const MAX_BATCH_MESSAGES: u64 = 4096;
 
 /// Writes messages until the daemon has a reason to stop. Returns the exit code if the linger time expired or
 /// a second signal came during a write.
@@ -28,7 +28,7 @@ pub(crate) async fn run(
     count: Option<u64>,
 ) -> anyhow::Result<Option<Exit>> {
     let mut left = count.unwrap_or(u64::MAX);
-    let mut buffer = Vec::with_capacity(BATCH);
+    let mut buffer = Vec::with_capacity(MAX_BATCH_BYTES);
     let mut batch = Batch::default();
     while left > 0 {
         let first = tokio::select! {
@@ -40,7 +40,7 @@ pub(crate) async fn run(
             },
         };
         batch.add(first, rendering, separators, &mut buffer)?;
-        while buffer.len() < BATCH && batch.len() < left.min(BATCH_MESSAGES) {
+        while buffer.len() < MAX_BATCH_BYTES && batch.len() < left.min(MAX_BATCH_MESSAGES) {
             match source.try_next()? {
                 Some(delivery) => batch.add(delivery, rendering, separators, &mut buffer)?,
                 None => break,

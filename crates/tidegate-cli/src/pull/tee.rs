@@ -15,12 +15,12 @@ use tokio::process::ChildStderr;
 use crate::{stderr, text};
 
 /// Maximum length of the last line, in bytes.
-const LINE: usize = 300;
+const MAX_LINE: usize = 300;
 /// How much is read at a time, in bytes.
 const CHUNK: usize = 8 << 10;
 /// Maximum number of stderr pipes that are still read after their commands have ended, because each needs a
 /// descriptor. Further ones are closed.
-const LEFT_OPEN: usize = 64;
+const MAX_LEFT_OPEN: usize = 64;
 
 /// The last line of a text that is not empty.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(crate) struct LastLine {
 impl LastLine {
     fn take(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE.saturating_sub(self.begun.len());
+            let room = MAX_LINE.saturating_sub(self.begun.len());
             let line = part.strip_suffix(b"\n").unwrap_or(part);
             self.begun.extend_from_slice(line.get(..room).unwrap_or(line));
             if line.len() < part.len() {
@@ -62,7 +62,7 @@ impl LastLine {
     /// If the file cannot be read.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        let mut end = vec![0; 4 * LINE];
+        let mut end = vec![0; 4 * MAX_LINE];
         let from = length.saturating_sub(end.len() as u64);
         let n = file.read_at(&mut end, from)?;
         let mut last = Self::default();
@@ -121,7 +121,7 @@ impl Tee {
         if self.from.is_some() {
             let before = self.left_open.fetch_add(1, Ordering::Relaxed);
             let open = LeftOpen(Arc::clone(&self.left_open));
-            if before < LEFT_OPEN {
+            if before < MAX_LEFT_OPEN {
                 tokio::spawn(async move {
                     let _open = open;
                     while self.next().await {}
@@ -176,6 +176,6 @@ mod tests {
     fn the_stored_part_of_a_line_is_bounded() {
         let mut line = LastLine::default();
         (0..1_000).for_each(|_| line.take(&[b'x'; 1_000]));
-        assert_eq!((line.begun.len(), line.last.len()), (LINE, 0));
+        assert_eq!((line.begun.len(), line.last.len()), (MAX_LINE, 0));
     }
 }

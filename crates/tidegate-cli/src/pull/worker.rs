@@ -27,11 +27,11 @@ const MAX_FAILURES: u32 = 5;
 /// that closes its stdin after each message and never exits would fill the process table.
 const MAX_ENDING: usize = 16;
 /// The pause after the first failure. It doubles with each further failure, up to 16 times this value.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// Number of failures logged per [`TOLD_EVERY`]; `-v` logs each.
-const TOLD: u32 = 5;
+const MAX_REPORTED: u32 = 5;
 /// See [`TOLD`].
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A command that keeps running.
 pub(crate) struct Worker {
@@ -65,7 +65,7 @@ impl Worker {
         timeout: Option<Duration>,
         shortage: Arc<Shortage>,
     ) -> Self {
-        let failures = Mutex::new(Throttle::new(TOLD, TOLD_EVERY));
+        let failures = Mutex::new(Throttle::new(MAX_REPORTED, REPORT_INTERVAL));
         let separators = Separators::new(SeparatorInPayload::Reject);
         Self { command: command.to_owned(), rendering, timeout, shortage, separators, failures }
     }
@@ -166,7 +166,7 @@ impl Worker {
         let answered = slot.process.take().is_some_and(|process| process.has_answered());
         slot.failures = slot.failures.saturating_add(1);
         slot.not_before =
-            Instant::now().checked_add(FIRST_PAUSE * 2_u32.pow(slot.failures.min(MAX_FAILURES) - 1));
+            Instant::now().checked_add(MIN_PAUSE * 2_u32.pow(slot.failures.min(MAX_FAILURES) - 1));
         let what = match failure {
             Failure::Died(Some(status), _) if !answered && child::cannot_start(*status) => {
                 let what = format!("--worker {}: it cannot be started ({status})", self.command);

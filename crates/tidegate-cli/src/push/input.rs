@@ -24,14 +24,14 @@ use bytes::Bytes;
 use rustix::fs::OFlags;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::{SOON, is_fifo, is_same_file};
+use crate::append::{WARN_AFTER, is_fifo, is_same_file};
 use crate::args::Oversized;
 use crate::ready::{self, First, For};
 use crate::records::{Framing, PREFIX, ReadError, RecordReader};
 use crate::text;
 
 /// Number of batches that are requested ahead of the one in use.
-const AHEAD: usize = 2;
+const MAX_AHEAD: usize = 2;
 
 /// What to read, and how.
 #[derive(Clone, Debug)]
@@ -159,9 +159,9 @@ impl Input {
     /// If the thread or its pipe cannot be created.
     pub(crate) fn start(reading: Reading) -> anyhow::Result<Self> {
         let (requests, asked) = blocking::channel();
-        let (answers, reads) = mpsc::channel(AHEAD);
+        let (answers, reads) = mpsc::channel(MAX_AHEAD);
         let (rest_to, rest) = oneshot::channel();
-        for _ in 0..AHEAD {
+        for _ in 0..MAX_AHEAD {
             requests.send(()).context("cannot start reading")?;
         }
         let (stopped, stop) = io::pipe().context("cannot create the pipe that stops reading")?;
@@ -407,7 +407,7 @@ impl std::error::Error for Stopped {}
 impl io::Read for Waiting {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            let soon = self.waits_for.as_ref().map(|_| SOON);
+            let soon = self.waits_for.as_ref().map(|_| WARN_AFTER);
             match ready::first(&self.file, &*self.stopped, soon)? {
                 First::Stop => return Err(io::Error::other(Stopped)),
                 First::Time => {

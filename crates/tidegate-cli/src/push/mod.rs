@@ -38,12 +38,12 @@ use unsent::Unsent;
 
 /// Default of `--linger` after a signal: a little less than the 10 seconds after which container and process
 /// managers kill.
-const LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
+const DEFAULT_LINGER_AFTER_SIGNAL: Duration = Duration::from_secs(9);
 /// How long the stop waits for a read that is stuck in the operating system.
-const READ_PATIENCE: Duration = Duration::from_secs(1);
+const MAX_READ_WAIT: Duration = Duration::from_secs(1);
 
 /// Capacity of the channel for fatal errors. There are three senders, and the first error ends the work.
-const TROUBLES: usize = 3;
+const MAX_TROUBLES: usize = 3;
 
 /// Why no more of the input is sent.
 enum Stop {
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let reopen = dead_letter.iter().map(DeadLetters::reopen).collect();
     reload.watch(access, move |tokens| reloading.set_tokens(tokens), reopen, quiet);
     socket::announce(&push.local_endpoints(), quiet);
-    let (report, mut trouble) = mpsc::channel(TROUBLES);
+    let (report, mut trouble) = mpsc::channel(MAX_TROUBLES);
     let keeper = Keeper::start(&push, dead_letter.clone(), report.clone());
     let watcher = tokio::spawn(trouble::watch_refusals(push.clone(), report.clone()));
     let connecting =
@@ -123,7 +123,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         },
     };
     let came_to_end = matches!(stop, Stop::EndOfInput);
-    let rest = if came_to_end { Rest::default() } else { input.stop(READ_PATIENCE).await };
+    let rest = if came_to_end { Rest::default() } else { input.stop(MAX_READ_WAIT).await };
     let (mut pending, copies) = feeder.end(rest.oversized);
     pending.extend(rest.records);
     // The input is not read any further. A record at the stop that is too large goes to --unsent, whatever
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let too_large: Vec<_> = pending.iter().filter(|record| record.len() > room).cloned().collect();
     pending.retain(|record| record.len() <= room);
 
-    let after_signal = args.linger.unwrap_or(LINGER_AFTER_SIGNAL);
+    let after_signal = args.linger.unwrap_or(DEFAULT_LINGER_AFTER_SIGNAL);
     let (finish, linger, signalled) = match &stop {
         Stop::EndOfInput => (true, args.linger, false),
         Stop::Signal(name) => {

@@ -28,11 +28,11 @@ use crate::text;
 use crate::throttle::{Throttle, more};
 
 /// The time for one write after the linger time has ended; also the interval of checks.
-const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+const MAX_WRITE_WAIT: Duration = Duration::from_secs(1);
 /// Number of rejections that are logged per [`TOLD_EVERY`] (with `-v`). The others are counted.
-const TOLD: u32 = 20;
+const MAX_REPORTED: u32 = 20;
 /// See [`TOLD`].
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rejected messages that are not in `--dead-letter` yet, including the one that is being written. A cheap
 /// handle.
@@ -76,13 +76,13 @@ pub(crate) struct Patience {
 impl Patience {
     /// For a pusher that has ended with `exit`, and had to end by `deadline`.
     pub(crate) fn new(exit: Exit, deadline: Option<Instant>, after_signal: Duration) -> Self {
-        let least = Instant::now().checked_add(WRITE_PATIENCE);
+        let least = Instant::now().checked_add(MAX_WRITE_WAIT);
         let (until, each) = match deadline {
             // The linger time includes dead letters.
             Some(deadline) if exit == Exit::Success => (least.map(|least| deadline.max(least)), None),
-            None if exit == Exit::Success => (None, Some(after_signal.max(WRITE_PATIENCE))),
+            None if exit == Exit::Success => (None, Some(after_signal.max(MAX_WRITE_WAIT))),
             // The linger time has passed, and the sender of a signal may be about to kill this process.
-            _ => (None, Some(WRITE_PATIENCE)),
+            _ => (None, Some(MAX_WRITE_WAIT)),
         };
         Self { until, each, after_signal, signalled: false, quiet: false }
     }
@@ -104,7 +104,7 @@ impl Patience {
 
     /// When to check [`Self::is_over`] again, as another write may have started by then.
     fn next_look(&self, since: Option<Instant>) -> Option<Instant> {
-        let soon = Instant::now().checked_add(WRITE_PATIENCE);
+        let soon = Instant::now().checked_add(MAX_WRITE_WAIT);
         [self.end(since), soon].into_iter().flatten().min()
     }
 
@@ -248,7 +248,7 @@ impl Unwritten {
             since: None,
             first: true,
             // A few bytes from a peer may reject very many messages.
-            told: Throttle::new(TOLD, TOLD_EVERY),
+            told: Throttle::new(MAX_REPORTED, REPORT_INTERVAL),
         };
         Self { state: Arc::new(Mutex::new(state)), fetched: Arc::default() }
     }

@@ -21,7 +21,7 @@ use crate::append::{AppendFile, FromStart, stream};
 use crate::records::Framing;
 
 /// Size of the write buffer, in bytes.
-const BUFFER: usize = 64 * 1024;
+const MAX_BUFFER: usize = 64 * 1024;
 
 /// What the file gets after its original content.
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Unsent {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new().prefix(".tidegate-unsent-").tempfile_in(directory)?;
         let before = self.before(base)?;
-        let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file());
+        let mut out = BufWriter::with_capacity(MAX_BUFFER, temporary.as_file());
         let mut length = 0;
         if let Some((file, data, base)) = before {
             length = io::copy(&mut file.take(base), &mut out)?;
@@ -146,7 +146,7 @@ impl Unsent {
         let mut buffer = Vec::new();
         for record in &left.records {
             self.file.framing().put(&mut buffer, record)?;
-            if buffer.len() >= BUFFER {
+            if buffer.len() >= MAX_BUFFER {
                 self.file.write(&buffer)?;
                 buffer.clear();
             }

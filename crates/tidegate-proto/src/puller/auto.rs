@@ -29,24 +29,24 @@ use crate::time::Time;
 
 /// The minimum time between two decisions: long enough for a few hundred deliveries of a fast worker and for most
 /// hiccups of a scheduler, and short for pullers that wait for work that another puller holds.
-pub(super) const SAMPLE: Duration = Duration::from_millis(5);
+pub(super) const MIN_SAMPLE: Duration = Duration::from_millis(5);
 /// The minimum of `wait`.
-const WAIT: Duration = Duration::from_millis(1);
+const MIN_WAIT: Duration = Duration::from_millis(1);
 /// The maximum of `wait`: beyond it, a larger window cannot help.
-const LONGEST_WAIT: Duration = Duration::from_millis(64);
+const MAX_WAIT: Duration = Duration::from_millis(64);
 /// `wait` is halved after this time in which the workers had work.
-const CALM: Duration = Duration::from_secs(1);
+const CALM_TIME: Duration = Duration::from_secs(1);
 /// The window before the rate is known.
-const FIRST_WINDOW: u64 = 16;
+const INITIAL_WINDOW: u64 = 16;
 /// The round-trip time that is assumed before it is measured.
-const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
+const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// The minimum window in bytes. It is enough for many small messages, and one large message is allowed in any case
 /// (CR-2).
-const LEAST_BYTES: u64 = 256 << 10;
+const MIN_BYTES: u64 = 256 << 10;
 /// The unit of shares of workers: all workers are 1,024.
 const WHOLE: u64 = 1_024;
 /// The maximum factor by which one sample increases the rate.
-const GROWTH: u64 = 16;
+const MAX_GROWTH: u64 = 16;
 
 /// The state of the algorithm. It has only integers, so that machines can be compared and hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +93,7 @@ impl Auto {
     pub(super) fn new() -> Self {
         Self {
             rate: 0,
-            wait: WAIT,
+            wait: MIN_WAIT,
             calm_since: Time::default(),
             since: Time::default(),
             done: 0,
@@ -104,7 +104,7 @@ impl Auto {
             limited: 0,
             starving: None,
             workers: (1, 1),
-            window: (FIRST_WINDOW, 1 << 20),
+            window: (INITIAL_WINDOW, 1 << 20),
         }
     }
 
@@ -162,7 +162,7 @@ impl Auto {
             return false;
         }
         // With many links a decision costs more, so that it is made less often.
-        self.next = now + SAMPLE * (1 + u32::try_from(counts.links / 100).unwrap_or(u32::MAX));
+        self.next = now + MIN_SAMPLE * (1 + u32::try_from(counts.links / 100).unwrap_or(u32::MAX));
         self.count_starved(now, false);
         let whole = micros(now.since(self.since));
         let busy = whole.saturating_sub(self.starved / WHOLE).max(1);
@@ -176,7 +176,7 @@ impl Auto {
             let sample = settled.saturating_mul(1_000_000_000) / busy;
             self.rate = match self.rate {
                 0 => sample,
-                old if sample > old * 2 => sample.min(old.saturating_mul(GROWTH)),
+                old if sample > old * 2 => sample.min(old.saturating_mul(MAX_GROWTH)),
                 old if sample < old / 2 => sample.max(old / 2),
                 old => (old * 3 + sample) / 4,
             };
@@ -195,10 +195,10 @@ impl Auto {
 
     fn adapt_wait(&mut self, now: Time, whole: u64) {
         if self.limited / WHOLE * 20 > whole {
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.wait = (self.wait * 2).min(MAX_WAIT);
             self.calm_since = now;
-        } else if now.since(self.calm_since) > CALM {
-            self.wait = (self.wait / 2).max(WAIT);
+        } else if now.since(self.calm_since) > CALM_TIME {
+            self.wait = (self.wait / 2).max(MIN_WAIT);
             self.calm_since = now;
         }
     }
@@ -206,9 +206,9 @@ impl Auto {
     fn wanted(&self, counts: Counts) -> (u64, u64) {
         let workers = self.workers.0.max(self.workers.1).max(1);
         if self.rate == 0 {
-            return (FIRST_WINDOW.max(workers).min(counts.budget.0), self.window.1.min(counts.budget.1));
+            return (INITIAL_WINDOW.max(workers).min(counts.budget.0), self.window.1.min(counts.budget.1));
         }
-        let round_trip = micros(counts.round_trip.unwrap_or(FIRST_ROUND_TRIP));
+        let round_trip = micros(counts.round_trip.unwrap_or(INITIAL_ROUND_TRIP));
         let in_time = |micros: u64| u128::from(self.rate) * u128::from(micros); // deliveries × 10^9
         let reserve = if in_time(round_trip) < 10_000_000 {
             0
@@ -217,7 +217,7 @@ impl Auto {
         };
         let reserve = u64::try_from(reserve).unwrap_or(u64::MAX);
         let messages = workers.saturating_add(reserve).min(counts.budget.0).max(1);
-        let bytes = messages.saturating_mul(self.mean_size).saturating_mul(2).max(LEAST_BYTES);
+        let bytes = messages.saturating_mul(self.mean_size).saturating_mul(2).max(MIN_BYTES);
         (messages, bytes.min(counts.budget.1).max(1))
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{
     Puller, Window,
-    auto::{Counts, SAMPLE},
+    auto::{Counts, MIN_SAMPLE},
     link::{Leaving, PullLink, Recall},
     wake,
 };
 use crate::{links::LinkId, time::Time};
 
 /// The weight of one settled delivery, large enough that halving it does not lose small shares at once.
-const WEIGHT: u64 = 256;
+const WEIGHT_PER_MESSAGE: u64 = 256;
 
 impl<H: Clone + Default> Puller<H> {
     /// Computes each link's share of the window and the budget (CR-5, CR-9): by need, and at least one message if the
@@ -94,13 +94,13 @@ impl<H: Clone + Default> Puller<H> {
     /// half.
     fn weigh_links(&mut self, now: Time) {
         // With many links this costs more, so that it is done less often.
-        self.share_at = now + SAMPLE * (1 + u32::try_from(self.links.len() / 100).unwrap_or(u32::MAX));
+        self.share_at = now + MIN_SAMPLE * (1 + u32::try_from(self.links.len() / 100).unwrap_or(u32::MAX));
         if self.links.iter().all(|(_, link)| link.recent() == 0) {
             return;
         }
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id) {
-                link.weight = link.weight / 2 + link.recent().saturating_mul(WEIGHT);
+                link.weight = link.weight / 2 + link.recent().saturating_mul(WEIGHT_PER_MESSAGE);
                 link.begin_recent();
             }
         }

@@ -12,10 +12,10 @@ use std::{
 
 /// The size of a read buffer. A frame may keep all of it, unless it is smaller than 1/8 of it: then the reader has
 /// copied it.
-const READ: usize = 256 * 1_024;
-const PART: usize = 8;
+const READ_BUFFER: usize = 256 * 1_024;
+const MAX_BUFFER_FACTOR: usize = 8;
 /// The minimum of the bound: with a small budget, less is not worth the copies.
-const LEAST: u64 = 1 << 20;
+const MIN_BOUND: u64 = 1 << 20;
 
 /// The sum over all batches of a puller.
 ///
@@ -35,7 +35,7 @@ pub(super) struct Share {
 impl Kept {
     /// Batches may keep up to half of the byte budget.
     pub(super) fn new(budget_bytes: u64) -> Self {
-        Self { bytes: Arc::default(), bound: (budget_bytes / 2).max(LEAST) }
+        Self { bytes: Arc::default(), bound: (budget_bytes / 2).max(MIN_BOUND) }
     }
 
     /// Whether another batch of `length` bytes is within the bound.
@@ -53,7 +53,7 @@ impl Kept {
 
 /// The most memory that a batch of `length` bytes keeps.
 fn keeps(length: usize) -> u64 {
-    length.max((length * PART).min(READ)) as u64
+    length.max((length * MAX_BUFFER_FACTOR).min(READ_BUFFER)) as u64
 }
 
 impl Drop for Share {

@@ -12,7 +12,7 @@ use super::{
     kept::Kept,
     outcomes::{Outcomes, Verdict},
     places::Ticket,
-    recalling::SECOND_THOUGHTS,
+    recalling::RECALL_DELAY,
     received::Queued,
     skips::Skips,
     stats::PullLinkStats,
@@ -27,15 +27,15 @@ use crate::{
 };
 
 /// Ids in one `Working`: each has at most ten bytes, so that the frame is within FR-3.
-const WORKING_IDS: usize = 6_000;
+const MAX_WORKING_IDS: usize = 6_000;
 /// Signs of work are collected, like outcomes. The more bytes a `Working` has, the longer the next one waits. So a link
 /// stays below the flood limit (LM-3), however often the application reports work.
-const WORKING_EVERY: Duration = Duration::from_millis(1);
-const WORKING_EACH_BYTE: Duration = Duration::from_micros(2);
+const MIN_WORKING_INTERVAL: Duration = Duration::from_millis(1);
+const WORKING_INTERVAL_PER_BYTE: Duration = Duration::from_micros(2);
 /// A link that has delivered nothing for this time lends its only place while the application waits (CR-6).
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// The time after the opening of a link in which its limits allow for redelivered messages (RD-9).
-const RETURN: Duration = Duration::from_secs(1);
+const MAX_REDELIVERY_TIME: Duration = Duration::from_secs(1);
 
 /// The state of a recall (RC-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,7 +151,7 @@ impl<H: Clone + Default> PullLink<H> {
             working: BTreeSet::new(),
             working_at: None,
             forsaken: false,
-            expects_until: now + RETURN,
+            expects_until: now + MAX_REDELIVERY_TIME,
             wants_repeats: false,
             hurry: false,
             grant_due: true,
@@ -204,13 +204,13 @@ impl<H: Clone + Default> PullLink<H> {
         }
         let all: Vec<u64> = std::mem::take(&mut self.working).into_iter().collect();
         let mut bytes = 0;
-        for deliveries in all.chunks(WORKING_IDS) {
+        for deliveries in all.chunks(MAX_WORKING_IDS) {
             let working = v1::Working { deliveries: deliveries.to_vec() };
             let frame = wire::encode(v1::frame::Body::Working(working));
             bytes += u32::try_from(frame.len()).unwrap_or(u32::MAX);
             self.session.put(now, out, frame);
         }
-        self.working_at = Some(now + WORKING_EVERY + WORKING_EACH_BYTE.saturating_mul(bytes));
+        self.working_at = Some(now + MIN_WORKING_INTERVAL + WORKING_INTERVAL_PER_BYTE.saturating_mul(bytes));
     }
 
     /// Whether held outcomes must be sent now (OC-5).
@@ -232,14 +232,14 @@ impl<H: Clone + Default> PullLink<H> {
 
     /// Until when credit that is granted now may be unused while another link could use it (CR-6).
     pub(super) fn patient_until(&self, now: Time) -> Time {
-        now + self.session.round_trip().unwrap_or_default() + SECOND_THOUGHTS
+        now + self.session.round_trip().unwrap_or_default() + RECALL_DELAY
     }
 
     /// Until when its present credit may be unused. Unless it `lends` its only place, it keeps this place until it is
     /// idle.
     pub(super) fn unused_until(&self, lends: bool) -> Time {
         let until = self.patient_until(self.unused_since);
-        if lends || !self.unused_is_last() { until } else { until.max(self.active_at + IDLE) }
+        if lends || !self.unused_is_last() { until } else { until.max(self.active_at + IDLE_AFTER) }
     }
 
     /// Whether it has only unused credit for one message, and no deliveries.
@@ -249,7 +249,7 @@ impl<H: Clone + Default> PullLink<H> {
 
     /// Whether it has delivered nothing for [`IDLE`].
     pub(super) fn is_idle(&self, now: Time) -> bool {
-        now >= self.active_at + IDLE
+        now >= self.active_at + IDLE_AFTER
     }
 
     /// Whether it is over its window, and has unused credit or queued deliveries to give up.

@@ -11,12 +11,12 @@ use crate::{links::LinkId, time::Time};
 
 /// The time for which unused credit is not recalled after the `recv` that caused it was served. A fast worker waits
 /// again at once, and would only pay for the recall. With a window of 0, credit is recalled at once (CR-7).
-pub(super) const SECOND_THOUGHTS: Duration = Duration::from_millis(5);
+pub(super) const RECALL_DELAY: Duration = Duration::from_millis(5);
 /// The time for which a link that has not used its credit gets none that other links could use (CR-6).
-const REST: Duration = Duration::from_millis(100);
+const NO_CREDIT_TIME: Duration = Duration::from_millis(100);
 /// The time after which unanswered recalled credit takes no places any more, or two round trips if they take longer
 /// (CR-6).
-const OVERDUE: Duration = Duration::from_millis(100);
+const MIN_RECALL_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl<H: Clone + Default> Puller<H> {
     /// Recalls unused credit from every link that is over its share.
@@ -83,7 +83,10 @@ impl<H: Clone + Default> Puller<H> {
                 lenders = lenders.saturating_sub(u64::from(few || link.unused_is_last()));
                 link.recall = Recall::Due;
                 link.rotates = true;
-                let answer = link.session.round_trip().map_or(OVERDUE, |time| OVERDUE.max(2 * time));
+                let answer = link
+                    .session
+                    .round_trip()
+                    .map_or(MIN_RECALL_TIMEOUT, |time| MIN_RECALL_TIMEOUT.max(2 * time));
                 link.check_at = Some(now + answer);
                 self.rotating += 1;
                 users -= 1;
@@ -162,7 +165,7 @@ impl<H: Clone + Default> Puller<H> {
         let short = self.free_places() < self.bare.len();
         let Some(link) = self.links.get_mut(id) else { return };
         if rotated && given_up > 0 {
-            link.rest_until = Some(now + REST);
+            link.rest_until = Some(now + NO_CREDIT_TIME);
             if few || link.is_idle(now) {
                 self.bare.suspend(&mut link.ticket, false);
             } else if short {
@@ -203,7 +206,7 @@ impl<H: Clone + Default> Puller<H> {
             }
             return;
         }
-        let at = *link.recall_at.get_or_insert(if link.base.0 == 0 { now } else { now + SECOND_THOUGHTS });
+        let at = *link.recall_at.get_or_insert(if link.base.0 == 0 { now } else { now + RECALL_DELAY });
         if at <= now {
             link.recall_at = None;
             link.recall = Recall::Due;

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// The longest pause of reading (LV-5).
-const PAUSE: Duration = Duration::from_millis(100);
+const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of outcomes in one `Ack`: safely below the limit of a control frame (FR-3).
-const ACK_BYTES: usize = 48 * 1_024;
+const MAX_ACK_BYTES: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
     /// Handles a `Deliver`. `frame` is the length of the whole frame.
@@ -216,7 +216,7 @@ impl<H: Clone + Default> Puller<H> {
         loop {
             let mut part = Vec::new();
             let mut bytes = 0;
-            while let Some(outcome) = outcomes.next_if(|o| bytes + 40 + o.reason.len() <= ACK_BYTES) {
+            while let Some(outcome) = outcomes.next_if(|o| bytes + 40 + o.reason.len() <= MAX_ACK_BYTES) {
                 bytes += 40 + outcome.reason.len();
                 part.push(outcome);
             }
@@ -377,12 +377,12 @@ impl<H: Clone + Default> Machine for Puller<H> {
             }
             // LV-5: the pause is over. Read once, then pause again.
             Some(_) => {
-                link.paused_until = Some(now + PAUSE);
+                link.paused_until = Some(now + MAX_READ_PAUSE);
                 true
             }
             None => {
                 link.session.paused();
-                link.paused_until = Some(now + PAUSE);
+                link.paused_until = Some(now + MAX_READ_PAUSE);
                 false
             }
         }

@@ -13,7 +13,7 @@ use crate::{
 
 /// The size of a batch from which its deliveries are copied out of it, whatever else is kept. This implementation's
 /// pusher does not make larger batches of more than one message.
-const LARGE: usize = 256 * 1_024;
+const MAX_SHARED_BATCH: usize = 256 * 1_024;
 
 /// What the deliveries of one batch have in common, behind one reference count.
 #[derive(PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl<H: Clone> Queued<H> {
         home: H,
         kept: &Kept,
     ) -> Self {
-        let apart = (bytes.len() > LARGE && cursor.len() > 1) || !kept.has_room(bytes.len());
+        let apart = (bytes.len() > MAX_SHARED_BATCH && cursor.len() > 1) || !kept.has_room(bytes.len());
         let share = kept.share(bytes.len());
         Self { origin: Arc::new(Origin { bytes, share, link, instance, home }), apart, cursor }
     }

@@ -13,10 +13,10 @@ use crate::{
 
 /// The time is counted in steps. A step counts only if everything that had arrived was read at its end. A time in which
 /// this process did not run counts as at most one step.
-const STEPS: u8 = 10;
+const MAX_SILENT_STEPS: u8 = 10;
 const STEP: Duration = Duration::from_millis(500);
 /// Bytes that restart the time, because the `Skip` may be behind messages (RC-1).
-const PROGRESS: u64 = 16 * 1_024;
+const MIN_PROGRESS: u64 = 16 * 1_024;
 
 /// The `Skip` frames that are due on one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,15 +77,18 @@ impl Skips {
         }
         self.next = now + STEP;
         let bytes = self.bytes + progress.partial as u64;
-        if bytes >= self.before + PROGRESS {
+        if bytes >= self.before + MIN_PROGRESS {
             (self.before, self.silent) = (bytes, 0);
         } else if empty {
             self.silent += 1;
         }
-        if self.silent < STEPS {
+        if self.silent < MAX_SILENT_STEPS {
             return Ok(());
         }
-        let detail = format!("no Skip for a recall or leaving arrived within {:?}", STEP * u32::from(STEPS));
+        let detail = format!(
+            "no Skip for a recall or leaving arrived within {:?}",
+            STEP * u32::from(MAX_SILENT_STEPS)
+        );
         Err(Violation::new(Code::TooSlow, "RC-1", detail))
     }
 }

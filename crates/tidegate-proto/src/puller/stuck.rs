@@ -8,7 +8,7 @@ use std::{
 use crate::time::Time;
 
 /// The time for which a `recv` waits at the cap before it is reported.
-const LONG: Duration = Duration::from_secs(5);
+const WARN_AFTER: Duration = Duration::from_secs(5);
 
 /// Since when a `recv` has been waiting. It is reported once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Stuck {
 impl Stuck {
     /// A `recv` begins to wait. `done` is a counter that changes with each delivery that is handed out or settled.
     pub(super) fn begin(&mut self, now: Time, done: u64) {
-        self.since = (!self.told).then_some((now + LONG, done));
+        self.since = (!self.told).then_some((now + WARN_AFTER, done));
     }
 
     /// No `recv` waits any more.
@@ -38,7 +38,7 @@ impl Stuck {
         let Some((_, before)) = self.since.take_if(|(at, _)| *at <= now) else { return false };
         self.told = at_cap && done == before;
         if !self.told {
-            self.since = Some((now + LONG, done));
+            self.since = Some((now + WARN_AFTER, done));
         }
         self.told
     }

@@ -9,7 +9,7 @@ use crate::links::LinkId;
 
 /// The number of links that are considered when budget or places become free, so that the cost does not depend on how
 /// many links wait.
-const LOOKED_AT: usize = 16;
+const MAX_LINKS_PER_TURN: usize = 16;
 
 /// A link that was found goes to the end, so that a link that cannot be served, or whose driver is slow, does not block
 /// others. If other links have taken what was free, it gets its earlier number back, so that it is not passed over
@@ -61,7 +61,7 @@ impl Turns {
 
     /// The links to consider now. Call [`Self::end_turn`] with the one that was found.
     pub(super) fn turn(&self) -> impl Iterator<Item = LinkId> + '_ {
-        self.iter().take(LOOKED_AT)
+        self.iter().take(MAX_LINKS_PER_TURN)
     }
 
     /// Ends a turn. `found` is the link that was found, if any. The next turn begins with other links.
@@ -90,7 +90,7 @@ impl Turns {
 
     /// Whether more links wait than are considered in one turn.
     pub(super) fn is_long(&self) -> bool {
-        self.len() > LOOKED_AT
+        self.len() > MAX_LINKS_PER_TURN
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
                 found.is_some()
             });
             assert!(
-                rounds.is_some_and(|rounds| rounds <= 100 / LOOKED_AT + 1),
+                rounds.is_some_and(|rounds| rounds <= 100 / MAX_LINKS_PER_TURN + 1),
                 "{can_be_served}: {rounds:?}"
             );
         }

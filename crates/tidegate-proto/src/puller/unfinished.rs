@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{links::LinkId, time::Time, wire::Progress};
 
 /// Smaller parts of frames are not counted: the number of links bounds them.
-const SMALL: usize = 64 * 1_024;
+const MIN_COUNTED: usize = 64 * 1_024;
 
 /// The links with an incomplete frame of more than [`SMALL`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ impl Unfinished {
     /// Sets the progress of a link's incomplete frame.
     pub(super) fn set(&mut self, now: Time, link: LinkId, progress: Progress) {
         let old = self.remove(link);
-        if progress.partial > SMALL {
+        if progress.partial > MIN_COUNTED {
             let since = old.filter(|old| old.progress.frames == progress.frames).map_or(now, |old| old.since);
             self.links.insert(link, Frame { since, progress });
             self.bytes += progress.partial as u64;

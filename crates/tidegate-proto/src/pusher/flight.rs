@@ -19,14 +19,14 @@ use crate::{
 
 /// The number of ranges of skipped ids that are remembered, to refuse outcomes for them (OC-2). Older ones are
 /// forgotten.
-const SKIPS: usize = 64;
+const MAX_SKIPPED_RANGES: usize = 64;
 /// Live messages are not copied out of frames that keep less memory than this, which is little more than what a message
 /// needs anyway.
-const SMALL: usize = 1_024;
+const MIN_COPIED_FRAME: usize = 1_024;
 /// A frame may keep this many times the bytes of its live messages (LM-5).
-const PINNED: u64 = 4;
+const MAX_MEMORY_FACTOR: u64 = 4;
 /// A frame with fewer entries keeps the settled ones.
-const FEW: usize = 16;
+const MIN_COMPACTED_ENTRIES: usize = 16;
 
 /// The un-acked messages of one link, by delivery id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -84,11 +84,11 @@ struct Entry {
 }
 
 /// The mark of a settled entry in `size`. Sizes are below 2^31 (HS-7), so that the highest bit is free.
-const SETTLED: u32 = 1 << 31;
+const SETTLED_BIT: u32 = 1 << 31;
 
 impl Entry {
     fn is_live(&self) -> bool {
-        self.size & SETTLED == 0
+        self.size & SETTLED_BIT == 0
     }
 }
 
@@ -170,7 +170,7 @@ impl Flight {
     pub(super) fn skip(&mut self, from: u64, to: u64) {
         if from < to {
             self.skipped.push_back((from, to));
-            if self.skipped.len() > SKIPS {
+            if self.skipped.len() > MAX_SKIPPED_RANGES {
                 self.skipped.pop_front();
             }
         }
@@ -372,7 +372,7 @@ impl Frame {
             }
             next += 1;
             let (size, at, number) = (entry.size, entry.at, entry.number);
-            (entry.size, entry.at) = (size | SETTLED, 1);
+            (entry.size, entry.at) = (size | SETTLED_BIT, 1);
             self.live -= 1;
             self.live_bytes -= u64::from(size);
             let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
@@ -408,7 +408,7 @@ impl Frame {
 
     /// Drops the entries of settled messages if few are live.
     fn forget_settled(&mut self) {
-        if self.entries.len() < FEW || self.live * 8 > self.entries.len() {
+        if self.entries.len() < MIN_COMPACTED_ENTRIES || self.live * 8 > self.entries.len() {
             return;
         }
         let (mut entries, mut places) = (Vec::with_capacity(self.live), Vec::with_capacity(self.live));
@@ -421,7 +421,7 @@ impl Frame {
 
     /// Copies the live messages if they are a small part of the buffer, so that they do not keep all of it (LM-5).
     fn copy_survivors(&mut self) {
-        if self.memory < SMALL || self.live_bytes * PINNED > self.memory as u64 {
+        if self.memory < MIN_COPIED_FRAME || self.live_bytes * MAX_MEMORY_FACTOR > self.memory as u64 {
             return;
         }
         // Do not check after every outcome, but after half of the messages, or half of their bytes, were settled.

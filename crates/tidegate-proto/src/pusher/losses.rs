@@ -6,14 +6,14 @@ use super::backlog::Pending;
 use crate::time::Time;
 
 /// Units that lost links may return within one period without a slow start: more than the usual window of one puller.
-const ALLOWANCE: u64 = 10_000;
+const MAX_UNITS: u64 = 10_000;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Bytes of a message that count as one unit more.
-const UNIT: u64 = 4_096;
+const BYTES_PER_UNIT: u64 = 4_096;
 /// The in-flight cap of a link that has settled nothing: enough for a working puller to settle some.
-const FIRST: u64 = 16;
+const MIN_IN_FLIGHT_CAP: u64 = 16;
 /// A message that was lost more often is not exempt from the cap.
-const EXCUSED: u32 = 2;
+const MAX_EXEMPT_LOSSES: u32 = 2;
 
 /// The units that lost links have returned in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,8 +30,8 @@ impl Losses {
         if now >= self.since + PERIOD {
             (self.since, self.weight) = (now, 0);
         }
-        self.weight += lost.map(|pending| 1 + pending.message.size() as u64 / UNIT).sum::<u64>();
-        if self.weight > ALLOWANCE {
+        self.weight += lost.map(|pending| 1 + pending.message.size() as u64 / BYTES_PER_UNIT).sum::<u64>();
+        if self.weight > MAX_UNITS {
             self.until = Some(self.since + PERIOD);
         }
     }
@@ -49,12 +49,12 @@ impl Losses {
     /// The in-flight cap of a link on which `settled` messages were acked or rejected.
     #[inline]
     pub(super) fn trust(&self, settled: u64) -> u64 {
-        if self.until.is_some() { FIRST.saturating_add(settled) } else { u64::MAX }
+        if self.until.is_some() { MIN_IN_FLIGHT_CAP.saturating_add(settled) } else { u64::MAX }
     }
 
     /// Whether a held message is exempt from the cap of the link on which its puller has returned (RD-8).
     pub(super) fn excuses(&self, pending: &Pending) -> bool {
-        pending.losses <= EXCUSED
+        pending.losses <= MAX_EXEMPT_LOSSES
     }
 }
 

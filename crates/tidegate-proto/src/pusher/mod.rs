@@ -51,7 +51,7 @@ use crate::{
 pub(crate) use settings::check_times;
 
 /// The minimum of the delay that a `Nack` requests, so that a failing message is not retried without a pause (OC-6).
-const LEAST_NACK_DELAY: Duration = Duration::from_millis(10);
+const MIN_NACK_DELAY: Duration = Duration::from_millis(10);
 
 /// A message that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -402,7 +402,7 @@ impl Pusher {
         let doublings = failures.saturating_sub(1).min(31);
         let grown = self.settings.retry_first.saturating_mul(1 << doublings).min(self.settings.retry_longest);
         let longest = self.settings.max_nack_delay;
-        let asked = if asked.is_zero() { asked } else { asked.max(LEAST_NACK_DELAY).min(longest) };
+        let asked = if asked.is_zero() { asked } else { asked.max(MIN_NACK_DELAY).min(longest) };
         self.random.stretch(if asked.is_zero() { grown } else { asked })
     }
 

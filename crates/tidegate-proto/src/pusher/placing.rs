@@ -10,7 +10,7 @@ use crate::{links::LinkId, message::Message};
 
 /// Deliveries between two quarantined messages, while there is other work. A puller that breaks its links again and
 /// again causes quarantined messages faster than they can be sent, and they must not occupy all links (RD-4).
-const BETWEEN_SUSPECTS: u64 = 200;
+const MIN_SENT_BETWEEN_POISON: u64 = 200;
 
 /// Puts a link into the list of links to wake, once.
 #[inline]
@@ -134,7 +134,7 @@ impl Pusher {
             return;
         }
         if link.flight.messages() == 0 {
-            self.next_suspect = self.stats.sent + BETWEEN_SUSPECTS;
+            self.next_suspect = self.stats.sent + MIN_SENT_BETWEEN_POISON;
             if let Some(suspect) = self.backlog.pop_suspect() {
                 link.alone = Alone::Used;
                 self.put_pending(id, &suspect);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The number of failures after which a message without a limit on attempts is reported.
-const FAILING: u32 = 10;
+const MIN_REPORTED_FAILURES: u32 = 10;
 
 impl Pusher {
     fn handle_ack(&mut self, now: Time, id: LinkId, bytes: usize, ack: &v1::Ack) -> Result<(), Violation> {
@@ -107,7 +107,7 @@ impl Pusher {
             let reason = format!("attempt {failures} of {failures} failed: {reason}");
             return self.reject(pending, attempts, cut_reason(&reason));
         }
-        if failures == FAILING && self.settings.max_attempts.is_none() {
+        if failures == MIN_REPORTED_FAILURES && self.settings.max_attempts.is_none() {
             let reason = reason.to_owned();
             self.events.push_back(PusherEvent::Failing { number: pending.number, failures, reason });
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// The pause for each unsettled return.
-const EACH: Duration = Duration::from_micros(1);
+const PAUSE_PER_RETURN: Duration = Duration::from_micros(1);
 /// A shorter pause is left out: it would be over before a timer fires.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Returns that one acked or rejected message makes up for.
-const WORTH: u64 = 16;
+const RETURNS_PER_SETTLED: u64 = 16;
 
 /// The unsettled returns of a link, and the end of its pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,13 +23,13 @@ pub(super) struct Rest {
 impl Rest {
     /// Counts an `Ack` that has released or nacked `again` messages, and acked or rejected `settled`.
     pub(super) fn count(&mut self, now: Time, again: u64, settled: u64) {
-        self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(WORTH));
+        self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(RETURNS_PER_SETTLED));
         if again == 0 {
             return;
         }
         let debt = u32::try_from(self.debt).unwrap_or(u32::MAX);
-        let rest = EACH.saturating_mul(debt).min(LONGEST);
-        if rest >= SHORTEST {
+        let rest = PAUSE_PER_RETURN.saturating_mul(debt).min(MAX_PAUSE);
+        if rest >= MIN_PAUSE {
             self.until = Some(now + rest);
         }
     }

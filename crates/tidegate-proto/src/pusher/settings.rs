@@ -7,7 +7,7 @@ use crate::{
         DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
         DEFAULT_MAX_MESSAGE,
     },
-    handshake::HEARTBEAT,
+    handshake::HEARTBEAT_RANGE,
     session::Timing,
     violation::SettingError,
     wire::MAX_MAX_MESSAGE,
@@ -144,7 +144,7 @@ impl PusherSettings {
 
 /// Checks the times that both roles have.
 pub(crate) fn check_times(heartbeat: Duration, close_wait: Duration) -> Result<(), SettingError> {
-    let (low, high) = HEARTBEAT;
+    let (low, high) = HEARTBEAT_RANGE;
     SettingError::unless((low..=high).contains(&heartbeat), "heartbeat", &heartbeat, "100 ms to 60 s")?;
     SettingError::unless(!close_wait.is_zero(), "close_wait", &close_wait, "more than 0")
 }

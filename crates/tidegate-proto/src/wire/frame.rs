@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::{
     MAX_CONTROL_FRAME, MAX_COUNTER, MAX_TEXT,
-    deliver::{Batch, Content, IN_FRAME, field, wrong_type},
+    deliver::{Batch, Content, MAX_FRAME_DEPTH, field, wrong_type},
     v1,
 };
 use crate::violation::{Code, Violation};
@@ -98,7 +98,7 @@ fn check_counter(what: &str, value: u64) -> Result<(), Violation> {
 fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
     let (mut at, mut deliver, mut bodies, mut others) = (0, None, 0, false);
     while at < frame.len() {
-        match field(frame, &mut at, IN_FRAME)? {
+        match field(frame, &mut at, MAX_FRAME_DEPTH)? {
             (2, Content::Bytes(bytes)) => (deliver, bodies) = (Some(bytes), bodies + 1),
             (2, _) => return Err(wrong_type()),
             (1..=9, _) => (others, bodies) = (true, bodies + 1),

@@ -9,13 +9,13 @@ use crate::message::Hidden;
 use crate::violation::{Code, Violation};
 
 /// The size of the first read of a link: small, so that an idle link takes little memory.
-const SMALLEST_READ: usize = 4 * 1_024;
+const MIN_READ: usize = 4 * 1_024;
 /// The size of the largest read, and the memory that a buffer may have beyond the bytes that have arrived (FR-3).
-const LARGEST_READ: usize = 256 * 1_024;
+const MAX_READ: usize = 256 * 1_024;
 /// A frame of messages may keep this many times its length in memory (LM-5).
-const PINNED: usize = 8;
+const MAX_MEMORY_FACTOR: usize = 8;
 /// A read of fewer bytes is not worth a system call.
-const WORTHWHILE: usize = 2 * 1_024;
+const MIN_SPARE: usize = 2 * 1_024;
 
 /// Splits a stream into frames. It never allocates more than the bytes that have arrived plus 262,144 bytes (FR-3).
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl FrameReader {
     pub fn new() -> Self {
         Self {
             buf: BytesMut::new(),
-            read_size: SMALLEST_READ,
+            read_size: MIN_READ,
             deliver_limit: MAX_CONTROL_FRAME,
             stage: Stage::Preface,
             frames: 0,
@@ -87,12 +87,12 @@ impl FrameReader {
 
     /// The buffer to read into. It has spare capacity. Append the bytes that were read, and call [`Self::filled`].
     pub fn buffer(&mut self) -> &mut BytesMut {
-        if self.buf.is_empty() && self.buf.capacity() < WORTHWHILE {
+        if self.buf.is_empty() && self.buf.capacity() < MIN_SPARE {
             // The application holds the memory of earlier frames: allocate a new buffer, as large as recent reads.
             self.buf = BytesMut::with_capacity(self.read_size);
             self.room = self.buf.capacity();
-        } else if self.buf.capacity() - self.buf.len() < WORTHWHILE {
-            let missing = self.missing().unwrap_or(0).clamp(self.read_size, LARGEST_READ);
+        } else if self.buf.capacity() - self.buf.len() < MIN_SPARE {
+            let missing = self.missing().unwrap_or(0).clamp(self.read_size, MAX_READ);
             self.buf.reserve(missing);
             self.room = self.buf.capacity();
         }
@@ -102,16 +102,16 @@ impl FrameReader {
     /// Reports how many bytes a read has returned. The next read is larger on a busy link, and smaller on an idle one.
     pub fn filled(&mut self, bytes: usize) {
         if bytes >= self.read_size / 2 {
-            self.read_size = (self.read_size * 2).min(LARGEST_READ);
+            self.read_size = (self.read_size * 2).min(MAX_READ);
         } else if bytes < self.read_size / 16 {
-            self.read_size = (self.read_size / 2).max(SMALLEST_READ);
+            self.read_size = (self.read_size / 2).max(MIN_READ);
         }
     }
 
     /// Frees the buffer while no bytes arrive. It is allocated again by [`Self::buffer`].
     pub fn rest(&mut self) {
         if self.buf.is_empty() {
-            (self.buf, self.read_size) = (BytesMut::new(), SMALLEST_READ);
+            (self.buf, self.read_size) = (BytesMut::new(), MIN_READ);
         }
     }
 
@@ -169,7 +169,7 @@ impl FrameReader {
         self.frames += 1;
         let frame = self.buf.split_to(length);
         // Messages are kept until they are settled. A small frame of them must not keep a large buffer (LM-5).
-        if length < self.room / PINNED && frame.first() == Some(&0x12) {
+        if length < self.room / MAX_MEMORY_FACTOR && frame.first() == Some(&0x12) {
             return Ok(Some(Bytes::copy_from_slice(&frame)));
         }
         Ok(Some(frame.freeze()))
@@ -243,7 +243,7 @@ mod tests {
     fn lm_5_a_small_frame_of_messages_does_not_keep_a_large_buffer() {
         // LM-5
         let mut reader = reader(&PREFACE);
-        (reader.read_size, reader.buf) = (LARGEST_READ, BytesMut::new());
+        (reader.read_size, reader.buf) = (MAX_READ, BytesMut::new());
         reader.open(1 << 20);
         let mut put = |length: usize, key: u8| {
             let at = reader.buffer().as_ptr();
@@ -253,7 +253,7 @@ mod tests {
             buffer.resize(4 + length, 0);
             let frame = reader.next_frame().unwrap().unwrap();
             assert_eq!(frame.len(), length);
-            let there = at as usize..at as usize + LARGEST_READ;
+            let there = at as usize..at as usize + MAX_READ;
             there.contains(&(frame.as_ptr() as usize))
         };
         assert!(!put(100, 0x12), "a copy");
@@ -270,7 +270,7 @@ mod tests {
         for _ in 0..100 {
             reader.buffer().extend_from_slice(&[0x12; 100_000]);
             assert_eq!(reader.next_frame(), Ok(None));
-            assert!(reader.buf.is_empty() && reader.buf.capacity() < 2 * LARGEST_READ);
+            assert!(reader.buf.is_empty() && reader.buf.capacity() < 2 * MAX_READ);
         }
     }
 

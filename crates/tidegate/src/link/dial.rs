@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A link that has lasted this long resets the wait before the next attempt (RD-6).
-const LASTING: Duration = Duration::from_secs(10);
+const MIN_LASTING: Duration = Duration::from_secs(10);
 /// The longest `retry_after_ms` that a connector obeys (RD-6).
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
@@ -276,7 +276,7 @@ async fn attempt<M: Role>(
     shared.opened(link, &peer);
     let Driven { end, proven, lasted, over } =
         drive(shared.clone(), link, stream, reader, peer.clone()).await;
-    let proven = proven || lasted >= LASTING;
+    let proven = proven || lasted >= MIN_LASTING;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
     Some(if over { Outcome::Ended } else { Outcome::Linked { peer: peer.instance, proven, retry_after } })
 }

@@ -32,10 +32,10 @@ use crate::{
 
 /// The work that a link may do before it yields, whatever its peer sends: about one full read of ordinary
 /// data. Without the limit, a flood of tiny frames would occupy the thread and the lock (LM-3, HS-14).
-const TURN: usize = 256;
+const MAX_TURN_COST: usize = 256;
 
 /// The size from which an unfinished frame is reported to the machine (LM-4).
-const LARGE: usize = 64 * 1_024;
+const MIN_REPORTED_PARTIAL: usize = 64 * 1_024;
 
 /// The cost of a frame. Messages are mostly passed on in place; in an Ack, each outcome of a few bytes is a
 /// lookup.
@@ -140,7 +140,7 @@ pub(super) async fn drive<M: Role>(
         gave_way: false,
         // Frames may have arrived together with the Hello.
         news: News { read: true, ..News::default() },
-        turn: TURN,
+        turn: MAX_TURN_COST,
         large: false,
         peer,
         end_told: false,
@@ -219,7 +219,7 @@ impl<M: Role> Driver<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.turn = TURN;
+        self.turn = MAX_TURN_COST;
         loop {
             let step = self.consult(cx);
             if step.ended && !std::mem::replace(&mut self.end_told, true) {
@@ -328,10 +328,11 @@ impl<M: Role> Driver<M> {
             }
             // If the turn is used up, whole frames may be left in the reader.
             let progress = if *turn > 0 { reader.progress() } else { Progress::default() };
-            if (progress.partial > LARGE || *large) && !machine.unfinished(now, link, progress) {
+            if (progress.partial > MIN_REPORTED_PARTIAL || *large) && !machine.unfinished(now, link, progress)
+            {
                 reader.skip();
             }
-            *large = progress.partial > LARGE;
+            *large = progress.partial > MIN_REPORTED_PARTIAL;
             if news.empty {
                 machine.found_empty(link);
             }

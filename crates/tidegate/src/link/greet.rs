@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 use crate::transport::BoxStream;
 
 /// Bytes of a refused peer that are read and discarded, so that it receives the Close (ST-4).
-const DISCARD: usize = 1 << 20;
+const MAX_DISCARDED: usize = 1 << 20;
 
 /// Why there was no first frame.
 pub(super) enum NoHello {
@@ -103,7 +103,7 @@ async fn say_goodbye(mut stream: BoxStream) -> io::Result<()> {
     loop {
         let count = stream.read(&mut discarded).await?;
         total += count;
-        if count == 0 || total > DISCARD {
+        if count == 0 || total > MAX_DISCARDED {
             return Ok(());
         }
     }

@@ -27,7 +27,7 @@ use crate::crowd::origin;
 /// While more than half of the places are taken, the connections of one address share the handshake time, and
 /// each has at least this fraction of it. With the default of 5 s that is 1 s, enough for three round trips
 /// halfway round the world.
-const LEAST_PART: u32 = 5;
+const MAX_TIME_SHARES: u32 = 5;
 
 /// Resolves when the place is lost, to the rule that applies. The connection must then be closed.
 pub(super) type Lost = oneshot::Receiver<&'static str>;
@@ -160,7 +160,7 @@ impl State {
 impl Place {
     /// The handshake time for this connection, as a part of `whole` (HS-11).
     pub(super) fn time(&self, whole: Duration) -> Duration {
-        (whole / self.sharing.max(1)).max(whole / LEAST_PART)
+        (whole / self.sharing.max(1)).max(whole / MAX_TIME_SHARES)
     }
 
     /// Bytes have arrived.

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use crate::endpoint::Endpoint;
 
 /// The pause after the first warning. It doubles after each one, up to [`LONGEST`].
-const FIRST: Duration = Duration::from_secs(10);
-const LONGEST: Duration = Duration::from_mins(10);
+const MIN_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_mins(10);
 /// The most different reasons that are logged within a pause. The addresses of a name may fail for different
 /// ones.
-const REASONS: usize = 4;
+const MAX_REASONS: usize = 4;
 
 /// What has been logged since the endpoint was last reached.
 #[derive(Default)]
@@ -39,13 +39,13 @@ impl Outage {
     fn is_to_be_told(&mut self, now: Instant, reason: &str) -> bool {
         match self.next {
             Some((next, _)) if now < next => {
-                if self.reasons.len() >= REASONS || self.reasons.iter().any(|told| told == reason) {
+                if self.reasons.len() >= MAX_REASONS || self.reasons.iter().any(|told| told == reason) {
                     return false;
                 }
             }
             _ => {
-                let pause = self.next.map_or(FIRST, |(_, pause)| pause);
-                self.next = now.checked_add(pause).map(|next| (next, pause.saturating_mul(2).min(LONGEST)));
+                let pause = self.next.map_or(MIN_PAUSE, |(_, pause)| pause);
+                self.next = now.checked_add(pause).map(|next| (next, pause.saturating_mul(2).min(MAX_PAUSE)));
                 self.reasons.clear();
             }
         }
@@ -75,6 +75,6 @@ mod tests {
         let mut outage = Outage::default();
         let now = Instant::now();
         let told = (0..100).filter(|n| outage.is_to_be_told(now, &format!("reason {}", n % 10))).count();
-        assert_eq!(told, REASONS);
+        assert_eq!(told, MAX_REASONS);
     }
 }

@@ -5,11 +5,11 @@ use std::{collections::VecDeque, io::IoSlice};
 use bytes::{Buf, Bytes};
 
 /// The most pieces given to one vectored write.
-const PIECES: usize = 64;
+const MAX_PIECES: usize = 64;
 
 /// Calls `write` with the first pieces.
 pub(crate) fn with_pieces<T>(out: &VecDeque<Bytes>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
     let mut count = 0;
     for (piece, bytes) in pieces.iter_mut().zip(out) {
         *piece = IoSlice::new(bytes);

@@ -16,7 +16,7 @@ use tokio::{sync::Notify, task::yield_now};
 
 /// Turns of handshakes between two polls of the sockets. A handshake takes about four turns, so beside links
 /// that keep a core busy, some hundred new peers a second are still accepted.
-const TURNS: usize = 8;
+const MAX_TURNS: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Turnstile {
@@ -32,7 +32,7 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { left: TURNS, waiting: VecDeque::new() }
+        Self { left: MAX_TURNS, waiting: VecDeque::new() }
     }
 }
 
@@ -74,8 +74,8 @@ impl Turnstile {
     /// Returns true if no task waits any more.
     fn open(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.left = state.left.max(TURNS); // may be open permanently by now
-        let next = state.waiting.len().min(TURNS);
+        state.left = state.left.max(MAX_TURNS); // may be open permanently by now
+        let next = state.waiting.len().min(MAX_TURNS);
         let woken: Vec<_> = state.waiting.drain(..next).collect();
         let none_left = state.waiting.is_empty();
         drop(state);
@@ -133,9 +133,9 @@ mod tests {
             yield_now().await;
             looks += 1;
             let more = turns.load(Ordering::Relaxed) - before;
-            assert!(more <= 2 * TURNS, "{more} turns at a time");
+            assert!(more <= 2 * MAX_TURNS, "{more} turns at a time");
         }
-        assert!(looks >= 1_000 / (2 * TURNS), "{looks}");
+        assert!(looks >= 1_000 / (2 * MAX_TURNS), "{looks}");
         for handshake in handshakes {
             handshake.await.unwrap(); // each got all of its turns
         }

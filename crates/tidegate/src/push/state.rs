@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// Bytes for each link after which a busy sender yields, so that the links can write on the same thread.
-const YIELD_EVERY: usize = 64 * 1_024;
+const YIELD_BYTES: usize = 64 * 1_024;
 /// Beyond this number of links the writes become smaller instead, so that unwritten data stays in the cache.
-const YIELD_LINKS: usize = 8;
+const MAX_YIELD_LINKS: usize = 8;
 
 /// The cost of a message in addition to its size: many small messages are work, too.
-const PER_MESSAGE: usize = 16;
+const MESSAGE_COST: usize = 16;
 
 /// How many bytes a busy sender may still send before it yields to the links.
 pub(crate) struct Stretch {
@@ -29,7 +29,7 @@ pub(crate) struct Stretch {
 
 impl Default for Stretch {
     fn default() -> Self {
-        Self { left: YIELD_EVERY }
+        Self { left: YIELD_BYTES }
     }
 }
 
@@ -41,12 +41,12 @@ impl Stretch {
 
     #[inline]
     pub(super) fn take(&mut self, size: usize) {
-        self.left = self.left.saturating_sub(size + PER_MESSAGE);
+        self.left = self.left.saturating_sub(size + MESSAGE_COST);
     }
 
     /// Starts over after the links have run, or are about to.
     pub(super) fn renew(&mut self, links: usize) {
-        self.left = YIELD_EVERY * links.clamp(1, YIELD_LINKS);
+        self.left = YIELD_BYTES * links.clamp(1, MAX_YIELD_LINKS);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// The least time for which room is kept for a woken future that is not polled. It is longer than a busy
 /// machine takes to run a woken thread, and short enough not to be noticed by the senders behind.
-const PATIENCE: Duration = Duration::from_millis(10);
+const MIN_CALL_TIME: Duration = Duration::from_millis(10);
 
 /// A future of room for one message. Dropping it leaves the queue.
 pub(super) struct Turn<'a> {
@@ -103,7 +103,7 @@ async fn watch(shared: Arc<Shared<Pusher>>) {
             Watch::Over => return,
             Watch::Idle => changed.await,
             Watch::Called => {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(MIN_CALL_TIME).await;
                 shared.with(|inner| inner.state.line.look(&mut inner.machine));
             }
         }

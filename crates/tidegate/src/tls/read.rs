@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The largest file: far larger than the CA bundle of any system, and small enough to read by mistake.
-const LARGEST: u64 = 4 << 20;
+const MAX_FILE: u64 = 4 << 20;
 
 pub(super) fn identity(chain: &Pem, key: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let (chain_part, key_part) = (part("certificate", chain), part("private key", key));
@@ -124,10 +124,10 @@ fn bytes<'a>(from: &'a Pem, part: &TlsPart) -> Result<Cow<'a, [u8]>, TlsError> {
     };
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| TlsError::Read { part: part.clone(), source: Arc::new(error) })?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(TlsError::TooLarge { part: part.clone(), limit: LARGEST });
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(TlsError::TooLarge { part: part.clone(), limit: MAX_FILE });
     }
     Ok(Cow::Owned(bytes))
 }

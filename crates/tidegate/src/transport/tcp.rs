@@ -15,7 +15,7 @@ use crate::endpoint::Address;
 /// packets.
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The most addresses of a name that are tried.
-const MOST_ADDRESSES: usize = 8;
+const MAX_ADDRESSES: usize = 8;
 
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
     let stream = plain(host, port).await?;
@@ -25,7 +25,7 @@ pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, Str
 
 /// A TCP connection without a wrapper.
 pub(super) async fn plain(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = lookup_host((host, port)).await?.take(MOST_ADDRESSES).collect::<Vec<_>>();
+    let addresses = lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect::<Vec<_>>();
     prompt(first_of(&addresses).await?)
 }
 

@@ -16,11 +16,11 @@ use std::{
 pub const LONG: Duration = Duration::from_secs(20);
 
 /// The time after which a waiting test has failed: longer than a wait of [`LONG`] inside it.
-const HANGS: Duration = Duration::from_secs(60);
+const MAX_RUN: Duration = Duration::from_secs(60);
 
 /// A time limit, so that no test waits forever.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(HANGS, work).await.expect("took too long")
+    tokio::time::timeout(MAX_RUN, work).await.expect("took too long")
 }
 
 /// Starts a future that must wait, and cancels it.
@@ -41,7 +41,7 @@ pub fn elsewhere<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 pub fn within_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || drop(sender.send(work())));
-    match receiver.recv_timeout(HANGS) {
+    match receiver.recv_timeout(MAX_RUN) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("took too long"),
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),

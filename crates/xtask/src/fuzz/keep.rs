@@ -13,9 +13,9 @@ use crate::{process, workspace::Workspace};
 
 /// Maximum number of new inputs per target and run. Every `cargo test` runs the kept inputs, and people read
 /// them.
-const MOST: usize = 40;
+const MAX_NEW: usize = 40;
 /// An input must reach at least this much new code to be kept.
-const LEAST: usize = 3;
+const MIN_REACHED: usize = 3;
 
 /// Copies the best inputs that were found for a target to the kept ones.
 pub(super) fn choose(workspace: &Workspace, target: &str) -> Result<()> {
@@ -57,12 +57,12 @@ fn best(control: &str, kept: &Path) -> Option<Vec<PathBuf>> {
         let mut words = reached.split(' ');
         let file = files.get(words.next()?.parse::<usize>().ok()?)?;
         let edges = words.filter(|word| !word.is_empty()).count();
-        if edges >= LEAST && !file.starts_with(kept) {
+        if edges >= MIN_REACHED && !file.starts_with(kept) {
             found.push((edges, file.clone()));
         }
     }
     found.sort_by_key(|(edges, _)| std::cmp::Reverse(*edges));
-    Some(found.into_iter().take(MOST).map(|(_, file)| file).collect())
+    Some(found.into_iter().take(MAX_NEW).map(|(_, file)| file).collect())
 }
 
 #[cfg(test)]

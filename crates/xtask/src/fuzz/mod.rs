@@ -19,13 +19,13 @@ use crate::{process, soak, workspace::Workspace};
 /// Exit code if a required tool is missing, which is neither a success nor a failure.
 pub(crate) const MISSING: u8 = 3;
 /// The default of `--minutes`, for all targets together.
-const MINUTES: u64 = 10;
+const DEFAULT_MINUTES: u64 = 10;
 /// Maximum size of an input, in bytes. Longer inputs find nothing more, and take longer.
-const LONGEST: u32 = 4_096;
+const MAX_INPUT_BYTES: u32 = 4_096;
 /// Time limit of one input, in seconds, for a build with checks on a busy machine.
-const SLOWEST: u32 = 30;
+const MAX_INPUT_SECONDS: u32 = 30;
 /// Memory limit of a target, in MiB. No target needs a tenth of it.
-const MEMORY: u32 = 2_048;
+const MAX_MEMORY_MIB: u32 = 2_048;
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     fs::copy(workspace.path("Cargo.lock"), workspace.path(lock))
         .with_context(|| format!("cannot write {lock}"))?;
     let soaking = soak::seconds();
-    let seconds = plan.minutes.map(|minutes| minutes * 60).or(soaking).unwrap_or(MINUTES * 60);
+    let seconds = plan.minutes.map(|minutes| minutes * 60).or(soaking).unwrap_or(DEFAULT_MINUTES * 60);
     let each = (seconds / targets.len() as u64).max(1);
     let mut failed = Vec::new();
     for target in &targets {
@@ -132,8 +132,8 @@ fn fuzz(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
     fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
     let mut command = cargo_fuzz(workspace, "run");
     command.arg(target).arg(found).arg(workspace.path("tests/fuzz/corpus").join(target)).arg("--");
-    command.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);
-    command.args([format!("-timeout={SLOWEST}"), format!("-rss_limit_mb={MEMORY}")]);
+    command.args([format!("-max_total_time={seconds}"), format!("-max_len={MAX_INPUT_BYTES}")]);
+    command.args([format!("-timeout={MAX_INPUT_SECONDS}"), format!("-rss_limit_mb={MAX_MEMORY_MIB}")]);
     command.args(["-print_final_stats=1", "-verbosity=0"]);
     process::run(&mut command)
 }

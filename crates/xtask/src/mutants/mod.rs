@@ -101,10 +101,10 @@ fn as_it_is<'a>(trial: &Trial, mutations: &'a [Mutation]) -> Result<BTreeMap<&'a
         let run = || {
             trial.build("as-it-is", command)?;
             let started = Instant::now();
-            match trial.test("as-it-is", command, trial::CLEAN)? {
+            match trial.test("as-it-is", command, trial::MAX_CLEAN_TIME)? {
                 Ended::Passed => Ok(started.elapsed()),
                 Ended::Failed(tests) => bail!("it fails: {tests}"),
-                Ended::Hung => bail!("it does not end within {} s", trial::CLEAN.as_secs()),
+                Ended::Hung => bail!("it does not end within {} s", trial::MAX_CLEAN_TIME.as_secs()),
             }
         };
         let took = run().with_context(|| format!("cargo test {command}, on the unchanged tree"))?;

@@ -16,11 +16,11 @@ use super::tree::Tree;
 use crate::{counts::Counts, workspace::Workspace};
 
 /// Time limit of a test command on the unchanged tree.
-pub(super) const CLEAN: Duration = Duration::from_secs(1_800);
+pub(super) const MAX_CLEAN_TIME: Duration = Duration::from_secs(1_800);
 /// Time limit of a build.
-const BUILD: Duration = Duration::from_secs(3_600);
+const MAX_BUILD_TIME: Duration = Duration::from_secs(3_600);
 /// How often to check whether a command has ended.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Time limit of a test command on a broken tree, if it takes `clean` on the unchanged one.
 pub(super) fn limit(clean: Duration) -> Duration {
@@ -67,10 +67,10 @@ impl Trial {
     pub(super) fn build(&self, id: &str, arguments: &str) -> Result<()> {
         let log = self.logs.join(format!("{id}.build.txt"));
         let words = arguments.split_whitespace().take_while(|word| *word != "--");
-        match self.run(["test", "--locked", "--no-run"].into_iter().chain(words), &log, BUILD)? {
+        match self.run(["test", "--locked", "--no-run"].into_iter().chain(words), &log, MAX_BUILD_TIME)? {
             Some(status) if status.success() => Ok(()),
             Some(_) => bail!("it does not compile: {}", log.display()),
-            None => bail!("the build takes longer than {} s: {}", BUILD.as_secs(), log.display()),
+            None => bail!("the build takes longer than {} s: {}", MAX_BUILD_TIME.as_secs(), log.display()),
         }
     }
 
@@ -123,7 +123,7 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
         if started.elapsed() >= limit {
             return Ok(None);
         }
-        thread::sleep(LOOK);
+        thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -71,8 +71,12 @@ fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
             assert_eq!(settle(&mut flight, id, 1), 0, "OC-3");
         }
         let frame = &flight.frames[0];
-        assert!(frame.entries.capacity() <= FEW && frame.places.capacity() <= FEW, "{frame:?}");
-        assert!(frame.room.len() <= SMALL);
+        assert!(
+            frame.entries.capacity() <= MIN_COMPACTED_ENTRIES
+                && frame.places.capacity() <= MIN_COMPACTED_ENTRIES,
+            "{frame:?}"
+        );
+        assert!(frame.room.len() <= MIN_COPIED_FRAME);
         flight.worked_on(START, left + 1, None);
         assert_eq!(flight.working.len(), 0);
         flight.worked_on(START, left, None);
@@ -111,7 +115,7 @@ fn frames_of_empty_payloads_are_not_checked_for_copying_after_every_outcome() {
         looks.insert(flight.frames[0].looked);
     }
     assert!(looks.len() <= 15, "{looks:?}");
-    assert!(flight.frames[0].room.len() <= SMALL);
+    assert!(flight.frames[0].room.len() <= MIN_COPIED_FRAME);
 }
 
 #[test]
@@ -275,7 +279,7 @@ fn oc_2_a_skipped_id_is_found_among_many_skips_and_its_neighbours_are_not() {
     // OC-2
     let mut flight = Flight::default();
     (0..100).for_each(|skip| flight.skip(10 * skip, 10 * skip + 5));
-    for skip in 100 - SKIPS as u64..100 {
+    for skip in 100 - MAX_SKIPPED_RANGES as u64..100 {
         assert!(flight.check(10 * skip + 4, 1, 1_000).is_err());
         assert!(flight.check(10 * skip + 5, 5, 1_000).is_ok());
         assert!(flight.check(10 * skip + 5, 6, 2_000).is_err() || skip == 99);

@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// The maximum nesting of groups in a message of each kind, as in the generated code.
-pub(in crate::wire) const IN_FRAME: u32 = 100;
-pub(in crate::wire) const IN_DELIVER: u32 = IN_FRAME - 1;
-const IN_MESSAGE: u32 = IN_DELIVER - 1;
-const IN_HEADER: u32 = IN_MESSAGE - 1;
+pub(in crate::wire) const MAX_FRAME_DEPTH: u32 = 100;
+pub(in crate::wire) const MAX_DELIVER_DEPTH: u32 = MAX_FRAME_DEPTH - 1;
+const MAX_MESSAGE_DEPTH: u32 = MAX_DELIVER_DEPTH - 1;
+const MAX_HEADER_DEPTH: u32 = MAX_MESSAGE_DEPTH - 1;
 
 /// The fields of one `Message`; the payload as a range of its bytes.
 pub(super) struct Fields {
@@ -62,7 +62,7 @@ impl Fields {
                 }
                 _ => {}
             }
-            match field(bytes, &mut at, IN_MESSAGE)? {
+            match field(bytes, &mut at, MAX_MESSAGE_DEPTH)? {
                 (1, Content::Bytes(header)) => {
                     let (name, value) = header_fields(header)?;
                     if name.is_empty() || name.len() > MAX_HEADER_NAME {
@@ -92,7 +92,7 @@ impl Fields {
         let mut headers = Headers::default();
         let mut at = 0;
         while headers.len() < self.headers && at < bytes.len() {
-            match field(bytes, &mut at, IN_MESSAGE) {
+            match field(bytes, &mut at, MAX_MESSAGE_DEPTH) {
                 Ok((1, Content::Bytes(header))) => {
                     if let Ok((name, value)) = header_fields(header) {
                         headers.push(name.to_owned(), bytes.slice_ref(value));
@@ -109,7 +109,7 @@ impl Fields {
 fn header_fields(bytes: &[u8]) -> Result<(&str, &[u8]), Violation> {
     let (mut name, mut value, mut at) = ("", &bytes[..0], 0);
     while at < bytes.len() {
-        match field(bytes, &mut at, IN_HEADER)? {
+        match field(bytes, &mut at, MAX_HEADER_DEPTH)? {
             (1, Content::Bytes(text)) => {
                 name = std::str::from_utf8(text)
                     .map_err(|_| Violation::malformed("a header name is not UTF-8"))?;

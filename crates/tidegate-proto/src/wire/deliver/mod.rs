@@ -11,7 +11,7 @@ mod numbers;
 mod read;
 mod write;
 
-pub(in crate::wire) use self::fields::{Content, IN_FRAME, field, wrong_type};
+pub(in crate::wire) use self::fields::{Content, MAX_FRAME_DEPTH, field, wrong_type};
 pub use self::{
     numbers::Numbers,
     read::{Batch, Cursor, Item},

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
-    fields::{Content, Fields, IN_DELIVER, delimited, field, wrong_type},
+    fields::{Content, Fields, MAX_DELIVER_DEPTH, delimited, field, wrong_type},
     numbers::{Numbers, Steps},
 };
 use crate::{
@@ -18,11 +18,11 @@ use crate::{
 /// The flag of an item whose sender waits for the outcome.
 const TRACKED: u32 = 1;
 /// Memory that each message may take beside its size.
-const PER_MESSAGE: u64 = 256;
+const MESSAGE_OVERHEAD: u64 = 256;
 /// A batch may have this many times the bytes of its messages.
-const PINNED: u64 = 8;
+const MAX_MEMORY_FACTOR: u64 = 8;
 /// The maximum framing of a batch, a message and a header in bytes, if each field occurs once: keys, lengths, numbers.
-const FRAMING: (u64, u64, u64) = (64, 40, 16);
+const MAX_FRAMING: (u64, u64, u64) = (64, 40, 16);
 
 /// A received message: its fields, and its position in the bytes of its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,7 +213,7 @@ fn pass_over(bytes: &[u8], mut at: usize) -> Option<usize> {
         if varint::get(bytes, &mut after)? == 0x1a {
             return Some(after);
         }
-        field(bytes, &mut at, IN_DELIVER).ok()?;
+        field(bytes, &mut at, MAX_DELIVER_DEPTH).ok()?;
     }
 }
 
@@ -273,7 +273,7 @@ impl Batch {
     /// The number of bytes of its frame that are neither messages nor their framing: unknown fields, and known fields
     /// that later ones replace. They cost time to read, and no credit counts them (LM-3).
     pub(crate) fn junk(&self, frame: usize) -> u64 {
-        let (batch, message, header) = FRAMING;
+        let (batch, message, header) = MAX_FRAMING;
         let useful = self.cursor.size + batch + message * self.cursor.left + header * self.headers;
         (frame as u64).saturating_sub(useful)
     }
@@ -281,9 +281,9 @@ impl Batch {
     /// Copies the batch without unknown fields, if these are most of it. Its bytes are kept until its messages are
     /// settled, and credit does not count such fields (LM-5).
     pub(crate) fn slimmed(self) -> Self {
-        let worth = self.cursor.size + PER_MESSAGE * self.cursor.left;
+        let worth = self.cursor.size + MESSAGE_OVERHEAD * self.cursor.left;
         let length = self.bytes.len() as u64;
-        if length <= PER_MESSAGE || length <= PINNED * worth {
+        if length <= MESSAGE_OVERHEAD || length <= MAX_MEMORY_FACTOR * worth {
             return self;
         }
         let first_number = self.items().next().map_or(0, |item| item.number);
@@ -345,7 +345,7 @@ fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation>
             found.message(&Fields::of(bytes)?, max_message)?;
             continue;
         }
-        match field(deliver, &mut at, IN_DELIVER)? {
+        match field(deliver, &mut at, MAX_DELIVER_DEPTH)? {
             (1, Content::Integer(value)) => found.first_id = value,
             (2, Content::Integer(value)) => found.first_number = value,
             (3, Content::Bytes(bytes)) => found.message(&Fields::of(bytes)?, max_message)?,

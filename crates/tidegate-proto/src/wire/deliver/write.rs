@@ -8,16 +8,16 @@ use super::fields::Fields;
 use crate::{message::Message, wire::varint};
 
 /// The space before the messages: length 4, key 1 and length 5, first_id 11, first_number 11.
-const HEAD: usize = 32;
+const MAX_HEAD: usize = 32;
 /// A payload of this size or more is not copied into the buffer, but written separately, in a batch of its own. A
 /// smaller one is cheaper to copy.
-const LARGE: usize = 16 * 1_024;
+const MIN_LARGE_PAYLOAD: usize = 16 * 1_024;
 /// A batch of this size is sealed, so that the peer can begin to process it.
-const FULL: usize = 128 * 1_024;
+const MAX_BATCH: usize = 128 * 1_024;
 /// The smallest buffer of a batch: small, so that an idle link takes little memory.
-const SMALLEST: usize = 1_024;
+const MIN_BUFFER: usize = 1_024;
 /// A batch may keep this many times its bytes in memory (LM-5).
-const SPARSE: usize = 4;
+const MAX_MEMORY_FACTOR: usize = 4;
 
 /// A batch to which messages are added.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -93,21 +93,22 @@ impl OpenBatch {
     #[must_use]
     #[inline]
     pub fn is_full_for(&self, message: &Message) -> bool {
-        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL || message.size() >= LARGE)
+        self.count > 0
+            && (self.tail.is_some() || self.buf.len() >= MAX_BATCH || message.size() >= MIN_LARGE_PAYLOAD)
     }
 
     /// Whether the batch must be sealed before a payload is added with [`Self::push_slice`].
     #[inline]
     #[must_use]
     pub fn is_full_for_slice(&self) -> bool {
-        self.count > 0 && (self.tail.is_some() || self.buf.len() >= FULL)
+        self.count > 0 && (self.tail.is_some() || self.buf.len() >= MAX_BATCH)
     }
 
     /// Whether a payload is small enough to be copied into the buffer.
     #[inline]
     #[must_use]
     pub fn copies(payload: &[u8]) -> bool {
-        payload.len() < LARGE
+        payload.len() < MIN_LARGE_PAYLOAD
     }
 
     /// Adds the first attempt of a message without headers, whose payload is small enough to be copied
@@ -138,7 +139,12 @@ impl OpenBatch {
         self.next_number = number + 1;
         self.count += 1;
         let at = self.buf.len();
-        if gap == 0 && attempt <= 1 && !tracked && message.headers().is_empty() && payload.len() < LARGE {
+        if gap == 0
+            && attempt <= 1
+            && !tracked
+            && message.headers().is_empty()
+            && payload.len() < MIN_LARGE_PAYLOAD
+        {
             self.push_plain(payload);
         } else {
             self.push_any(gap, attempt, tracked, message);
@@ -156,7 +162,7 @@ impl OpenBatch {
         let end = room.len();
         self.hint = end.max(self.hint - self.hint / 4);
         self.count = 0;
-        let mut start = HEAD;
+        let mut start = MAX_HEAD;
         if self.first_number > 0 {
             start = varint::put_before(room, start, self.first_number) - 1;
             room[start] = 0x10;
@@ -175,7 +181,7 @@ impl OpenBatch {
             self.memory = room.capacity();
         }
         // The frame is kept until its messages are settled, and must not keep the memory of a larger buffer (LM-5).
-        if end * SPARSE < self.memory {
+        if end * MAX_MEMORY_FACTOR < self.memory {
             let room = Bytes::copy_from_slice(&self.buf);
             self.buf.clear();
             return Sealed { memory: room.len(), room, start, tail };
@@ -192,14 +198,14 @@ impl OpenBatch {
     }
 
     fn begin(&mut self, id: u64, number: u64) {
-        let want = (self.hint + self.hint / 4).clamp(SMALLEST, FULL + FULL / 4);
+        let want = (self.hint + self.hint / 4).clamp(MIN_BUFFER, MAX_BATCH + MAX_BATCH / 4);
         // From a buffer that is much too large, each batch would have to be copied.
-        if self.buf.capacity() < want || self.buf.capacity() > (SPARSE - 1) * want {
+        if self.buf.capacity() < want || self.buf.capacity() > (MAX_MEMORY_FACTOR - 1) * want {
             self.buf = BytesMut::with_capacity(want);
             self.memory = self.buf.capacity();
         }
         self.capacity = self.buf.capacity();
-        self.buf.put_bytes(0, HEAD);
+        self.buf.put_bytes(0, MAX_HEAD);
         self.first_id = id;
         self.first_number = number;
         self.next_number = number;
@@ -264,7 +270,7 @@ impl OpenBatch {
         }
         if !payload.is_empty() {
             put_key(buf, 0x2a, payload.len());
-            if payload.len() < LARGE {
+            if payload.len() < MIN_LARGE_PAYLOAD {
                 buf.extend_from_slice(payload);
             } else {
                 self.tail = Some(payload.clone());

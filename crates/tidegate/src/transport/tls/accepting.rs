@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::FallibleAccept};
 
 use super::{
-    Plain, READ, Side, WRITE, not_tls,
+    Plain, READ_BUFFER, Side, WRITE_BUFFER, not_tls,
     stream::{Secured, explained},
 };
 use crate::transport::{Stream, TlsFailure};
@@ -63,8 +63,8 @@ impl Accepting {
                 self.0 = State::Failed(BufReader::with_capacity(1, stream));
                 return Poll::Ready(Err(TlsFailure::into_io(reason)));
             }
-            let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(WRITE));
-            let stream = BufReader::with_capacity(READ, stream);
+            let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(WRITE_BUFFER));
+            let stream = BufReader::with_capacity(READ_BUFFER, stream);
             let accept = TlsAcceptor::from(config).accept_with(stream, limit).into_fallible();
             self.0 = State::Handshaking(Box::new(accept));
         }

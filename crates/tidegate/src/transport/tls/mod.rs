@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
-const READ: usize = 32 * 1_024;
+const READ_BUFFER: usize = 32 * 1_024;
 /// The most encrypted bytes that wait for the socket.
-const WRITE: usize = 128 * 1_024;
+const WRITE_BUFFER: usize = 128 * 1_024;
 
 type Plain = BufReader<TcpStream>;
 
@@ -27,9 +27,10 @@ pub(super) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<(Box
     let (name, config) = (loaded.server_name(host).map_err(unusable)?, loaded.client().map_err(unusable)?);
     let stream = tcp::plain(host, port).await?;
     let address = stream.peer_addr()?.to_string();
-    let limit = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(WRITE));
-    let connected =
-        TlsConnector::from(config).connect_with(name, BufReader::with_capacity(READ, stream), limit).await;
+    let limit = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(WRITE_BUFFER));
+    let connected = TlsConnector::from(config)
+        .connect_with(name, BufReader::with_capacity(READ_BUFFER, stream), limit)
+        .await;
     let stream = connected.map_err(|error| stream::explained(Side::Connector, error))?;
     Ok((Box::new(Secured::new(Side::Connector, stream.into())), address))
 }
