@@ -54,7 +54,7 @@ fn ratios(runs: &Runs) -> Vec<Row> {
             rows.push(Row { what: what.to_owned(), goal, measured: measured.join(", "), met });
         }
     };
-    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateLent, TidegateWindow1000, Zeromq};
+    use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBorrowed, TidegateWindow1000, Zeromq};
     add(
         "64 B, one `send`, `recv`, `ack` each",
         Tidegate,
@@ -64,7 +64,7 @@ fn ratios(runs: &Runs) -> Vec<Row> {
     );
     add(
         "64 B, one at a time, `send_slice` and borrowed deliveries",
-        TidegateLent,
+        TidegateBorrowed,
         64,
         &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
         "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",

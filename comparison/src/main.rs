@@ -22,7 +22,7 @@ use table::Runs;
 #[command(about = "Compares tidegate with its peers on this machine", version)]
 struct Args {
     #[command(subcommand)]
-    side: Option<Side>,
+    side: Option<SideCommand>,
     /// Runs of each peer with each size; the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -51,7 +51,7 @@ struct Args {
 
 /// The processes of a run; started by the program itself.
 #[derive(Subcommand)]
-enum Side {
+enum SideCommand {
     #[command(hide = true)]
     Push { peer: Peer, address: String, size: usize, count: u64 },
     #[command(hide = true)]
@@ -61,8 +61,8 @@ enum Side {
 fn main() -> Result<()> {
     let args = Args::parse();
     match args.side {
-        Some(Side::Push { peer, address, size, count }) => return peer.push(&address, size, count),
-        Some(Side::Pull { peer, address, size, count }) => {
+        Some(SideCommand::Push { peer, address, size, count }) => return peer.push(&address, size, count),
+        Some(SideCommand::Pull { peer, address, size, count }) => {
             let rate = peer.pull(&address, size, count)?;
             writeln!(std::io::stdout(), "{rate}")?;
             // Do not wait for threads that a library still runs.

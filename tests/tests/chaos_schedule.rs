@@ -16,7 +16,7 @@ const PLACES: usize = 4;
 const WINDOW: usize = 8;
 
 /// The place of a puller, with its own relay in front.
-struct Place {
+struct RelayedPuller {
     relay: Relay,
     /// Its index in the fleet.
     puller: usize,
@@ -24,7 +24,7 @@ struct Place {
     held: bool,
 }
 
-impl Place {
+impl RelayedPuller {
     const fn works(&self) -> bool {
         !self.asleep && !self.held
     }
@@ -60,7 +60,7 @@ const BLIPS: [Fault; 6] =
 struct Scene {
     push: Process,
     fleet: Fleet,
-    places: Vec<Place>,
+    places: Vec<RelayedPuller>,
     killed: Vec<usize>,
 }
 
@@ -77,7 +77,7 @@ impl Scene {
         for _ in 0..PLACES {
             let relay = Relay::before(&at);
             let puller = start(&mut scene.fleet, &relay);
-            scene.places.push(Place { relay, puller, asleep: false, held: false });
+            scene.places.push(RelayedPuller { relay, puller, asleep: false, held: false });
         }
         scene
     }
@@ -85,7 +85,7 @@ impl Scene {
     /// Inflicts a fault, if a working puller remains. Returns whether it did.
     fn inflict(&mut self, fault: Fault, place: usize) -> bool {
         let others = self.places.iter().enumerate().any(|(other, p)| other != place && p.works());
-        let Place { puller, asleep, held, .. } = self.places[place];
+        let RelayedPuller { puller, asleep, held, .. } = self.places[place];
         match fault {
             Fault::Kill | Fault::Terminate => {
                 let name = if fault == Fault::Kill { "KILL" } else { "TERM" };

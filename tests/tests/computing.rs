@@ -107,7 +107,7 @@ fn report_losses(mut events: Events, news: mpsc::Sender<News>) {
     });
 }
 
-struct Found {
+struct Observed {
     /// A link was lost while both sides computed.
     lost: bool,
     /// How often each job was delivered.
@@ -118,7 +118,7 @@ struct Found {
 
 /// Runs a pusher and a puller, each with or without an I/O thread. Both compute until each has received `BEATS`
 /// heartbeats of the other and `least` has passed, or until a link is lost.
-fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: Duration) -> Found {
+fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: Duration) -> Observed {
     let done = Arc::new(AtomicBool::new(false));
     let (news, heard) = mpsc::channel();
     let (tell, endpoint) = mpsc::channel();
@@ -184,17 +184,17 @@ fn both_compute(pusher_own: bool, puller_own: bool, heartbeat: Duration, least: 
     done.store(true, SeqCst);
     let push = pushing.join().unwrap();
     let deliveries = pulling.join().unwrap();
-    Found { lost, deliveries, push, connections: carrier.connections.load(SeqCst) }
+    Observed { lost, deliveries, push, connections: carrier.connections.load(SeqCst) }
 }
 
 /// Checks that every job was processed, in any case.
-fn assert_all_done(found: &Found) {
+fn assert_all_done(found: &Observed) {
     assert_eq!(found.deliveries.len() as u64, JOBS, "{:?}", found.deliveries);
     assert_eq!((found.push.accepted, found.push.acked), (JOBS, JOBS), "{:?}", found.push);
     assert_eq!((found.push.in_flight, found.push.queued), (0, 0), "{:?}", found.push);
 }
 
-fn assert_nothing_noticed(found: &Found) {
+fn assert_nothing_noticed(found: &Observed) {
     assert_all_done(found);
     assert!(!found.lost, "the link is lost");
     assert_eq!(found.connections, 1, "a side had to reconnect");

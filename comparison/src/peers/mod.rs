@@ -17,7 +17,7 @@ use serde::Serialize;
 pub enum Peer {
     Tcp,
     Tidegate,
-    TidegateLent,
+    TidegateBorrowed,
     TidegateBatch,
     TidegateWindow1000,
     Libzmq,
@@ -30,7 +30,7 @@ impl Peer {
     pub const ALL: [Self; 9] = [
         Self::Tcp,
         Self::Tidegate,
-        Self::TidegateLent,
+        Self::TidegateBorrowed,
         Self::TidegateBatch,
         Self::TidegateWindow1000,
         Self::Libzmq,
@@ -44,7 +44,7 @@ impl Peer {
         match self {
             Self::Tcp => "raw TCP, 256 KiB writes, no acks",
             Self::Tidegate => "tidegate, acked",
-            Self::TidegateLent => "tidegate, acked, `send_slice` and borrowed deliveries",
+            Self::TidegateBorrowed => "tidegate, acked, `send_slice` and borrowed deliveries",
             Self::TidegateBatch => "tidegate, acked, `send_all` of 64, borrowed deliveries",
             Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
             Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",
@@ -63,7 +63,7 @@ impl Peer {
     fn pace(self) -> (u64, u64) {
         match self {
             Self::Tcp => (2, 3),
-            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateLent | Self::TidegateBatch => (80, 3),
+            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateBorrowed | Self::TidegateBatch => (80, 3),
             Self::Libzmq | Self::Omq => (180, 2),
             Self::Zeromq | Self::Grpc => (400, 2),
         }
@@ -86,7 +86,7 @@ impl Peer {
             Self::Tidegate | Self::TidegateWindow1000 => {
                 run(tidegate::push(address, size, count, Form::Owned))
             }
-            Self::TidegateLent => run(tidegate::push(address, size, count, Form::Lent)),
+            Self::TidegateBorrowed => run(tidegate::push(address, size, count, Form::Borrowed)),
             Self::TidegateBatch => run(tidegate::push(address, size, count, Form::Batch)),
             Self::Libzmq => libzmq::push(address, size, count),
             Self::Omq => run(omq::push(address, size, count)),
@@ -104,7 +104,7 @@ impl Peer {
         match self {
             Self::Tcp => tcp::pull(address, size, count),
             Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto)),
-            Self::TidegateLent | Self::TidegateBatch => run(tidegate::pull_lent(address, size, count)),
+            Self::TidegateBorrowed | Self::TidegateBatch => run(tidegate::pull_lent(address, size, count)),
             Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000))),
             Self::Libzmq => libzmq::pull(address, size, count),
             Self::Omq => run(omq::pull(address, size, count)),

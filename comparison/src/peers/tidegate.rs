@@ -12,7 +12,7 @@ pub enum Form {
     /// One at a time, owned.
     Owned,
     /// One at a time, borrowed.
-    Lent,
+    Borrowed,
     /// 64 at a time.
     Batch,
 }
@@ -27,7 +27,7 @@ pub async fn push(address: &str, size: usize, count: u64, form: Form) -> Result<
                 push.send(ring.payload()).await?;
             }
         }
-        Form::Lent => {
+        Form::Borrowed => {
             for _ in 0..count {
                 push.send_slice(ring.slice()).await?;
             }

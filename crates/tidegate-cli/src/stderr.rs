@@ -73,7 +73,7 @@ impl Write for Log {
 }
 
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Lines were queued.
     filled: Condvar,
     /// A line has been written.
@@ -81,7 +81,7 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Lines that were dropped and not yet reported.
@@ -96,12 +96,18 @@ struct State {
 
 impl Queue {
     const fn new() -> Self {
-        let state =
-            State { lines: VecDeque::new(), bytes: 0, dropped: 0, started: false, writing: false, done: 0 };
+        let state = QueueState {
+            lines: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            started: false,
+            writing: false,
+            done: 0,
+        };
         Self { state: Mutex::new(state), filled: Condvar::new(), written: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,7 +159,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl QueueState {
     fn add(&mut self, line: Vec<u8>, room: usize) {
         if self.bytes.saturating_add(line.len()) > room {
             self.dropped += 1;
@@ -215,7 +221,7 @@ mod tests {
 
     #[test]
     fn dropped_lines_are_counted_and_reported_where_they_are_missing() {
-        let mut state = State::default();
+        let mut state = QueueState::default();
         state.add(b"1\n".to_vec(), 4);
         state.add(b"2\n".to_vec(), 4);
         state.add(b"3\n".to_vec(), 4);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A standard stream, and its bit.
 #[derive(Clone, Copy)]
-enum Stream {
+enum StdStream {
     Stdin = 1,
     Stdout = 2,
     Stderr = 4,
@@ -21,9 +21,9 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 #[ctor::ctor]
 fn look_at_the_standard_streams() {
     for (stream, fd) in [
-        (Stream::Stdin, rustix::stdio::stdin()),
-        (Stream::Stdout, rustix::stdio::stdout()),
-        (Stream::Stderr, rustix::stdio::stderr()),
+        (StdStream::Stdin, rustix::stdio::stdin()),
+        (StdStream::Stdout, rustix::stdio::stdout()),
+        (StdStream::Stderr, rustix::stdio::stderr()),
     ] {
         if rustix::io::fcntl_getfd(fd).is_err() {
             CLOSED.fetch_or(stream as u8, Ordering::Relaxed);
@@ -34,9 +34,9 @@ fn look_at_the_standard_streams() {
 /// Whether `fd` is a standard stream that was closed when this process was started (`>&-` in a shell).
 pub(crate) fn was_closed(fd: BorrowedFd<'_>) -> bool {
     let stream = match fd.as_raw_fd() {
-        0 => Stream::Stdin,
-        1 => Stream::Stdout,
-        2 => Stream::Stderr,
+        0 => StdStream::Stdin,
+        1 => StdStream::Stdout,
+        2 => StdStream::Stderr,
         _ => return false,
     };
     CLOSED.load(Ordering::Relaxed) & stream as u8 != 0

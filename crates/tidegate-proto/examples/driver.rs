@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, error::Error, time::Duration};
 
 use tidegate_proto::{
-    DEFAULT_MAX_MESSAGE, InstanceId, LinkId, Machine, Peer, Puller, PullerSettings, Pusher, PusherEvent,
-    PusherSettings, Role, Settled, Time, Verdict, Violation,
+    DEFAULT_MAX_MESSAGE, FinalOutcome, InstanceId, LinkId, Machine, Peer, Puller, PullerSettings, Pusher,
+    PusherEvent, PusherSettings, Role, Time, Verdict, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -106,6 +106,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         now = now + Duration::from_millis(1);
     }
-    assert_eq!(pusher.poll_event(), Some(PusherEvent::Settled(accepted.number, Settled::Acked)));
+    assert_eq!(pusher.poll_event(), Some(PusherEvent::Settled(accepted.number, FinalOutcome::Acked)));
     Ok(())
 }

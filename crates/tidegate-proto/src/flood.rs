@@ -36,12 +36,12 @@ pub(crate) struct AckWork {
 
 /// The points of one link in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Flood {
+pub(crate) struct FloodLimiter {
     since: Time,
     weight: u64,
 }
 
-impl Flood {
+impl FloodLimiter {
     /// Charges a frame of `bytes` bytes that settles nothing.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn lm_3_the_limit_of_small_frames_is_per_second() {
         // LM-3
-        let mut flood = Flood::default();
+        let mut flood = FloodLimiter::default();
         let start = Time(5_000_000);
         for _ in 0..MAX_POINTS {
             assert_eq!(flood.weigh(start, 15), Ok(()));
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn lm_3_a_large_frame_costs_points_in_proportion_to_its_bytes() {
         // LM-3
-        let mut flood = Flood::default();
+        let mut flood = FloodLimiter::default();
         let passed = (0..).take_while(|_| flood.weigh(Time(1), 65_536).is_ok()).count();
         assert_eq!(passed, 77, "5 MB in a second");
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn lm_3_settled_messages_pay_for_the_frames_around_them() {
         // LM-3
-        let mut flood = Flood::default();
+        let mut flood = FloodLimiter::default();
         for _ in 0..10 * MAX_POINTS {
             flood.weigh_ack(Time(1), 20, done(1)).unwrap();
             for _ in 0..10 {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn lm_3_an_outcome_that_settles_a_delivery_is_never_charged() {
         // LM-3: whatever the verdict, and with the longest reason.
-        let mut flood = Flood::default();
+        let mut flood = FloodLimiter::default();
         for _ in 0..10 * MAX_POINTS {
             flood.weigh_ack(Time(1), 300, AckWork { again: 1, ..AckWork::default() }).unwrap();
             flood.weigh_ack(Time(1), 60_000, AckWork { again: 200, ..AckWork::default() }).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn lm_3_ten_thousand_frames_and_a_mebibyte_of_them_are_allowed_in_a_second() {
         // LM-3: for each kind of frame. An outcome has at least six bytes.
-        type Weigh = fn(&mut Flood, usize) -> Result<(), Violation>;
+        type Weigh = fn(&mut FloodLimiter, usize) -> Result<(), Violation>;
         let kinds: [Weigh; 4] = [
             |flood, bytes| flood.weigh(Time(1), bytes),
             |flood, bytes| flood.weigh_ids(Time(1), bytes),
@@ -169,7 +169,7 @@ mod tests {
         ];
         for weigh in kinds {
             for (large, small) in [(16, 9_984), (0, 10_000)] {
-                let mut flood = Flood::default();
+                let mut flood = FloodLimiter::default();
                 let rest = ((1 << 20) - large * 60_000) / small;
                 (0..large).for_each(|_| weigh(&mut flood, 60_000).unwrap());
                 (0..small).for_each(|_| weigh(&mut flood, rest).unwrap());
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn lm_3_unknown_fields_of_a_deliver_are_charged_and_framing_is_not() {
         // LM-3
-        let mut flood = Flood::default();
+        let mut flood = FloodLimiter::default();
         (0..10 * MAX_POINTS).for_each(|_| flood.weigh_junk(Time(1), DENSE_BYTES_PER_POINT - 1).unwrap());
         let passed = (0..).take_while(|_| flood.weigh_junk(Time(1), 200_000).is_ok()).count();
         assert_eq!(passed, 12, "2.5 MB in a second");

@@ -160,11 +160,11 @@ pub use machine::Machine;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
 pub use peer::Peer;
 pub use puller::{
-    Lot, PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window,
+    DeliveryBatch, PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window,
 };
 pub use pusher::{
-    Accepted, Blocked, Leftover, PushLinkStats, PushStats, Pusher, PusherEvent, PusherSettings, Refused,
-    Rejected, Settled, Undelivered,
+    Accepted, Blocked, FinalOutcome, Leftover, PushLinkStats, PushStats, Pusher, PusherEvent, PusherSettings,
+    Refused, RejectedMessage, Undelivered,
 };
 pub use random::Random;
 pub use shown::{Shown, shown};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     time::Time,
     violation::{Code, Violation},
-    wire::Progress,
+    wire::FrameProgress,
 };
 
 /// Consecutive intervals without a byte, or without progress of a frame, after which the link is closed (LV-3, LV-7).
@@ -28,7 +28,7 @@ pub(crate) struct Liveness {
     listening: bool,
     silent: u8,
     slow: u8,
-    progress: Progress,
+    progress: FrameProgress,
     ping: Option<(u64, Time)>,
     pings: u64,
     round_trip: Option<Duration>,
@@ -52,7 +52,7 @@ impl Liveness {
             listening: false,
             silent: 0,
             slow: 0,
-            progress: Progress::default(),
+            progress: FrameProgress::default(),
             ping: None,
             pings: 0,
             round_trip: None,
@@ -134,7 +134,7 @@ impl Liveness {
 
     /// Ends the interval if it is over. Must be called after reading. Otherwise the first call after a suspension of
     /// the process would count as silence.
-    pub(crate) fn advance(&mut self, now: Time, progress: Progress) -> Result<(), Violation> {
+    pub(crate) fn advance(&mut self, now: Time, progress: FrameProgress) -> Result<(), Violation> {
         if now < self.next_tick {
             return Ok(());
         }
@@ -183,14 +183,14 @@ mod tests {
         let mut alive = alive();
         alive.found_empty();
         for second in 1..4 {
-            assert_eq!(alive.advance(at(second), Progress::default()), Ok(()));
+            assert_eq!(alive.advance(at(second), FrameProgress::default()), Ok(()));
         }
         alive.heard();
         alive.found_empty();
         for second in 4..7 {
-            assert_eq!(alive.advance(at(second), Progress::default()), Ok(()));
+            assert_eq!(alive.advance(at(second), FrameProgress::default()), Ok(()));
         }
-        assert_eq!(alive.advance(at(7), Progress::default()).unwrap_err().code, Code::Silent);
+        assert_eq!(alive.advance(at(7), FrameProgress::default()).unwrap_err().code, Code::Silent);
     }
 
     #[test]
@@ -198,10 +198,10 @@ mod tests {
         // LV-3
         let mut alive = alive();
         alive.found_empty();
-        assert_eq!(alive.advance(at(1), Progress::default()), Ok(()));
-        assert_eq!(alive.advance(at(1_000), Progress::default()), Ok(()));
-        assert_eq!(alive.advance(at(1_001), Progress::default()), Ok(()));
-        assert!(alive.advance(at(1_002), Progress::default()).is_err());
+        assert_eq!(alive.advance(at(1), FrameProgress::default()), Ok(()));
+        assert_eq!(alive.advance(at(1_000), FrameProgress::default()), Ok(()));
+        assert_eq!(alive.advance(at(1_001), FrameProgress::default()), Ok(()));
+        assert!(alive.advance(at(1_002), FrameProgress::default()).is_err());
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         for second in 1..20 {
             alive.found_empty();
             alive.paused();
-            assert_eq!(alive.advance(at(second), Progress::default()), Ok(()));
+            assert_eq!(alive.advance(at(second), FrameProgress::default()), Ok(()));
         }
     }
 
@@ -221,10 +221,10 @@ mod tests {
         let mut alive = alive();
         alive.heard();
         for second in 1..20 {
-            assert_eq!(alive.advance(at(second), Progress::default()), Ok(()));
+            assert_eq!(alive.advance(at(second), FrameProgress::default()), Ok(()));
         }
         alive.found_empty();
-        assert!((20..24).any(|second| alive.advance(at(second), Progress::default()).is_err()));
+        assert!((20..24).any(|second| alive.advance(at(second), FrameProgress::default()).is_err()));
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         let mut step = |second, partial| {
             alive.heard();
             alive.found_empty();
-            alive.advance(at(second), Progress { frames: 1, partial })
+            alive.advance(at(second), FrameProgress { frames: 1, partial })
         };
         for second in 1..10 {
             step(second, second as usize * 1_024).unwrap();

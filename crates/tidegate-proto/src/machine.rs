@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::{
-    close::LinkEnd, links::LinkId, peer::Peer, time::Time, violation::Violation, wire::Progress,
+    close::LinkEnd, links::LinkId, peer::Peer, time::Time, violation::Violation, wire::FrameProgress,
     wire::v1::Role,
 };
 
@@ -49,7 +49,7 @@ pub trait Machine {
     /// bytes, and once when it no longer is. Returns false if the driver is to drop the frame with
     /// [`FrameReader::skip`](crate::wire::FrameReader::skip), because the machine has closed the link, for lack of
     /// memory (LM-4) or for another reason.
-    fn unfinished(&mut self, _now: Time, _link: LinkId, _progress: Progress) -> bool {
+    fn unfinished(&mut self, _now: Time, _link: LinkId, _progress: FrameProgress) -> bool {
         true
     }
 
@@ -75,7 +75,7 @@ pub trait Machine {
 
     /// Runs the timers of the link. Call it when the [`Self::deadline`] has passed, and only after reading everything
     /// that had arrived.
-    fn advance(&mut self, now: Time, link: LinkId, progress: Progress);
+    fn advance(&mut self, now: Time, link: LinkId, progress: FrameProgress);
 
     /// Whether both sides are done with the link (ST-4), so that the driver can remove it and close the connection.
     fn is_finished(&self, now: Time, link: LinkId) -> bool;

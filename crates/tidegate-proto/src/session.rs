@@ -13,12 +13,12 @@ use bytes::Bytes;
 
 use crate::{
     close::LinkEnd,
-    flood::{AckWork, Flood},
+    flood::{AckWork, FloodLimiter},
     liveness::Liveness,
     peer::Peer,
     time::Time,
     violation::{Code, Violation},
-    wire::{self, Body, Progress, cut_reason, v1},
+    wire::{self, Body, FrameProgress, cut_reason, v1},
 };
 
 /// A stalled link is closed after this multiple of `write_stall` (LV-8).
@@ -38,13 +38,13 @@ pub(crate) struct Timing {
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     alive: Liveness,
-    flood: Flood,
+    flood: FloodLimiter,
     /// The link was closed with FLOOD: all further frames are ignored.
     ignoring: bool,
     /// The socket was found empty, and no byte has arrived since.
     empty: bool,
     timing: Timing,
-    end: Option<Ending>,
+    end: Option<Closing>,
     pong: Option<u64>,
     ping: Option<u64>,
     /// Bytes given to the driver, and bytes that it has written.
@@ -62,7 +62,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Ending {
+struct Closing {
     end: LinkEnd,
     sent: bool,
     heard: Option<Code>,
@@ -75,7 +75,7 @@ impl Session {
         Self {
             peer,
             alive,
-            flood: Flood::default(),
+            flood: FloodLimiter::default(),
             ignoring: false,
             empty: false,
             timing,
@@ -100,7 +100,7 @@ impl Session {
     /// Starts the `Close` handshake (ST-4). If it has already started, its reason does not change.
     pub(crate) fn close(&mut self, now: Time, end: LinkEnd) {
         let until = now + self.timing.close_wait;
-        self.end.get_or_insert(Ending { end, sent: false, heard: None, until });
+        self.end.get_or_insert(Closing { end, sent: false, heard: None, until });
     }
 
     /// Handles the frames that both roles treat in the same way, and returns the others. `bytes` is the length of the
@@ -185,7 +185,7 @@ impl Session {
                 by_peer: true,
                 retry_after_ms: close.retry_after_ms,
             };
-            Ending { end, sent: false, heard: None, until }
+            Closing { end, sent: false, heard: None, until }
         });
         ending.heard.get_or_insert(Code::from_wire(close.code));
     }
@@ -317,7 +317,7 @@ impl Session {
         self.write_failed = true;
         let until = now + self.timing.close_wait;
         let ending =
-            self.end.get_or_insert(Ending { end: LinkEnd::broken(reason), sent: true, heard: None, until });
+            self.end.get_or_insert(Closing { end: LinkEnd::broken(reason), sent: true, heard: None, until });
         ending.sent = true;
     }
 
@@ -337,7 +337,7 @@ impl Session {
     }
 
     /// Runs the timers: heartbeats and silence (LV-1, LV-3, LV-7), and the write stall (LV-6, LV-8).
-    pub(crate) fn advance(&mut self, now: Time, progress: Progress) -> Result<(), Violation> {
+    pub(crate) fn advance(&mut self, now: Time, progress: FrameProgress) -> Result<(), Violation> {
         if self.end.is_some() {
             return Ok(());
         }

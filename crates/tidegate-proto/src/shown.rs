@@ -50,14 +50,14 @@ impl fmt::Display for Shown<'_> {
                 return write!(f, "… ({} more bytes)", self.text.len() - at);
             }
             let kind = kind(c);
-            marks = if kind == Kind::Mark { marks + 1 } else { 0 };
+            marks = if kind == CharKind::Mark { marks + 1 } else { 0 };
             match kind {
-                Kind::Plain => f.write_char(c)?,
+                CharKind::Plain => f.write_char(c)?,
                 // At the beginning of the text, a mark would combine with the character before it.
-                Kind::Mark if index > 0 && marks <= MAX_MARKS => f.write_char(c)?,
-                Kind::Mark => write!(f, "{}", c.escape_unicode())?,
-                Kind::Escaped => write!(f, "{}", c.escape_debug())?,
-                Kind::Invisible => write!(f, "{}", c.escape_unicode())?,
+                CharKind::Mark if index > 0 && marks <= MAX_MARKS => f.write_char(c)?,
+                CharKind::Mark => write!(f, "{}", c.escape_unicode())?,
+                CharKind::Escaped => write!(f, "{}", c.escape_debug())?,
+                CharKind::Invisible => write!(f, "{}", c.escape_unicode())?,
             }
         }
         Ok(())
@@ -65,7 +65,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CharKind {
     Plain,
     /// Combines with the character before it.
     Mark,
@@ -75,19 +75,19 @@ enum Kind {
     Invisible,
 }
 
-fn kind(c: char) -> Kind {
+fn kind(c: char) -> CharKind {
     if c.is_ascii_graphic() || c == ' ' {
-        return Kind::Plain;
+        return CharKind::Plain;
     }
     if is_invisible(c) {
-        return Kind::Invisible;
+        return CharKind::Invisible;
     }
     if c.escape_debug().len() == 1 {
-        return Kind::Plain;
+        return CharKind::Plain;
     }
     // `escape_debug` escapes a mark only if no character is before it. All other escapes do not depend on that.
     let letter_and_mark = String::from_iter(['a', c]);
-    if letter_and_mark.escape_debug().nth(1) == Some(c) { Kind::Mark } else { Kind::Escaped }
+    if letter_and_mark.escape_debug().nth(1) == Some(c) { CharKind::Mark } else { CharKind::Escaped }
 }
 
 /// Whether `c` is a letter or a mark without a visible shape.

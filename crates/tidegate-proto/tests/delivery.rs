@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{SECOND, World, puller, pusher, text};
-use tidegate_proto::{Machine, PusherEvent, Settled, Verdict, Window};
+use tidegate_proto::{FinalOutcome, Machine, PusherEvent, Verdict, Window};
 
 fn nack(delay_ms: u32) -> Verdict {
     Verdict::Nack { delay_ms, reason: String::new() }
@@ -227,7 +227,10 @@ fn oc_11_the_last_attempt_rejects_and_lost_links_do_not_count() {
     }
     let rejected = w.pushers[0].take_rejected().unwrap();
     assert_eq!((rejected.attempts, rejected.number), (3, 0));
-    assert!(matches!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(0, Settled::Rejected { .. }))));
+    assert!(matches!(
+        w.pushers[0].poll_event(),
+        Some(PusherEvent::Settled(0, FinalOutcome::Rejected { .. }))
+    ));
     w.check();
     assert!(w.recv(0).is_none());
 }
@@ -500,7 +503,7 @@ fn oc_5_outcomes_are_sent_after_a_millisecond_or_when_tracked() {
     assert_eq!(w.pushers[0].stats().acked, 1);
     w.give(0, b, &Verdict::Ack);
     assert_eq!(w.pushers[0].stats().acked, 2, "the sender waits for it");
-    assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(1, Settled::Acked)));
+    assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(1, FinalOutcome::Acked)));
     w.ack_all(0);
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Pusher, Role, Time, Window,
-    wire::{self, Batch, Body, Progress, v1, v1::Verdict},
+    wire::{self, Batch, Body, FrameProgress, v1, v1::Verdict},
 };
 
 const START: Time = Time(1_000_000);
@@ -80,12 +80,12 @@ fn lv_8_a_peer_that_sends_heartbeats_and_never_reads_is_closed() {
         let now = START + seconds * SECOND;
         pusher.receive(now, bad, ping());
         pusher.heard(bad);
-        pusher.advance(now, bad, Progress::default());
+        pusher.advance(now, bad, FrameProgress::default());
         assert!(close_of_unwritten(&mut pusher, now, bad).is_none(), "{seconds}");
     }
     let now = START + 30 * SECOND;
     pusher.heard(bad);
-    pusher.advance(now, bad, Progress::default());
+    pusher.advance(now, bad, FrameProgress::default());
     let close = close_of_unwritten(&mut pusher, now, bad).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::TooSlow);
     assert_eq!(close.reason, "LV-8: no byte could be written for 30s");
@@ -144,7 +144,7 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     assert_eq!(acks(sent(&mut puller, START, link)), 0, "held back");
     let due = START + Duration::from_millis(1);
     assert_eq!(puller.deadline(link), Some(due));
-    puller.advance(due, link, Progress::default());
+    puller.advance(due, link, FrameProgress::default());
     assert!(puller.deadline(link).unwrap() > due + SECOND, "only a heartbeat is due");
     assert_eq!(acks(sent(&mut puller, due + SECOND, link)), 1, "when it can be written");
 
@@ -157,7 +157,7 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     while let Some(at) = puller.deadline(link).filter(|at| *at < START + SECOND) {
         assert!(at > now || now == START, "at {now:?} the next deadline is {at:?}");
         now = at.max(now);
-        puller.advance(now, link, Progress::default());
+        puller.advance(now, link, FrameProgress::default());
     }
     assert!(sent(&mut puller, now, link).iter().any(|body| matches!(body, Body::Ack(ack) if ack.recall)));
 }
@@ -184,7 +184,7 @@ fn oc_14_a_puller_that_returns_every_message_is_paused_and_another_gets_the_work
         }
         now = now + Duration::from_micros(100);
         if let Some(at) = pusher.deadline(bad).filter(|at| *at <= now) {
-            pusher.advance(at, bad, Progress::default());
+            pusher.advance(at, bad, FrameProgress::default());
         }
     }
     assert!(next[0] < 2_000, "{} deliveries in 20 ms to a puller that settles nothing", next[0]);

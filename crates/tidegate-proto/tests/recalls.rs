@@ -7,7 +7,7 @@ mod common;
 use common::{close_of, deliver, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Puller, Role, Time, Window,
-    wire::{Body, Progress, v1},
+    wire::{Body, FrameProgress, v1},
 };
 
 /// A puller that has recalled the credit of its first link for a second one.
@@ -32,7 +32,7 @@ fn silence(
         puller.receive(now, link, frame(v1::frame::Body::Ping(v1::Ping { data: step })));
         puller.heard(link);
         puller.found_empty(link);
-        puller.advance(now, link, Progress::default());
+        puller.advance(now, link, FrameProgress::default());
         if let Some(close) = close_of(puller, now, link) {
             return Some(close);
         }
@@ -157,7 +157,7 @@ fn ten_ms(puller: &mut Puller, now: &mut Time, links: &[LinkId]) -> u64 {
     let mut limit = 0;
     for link in links {
         puller.found_empty(*link);
-        puller.advance(*now, *link, Progress::default());
+        puller.advance(*now, *link, FrameProgress::default());
         for body in sent(puller, *now, *link) {
             if let (Body::Ack(ack), Some(last)) = (body, links.last())
                 && last == link

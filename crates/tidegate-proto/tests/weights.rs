@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{SECOND, World, ack, close_of, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Pusher, Role, Time, Verdict, Window,
-    wire::{self, Body, Progress, v1},
+    wire::{self, Body, FrameProgress, v1},
 };
 
 const START: Time = Time(1_000_000);
@@ -158,8 +158,8 @@ fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
         prost::encoding::encode_varint(id, &mut head);
         head
     };
-    type Frame<'a> = Box<dyn Fn(u64) -> Vec<u8> + 'a>;
-    let kinds: [Frame<'_>; 4] = [
+    type MakeFrame<'a> = Box<dyn Fn(u64) -> Vec<u8> + 'a>;
+    let kinds: [MakeFrame<'_>; 4] = [
         Box::new(|id| {
             field(b"\x12", &[head(id), field(b"\x1a", &[&junk[..], b"\x2a\x01a"].concat())].concat())
         }),
@@ -242,13 +242,13 @@ fn oc_13_a_puller_collects_signs_of_work_however_often_they_are_reported() {
         }
         now = now + Duration::from_micros(100);
         if puller.deadline(link).unwrap() <= now {
-            puller.advance(now, link, Progress::default());
+            puller.advance(now, link, FrameProgress::default());
             tell(&mut puller, now);
         }
     }
     // The last signs of work are sent without another call of the application.
     let due = puller.deadline(link).unwrap();
-    puller.advance(due, link, Progress::default());
+    puller.advance(due, link, FrameProgress::default());
     tell(&mut puller, due);
     assert!(
         frames <= 1_001 && total <= 600_000 && told >= 100_000,

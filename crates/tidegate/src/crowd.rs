@@ -8,29 +8,29 @@ use std::{
 
 /// Counts by network address. As large as the number of addresses that have links.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
+pub(crate) struct AddressCounts(Mutex<HashMap<IpAddr, usize>>);
 
 /// A place among the links of an address, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Option<(Arc<Crowd>, IpAddr)>);
+pub(crate) struct AddressPermit(Option<(Arc<AddressCounts>, IpAddr)>);
 
-impl Crowd {
+impl AddressCounts {
     /// Takes a place for a link from `address`, as [`crate::transport::Listener::accept`] formats it; `None`
     /// if `most` are taken. Without a network address there is no limit: the file mode protects a Unix
     /// socket.
-    pub(crate) fn enter(self: &Arc<Self>, address: &str, most: usize) -> Option<Place> {
-        let Some(origin) = origin(address) else { return Some(Place(None)) };
+    pub(crate) fn enter(self: &Arc<Self>, address: &str, most: usize) -> Option<AddressPermit> {
+        let Some(origin) = origin(address) else { return Some(AddressPermit(None)) };
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(origin).or_default();
         if *count >= most {
             return None; // the entry existed, because its count is above 0
         }
         *count += 1;
-        Some(Place(Some((self.clone(), origin))))
+        Some(AddressPermit(Some((self.clone(), origin))))
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let Some((crowd, origin)) = self.0.take() else { return };
         let mut counts = crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn hs_13_an_address_has_a_limit_and_a_place_is_freed_by_its_drop() {
         // HS-13
-        let crowd = Arc::new(Crowd::default());
+        let crowd = Arc::new(AddressCounts::default());
         let first = crowd.enter("192.0.2.1:1000", 2);
         let second = crowd.enter("[::ffff:192.0.2.1]:1001", 2);
         assert!(first.is_some() && second.is_some());
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn hs_13_the_addresses_of_one_ipv6_site_count_as_one() {
         // HS-13
-        let crowd = Arc::new(Crowd::default());
+        let crowd = Arc::new(AddressCounts::default());
         let _first = crowd.enter("[2001:db8:0:1::1]:5", 1).unwrap();
         assert!(crowd.enter("[2001:db8:0:1:ffff::2]:5", 1).is_none());
         assert!(crowd.enter("[2001:db8:0:2::1]:5", 1).is_some());

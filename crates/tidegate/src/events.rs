@@ -14,7 +14,7 @@ use tidegate_proto::{Code, InstanceId, LinkEnd, Peer, shown};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::Links};
+use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::LinkThread};
 
 /// The peer of a link.
 ///
@@ -201,7 +201,7 @@ pub(crate) struct Feed {
     /// `None` when the socket has ended by itself. Every socket has its own, also if it is built from a clone
     /// of a builder.
     sender: Mutex<Option<broadcast::Sender<Event>>>,
-    links: Arc<OnceLock<Links>>,
+    links: Arc<OnceLock<LinkThread>>,
 }
 
 impl Default for Feed {
@@ -223,7 +223,7 @@ impl Feed {
     }
 
     /// Called while the socket is built: its links run there.
-    pub(crate) fn run_at(&self, links: Links) {
+    pub(crate) fn run_at(&self, links: LinkThread) {
         let _ = self.links.set(links); // a second socket from a clone of the builder
     }
 
@@ -247,9 +247,9 @@ impl Feed {
     }
 }
 
-type Next = (Result<Event, RecvError>, broadcast::Receiver<Event>);
+type NextEvent = (Result<Event, RecvError>, broadcast::Receiver<Event>);
 
-async fn next(mut events: broadcast::Receiver<Event>) -> Next {
+async fn next(mut events: broadcast::Receiver<Event>) -> NextEvent {
     (events.recv().await, events)
 }
 
@@ -261,8 +261,8 @@ async fn next(mut events: broadcast::Receiver<Event>) -> Next {
 /// [`PullBuilder::events`](crate::PullBuilder::events).
 #[derive(Debug)]
 pub struct Events {
-    next: ReusableBoxFuture<'static, Next>,
-    links: Arc<OnceLock<Links>>,
+    next: ReusableBoxFuture<'static, NextEvent>,
+    links: Arc<OnceLock<LinkThread>>,
 }
 
 impl Events {

@@ -48,9 +48,9 @@ pub(crate) struct IoThread {
 }
 
 /// Reports that the thread has ended, also by a panic.
-struct Ended(Arc<AtomicBool>);
+struct EndedGuard(Arc<AtomicBool>);
 
-impl Drop for Ended {
+impl Drop for EndedGuard {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
     }
@@ -77,7 +77,7 @@ impl IoThread {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let ended = Arc::new(AtomicBool::new(false));
-        let guard = Ended(ended.clone());
+        let guard = EndedGuard(ended.clone());
         // The runtime stays on its own thread, because dropping it within another runtime would panic.
         let thread = thread::Builder::new().name(NAME.to_owned()).spawn(move || {
             let _guard = guard;
@@ -111,14 +111,14 @@ impl Drop for IoThread {
 
 /// Where the links of a socket run.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct LinkRuntime {
     pub(crate) handle: Handle,
     /// Keeps the library's own thread as long as the socket exists, if the links run there.
     thread: Option<Arc<IoThread>>,
     process: u32,
 }
 
-impl Place {
+impl LinkRuntime {
     /// The runtime of the caller, if there is one.
     pub(crate) fn here() -> Option<Self> {
         Handle::try_current().ok().map(|handle| Self { handle, thread: None, process: process::id() })
@@ -144,8 +144,8 @@ impl Place {
     }
 
     /// A handle for objects that may outlive the socket.
-    pub(crate) fn links(&self) -> Links {
-        Links { thread: self.thread.as_ref().map(|thread| thread.id), process: self.process }
+    pub(crate) fn links(&self) -> LinkThread {
+        LinkThread { thread: self.thread.as_ref().map(|thread| thread.id), process: self.process }
     }
 
     /// Whether a call may block until the links make progress. Cheap, for calls that rarely block: a wait
@@ -162,12 +162,12 @@ impl Place {
 
 /// The library's thread that runs the links, if one does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Links {
+pub(crate) struct LinkThread {
     thread: Option<ThreadId>,
     process: u32,
 }
 
-impl Links {
+impl LinkThread {
     /// The same as [`Place::may_block`].
     pub(crate) fn may_block(self) -> Result<(), CannotBlock> {
         match self.thread {

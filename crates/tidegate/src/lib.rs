@@ -110,7 +110,7 @@ pub use error::{
     ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
-pub use pull::{Delivery, Lent, Pull, PullBuilder, PullStream, Receiver};
+pub use pull::{BorrowedDelivery, Delivery, Pull, PullBuilder, PullStream, Receiver};
 pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{

@@ -18,20 +18,20 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    io_thread::Place,
-    shared::{Role, Shared},
+    io_thread::LinkRuntime,
+    shared::{Shared, SocketMachine},
 };
 
 /// Why a socket ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum LossReason {
     /// The runtime that ran its links was shut down, or this is the child of a fork.
     RuntimeGone,
     /// There was no link for the time of `give_up_after`.
     GaveUp(Duration),
 }
 
-impl Lost {
+impl LossReason {
     fn reason(self) -> &'static str {
         match self {
             Self::RuntimeGone => "the runtime that ran the link has been shut down",
@@ -42,9 +42,9 @@ impl Lost {
 
 /// Part of a task that lives as long as the socket or its runtime. If it is dropped before the socket, the
 /// runtime is gone.
-pub(crate) struct Keeper<M: Role>(Weak<Shared<M>>);
+pub(crate) struct SocketGuard<M: SocketMachine>(Weak<Shared<M>>);
 
-impl<M: Role> Keeper<M> {
+impl<M: SocketMachine> SocketGuard<M> {
     pub(crate) fn new(shared: &Arc<Shared<M>>) -> Self {
         Self(Arc::downgrade(shared))
     }
@@ -54,17 +54,17 @@ impl<M: Role> Keeper<M> {
     }
 }
 
-impl<M: Role> Drop for Keeper<M> {
+impl<M: SocketMachine> Drop for SocketGuard<M> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.lose(Lost::RuntimeGone);
+            shared.lose(LossReason::RuntimeGone);
         }
     }
 }
 
-impl<M: Role> Shared<M> {
+impl<M: SocketMachine> Shared<M> {
     /// Ends the socket. Its links are lost at once, because their drivers may never run again.
-    pub(crate) fn lose(&self, why: Lost) {
+    pub(crate) fn lose(&self, why: LossReason) {
         let now = self.now();
         self.with(|inner| {
             if inner.lost.is_none() && M::lose(inner, now) {
@@ -104,7 +104,7 @@ impl<M: Role> Shared<M> {
                 () = shared.stop.cancelled() => {}
                 () = watch => {
                     tracing::warn!("giving up: there was no link for {wait:?}");
-                    shared.lose(Lost::GaveUp(wait));
+                    shared.lose(LossReason::GaveUp(wait));
                 }
             }
         });
@@ -115,7 +115,7 @@ impl<M: Role> Shared<M> {
     pub(crate) fn lost_by_fork(&self) -> bool {
         let lost = self.place.is_of_other_process();
         if lost && self.with(|inner| inner.lost.is_none()) {
-            self.lose(Lost::RuntimeGone);
+            self.lose(LossReason::RuntimeGone);
         }
         lost
     }
@@ -154,8 +154,12 @@ impl<M: Role> Shared<M> {
 
     /// Where a timer for a wait here runs. On the runtime of the links it runs there, so that a paused test
     /// clock works. Elsewhere that runtime may not be polled, so the timer runs on the library's own thread.
-    fn clock(&self) -> Place {
-        if self.is_here() { self.place.clone() } else { Place::own().unwrap_or_else(|_| self.place.clone()) }
+    fn clock(&self) -> LinkRuntime {
+        if self.is_here() {
+            self.place.clone()
+        } else {
+            LinkRuntime::own().unwrap_or_else(|_| self.place.clone())
+        }
     }
 
     /// Waits until all links have ended. Their Close handshakes have time limits, unless their runtime is not

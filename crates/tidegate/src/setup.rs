@@ -11,10 +11,10 @@ use crate::{
     endpoint::{Address, Endpoint},
     error::BuildError,
     events::{Event, Feed},
-    io_thread::Place,
+    io_thread::LinkRuntime,
     link::{dial, listen},
     security::Policy,
-    shared::{Bounds, Role, Shared, Times},
+    shared::{ConnectionLimits, Shared, SocketMachine, Times},
     transport::Custom,
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Setup {
     pub(crate) connects: Vec<String>,
     pub(crate) name: String,
     pub(crate) policy: Policy,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: ConnectionLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) reconnect_first: Duration,
     pub(crate) reconnect_longest: Duration,
@@ -54,7 +54,11 @@ impl Default for Setup {
             connects: Vec::new(),
             name: String::new(),
             policy: Policy::default(),
-            bounds: Bounds { handshakes: 256, handshakes_per_address: 64, links_per_address: 5_000 },
+            bounds: ConnectionLimits {
+                handshakes: 256,
+                handshakes_per_address: 64,
+                links_per_address: 5_000,
+            },
             handshake_timeout: Duration::from_secs(5),
             reconnect_first: Duration::from_millis(50),
             reconnect_longest: Duration::from_secs(10),
@@ -72,7 +76,7 @@ impl Default for Setup {
 }
 
 /// What the pusher or the puller adds to the common setup.
-pub(crate) struct Parts<M: Role> {
+pub(crate) struct Parts<M: SocketMachine> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
     pub(crate) role: WireRole,
@@ -136,7 +140,7 @@ impl Setup {
     /// Checks LM-1. `close_wait` belongs to the machine's settings, but the machine accepts any value.
     fn check(&self, close_wait: Duration) -> Result<(), SettingError> {
         let ok = SettingError::unless;
-        let Bounds { handshakes, handshakes_per_address, links_per_address } = self.bounds;
+        let ConnectionLimits { handshakes, handshakes_per_address, links_per_address } = self.bounds;
         for (bound, setting) in [
             (handshakes, "max_handshakes"),
             (handshakes_per_address, "max_handshakes_per_address"),
@@ -186,17 +190,17 @@ impl Setup {
 
     /// Checks the settings, binds and starts to connect on the runtime that runs the links. Does not wait for
     /// peers.
-    pub(crate) async fn start<M: Role, H: Send + 'static>(
+    pub(crate) async fn start<M: SocketMachine, H: Send + 'static>(
         self,
         parts: Parts<M>,
         handle: impl FnOnce(Arc<Shared<M>>) -> H + Send + 'static,
     ) -> Result<H, BuildError> {
         self.check(parts.close_wait)?;
         if !self.io_thread {
-            let place = Place::here().ok_or(BuildError::NoRuntime)?;
+            let place = LinkRuntime::here().ok_or(BuildError::NoRuntime)?;
             return self.start_at(place, parts).await.map(handle);
         }
-        let place = Place::own().map_err(BuildError::Thread)?;
+        let place = LinkRuntime::own().map_err(BuildError::Thread)?;
         // A listener belongs to the runtime that bound it, so binding happens there. The handle is made there
         // too: if the caller drops this future, dropping the handle stops the socket.
         let work = self.start_at(place.clone(), parts);
@@ -204,7 +208,11 @@ impl Setup {
         AbortOnDropHandle::new(started).await.map_err(|error| BuildError::Thread(error.into()))?
     }
 
-    async fn start_at<M: Role>(self, place: Place, parts: Parts<M>) -> Result<Arc<Shared<M>>, BuildError> {
+    async fn start_at<M: SocketMachine>(
+        self,
+        place: LinkRuntime,
+        parts: Parts<M>,
+    ) -> Result<Arc<Shared<M>>, BuildError> {
         let parse = |all: &[String]| {
             all.iter().map(|text| Endpoint::parse(text, &self.transports)).collect::<Result<Vec<_>, _>>()
         };

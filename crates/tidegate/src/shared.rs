@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caught::caught,
-    crowd::Crowd,
+    crowd::AddressCounts,
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, Feed, PeerInfo},
-    io_thread::Place,
+    io_thread::LinkRuntime,
     link::outgoing,
-    lost::{Keeper, Lost},
+    lost::{LossReason, SocketGuard},
     security::Security,
     throttle::Throttled,
     transport::Direct,
@@ -35,7 +35,7 @@ const MAX_MISSING: usize = 1_024;
 const MAX_ENDED: usize = 1_024;
 
 /// A role: its machine, and what the library keeps beside it under the same lock.
-pub(crate) trait Role: Machine + Send + Sized + 'static {
+pub(crate) trait SocketMachine: Machine + Send + Sized + 'static {
     type State: Send;
 
     /// Whether the driver yields before it sends. A puller's acks do, so that in a program that sends and
@@ -43,11 +43,11 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
     const GIVES_WAY: bool;
 
     /// Runs after every use of the machine, under the lock. Passes on its events.
-    fn after(inner: &mut Inner<Self>, signals: &Signals);
+    fn after(inner: &mut Inner<Self>, signals: &Wakers);
 
     /// Returns what must be done after the lock is released.
-    fn take_later(_state: &mut Self::State) -> Later {
-        Later::default()
+    fn take_later(_state: &mut Self::State) -> Deferred {
+        Deferred::default()
     }
 
     /// Called when a link is open, before it is driven.
@@ -84,13 +84,13 @@ pub(crate) trait Role: Machine + Send + Sized + 'static {
 
 /// What must not be done under the lock, because it may use the socket.
 #[derive(Default)]
-pub(crate) struct Later {
+pub(crate) struct Deferred {
     pub(crate) wakers: Vec<Waker>,
     pub(crate) warnings: Vec<String>,
 }
 
 /// The wakers of a socket.
-pub(crate) struct Signals {
+pub(crate) struct Wakers {
     /// For a puller: wakes one `recv` for each delivery, in order of arrival. For a pusher: wakes the task
     /// that watches its queue.
     pub(crate) ready: Notify,
@@ -101,7 +101,7 @@ pub(crate) struct Signals {
     timer: Arc<Notify>,
 }
 
-impl Signals {
+impl Wakers {
     pub(crate) fn changed(&self) {
         self.changed.notify_waiters();
     }
@@ -109,7 +109,7 @@ impl Signals {
 
 /// The state of the endpoints that the socket binds and connects to.
 #[derive(Default)]
-pub(crate) struct Places {
+pub(crate) struct Endpoints {
     pub(crate) bound: Vec<Endpoint>,
     /// The number of endpoints that are connected to, or being tried.
     pub(crate) dialing: usize,
@@ -133,7 +133,7 @@ pub(crate) struct Places {
     pub(crate) missing: Vec<InstanceId>,
 }
 
-impl Places {
+impl Endpoints {
     /// Returns a refusal that `recv` has not returned yet.
     pub(crate) fn tell(&mut self) -> Option<Refusal> {
         let refusal = self.refused.get(self.told).cloned()?;
@@ -202,27 +202,27 @@ impl Places {
     }
 }
 
-pub(crate) struct Inner<M: Role> {
+pub(crate) struct Inner<M: SocketMachine> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
-    pub(crate) places: Places,
+    pub(crate) places: Endpoints,
     /// Why the socket has ended by itself, if it did.
-    pub(crate) lost: Option<Lost>,
+    pub(crate) lost: Option<LossReason>,
     wakers: HashMap<LinkId, Waker>,
     wakes: Vec<LinkId>,
     timer: Option<Time>,
     /// Writing ends for sends that find their link idle.
     pub(crate) directs: HashMap<LinkId, Arc<dyn Direct>>,
-    pub(crate) leftovers: Leftovers,
+    pub(crate) leftovers: PendingWrites,
     /// When a send last gave an idle link something to write.
     last_alone: Time,
 }
 
 /// What such a send could not write at once. The driver writes it first.
 #[derive(Default)]
-pub(crate) struct Leftovers(HashMap<LinkId, VecDeque<Bytes>>);
+pub(crate) struct PendingWrites(HashMap<LinkId, VecDeque<Bytes>>);
 
-impl Leftovers {
+impl PendingWrites {
     /// Moves the rest for this link to the driver. Returns false if there is none.
     pub(crate) fn take(&mut self, link: LinkId, out: &mut VecDeque<Bytes>) -> bool {
         // Called in every poll, and nearly always empty.
@@ -257,25 +257,25 @@ pub(crate) struct Times {
 
 /// The limits on handshakes and links, in addition to those of the machine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct ConnectionLimits {
     pub(crate) handshakes: usize,
     pub(crate) handshakes_per_address: usize,
     pub(crate) links_per_address: usize,
 }
 
-pub(crate) struct Shared<M: Role> {
+pub(crate) struct Shared<M: SocketMachine> {
     inner: Mutex<Inner<M>>,
-    pub(crate) signals: Signals,
+    pub(crate) signals: Wakers,
     /// What this side sends in handshakes. The endpoint adds the pipeline, and `security` the tokens.
     pub(crate) local: Local,
     pub(crate) security: Security,
     /// By these the socket recognizes its peers (HS-9).
     pub(crate) keys: KeyMaker,
     pub(crate) times: Times,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: ConnectionLimits,
     /// The links by network address (HS-13).
-    pub(crate) crowd: Arc<Crowd>,
-    pub(crate) place: Place,
+    pub(crate) crowd: Arc<AddressCounts>,
+    pub(crate) place: LinkRuntime,
     /// Cancelled when the socket stops listening and connecting. Its links live until they are closed.
     pub(crate) stop: CancellationToken,
     /// Cancelled when the socket has finished and remains only for peers that have missed its end (ST-3).
@@ -288,30 +288,29 @@ pub(crate) struct Shared<M: Role> {
     doubts: Arc<Throttled>,
 }
 
-impl<M: Role> Shared<M> {
+impl<M: SocketMachine> Shared<M> {
     pub(crate) fn new(
         machine: M,
         state: M::State,
         (local, keys): (Local, KeyMaker),
         times: Times,
-        bounds: Bounds,
+        bounds: ConnectionLimits,
         security: Security,
-        place: Place,
+        place: LinkRuntime,
     ) -> Self {
         let inner = Inner {
             machine,
             state,
-            places: Places::default(),
+            places: Endpoints::default(),
             lost: None,
             wakers: HashMap::new(),
             wakes: Vec::new(),
             timer: None,
             directs: HashMap::new(),
-            leftovers: Leftovers::default(),
+            leftovers: PendingWrites::default(),
             last_alone: Time::default(),
         };
-        let signals =
-            Signals { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
+        let signals = Wakers { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
             signals,
@@ -486,7 +485,7 @@ impl<M: Role> Shared<M> {
     /// Runs the timer of the socket as long as the socket exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
         // The task does not hold the socket while it sleeps, so that the socket can be dropped.
-        let (keeper, earlier) = (Keeper::new(self), self.signals.timer.clone());
+        let (keeper, earlier) = (SocketGuard::new(self), self.signals.timer.clone());
         self.place.handle.spawn(async move {
             loop {
                 let Some(strong) = keeper.socket() else { return };
@@ -519,7 +518,7 @@ impl<M: Role> Shared<M> {
 }
 
 /// Wakes the drivers of links that have work, after the lock is released.
-fn wake_links<M: Role>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>) {
+fn wake_links<M: SocketMachine>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>) {
     let Inner { machine, wakes, wakers, .. } = &mut *guard;
     machine.take_wakes(wakes);
     let mut others = wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned());
@@ -529,7 +528,7 @@ fn wake_links<M: Role>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>)
     first.into_iter().chain(rest).for_each(Waker::wake);
 }
 
-impl<M: Role> Inner<M> {
+impl<M: SocketMachine> Inner<M> {
     pub(crate) fn set_waker(&mut self, link: LinkId, waker: &Waker) {
         match self.wakers.get_mut(&link) {
             Some(old) => old.clone_from(waker),

@@ -63,9 +63,9 @@ impl AsyncWrite for Narrow {
 
 /// A transport within the process.
 #[derive(Default)]
-struct Place(Doors);
+struct InProcess(Doors);
 
-impl Transport for Place {
+impl Transport for InProcess {
     fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection> {
         Box::pin(async move {
             let door = self.0.lock().unwrap().get(address).cloned();
@@ -104,17 +104,17 @@ impl TransportListener for Door {
     }
 }
 
-fn push(place: &Arc<Place>) -> PushBuilder {
+fn push(place: &Arc<InProcess>) -> PushBuilder {
     Push::builder().transport("door", place.clone())
 }
 
-fn pull(place: &Arc<Place>) -> PullBuilder {
+fn pull(place: &Arc<InProcess>) -> PullBuilder {
     Pull::builder().transport("door", place.clone())
 }
 
 #[tokio::test]
 async fn messages_go_over_a_transport_of_the_application_to_the_address_that_it_chose() {
-    let place = Arc::<Place>::default();
+    let place = Arc::<InProcess>::default();
     let push = push(&place).bind("door://any#work").build().await.unwrap();
     let at = push.local_endpoints()[0].to_string();
     assert_eq!(at, "door://chosen#work");
@@ -136,7 +136,7 @@ async fn messages_go_over_a_transport_of_the_application_to_the_address_that_it_
 
 #[tokio::test]
 async fn the_same_address_on_another_transport_is_another_listener_and_on_the_same_one_the_same() {
-    let (here, there) = (Arc::<Place>::default(), Arc::<Place>::default());
+    let (here, there) = (Arc::<InProcess>::default(), Arc::<InProcess>::default());
     let first = push(&here).bind("door://a").build().await.unwrap();
     let second = push(&there).bind("door://a").build().await.unwrap();
     assert_ne!(first.local_endpoints(), second.local_endpoints());
@@ -152,7 +152,7 @@ async fn the_same_address_on_another_transport_is_another_listener_and_on_the_sa
 #[tokio::test]
 async fn a_scheme_that_is_invalid_or_taken_is_refused_with_the_valid_form() {
     // LM-1
-    let place = Arc::<Place>::default();
+    let place = Arc::<InProcess>::default();
     let error = Push::builder().bind("door://a").build().await.unwrap_err().to_string();
     assert!(error.contains("unknown") && error.contains("transports"), "{error}");
     for scheme in ["tcp", "tls", "", "a b", "Door", "door"] {
@@ -164,7 +164,7 @@ async fn a_scheme_that_is_invalid_or_taken_is_refused_with_the_valid_form() {
 
 #[tokio::test]
 async fn a_failed_connection_attempt_is_retried() {
-    let place = Arc::<Place>::default();
+    let place = Arc::<InProcess>::default();
     let backoff = Duration::from_millis(5);
     let pull = pull(&place).reconnect_backoff(backoff, backoff).connect("door://late").build().await.unwrap();
     let mut events = pull.events();
@@ -190,7 +190,7 @@ async fn the_same_seed_gives_the_same_message_ids_and_another_one_does_not() {
 /// A puller that takes one message and closes with these bytes before it can have read it. Returns what the next
 /// puller receives.
 async fn goodbye(bytes: &[u8]) -> u32 {
-    let place = Arc::<Place>::default();
+    let place = Arc::<InProcess>::default();
     let push = push(&place).bind("door://a").build().await.unwrap();
     push.send("seen, perhaps").await.unwrap();
     let (mut here, there) = duplex(1_000);

@@ -26,7 +26,7 @@ pub struct Measure {
 
 /// The result of one attack.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct AttackResult {
     /// The attack.
     pub attack: &'static Attack,
     /// The socket that was attacked.
@@ -44,7 +44,7 @@ pub struct Found {
     pub connections: u64,
 }
 
-impl Found {
+impl AttackResult {
     /// The throughput under attack, divided by the baseline.
     #[must_use]
     pub fn ratio(&self) -> f64 {
@@ -79,12 +79,12 @@ pub fn name(target: Target) -> &'static str {
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-struct Side {
+struct SideProcess {
     process: Process,
     out: BufReader<ChildStdout>,
 }
 
-impl Side {
+impl SideProcess {
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.out.read_line(&mut line)?;
@@ -97,22 +97,22 @@ impl Side {
 }
 
 impl Measure {
-    fn start(&self, args: &[&str]) -> Result<Side> {
+    fn start(&self, args: &[&str]) -> Result<SideProcess> {
         let args = [&["side"], args].concat();
         let mut process = Process::start(&self.program, &args, Stdio::piped(), Stdio::piped())?;
         let out = process.raw_stdout().ok_or("no standard output")?;
-        Ok(Side { process, out: BufReader::new(out) })
+        Ok(SideProcess { process, out: BufReader::new(out) })
     }
 
     /// Measures the baseline and the attack.
     ///
     /// # Errors
     /// A process fails.
-    pub fn run(&self, attack: &'static Attack, target: Target) -> Result<Found> {
+    pub fn run(&self, attack: &'static Attack, target: Target) -> Result<AttackResult> {
         let compared = if attack.shares { &HONEST } else { attack };
         let (plain, calm_kib, _) = self.once(compared, target, !attack.shares)?;
         let (attacked, peak_kib, connections) = self.once(attack, target, false)?;
-        Ok(Found { attack, target, plain, attacked, calm_kib, peak_kib, connections })
+        Ok(AttackResult { attack, target, plain, attacked, calm_kib, peak_kib, connections })
     }
 
     fn once(&self, attack: &Attack, target: Target, plain: bool) -> Result<(f64, u64, u64)> {

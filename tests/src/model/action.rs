@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ledger::Fate,
-    wire::{EndState, Side, Wire},
+    wire::{EndState, MachineSide, Wire},
     world::World,
 };
 use tidegate_proto::wire::{Body, decode};
@@ -15,12 +15,12 @@ pub enum Action {
     /// A driver writes the bytes that its machine has to send on a link.
     Flush {
         wire: usize,
-        side: Side,
+        side: MachineSide,
     },
     /// The next frame arrives.
     Carry {
         wire: usize,
-        to: Side,
+        to: MachineSide,
     },
     /// The acceptor's greeting arrives at the puller.
     Greet {
@@ -29,12 +29,12 @@ pub enum Action {
     /// A driver notices that the stream has ended.
     Notice {
         wire: usize,
-        side: Side,
+        side: MachineSide,
     },
     /// A driver removes a link that is finished.
     Remove {
         wire: usize,
-        side: Side,
+        side: MachineSide,
     },
     /// A puller connects.
     Connect {
@@ -55,7 +55,7 @@ pub enum Action {
     /// A link's deadline passes.
     Fire {
         wire: usize,
-        side: Side,
+        side: MachineSide,
     },
     /// The deadline of a retry passes.
     Retry {
@@ -78,7 +78,7 @@ pub enum Action {
     },
     FailWrite {
         wire: usize,
-        side: Side,
+        side: MachineSide,
     },
     Restart {
         pull: usize,
@@ -125,11 +125,11 @@ pub fn possible(world: &World) -> Vec<Action> {
         }
     }
     for (wire, here) in world.wires.iter().enumerate().filter(|(_, wire)| wire.pull == 0) {
-        if faults.cuts > 0 && !here.cut && Side::BOTH.iter().all(|side| !here.is_gone(*side)) {
+        if faults.cuts > 0 && !here.cut && MachineSide::BOTH.iter().all(|side| !here.is_gone(*side)) {
             all.push(Action::Cut { wire });
         }
-        for side in Side::BOTH {
-            if side == Side::Pusher && world.timeouts > 0 && is_due(world, here) {
+        for side in MachineSide::BOTH {
+            if side == MachineSide::Pusher && world.timeouts > 0 && is_due(world, here) {
                 all.push(Action::Fire { wire, side });
             }
             let broken = here.cut || here.is_gone(side.other());
@@ -145,7 +145,7 @@ pub fn possible(world: &World) -> Vec<Action> {
 /// first of these is taken repeatedly, and [`waits`] when there is none.
 pub fn calm(world: &World, all: &mut Vec<Action>) {
     for (wire, here) in world.wires.iter().enumerate() {
-        for side in Side::BOTH {
+        for side in MachineSide::BOTH {
             on_end(world, wire, here, side, all);
         }
     }
@@ -158,8 +158,9 @@ pub fn calm(world: &World, all: &mut Vec<Action>) {
             all.push(Action::Settle { pull, held, fate: Fate::Acked });
         }
         for push in 0..world.pushers.len() {
-            let connected =
-                |wire: &Arc<Wire>| (wire.push, wire.pull) == (push, pull) && !wire.is_gone(Side::Puller);
+            let connected = |wire: &Arc<Wire>| {
+                (wire.push, wire.pull) == (push, pull) && !wire.is_gone(MachineSide::Puller)
+            };
             if !machine.is_leaving() && !pulling.ended.contains(&push) && !world.wires.iter().any(connected) {
                 all.push(Action::Connect { push, pull });
             }
@@ -174,18 +175,18 @@ pub fn calm(world: &World, all: &mut Vec<Action>) {
 
 /// Whether a deadline of the pusher's end is due. Only settle time-outs are within the horizon there.
 fn is_due(world: &World, wire: &Wire) -> bool {
-    wire.link(Side::Pusher).is_some_and(|link| world.pushers[wire.push].process.is_due(link))
+    wire.link(MachineSide::Pusher).is_some_and(|link| world.pushers[wire.push].process.is_due(link))
 }
 
-fn on_end(world: &World, wire: usize, here: &Wire, side: Side, all: &mut Vec<Action>) {
+fn on_end(world: &World, wire: usize, here: &Wire, side: MachineSide, all: &mut Vec<Action>) {
     let end = here.end(side);
     match end.state {
         EndState::Gone => return,
         EndState::Greeting => all.push(Action::Greet { wire }),
         EndState::Open(link) => {
             let (woken, finished, due) = match side {
-                Side::Pusher => world.pushers[here.push].process.asks(link),
-                Side::Puller => world.pullers[here.pull].process.asks(link),
+                MachineSide::Pusher => world.pushers[here.push].process.asks(link),
+                MachineSide::Puller => world.pullers[here.pull].process.asks(link),
             };
             if woken && !end.failed {
                 all.push(Action::Flush { wire, side });
@@ -196,7 +197,7 @@ fn on_end(world: &World, wire: usize, here: &Wire, side: Side, all: &mut Vec<Act
             if finished {
                 all.push(Action::Remove { wire, side });
             }
-            if due && side == Side::Puller {
+            if due && side == MachineSide::Puller {
                 all.push(Action::Fire { wire, side });
             }
         }

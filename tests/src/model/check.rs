@@ -10,7 +10,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use super::{
     action::{self, Action},
     bounds::Bounds,
-    property::Rest,
+    property::Quiescence,
     seen::{Event, Seen},
     world::World,
 };
@@ -26,7 +26,7 @@ const STEPS_PER_SECOND: usize = 150_000;
 
 struct Checked {
     first: World,
-    rest: Rest,
+    rest: Quiescence,
 }
 
 impl Model for Checked {
@@ -89,7 +89,7 @@ fn run(bounds: Bounds, events: &[Event], extent: &Extent) {
     let started = Instant::now();
     let first = World::new(bounds);
     let seen = first.seen.clone();
-    let checked = Checked { first, rest: Rest::default() };
+    let checked = Checked { first, rest: Quiescence::default() };
     // One thread, so that the first path found is a shortest path.
     let checker = checked.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     match *extent {

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
     InstanceId, LinkEnd, LinkId, Machine, Message, Peer, PeerKey, Puller, PullerSettings, Pusher,
-    PusherEvent, PusherSettings, Received, Role, Time, Window, wire::Progress,
+    PusherEvent, PusherSettings, Received, Role, Time, Window, wire::FrameProgress,
 };
 
 use super::{
@@ -54,7 +54,7 @@ impl<M: Machine> Process<M> {
     pub fn fire(&mut self, link: LinkId) {
         let Some(at) = self.machine.deadline(link) else { return };
         self.now = self.now.max(at);
-        self.machine.advance(self.now, link, Progress::default());
+        self.machine.advance(self.now, link, FrameProgress::default());
     }
 
     /// All frames that the machine wants to send on a link now, without their lengths.

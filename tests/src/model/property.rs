@@ -8,7 +8,7 @@ use std::{
 use super::{
     action::{self, Action},
     process::{Pulling, Pushing},
-    wire::Side,
+    wire::MachineSide,
     world::World,
 };
 
@@ -116,9 +116,12 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
 fn check_idle_credit(world: &World) -> Result<(), String> {
     let idle = |pulling: &Pulling| !pulling.waiting && !pulling.process.machine.is_leaving();
     for wire in world.wires.iter().filter(|wire| !wire.cut && idle(&world.pullers[wire.pull])) {
-        let (Some(push), Some(pull)) = (wire.link(Side::Pusher), wire.link(Side::Puller)) else { continue };
+        let (Some(push), Some(pull)) = (wire.link(MachineSide::Pusher), wire.link(MachineSide::Puller))
+        else {
+            continue;
+        };
         let (pusher, puller) = (&world.pushers[wire.push].process, &world.pullers[wire.pull].process);
-        let quiet = Side::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty())
+        let quiet = MachineSide::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty())
             && pusher.asks(push) == (false, false, false)
             && puller.asks(pull) == (false, false, false);
         let links = puller.machine.link_stats();
@@ -132,7 +135,10 @@ fn check_idle_credit(world: &World) -> Result<(), String> {
 /// CR-2: a pusher's limit is always one that its puller has granted.
 fn check_limits(world: &World) -> Result<(), String> {
     for wire in &world.wires {
-        let (Some(push), Some(pull)) = (wire.link(Side::Pusher), wire.link(Side::Puller)) else { continue };
+        let (Some(push), Some(pull)) = (wire.link(MachineSide::Pusher), wire.link(MachineSide::Puller))
+        else {
+            continue;
+        };
         let spending = world.pushers[wire.push].process.machine.link_stats();
         let granting = world.pullers[wire.pull].process.machine.link_stats();
         let spending = spending.iter().find(|link| link.link == push.as_u64());
@@ -164,7 +170,7 @@ pub fn is_at_rest(world: &World) -> bool {
         stats.queued + stats.in_flight == 0 && (stats.links > 0 || stats.committed == 0)
     });
     let quiet = world.wires.iter().all(|wire| {
-        Side::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty() && wire.link(*side).is_some())
+        MachineSide::BOTH.iter().all(|side| wire.end(*side).inbox.is_empty() && wire.link(*side).is_some())
     });
     settled && idle && quiet
 }
@@ -172,11 +178,11 @@ pub fn is_at_rest(world: &World) -> bool {
 /// Whether a world without further faults, in which applications receive and ack, comes to rest. Worlds that are known
 /// to come to rest are remembered, so that a walk ends at the first world that an earlier walk has passed.
 #[derive(Debug, Default)]
-pub struct Rest {
+pub struct Quiescence {
     known: Mutex<HashSet<u64>>,
 }
 
-impl Rest {
+impl Quiescence {
     pub fn is_certain(&self, world: &World) -> bool {
         self.walk(world).is_ok()
     }

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use tidegate_proto::LinkId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum MachineSide {
     Pusher,
     Puller,
 }
 
-impl Side {
+impl MachineSide {
     pub const BOTH: [Self; 2] = [Self::Pusher, Self::Puller];
 
     pub fn other(self) -> Self {
@@ -22,7 +22,7 @@ impl Side {
     }
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for MachineSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pusher => "pusher",
@@ -80,33 +80,33 @@ impl Wire {
         }
     }
 
-    pub fn end(&self, side: Side) -> &End {
+    pub fn end(&self, side: MachineSide) -> &End {
         match side {
-            Side::Pusher => &self.pusher,
-            Side::Puller => &self.puller,
+            MachineSide::Pusher => &self.pusher,
+            MachineSide::Puller => &self.puller,
         }
     }
 
-    pub fn end_mut(&mut self, side: Side) -> &mut End {
+    pub fn end_mut(&mut self, side: MachineSide) -> &mut End {
         match side {
-            Side::Pusher => &mut self.pusher,
-            Side::Puller => &mut self.puller,
+            MachineSide::Pusher => &mut self.pusher,
+            MachineSide::Puller => &mut self.puller,
         }
     }
 
-    pub fn link(&self, side: Side) -> Option<LinkId> {
+    pub fn link(&self, side: MachineSide) -> Option<LinkId> {
         match self.end(side).state {
             EndState::Open(link) => Some(link),
             EndState::Greeting | EndState::Gone => None,
         }
     }
 
-    pub fn is_gone(&self, side: Side) -> bool {
+    pub fn is_gone(&self, side: MachineSide) -> bool {
         self.end(side).state == EndState::Gone
     }
 
     /// Sends frames from `side` to the other side.
-    pub fn put(&mut self, side: Side, frames: Vec<Bytes>) {
+    pub fn put(&mut self, side: MachineSide, frames: Vec<Bytes>) {
         if !self.cut && !self.is_gone(side.other()) {
             self.end_mut(side.other()).inbox.extend(frames);
         }
@@ -114,14 +114,14 @@ impl Wire {
 
     /// Whether this end may notice now that the stream has ended. A stream that was closed properly is first read to
     /// its end; a broken stream may end at any frame.
-    pub fn may_notice(&self, side: Side) -> bool {
+    pub fn may_notice(&self, side: MachineSide) -> bool {
         let end = self.end(side);
         end.state != EndState::Gone && (self.cut || (self.is_gone(side.other()) && end.inbox.is_empty()))
     }
 
     /// The owner of this end closes the connection. If it has unread bytes, the operating system resets the connection,
     /// which may destroy frames in transit to the other end (ST-4).
-    pub fn drop_end(&mut self, side: Side) {
+    pub fn drop_end(&mut self, side: MachineSide) {
         let end = self.end_mut(side);
         self.cut |= {
             end.state = EndState::Gone;

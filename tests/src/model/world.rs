@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Code, LinkEnd, LinkId, Machine, PusherEvent, Role, Settled, Verdict,
+    Code, FinalOutcome, LinkEnd, LinkId, Machine, PusherEvent, Role, Verdict,
     wire::{Body, decode},
 };
 
@@ -19,7 +19,7 @@ use super::{
     property,
     relative::{ORIGIN, Relative},
     seen::{Event, Seen},
-    wire::{EndState, Side, Wire},
+    wire::{EndState, MachineSide, Wire},
 };
 
 /// Processes, the wires between them, and the ledger of messages.
@@ -84,8 +84,8 @@ impl World {
             }
         }
         for wire in 0..if world.bounds.granted { world.wires.len() } else { 0 } {
-            world.flush(wire, Side::Puller);
-            world.carry(wire, Side::Pusher);
+            world.flush(wire, MachineSide::Puller);
+            world.carry(wire, MachineSide::Pusher);
         }
         for push in 0..if world.bounds.sent { world.pushers.len() } else { 0 } {
             (0..world.bounds.messages).for_each(|_| world.send(push));
@@ -107,7 +107,7 @@ impl World {
         let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let changed = next.step(action)?;
             next.collect_events()?;
-            next.wires.retain(|wire| Side::BOTH.iter().any(|side| !wire.is_gone(*side)));
+            next.wires.retain(|wire| MachineSide::BOTH.iter().any(|side| !wire.is_gone(*side)));
             property::check_changed(self, &next)?;
             Ok::<_, String>(changed)
         }));
@@ -136,12 +136,12 @@ impl World {
             Action::Fire { wire, side } => {
                 let (here, link) = self.end(wire, side);
                 match side {
-                    Side::Pusher => {
+                    MachineSide::Pusher => {
                         self.timeouts -= 1;
                         self.seen.note(Event::TimedOut);
                         self.push(here.push).process.fire(link);
                     }
-                    Side::Puller => self.pull(here.pull).process.fire(link),
+                    MachineSide::Puller => self.pull(here.pull).process.fire(link),
                 }
             }
             Action::Retry { push } => self.push(push).process.fire_socket(),
@@ -184,7 +184,7 @@ impl World {
         Arc::make_mut(&mut self.wires[wire])
     }
 
-    fn end(&self, wire: usize, side: Side) -> (Arc<Wire>, LinkId) {
+    fn end(&self, wire: usize, side: MachineSide) -> (Arc<Wire>, LinkId) {
         let here = self.wires[wire].clone();
         let link = here.link(side).unwrap();
         (here, link)
@@ -196,15 +196,15 @@ impl World {
         Arc::make_mut(&mut self.ledger).sent(push);
     }
 
-    fn transmit(&mut self, wire: usize, side: Side, written: bool) -> Vec<Bytes> {
+    fn transmit(&mut self, wire: usize, side: MachineSide, written: bool) -> Vec<Bytes> {
         let (here, link) = self.end(wire, side);
         match side {
-            Side::Pusher => self.push(here.push).process.transmit(link, written),
-            Side::Puller => self.pull(here.pull).process.transmit(link, written),
+            MachineSide::Pusher => self.push(here.push).process.transmit(link, written),
+            MachineSide::Puller => self.pull(here.pull).process.transmit(link, written),
         }
     }
 
-    fn flush(&mut self, wire: usize, side: Side) {
+    fn flush(&mut self, wire: usize, side: MachineSide) {
         let frames = self.transmit(wire, side, true);
         for frame in &frames {
             let body = decode(frame.clone(), u64::MAX);
@@ -217,24 +217,24 @@ impl World {
     }
 
     /// A write fails before any byte is sent; the driver continues to read (RD-2).
-    fn fail_write(&mut self, wire: usize, side: Side) {
+    fn fail_write(&mut self, wire: usize, side: MachineSide) {
         self.left.failed_writes -= 1;
         self.transmit(wire, side, false);
         let (here, link) = self.end(wire, side);
         match side {
-            Side::Pusher => self.push(here.push).process.fail_write(link),
-            Side::Puller => self.pull(here.pull).process.fail_write(link),
+            MachineSide::Pusher => self.push(here.push).process.fail_write(link),
+            MachineSide::Puller => self.pull(here.pull).process.fail_write(link),
         }
         self.wire(wire).end_mut(side).failed = true;
         self.seen.note(Event::FailedWrite);
     }
 
-    fn carry(&mut self, wire: usize, to: Side) {
+    fn carry(&mut self, wire: usize, to: MachineSide) {
         let (here, link) = self.end(wire, to);
         let Some(frame) = self.wire(wire).end_mut(to).inbox.pop_front() else { return };
         match to {
-            Side::Pusher => self.push(here.push).process.receive(link, frame),
-            Side::Puller => self.pull(here.pull).process.receive(link, frame),
+            MachineSide::Pusher => self.push(here.push).process.receive(link, frame),
+            MachineSide::Puller => self.pull(here.pull).process.receive(link, frame),
         }
     }
 
@@ -251,7 +251,7 @@ impl World {
         let life = self.pullers[pull].life;
         for wire in &mut self.wires {
             let replaced = (wire.push, wire.pull, wire.life) == (push, pull, life);
-            if replaced && !wire.is_gone(Side::Pusher) && !wire.closing {
+            if replaced && !wire.is_gone(MachineSide::Pusher) && !wire.closing {
                 Arc::make_mut(wire).closing = true;
                 self.seen.note(Event::Replaced);
             }
@@ -266,16 +266,16 @@ impl World {
         let peer = peer(Role::Pusher, here.push, 0, None);
         let pulling = self.pull(here.pull);
         match pulling.process.machine.open(pulling.process.now, peer) {
-            Ok(link) => self.wire(wire).end_mut(Side::Puller).state = EndState::Open(link),
-            Err(_) => self.wire(wire).drop_end(Side::Puller), // the puller is leaving
+            Ok(link) => self.wire(wire).end_mut(MachineSide::Puller).state = EndState::Open(link),
+            Err(_) => self.wire(wire).drop_end(MachineSide::Puller), // the puller is leaving
         }
     }
 
-    fn drop_end(&mut self, wire: usize, side: Side) -> Step {
+    fn drop_end(&mut self, wire: usize, side: MachineSide) -> Step {
         let here = self.wires[wire].clone();
         let end = here.link(side).and_then(|link| match side {
-            Side::Pusher => self.push(here.push).process.lose(link),
-            Side::Puller => {
+            MachineSide::Pusher => self.push(here.push).process.lose(link),
+            MachineSide::Puller => {
                 let pulling = self.pull(here.pull);
                 if pulling.process.machine.has_ended(link) && !pulling.ended.contains(&here.push) {
                     pulling.ended.push(here.push);
@@ -295,7 +295,9 @@ impl World {
             return Err(format!("puller {pull} reports a waiting delivery, but returns none"));
         };
         let over = |wire: &&Arc<Wire>| {
-            wire.pull == pull && wire.link(Side::Puller) == Some(received.link()) && wire.life == pulling.life
+            wire.pull == pull
+                && wire.link(MachineSide::Puller) == Some(received.link())
+                && wire.life == pulling.life
         };
         let wire = wires.iter().find(over).ok_or("a delivery of an ended link is handed out")?;
         let (number, attempt) = (received.id().number, received.attempt());
@@ -304,8 +306,9 @@ impl World {
         }
         pulling.held.push(Held { received: Arc::new(received), wire: wire.serial });
         pulling.stop_waiting();
-        let alive =
-            |serial| wires.iter().any(|w| w.serial == serial && w.link(Side::Pusher).is_some() && !w.closing);
+        let alive = |serial| {
+            wires.iter().any(|w| w.serial == serial && w.link(MachineSide::Pusher).is_some() && !w.closing)
+        };
         // A settle time-out may requeue a delivery of a link that is in use (OC-12).
         let alive = |serial| self.bounds.timeouts == 0 && alive(serial);
         let run = Run { attempt, wire: wire.serial, puller: (pull, wire.life), fate: Fate::Held };
@@ -343,10 +346,12 @@ impl World {
     fn restart(&mut self, pull: usize) {
         self.left.restarts -= 1;
         let life = self.pullers[pull].life;
-        for wire in self.wires.iter_mut().filter(|wire| wire.pull == pull && !wire.is_gone(Side::Puller)) {
+        for wire in
+            self.wires.iter_mut().filter(|wire| wire.pull == pull && !wire.is_gone(MachineSide::Puller))
+        {
             let wire = Arc::make_mut(wire);
             wire.cut = true;
-            wire.drop_end(Side::Puller);
+            wire.drop_end(MachineSide::Puller);
         }
         self.pullers[pull] = Arc::new(Pulling::new(&self.bounds, life + 1));
     }
@@ -375,7 +380,7 @@ impl World {
                 let ledger = Arc::make_mut(&mut self.ledger);
                 match event {
                     PusherEvent::Settled(number, settled) => {
-                        ledger.told(push, number, settled == Settled::Acked)?;
+                        ledger.told(push, number, settled == FinalOutcome::Acked)?;
                     }
                     PusherEvent::Drained => ledger.drained[push] += 1,
                     other => return Err(format!("an unknown event: {other:?}")),
@@ -392,7 +397,7 @@ impl World {
 }
 
 /// Between two correct machines, no link ends because of a violation.
-fn judge(wire: &Wire, side: Side, end: &LinkEnd) -> Step {
+fn judge(wire: &Wire, side: MachineSide, end: &LinkEnd) -> Step {
     match end.code {
         None | Some(Code::Normal | Code::GoingAway | Code::Replaced) => Ok(()),
         Some(_) => Err(format!("wire {}: the {side} ends its link {end}", wire.serial)),

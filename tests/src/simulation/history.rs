@@ -38,7 +38,7 @@ pub struct Wire {
 
 /// A frame, reduced to the fields that a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Frame {
+pub enum FrameSummary {
     /// Instance, `resume` and generation.
     Hello(InstanceId, u128, u64),
     /// First id, and the messages.
@@ -111,7 +111,7 @@ pub enum Verdict {
 
 /// The final outcome that a receipt reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum TrackedOutcome {
     /// Processed.
     Acked,
     /// Rejected after this number of attempts.
@@ -151,7 +151,7 @@ pub enum What {
     /// The message was not accepted, and will not be sent.
     NotTaken(Tag),
     /// The outcome that its receipt reported.
-    Receipt(Tag, Outcome),
+    Receipt(Tag, TrackedOutcome),
     /// The message was reported as rejected.
     Rejection(Tag, MessageId, u32),
     /// A pusher is about to stop.
@@ -179,9 +179,9 @@ pub enum What {
     /// A process started to connect to an address.
     Dialed(String),
     /// A frame was written completely.
-    Sent(Wire, Frame),
+    Sent(Wire, FrameSummary),
     /// A frame was read.
-    Read(Wire, Frame),
+    Read(Wire, FrameSummary),
     /// A stream was dropped by its link.
     Dropped(Wire),
 }

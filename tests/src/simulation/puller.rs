@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate::{Delivery, Lent, Pull};
+use tidegate::{BorrowedDelivery, Delivery, Pull};
 use tokio::time::sleep;
 
 use super::{
@@ -105,7 +105,7 @@ impl Worker {
         match self.plan.taking {
             Taking::Recv => self.recv(&mut draw).await,
             Taking::Many => self.many(&mut draw).await,
-            Taking::Lent => self.lent(&mut draw).await,
+            Taking::Borrowed => self.lent(&mut draw).await,
             Taking::Poll => self.poll(&mut draw).await,
         }
     }
@@ -240,7 +240,7 @@ impl Worker {
         }
     }
 
-    fn settle_lent(&self, draw: &mut Draw, handed: Handed, lent: Lent<'_>) {
+    fn settle_lent(&self, draw: &mut Draw, handed: Handed, lent: BorrowedDelivery<'_>) {
         let choice = self.choose(draw);
         self.settled(handed, verdict(choice), false);
         match choice {

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     draw::Draw,
     events,
-    history::{Ending, Outcome, Tag, What},
+    history::{Ending, Tag, TrackedOutcome, What},
     scenario,
     stage::{Actor, moment, payload, tag},
 };
@@ -219,10 +219,10 @@ impl Sender {
         let (number, pen) = (receipt.id().number, self.actor.pen.clone());
         let follow = tokio::spawn(async move {
             let outcome = match receipt.await {
-                Ok(()) => Outcome::Acked,
-                Err(ReceiptError::Rejected { attempts, .. }) => Outcome::Rejected(attempts),
-                Err(ReceiptError::NotSent) => Outcome::NotSent,
-                Err(_) => Outcome::Unknown,
+                Ok(()) => TrackedOutcome::Acked,
+                Err(ReceiptError::Rejected { attempts, .. }) => TrackedOutcome::Rejected(attempts),
+                Err(ReceiptError::NotSent) => TrackedOutcome::NotSent,
+                Err(_) => TrackedOutcome::Unknown,
             };
             pen.write(What::Receipt(tag, outcome));
         });

@@ -7,7 +7,7 @@ use tidegate_proto::{
     wire::v1::{self, frame::Body},
 };
 
-use super::history::{Ack, Frame, Item, Pen, Range, Verdict, What, Wire};
+use super::history::{Ack, FrameSummary, Item, Pen, Range, Verdict, What, Wire};
 
 const PREFACE: usize = 8;
 
@@ -19,7 +19,7 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn feed(&mut self, bytes: &[u8]) -> Vec<Frame> {
+    fn feed(&mut self, bytes: &[u8]) -> Vec<FrameSummary> {
         self.bytes.extend_from_slice(bytes);
         let mut frames = Vec::new();
         let mut at = 0;
@@ -40,13 +40,13 @@ impl Cutter {
     }
 }
 
-fn frame(bytes: &[u8]) -> Frame {
+fn frame(bytes: &[u8]) -> FrameSummary {
     let frame = v1::Frame::decode(bytes).expect("a frame that cannot be read");
     match frame.body.expect("a frame without a body") {
         Body::Hello(hello) => {
             let instance = InstanceId(hello.instance[..].try_into().expect("HS-8"));
             let resume = hello.resume.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
-            Frame::Hello(instance, resume, hello.generation)
+            FrameSummary::Hello(instance, resume, hello.generation)
         }
         Body::Deliver(deliver) => {
             let mut next = deliver.first_number;
@@ -57,18 +57,18 @@ fn frame(bytes: &[u8]) -> Frame {
                 let size = (message.payload.len() + headers) as u64;
                 Item { number, attempt: message.attempt.max(1), size }
             });
-            Frame::Deliver(deliver.first_id, items.collect())
+            FrameSummary::Deliver(deliver.first_id, items.collect())
         }
         Body::Ack(ack) => {
             let outcomes = ack.outcomes.iter().map(range).collect();
             let v1::Ack { message_limit, byte_limit, recall, leaving, .. } = ack;
-            Frame::Ack(Ack { outcomes, message_limit, byte_limit, recall, leaving })
+            FrameSummary::Ack(Ack { outcomes, message_limit, byte_limit, recall, leaving })
         }
-        Body::Skip(skip) => Frame::Skip(skip.next_id, skip.bytes),
-        Body::End(_) => Frame::End,
-        Body::Close(close) => Frame::Close(close.code),
-        Body::Working(working) => Frame::Working(working.deliveries),
-        Body::Ping(_) | Body::Pong(_) => Frame::Sign,
+        Body::Skip(skip) => FrameSummary::Skip(skip.next_id, skip.bytes),
+        Body::End(_) => FrameSummary::End,
+        Body::Close(close) => FrameSummary::Close(close.code),
+        Body::Working(working) => FrameSummary::Working(working.deliveries),
+        Body::Ping(_) | Body::Pong(_) => FrameSummary::Sign,
     }
 }
 

@@ -10,7 +10,7 @@ use tidegate::{Pull, Push, TrySendError};
 
 use super::load::Ring;
 use super::usage::resident;
-use super::{Side, tell};
+use super::{BenchProcess, tell};
 use crate::args::{LinksArgs, StoppedArgs};
 
 /// The process of an idle pusher.
@@ -24,7 +24,7 @@ pub(crate) struct IdleArgs {
 
 /// The memory of idle links.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Links {
+pub(crate) struct LinksResult {
     pub(crate) links: usize,
     pub(crate) before_kib: u64,
     pub(crate) after_kib: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Links {
 
 /// The memory of a pusher whose only puller is stopped.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Stopped {
+pub(crate) struct StoppedResult {
     pub(crate) size: usize,
     pub(crate) before_kib: u64,
     pub(crate) peak_kib: u64,
@@ -55,12 +55,12 @@ fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If the limit on open files is too low, or a process fails.
-pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
+pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
     raise_file_limit(args.links as u64 + 200)?;
     let dir = tempfile::tempdir()?;
     let endpoint = format!("unix://{}", dir.path().join("idle").display());
     let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
-    let mut side = Side::start("bench-idle", &options)?;
+    let mut side = BenchProcess::start("bench-idle", &options)?;
     side.line().await?;
     let before_kib = side.resident().context("this system does not report the memory of a process")?;
     let mut pulls = Vec::with_capacity(args.links);
@@ -72,7 +72,7 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<Links> {
     side.line().await.context("cannot open all links")?;
     let after_kib = side.resident().context("the pusher has ended")?;
     let bytes_per_link = after_kib.saturating_sub(before_kib) * 1024 / args.links.max(1) as u64;
-    Ok(Links { links: args.links, before_kib, after_kib, bytes_per_link })
+    Ok(LinksResult { links: args.links, before_kib, after_kib, bytes_per_link })
 }
 
 /// The process of an idle pusher. It reports when it is bound, and when it has all of its links.
@@ -90,12 +90,15 @@ pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If a process fails, or a message is not acked in the end.
-pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
+pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<StoppedResult> {
     let mut ring = Ring::new(args.size); // before there is a link
     let push =
         Push::builder().bind("tcp://127.0.0.1:0").high_water_mark(args.high_water_mark).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?.to_string();
-    let side = Side::start("bench-soak-pull", &[("--connect", endpoint), ("--size", args.size.to_string())])?;
+    let side = BenchProcess::start(
+        "bench-soak-pull",
+        &[("--connect", endpoint), ("--size", args.size.to_string())],
+    )?;
     push.connected(1).await?;
     for _ in 0..args.warm_up {
         push.send(ring.payload()).await?;
@@ -127,10 +130,10 @@ pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<Stopped> {
     let stats = push.finish(Duration::MAX).await?;
     ensure!(stats.acked == stats.accepted, "{} of {} messages were acked", stats.acked, stats.accepted);
     let more_kib = peak_kib.saturating_sub(before_kib + held_kib);
-    Ok(Stopped { size: args.size, before_kib, peak_kib, held_kib, more_kib, acked: stats.acked })
+    Ok(StoppedResult { size: args.size, before_kib, peak_kib, held_kib, more_kib, acked: stats.acked })
 }
 
-impl Side {
+impl BenchProcess {
     fn process(&self) -> Option<Pid> {
         Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::latency::{Latency, histogram};
 use super::usage::clock;
-use super::{Side, tell};
+use super::{BenchProcess, tell};
 
 /// The process that returns what it receives.
 #[derive(Args, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct EchoSide {
 /// # Errors
 /// If the other process fails.
 pub(crate) async fn tokio(size: usize, count: u64) -> anyhow::Result<Latency> {
-    let mut side = Side::start("tcp-echo-tokio", &[("--size", size.to_string())])?;
+    let mut side = BenchProcess::start("tcp-echo-tokio", &[("--size", size.to_string())])?;
     let mut stream = tokio::net::TcpStream::connect(side.line().await?).await?;
     stream.set_nodelay(true)?;
     let (mut out, mut back, mut times) = (vec![7; size], vec![0; size], histogram()?);
@@ -44,7 +44,7 @@ pub(crate) async fn tokio(size: usize, count: u64) -> anyhow::Result<Latency> {
 /// # Errors
 /// If the other process fails.
 pub(crate) async fn blocking(size: usize, count: u64) -> anyhow::Result<Latency> {
-    let mut side = Side::start("tcp-echo", &[("--size", size.to_string())])?;
+    let mut side = BenchProcess::start("tcp-echo", &[("--size", size.to_string())])?;
     let address = side.line().await?;
     let work = move || -> anyhow::Result<Latency> {
         let mut stream = TcpStream::connect(address)?;

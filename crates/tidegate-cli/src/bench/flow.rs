@@ -12,7 +12,7 @@ use tidegate::{Message, Pull, Push, Window};
 use super::certs;
 use super::load::{Pattern, Ring};
 use super::usage::{Usage, clock};
-use super::{Side, tell, window_text};
+use super::{BenchProcess, tell, window_text};
 use crate::args::{ThreadArgs, TuneArgs, window};
 
 /// The arguments of both sides.
@@ -139,13 +139,13 @@ pub(crate) async fn measure(
         first.into_iter().chain(lent).chain(tune.own.flags()).collect::<Vec<_>>()
     };
     let alone = flags((pushers == 1 && pullers == 1).then_some("--alone"));
-    let mut one = Side::start_with(few, &flags(Some("--bind")), &of(few, 0))?;
+    let mut one = BenchProcess::start_with(few, &flags(Some("--bind")), &of(few, 0))?;
     let endpoint = one.line().await?;
     let mut others = Vec::new();
     for index in 0..pushers.max(pullers) {
         let mut options = of(many, index);
         options.push(("--connect", endpoint.clone()));
-        others.push(Side::start_with(many, &alone, &options)?);
+        others.push(BenchProcess::start_with(many, &alone, &options)?);
     }
     let (mut pushed, mut pulled) = (Vec::<Pushed>::new(), Vec::<Pulled>::new());
     for (name, side) in std::iter::once((few, one)).chain(others.into_iter().map(|side| (many, side))) {

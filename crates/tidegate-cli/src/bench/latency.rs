@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate::{Delivery, Message, Pull, Push, RecvError, SendError};
 
 use super::usage::{Usage, clock};
-use super::{Side, echo, tell};
+use super::{BenchProcess, echo, tell};
 use crate::args::{LatencyArgs, ThreadArgs};
 
 /// The longest time of the histogram: a minute, in nanoseconds.
@@ -70,7 +70,7 @@ pub(crate) fn histogram() -> anyhow::Result<Histogram<u64>> {
 
 /// The result.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct LatencyResult {
     pub(crate) latency: Latency,
     pub(crate) push: Usage,
     pub(crate) pull: Usage,
@@ -84,7 +84,7 @@ pub(crate) struct Found {
 ///
 /// # Errors
 /// If a process fails, or a message that returns differs from what was sent.
-pub(crate) async fn measure(args: &LatencyArgs) -> anyhow::Result<Found> {
+pub(crate) async fn measure(args: &LatencyArgs) -> anyhow::Result<LatencyResult> {
     ensure!(args.size >= 8, "--size {} is too small: a message carries a time of 8 bytes", args.size);
     let busy = args.busy_poll.unwrap_or_default();
     let mut found = match args.rate {
@@ -111,7 +111,7 @@ async fn recv(pull: &Pull, blocking: bool) -> Result<Option<Delivery>, RecvError
     if blocking { pull.blocking_recv() } else { pull.recv().await }
 }
 
-async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found> {
+async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<LatencyResult> {
     let (own, blocking) = (args.own.own(), args.own.blocking);
     let there = push(busy, args.own).build().await?;
     let back =
@@ -124,7 +124,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
         ("--count", "0".to_owned()),
         ("--busy-poll", busy.as_micros().to_string()),
     ];
-    let echo = Side::start_with("bench-echo", &args.own.flags().collect::<Vec<_>>(), &options)?;
+    let echo = BenchProcess::start_with("bench-echo", &args.own.flags().collect::<Vec<_>>(), &options)?;
     there.connected(1).await?;
     back.connected(1).await?;
     let payload = Bytes::from(vec![7; args.size]);
@@ -144,7 +144,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Found
     there.finish(Duration::MAX).await?;
     while back.recv().await?.is_some() {}
     let usage: Usage = echo.result().await?;
-    Ok(Found {
+    Ok(LatencyResult {
         latency: Latency::of(&times),
         push: Usage::now(),
         pull: usage,
@@ -175,7 +175,7 @@ struct OneWay {
     usage: Usage,
 }
 
-async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Result<Found> {
+async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Result<LatencyResult> {
     let push = push(busy, args.own).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?;
     let options = [
@@ -183,7 +183,7 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
         ("--count", (args.count / WARM_UP_PART).to_string()),
         ("--busy-poll", busy.as_micros().to_string()),
     ];
-    let side = Side::start_with("bench-one-way", &args.own.flags().collect::<Vec<_>>(), &options)?;
+    let side = BenchProcess::start_with("bench-one-way", &args.own.flags().collect::<Vec<_>>(), &options)?;
     push.connected(1).await?;
     let mut payload = vec![7; args.size];
     let began = clock();
@@ -199,7 +199,7 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
     }
     push.finish(Duration::MAX).await?;
     let OneWay { latency, usage } = side.result().await?;
-    Ok(Found { latency, push: Usage::now(), pull: usage, tokio_echo: None, blocking_echo: None })
+    Ok(LatencyResult { latency, push: Usage::now(), pull: usage, tokio_echo: None, blocking_echo: None })
 }
 
 /// The process that receives a steady load.

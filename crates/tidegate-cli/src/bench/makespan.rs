@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push, Window};
 
 use super::usage::{Usage, clock};
-use super::{Side, tell, window_text};
+use super::{BenchProcess, tell, window_text};
 use crate::args::{MakespanArgs, window};
 
 /// A worker process.
@@ -35,7 +35,7 @@ pub(crate) struct Worked {
 
 /// The result.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct MakespanResult {
     pub(crate) jobs: u64,
     pub(crate) seconds: f64,
     pub(crate) ideal_seconds: f64,
@@ -82,7 +82,7 @@ fn ideal(jobs: &[u64], speeds: &[u32]) -> u64 {
 ///
 /// # Errors
 /// If a worker fails, or a job was not done.
-pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<Found> {
+pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<MakespanResult> {
     ensure!(args.shortest <= args.longest, "--shortest is longer than --longest");
     let push = Push::builder().bind("tcp://127.0.0.1:0").build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?;
@@ -93,7 +93,7 @@ pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<Found> {
             ("--speed", speed.to_string()),
             ("--window", window_text(args.window)),
         ];
-        sides.push(Side::start("bench-work", &options)?);
+        sides.push(BenchProcess::start("bench-work", &options)?);
     }
     push.connected(args.workers.len()).await?;
     let jobs = jobs(args);
@@ -114,7 +114,13 @@ pub(crate) async fn measure(args: &MakespanArgs) -> anyhow::Result<Found> {
         workers.push(side.result::<Worked>().await?);
     }
     let ideal_seconds = ideal(&jobs, &args.workers) as f64 / 1e6;
-    Ok(Found { jobs: jobs.len() as u64, seconds, ideal_seconds, ratio: seconds / ideal_seconds, workers })
+    Ok(MakespanResult {
+        jobs: jobs.len() as u64,
+        seconds,
+        ideal_seconds,
+        ratio: seconds / ideal_seconds,
+        workers,
+    })
 }
 
 /// The process of a worker.

@@ -40,24 +40,24 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
     let result = measure(args).await;
     waiting.finish_and_clear();
     let (report, json) = match result? {
-        Output::Page(page) => {
+        ReportFormat::Page(page) => {
             write!(std::io::stdout(), "{page}").context("cannot write to stdout")?;
             return Ok(Exit::Success);
         }
-        Output::Report(report, json) => (report, json),
+        ReportFormat::Report(report, json) => (report, json),
     };
     let text = if json { serde_json::to_string(&report)? } else { report.text() };
     writeln!(std::io::stdout(), "{text}").context("cannot write to stdout")?;
     Ok(Exit::Success)
 }
 
-enum Output {
+enum ReportFormat {
     /// A report, and whether to print it as JSON.
     Report(Report, bool),
     Page(String),
 }
 
-async fn measure(args: BenchArgs) -> anyhow::Result<Output> {
+async fn measure(args: BenchArgs) -> anyhow::Result<ReportFormat> {
     let (report, json) = match args.command {
         BenchCommand::Throughput(args) => {
             let (load, tune) = (&args.load, &args.tune);
@@ -79,9 +79,9 @@ async fn measure(args: BenchArgs) -> anyhow::Result<Output> {
             let (size, count) = (args.load.size, args.load.count());
             (Report::Tcp(Rate::tcp(size, count, tcp::measure(size, count).await?)), args.load.json)
         }
-        BenchCommand::Report(args) => return Ok(Output::Page(html::page(&args.files)?)),
+        BenchCommand::Report(args) => return Ok(ReportFormat::Page(html::page(&args.files)?)),
     };
-    Ok(Output::Report(report, json))
+    Ok(ReportFormat::Report(report, json))
 }
 
 async fn rate(load: &LoadArgs, tune: &TuneArgs, sides: (u16, u16), with_tcp: bool) -> anyhow::Result<Rate> {
@@ -100,13 +100,13 @@ fn window_text(window: Window) -> String {
 }
 
 /// A process of a measurement. It is killed when this is dropped.
-struct Side {
+struct BenchProcess {
     what: &'static str,
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Side {
+impl BenchProcess {
     /// Starts internal subcommand `what` of this program.
     fn start(what: &'static str, arguments: &[(&str, String)]) -> anyhow::Result<Self> {
         Self::start_with(what, &[], arguments)

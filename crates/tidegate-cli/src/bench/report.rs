@@ -28,8 +28,8 @@ pub(crate) enum Report {
     Latency(Box<LatencyReport>),
     Makespan(MakespanReport),
     Soak(SoakReport),
-    Links(bounds::Links),
-    Stopped(bounds::Stopped),
+    Links(bounds::LinksResult),
+    Stopped(bounds::StoppedResult),
 }
 
 /// Messages per second.
@@ -86,7 +86,7 @@ pub(crate) struct LatencyReport {
     busy_poll_us: u64,
     /// Times are in microseconds.
     #[serde(flatten)]
-    found: latency::Found,
+    found: latency::LatencyResult,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +95,7 @@ pub(crate) struct MakespanReport {
     quick: u64,
     long_share: f64,
     #[serde(flatten)]
-    found: makespan::Found,
+    found: makespan::MakespanResult,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,7 +103,7 @@ pub(crate) struct SoakReport {
     size: usize,
     pullers: u16,
     #[serde(flatten)]
-    found: soak::Found,
+    found: soak::SoakResult,
 }
 
 impl Rate {
@@ -184,18 +184,18 @@ impl Rate {
 }
 
 impl Report {
-    pub(crate) fn latency(args: &LatencyArgs, found: latency::Found) -> Self {
+    pub(crate) fn latency(args: &LatencyArgs, found: latency::LatencyResult) -> Self {
         let busy_poll_us = args.busy_poll.unwrap_or_default().as_micros() as u64;
         let LatencyArgs { size, count, rate, .. } = *args;
         Self::Latency(Box::new(LatencyReport { size, count, rate, busy_poll_us, found }))
     }
 
-    pub(crate) fn makespan(args: &MakespanArgs, found: makespan::Found) -> Self {
+    pub(crate) fn makespan(args: &MakespanArgs, found: makespan::MakespanResult) -> Self {
         let window = window_value(args.window);
         Self::Makespan(MakespanReport { window, quick: args.quick, long_share: args.long_share, found })
     }
 
-    pub(crate) fn soak(args: &SoakArgs, found: soak::Found) -> Self {
+    pub(crate) fn soak(args: &SoakArgs, found: soak::SoakResult) -> Self {
         Self::Soak(SoakReport { size: args.size, pullers: args.pullers, found })
     }
 

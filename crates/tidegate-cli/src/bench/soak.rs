@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::load::{Pattern, Ring};
 use super::usage::{self, Usage};
-use super::{Side, tell};
+use super::{BenchProcess, tell};
 use crate::args::SoakArgs;
 
 /// A puller process.
@@ -34,7 +34,7 @@ pub(crate) struct Sample {
 
 /// The result.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct SoakResult {
     pub(crate) seconds: f64,
     pub(crate) acked: u64,
     pub(crate) redelivered: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Found {
 
 /// The result of a puller.
 #[derive(Debug, Deserialize, Serialize)]
-struct Received {
+struct ReceivedCounts {
     received: u64,
 }
 
@@ -53,12 +53,15 @@ struct Received {
 ///
 /// # Errors
 /// If a message was not acked, or a process failed that was not killed.
-pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
+pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<SoakResult> {
     let ring = Ring::new(args.size); // before there is a link
     let push = Push::builder().bind("tcp://127.0.0.1:0").max_message(args.size.max(16 << 20)).build().await?;
     let endpoint = push.local_endpoints().pop().context("a bound pusher without an endpoint")?.to_string();
     let start = || {
-        Side::start("bench-soak-pull", &[("--connect", endpoint.clone()), ("--size", args.size.to_string())])
+        BenchProcess::start(
+            "bench-soak-pull",
+            &[("--connect", endpoint.clone()), ("--size", args.size.to_string())],
+        )
     };
     let mut pullers = (0..args.pullers).map(|_| start()).collect::<anyhow::Result<Vec<_>>>()?;
     push.connected(pullers.len()).await?;
@@ -89,7 +92,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
                     second: began.elapsed().as_secs(),
                     acked_per_s: stats.acked - acked,
                     push_kib: usage::resident(std::process::id()).unwrap_or(0),
-                    pull_kib: pullers.iter().filter_map(Side::resident).sum(),
+                    pull_kib: pullers.iter().filter_map(BenchProcess::resident).sum(),
                 });
                 acked = stats.acked;
             }
@@ -105,9 +108,9 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<Found> {
     let stats = push.finish(Duration::MAX).await?;
     ensure!(stats.acked == stats.accepted, "{} of {} messages were acked", stats.acked, stats.accepted);
     for puller in pullers {
-        puller.result::<Received>().await?;
+        puller.result::<ReceivedCounts>().await?;
     }
-    Ok(Found {
+    Ok(SoakResult {
         seconds: began.elapsed().as_secs_f64(),
         acked: stats.acked,
         redelivered: stats.redelivered,
@@ -131,5 +134,5 @@ pub(crate) async fn pull(args: PullArgs) -> anyhow::Result<()> {
         received += 1;
         delivery.ack();
     }
-    tell(&serde_json::to_string(&Received { received })?)
+    tell(&serde_json::to_string(&ReceivedCounts { received })?)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::load::Ring;
 use super::report::Measured;
-use super::{Side, tell};
+use super::{BenchProcess, tell};
 
 /// How much is written or read at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -40,10 +40,10 @@ pub(crate) struct ReceiveSide {
 /// If one of them fails.
 pub(crate) async fn measure(size: usize, count: u64) -> anyhow::Result<Measured> {
     let load = [("--size", size.to_string()), ("--count", count.to_string())];
-    let mut send = Side::start("tcp-send", &load)?;
+    let mut send = BenchProcess::start("tcp-send", &load)?;
     let mut options = vec![("--connect", send.line().await?)];
     options.extend(load);
-    let receive = Side::start("tcp-receive", &options)?;
+    let receive = BenchProcess::start("tcp-receive", &options)?;
     let (measured, _) = tokio::try_join!(receive.result::<Measured>(), send.result::<u64>())?;
     Ok(measured)
 }

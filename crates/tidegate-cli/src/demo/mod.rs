@@ -27,9 +27,9 @@ use crate::signals::Signals;
 use crate::summary::seconds;
 use crate::text::{self, count};
 use files::Files;
-use outcome::{Outcome, Outcomes};
+use outcome::{FileResult, FileResults};
 use processes::Processes;
-use progress::Progress;
+use progress::ProgressDisplay;
 use tally::Tally;
 
 /// The maximum time between two results.
@@ -88,7 +88,7 @@ async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
     let mut processes = Processes::start(&files.paths, &results.to_string()).await?;
     let mut tally = Tally::new(&files.paths);
     let half = files.paths.len().div_ceil(2);
-    let progress = Progress::new(files.paths.len(), "piped", quiet);
+    let progress = ProgressDisplay::new(files.paths.len(), "piped", quiet);
     let mut killed = false;
     loop {
         tokio::select! {
@@ -132,11 +132,11 @@ async fn pipeline(files: &Files, quiet: bool) -> anyhow::Result<Tally> {
 }
 
 /// Hashes every file, one after another, in this process.
-async fn sequential(files: &Files, quiet: bool) -> Outcomes {
-    let progress = Progress::new(files.paths.len(), "hashed again, one after another", quiet);
-    let mut outcomes = Outcomes::default();
+async fn sequential(files: &Files, quiet: bool) -> FileResults {
+    let progress = ProgressDisplay::new(files.paths.len(), "hashed again, one after another", quiet);
+    let mut outcomes = FileResults::default();
     for path in &files.paths {
-        outcomes.insert(path, Outcome::of(path).await);
+        outcomes.insert(path, FileResult::of(path).await);
         progress.set(outcomes.len());
     }
     progress.finish();

@@ -16,26 +16,26 @@ const CHUNK: usize = 256 * 1024;
 
 /// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum FileResult {
     /// Its SHA-256, in hexadecimal.
     Hash(String),
     /// The file is gone or unreadable; this is a valid result.
     Unreadable,
 }
 
-impl Outcome {
+impl FileResult {
     /// Hashes a file.
     pub(crate) async fn of(path: &Path) -> Self {
         match hash(path).await {
-            Ok(hash) => Outcome::Hash(hash),
-            Err(_) => Outcome::Unreadable,
+            Ok(hash) => FileResult::Hash(hash),
+            Err(_) => FileResult::Unreadable,
         }
     }
 
     fn text(&self) -> &str {
         match self {
-            Outcome::Hash(hash) => hash,
-            Outcome::Unreadable => "unreadable",
+            FileResult::Hash(hash) => hash,
+            FileResult::Unreadable => "unreadable",
         }
     }
 }
@@ -65,7 +65,7 @@ pub(crate) struct Report {
     pub(crate) worker: String,
     /// The attempt of the delivery that the worker received.
     pub(crate) attempt: u32,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: FileResult,
 }
 
 impl Report {
@@ -75,8 +75,8 @@ impl Report {
             .with_header("worker", self.worker.clone())
             .with_header("attempt", self.attempt.to_string());
         match &self.outcome {
-            Outcome::Hash(hash) => message.with_header("sha256", hash.clone()),
-            Outcome::Unreadable => message.with_header("unreadable", ""),
+            FileResult::Hash(hash) => message.with_header("sha256", hash.clone()),
+            FileResult::Unreadable => message.with_header("unreadable", ""),
         }
     }
 
@@ -90,8 +90,8 @@ impl Report {
             Ok(String::from_utf8(value.to_vec())?)
         };
         let outcome = match (headers.get("sha256"), headers.get("unreadable")) {
-            (Some(_), None) => Outcome::Hash(text("sha256")?),
-            (None, Some(_)) => Outcome::Unreadable,
+            (Some(_), None) => FileResult::Hash(text("sha256")?),
+            (None, Some(_)) => FileResult::Unreadable,
             _ => bail!("a result that is neither a hash nor `unreadable`"),
         };
         Ok(Self {
@@ -105,11 +105,11 @@ impl Report {
 
 /// The result for each file, once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outcomes(BTreeMap<PathBuf, Outcome>);
+pub(crate) struct FileResults(BTreeMap<PathBuf, FileResult>);
 
-impl Outcomes {
+impl FileResults {
     /// Adds the result for a file. If there is one already, it is kept and returned.
-    pub(crate) fn insert(&mut self, path: &Path, outcome: Outcome) -> Option<&Outcome> {
+    pub(crate) fn insert(&mut self, path: &Path, outcome: FileResult) -> Option<&FileResult> {
         if self.0.contains_key(path) {
             return self.0.get(path);
         }
@@ -152,8 +152,8 @@ impl Outcomes {
 mod tests {
     use super::*;
 
-    fn of(path: &Path) -> Outcome {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Outcome::of(path))
+    fn of(path: &Path) -> FileResult {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(FileResult::of(path))
     }
 
     #[test]
@@ -162,14 +162,14 @@ mod tests {
         let file = dir.path().join("abc");
         std::fs::write(&file, "abc").unwrap();
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(of(&file), Outcome::Hash(expected.into()));
-        assert_eq!(of(&dir.path().join("gone")), Outcome::Unreadable);
-        assert_eq!(of(dir.path()), Outcome::Unreadable);
+        assert_eq!(of(&file), FileResult::Hash(expected.into()));
+        assert_eq!(of(&dir.path().join("gone")), FileResult::Unreadable);
+        assert_eq!(of(dir.path()), FileResult::Unreadable);
     }
 
     #[test]
     fn a_report_is_parsed_from_its_message() {
-        for outcome in [Outcome::Hash("ab".into()), Outcome::Unreadable] {
+        for outcome in [FileResult::Hash("ab".into()), FileResult::Unreadable] {
             let path = PathBuf::from(OsStr::from_bytes(b"/not/\xffutf8\n"));
             let report = Report { path, worker: "worker-2".into(), attempt: 3, outcome };
             let message = report.to_message();
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn the_digest_depends_on_every_path_and_outcome_and_not_on_the_order() {
-        let hash = |text: &str| Outcome::Hash(text.into());
-        let build = |list: &[(&str, Outcome)]| {
-            let mut outcomes = Outcomes::default();
+        let hash = |text: &str| FileResult::Hash(text.into());
+        let build = |list: &[(&str, FileResult)]| {
+            let mut outcomes = FileResults::default();
             for (path, outcome) in list {
                 assert!(outcomes.insert(Path::new(path), outcome.clone()).is_none());
             }
@@ -195,7 +195,7 @@ mod tests {
             build(&[("a", hash("1"))]),
             build(&[("a", hash("1")), ("b", hash("3"))]),
             build(&[("a", hash("1")), ("c", hash("2"))]),
-            build(&[("a", hash("1")), ("b", Outcome::Unreadable)]),
+            build(&[("a", hash("1")), ("b", FileResult::Unreadable)]),
         ] {
             assert_ne!(base.digest(), other.digest());
             assert!(!base.differences(&other).is_empty());
@@ -205,9 +205,12 @@ mod tests {
 
     #[test]
     fn the_first_outcome_of_a_file_stays() {
-        let mut outcomes = Outcomes::default();
-        assert_eq!(outcomes.insert(Path::new("a"), Outcome::Hash("1".into())), None);
-        assert_eq!(outcomes.insert(Path::new("a"), Outcome::Unreadable), Some(&Outcome::Hash("1".into())));
+        let mut outcomes = FileResults::default();
+        assert_eq!(outcomes.insert(Path::new("a"), FileResult::Hash("1".into())), None);
+        assert_eq!(
+            outcomes.insert(Path::new("a"), FileResult::Unreadable),
+            Some(&FileResult::Hash("1".into()))
+        );
         assert_eq!(outcomes.len(), 1);
     }
 }

@@ -5,12 +5,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{stderr, text};
 
 /// The progress. The bar is drawn on stderr, and only on a terminal.
-pub(crate) struct Progress {
+pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     quiet: bool,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Counts up to `files`. `what` says what is done with them. Draws nothing if `quiet`.
     pub(crate) fn new(files: usize, what: &'static str, quiet: bool) -> Self {
         let bar =

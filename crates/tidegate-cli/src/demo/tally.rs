@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::bail;
 use tidegate::Delivery;
 
-use super::outcome::{Outcomes, Report};
+use super::outcome::{FileResults, Report};
 use super::processes::WORKERS;
 
 /// The results that have arrived.
 pub(crate) struct Tally {
     expected: BTreeSet<PathBuf>,
-    outcomes: Outcomes,
+    outcomes: FileResults,
     rows: Vec<Row>,
 }
 
@@ -37,7 +37,7 @@ impl Tally {
             WORKERS.iter().map(|(name, speed)| Row { name: (*name).into(), speed: *speed, ..Row::default() });
         Self {
             expected: files.iter().cloned().collect(),
-            outcomes: Outcomes::default(),
+            outcomes: FileResults::default(),
             rows: rows.collect(),
         }
     }
@@ -91,7 +91,7 @@ impl Tally {
     }
 
     /// The result for each file.
-    pub(crate) fn outcomes(&self) -> &Outcomes {
+    pub(crate) fn outcomes(&self) -> &FileResults {
         &self.outcomes
     }
 
@@ -103,11 +103,11 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::Outcome;
+    use super::super::outcome::FileResult;
     use super::*;
 
     fn report(path: &str, worker: &str, attempt: u32, hash: &str) -> Report {
-        Report { path: path.into(), worker: worker.into(), attempt, outcome: Outcome::Hash(hash.into()) }
+        Report { path: path.into(), worker: worker.into(), attempt, outcome: FileResult::Hash(hash.into()) }
     }
 
     fn tally() -> Tally {

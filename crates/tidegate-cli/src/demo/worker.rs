@@ -9,7 +9,7 @@ use clap::Args;
 use tidegate::{Pull, Push, Window};
 use tokio::time::Instant;
 
-use super::outcome::{Outcome, Report};
+use super::outcome::{FileResult, Report};
 
 /// The credit window of a worker: small, so that the shares depend on the speeds.
 const WINDOW: u64 = 16;
@@ -50,7 +50,7 @@ impl WorkerSide {
         let mut due = Instant::now();
         while let Some(delivery) = paths.recv().await? {
             let path = Path::new(OsStr::from_bytes(delivery.payload()));
-            let outcome = Outcome::of(path).await;
+            let outcome = FileResult::of(path).await;
             let now = Instant::now();
             due = due.max(now.checked_sub(MAX_CATCH_UP).unwrap_or(now)) + pause;
             tokio::time::sleep_until(due).await;

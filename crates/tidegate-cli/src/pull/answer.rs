@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::Delivery;
 
-use super::jobs::Outcome;
+use super::jobs::JobResult;
 
 /// The outcome that the worker selects.
 #[derive(Debug, PartialEq)]
@@ -33,16 +33,16 @@ impl Answer {
     }
 
     /// Settles the message.
-    pub(crate) fn settle(self, delivery: Delivery) -> Outcome {
+    pub(crate) fn settle(self, delivery: Delivery) -> JobResult {
         match self {
             Answer::Ok => {
                 delivery.ack();
-                return Outcome::Acked;
+                return JobResult::Acked;
             }
             Answer::Retry(delay) => delivery.nack_with(delay, "the worker answered `retry`"),
             Answer::Reject(reason) => delivery.reject(&reason),
         }
-        Outcome::Settled
+        JobResult::Settled
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::child::{self, Group};
 use super::envelope::Rendering;
-use super::jobs::Outcome;
+use super::jobs::JobResult;
 use super::output::Output;
 use super::shortage::Shortage;
 use super::source::at;
@@ -92,18 +92,18 @@ impl Exec {
 
     /// Runs the command for one message and settles the message. If the future is dropped, the command is
     /// killed.
-    pub(crate) async fn run(&self, delivery: Delivery) -> Outcome {
+    pub(crate) async fn run(&self, delivery: Delivery) -> JobResult {
         let what = format!("--exec {}", self.command);
         let Running { mut child, group, printed } =
             match self.shortage.overcome(&what, || self.start(&delivery)).await {
                 Ok(Some(running)) => running,
                 Ok(None) => {
                     delivery.release();
-                    return Outcome::Settled;
+                    return JobResult::Settled;
                 }
                 Err(error) => {
                     delivery.release();
-                    return Outcome::Fatal(anyhow!(error).context(format!("{what}: cannot start sh")));
+                    return JobResult::Fatal(anyhow!(error).context(format!("{what}: cannot start sh")));
                 }
             };
         let mut tee = Tee::new(child.stderr.take(), Arc::clone(&self.left_open));
@@ -111,7 +111,7 @@ impl Exec {
             Ok(ended) => ended,
             Err(error) => {
                 delivery.nack_with(None, "cannot wait for the command");
-                return Outcome::Fatal(anyhow!(error).context(what));
+                return JobResult::Fatal(anyhow!(error).context(what));
             }
         };
         let said = match printed {
@@ -120,7 +120,7 @@ impl Exec {
                 Ok(said) => said,
                 Err(error) => {
                     delivery.nack_with(None, "the output of the command could not be written");
-                    return Outcome::Fatal(error);
+                    return JobResult::Fatal(error);
                 }
             },
         };
@@ -209,7 +209,7 @@ impl Exec {
         Ok(said)
     }
 
-    fn settle(&self, delivery: Delivery, ended: &Ended, said: &LastLine) -> Outcome {
+    fn settle(&self, delivery: Delivery, ended: &Ended, said: &LastLine) -> JobResult {
         let status = match ended {
             Ended::Exited(status) => *status,
             Ended::TimedOut(timeout) => {
@@ -217,37 +217,37 @@ impl Exec {
                 let what = format!("the command was stopped because it ran longer than --timeout {timeout}");
                 self.tell(&delivery, &what, said);
                 delivery.nack_with(None, &what);
-                return Outcome::Settled;
+                return JobResult::Settled;
             }
         };
         match (status.code(), status.signal()) {
             (Some(0), _) => {
                 delivery.ack();
-                Outcome::Acked
+                JobResult::Acked
             }
             (Some(DATA_ERROR), _) => {
                 let what = "the command rejected the message (exit status 65, EX_DATAERR)";
                 self.tell(&delivery, what, said);
                 delivery.reject("the command exited with 65 (EX_DATAERR)");
-                Outcome::Settled
+                JobResult::Settled
             }
             (Some(code), _) if child::cannot_start(status) => {
                 let told = said.told();
                 let what =
                     format!("--exec {}: it cannot be started (exit status {code}{told})", self.command);
-                Outcome::CannotStart(delivery, anyhow!(what))
+                JobResult::CannotStart(delivery, anyhow!(what))
             }
             (Some(code), _) => {
                 let what = format!("the command exited with {code}");
                 self.tell(&delivery, &what, said);
                 delivery.nack_with(None, &what);
-                Outcome::Settled
+                JobResult::Settled
             }
             (None, signal) => {
                 let what = format!("the command was killed by signal {}", signal.unwrap_or_default());
                 self.tell(&delivery, &what, said);
                 delivery.nack_with(None, &what);
-                Outcome::Settled
+                JobResult::Settled
             }
         }
     }

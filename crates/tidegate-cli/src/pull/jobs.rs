@@ -19,7 +19,7 @@ use crate::text;
 const MAX_EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// The result for a message.
-pub(crate) enum Outcome {
+pub(crate) enum JobResult {
     Acked,
     /// The message has another outcome.
     Settled,
@@ -33,17 +33,17 @@ pub(crate) enum Outcome {
 }
 
 /// What runs for a message.
-enum Kind {
+enum JobKind {
     Exec(Arc<Exec>),
     Worker(Arc<Worker>),
 }
 
 /// A fixed number of slots, each with at most one message.
 pub(crate) struct Jobs {
-    kind: Kind,
+    kind: JobKind,
     /// Slots without a message. The process of a worker stays in its slot.
     free: Vec<Slot>,
-    running: JoinSet<(Slot, Outcome)>,
+    running: JoinSet<(Slot, JobResult)>,
     acked: u64,
     shortage: Arc<Shortage>,
     /// Whether a command or worker has succeeded so far. From then on, every failure is attributed to its
@@ -56,15 +56,15 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Runs a new process for each message.
     pub(crate) fn exec(exec: Arc<Exec>, jobs: u32, shortage: Arc<Shortage>) -> Self {
-        Self::new(Kind::Exec(exec), jobs, shortage)
+        Self::new(JobKind::Exec(exec), jobs, shortage)
     }
 
     /// Keeps a process in each slot, for one message after another.
     pub(crate) fn worker(worker: Arc<Worker>, jobs: u32, shortage: Arc<Shortage>) -> Self {
-        Self::new(Kind::Worker(worker), jobs, shortage)
+        Self::new(JobKind::Worker(worker), jobs, shortage)
     }
 
-    fn new(kind: Kind, jobs: u32, shortage: Arc<Shortage>) -> Self {
+    fn new(kind: JobKind, jobs: u32, shortage: Arc<Shortage>) -> Self {
         Self {
             kind,
             free: (0..jobs).map(|_| Slot::default()).collect(),
@@ -119,11 +119,11 @@ impl Jobs {
         let slot = started.map(|at| self.free.swap_remove(at)).or_else(|| self.free.pop());
         let mut slot = slot.unwrap_or_default();
         match &self.kind {
-            Kind::Exec(exec) => {
+            JobKind::Exec(exec) => {
                 let exec = Arc::clone(exec);
                 self.running.spawn(async move { (slot, exec.run(delivery).await) });
             }
-            Kind::Worker(worker) => {
+            JobKind::Worker(worker) => {
                 let worker = Arc::clone(worker);
                 self.running.spawn(async move {
                     let outcome = worker.run(&mut slot, delivery).await;
@@ -133,28 +133,28 @@ impl Jobs {
         }
     }
 
-    fn done(&mut self, done: Result<(Slot, Outcome), tokio::task::JoinError>) -> anyhow::Result<()> {
+    fn done(&mut self, done: Result<(Slot, JobResult), tokio::task::JoinError>) -> anyhow::Result<()> {
         let (mut slot, outcome) = done.map_err(|error| anyhow!(error).context("a job has failed"))?;
         if self.shortage.is_on() && slot.is_started() {
             // Other jobs wait for the resources of an idle worker, and no message arrives for it meanwhile.
             // Its end is awaited as a job.
             self.running.spawn(async move {
                 let _ = tokio::time::timeout(MAX_EXIT_WAIT, slot.finish()).await;
-                (slot, Outcome::Settled)
+                (slot, JobResult::Settled)
             });
         } else {
             self.free.push(slot);
             self.shortage.job_ended();
         }
         match outcome {
-            Outcome::Acked => {
+            JobResult::Acked => {
                 self.acked += 1;
                 self.proven = true;
             }
-            Outcome::Settled => {}
-            Outcome::CannotStart(delivery, error) => self.undecided.push((delivery, error)),
-            Outcome::Failing(error) if self.proven => tracing::debug!("{error:#}"),
-            Outcome::Failing(error) | Outcome::Fatal(error) => return Err(error),
+            JobResult::Settled => {}
+            JobResult::CannotStart(delivery, error) => self.undecided.push((delivery, error)),
+            JobResult::Failing(error) if self.proven => tracing::debug!("{error:#}"),
+            JobResult::Failing(error) | JobResult::Fatal(error) => return Err(error),
         }
         self.decide()
     }

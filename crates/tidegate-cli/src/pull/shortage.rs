@@ -60,7 +60,7 @@ impl Shortage {
                 Err(error) if limits::is_shortage(&error) => error,
                 Err(error) => return Err(error),
             };
-            place.get_or_insert_with(|| Waiting::new(self));
+            place.get_or_insert_with(|| WaitingJob::new(self));
             self.tell(what, &error);
             if self.leaving.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -115,16 +115,16 @@ impl Shortage {
 }
 
 /// One waiting job.
-struct Waiting<'a>(&'a Shortage);
+struct WaitingJob<'a>(&'a Shortage);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingJob<'a> {
     fn new(shortage: &'a Shortage) -> Self {
         shortage.waiting.fetch_add(1, Ordering::Relaxed);
         Self(shortage)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingJob<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         self.0.changed.notify_waiters();

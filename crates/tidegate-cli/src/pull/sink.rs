@@ -29,7 +29,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Option<Exit>> {
     let mut left = count.unwrap_or(u64::MAX);
     let mut buffer = Vec::with_capacity(MAX_BATCH_BYTES);
-    let mut batch = Batch::default();
+    let mut batch = RecordBatch::default();
     while left > 0 {
         let first = tokio::select! {
             biased;
@@ -76,11 +76,11 @@ pub(crate) async fn run(
 /// nacked: some of them may have been written, and the next reader of such a message should see that from its
 /// attempt.
 #[derive(Default)]
-struct Batch {
+struct RecordBatch {
     deliveries: Vec<Delivery>,
 }
 
-impl Batch {
+impl RecordBatch {
     /// Adds a record, or rejects its message.
     fn add(
         &mut self,
@@ -107,7 +107,7 @@ impl Batch {
     }
 }
 
-impl Drop for Batch {
+impl Drop for RecordBatch {
     fn drop(&mut self) {
         for delivery in self.deliveries.drain(..) {
             delivery.nack_with(None, "the write failed");

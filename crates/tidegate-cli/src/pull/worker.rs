@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::child::{self, Group};
 use super::envelope::Rendering;
-use super::jobs::Outcome;
+use super::jobs::JobResult;
 use super::process::{Failure, Process};
 use super::separators::{self, Separators};
 use super::shortage::Shortage;
@@ -72,7 +72,7 @@ impl Worker {
 
     /// Gives a message to the process in `slot`, which is started if necessary, and settles the message by
     /// the answer. If the future is dropped, the process ends with the slot.
-    pub(crate) async fn run(&self, slot: &mut Slot, delivery: Delivery) -> Outcome {
+    pub(crate) async fn run(&self, slot: &mut Slot, delivery: Delivery) -> JobResult {
         let mut record = Vec::new();
         let framing = self.rendering.framing;
         let carried = self.rendering.content(&delivery).and_then(|content| {
@@ -82,18 +82,18 @@ impl Worker {
         if !matches!(carried, Ok(true)) {
             // Further attempts would fail too.
             delivery.reject(separators::REASON);
-            return Outcome::Settled;
+            return JobResult::Settled;
         }
         loop {
             let process = match self.ready(slot).await {
                 Ok(Some(process)) => process,
                 Ok(None) => {
                     delivery.release();
-                    return Outcome::Settled;
+                    return JobResult::Settled;
                 }
                 Err(error) => {
                     delivery.release();
-                    return Outcome::Fatal(
+                    return JobResult::Fatal(
                         anyhow!(error).context(format!("--worker {}: cannot start sh", self.command)),
                     );
                 }
@@ -148,7 +148,7 @@ impl Worker {
         self.tell("it has answered more often than it was asked; it must answer each message once");
     }
 
-    async fn timed_out(&self, slot: &mut Slot, delivery: Delivery) -> Outcome {
+    async fn timed_out(&self, slot: &mut Slot, delivery: Delivery) -> JobResult {
         let timeout = humantime::format_duration(self.timeout.unwrap_or_default());
         if let Some(process) = slot.process.take() {
             process.terminate().await;
@@ -159,10 +159,10 @@ impl Worker {
             delivery.attempt()
         ));
         delivery.nack_with(None, &format!("the worker has not answered within --timeout {timeout}"));
-        Outcome::Settled
+        JobResult::Settled
     }
 
-    fn failed(&self, slot: &mut Slot, delivery: Delivery, failure: &Failure) -> Outcome {
+    fn failed(&self, slot: &mut Slot, delivery: Delivery, failure: &Failure) -> JobResult {
         let answered = slot.process.take().is_some_and(|process| process.has_answered());
         slot.failures = slot.failures.saturating_add(1);
         slot.not_before =
@@ -170,7 +170,7 @@ impl Worker {
         let what = match failure {
             Failure::Died(Some(status), _) if !answered && child::cannot_start(*status) => {
                 let what = format!("--worker {}: it cannot be started ({status})", self.command);
-                return Outcome::CannotStart(delivery, anyhow!(what));
+                return JobResult::CannotStart(delivery, anyhow!(what));
             }
             Failure::Died(Some(status), rest) if rest.is_empty() => format!("it ended ({status})"),
             Failure::Died(Some(status), rest) => {
@@ -193,12 +193,12 @@ impl Worker {
         delivery.nack_with(None, "the worker failed");
         if slot.failures >= MAX_FAILURES {
             let failures = slot.failures;
-            return Outcome::Failing(anyhow!(
+            return JobResult::Failing(anyhow!(
                 "--worker {}: {failures} failures in a row without a valid answer; the last one: {what}",
                 self.command
             ));
         }
-        Outcome::Settled
+        JobResult::Settled
     }
 
     fn tell(&self, what: &str) {

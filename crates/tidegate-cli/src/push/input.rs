@@ -70,7 +70,7 @@ pub(crate) struct TooLong {
 
 /// What had been read and not returned when reading stopped.
 #[derive(Debug, Default)]
-pub(crate) struct Rest {
+pub(crate) struct UnsentInput {
     pub(crate) records: Vec<Bytes>,
     pub(crate) oversized: Vec<TooLong>,
     pub(crate) incomplete: Option<Incomplete>,
@@ -98,7 +98,7 @@ pub(crate) struct Input {
     reads: mpsc::Receiver<anyhow::Result<Read>>,
     /// Dropping this stops the thread.
     stop: Option<PipeWriter>,
-    rest: oneshot::Receiver<Rest>,
+    rest: oneshot::Receiver<UnsentInput>,
     /// Whether the thread has reached the end of the last input.
     ended: Arc<AtomicBool>,
 }
@@ -171,7 +171,7 @@ impl Input {
         std::thread::Builder::new()
             .name("input".into())
             .spawn(move || {
-                let mut rest = Rest::default();
+                let mut rest = UnsentInput::default();
                 if thread.run(&mut rest) {
                     reached.store(true, Ordering::Release);
                 }
@@ -204,9 +204,9 @@ impl Input {
     /// Stops reading, and returns what has been read. A read that is stuck in the operating system, for
     /// example because a file server does not answer, is awaited for at most `patience`. A later call returns
     /// its result.
-    pub(crate) async fn stop(&mut self, patience: Duration) -> Rest {
+    pub(crate) async fn stop(&mut self, patience: Duration) -> UnsentInput {
         (self.requests, self.stop) = (None, None);
-        let mut all = Rest::default();
+        let mut all = UnsentInput::default();
         let (reads, rest) = (&mut self.reads, &mut self.rest);
         let collect = async {
             while let Some(read) = reads.recv().await {
@@ -241,14 +241,14 @@ struct Thread {
 
 impl Thread {
     /// Reads all files. Returns whether it reached the end of the last one; if not, `rest` has what was read.
-    fn run(&mut self, rest: &mut Rest) -> bool {
+    fn run(&mut self, rest: &mut UnsentInput) -> bool {
         let files = std::mem::take(&mut self.reading.files);
         let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
         files.iter().all(|file| self.read(file, rest))
     }
 
     /// Reads one file. Returns whether it reached the end.
-    fn read(&mut self, file: &Path, rest: &mut Rest) -> bool {
+    fn read(&mut self, file: &Path, rest: &mut UnsentInput) -> bool {
         let Reading { framing, limit, crlf, .. } = self.reading;
         let name = name(file);
         let mut reader = match self.open(file) {
@@ -368,7 +368,7 @@ impl Thread {
     }
 }
 
-impl Rest {
+impl UnsentInput {
     fn take(&mut self, reader: &mut RecordReader<Waiting>, input: &str) {
         let (records, partial) = reader.rest();
         self.records.extend(records);

@@ -30,10 +30,10 @@ use crate::summary::PushSummary;
 use crate::{reaper, socket, text};
 use dead::DeadLetters;
 use feed::Feeder;
-use input::{Input, Reading, Rest};
+use input::{Input, Reading, UnsentInput};
 use rejected::{Keeper, Patience};
 use saving::Saving;
-use settle::{Ending, Settled};
+use settle::{Ending, SettleResult};
 use unsent::Unsent;
 
 /// Default of `--linger` after a signal: a little less than the 10 seconds after which container and process
@@ -123,7 +123,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
         },
     };
     let came_to_end = matches!(stop, Stop::EndOfInput);
-    let rest = if came_to_end { Rest::default() } else { input.stop(MAX_READ_WAIT).await };
+    let rest = if came_to_end { UnsentInput::default() } else { input.stop(MAX_READ_WAIT).await };
     let (mut pending, copies) = feeder.end(rest.oversized);
     pending.extend(rest.records);
     // The input is not read any further. A record at the stop that is too large goes to --unsent, whatever
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
     let messages = pending.into_iter().map(|payload| feed::message(&args, payload)).collect();
     let mut saving = Saving::new(unsent, keeper.unwritten().clone(), too_large, copies, rest.incomplete);
     let settled = ending.settle(&push, RefCell::new(messages), &mut saving, &mut signals, &mut trouble).await;
-    let Settled { mut exit, mut left, mut error, deadline, saves, signalled } = settled;
+    let SettleResult { mut exit, mut left, mut error, deadline, saves, signalled } = settled;
     watcher.abort();
     connecting.abort();
     if !saves {
@@ -176,7 +176,7 @@ pub(crate) async fn run(args: PushArgs, quiet: bool) -> anyhow::Result<Exit> {
 
     // The whole input may have been read ahead when the signal came.
     let input_complete = came_to_end || input.is_at_end();
-    let mut late = Rest::default();
+    let mut late = UnsentInput::default();
     if !came_to_end {
         // The result of a read that was stuck at the stop. The input will not return it again.
         late = input.stop(Duration::ZERO).await;

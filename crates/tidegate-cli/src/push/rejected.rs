@@ -42,12 +42,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// what had been read for it.
 #[derive(Clone)]
 pub(crate) struct Unwritten {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<UnwrittenState>>,
     /// Notified when a save has fetched messages.
     fetched: Arc<Notify>,
 }
 
-struct State {
+struct UnwrittenState {
     rejections: Rejections,
     /// Whether there is a file for them. If not, they are only counted and logged.
     keeps: bool,
@@ -241,7 +241,7 @@ async fn keep(
 
 impl Unwritten {
     fn new(rejections: Rejections, keeps: bool) -> Self {
-        let state = State {
+        let state = UnwrittenState {
             rejections,
             keeps,
             messages: VecDeque::new(),
@@ -285,12 +285,12 @@ impl Unwritten {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UnwrittenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl UnwrittenState {
     fn add(&mut self, rejected: Rejected) {
         let (id, attempts) = (rejected.id, rejected.attempts);
         if self.first && !self.keeps {

@@ -12,7 +12,7 @@ use super::input::{Incomplete, TooLong};
 use super::oversized::Copies;
 use super::rejected::Unwritten;
 use super::settle::Left as Leftovers;
-use super::unsent::{Left, Unsent};
+use super::unsent::{Unsent, UnsentRecords};
 use crate::text::{self, count, thousands};
 
 /// How often the remaining messages are saved while the pusher waits.
@@ -55,7 +55,7 @@ pub(crate) struct Saving {
 
 struct File {
     unsent: Unsent,
-    left: Left,
+    left: UnsentRecords,
 }
 
 impl Saving {
@@ -70,7 +70,7 @@ impl Saving {
             name: unsent.as_ref().map(|unsent| unsent.name().to_owned()).unwrap_or_default(),
             replaceable: unsent.as_ref().is_some_and(Unsent::is_replaceable),
             warned: false,
-            file: unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: Left::default() }))),
+            file: unsent.map(|unsent| Arc::new(Mutex::new(File { unsent, left: UnsentRecords::default() }))),
             unwritten,
             too_large,
             copies,

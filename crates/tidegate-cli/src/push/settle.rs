@@ -41,7 +41,7 @@ pub(crate) struct Left {
 }
 
 /// How it ended.
-pub(crate) struct Settled {
+pub(crate) struct SettleResult {
     pub(crate) exit: Exit,
     pub(crate) left: Left,
     /// The error that made further waiting useless.
@@ -73,7 +73,7 @@ impl Ending {
         saving: &mut Saving,
         signals: &mut Signals,
         trouble: &mut Receiver<anyhow::Error>,
-    ) -> Settled {
+    ) -> SettleResult {
         // The time is limited here and not by the library, because a signal may shorten it.
         let mut deadline = self.linger.and_then(|linger| Instant::now().checked_add(linger));
         let early = self.wait(&mut deadline, push, &pending, saving, signals, trouble).await;
@@ -81,7 +81,9 @@ impl Ending {
         let pending = pending.into_inner();
         let mut left = Left::default();
         let (exit, error, leftover) = match early {
-            None => return Settled { exit: Exit::Success, left, error: None, deadline, saves, signalled },
+            None => {
+                return SettleResult { exit: Exit::Success, left, error: None, deadline, saves, signalled };
+            }
             Some(Early::Gone(unfinished)) => (Exit::Lingered, None, *unfinished.leftover),
             Some(Early::Deadline) => (Exit::Lingered, None, push.abort().await),
             Some(Early::Signal) => (Exit::Aborted, None, push.abort().await),
@@ -89,7 +91,7 @@ impl Ending {
         };
         left.take(leftover);
         left.not_sent.extend(pending.into_iter().map(|message| (None, message.into_payload())));
-        Settled { exit, left, error, deadline, saves, signalled }
+        SettleResult { exit, left, error, deadline, saves, signalled }
     }
 
     /// Whether the remaining messages are saved before the end. At the end of the input, only if the wait is

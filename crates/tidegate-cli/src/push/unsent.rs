@@ -25,7 +25,7 @@ const MAX_BUFFER: usize = 64 * 1024;
 
 /// What the file gets after its original content.
 #[derive(Default)]
-pub(crate) struct Left {
+pub(crate) struct UnsentRecords {
     /// Complete records.
     pub(crate) records: Vec<Bytes>,
     /// Then the records that are in files, because they are too large.
@@ -84,7 +84,7 @@ impl Unsent {
     ///
     /// # Errors
     /// If that fails. The file is then unchanged.
-    pub(crate) fn save(&mut self, left: &Left, last: bool) -> anyhow::Result<bool> {
+    pub(crate) fn save(&mut self, left: &UnsentRecords, last: bool) -> anyhow::Result<bool> {
         let replaced = match self.base {
             Some(base) => match self.replace(base, left) {
                 Err(error) if is_refused(&error) => {
@@ -102,7 +102,7 @@ impl Unsent {
         saved.with_context(|| format!("{}: cannot write it", self.file.name()))
     }
 
-    fn replace(&mut self, base: u64, left: &Left) -> io::Result<()> {
+    fn replace(&mut self, base: u64, left: &UnsentRecords) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new().prefix(".tidegate-unsent-").tempfile_in(directory)?;
         let before = self.before(base)?;
@@ -142,7 +142,7 @@ impl Unsent {
         Ok(Some((file, data, base)))
     }
 
-    fn append(&mut self, left: &Left) -> io::Result<()> {
+    fn append(&mut self, left: &UnsentRecords) -> io::Result<()> {
         let mut buffer = Vec::new();
         for record in &left.records {
             self.file.framing().put(&mut buffer, record)?;
@@ -171,7 +171,7 @@ impl Unsent {
     }
 }
 
-fn write(out: &mut impl io::Write, framing: Framing, left: &Left) -> io::Result<()> {
+fn write(out: &mut impl io::Write, framing: Framing, left: &UnsentRecords) -> io::Result<()> {
     let mut framed = Vec::new();
     let mut put = |out: &mut dyn io::Write, record: &[u8]| {
         framed.clear();
@@ -226,9 +226,9 @@ mod tests {
         Unsent::new(AppendFile::open("--unsent", path, Framing::Newline).unwrap(), path).unwrap()
     }
 
-    fn left(records: &[&'static str]) -> Left {
+    fn left(records: &[&'static str]) -> UnsentRecords {
         let records = records.iter().map(|record| Bytes::from_static(record.as_bytes())).collect();
-        Left { records, ..Left::default() }
+        UnsentRecords { records, ..UnsentRecords::default() }
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             let path = dir.path().join("unsent");
             let file = AppendFile::open("--unsent", &path, framing).unwrap();
             let mut unsent = Unsent::new(file, &path).unwrap();
-            let left = Left { incomplete, ..left(&["1"]) };
+            let left = UnsentRecords { incomplete, ..left(&["1"]) };
             unsent.save(&left, false).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
             std::fs::write(&path, "").unwrap();

@@ -50,7 +50,7 @@ const MAX_GROWTH: u64 = 16;
 
 /// The state of the algorithm. It has only integers, so that machines can be compared and hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Auto {
+pub(super) struct AutoWindow {
     /// Deliveries in 1,000 seconds; 0 while it is not known.
     rate: u64,
     wait: Duration,
@@ -75,7 +75,7 @@ pub(super) struct Auto {
 
 /// The machine's counters, for a decision.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counts {
+pub(super) struct WindowInput {
     /// Deliveries settled.
     pub(super) done: u64,
     /// Messages and bytes that have arrived.
@@ -89,7 +89,7 @@ pub(super) struct Counts {
     pub(super) budget: (u64, u64),
 }
 
-impl Auto {
+impl AutoWindow {
     pub(super) fn new() -> Self {
         Self {
             rate: 0,
@@ -157,7 +157,7 @@ impl Auto {
     }
 
     /// Computes the window, and returns whether it has changed.
-    pub(super) fn decide(&mut self, now: Time, counts: Counts) -> bool {
+    pub(super) fn decide(&mut self, now: Time, counts: WindowInput) -> bool {
         if now < self.next {
             return false;
         }
@@ -203,7 +203,7 @@ impl Auto {
         }
     }
 
-    fn wanted(&self, counts: Counts) -> (u64, u64) {
+    fn wanted(&self, counts: WindowInput) -> (u64, u64) {
         let workers = self.workers.0.max(self.workers.1).max(1);
         if self.rate == 0 {
             return (INITIAL_WINDOW.max(workers).min(counts.budget.0), self.window.1.min(counts.budget.1));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Puller, Window,
-    auto::{Counts, MIN_SAMPLE},
+    auto::{MIN_SAMPLE, WindowInput},
     link::{Leaving, PullLink, Recall},
     wake,
 };
@@ -75,7 +75,7 @@ impl<H: Clone + Default> Puller<H> {
             _ => return,
         }
         let stats = &self.stats;
-        let counts = Counts {
+        let counts = WindowInput {
             done: stats.acked + stats.nacked + stats.rejected - self.answered,
             arrived: (stats.received, stats.received_bytes),
             working: self.in_flight,

@@ -7,9 +7,9 @@ use crate::wire::{Numbers, v1};
 
 /// The deliveries of one link, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct History {
+pub(super) struct LinkHistory {
     /// The message numbers of each batch.
-    batches: VecDeque<Past>,
+    batches: VecDeque<PastBatch>,
     /// The number of batches without open deliveries.
     closed: usize,
     /// The number of runs of message numbers in all batches.
@@ -17,7 +17,7 @@ pub(super) struct History {
     /// Deliveries for which no outcome was sent: ranges `(first, end)`, in order.
     unsettled: VecDeque<(u64, u64)>,
     /// Outcomes that may not have arrived.
-    sent: VecDeque<Sent>,
+    sent: VecDeque<SentAck>,
     /// The number of ranges in `sent`.
     ranges: usize,
     /// The message limit of the last `Ack`.
@@ -25,14 +25,14 @@ pub(super) struct History {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Past {
+struct PastBatch {
     first_id: u64,
     numbers: Numbers,
     /// The number of its deliveries that are unsettled, or have an outcome that may not have arrived.
     open: u64,
 }
 
-impl Past {
+impl PastBatch {
     fn end(&self) -> u64 {
         self.first_id + self.numbers.len()
     }
@@ -40,7 +40,7 @@ impl Past {
 
 /// The outcomes of one `Ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Sent {
+struct SentAck {
     /// The message limit before this `Ack`. A delivery with this id or a higher one shows that this `Ack`, or a later
     /// one, has arrived.
     limit_before: u64,
@@ -49,7 +49,7 @@ struct Sent {
     outcomes: Vec<v1::Outcome>,
 }
 
-impl History {
+impl LinkHistory {
     /// A batch has arrived. If there are more than `limit` runs, the oldest batches are forgotten.
     pub(super) fn arrived(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
         let end = first_id + numbers.len();
@@ -58,7 +58,7 @@ impl History {
             _ => self.unsettled.push_back((first_id, end)),
         }
         self.runs += numbers.runs();
-        self.batches.push_back(Past { first_id, open: numbers.len(), numbers });
+        self.batches.push_back(PastBatch { first_id, open: numbers.len(), numbers });
         while self.runs > limit
             && let Some(past) = self.batches.pop_front()
         {
@@ -83,7 +83,7 @@ impl History {
             self.settled(outcome.first, outcome.first + outcome.count);
         }
         self.ranges += outcomes.len();
-        self.sent.push_back(Sent { limit_before, ends_at, outcomes });
+        self.sent.push_back(SentAck { limit_before, ends_at, outcomes });
         while self.ranges > limit {
             self.close_oldest();
         }

@@ -21,18 +21,18 @@ const MIN_BOUND: u64 = 1 << 20;
 ///
 /// It describes memory, not the state of the protocol. So it takes no part in comparisons of machines.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct RetainedBytes {
     bytes: Arc<AtomicU64>,
     bound: u64,
 }
 
 /// The memory of one batch, counted while any delivery refers to it.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(super) struct RetainedShare {
     of: Option<(Arc<AtomicU64>, u64)>,
 }
 
-impl Kept {
+impl RetainedBytes {
     /// Batches may keep up to half of the byte budget.
     pub(super) fn new(budget_bytes: u64) -> Self {
         Self { bytes: Arc::default(), bound: (budget_bytes / 2).max(MIN_BOUND) }
@@ -44,10 +44,10 @@ impl Kept {
     }
 
     /// Counts a batch of `length` bytes.
-    pub(super) fn share(&self, length: usize) -> Share {
+    pub(super) fn share(&self, length: usize) -> RetainedShare {
         let bytes = keeps(length);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Share { of: Some((self.bytes.clone(), bytes)) }
+        RetainedShare { of: Some((self.bytes.clone(), bytes)) }
     }
 }
 
@@ -56,7 +56,7 @@ fn keeps(length: usize) -> u64 {
     length.max((length * MAX_BUFFER_FACTOR).min(READ_BUFFER)) as u64
 }
 
-impl Drop for Share {
+impl Drop for RetainedShare {
     fn drop(&mut self) {
         if let Some((all, bytes)) = &self.of {
             all.fetch_sub(*bytes, Ordering::Relaxed);
@@ -64,27 +64,27 @@ impl Drop for Share {
     }
 }
 
-impl PartialEq for Kept {
+impl PartialEq for RetainedBytes {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Kept {}
+impl Eq for RetainedBytes {}
 
-impl Hash for Kept {
+impl Hash for RetainedBytes {
     fn hash<S: Hasher>(&self, _: &mut S) {}
 }
 
-impl PartialEq for Share {
+impl PartialEq for RetainedShare {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Share {}
+impl Eq for RetainedShare {}
 
-impl Hash for Share {
+impl Hash for RetainedShare {
     fn hash<S: Hasher>(&self, _: &mut S) {}
 }
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn lm_5_a_batch_counts_until_it_is_dropped_with_the_buffer_that_it_may_keep() {
         // LM-5
-        let kept = Kept::new(4 << 20);
+        let kept = RetainedBytes::new(4 << 20);
         let large = kept.share(1 << 20);
         assert!(kept.has_room(1 << 20) && !kept.has_room((1 << 20) + 1));
         let small: Vec<_> = (0..4).map(|_| kept.share(40_000)).collect();

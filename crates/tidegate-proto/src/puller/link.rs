@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    history::History,
-    kept::Kept,
+    history::LinkHistory,
+    kept::RetainedBytes,
     outcomes::{Outcomes, Verdict},
     places::Ticket,
     recalling::RECALL_DELAY,
-    received::Queued,
+    received::QueuedBatch,
     skips::Skips,
     stats::PullLinkStats,
 };
@@ -84,7 +84,7 @@ pub(super) struct PullLink<H> {
     pub(super) rest_until: Option<Time>,
     /// `Skip` frames that are due.
     pub(super) skips: Skips,
-    pub(super) inbox: VecDeque<Queued<H>>,
+    pub(super) inbox: VecDeque<QueuedBatch<H>>,
     /// The value that its deliveries carry.
     pub(super) home: H,
     /// Messages and bytes in the inbox.
@@ -92,7 +92,7 @@ pub(super) struct PullLink<H> {
     pub(super) queued_bytes: u64,
     pub(super) outcomes: Outcomes,
     /// The deliveries that the pusher may send again if the link is lost.
-    pub(super) history: History,
+    pub(super) history: LinkHistory,
     /// Deliveries that the next `Working` will name (OC-13).
     pub(super) working: BTreeSet<u64>,
     /// When the next `Working` may be sent.
@@ -147,7 +147,7 @@ impl<H: Clone + Default> PullLink<H> {
             queued: 0,
             queued_bytes: 0,
             outcomes: Outcomes::default(),
-            history: History::default(),
+            history: LinkHistory::default(),
             working: BTreeSet::new(),
             working_at: None,
             forsaken: false,
@@ -179,11 +179,11 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Puts deliveries into the inbox.
-    pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, kept: &Kept) {
+    pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, kept: &RetainedBytes) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
         let (instance, home) = (self.session.peer.instance, self.home.clone());
-        self.inbox.push_back(Queued::new(bytes, cursor, id, instance, home, kept));
+        self.inbox.push_back(QueuedBatch::new(bytes, cursor, id, instance, home, kept));
     }
 
     /// The violation of any `Deliver` that arrives now, after `End` or after the last `Skip` for leaving (ST-7, ST-1).

@@ -1,12 +1,12 @@
 //! Hands out several deliveries at once.
 
-use super::{Lot, Puller, Verdict, Window, received::Queued, wake};
+use super::{DeliveryBatch, Puller, Verdict, Window, received::QueuedBatch, wake};
 
 impl<H: Clone + Default> Puller<H> {
     /// Takes several deliveries of one batch at once, in the order of [`Self::recv`]: at least one, and at most the
     /// number that the workers settle in 0.2 ms, or 1/8 of a fixed window. Until they are settled or put back, they
     /// count as in flight.
-    pub fn recv_lot(&mut self) -> Option<Lot<H>> {
+    pub fn recv_lot(&mut self) -> Option<DeliveryBatch<H>> {
         let free = self.cap.saturating_sub(self.in_flight);
         if self.leaving || free == 0 {
             return None;
@@ -38,7 +38,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Returns the deliveries that are left of a lot, which no worker has begun. They are queued again, or released if
     /// they cannot be handed out any more.
-    pub fn put_back(&mut self, mut lot: Lot<H>) {
+    pub fn put_back(&mut self, mut lot: DeliveryBatch<H>) {
         let id = lot.link();
         if let Some(item) = lot.take_first() {
             self.settle_item(id, &item, &Verdict::Release);
@@ -52,7 +52,7 @@ impl<H: Clone + Default> Puller<H> {
             }
             return;
         };
-        link.inbox.push_front(Queued::rest(lot));
+        link.inbox.push_front(QueuedBatch::rest(lot));
         link.queued += count;
         link.queued_bytes += bytes;
         self.queued += count;

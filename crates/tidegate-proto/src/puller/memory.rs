@@ -6,39 +6,39 @@ use super::Verdict;
 use crate::{identity::PeerKey, links::LinkId, wire::cut_reason};
 
 /// A delivery, by its link and its id there.
-type Place = (LinkId, u64);
+type DeliveryKey = (LinkId, u64);
 /// A message, by the key of its pusher and its number. The instance is not enough: another peer could send the same
 /// one, and its messages would be suppressed (HS-9).
-pub(super) type Known = (PeerKey, u64);
+pub(super) type MessageKey = (PeerKey, u64);
 
 /// The dedup table of a puller. The setting `memory` bounds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Memory {
+pub(super) struct DedupTable {
     limit: usize,
     /// Acks and rejects that may not have arrived. Nacks are not recorded: such a message may be processed again.
-    done: BTreeMap<Known, Verdict>,
+    done: BTreeMap<MessageKey, Verdict>,
     /// The keys of `done`, oldest first.
-    order: VecDeque<Known>,
+    order: VecDeque<MessageKey>,
     /// Deliveries of lost links that the application is working on.
-    orphans: BTreeMap<Place, Orphan>,
+    orphans: BTreeMap<DeliveryKey, InProgress>,
     /// The same deliveries, by message.
-    running: BTreeMap<Known, Place>,
+    running: BTreeMap<MessageKey, DeliveryKey>,
     /// Those whose message was redelivered, by the link of the duplicate.
-    joined: BTreeMap<LinkId, BTreeSet<Place>>,
+    joined: BTreeMap<LinkId, BTreeSet<DeliveryKey>>,
     /// The number of those whose message was not redelivered, by pusher.
     expected: BTreeMap<PeerKey, u64>,
 }
 
 /// A delivery of a lost link that the application is working on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Orphan {
-    message: Known,
-    joined: Option<Joined>,
+struct InProgress {
+    message: MessageKey,
+    joined: Option<Duplicate>,
 }
 
 /// The duplicate of a delivery that the application is working on. It gets the outcome of that delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Joined {
+pub(super) struct Duplicate {
     pub(super) link: LinkId,
     pub(super) id: u64,
     pub(super) size: u64,
@@ -46,16 +46,16 @@ pub(super) struct Joined {
 }
 
 /// What to do with a redelivered message.
-pub(super) enum Repeat {
+pub(super) enum Lookup {
     /// Hand it to the application: it was not processed here.
     Unknown,
     /// Wait for the outcome of the delivery that is being worked on.
-    Joined,
+    Attached,
     /// Settle it at once with the recorded outcome.
     Done(Verdict),
 }
 
-impl Memory {
+impl DedupTable {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -86,7 +86,7 @@ impl Memory {
     }
 
     /// Records the outcome of a message that the pusher may not have received.
-    pub(super) fn done(&mut self, message: Known, verdict: Verdict) {
+    pub(super) fn done(&mut self, message: MessageKey, verdict: Verdict) {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
         }
@@ -105,11 +105,11 @@ impl Memory {
     }
 
     /// Records a delivery of a lost link that the application is working on.
-    pub(super) fn orphan(&mut self, place: Place, message: Known) {
+    pub(super) fn orphan(&mut self, place: DeliveryKey, message: MessageKey) {
         // If a message is being worked on twice (OC-12), one of the two deliveries is recorded.
         if self.orphans.len() < self.limit && !self.running.contains_key(&message) {
             self.running.insert(message, place);
-            self.orphans.insert(place, Orphan { message, joined: None });
+            self.orphans.insert(place, InProgress { message, joined: None });
             *self.expected.entry(message.0).or_default() += 1;
         }
     }
@@ -124,35 +124,35 @@ impl Memory {
     }
 
     /// Looks up a message that has arrived with an attempt above 1.
-    pub(super) fn repeated(&mut self, message: Known, here: Joined) -> Repeat {
+    pub(super) fn repeated(&mut self, message: MessageKey, here: Duplicate) -> Lookup {
         if let Some(verdict) = self.done.get(&message) {
-            return Repeat::Done(verdict.clone());
+            return Lookup::Done(verdict.clone());
         }
-        let Some(place) = self.running.get(&message) else { return Repeat::Unknown };
+        let Some(place) = self.running.get(&message) else { return Lookup::Unknown };
         match self.orphans.get_mut(place) {
             Some(orphan) if orphan.joined.is_none() => {
                 orphan.joined = Some(here);
                 self.joined.entry(here.link).or_default().insert(*place);
                 self.expect_less(message.0);
-                Repeat::Joined
+                Lookup::Attached
             }
             // A second duplicate while the first one waits: the pusher no longer waits for the first one (OC-12).
-            _ => Repeat::Unknown,
+            _ => Lookup::Unknown,
         }
     }
 
     /// The duplicate of a delivery of a lost link.
-    pub(super) fn joined(&self, link: LinkId, id: u64) -> Option<Place> {
+    pub(super) fn joined(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
         let joined = self.orphans.get(&(link, id))?.joined?;
         Some((joined.link, joined.id))
     }
 
     /// The application has settled a delivery of a lost link. Returns the duplicate that gets the same outcome. Without
     /// one, the outcome is recorded.
-    pub(super) fn settle(&mut self, place: Place, verdict: &Verdict) -> Option<Joined> {
-        let Orphan { message, joined } = self.orphans.remove(&place)?;
+    pub(super) fn settle(&mut self, place: DeliveryKey, verdict: &Verdict) -> Option<Duplicate> {
+        let InProgress { message, joined } = self.orphans.remove(&place)?;
         self.running.remove(&message);
-        if let Some(Joined { link, .. }) = joined
+        if let Some(Duplicate { link, .. }) = joined
             && let Some(places) = self.joined.get_mut(&link)
         {
             places.remove(&place);

@@ -29,18 +29,18 @@ mod unfinished;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::{
-    auto::Auto,
-    kept::Kept,
+    auto::AutoWindow,
+    kept::RetainedBytes,
     link::{Leaving, PullLink},
-    memory::Memory,
-    places::Queue,
+    memory::DedupTable,
+    places::PlaceQueue,
     stuck::Stuck,
     turns::Turns,
-    unfinished::Unfinished,
+    unfinished::PartialFrames,
 };
 pub use self::{
     outcomes::Verdict,
-    received::{Lot, Received},
+    received::{DeliveryBatch, Received},
     settings::{PullerSettings, Window},
     stats::{PullLinkStats, PullStats},
 };
@@ -71,7 +71,7 @@ pub enum PullerEvent {
 
 /// A pusher that has ended its stream (ST-6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Ended {
+enum EndedPusher {
     /// Identified by the names that the transport has verified, so that one peer cannot count as several.
     Verified(Vec<String>),
     /// Identified by its instance, which it may have made up.
@@ -98,7 +98,7 @@ pub struct Puller<H = ()> {
     /// A poll has found no delivery, and none has arrived since.
     asked: bool,
     /// The automatic window.
-    auto: Auto,
+    auto: AutoWindow,
     /// Messages and bytes granted and not settled, on all links (CR-9).
     committed: (u64, u64),
     /// The maximum of `in_flight` (CR-6).
@@ -108,7 +108,7 @@ pub struct Puller<H = ()> {
     /// The part of it on links whose pushers have not answered a recall in time. It takes no places (CR-6).
     overdue: u64,
     /// Links without credit and deliveries, in the order in which they get places (CR-6).
-    bare: Queue,
+    bare: PlaceQueue,
     /// The number of recalls that wait for their `Skip` and were sent because another link could use the credit (CR-6).
     rotating: u64,
     /// When the shares of a fixed window are computed next.
@@ -125,15 +125,15 @@ pub struct Puller<H = ()> {
     /// Links with outcomes that are held back.
     pending: Vec<LinkId>,
     /// The dedup table (RD-9).
-    memory: Memory,
+    memory: DedupTable,
     /// Deliveries that the dedup table has answered. They do not count as work done.
     answered: u64,
     /// Large frames that have begun to arrive.
-    unfinished: Unfinished,
+    unfinished: PartialFrames,
     /// The memory that batches keep.
-    kept: Kept,
+    kept: RetainedBytes,
     leaving: bool,
-    ended: BTreeSet<Ended>,
+    ended: BTreeSet<EndedPusher>,
     events: VecDeque<PullerEvent>,
     wakes: Vec<LinkId>,
     stats: PullStats,
@@ -146,14 +146,14 @@ impl<H: Clone + Default> Puller<H> {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
-        let (memory, kept) = (settings.memory, Kept::new(settings.budget_bytes));
+        let (memory, kept) = (settings.memory, RetainedBytes::new(settings.budget_bytes));
         let cap = places::cap(&settings);
         Ok(Self {
             settings,
             cap,
             unused: 0,
             overdue: 0,
-            bare: Queue::default(),
+            bare: PlaceQueue::default(),
             rotating: 0,
             share_at: Time::default(),
             stuck: Stuck::default(),
@@ -164,15 +164,15 @@ impl<H: Clone + Default> Puller<H> {
             in_flight: 0,
             waiting: 0,
             asked: false,
-            auto: Auto::new(),
+            auto: AutoWindow::new(),
             committed: (0, 0),
             dry: Turns::default(),
             hungry: Turns::default(),
             floored: 0,
             pending: Vec::new(),
-            memory: Memory::new(memory),
+            memory: DedupTable::new(memory),
             answered: 0,
-            unfinished: Unfinished::default(),
+            unfinished: PartialFrames::default(),
             kept,
             leaving: false,
             ended: BTreeSet::new(),

@@ -27,26 +27,26 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn to_kind(&self) -> Kind {
+    fn to_kind(&self) -> OutcomeKind {
         let (verdict, delay_ms, reason) = match self {
             Self::Ack => (Wire::Ack, 0, ""),
             Self::Nack { delay_ms, reason } => (Wire::Nack, *delay_ms, reason.as_str()),
             Self::Reject { reason } => (Wire::Reject, 0, reason.as_str()),
             Self::Release => (Wire::Release, 0, ""),
         };
-        Kind { verdict: verdict.into(), delay_ms, reason: cut_reason(reason).to_owned() }
+        OutcomeKind { verdict: verdict.into(), delay_ms, reason: cut_reason(reason).to_owned() }
     }
 }
 
 /// A verdict with its delay and reason. Outcomes of the same kind are merged into ranges.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Kind {
+struct OutcomeKind {
     verdict: i32,
     delay_ms: u32,
     reason: String,
 }
 
-impl Kind {
+impl OutcomeKind {
     fn ack() -> Self {
         Verdict::Ack.to_kind()
     }
@@ -65,7 +65,7 @@ type Ranges = Vec<(u64, u64)>;
 pub(super) struct Outcomes {
     /// Acks, which are the usual outcome.
     acks: Ranges,
-    others: BTreeMap<Kind, Ranges>,
+    others: BTreeMap<OutcomeKind, Ranges>,
     pub(super) messages: u64,
     pub(super) bytes: u64,
 }
@@ -93,11 +93,11 @@ impl Outcomes {
 
     /// All outcomes, without taking or merging them.
     pub(super) fn peek(&self) -> Vec<v1::Outcome> {
-        let ranges = |kind: &Kind, ranges: &Ranges| -> Vec<_> {
+        let ranges = |kind: &OutcomeKind, ranges: &Ranges| -> Vec<_> {
             ranges.iter().map(|(first, count)| kind.outcome(*first, *count)).collect()
         };
         let others = self.others.iter().flat_map(|(kind, all)| ranges(kind, all));
-        others.chain(ranges(&Kind::ack(), &self.acks)).collect()
+        others.chain(ranges(&OutcomeKind::ack(), &self.acks)).collect()
     }
 
     /// Takes all outcomes, in as few ranges as possible.
@@ -107,7 +107,7 @@ impl Outcomes {
         for (kind, mut ranges) in std::mem::take(&mut self.others) {
             take(&mut ranges, &kind, &mut all);
         }
-        take(&mut self.acks, &Kind::ack(), &mut all);
+        take(&mut self.acks, &OutcomeKind::ack(), &mut all);
         all
     }
 }
@@ -122,7 +122,7 @@ fn add(ranges: &mut Ranges, first: u64, count: u64) {
 }
 
 /// Sorts and merges ranges, and moves them to `to`.
-fn take(ranges: &mut Ranges, kind: &Kind, to: &mut Vec<v1::Outcome>) {
+fn take(ranges: &mut Ranges, kind: &OutcomeKind, to: &mut Vec<v1::Outcome>) {
     ranges.sort_unstable();
     let mut ranges = ranges.drain(..).peekable();
     while let Some((first, mut count)) = ranges.next() {

@@ -25,7 +25,7 @@ pub(super) fn cap(settings: &PullerSettings) -> u64 {
 
 /// Links without credit and deliveries. The link that has been without them for the longest time is first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct PlaceQueue {
     next: u64,
     links: BTreeMap<u64, LinkId>,
     /// The number of places that suspended links keep.
@@ -48,7 +48,7 @@ impl Ticket {
     }
 }
 
-impl Queue {
+impl PlaceQueue {
     /// The number of links that wait.
     pub(super) fn len(&self) -> u64 {
         self.links.len() as u64
@@ -112,20 +112,20 @@ impl Queue {
 }
 
 // Only the order counts, not the numbers, which never repeat.
-impl Hash for Queue {
+impl Hash for PlaceQueue {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.links.len(), self.kept).hash(state);
         self.links.values().for_each(|link| link.hash(state));
     }
 }
 
-impl PartialEq for Queue {
+impl PartialEq for PlaceQueue {
     fn eq(&self, other: &Self) -> bool {
         self.kept == other.kept && self.links.values().eq(other.links.values())
     }
 }
 
-impl Eq for Queue {}
+impl Eq for PlaceQueue {}
 
 impl Hash for Ticket {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -152,10 +152,11 @@ mod tests {
         // CR-6
         let mut links = Links::default();
         let ids = [(); 3].map(|()| links.insert(()));
-        let mut queue = Queue::default();
+        let mut queue = PlaceQueue::default();
         let mut tickets = [Ticket::default(); 3];
         ids.iter().zip(&mut tickets).for_each(|(id, ticket)| queue.enter(*id, ticket));
-        let room = |queue: &Queue, tickets: &[Ticket; 3], free| tickets.map(|t| queue.room(t, false, free));
+        let room =
+            |queue: &PlaceQueue, tickets: &[Ticket; 3], free| tickets.map(|t| queue.room(t, false, free));
         assert_eq!(room(&queue, &tickets, 0), [0, 0, 0]);
         assert_eq!(room(&queue, &tickets, 2), [1, 1, 0], "first come, first served");
         assert_eq!(room(&queue, &tickets, 5), [3, 3, 3], "one for each, and two for any link");

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Ended, Puller, PullerEvent,
+    EndedPusher, Puller, PullerEvent,
     link::{Leaving, PullLink, Recall},
     wake,
 };
@@ -17,7 +17,7 @@ use crate::{
     session::{Session, check_generation},
     time::Time,
     violation::{Code, Violation},
-    wire::{self, Batch, Body, Progress, deliver_limit, v1, v1::Role},
+    wire::{self, Batch, Body, FrameProgress, deliver_limit, v1, v1::Role},
 };
 
 /// The longest pause of reading (LV-5).
@@ -149,8 +149,8 @@ impl<H: Clone + Default> Puller<H> {
         if self.ended.len() < self.settings.max_links {
             let peer = &link.session.peer;
             self.ended.insert(match peer.names.as_slice() {
-                [] => Ended::Claimed(peer.instance),
-                names => Ended::Verified(names.to_vec()),
+                [] => EndedPusher::Claimed(peer.instance),
+                names => EndedPusher::Verified(names.to_vec()),
             });
         }
         self.events.push_back(PullerEvent::Ended(id));
@@ -343,7 +343,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.violated(now, id, violation);
     }
 
-    fn unfinished(&mut self, now: Time, id: LinkId, progress: Progress) -> bool {
+    fn unfinished(&mut self, now: Time, id: LinkId, progress: FrameProgress) -> bool {
         if !self.links.get(id).is_some_and(|link| link.session.is_open()) {
             self.unfinished.forget(id);
             return false;
@@ -444,7 +444,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         Some(deadline)
     }
 
-    fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
+    fn advance(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
         self.tune(now);
         self.reconsider_floor(now, id);
         let Some(link) = self.links.get_mut(id) else { return };

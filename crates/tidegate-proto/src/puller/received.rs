@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::kept::{Kept, Share};
+use super::kept::{RetainedBytes, RetainedShare};
 use crate::{
     links::LinkId,
     message::{Headers, Hidden, InstanceId, Message, MessageId},
@@ -17,16 +17,16 @@ const MAX_SHARED_BATCH: usize = 256 * 1_024;
 
 /// What the deliveries of one batch have in common, behind one reference count.
 #[derive(PartialEq, Eq, Hash)]
-struct Origin<H> {
+struct BatchOrigin<H> {
     bytes: Bytes,
     /// Counts the memory that `bytes` keeps.
-    share: Share,
+    share: RetainedShare,
     link: LinkId,
     instance: InstanceId,
     home: H,
 }
 
-impl<H> fmt::Debug for Origin<H> {
+impl<H> fmt::Debug for BatchOrigin<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin")
             .field("bytes", &Hidden(&self.bytes))
@@ -38,25 +38,25 @@ impl<H> fmt::Debug for Origin<H> {
 
 /// A batch in an inbox.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Queued<H> {
-    origin: Arc<Origin<H>>,
+pub(super) struct QueuedBatch<H> {
+    origin: Arc<BatchOrigin<H>>,
     /// Whether each delivery is copied, so that a slow one does not keep the whole batch (LM-5).
     apart: bool,
     pub(super) cursor: Cursor,
 }
 
-impl<H: Clone> Queued<H> {
+impl<H: Clone> QueuedBatch<H> {
     pub(super) fn new(
         bytes: Bytes,
         cursor: Cursor,
         link: LinkId,
         instance: InstanceId,
         home: H,
-        kept: &Kept,
+        kept: &RetainedBytes,
     ) -> Self {
         let apart = (bytes.len() > MAX_SHARED_BATCH && cursor.len() > 1) || !kept.has_room(bytes.len());
         let share = kept.share(bytes.len());
-        Self { origin: Arc::new(Origin { bytes, share, link, instance, home }), apart, cursor }
+        Self { origin: Arc::new(BatchOrigin { bytes, share, link, instance, home }), apart, cursor }
     }
 
     /// The next delivery.
@@ -83,13 +83,13 @@ impl<H: Clone> Queued<H> {
     }
 }
 
-impl<H: Clone> Origin<H> {
+impl<H: Clone> BatchOrigin<H> {
     /// A copy for some of its deliveries, in memory of their own, which their credit covers.
     fn with(&self, bytes: Bytes) -> Arc<Self> {
         let Self { link, instance, home, .. } = self;
         Arc::new(Self {
             bytes,
-            share: Share::default(),
+            share: RetainedShare::default(),
             link: *link,
             instance: *instance,
             home: home.clone(),
@@ -100,14 +100,14 @@ impl<H: Clone> Origin<H> {
 /// Deliveries of one batch that were handed out together. Each must be settled, or the remaining ones must be put back
 /// with [`super::Puller::put_back`].
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Lot<H = ()> {
-    origin: Arc<Origin<H>>,
+pub struct DeliveryBatch<H = ()> {
+    origin: Arc<BatchOrigin<H>>,
     /// A delivery before those of the cursor.
     first: Option<Item>,
     pub(super) cursor: Cursor,
 }
 
-impl<H> Lot<H> {
+impl<H> DeliveryBatch<H> {
     /// The link on which they arrived.
     #[inline]
     #[must_use]
@@ -154,9 +154,9 @@ impl<H> Lot<H> {
     }
 }
 
-impl<H: Clone> Queued<H> {
+impl<H: Clone> QueuedBatch<H> {
     /// Takes the next `limit` deliveries, or all if there are fewer.
-    pub(super) fn split(&mut self, limit: u64) -> Lot<H> {
+    pub(super) fn split(&mut self, limit: u64) -> DeliveryBatch<H> {
         // Settled deliveries of a lot are kept in memory with the unsettled ones.
         let limit = if self.apart { 1 } else { limit };
         let mut cursor = self.cursor;
@@ -171,13 +171,13 @@ impl<H: Clone> Queued<H> {
         self.cursor = rest;
         let own = if self.apart { cursor.apart(&self.origin.bytes) } else { None };
         match own {
-            Some((cursor, bytes)) => Lot { origin: self.origin.with(bytes), first: None, cursor },
-            None => Lot { origin: self.origin.clone(), first: None, cursor },
+            Some((cursor, bytes)) => DeliveryBatch { origin: self.origin.with(bytes), first: None, cursor },
+            None => DeliveryBatch { origin: self.origin.clone(), first: None, cursor },
         }
     }
 
     /// The deliveries that are left of a lot.
-    pub(super) fn rest(lot: Lot<H>) -> Self {
+    pub(super) fn rest(lot: DeliveryBatch<H>) -> Self {
         Self { origin: lot.origin, apart: false, cursor: lot.cursor }
     }
 }
@@ -188,14 +188,14 @@ impl<H: Clone> Queued<H> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Received<H = ()> {
     pub(super) item: Item,
-    origin: Arc<Origin<H>>,
+    origin: Arc<BatchOrigin<H>>,
 }
 
 impl<H> Received<H> {
     /// The same delivery as a lot of one. Only one of the two may be settled.
     #[must_use]
-    pub fn to_lot(&self) -> Lot<H> {
-        Lot { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
+    pub fn to_lot(&self) -> DeliveryBatch<H> {
+        DeliveryBatch { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
     }
 
     /// The link on which it arrived.

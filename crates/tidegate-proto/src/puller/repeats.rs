@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Puller, Verdict,
-    memory::{Joined, Repeat},
+    memory::{Duplicate, Lookup},
 };
 use crate::{
     links::LinkId,
@@ -36,7 +36,8 @@ impl<H: Clone + Default> Puller<H> {
         }
         let Some(pusher) = link.session.peer.key else { return };
         let mut history = std::mem::take(&mut link.history);
-        let name = |history: &super::history::History, id| history.number(id).map(|number| (pusher, number));
+        let name =
+            |history: &super::history::LinkHistory, id| history.number(id).map(|number| (pusher, number));
         // Outcomes that wait to be sent are recorded like those that may not have arrived.
         let waiting = link.outcomes.peek();
         let told: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
@@ -76,7 +77,7 @@ impl<H: Clone + Default> Puller<H> {
         let mut due = false;
         self.stats.dropped += count;
         for id in first..first + count {
-            if let Some(Joined { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
+            if let Some(Duplicate { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
                 match self.settle_open(link, id, 1, size, tracked, verdict) {
                     Some(now) => due |= now,
                     None => self.stats.dropped += 1, // the link of the duplicate is closing too
@@ -103,13 +104,13 @@ impl<H: Clone + Default> Puller<H> {
                 Some(item) if item.attempt > 1 => {
                     let message = (pusher, item.number);
                     let size = item.size.into();
-                    let here = Joined { link: id, id: item.id, size, tracked: item.is_tracked() };
+                    let here = Duplicate { link: id, id: item.id, size, tracked: item.is_tracked() };
                     self.memory.repeated(message, here)
                 }
-                Some(_) => Repeat::Unknown,
-                None => Repeat::Joined, // the end of the last run
+                Some(_) => Lookup::Unknown,
+                None => Lookup::Attached, // the end of the last run
             };
-            if item.is_some() && matches!(repeat, Repeat::Unknown) {
+            if item.is_some() && matches!(repeat, Lookup::Unknown) {
                 (length, size) = (length + 1, size + (before.size() - rest.size()));
                 continue;
             }
@@ -123,7 +124,7 @@ impl<H: Clone + Default> Puller<H> {
             (run, length, size) = (rest, 0, 0);
             let Some(item) = item else { return };
             self.stats.repeats += 1;
-            if let Repeat::Done(verdict) = repeat {
+            if let Lookup::Done(verdict) = repeat {
                 self.answered += 1;
                 self.settle_open(id, item.id, 1, item.size.into(), item.is_tracked(), &verdict);
             }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     time::Time,
     violation::{Code, Violation},
-    wire::Progress,
+    wire::FrameProgress,
 };
 
 /// The time is counted in steps. A step counts only if everything that had arrived was read at its end. A time in which
@@ -71,7 +71,12 @@ impl Skips {
     ///
     /// # Errors
     /// The `Skip` did not arrive in time.
-    pub(super) fn advance(&mut self, now: Time, progress: Progress, empty: bool) -> Result<(), Violation> {
+    pub(super) fn advance(
+        &mut self,
+        now: Time,
+        progress: FrameProgress,
+        empty: bool,
+    ) -> Result<(), Violation> {
         if self.owed == 0 || now < self.next {
             return Ok(());
         }
@@ -113,7 +118,7 @@ mod tests {
     /// Whether the pusher's time is over after these steps of half a second.
     fn ends(skips: &mut Skips, steps: impl IntoIterator<Item = (bool, usize)>) -> bool {
         steps.into_iter().any(|(empty, partial)| {
-            skips.advance(skips.next, Progress { frames: 0, partial }, empty).is_err()
+            skips.advance(skips.next, FrameProgress { frames: 0, partial }, empty).is_err()
         })
     }
 
@@ -133,7 +138,7 @@ mod tests {
         assert!(ends(&mut owed(), (1..50).map(|step| (true, step * 1_000))), "not enough progress");
         let mut slept = owed();
         assert!(
-            slept.advance(Time(60_000_000), Progress::default(), true).is_ok(),
+            slept.advance(Time(60_000_000), FrameProgress::default(), true).is_ok(),
             "one step, for any length of time"
         );
     }

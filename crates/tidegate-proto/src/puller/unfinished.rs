@@ -2,31 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use crate::{links::LinkId, time::Time, wire::Progress};
+use crate::{links::LinkId, time::Time, wire::FrameProgress};
 
 /// Smaller parts of frames are not counted: the number of links bounds them.
 const MIN_COUNTED: usize = 64 * 1_024;
 
 /// The links with an incomplete frame of more than [`SMALL`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Unfinished {
-    links: BTreeMap<LinkId, Frame>,
+pub(super) struct PartialFrames {
+    links: BTreeMap<LinkId, PartialFrame>,
     bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Frame {
+struct PartialFrame {
     since: Time,
-    progress: Progress,
+    progress: FrameProgress,
 }
 
-impl Unfinished {
+impl PartialFrames {
     /// Sets the progress of a link's incomplete frame.
-    pub(super) fn set(&mut self, now: Time, link: LinkId, progress: Progress) {
+    pub(super) fn set(&mut self, now: Time, link: LinkId, progress: FrameProgress) {
         let old = self.remove(link);
         if progress.partial > MIN_COUNTED {
             let since = old.filter(|old| old.progress.frames == progress.frames).map_or(now, |old| old.since);
-            self.links.insert(link, Frame { since, progress });
+            self.links.insert(link, PartialFrame { since, progress });
             self.bytes += progress.partial as u64;
         }
     }
@@ -36,7 +36,7 @@ impl Unfinished {
         self.remove(link);
     }
 
-    fn remove(&mut self, link: LinkId) -> Option<Frame> {
+    fn remove(&mut self, link: LinkId) -> Option<PartialFrame> {
         let old = self.links.remove(&link)?;
         self.bytes -= old.progress.partial as u64;
         Some(old)
@@ -49,7 +49,7 @@ impl Unfinished {
     /// The link whose frame has progressed the least for its time. This is not always the oldest one, which may be
     /// almost complete.
     pub(super) fn slowest(&self, now: Time) -> Option<LinkId> {
-        let pace = |frame: &Frame| {
+        let pace = |frame: &PartialFrame| {
             frame.progress.partial as u64 * 1_000 / (1 + now.since(frame.since).as_millis() as u64)
         };
         self.links.iter().min_by_key(|(_, frame)| pace(frame)).map(|(link, _)| *link)
@@ -66,8 +66,8 @@ mod tests {
         // LM-4
         let mut links = Links::default();
         let [old, slow, new] = [(); 3].map(|()| links.insert(()));
-        let mut unfinished = Unfinished::default();
-        let part = |partial| Progress { frames: 1, partial };
+        let mut unfinished = PartialFrames::default();
+        let part = |partial| FrameProgress { frames: 1, partial };
         unfinished.set(Time(0), old, part(1 << 20));
         unfinished.set(Time(1_000_000), slow, part(100_000));
         unfinished.set(Time(2_000_000), old, part(8 << 20));
@@ -77,7 +77,7 @@ mod tests {
         unfinished.set(Time(3_000_000), slow, part(10));
         unfinished.forget(new);
         assert_eq!(unfinished.bytes(), 8 << 20);
-        unfinished.set(Time(9_000_000), old, Progress { frames: 2, partial: 100_000 });
+        unfinished.set(Time(9_000_000), old, FrameProgress { frames: 2, partial: 100_000 });
         assert_eq!(unfinished.links[&old].since, Time(9_000_000), "another frame");
     }
 }

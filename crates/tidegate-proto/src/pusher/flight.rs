@@ -31,7 +31,7 @@ const MIN_COMPACTED_ENTRIES: usize = 16;
 /// The un-acked messages of one link, by delivery id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Flight {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<FlightFrame>,
     /// The number of frames without live messages. They are dropped when they reach the front, or when there are many.
     empty: usize,
     /// The history of the few messages that have one.
@@ -46,9 +46,9 @@ pub(super) struct Flight {
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Frame {
+struct FlightFrame {
     first_id: u64,
-    entries: Vec<Entry>,
+    entries: Vec<FlightEntry>,
     /// The number of its ids. `places` has the offsets of the ids with an entry, after the other entries were dropped.
     ids: u64,
     places: Vec<u32>,
@@ -75,7 +75,7 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Entry {
+struct FlightEntry {
     number: u64,
     /// Its position in the frame's buffer. After it is settled: the number of entries, from this one on, that are known
     /// to be settled. It lets repeated outcomes step over them (OC-3).
@@ -86,7 +86,7 @@ struct Entry {
 /// The mark of a settled entry in `size`. Sizes are below 2^31 (HS-7), so that the highest bit is free.
 const SETTLED_BIT: u32 = 1 << 31;
 
-impl Entry {
+impl FlightEntry {
     fn is_live(&self) -> bool {
         self.size & SETTLED_BIT == 0
     }
@@ -132,12 +132,12 @@ impl Flight {
     #[inline]
     pub(super) fn push(&mut self, id: u64, number: u64, at: u32, size: u64, extra: Extra, new_frame: bool) {
         if new_frame || self.frames.is_empty() {
-            self.frames.push_back(Frame { first_id: id, ..Frame::default() });
+            self.frames.push_back(FlightFrame { first_id: id, ..FlightFrame::default() });
         }
         self.messages += 1;
         self.bytes += size;
         let Some(frame) = self.frames.back_mut() else { return };
-        frame.entries.push(Entry { number, at, size: size as u32 });
+        frame.entries.push(FlightEntry { number, at, size: size as u32 });
         frame.ids += 1;
         frame.live += 1;
         frame.live_bytes += size;
@@ -318,7 +318,7 @@ impl Flight {
     }
 }
 
-impl fmt::Debug for Frame {
+impl fmt::Debug for FlightFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
             .field("first_id", &self.first_id)
@@ -328,7 +328,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-impl Frame {
+impl FlightFrame {
     fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
         live.map(|(index, _)| self.first_id + self.place(index))

@@ -13,16 +13,16 @@ use std::{
 
 use super::{
     Pending, Pusher,
-    link::{Parting, PushLink},
+    link::{Detached, PushLink},
 };
 use crate::{identity::PeerKey, links::LinkId, time::Time};
 
 /// The key of a held batch: the end of its grace, and a number.
-pub(super) type LotKey = (Time, u64);
+pub(super) type HeldKey = (Time, u64);
 
 /// Messages that were in flight on one lost link, and are held for its puller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Lot {
+struct HeldBatch {
     puller: PeerKey,
     /// The new link of the puller, if it has reconnected.
     back: Option<LinkId>,
@@ -33,13 +33,13 @@ struct Lot {
 
 /// All held batches. Each has at least one message, so that `max_held` also bounds their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Absent {
-    lots: BTreeMap<LotKey, Lot>,
+pub(super) struct HeldBatches {
+    lots: BTreeMap<HeldKey, HeldBatch>,
     next: u64,
     messages: usize,
 }
 
-impl Absent {
+impl HeldBatches {
     pub(super) fn len(&self) -> usize {
         self.messages
     }
@@ -49,7 +49,7 @@ impl Absent {
         self.lots.first_key_value().map(|((until, _), _)| *until)
     }
 
-    fn insert(&mut self, until: Time, lot: Lot) -> LotKey {
+    fn insert(&mut self, until: Time, lot: HeldBatch) -> HeldKey {
         let key = (until, self.next);
         self.next += 1;
         self.lots.insert(key, lot);
@@ -61,24 +61,24 @@ impl Absent {
             return;
         }
         self.messages += pending.len();
-        self.insert(until, Lot { puller, back: None, extended, pending });
+        self.insert(until, HeldBatch { puller, back: None, extended, pending });
     }
 
     /// A puller has reconnected: attaches its batches to its new link, and extends their grace to `until`, once.
-    fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<LotKey> {
-        let waits = |lot: &Lot| lot.puller == puller && lot.back.is_none();
+    fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<HeldKey> {
+        let waits = |lot: &HeldBatch| lot.puller == puller && lot.back.is_none();
         let keys: Vec<_> = self.lots.iter().filter(|(_, lot)| waits(lot)).map(|(key, _)| *key).collect();
         let mut owed = VecDeque::new();
         for key in keys {
             let Some(lot) = self.lots.remove(&key) else { continue };
             let until = if lot.extended { key.0 } else { until };
-            owed.push_back(self.insert(until, Lot { back: Some(link), extended: true, ..lot }));
+            owed.push_back(self.insert(until, HeldBatch { back: Some(link), extended: true, ..lot }));
         }
         owed
     }
 
     /// The new link of a puller was lost too.
-    fn detach(&mut self, owed: VecDeque<LotKey>) {
+    fn detach(&mut self, owed: VecDeque<HeldKey>) {
         for key in owed {
             if let Some(lot) = self.lots.get_mut(&key) {
                 lot.back = None;
@@ -87,12 +87,12 @@ impl Absent {
     }
 
     /// The next message of a batch, without taking it.
-    pub(super) fn front(&self, key: LotKey) -> Option<&Pending> {
+    pub(super) fn front(&self, key: HeldKey) -> Option<&Pending> {
         self.lots.get(&key)?.pending.front()
     }
 
     /// Takes the next message of a batch.
-    pub(super) fn pop(&mut self, key: LotKey) -> Option<Pending> {
+    pub(super) fn pop(&mut self, key: HeldKey) -> Option<Pending> {
         let lot = self.lots.get_mut(&key)?;
         let pending = lot.pending.pop_front();
         self.messages -= usize::from(pending.is_some());
@@ -103,7 +103,7 @@ impl Absent {
     }
 
     /// Takes a batch whose grace is over.
-    fn pop_over(&mut self, now: Time) -> Option<(LotKey, Lot)> {
+    fn pop_over(&mut self, now: Time) -> Option<(HeldKey, HeldBatch)> {
         let entry = self.lots.first_entry().filter(|entry| entry.key().0 <= now)?;
         let (key, lot) = entry.remove_entry();
         self.messages -= lot.pending.len();
@@ -119,8 +119,8 @@ impl Absent {
 impl Pusher {
     /// Requeues the un-acked messages of a lost link. If the puller may reconnect, those that it may have received are
     /// held for it (RD-8). All others are returned at once (RD-3).
-    pub(super) fn part_with(&mut self, now: Time, parting: Parting) {
-        let Parting { puller, may_return, owed, un_acked: all } = parting;
+    pub(super) fn part_with(&mut self, now: Time, parting: Detached) {
+        let Detached { puller, may_return, owed, un_acked: all } = parting;
         self.absent.detach(owed);
         let grace = self.settings.grace;
         // A puller without a key cannot be recognized when it reconnects.

@@ -8,9 +8,9 @@ use super::{
     PusherSettings,
     backlog::Pending,
     flight::{Extra, Flight},
-    grace::LotKey,
-    losses::Losses,
-    rest::Rest,
+    grace::HeldKey,
+    losses::SlowStart,
+    rest::ReturnPause,
     stats::PushLinkStats,
 };
 use crate::{
@@ -29,21 +29,21 @@ const MAX_SKIPS: usize = 2;
 
 /// Whether a link is taken out of the round-robin for a quarantined message, which is sent alone (RD-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Alone {
-    No,
+pub(super) enum Quarantine {
+    Off,
     /// The link gets no new messages, so that it becomes empty for a quarantined one.
-    Kept,
+    Reserved,
     /// A quarantined message is in flight on the link.
-    Used,
+    Occupied,
 }
 
 /// What remains of a lost link.
-pub(super) struct Parting {
+pub(super) struct Detached {
     pub(super) puller: Option<PeerKey>,
     /// The puller may reconnect: it was not leaving, and the link was interrupted.
     pub(super) may_return: bool,
     /// Held batches that were attached to the link and have messages left.
-    pub(super) owed: VecDeque<LotKey>,
+    pub(super) owed: VecDeque<HeldKey>,
     /// The result of [`PushLink::take_un_acked`].
     pub(super) un_acked: Vec<(Pending, bool)>,
 }
@@ -67,10 +67,10 @@ pub(super) struct PushLink {
     /// `End` was given to the driver.
     pub(super) end_sent: bool,
     pub(super) in_ring: bool,
-    pub(super) alone: Alone,
+    pub(super) alone: Quarantine,
     /// Held batches that are sent on this link first: its puller had them on a lost link (RD-8).
-    pub(super) owed: VecDeque<LotKey>,
-    pub(super) rest: Rest,
+    pub(super) owed: VecDeque<HeldKey>,
+    pub(super) rest: ReturnPause,
     /// An outcome has arrived, so that the wait before the next reconnect starts at its first value (RD-6).
     pub(super) proven: bool,
     pub(super) stats: PushLinkStats,
@@ -100,9 +100,9 @@ impl PushLink {
             end_due: false,
             end_sent: false,
             in_ring: false,
-            alone: Alone::No,
+            alone: Quarantine::Off,
             owed: VecDeque::new(),
-            rest: Rest::default(),
+            rest: ReturnPause::default(),
             proven: false,
             stats,
         }
@@ -134,12 +134,12 @@ impl PushLink {
 
     /// Whether the in-flight messages are below the cap of the slow start (RD-10).
     #[inline]
-    pub(super) fn is_trusted(&self, losses: &Losses) -> bool {
+    pub(super) fn is_trusted(&self, losses: &SlowStart) -> bool {
         (self.flight.messages() as u64) < losses.trust(self.stats.acked + self.stats.rejected)
     }
 
     /// The number of messages that the link can take, without regard to their bytes.
-    pub(super) fn room(&self, settings: &PusherSettings, losses: &Losses) -> u64 {
+    pub(super) fn room(&self, settings: &PusherSettings, losses: &SlowStart) -> u64 {
         if !self.is_eligible(settings, losses) {
             return 0;
         }
@@ -150,8 +150,11 @@ impl PushLink {
 
     /// Whether the link takes part in the round-robin (RR-1).
     #[inline]
-    pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &Losses) -> bool {
-        self.alone == Alone::No && self.owed.is_empty() && self.is_able(settings) && self.is_trusted(losses)
+    pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &SlowStart) -> bool {
+        self.alone == Quarantine::Off
+            && self.owed.is_empty()
+            && self.is_able(settings)
+            && self.is_trusted(losses)
     }
 
     /// Spends credit on a message and encodes it into the open batch.
@@ -259,9 +262,9 @@ impl PushLink {
     }
 
     /// Takes everything that remains of a link that was lost. It takes no further part in the round-robin.
-    pub(super) fn part(&mut self, written: u64) -> Parting {
-        self.alone = Alone::No;
-        Parting {
+    pub(super) fn part(&mut self, written: u64) -> Detached {
+        self.alone = Quarantine::Off;
+        Detached {
             puller: self.session.peer.key,
             may_return: !self.leaving && self.session.is_interrupted(),
             owed: std::mem::take(&mut self.owed),

@@ -17,14 +17,14 @@ const MAX_EXEMPT_LOSSES: u32 = 2;
 
 /// The units that lost links have returned in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Losses {
+pub(super) struct SlowStart {
     since: Time,
     weight: u64,
     /// The end of the slow start.
     until: Option<Time>,
 }
 
-impl Losses {
+impl SlowStart {
     /// Counts the messages that one lost link has returned.
     pub(super) fn count<'a>(&mut self, now: Time, lost: impl Iterator<Item = &'a Pending>) {
         if now >= self.since + PERIOD {
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn rd_10_more_than_10_000_returns_in_a_second_cap_each_link() {
         // RD-10
-        let mut losses = Losses::default();
+        let mut losses = SlowStart::default();
         let start = Time(3_000_000);
         losses.count(start, lost(10_000, 100).iter());
         assert_eq!((losses.trust(0), losses.until()), (u64::MAX, None));
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn rd_10_large_messages_count_as_more_units() {
         // RD-10
-        let mut losses = Losses::default();
+        let mut losses = SlowStart::default();
         losses.count(Time(1), lost(39, 1 << 20).iter());
         assert_eq!(losses.trust(0), 16);
     }

@@ -31,9 +31,9 @@ use self::{
     backlog::{Backlog, Pending},
     ending::Phase,
     flight::Extra,
-    grace::Absent,
+    grace::HeldBatches,
     link::PushLink,
-    losses::Losses,
+    losses::SlowStart,
 };
 pub use self::{
     ending::{Leftover, Undelivered},
@@ -89,7 +89,7 @@ pub enum Blocked {
 /// A message that was rejected, and will not be sent again (OC-9, OC-11).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Rejected {
+pub struct RejectedMessage {
     /// The number of the message.
     pub number: u64,
     /// The message.
@@ -103,7 +103,7 @@ pub struct Rejected {
 /// The outcome of a tracked message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Settled {
+pub enum FinalOutcome {
     /// Processed.
     Acked,
     /// Rejected (OC-9, OC-11).
@@ -120,7 +120,7 @@ pub enum Settled {
 #[non_exhaustive]
 pub enum PusherEvent {
     /// The tracked message with this number has its outcome.
-    Settled(u64, Settled),
+    Settled(u64, FinalOutcome),
     /// A message has failed ten times, and there is no limit on attempts that will reject it. Reported once for each
     /// message.
     Failing {
@@ -150,8 +150,8 @@ pub struct Pusher {
     ring: VecDeque<LinkId>,
     backlog: Backlog,
     /// Messages of lost links that are held for their pullers to reconnect (RD-8).
-    absent: Absent,
-    losses: Losses,
+    absent: HeldBatches,
+    losses: SlowStart,
     /// Reservations for messages, and for their bytes as far as these are known.
     reserved: usize,
     reserved_bytes: u64,
@@ -159,7 +159,7 @@ pub struct Pusher {
     /// The number of deliveries that must have been made before the next quarantined message is sent (RD-4).
     next_suspect: u64,
     phase: Phase,
-    rejected: VecDeque<Rejected>,
+    rejected: VecDeque<RejectedMessage>,
     keep_rejected: bool,
     events: VecDeque<PusherEvent>,
     wakes: Vec<LinkId>,
@@ -181,8 +181,8 @@ impl Pusher {
             slots: BTreeMap::new(),
             ring: VecDeque::new(),
             backlog: Backlog::default(),
-            absent: Absent::default(),
-            losses: Losses::default(),
+            absent: HeldBatches::default(),
+            losses: SlowStart::default(),
             reserved: 0,
             reserved_bytes: 0,
             next_number: 0,
@@ -421,7 +421,7 @@ impl Pusher {
     }
 
     /// Takes the oldest rejected message that was kept.
-    pub fn take_rejected(&mut self) -> Option<Rejected> {
+    pub fn take_rejected(&mut self) -> Option<RejectedMessage> {
         let rejected = self.rejected.pop_front()?;
         self.stats.held_bytes -= rejected.message.size() as u64;
         Some(rejected)

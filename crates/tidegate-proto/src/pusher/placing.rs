@@ -4,7 +4,7 @@ use super::{
     Pusher,
     backlog::Pending,
     flight::Extra,
-    link::{Alone, PushLink},
+    link::{PushLink, Quarantine},
 };
 use crate::{links::LinkId, message::Message};
 
@@ -88,7 +88,7 @@ impl Pusher {
     /// Sends the held batches that are attached to a link, as far as its credit allows (RD-8).
     fn serve_owed(&mut self, id: LinkId) {
         while let Some(link) = self.links.get_mut(id)
-            && link.alone == Alone::No
+            && link.alone == Quarantine::Off
             && link.is_able(&self.settings)
             && let Some(key) = link.owed.front().copied()
         {
@@ -126,7 +126,10 @@ impl Pusher {
     /// fewest messages in flight is reserved: it gets no new messages until it is empty.
     fn place_suspect(&mut self) {
         let settings = &self.settings;
-        let able = self.links.iter().filter(|(_, link)| link.is_able(settings) && link.alone != Alone::Used);
+        let able = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.is_able(settings) && link.alone != Quarantine::Occupied);
         let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
         let Some(link) = self.links.get_mut(id) else { return };
         let idle = self.backlog.is_empty() && link.flight.messages() == 0;
@@ -136,23 +139,23 @@ impl Pusher {
         if link.flight.messages() == 0 {
             self.next_suspect = self.stats.sent + MIN_SENT_BETWEEN_POISON;
             if let Some(suspect) = self.backlog.pop_suspect() {
-                link.alone = Alone::Used;
+                link.alone = Quarantine::Occupied;
                 self.put_pending(id, &suspect);
                 self.release_kept();
             }
-        } else if !self.links.iter().any(|(_, link)| link.alone == Alone::Kept)
+        } else if !self.links.iter().any(|(_, link)| link.alone == Quarantine::Reserved)
             && let Some(link) = self.links.get_mut(id)
         {
-            link.alone = Alone::Kept;
+            link.alone = Quarantine::Reserved;
         }
     }
 
     /// Puts the reserved link back into the ring: the quarantined message was sent on another link, and the next one is
     /// not due.
     fn release_kept(&mut self) {
-        let kept = self.links.iter().find(|(_, link)| link.alone == Alone::Kept).map(|(id, _)| id);
+        let kept = self.links.iter().find(|(_, link)| link.alone == Quarantine::Reserved).map(|(id, _)| id);
         if let Some(link) = kept.and_then(|id| self.links.get_mut(id)) {
-            link.alone = Alone::No;
+            link.alone = Quarantine::Off;
         }
         if let Some(id) = kept {
             self.refresh(id);
@@ -164,7 +167,7 @@ impl Pusher {
         if let Some(link) = self.links.get_mut(id)
             && link.flight.messages() == 0
         {
-            link.alone = Alone::No;
+            link.alone = Quarantine::Off;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Pending, Pusher, PusherEvent, Rejected, Settled, flight::Taken, link::PushLink};
+use super::{FinalOutcome, Pending, Pusher, PusherEvent, RejectedMessage, flight::Taken, link::PushLink};
 use crate::{
     close::LinkEnd,
     flood::AckWork,
@@ -14,7 +14,7 @@ use crate::{
     session::Session,
     time::Time,
     violation::{Code, Violation},
-    wire::{self, Body, MAX_CONTROL_FRAME, Progress, cut_reason, v1, v1::Role, v1::Verdict},
+    wire::{self, Body, FrameProgress, MAX_CONTROL_FRAME, cut_reason, v1, v1::Role, v1::Verdict},
 };
 
 /// The number of failures after which a message without a limit on attempts is reported.
@@ -71,7 +71,7 @@ impl Pusher {
                 counts.1.acked += taken.messages;
                 counts.1.acked_bytes += taken.bytes;
                 counts.1.held_bytes -= taken.bytes;
-                let settled = taken.tracked.into_iter().map(|n| PusherEvent::Settled(n, Settled::Acked));
+                let settled = taken.tracked.into_iter().map(|n| PusherEvent::Settled(n, FinalOutcome::Acked));
                 self.events.extend(settled);
             }
             Verdict::Nack => {
@@ -120,11 +120,11 @@ impl Pusher {
         let Pending { number, tracked, message, .. } = pending;
         self.stats.rejected += 1;
         if tracked {
-            let settled = Settled::Rejected { reason: reason.to_owned(), attempts };
+            let settled = FinalOutcome::Rejected { reason: reason.to_owned(), attempts };
             self.events.push_back(PusherEvent::Settled(number, settled));
         }
         if self.keep_rejected {
-            self.rejected.push_back(Rejected { number, message, attempts, reason: reason.to_owned() });
+            self.rejected.push_back(RejectedMessage { number, message, attempts, reason: reason.to_owned() });
         } else {
             self.stats.held_bytes -= message.size() as u64;
         }
@@ -356,7 +356,7 @@ impl Machine for Pusher {
         Some(others.fold(link.session.deadline(), Ord::min))
     }
 
-    fn advance(&mut self, now: Time, id: LinkId, progress: Progress) {
+    fn advance(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
         let Some(link) = self.links.get_mut(id) else { return };
         let rested = link.rest.is_on();
         link.rest.advance(now);

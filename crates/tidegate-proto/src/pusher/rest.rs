@@ -14,13 +14,13 @@ const RETURNS_PER_SETTLED: u64 = 16;
 
 /// The unsettled returns of a link, and the end of its pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Rest {
+pub(super) struct ReturnPause {
     /// Messages released or nacked, minus 16 for each message acked or rejected.
     debt: u64,
     until: Option<Time>,
 }
 
-impl Rest {
+impl ReturnPause {
     /// Counts an `Ack` that has released or nacked `again` messages, and acked or rejected `settled`.
     pub(super) fn count(&mut self, now: Time, again: u64, settled: u64) {
         self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(RETURNS_PER_SETTLED));
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn oc_14_a_link_that_returns_every_message_is_paused() {
         // OC-14
-        let mut rest = Rest::default();
+        let mut rest = ReturnPause::default();
         let mut now = Time(1);
         let mut cycles = 0;
         while now < Time(60_000_000) {
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn oc_14_a_recalled_window_costs_a_short_pause_and_settled_messages_make_up_for_it() {
         // OC-14
-        let mut rest = Rest::default();
+        let mut rest = ReturnPause::default();
         rest.count(Time(1), 50_000, 0);
         assert_eq!(rest.until(), Some(Time(50_001)));
         rest.advance(Time(50_000));

@@ -16,7 +16,7 @@ pub mod v1 {
 pub use deliver::{Batch, Cursor, Item, Numbers, OpenBatch, Sealed, message_span, read_message};
 pub use frame::{Body, cut_reason, decode, decode_within, encode};
 pub use preface::{PREFACE, check_preface, resembles};
-pub use reader::{FrameReader, Progress};
+pub use reader::{FrameProgress, FrameReader};
 
 /// Limit of the first frame of each side, in bytes (FR-3).
 pub const MAX_HELLO_FRAME: usize = 16_384;

@@ -23,7 +23,7 @@ pub struct FrameReader {
     buf: BytesMut,
     read_size: usize,
     deliver_limit: usize,
-    stage: Stage,
+    stage: ReaderStage,
     frames: u64,
     /// The capacity of `buf` when it was allocated.
     room: usize,
@@ -32,7 +32,7 @@ pub struct FrameReader {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ReaderStage {
     Preface,
     First,
     Open,
@@ -40,7 +40,7 @@ enum Stage {
 
 /// The progress of a reader, for the rule that a frame must progress (LV-7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Progress {
+pub struct FrameProgress {
     /// The number of frames returned.
     pub frames: u64,
     /// The number of bytes of the next frame that have arrived.
@@ -71,7 +71,7 @@ impl FrameReader {
             buf: BytesMut::new(),
             read_size: MIN_READ,
             deliver_limit: MAX_CONTROL_FRAME,
-            stage: Stage::Preface,
+            stage: ReaderStage::Preface,
             frames: 0,
             room: 0,
             unwanted: 0,
@@ -81,7 +81,7 @@ impl FrameReader {
     /// Ends the handshake: from now on, `Deliver` frames may have `deliver_limit` bytes, and other frames
     /// [`MAX_CONTROL_FRAME`]. The limit is that of [`Machine::frame_limit`](crate::Machine::frame_limit).
     pub fn open(&mut self, deliver_limit: usize) {
-        self.stage = Stage::Open;
+        self.stage = ReaderStage::Open;
         self.deliver_limit = deliver_limit.max(MAX_CONTROL_FRAME);
     }
 
@@ -132,14 +132,14 @@ impl FrameReader {
     fn missing(&self) -> Option<usize> {
         let head = self.buf.get(..4)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        (self.stage != Stage::Preface && self.unwanted == 0)
+        (self.stage != ReaderStage::Preface && self.unwanted == 0)
             .then(|| (length + 4).saturating_sub(self.buf.len()))
     }
 
     /// The progress of the reader.
     #[must_use]
-    pub fn progress(&self) -> Progress {
-        Progress { frames: self.frames, partial: self.buf.len() }
+    pub fn progress(&self) -> FrameProgress {
+        FrameProgress { frames: self.frames, partial: self.buf.len() }
     }
 
     /// Takes the next complete frame, without its length prefix. Returns `None` if more bytes are needed.
@@ -147,12 +147,12 @@ impl FrameReader {
     /// # Errors
     /// The stream violates FR-1, FR-2 or FR-3. No more frames can be read from it.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, Violation> {
-        if self.stage == Stage::Preface && self.unwanted == 0 {
+        if self.stage == ReaderStage::Preface && self.unwanted == 0 {
             if !check_preface(&self.buf)? {
                 return Ok(None);
             }
             self.buf.advance(PREFACE.len());
-            self.stage = Stage::First;
+            self.stage = ReaderStage::First;
         }
         if self.unwanted > 0 {
             let here = self.unwanted.min(self.buf.len());
@@ -181,10 +181,10 @@ impl FrameReader {
             return Err(Violation::new(Code::Malformed, "FR-2", "a frame of length 0"));
         }
         let (limit, what) = match (self.stage, self.buf.get(4)) {
-            (Stage::Preface | Stage::First, _) => (MAX_HELLO_FRAME, "a first frame"),
+            (ReaderStage::Preface | ReaderStage::First, _) => (MAX_HELLO_FRAME, "a first frame"),
             // Deliver is field 2 of Frame. If it does not come first, the frame has the smaller limit.
-            (Stage::Open, None | Some(0x12)) => (self.deliver_limit, "a frame"),
-            (Stage::Open, Some(_)) => (MAX_CONTROL_FRAME, "a control frame"),
+            (ReaderStage::Open, None | Some(0x12)) => (self.deliver_limit, "a frame"),
+            (ReaderStage::Open, Some(_)) => (MAX_CONTROL_FRAME, "a control frame"),
         };
         if length > limit {
             let detail = format!("{what} has {length} bytes; the limit is {limit}");
@@ -282,7 +282,7 @@ mod tests {
         reader.buffer().extend_from_slice(&[0; 50_000]);
         assert_eq!(reader.next_frame(), Ok(None));
         reader.skip();
-        assert_eq!(reader.progress(), Progress { frames: 1, partial: 0 });
+        assert_eq!(reader.progress(), FrameProgress { frames: 1, partial: 0 });
         reader.buffer().extend_from_slice(&[0; 40_000]);
         assert_eq!(reader.next_frame(), Ok(None));
         assert!(reader.buf.is_empty());
@@ -307,6 +307,6 @@ mod tests {
             }
         }
         assert_eq!(out, ["abc", "de"]);
-        assert_eq!(reader.progress(), Progress { frames: 2, partial: 0 });
+        assert_eq!(reader.progress(), FrameProgress { frames: 2, partial: 0 });
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     error::Refusal,
     events::{Event, PeerInfo},
     setup::Secrets,
-    shared::{Role, Shared},
+    shared::{Shared, SocketMachine},
     transport::{self, TlsFailure},
 };
 
@@ -30,7 +30,7 @@ const MIN_LASTING: Duration = Duration::from_secs(10);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The result of one attempt.
-enum Outcome {
+enum AttemptResult {
     /// There was a link. Whether it resets the wait (RD-6), and how long the peer asks this side to wait.
     Linked {
         peer: InstanceId,
@@ -45,7 +45,7 @@ enum Outcome {
     Failed(String),
 }
 
-impl Outcome {
+impl AttemptResult {
     fn failed(error: &io::Error) -> Self {
         match TlsFailure::of(error) {
             Some(reason) => Self::Failed(reason.to_owned()),
@@ -57,7 +57,7 @@ impl Outcome {
 
 /// Maintains a link to an endpoint until the socket stops or the stream has ended. While the endpoint refuses
 /// permanently, no attempt is made.
-pub(crate) fn spawn<M: Role>(
+pub(crate) fn spawn<M: SocketMachine>(
     shared: Arc<Shared<M>>,
     endpoint: Endpoint,
     slot: u64,
@@ -67,8 +67,8 @@ pub(crate) fn spawn<M: Role>(
     let runtime = shared.place.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
-        let end = keep_linked(&shared, &endpoint, &local, Slot::new(slot, secrets), &mut random).await;
-        if let End::OfStream { lost } = end {
+        let end = keep_linked(&shared, &endpoint, &local, ConnectSlot::new(slot, secrets), &mut random).await;
+        if let ConnectEnd::OfStream { lost } = end {
             shared.with(|inner| inner.places.end(lost));
             tell_waiters(&shared);
         }
@@ -76,13 +76,13 @@ pub(crate) fn spawn<M: Role>(
 }
 
 /// Wakes all waiting calls, so that they check whether they can still succeed.
-fn tell_waiters<M: Role>(shared: &Shared<M>) {
+fn tell_waiters<M: SocketMachine>(shared: &Shared<M>) {
     shared.signals.changed();
     shared.signals.ready.notify_waiters();
 }
 
 /// How the acceptors at an endpoint recognize this side (HS-9).
-struct Slot {
+struct ConnectSlot {
     number: u64,
     secrets: Secrets,
     resume: Option<Resume>,
@@ -90,7 +90,7 @@ struct Slot {
     generation: u64,
 }
 
-impl Slot {
+impl ConnectSlot {
     fn new(number: u64, mut secrets: Secrets) -> Self {
         Self { number, resume: secrets.draw(), secrets, generation: 0 }
     }
@@ -102,7 +102,7 @@ impl Slot {
 }
 
 /// Why the dialer of an endpoint ends.
-enum End {
+enum ConnectEnd {
     /// The stream is over, or no peer at the endpoint still needs its end. `lost` is the peer that was there
     /// before.
     OfStream { lost: Option<InstanceId> },
@@ -110,13 +110,13 @@ enum End {
     OfSocket,
 }
 
-async fn keep_linked<M: Role>(
+async fn keep_linked<M: SocketMachine>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
     local: &Local,
-    mut slot: Slot,
+    mut slot: ConnectSlot,
     random: &mut Random,
-) -> End {
+) -> ConnectEnd {
     let longest = shared.times.reconnect_longest;
     let mut wait = shared.times.reconnect_first;
     let mut outage = Outage::default();
@@ -124,17 +124,17 @@ async fn keep_linked<M: Role>(
     loop {
         slot.generation += 1;
         if shared.stays.is_cancelled() && !misses(shared, lost) {
-            return End::OfStream { lost: None };
+            return ConnectEnd::OfStream { lost: None };
         }
         let revivals = shared.with(|inner| inner.places.revivals);
         let outcome = caught_in(attempt(shared, endpoint, local, &slot))
             .await
-            .unwrap_or_else(|panicked| Some(Outcome::Failed(format!("the attempt {panicked}"))));
+            .unwrap_or_else(|panicked| Some(AttemptResult::Failed(format!("the attempt {panicked}"))));
         let (mut least, mut patience) = (Duration::ZERO, Duration::ZERO);
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
-        let Some(outcome) = outcome else { return End::OfSocket };
+        let Some(outcome) = outcome else { return ConnectEnd::OfSocket };
         match outcome {
-            Outcome::Linked { peer, proven, retry_after } => {
+            AttemptResult::Linked { peer, proven, retry_after } => {
                 lost = Some(peer);
                 outage.over();
                 least = retry_after;
@@ -142,9 +142,9 @@ async fn keep_linked<M: Role>(
                     wait = shared.times.reconnect_first; // RD-6
                 }
             }
-            Outcome::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
-            Outcome::Ended => return End::OfStream { lost },
-            Outcome::Refused(code, reason, _) if code.is_final() => {
+            AttemptResult::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
+            AttemptResult::Ended => return ConnectEnd::OfStream { lost },
+            AttemptResult::Refused(code, reason, _) if code.is_final() => {
                 if let Some(pause) = shared.times.retry_refusals {
                     let text = format!("refused with {code}: {reason}");
                     outage.failed(endpoint, &text);
@@ -154,13 +154,13 @@ async fn keep_linked<M: Role>(
                     if !stay_refused(shared, Refusal { endpoint: endpoint.clone(), code, reason }, revivals)
                         .await
                     {
-                        return End::OfSocket;
+                        return ConnectEnd::OfSocket;
                     }
                     wait = shared.times.reconnect_first;
                     continue;
                 }
             }
-            Outcome::Refused(code, reason, retry_after) => {
+            AttemptResult::Refused(code, reason, retry_after) => {
                 if code == Code::Stale {
                     shared.doubt(format_args!(
                         "{endpoint} has a newer link with the identity of this socket, which made no such link (HS-9): \
@@ -173,7 +173,7 @@ async fn keep_linked<M: Role>(
                 outage.failed(endpoint, &reason);
                 shared.report(failed(reason));
             }
-            Outcome::Failed(reason) => {
+            AttemptResult::Failed(reason) => {
                 outage.failed(endpoint, &reason);
                 shared.report(failed(reason));
             }
@@ -183,29 +183,29 @@ async fn keep_linked<M: Role>(
         let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return End::OfSocket,
+            () = shared.stop.cancelled() => return ConnectEnd::OfSocket,
             // New tokens end the wait after a refusal that is retried.
             () = revived, if !patience.is_zero() => wait = shared.times.reconnect_first,
-            () = nobody_missed(shared, lost) => return End::OfStream { lost: None },
+            () = nobody_missed(shared, lost) => return ConnectEnd::OfStream { lost: None },
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 /// Whether this peer, which was at the endpoint, is missing.
-fn misses<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
+fn misses<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
     peer.is_some_and(|peer| shared.with(|inner| inner.places.misses(peer)))
 }
 
 /// Waits until the socket stays only for peers that have missed the end of its stream, and the peer of this
 /// endpoint is not one of them (ST-3).
-async fn nobody_missed<M: Role>(shared: &Shared<M>, peer: Option<InstanceId>) {
+async fn nobody_missed<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) {
     shared.stays.cancelled().await;
     shared.until(|inner| peer.is_none_or(|peer| !inner.places.misses(peer)).then_some(())).await;
 }
 
 /// Reports a permanent refusal, and waits until new tokens are set. Returns false if the socket stops first.
-async fn stay_refused<M: Role>(shared: &Arc<Shared<M>>, refusal: Refusal, revivals: u64) -> bool {
+async fn stay_refused<M: SocketMachine>(shared: &Arc<Shared<M>>, refusal: Refusal, revivals: u64) -> bool {
     // If new tokens were set during the attempt, it did not use them; then the refusal does not count.
     if shared.with(|inner| inner.places.refuse(refusal.clone(), revivals)) {
         let Refusal { endpoint, code, reason } = refusal;
@@ -222,19 +222,19 @@ fn jittered(wait: Duration, random: &mut Random) -> Duration {
 }
 
 /// Makes one attempt; `None` if the socket stopped before there was a link.
-async fn attempt<M: Role>(
+async fn attempt<M: SocketMachine>(
     shared: &Arc<Shared<M>>,
     endpoint: &Endpoint,
     local: &Local,
-    slot: &Slot,
-) -> Option<Outcome> {
+    slot: &ConnectSlot,
+) -> Option<AttemptResult> {
     let limit = shared.times.handshake;
     let local = &Local { token: shared.security.tokens(), ..local.clone() };
     let connect = timeout(limit, transport::connect(&endpoint.address, shared.security.tls.as_ref()));
     let (mut stream, address) = match unless_stopped(shared, connect).await? {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Some(Outcome::failed(&error)),
-        Err(_) => return Some(Outcome::Failed(format!("no connection within {limit:?}"))),
+        Ok(Err(error)) => return Some(AttemptResult::failed(&error)),
+        Err(_) => return Some(AttemptResult::Failed(format!("no connection within {limit:?}"))),
     };
     let mut reader = FrameReader::new();
     let greeting = handshake::greet(local, slot.resume.as_ref(), slot.generation);
@@ -248,15 +248,17 @@ async fn attempt<M: Role>(
             refuse(stream, &violation, Duration::ZERO, false, shared.times.close_wait).await;
             return Some(refused(violation));
         }
-        Err(NoHello::Io(error)) => return Some(Outcome::failed(&error)),
-        Err(NoHello::Gone) => return Some(Outcome::Failed("the peer closed without an answer".to_owned())),
+        Err(NoHello::Io(error)) => return Some(AttemptResult::failed(&error)),
+        Err(NoHello::Gone) => {
+            return Some(AttemptResult::Failed("the peer closed without an answer".to_owned()));
+        }
     };
     let mut peer = match handshake::confirm(frame, local) {
         Ok(peer) => peer,
         Err(Ok(close)) => {
             let retry_after = Duration::from_millis(close.retry_after_ms.into());
             let reason = tidegate_proto::wire::cut_reason(&close.reason).to_owned();
-            return Some(Outcome::Refused(Code::from_wire(close.code), reason, retry_after));
+            return Some(AttemptResult::Refused(Code::from_wire(close.code), reason, retry_after));
         }
         Err(Err(violation)) => {
             refuse(stream, &violation, Duration::ZERO, false, shared.times.close_wait).await;
@@ -278,15 +280,19 @@ async fn attempt<M: Role>(
         drive(shared.clone(), link, stream, reader, peer.clone()).await;
     let proven = proven || lasted >= MIN_LASTING;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
-    Some(if over { Outcome::Ended } else { Outcome::Linked { peer: peer.instance, proven, retry_after } })
+    Some(if over {
+        AttemptResult::Ended
+    } else {
+        AttemptResult::Linked { peer: peer.instance, proven, retry_after }
+    })
 }
 
-fn refused(violation: Violation) -> Outcome {
-    Outcome::Refused(violation.code, violation.to_string(), Duration::ZERO)
+fn refused(violation: Violation) -> AttemptResult {
+    AttemptResult::Refused(violation.code, violation.to_string(), Duration::ZERO)
 }
 
 /// Reports the end of a link, and returns how long the peer asks this side to wait.
-pub(super) fn closed<M: Role>(
+pub(super) fn closed<M: SocketMachine>(
     shared: &Shared<M>,
     link: u64,
     peer: &tidegate_proto::Peer,
@@ -298,7 +304,7 @@ pub(super) fn closed<M: Role>(
     Duration::from_millis(retry_after.into())
 }
 
-async fn unless_stopped<M: Role, T>(shared: &Shared<M>, work: impl Future<Output = T>) -> Option<T> {
+async fn unless_stopped<M: SocketMachine, T>(shared: &Shared<M>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,

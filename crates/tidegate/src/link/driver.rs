@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use tidegate_proto::{
     LinkEnd, LinkId, Peer, Time,
-    wire::{FrameReader, Progress},
+    wire::{FrameProgress, FrameReader},
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -26,7 +26,7 @@ use tokio_util::io::poll_read_buf;
 use super::outgoing;
 use crate::{
     caught::caught,
-    shared::{Role, Shared},
+    shared::{Shared, SocketMachine},
     transport::BoxStream,
 };
 
@@ -49,7 +49,7 @@ fn cost(frame: &[u8]) -> usize {
     1 + frame.len() / unit
 }
 
-struct Driver<M: Role> {
+struct Driver<M: SocketMachine> {
     shared: Arc<Shared<M>>,
     link: LinkId,
     stream: BoxStream,
@@ -66,7 +66,7 @@ struct Driver<M: Role> {
     /// The driver has yielded once before sending.
     gave_way: bool,
     /// The results of the last I/O, for the machine.
-    news: News,
+    news: IoResult,
     /// What is left of this turn. At 0, whole frames may be left in the reader.
     turn: usize,
     /// The reader holds a large part of a frame.
@@ -77,7 +77,7 @@ struct Driver<M: Role> {
 }
 
 #[derive(Default)]
-struct News {
+struct IoResult {
     written: usize,
     read: bool,
     empty: bool,
@@ -87,7 +87,7 @@ struct News {
 }
 
 /// What the machine requests next.
-struct Step {
+struct Directives {
     wants_read: bool,
     finished: bool,
     /// The peer has ended its stream.
@@ -108,7 +108,7 @@ pub(super) struct Driven {
 }
 
 /// Drives the link until it ends, and removes it from the machine.
-pub(super) async fn drive<M: Role>(
+pub(super) async fn drive<M: SocketMachine>(
     shared: Arc<Shared<M>>,
     link: LinkId,
     stream: BoxStream,
@@ -139,7 +139,7 @@ pub(super) async fn drive<M: Role>(
         spinning: false,
         gave_way: false,
         // Frames may have arrived together with the Hello.
-        news: News { read: true, ..News::default() },
+        news: IoResult { read: true, ..IoResult::default() },
         turn: MAX_TURN_COST,
         large: false,
         peer,
@@ -175,13 +175,13 @@ pub(super) async fn drive<M: Role>(
 
 /// Removes the link from the machine if the task that drives it is dropped, for example when the runtime is
 /// shut down.
-pub(super) struct Attached<M: Role> {
+pub(super) struct Attached<M: SocketMachine> {
     shared: Arc<Shared<M>>,
     link: LinkId,
     reason: Option<&'static str>,
 }
 
-impl<M: Role> Attached<M> {
+impl<M: SocketMachine> Attached<M> {
     /// `reason` is why the link is lost if this is dropped before `done`.
     pub(super) fn new(shared: &Arc<Shared<M>>, link: LinkId, reason: &'static str) -> Self {
         Self { shared: shared.clone(), link, reason: Some(reason) }
@@ -193,7 +193,7 @@ impl<M: Role> Attached<M> {
     }
 }
 
-impl<M: Role> Drop for Attached<M> {
+impl<M: SocketMachine> Drop for Attached<M> {
     fn drop(&mut self) {
         let Some(reason) = self.reason else { return };
         let now = self.shared.now();
@@ -206,7 +206,7 @@ impl<M: Role> Drop for Attached<M> {
     }
 }
 
-impl<M: Role> Driver<M> {
+impl<M: SocketMachine> Driver<M> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<String> {
         if std::mem::take(&mut self.spinning) && self.spin(cx) {
             return Poll::Pending;
@@ -297,10 +297,10 @@ impl<M: Role> Driver<M> {
     }
 
     /// Passes the results of I/O to the machine, and asks what to do next.
-    fn consult(&mut self, cx: &Context<'_>) -> Step {
+    fn consult(&mut self, cx: &Context<'_>) -> Directives {
         let Self { shared, link, reader, out, news, turn, large, .. } = self;
         let link = *link;
-        let news = std::mem::replace(news, News { write_dead: news.write_dead, ..News::default() });
+        let news = std::mem::replace(news, IoResult { write_dead: news.write_dead, ..IoResult::default() });
         shared.with_link(Some(link), |inner| {
             let now = shared.now();
             inner.set_waker(link, cx.waker());
@@ -327,7 +327,7 @@ impl<M: Role> Driver<M> {
                 }
             }
             // If the turn is used up, whole frames may be left in the reader.
-            let progress = if *turn > 0 { reader.progress() } else { Progress::default() };
+            let progress = if *turn > 0 { reader.progress() } else { FrameProgress::default() };
             if (progress.partial > MIN_REPORTED_PARTIAL || *large) && !machine.unfinished(now, link, progress)
             {
                 reader.skip();
@@ -349,7 +349,7 @@ impl<M: Role> Driver<M> {
                 inner.machine.transmit(now, link, out);
             }
             let machine = &mut inner.machine;
-            Step {
+            Directives {
                 finished: machine.is_finished(now, link),
                 ended: machine.has_ended(link),
                 wants_read: machine.wants_read(now, link),

@@ -30,11 +30,11 @@ use crate::crowd::origin;
 const MAX_TIME_SHARES: u32 = 5;
 
 /// Resolves when the place is lost, to the rule that applies. The connection must then be closed.
-pub(super) type Lost = oneshot::Receiver<&'static str>;
+pub(super) type PermitLost = oneshot::Receiver<&'static str>;
 
 /// In the order in which they make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum HandshakeStage {
     /// It has received its refusal, and has yet to disconnect.
     Refused,
     /// No byte has arrived.
@@ -43,35 +43,36 @@ enum Stage {
     Speaking,
 }
 
-const STAGES: [Stage; 3] = [Stage::Refused, Stage::Silent, Stage::Speaking];
+const STAGES: [HandshakeStage; 3] =
+    [HandshakeStage::Refused, HandshakeStage::Silent, HandshakeStage::Speaking];
 
 /// A stage and the arrival number. The lowest rank makes room first.
-type Rank = (Stage, u64);
+type Rank = (HandshakeStage, u64);
 
 /// Connections without a network address form one group: their peers are on this machine.
-type Origin = Option<IpAddr>;
+type AddressGroup = Option<IpAddr>;
 
 pub(super) struct Handshakes {
     most: usize,
     /// Does not apply to connections without a network address: the file mode protects a Unix socket.
     most_of_an_address: usize,
-    state: Mutex<State>,
+    state: Mutex<HandshakeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HandshakeState {
     taken: usize,
     next: u64,
     /// No group is empty, so this is at most as large as the number of places taken.
-    groups: HashMap<Origin, BTreeMap<Rank, oneshot::Sender<&'static str>>>,
+    groups: HashMap<AddressGroup, BTreeMap<Rank, oneshot::Sender<&'static str>>>,
     /// The groups by size. Among equals, the group whose first connection is the oldest comes last.
-    by_size: BTreeSet<(usize, Reverse<Rank>, Origin)>,
+    by_size: BTreeSet<(usize, Reverse<Rank>, AddressGroup)>,
 }
 
 /// A place; dropping it frees the place.
-pub(super) struct Place {
+pub(super) struct HandshakePermit {
     handshakes: Arc<Handshakes>,
-    origin: Origin,
+    origin: AddressGroup,
     number: u64,
     /// The number of connections that share the handshake time.
     sharing: u32,
@@ -86,7 +87,11 @@ impl Handshakes {
     /// If none is free, in total or for its address, another connection loses its place. With `scarce` no
     /// place is free whatever the limits; then the result is `None` if no other connection can lose its
     /// place.
-    pub(super) fn enter(self: &Arc<Self>, address: &str, scarce: bool) -> Option<(Place, Lost)> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: &str,
+        scarce: bool,
+    ) -> Option<(HandshakePermit, PermitLost)> {
         let origin = origin(address);
         let mut state = self.lock();
         let own = state.groups.get(&origin).map_or(0, BTreeMap::len);
@@ -94,7 +99,7 @@ impl Handshakes {
             state.make_room(origin, "HS-13");
         } else if scarce || state.taken >= self.most {
             let (largest, _, other) =
-                state.by_size.last().copied().unwrap_or((0, Reverse((Stage::Silent, 0)), None));
+                state.by_size.last().copied().unwrap_or((0, Reverse((HandshakeStage::Silent, 0)), None));
             if largest == 0 {
                 return None;
             }
@@ -105,12 +110,12 @@ impl Handshakes {
         state.next += 1;
         let (sender, lost) = oneshot::channel();
         let sharing = state.change(origin, |group| {
-            group.insert((Stage::Silent, number), sender);
+            group.insert((HandshakeStage::Silent, number), sender);
             group.len()
         });
         state.taken += 1;
         let sharing = if pressed { u32::try_from(sharing).unwrap_or(u32::MAX) } else { 1 };
-        Some((Place { handshakes: self.clone(), origin, number, sharing }, lost))
+        Some((HandshakePermit { handshakes: self.clone(), origin, number, sharing }, lost))
     }
 
     /// Closes one connection, because the process lacks resources. Returns false if there is none.
@@ -121,13 +126,13 @@ impl Handshakes {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HandshakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn make_room(&mut self, origin: Origin, rule: &'static str) {
+impl HandshakeState {
+    fn make_room(&mut self, origin: AddressGroup, rule: &'static str) {
         if let Some((_, lost)) = self.change(origin, BTreeMap::pop_first) {
             self.taken -= 1;
             // The connection may be gone already.
@@ -137,7 +142,7 @@ impl State {
 
     fn change<R>(
         &mut self,
-        origin: Origin,
+        origin: AddressGroup,
         change: impl FnOnce(&mut BTreeMap<Rank, oneshot::Sender<&'static str>>) -> R,
     ) -> R {
         let group = self.groups.entry(origin).or_default();
@@ -157,7 +162,7 @@ impl State {
     }
 }
 
-impl Place {
+impl HandshakePermit {
     /// The handshake time for this connection, as a part of `whole` (HS-11).
     pub(super) fn time(&self, whole: Duration) -> Duration {
         (whole / self.sharing.max(1)).max(whole / MAX_TIME_SHARES)
@@ -165,15 +170,15 @@ impl Place {
 
     /// Bytes have arrived.
     pub(super) fn speaks(&self) {
-        self.is_at(Stage::Speaking);
+        self.is_at(HandshakeStage::Speaking);
     }
 
     /// The connection has been refused, and is the first to make room.
     pub(super) fn is_refused(&self) {
-        self.is_at(Stage::Refused);
+        self.is_at(HandshakeStage::Refused);
     }
 
-    fn is_at(&self, stage: Stage) {
+    fn is_at(&self, stage: HandshakeStage) {
         self.handshakes.lock().change(self.origin, |group| {
             if let Some(sender) = remove(group, self.number) {
                 group.insert((stage, self.number), sender);
@@ -186,7 +191,7 @@ fn remove<T>(group: &mut BTreeMap<Rank, T>, number: u64) -> Option<T> {
     STAGES.iter().find_map(|stage| group.remove(&(*stage, number)))
 }
 
-impl Drop for Place {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let mut state = self.handshakes.lock();
         let was_there = state.change(self.origin, |group| remove(group, self.number).is_some());
@@ -198,11 +203,11 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn enter(handshakes: &Arc<Handshakes>, address: &str) -> (Place, Lost) {
+    fn enter(handshakes: &Arc<Handshakes>, address: &str) -> (HandshakePermit, PermitLost) {
         handshakes.enter(address, false).unwrap()
     }
 
-    fn lost(place: &mut (Place, Lost)) -> Option<&'static str> {
+    fn lost(place: &mut (HandshakePermit, PermitLost)) -> Option<&'static str> {
         place.1.try_recv().ok()
     }
 
@@ -276,7 +281,7 @@ mod tests {
         // HS-11
         const WHOLE: Duration = Duration::from_secs(5);
         let all = Handshakes::new(8, 8);
-        let time = |place: &(Place, Lost)| place.0.time(WHOLE);
+        let time = |place: &(HandshakePermit, PermitLost)| place.0.time(WHOLE);
         let calm: Vec<_> = (0..4).map(|n| enter(&all, &format!("192.0.2.1:{n}"))).collect();
         assert!(calm.iter().all(|place| time(place) == WHOLE), "half of the places are free");
         let fifth = enter(&all, "192.0.2.1:5");

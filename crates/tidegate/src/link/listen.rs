@@ -22,7 +22,7 @@ use super::{
     driver::{Attached, Driven, drive},
     greet::send,
     handshakes::Handshakes,
-    turnstile::Turnstile,
+    turnstile::HandshakeScheduler,
 };
 use crate::{
     caught::{caught, caught_in},
@@ -31,7 +31,7 @@ use crate::{
     events::{Event, PeerInfo},
     of_process::OfProcess,
     security::Security,
-    shared::{Role, Shared},
+    shared::{Shared, SocketMachine},
     throttle::Throttled,
     tls::Tls,
     transport::{BoxStream, Listener},
@@ -66,12 +66,12 @@ pub(super) trait Serve: Send + Sync {
 }
 
 /// A socket, and the pipeline that it serves at this address.
-struct Route<M: Role> {
+struct Route<M: SocketMachine> {
     shared: Arc<Shared<M>>,
     local: Local,
 }
 
-impl<M: Role> Serve for Route<M> {
+impl<M: SocketMachine> Serve for Route<M> {
     fn local(&self) -> &Local {
         &self.local
     }
@@ -163,7 +163,7 @@ pub(super) struct Port {
     tls: Option<Tls>,
     unix_mode: Option<u32>,
     pub(super) handshakes: Arc<Handshakes>,
-    pub(super) turnstile: Turnstile,
+    pub(super) turnstile: HandshakeScheduler,
     pub(super) refusals: Arc<Throttled>,
     /// Cancelled when no socket is left that it serves.
     stop: CancellationToken,
@@ -173,14 +173,14 @@ pub(super) struct Port {
 
 /// The entry of a port in the table, for sockets that bind to the same address.
 #[derive(Clone)]
-struct Entry {
+struct PortEntry {
     port: Weak<Port>,
     /// Cancelled when the listener is dropped and the address is free.
     closed: CancellationToken,
 }
 
 /// Keyed by actual address and by the address as given, such as a host name.
-static PORTS: LazyLock<OfProcess<HashMap<Address, Entry>>> = LazyLock::new(OfProcess::default);
+static PORTS: LazyLock<OfProcess<HashMap<Address, PortEntry>>> = LazyLock::new(OfProcess::default);
 
 /// A listener, and the guard that reports its end. Dropped in this order, also when the runtime is shut down.
 struct Listening {
@@ -190,11 +190,14 @@ struct Listening {
 
 /// Binds a socket to an endpoint, and returns the endpoint with a port of 0 replaced. Serves the socket until
 /// it stops.
-pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) -> io::Result<Endpoint> {
+pub(crate) async fn bind<M: SocketMachine>(
+    shared: &Arc<Shared<M>>,
+    endpoint: &Endpoint,
+) -> io::Result<Endpoint> {
     let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
     let route = Arc::new(Route { shared: shared.clone(), local });
     let tls = shared.security.tls.as_ref();
-    while let Some(Entry { port, closed }) = existing(&endpoint.address) {
+    while let Some(PortEntry { port, closed }) = existing(&endpoint.address) {
         if let Some(port) = port.upgrade()
             && port.add(&route, tls)?
         {
@@ -215,14 +218,14 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
         tls: tls.cloned(),
         unix_mode: shared.security.unix_mode,
         handshakes: Handshakes::new(shared.bounds.handshakes, shared.bounds.handshakes_per_address),
-        turnstile: Turnstile::default(),
+        turnstile: HandshakeScheduler::default(),
         refusals: Throttled::new("more refused"),
         stop: CancellationToken::new(),
         runtime: shared.place.handle.id(),
     });
     port.prune_after(&route);
     let closed = CancellationToken::new();
-    let entry = Entry { port: Arc::downgrade(&port), closed: closed.clone() };
+    let entry = PortEntry { port: Arc::downgrade(&port), closed: closed.clone() };
     let mut ports = ports();
     if let Address::Tcp { port: 1.., .. } | Address::Tls { port: 1.., .. } = endpoint.address {
         ports.insert(endpoint.address.clone(), entry.clone());
@@ -233,11 +236,11 @@ pub(crate) async fn bind<M: Role>(shared: &Arc<Shared<M>>, endpoint: &Endpoint) 
     Ok(endpoint.at(address))
 }
 
-fn ports() -> impl DerefMut<Target = HashMap<Address, Entry>> {
+fn ports() -> impl DerefMut<Target = HashMap<Address, PortEntry>> {
     PORTS.lock()
 }
 
-fn existing(address: &Address) -> Option<Entry> {
+fn existing(address: &Address) -> Option<PortEntry> {
     let mut ports = ports();
     ports.retain(|_, entry| !entry.closed.is_cancelled());
     ports.get(address).cloned()
@@ -259,7 +262,7 @@ impl Port {
     }
 
     /// Checks whether this listener can serve a socket with these settings, whatever its pipeline.
-    fn check<M: Role>(&self, route: &Route<M>, tls: Option<&Tls>) -> io::Result<()> {
+    fn check<M: SocketMachine>(&self, route: &Route<M>, tls: Option<&Tls>) -> io::Result<()> {
         self.check_tls(tls)?;
         if let Some(mode) = route.shared.security.unix_mode
             && matches!(self.address, Address::Unix { .. })
@@ -281,7 +284,7 @@ impl Port {
 
     /// Serves one more socket. Returns false if all its sockets have stopped, or give way to one that it
     /// cannot serve; the listener then accepts nothing more and ends.
-    fn add<M: Role>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
+    fn add<M: SocketMachine>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         // Stopped sockets may not have been removed yet.
         if routes.iter().all(|other| other.is_stopped()) {
@@ -310,7 +313,7 @@ impl Port {
         Ok(true)
     }
 
-    fn prune_after<M: Role>(self: &Arc<Self>, route: &Route<M>) {
+    fn prune_after<M: SocketMachine>(self: &Arc<Self>, route: &Route<M>) {
         let (port, stop) = (Arc::downgrade(self), route.shared.stop.clone());
         route.shared.place.handle.spawn(async move {
             stop.cancelled().await;

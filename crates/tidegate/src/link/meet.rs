@@ -18,7 +18,7 @@ use tokio::{io::AsyncWrite, runtime::Handle};
 
 use super::{
     greet::{NoHello, first_frame, hang_up, refuse, retry_after},
-    handshakes::{Lost, Place},
+    handshakes::{HandshakePermit, PermitLost},
     listen::{Port, Serve},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Port {
     }
 
     /// Runs the handshake. At the end the connection is a link, or is closed.
-    async fn meet(&self, stream: BoxStream, address: String, place: Place, mut lost: Lost) {
+    async fn meet(&self, stream: BoxStream, address: String, place: HandshakePermit, mut lost: PermitLost) {
         let Some(dismissed) = self.handshake(stream, &address, &place, &mut lost).await else { return };
         place.is_refused();
         let dismiss = async {
@@ -100,8 +100,8 @@ impl Port {
         &self,
         mut stream: BoxStream,
         address: &str,
-        place: &Place,
-        lost: &mut Lost,
+        place: &HandshakePermit,
+        lost: &mut PermitLost,
     ) -> Option<Dismissed> {
         let routes = self.routes();
         let first = routes.first()?;

@@ -19,24 +19,24 @@ use tokio::{sync::Notify, task::yield_now};
 const MAX_TURNS: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Turnstile {
-    state: Mutex<State>,
+pub(super) struct HandshakeScheduler {
+    state: Mutex<SchedulerState>,
     used_up: Notify,
 }
 
-struct State {
+struct SchedulerState {
     left: usize,
     /// Tasks that wait for a turn: at most a few entries for each handshake.
     waiting: VecDeque<Waker>,
 }
 
-impl Default for State {
+impl Default for SchedulerState {
     fn default() -> Self {
         Self { left: MAX_TURNS, waiting: VecDeque::new() }
     }
 }
 
-impl Turnstile {
+impl HandshakeScheduler {
     /// Runs `work`, one turn at a time.
     pub(super) async fn pass<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn hs_14_many_handshakes_get_few_turns_between_two_polls_of_the_sockets() {
         // HS-14
-        let gate = Arc::new(Turnstile::default());
+        let gate = Arc::new(HandshakeScheduler::default());
         let turns = Arc::new(AtomicUsize::new(0));
         let keeper = tokio::spawn({
             let gate = gate.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_proto::PullStats;
 
-use super::{Delivery, Lent, Pull, Receiver, take};
+use super::{BorrowedDelivery, Delivery, Pull, Receiver, take};
 use crate::{
     blocking::{block_for, block_on},
     error::{ConnectedError, RecvError, RecvTimeoutError, StopError},
@@ -180,7 +180,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The same as [`Pull::blocking_recv`].
-    pub fn blocking_recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
+    pub fn blocking_recv(&mut self) -> Result<Option<BorrowedDelivery<'_>>, RecvError> {
         self.pull.shared().place.may_block()?;
         let item = loop {
             if let Some(item) = self.take_lent() {

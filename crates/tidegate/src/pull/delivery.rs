@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Headers, Lot, Message, MessageId, Received, Verdict};
+use tidegate_proto::{DeliveryBatch, Headers, Message, MessageId, Received, Verdict};
 
-use super::state::{Home, Origin, PullMachine};
+use super::state::{DeliveryContext, Origin, PullMachine};
 use crate::shared::{Inner, Shared};
 
 /// A delivery: exactly one attempt to have a message processed.
@@ -19,7 +19,7 @@ use crate::shared::{Inner, Shared};
 /// that outlives its delivery, such as from [`payload_bytes`](Self::payload_bytes), is not counted and may
 /// keep 256 KiB alive: copy a small payload that you keep.
 pub struct Delivery {
-    received: Received<Home>,
+    received: Received<DeliveryContext>,
     /// 0 until the delivery is settled. 8 bytes wide, because deliveries are moved often: reading back a
     /// partly written word at the end of a structure stalls the processor.
     settled: u64,
@@ -27,12 +27,12 @@ pub struct Delivery {
 
 impl Delivery {
     #[inline]
-    pub(super) fn new(received: Received<Home>) -> Self {
+    pub(super) fn new(received: Received<DeliveryContext>) -> Self {
         Self { received, settled: 0 }
     }
 
     /// For a receiver, which lends the deliveries of the batch and settles them.
-    pub(super) fn into_lot(mut self) -> Lot<Home> {
+    pub(super) fn into_lot(mut self) -> DeliveryBatch<DeliveryContext> {
         self.settled = 1;
         self.received.to_lot()
     }

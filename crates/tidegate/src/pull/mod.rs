@@ -15,7 +15,7 @@ use self::state::{PullMachine, is_over, refusal};
 pub use self::{
     builder::PullBuilder,
     delivery::Delivery,
-    receiver::{Lent, Receiver},
+    receiver::{BorrowedDelivery, Receiver},
     stream::PullStream,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectedError, LeaveError, RecvError, RecvTimeoutError, Refusal},
     events::Events,
-    lost::Lost,
+    lost::LossReason,
     push::connected,
     shared::{Inner, Shared},
 };
@@ -142,7 +142,7 @@ impl Pull {
         if let Some(result) = self.next(false) {
             return result;
         }
-        let _waiting = Waiting::new(shared);
+        let _waiting = WaitingRecv::new(shared);
         loop {
             let arrived = shared.signals.ready.notified();
             tokio::pin!(arrived);
@@ -296,8 +296,8 @@ impl Pull {
             }
             if let Some(lost) = inner.lost {
                 return Some(Err(match lost {
-                    Lost::RuntimeGone => RecvError::RuntimeGone,
-                    Lost::GaveUp(after) => RecvError::GaveUp { after },
+                    LossReason::RuntimeGone => RecvError::RuntimeGone,
+                    LossReason::GaveUp(after) => RecvError::GaveUp { after },
                 }));
             }
             if let Some(refusal) = inner.places.tell() {
@@ -592,9 +592,9 @@ impl Drop for InLine<'_> {
 }
 
 /// Registers with the machine that a `recv` waits: meanwhile every link has credit (CR-6).
-struct Waiting<'a>(&'a Shared<PullMachine>);
+struct WaitingRecv<'a>(&'a Shared<PullMachine>);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingRecv<'a> {
     fn new(shared: &'a Shared<PullMachine>) -> Self {
         shared.with(|inner| {
             inner.state.waiting += 1;
@@ -605,7 +605,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRecv<'_> {
     fn drop(&mut self) {
         self.0.with(|inner| {
             inner.state.waiting -= 1;

@@ -19,13 +19,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{Headers, InstanceId, LinkId, Lot, Message, MessageId, Verdict, wire::Item};
+use tidegate_proto::{DeliveryBatch, Headers, InstanceId, LinkId, Message, MessageId, Verdict, wire::Item};
 use tokio::sync::Notify;
 
 use super::{
     Delivery, Pull,
     delivery::wake_at_cap,
-    state::{Home, Origin, PullMachine},
+    state::{DeliveryContext, Origin, PullMachine},
 };
 use crate::{
     error::RecvError,
@@ -38,7 +38,7 @@ const COUNT_BITS: u32 = 31;
 
 /// How many deliveries of its batch a receiver has acked.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct AckCounter {
     acked: AtomicU64,
     /// The watch sleeps.
     idle: AtomicBool,
@@ -46,8 +46,8 @@ pub(super) struct Progress {
 }
 
 /// What the socket keeps about a batch that a receiver has taken.
-pub(super) struct Lending {
-    progress: Arc<Progress>,
+pub(super) struct Borrow {
+    progress: Arc<AckCounter>,
     link: LinkId,
     /// The id of the first delivery that has not been settled with the core.
     next: u64,
@@ -55,7 +55,7 @@ pub(super) struct Lending {
     seen: u64,
 }
 
-impl Lending {
+impl Borrow {
     /// Settles the acks since the last call. Returns false if there were none.
     fn collect(&mut self, machine: &mut PullMachine, yield_due: &mut bool) -> bool {
         let acked = self.progress.acked.load(Ordering::Acquire);
@@ -81,8 +81,8 @@ pub struct Receiver {
     pub(super) pull: Pull,
     /// The instance that sent the messages of the batch.
     instance: InstanceId,
-    lot: Option<Lot<Home>>,
-    progress: Arc<Progress>,
+    lot: Option<DeliveryBatch<DeliveryContext>>,
+    progress: Arc<AckCounter>,
     /// Whether the next delivery was already counted as redelivered.
     counted: bool,
     /// The local copy of the counter in `progress`.
@@ -95,7 +95,7 @@ pub struct Receiver {
 /// A borrowed delivery from a [`Receiver`]: exactly one attempt to have a message processed.
 ///
 /// If it is dropped without an outcome, also by a panic, it is nacked.
-pub struct Lent<'a> {
+pub struct BorrowedDelivery<'a> {
     receiver: &'a mut Receiver,
     item: Item,
     settled: bool,
@@ -103,7 +103,7 @@ pub struct Lent<'a> {
 
 impl Receiver {
     pub(super) fn new(pull: Pull) -> Self {
-        let progress = Arc::new(Progress { idle: AtomicBool::new(true), ..Progress::default() });
+        let progress = Arc::new(AckCounter { idle: AtomicBool::new(true), ..AckCounter::default() });
         let shared = pull.shared();
         let (key, delay) = shared.with(|inner| {
             inner.state.receivers += 1;
@@ -131,7 +131,7 @@ impl Receiver {
     /// # Cancel safety
     /// The same as [`Pull::recv`].
     #[inline]
-    pub async fn recv(&mut self) -> Result<Option<Lent<'_>>, RecvError> {
+    pub async fn recv(&mut self) -> Result<Option<BorrowedDelivery<'_>>, RecvError> {
         let item = loop {
             if let Some(item) = self.take_lent() {
                 break item;
@@ -148,15 +148,15 @@ impl Receiver {
     /// The next delivery of the batch.
     #[inline]
     pub(super) fn take_lent(&mut self) -> Option<Item> {
-        self.lot.as_mut().and_then(Lot::take)
+        self.lot.as_mut().and_then(DeliveryBatch::take)
     }
 
     #[inline]
-    pub(super) fn lend(&mut self, item: Item) -> Lent<'_> {
+    pub(super) fn lend(&mut self, item: Item) -> BorrowedDelivery<'_> {
         if item.attempt > 1 && !std::mem::take(&mut self.counted) {
             self.pull.shared().with_message(|inner| inner.machine.count_redelivered());
         }
-        Lent { receiver: self, item, settled: false }
+        BorrowedDelivery { receiver: self, item, settled: false }
     }
 
     /// Takes a new batch, if deliveries are there.
@@ -190,7 +190,7 @@ impl Receiver {
         self.begin(lot);
     }
 
-    fn begin(&mut self, lot: Lot<Home>) {
+    fn begin(&mut self, lot: DeliveryBatch<DeliveryContext>) {
         if self.progress.idle.swap(false, Ordering::Relaxed) {
             self.progress.wake.notify_one();
         }
@@ -199,7 +199,7 @@ impl Receiver {
     }
 
     fn bytes(&self) -> Option<&Bytes> {
-        self.lot.as_ref().map(Lot::bytes)
+        self.lot.as_ref().map(DeliveryBatch::bytes)
     }
 
     /// The slow path, for the ack of a tracked message and for all other outcomes.
@@ -230,8 +230,13 @@ impl Drop for Receiver {
     }
 }
 
-fn lend(inner: &mut Inner<PullMachine>, key: u64, progress: &Arc<Progress>, lot: &Lot<Home>) {
-    let lending = Lending { progress: progress.clone(), link: lot.link(), next: lot.next_id(), seen: 0 };
+fn lend(
+    inner: &mut Inner<PullMachine>,
+    key: u64,
+    progress: &Arc<AckCounter>,
+    lot: &DeliveryBatch<DeliveryContext>,
+) {
+    let lending = Borrow { progress: progress.clone(), link: lot.link(), next: lot.next_id(), seen: 0 };
     inner.state.lendings.insert(key, lending);
 }
 
@@ -243,7 +248,7 @@ fn end_lending(inner: &mut Inner<PullMachine>, key: u64) {
 }
 
 /// Collects acks every `delay` while the counter moves, as long as the receiver exists (OC-5).
-fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, delay: Duration) {
+fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<AckCounter>, key: u64, delay: Duration) {
     let (weak, progress) = (Arc::downgrade(shared), Arc::downgrade(progress));
     shared.place.handle.spawn(async move {
         loop {
@@ -277,7 +282,7 @@ fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<Progress>, key: u64, 
     });
 }
 
-impl Lent<'_> {
+impl BorrowedDelivery<'_> {
     /// Returns the payload.
     #[inline]
     #[must_use]
@@ -395,7 +400,7 @@ impl Lent<'_> {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for BorrowedDelivery<'_> {
     fn drop(&mut self) {
         if !self.settled {
             self.settle(&Verdict::Nack { delay_ms: 0, reason: "dropped without an outcome".to_owned() });
@@ -409,7 +414,7 @@ impl std::fmt::Debug for Receiver {
     }
 }
 
-impl std::fmt::Debug for Lent<'_> {
+impl std::fmt::Debug for BorrowedDelivery<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lent")
             .field("id", &self.id())

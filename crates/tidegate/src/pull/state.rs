@@ -4,14 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tidegate_proto::{LinkId, Peer, Puller, PullerEvent, Time};
 
-use super::receiver::Lending;
+use super::receiver::Borrow;
 use crate::error::Refusal;
-use crate::shared::{Inner, Later, Role, Shared, Signals};
+use crate::shared::{Deferred, Inner, Shared, SocketMachine, Wakers};
 
 /// What the deliveries of a link have in common. Deliveries of a batch share it: one reference each would cost as much
 /// as the lock.
 #[derive(Clone, Default)]
-pub(crate) struct Home(pub(super) Option<Arc<Origin>>);
+pub(crate) struct DeliveryContext(pub(super) Option<Arc<Origin>>);
 
 pub(crate) struct Origin {
     /// Where the deliveries are settled.
@@ -21,11 +21,11 @@ pub(crate) struct Origin {
     pub(super) names: Vec<String>,
 }
 
-pub(crate) type PullMachine = Puller<Home>;
+pub(crate) type PullMachine = Puller<DeliveryContext>;
 
 pub(crate) struct PullState {
     /// Batches that receivers have taken, at most one each.
-    pub(super) lendings: HashMap<u64, Lending>,
+    pub(super) lendings: HashMap<u64, Borrow>,
     /// The number of receivers created so far.
     pub(super) receivers: u64,
     pub(super) ack_delay: Duration,
@@ -82,11 +82,11 @@ fn is_idle_for_good(inner: &Inner<PullMachine>) -> bool {
     connected_done && bound_done && !inner.machine.has_queued()
 }
 
-impl Role for PullMachine {
+impl SocketMachine for PullMachine {
     type State = PullState;
     const GIVES_WAY: bool = true;
 
-    fn after(inner: &mut Inner<Self>, signals: &Signals) {
+    fn after(inner: &mut Inner<Self>, signals: &Wakers) {
         let (machine, state) = (&mut inner.machine, &mut inner.state);
         while let Some(event) = machine.poll_event() {
             if let PullerEvent::AtCap { cap, held } = event {
@@ -104,14 +104,14 @@ impl Role for PullMachine {
         }
     }
 
-    fn take_later(state: &mut PullState) -> Later {
-        Later { warnings: std::mem::take(&mut state.warnings), ..Later::default() }
+    fn take_later(state: &mut PullState) -> Deferred {
+        Deferred { warnings: std::mem::take(&mut state.warnings), ..Deferred::default() }
     }
 
     fn opened(inner: &mut Inner<Self>, link: LinkId, peer: &Peer, shared: &Arc<Shared<Self>>) {
         let (pipeline, names) = (peer.pipeline.clone(), peer.names.clone());
         let origin = Origin { shared: shared.clone(), pipeline, names };
-        inner.machine.set_home(link, Home(Some(Arc::new(origin))));
+        inner.machine.set_home(link, DeliveryContext(Some(Arc::new(origin))));
     }
 
     fn at_end(inner: &Inner<Self>) -> bool {

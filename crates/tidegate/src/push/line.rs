@@ -52,24 +52,24 @@ pub(super) enum Watch {
     Over,
 }
 
-struct Waiting {
+struct WaitingSend {
     waker: Waker,
     /// Bytes of room that the sender needs.
     size: u64,
 }
 
-struct Called {
+struct CalledSend {
     size: u64,
     /// The sender was called before the last check, and is passed over at the next one.
     late: bool,
 }
 
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct SendQueue {
     /// The next place number; never reused.
     next: u64,
-    waiting: BTreeMap<u64, Waiting>,
-    called: BTreeMap<u64, Called>,
+    waiting: BTreeMap<u64, WaitingSend>,
+    called: BTreeMap<u64, CalledSend>,
     passed: BTreeSet<u64>,
     /// Places below this number belong to the current round.
     round: u64,
@@ -83,7 +83,7 @@ pub(super) struct Line {
     watch: Option<Watch>,
 }
 
-impl Line {
+impl SendQueue {
     /// Whether a new sender may go ahead because the queue is empty.
     #[inline]
     pub(super) fn is_free(&self) -> bool {
@@ -118,7 +118,7 @@ impl Line {
     pub(super) fn join(&mut self, waker: &Waker, size: u64) -> u64 {
         let place = self.next;
         self.next += 1;
-        self.waiting.insert(place, Waiting { waker: waker.clone(), size });
+        self.waiting.insert(place, WaitingSend { waker: waker.clone(), size });
         place
     }
 
@@ -135,7 +135,7 @@ impl Line {
         }
         self.passed.remove(&place);
         if machine.reserve(size).is_err() {
-            self.waiting.insert(place, Waiting { waker: waker.clone(), size });
+            self.waiting.insert(place, WaitingSend { waker: waker.clone(), size });
             return false;
         }
         if self.share > 0 {
@@ -148,7 +148,7 @@ impl Line {
     pub(super) fn leave(&mut self, place: u64, machine: &mut Pusher) {
         self.waiting.remove(&place);
         self.passed.remove(&place);
-        if let Some(Called { size, .. }) = self.called.remove(&place) {
+        if let Some(CalledSend { size, .. }) = self.called.remove(&place) {
             machine.unreserve(size);
         }
     }
@@ -170,8 +170,8 @@ impl Line {
         while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() < self.round)
             && machine.reserve(first.get().size).is_ok()
         {
-            let (place, Waiting { waker, size }) = first.remove_entry();
-            self.called.insert(place, Called { size, late: false });
+            let (place, WaitingSend { waker, size }) = first.remove_entry();
+            self.called.insert(place, CalledSend { size, late: false });
             self.wakers.push(waker);
         }
     }
@@ -179,7 +179,7 @@ impl Line {
     /// Wakes all waiting senders because there will be no more room.
     pub(super) fn dismiss(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        for (place, Waiting { waker, .. }) in waiting {
+        for (place, WaitingSend { waker, .. }) in waiting {
             self.passed.insert(place);
             self.wakers.push(waker);
         }
@@ -187,7 +187,7 @@ impl Line {
 
     /// Passes over the senders that were called before the last check and have not come.
     pub(super) fn look(&mut self, machine: &mut Pusher) {
-        for (place, Called { size, .. }) in self.called.extract_if(.., |_, called| called.late) {
+        for (place, CalledSend { size, .. }) in self.called.extract_if(.., |_, called| called.late) {
             self.passed.insert(place);
             machine.unreserve(size);
         }

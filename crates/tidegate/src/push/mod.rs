@@ -28,7 +28,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectedError, Refusal},
     events::Events,
-    lost::Lost,
+    lost::LossReason,
     shared::{Inner, Shared},
 };
 
@@ -325,7 +325,7 @@ fn refusal(inner: &Inner<Pusher>) -> Option<Refusal> {
 }
 
 /// The condition of `connected`, for pushers and pullers.
-pub(crate) fn connected<M: crate::shared::Role>(
+pub(crate) fn connected<M: crate::shared::SocketMachine>(
     inner: &mut Inner<M>,
     n: usize,
     is_open: impl Fn(&M) -> bool,
@@ -333,7 +333,7 @@ pub(crate) fn connected<M: crate::shared::Role>(
     if inner.machine.links() >= n {
         return Some(Ok(()));
     }
-    if let Some(Lost::GaveUp(after)) = inner.lost {
+    if let Some(LossReason::GaveUp(after)) = inner.lost {
         return Some(Err(ConnectedError::GaveUp { after }));
     }
     if !is_open(&inner.machine) {

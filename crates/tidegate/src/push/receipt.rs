@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     blocking::{block_for, block_on},
     error::ReceiptError,
-    io_thread::Links,
+    io_thread::LinkThread,
 };
 
 /// A future of the outcome of a message: `Ok` if a puller has acked it.
@@ -24,7 +24,7 @@ use crate::{
 pub struct Receipt {
     pub(super) id: MessageId,
     pub(super) outcome: oneshot::Receiver<Result<(), ReceiptError>>,
-    pub(super) links: Links,
+    pub(super) links: LinkThread,
 }
 
 impl Receipt {

@@ -139,7 +139,7 @@ impl Rejections {
     fn fetch(&self) -> Poll<Option<Rejected>> {
         let (next, over) = self.shared.with(|inner| (inner.machine.take_rejected(), is_over(inner)));
         match next {
-            Some(tidegate_proto::Rejected { number, message, attempts, reason, .. }) => {
+            Some(tidegate_proto::RejectedMessage { number, message, attempts, reason, .. }) => {
                 let id = MessageId { instance: self.instance, number };
                 Poll::Ready(Some(Rejected { id, message, attempts, reason }))
             }

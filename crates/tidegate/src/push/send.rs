@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, task::yield_now};
 use super::{Permit, Push, Receipt, refusal, waiting::Turn};
 use crate::{
     error::{ReserveError, SendError, TryReserveError, TrySendError},
-    lost::Lost,
+    lost::LossReason,
     shared::Inner,
 };
 
@@ -495,7 +495,7 @@ pub(super) fn accepted_as(
 }
 
 /// `lost` is the reason why the socket ended by itself, if it did.
-pub(super) fn failed(lost: Option<Lost>, message: Message, reason: Blocked) -> SendError {
+pub(super) fn failed(lost: Option<LossReason>, message: Message, reason: Blocked) -> SendError {
     match reason {
         Blocked::Invalid(source) => SendError::Invalid { message, source },
         _ => not_taken(message, closed(lost)),
@@ -503,10 +503,10 @@ pub(super) fn failed(lost: Option<Lost>, message: Message, reason: Blocked) -> S
 }
 
 /// Why the pusher accepts no more messages.
-pub(super) fn closed(lost: Option<Lost>) -> ReserveError {
+pub(super) fn closed(lost: Option<LossReason>) -> ReserveError {
     match lost {
-        Some(Lost::GaveUp(after)) => ReserveError::GaveUp { after },
-        Some(Lost::RuntimeGone) | None => ReserveError::Closed,
+        Some(LossReason::GaveUp(after)) => ReserveError::GaveUp { after },
+        Some(LossReason::RuntimeGone) | None => ReserveError::Closed,
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tidegate_proto::{Blocked, LinkId, MessageId, Pusher, PusherEvent, Settled, Time, shown};
+use tidegate_proto::{Blocked, FinalOutcome, LinkId, MessageId, Pusher, PusherEvent, Time, shown};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
-use super::{line::Line, refusal};
+use super::{line::SendQueue, refusal};
 use crate::{
     error::ReceiptError,
-    shared::{Inner, Later, Role, Signals},
+    shared::{Deferred, Inner, SocketMachine, Wakers},
 };
 
 /// Bytes for each link after which a busy sender yields, so that the links can write on the same thread.
@@ -56,7 +56,7 @@ pub(crate) struct PushState {
     /// held.
     pub(super) receipts: HashMap<u64, oneshot::Sender<Result<(), ReceiptError>>>,
     /// Senders that wait for room.
-    pub(super) line: Line,
+    pub(super) line: SendQueue,
     /// The last send that did not wait found no room.
     pub(super) refused: bool,
     blocked_since: Option<Instant>,
@@ -96,11 +96,11 @@ impl PushState {
     }
 }
 
-impl Role for Pusher {
+impl SocketMachine for Pusher {
     type State = PushState;
     const GIVES_WAY: bool = false;
 
-    fn after(inner: &mut Inner<Self>, signals: &Signals) {
+    fn after(inner: &mut Inner<Self>, signals: &Wakers) {
         if inner.state.line.is_waited_in() && (!inner.machine.is_open() || refusal(inner).is_some()) {
             inner.state.line.dismiss();
         }
@@ -109,8 +109,8 @@ impl Role for Pusher {
             match event {
                 PusherEvent::Settled(number, settled) => {
                     let result = match settled {
-                        Settled::Acked => Ok(()),
-                        Settled::Rejected { reason, attempts } => {
+                        FinalOutcome::Acked => Ok(()),
+                        FinalOutcome::Rejected { reason, attempts } => {
                             Err(ReceiptError::Rejected { reason, attempts })
                         }
                         _ => Err(ReceiptError::Unknown),
@@ -155,8 +155,8 @@ impl Role for Pusher {
         !over
     }
 
-    fn take_later(state: &mut PushState) -> Later {
-        Later { wakers: state.line.take_wakers(), warnings: std::mem::take(&mut state.warnings) }
+    fn take_later(state: &mut PushState) -> Deferred {
+        Deferred { wakers: state.line.take_wakers(), warnings: std::mem::take(&mut state.warnings) }
     }
 
     fn is_proven(&self, link: LinkId) -> bool {

@@ -8,7 +8,7 @@ use super::{Handle, Push};
 use crate::{
     blocking::block_on,
     error::{ReceiptError, Unfinished},
-    lost::Lost,
+    lost::LossReason,
     shared::Shared,
 };
 
@@ -208,8 +208,8 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
     };
     shared.links_ended().await;
     let (runtime_gone, gave_up) = match lost {
-        Some(Lost::RuntimeGone) => (true, false),
-        Some(Lost::GaveUp(_)) => (false, true),
+        Some(LossReason::RuntimeGone) => (true, false),
+        Some(LossReason::GaveUp(_)) => (false, true),
         None => (false, false),
     };
     Err(Unfinished { leftover: Box::new(leftover), aborted, runtime_gone, gave_up })

@@ -6,12 +6,12 @@ use super::verify::take_refused;
 
 /// The side of the connection that this process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum TlsSide {
     Connector,
     Acceptor,
 }
 
-impl Side {
+impl TlsSide {
     fn peer(self) -> &'static str {
         match self {
             Self::Connector => "server",
@@ -21,7 +21,7 @@ impl Side {
 }
 
 /// Returns the text for an error of rustls. Call it directly after the call that returned the error.
-pub(crate) fn explain(side: Side, error: &Error) -> String {
+pub(crate) fn explain(side: TlsSide, error: &Error) -> String {
     let refused = take_refused();
     match error {
         Error::InvalidCertificate(problem) => certificate(side, problem, refused),
@@ -41,20 +41,20 @@ pub(crate) fn explain(side: Side, error: &Error) -> String {
 }
 
 /// The peer does not use TLS.
-pub(crate) fn not_tls(side: Side, looks_like: &str) -> String {
+pub(crate) fn not_tls(side: TlsSide, looks_like: &str) -> String {
     match side {
-        Side::Connector => {
+        TlsSide::Connector => {
             "the server does not speak TLS at this port; if it is meant to be unencrypted, use tcp://"
                 .to_owned()
         }
-        Side::Acceptor => format!(
+        TlsSide::Acceptor => format!(
             "TL-7: this port speaks TLS, but the stream begins with no TLS hello: it looks like {looks_like}; \
              use tls://"
         ),
     }
 }
 
-fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, bool)>) -> String {
+fn certificate(side: TlsSide, problem: &CertificateError, refused: Option<(String, bool)>) -> String {
     let (names, self_signed) = refused.unwrap_or_default();
     let names = if names.is_empty() { names } else { format!(" {names}") };
     let whose = format!("the {}'s certificate{names}", side.peer());
@@ -106,7 +106,7 @@ fn certificate(side: Side, problem: &CertificateError, refused: Option<(String, 
 }
 
 /// The peer refuses this side. In TLS 1.3 it sends nothing but one of these alerts.
-fn alert(side: Side, alert: AlertDescription) -> String {
+fn alert(side: TlsSide, alert: AlertDescription) -> String {
     let peer = side.peer();
     match alert {
         AlertDescription::CertificateRequired => {
@@ -147,7 +147,7 @@ fn alert(side: Side, alert: AlertDescription) -> String {
     }
 }
 
-fn incompatible(side: Side, problem: &PeerIncompatible) -> String {
+fn incompatible(side: TlsSide, problem: &PeerIncompatible) -> String {
     let peer = side.peer();
     match problem {
         PeerIncompatible::SupportedVersionsExtensionRequired

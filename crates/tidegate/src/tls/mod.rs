@@ -27,7 +27,7 @@ pub use self::{
     error::{TlsError, TlsPart},
 };
 pub(crate) use self::{
-    explain::{Side, explain, not_tls},
+    explain::{TlsSide, explain, not_tls},
     names::verified_names,
 };
 

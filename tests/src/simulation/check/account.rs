@@ -9,7 +9,7 @@ use tidegate_proto::InstanceId;
 
 use super::{
     super::{
-        history::{Ack, Ending, Entry, Frame, History, Item, Process, Range, Verdict, What, Wire},
+        history::{Ack, Ending, Entry, FrameSummary, History, Item, Process, Range, Verdict, What, Wire},
         scenario::{Pusher, Scenario},
     },
     Faults,
@@ -35,7 +35,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
 type Puller = (InstanceId, u128);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum MessageState {
     /// Queued; not to be sent before this time.
     Waiting(Duration),
     Flying,
@@ -58,7 +58,7 @@ enum Back {
 
 #[derive(Clone)]
 struct Message {
-    place: Place,
+    place: MessageState,
     /// The attempt number of the current delivery, or of the next one.
     attempt: u32,
     losses: u32,
@@ -98,7 +98,7 @@ struct Line {
     /// The pusher gave the link up before any frame showed it.
     given_up: bool,
     /// Recent outcomes on this link, in order.
-    settled: Vec<Settled>,
+    settled: Vec<CountedOutcome>,
     /// The time of the last frame that was read.
     read_at: Duration,
     /// The time of the last frame that was sent.
@@ -107,12 +107,12 @@ struct Line {
 
 /// An outcome that counts, unless it turns out that the link had been given up when it was read.
 #[derive(Clone)]
-struct Settled {
+struct CountedOutcome {
     at: Duration,
     number: u64,
     before: Message,
     counted: Counts,
-    after: Place,
+    after: MessageState,
 }
 
 struct Books<'a> {
@@ -135,7 +135,7 @@ struct Books<'a> {
 struct Lost {
     /// The messages in flight on it.
     flight: Vec<u64>,
-    settled: Vec<Settled>,
+    settled: Vec<CountedOutcome>,
     /// The puller for which they are held (RD-8).
     waits_for: Option<Puller>,
     /// A Close was sent or received.
@@ -183,10 +183,10 @@ impl<'a> Books<'a> {
     fn enter(&mut self, entry: &Entry, wrong: &mut Report<'_>) {
         match &entry.what {
             What::Accepted(..) => self.accepted += 1,
-            What::Sent(wire, Frame::Hello(_, resume, _)) if wire.connector => {
+            What::Sent(wire, FrameSummary::Hello(_, resume, _)) if wire.connector => {
                 self.lines.entry(wire.clone()).or_default().shown = *resume;
             }
-            What::Read(wire, Frame::Hello(instance, resume, generation)) => {
+            What::Read(wire, FrameSummary::Hello(instance, resume, generation)) => {
                 let shown = self.lines.get(wire).map_or(0, |line| line.shown);
                 let puller = (*instance, if wire.connector { shown } else { *resume });
                 if !wire.connector {
@@ -278,7 +278,7 @@ impl<'a> Books<'a> {
         let unseen = line.code.is_some_and(|code| silent.contains(&code));
         self.unseen += u32::from(unseen);
         for message in self.messages.values_mut() {
-            if let Place::Absent(absent, _, back @ Back::Here { .. }) = &mut message.place
+            if let MessageState::Absent(absent, _, back @ Back::Here { .. }) = &mut message.place
                 && Some(*absent) == puller
             {
                 *back = Back::Gone;
@@ -310,7 +310,7 @@ impl<'a> Books<'a> {
         message.attempt += 1;
         message.losses += 1;
         match waits_for {
-            Some(puller) => message.place = Place::Absent(puller, now + self.plan.grace, Back::No),
+            Some(puller) => message.place = MessageState::Absent(puller, now + self.plan.grace, Back::No),
             None => message.die(now, self.plan),
         }
     }
@@ -318,7 +318,7 @@ impl<'a> Books<'a> {
     /// A puller has reconnected: it gets its messages again, within another grace.
     fn returned(&mut self, now: Duration, puller: Puller, fresh: bool) {
         for message in self.messages.values_mut() {
-            let Place::Absent(absent, until, back) = message.place else { continue };
+            let MessageState::Absent(absent, until, back) = message.place else { continue };
             if absent != puller || matches!(back, Back::Here { .. }) {
                 continue;
             }
@@ -327,12 +327,12 @@ impl<'a> Books<'a> {
             } else {
                 message.vague |= now + GRAIN > until;
                 let until = if back == Back::Gone { until } else { now + self.plan.grace };
-                message.place = Place::Absent(absent, until, Back::Here { fresh });
+                message.place = MessageState::Absent(absent, until, Back::Here { fresh });
             }
         }
     }
 
-    fn sent(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
+    fn sent(&mut self, now: Duration, wire: &Wire, frame: &FrameSummary, wrong: &mut Report<'_>) {
         // A settle time-out rejects without a frame on the wire (OC-12), so the number of unsettled messages is unknown
         // then.
         let known = self.counts.acked + self.counts.rejected;
@@ -340,9 +340,9 @@ impl<'a> Books<'a> {
             if self.plan.settle_timeout.is_some() { 0 } else { self.accepted.saturating_sub(known) };
         let line = self.lines.entry(wire.clone()).or_default();
         match frame {
-            Frame::Hello(..) | Frame::Sign => {}
-            Frame::Deliver(..) if line.replaced => {}
-            Frame::Deliver(first, items) => {
+            FrameSummary::Hello(..) | FrameSummary::Sign => {}
+            FrameSummary::Deliver(..) if line.replaced => {}
+            FrameSummary::Deliver(first, items) => {
                 if *first != line.next_id {
                     wrong("DL-1", format!("first_id is {first}, but {} is next", line.next_id));
                 }
@@ -357,7 +357,7 @@ impl<'a> Books<'a> {
                     self.deliver(now, wire, *item, many, wrong);
                 }
             }
-            Frame::Skip(next_id, bytes) => {
+            FrameSummary::Skip(next_id, bytes) => {
                 if line.recalls == 0 {
                     wrong("RC-3", "a Skip without a recall".to_owned());
                 }
@@ -369,7 +369,7 @@ impl<'a> Books<'a> {
                 (line.next_id, line.bytes) = (*next_id, line.bytes + bytes);
                 line.gone |= line.leaving; // ST-1
             }
-            Frame::End => {
+            FrameSummary::End => {
                 if unsettled > 0 {
                     wrong("ST-2", format!("End while {unsettled} messages have no outcome"));
                 }
@@ -378,7 +378,7 @@ impl<'a> Books<'a> {
                 }
                 line.ended = true;
             }
-            Frame::Close(code) => {
+            FrameSummary::Close(code) => {
                 let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
                 if line.given_up && !silent.contains(code) {
                     wrong(
@@ -401,7 +401,7 @@ impl<'a> Books<'a> {
                     self.requeue(now, wire);
                 }
             }
-            Frame::Working(_) | Frame::Ack(_) => {
+            FrameSummary::Working(_) | FrameSummary::Ack(_) => {
                 wrong("FR-5", "a pusher sends what only a puller may".to_owned());
             }
         }
@@ -428,10 +428,10 @@ impl<'a> Books<'a> {
     /// LV-3, LV-8: a link may have been given up while the network was stalled, and frames may have been read before
     /// that showed. For SILENT nothing had arrived for two whole intervals by then, so outcomes read since then came
     /// too late to count. Returns the messages that have no outcome after all.
-    fn undo(&mut self, now: Duration, settled: Vec<Settled>, code: i32) -> Vec<u64> {
+    fn undo(&mut self, now: Duration, settled: Vec<CountedOutcome>, code: i32) -> Vec<u64> {
         let quiet = if code == Code::Silent as i32 { self.heartbeat * 2 } else { GRAIN };
         let mut undone = Vec::new();
-        for Settled { number, before, counted, after, .. } in
+        for CountedOutcome { number, before, counted, after, .. } in
             settled.into_iter().filter(|one| now < one.at + quiet)
         {
             // If the message was sent again, the outcome did count.
@@ -478,7 +478,7 @@ impl<'a> Books<'a> {
             let fresh = Back::Here { fresh: true };
             *other != number
                 && !message.vague
-                && matches!(message.place, Place::Absent(absent, until, back)
+                && matches!(message.place, MessageState::Absent(absent, until, back)
                     if Some(absent) == puller && back == fresh && now + GRAIN < until)
         });
         let message = self.messages.entry(number).or_insert_with(Message::fresh);
@@ -492,7 +492,7 @@ impl<'a> Books<'a> {
         }
         message.unseen = self.unseen;
         let mut expected = false;
-        if let Place::Absent(absent, until, back) = message.place {
+        if let MessageState::Absent(absent, until, back) = message.place {
             expected = Some(absent) == puller && matches!(back, Back::Here { .. });
             if !expected {
                 if now + GRAIN < until && !message.vague && !timed_out {
@@ -502,11 +502,11 @@ impl<'a> Books<'a> {
             }
         }
         match message.place {
-            Place::Waiting(until) if now + GRAIN < until && !message.vague && !timed_out => {
+            MessageState::Waiting(until) if now + GRAIN < until && !message.vague && !timed_out => {
                 wrong("OC-6", format!("message {number} goes {:?} too early", until - now));
             }
-            Place::Waiting(_) => {}
-            Place::Absent(..) if expected => {}
+            MessageState::Waiting(_) => {}
+            MessageState::Absent(..) if expected => {}
             _ if timed_out => {}
             other => wrong("RD-3", format!("message {number} is sent while it is {other:?}")),
         }
@@ -524,7 +524,7 @@ impl<'a> Books<'a> {
         if owed && !timed_out && !expected && !suspect && !message.vague {
             wrong("RD-8", format!("message {number} is sent before those that are held for the puller"));
         }
-        message.place = Place::Flying;
+        message.place = MessageState::Flying;
         let Some(line) = self.lines.get_mut(wire) else { return };
         line.alone |= suspect;
         line.flight.insert(line.next_id, (number, size));
@@ -532,10 +532,10 @@ impl<'a> Books<'a> {
         line.bytes += size;
     }
 
-    fn read(&mut self, now: Duration, wire: &Wire, frame: &Frame, wrong: &mut Report<'_>) {
+    fn read(&mut self, now: Duration, wire: &Wire, frame: &FrameSummary, wrong: &mut Report<'_>) {
         match frame {
-            Frame::Ack(ack) => self.ack(now, wire, ack, wrong),
-            Frame::Close(code) => {
+            FrameSummary::Ack(ack) => self.ack(now, wire, ack, wrong),
+            FrameSummary::Close(code) => {
                 if let Some(line) = self.lines.get_mut(wire) {
                     line.code.get_or_insert(*code);
                 }
@@ -568,36 +568,36 @@ impl<'a> Books<'a> {
             self.settle(now, number, range, wrong);
             let (counted, after) = (self.counts.minus(counted), self.messages.get(&number).map(|m| m.place));
             if let Some((line, after)) = self.lines.get_mut(wire).zip(after) {
-                line.settled.push(Settled { at: now, number, before, counted, after });
+                line.settled.push(CountedOutcome { at: now, number, before, counted, after });
             }
         }
     }
 
     fn settle(&mut self, now: Duration, number: u64, range: Range, wrong: &mut Report<'_>) {
         let Some(message) = self.messages.get_mut(&number) else { return };
-        if message.place != Place::Flying && self.plan.settle_timeout.is_none() {
+        if message.place != MessageState::Flying && self.plan.settle_timeout.is_none() {
             wrong("OC-1", format!("an outcome counts for message {number} while it is {:?}", message.place));
         }
         let counts = &mut self.counts;
         message.place = match range.verdict {
             Verdict::Ack => {
                 counts.acked += 1;
-                Place::Acked
+                MessageState::Acked
             }
             Verdict::Reject => {
                 counts.rejected += 1;
-                Place::Rejected
+                MessageState::Rejected
             }
             Verdict::Release => {
                 counts.released += 1;
-                Place::Waiting(now) // OC-8
+                MessageState::Waiting(now) // OC-8
             }
             Verdict::Nack => {
                 counts.nacked += 1;
                 let failures = message.attempt.saturating_sub(message.losses);
                 if self.plan.max_attempts.is_some_and(|most| failures >= most) {
                     counts.rejected += 1; // OC-11
-                    Place::Rejected
+                    MessageState::Rejected
                 } else {
                     message.attempt += 1;
                     let asked = Duration::from_millis(u64::from(range.delay_ms).max(10));
@@ -605,7 +605,7 @@ impl<'a> Books<'a> {
                         0 => grown(self.plan, failures),
                         _ => asked.min(self.plan.max_nack_delay),
                     };
-                    Place::Waiting(now + wait)
+                    MessageState::Waiting(now + wait)
                 }
             }
         };
@@ -614,7 +614,7 @@ impl<'a> Books<'a> {
 
 impl Message {
     fn fresh() -> Self {
-        let place = Place::Waiting(Duration::ZERO);
+        let place = MessageState::Waiting(Duration::ZERO);
         Self { place, attempt: 1, losses: 0, deaths: 0, vague: false, unseen: 0 }
     }
 
@@ -622,13 +622,13 @@ impl Message {
     fn die(&mut self, at: Duration, plan: &Pusher) {
         self.deaths += 1;
         let wait = if self.deaths >= 2 { grown(plan, self.deaths - 1) } else { Duration::ZERO };
-        self.place = Place::Waiting(at + wait);
+        self.place = MessageState::Waiting(at + wait);
     }
 
     /// The grace has ended.
     fn give_up(&mut self, at: Duration, plan: &Pusher) {
         match self.place {
-            Place::Absent(_, _, Back::Here { .. }) => self.place = Place::Waiting(at),
+            MessageState::Absent(_, _, Back::Here { .. }) => self.place = MessageState::Waiting(at),
             _ => self.die(at, plan),
         }
     }

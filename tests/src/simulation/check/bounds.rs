@@ -95,7 +95,7 @@ fn puller(
     );
     let here = stats.in_flight + stats.queued + stats.joined;
     must(stats.received == settled + here, "conservation", "deliveries are missing");
-    if plan.taking == Taking::Lent {
+    if plan.taking == Taking::Borrowed {
         // It takes several deliveries at a time from the library, and reports acks a little later.
         must(
             stats.in_flight + stats.acked >= held,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::{Code, MessageId};
 
-use super::super::history::{Frame, Handed, History, Process, Tag, Verdict, What};
+use super::super::history::{FrameSummary, Handed, History, Process, Tag, Verdict, What};
 
 /// A delivery as the application received it.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Facts {
                 What::Disconnected(_, name, code, _) => {
                     facts.ends.insert((who, name.clone()), *code);
                 }
-                What::Sent(wire, Frame::Deliver(_, items)) => {
+                What::Sent(wire, FrameSummary::Deliver(_, items)) => {
                     for item in items {
                         let key = (who, item.number, item.attempt);
                         facts.sent.entry(key).or_default().push(wire.name.to_string());

@@ -9,7 +9,7 @@ use tidegate::{Code, InstanceId, Window};
 
 use super::{
     super::{
-        history::{Ack, Frame, History, Item, Verdict, What, Wire},
+        history::{Ack, FrameSummary, History, Item, Verdict, What, Wire},
         scenario::{Puller, Scenario},
     },
     Faults,
@@ -29,36 +29,36 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
         for entry in history.of(who) {
             let wrong = &mut faults.of(who, entry.at);
             match &entry.what {
-                What::Sent(wire, Frame::Ack(ack)) => {
+                What::Sent(wire, FrameSummary::Ack(ack)) => {
                     let line = lines.entry(wire.clone()).or_default();
                     let opened = *line.opened.get_or_insert(entry.at);
                     let expected = if entry.at <= opened + AGAIN { lost } else { 0 };
                     line.ack(plan, ack, expected, wrong);
                     check_budget(plan, &lines, wrong);
                 }
-                What::Sent(wire, Frame::Deliver(..) | Frame::Skip(..) | Frame::End) => {
+                What::Sent(wire, FrameSummary::Deliver(..) | FrameSummary::Skip(..) | FrameSummary::End) => {
                     wrong("FR-5", format!("a puller sends what only a pusher may, on {}", wire.name));
                 }
-                What::Sent(wire, Frame::Close(code)) => {
+                What::Sent(wire, FrameSummary::Close(code)) => {
                     let line = lines.entry(wire.clone()).or_default();
                     line.close(*code, wrong);
                     // From now on its messages may be redelivered, over the link that replaces it.
                     lost += line.lose();
                 }
-                What::Read(wire, Frame::Hello(instance, resume, _)) if !wire.connector => {
+                What::Read(wire, FrameSummary::Hello(instance, resume, _)) if !wire.connector => {
                     // The link that this one replaces is lost, although its Close may have to wait (HS-9).
                     let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *resume)));
                     lost += replaced.map(Line::lose).sum::<u64>();
                     lines.entry(wire.clone()).or_default().peer = Some((*instance, *resume));
                 }
-                What::Read(wire, Frame::Deliver(first, items)) => {
+                What::Read(wire, FrameSummary::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
                 }
-                What::Read(wire, Frame::Skip(next_id, bytes)) => {
+                What::Read(wire, FrameSummary::Skip(next_id, bytes)) => {
                     lines.entry(wire.clone()).or_default().skip(*next_id, *bytes);
                 }
-                What::Read(wire, Frame::End) => lines.entry(wire.clone()).or_default().owed = 0, // RC-1
-                What::Read(wire, Frame::Close(_)) => {
+                What::Read(wire, FrameSummary::End) => lines.entry(wire.clone()).or_default().owed = 0, // RC-1
+                What::Read(wire, FrameSummary::Close(_)) => {
                     lines.entry(wire.clone()).or_default().peer_closed = true;
                 }
                 What::Dropped(wire) => {

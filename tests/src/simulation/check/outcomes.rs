@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        history::{Ending, History, Outcome, Process, Tag, Verdict, What},
+        history::{Ending, History, Process, Tag, TrackedOutcome, Verdict, What},
         scenario::Scenario,
     },
     Faults,
@@ -18,7 +18,7 @@ struct Told {
     offered: BTreeSet<Tag>,
     accepted: BTreeSet<Tag>,
     not_taken: BTreeSet<Tag>,
-    receipts: BTreeMap<Tag, Outcome>,
+    receipts: BTreeMap<Tag, TrackedOutcome>,
     tracked: BTreeSet<Tag>,
     rejected: BTreeMap<Tag, u32>,
     unsent: BTreeSet<Tag>,
@@ -159,12 +159,14 @@ fn judge_receipt(scenario: &Scenario, tag: Tag, told: &Told, deliveries: &[Deliv
     let acked = was_last(scenario, deliveries, Verdict::Ack);
     let wrong = match told.receipts.get(&tag) {
         None => told.tracked.contains(&tag) && told.stopped && !told.killed,
-        Some(Outcome::Acked) => !acked || told.rejected.contains_key(&tag) || told.unacked.contains(&tag),
-        Some(Outcome::Rejected(attempts)) => {
+        Some(TrackedOutcome::Acked) => {
+            !acked || told.rejected.contains_key(&tag) || told.unacked.contains(&tag)
+        }
+        Some(TrackedOutcome::Rejected(attempts)) => {
             told.stopped && !told.killed && told.rejected.get(&tag) != Some(attempts)
         }
-        Some(Outcome::NotSent) => told.stopped && !told.unsent.contains(&tag),
-        Some(Outcome::Unknown) => told.stopped && !told.unacked.contains(&tag),
+        Some(TrackedOutcome::NotSent) => told.stopped && !told.unsent.contains(&tag),
+        Some(TrackedOutcome::Unknown) => told.stopped && !told.unacked.contains(&tag),
     };
     if wrong {
         let receipt = told.receipts.get(&tag);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        history::{Frame, History, Item, Process, Verdict, What},
+        history::{FrameSummary, History, Item, Process, Verdict, What},
         scenario::{Puller, Scenario, Taking},
     },
     Faults,
@@ -69,7 +69,7 @@ fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut 
 
 /// DL-7: an application receives the deliveries of a link in the order of their ids. RD-5: and none after its loss.
 fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, faults: &mut Faults) {
-    let lent = plan.taking == Taking::Lent;
+    let lent = plan.taking == Taking::Borrowed;
     // Several receivers take several deliveries each, and hand them out in parallel.
     let in_order = !lent || plan.workers == 1;
     let mut waiting = BTreeMap::<String, Vec<Item>>::new();
@@ -77,7 +77,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
     for entry in history.of(who) {
         let wrong = &mut faults.of(who, entry.at);
         match &entry.what {
-            What::Read(wire, Frame::Deliver(_, items)) => {
+            What::Read(wire, FrameSummary::Deliver(_, items)) => {
                 waiting.entry(wire.name.to_string()).or_default().extend(items);
             }
             What::Dropped(wire) => {

@@ -9,12 +9,12 @@ pub struct Numbers {
     step: i64,
     count: u64,
     /// The other runs.
-    more: Vec<Run>,
+    more: Vec<NumberRun>,
 }
 
 /// Consecutive messages whose numbers have the same distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Run {
+struct NumberRun {
     /// The index of its first message.
     at: u64,
     number: u64,
@@ -29,7 +29,7 @@ impl Numbers {
             return None;
         }
         let index = self.more.partition_point(|run| run.at <= place);
-        let first = Run { at: 0, number: self.first, step: self.step };
+        let first = NumberRun { at: 0, number: self.first, step: self.step };
         let run = index.checked_sub(1).and_then(|index| self.more.get(index)).copied().unwrap_or(first);
         // The numbers at the ends of runs were checked (DL-2), so that those between them are in range.
         let ahead = i64::try_from(place - run.at).unwrap_or(i64::MAX);
@@ -93,7 +93,7 @@ impl Steps {
 
     pub(super) fn numbers(self, first: u64, count: u64) -> Numbers {
         let whole = |relative: i128| u64::try_from(i128::from(first) + relative).unwrap_or(first);
-        let run = |(at, number, gap): (u64, i128, i64)| Run {
+        let run = |(at, number, gap): (u64, i128, i64)| NumberRun {
             at,
             number: whole(number),
             step: gap.wrapping_add(1),

@@ -316,7 +316,7 @@ impl Batch {
 
 /// The state of a scan.
 #[derive(Default)]
-struct Found {
+struct Scan {
     /// The unused credit, in messages.
     most: u64,
     first_id: u64,
@@ -334,8 +334,8 @@ struct Found {
     headers: u64,
 }
 
-fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation> {
-    let mut found = Found { most, ..Found::default() };
+fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Scan, Violation> {
+    let mut found = Scan { most, ..Scan::default() };
     let mut at = 0;
     while at < deliver.len() {
         if deliver[at] == 0x1a {
@@ -356,7 +356,7 @@ fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Found, Violation>
     found.check()
 }
 
-impl Found {
+impl Scan {
     #[inline]
     fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Violation> {
         if fields.size > max_message {

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::FallibleAccept};
 
 use super::{
-    Plain, READ_BUFFER, Side, WRITE_BUFFER, not_tls,
+    Plain, READ_BUFFER, TlsSide, WRITE_BUFFER, not_tls,
     stream::{Secured, explained},
 };
 use crate::transport::{Stream, TlsFailure};
@@ -27,9 +27,9 @@ use crate::transport::{Stream, TlsFailure};
 /// The first byte of every TLS stream: a handshake record.
 const HANDSHAKE: u8 = 22;
 
-pub(super) struct Accepting(State);
+pub(super) struct Accepting(AcceptState);
 
-enum State {
+enum AcceptState {
     /// No byte has arrived.
     Silent(TcpStream, Arc<ServerConfig>),
     Handshaking(Box<FallibleAccept<Plain>>),
@@ -43,42 +43,45 @@ enum State {
 
 impl Accepting {
     pub(super) fn new(stream: TcpStream, config: Arc<ServerConfig>) -> Self {
-        Self(State::Silent(stream, config))
+        Self(AcceptState::Silent(stream, config))
     }
 
     /// Continues the handshake until it is complete. `Ok(None)`: the peer has disconnected.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<&mut Secured>>> {
-        if let State::Silent(stream, _) = &mut self.0 {
+        if let AcceptState::Silent(stream, _) = &mut self.0 {
             let mut first = [0; 64];
             let mut first = ReadBuf::new(&mut first);
             if ready!(stream.poll_peek(cx, &mut first))? == 0 {
                 return Poll::Ready(Ok(None));
             }
-            let State::Silent(stream, config) = std::mem::replace(&mut self.0, State::Gone) else {
+            let AcceptState::Silent(stream, config) = std::mem::replace(&mut self.0, AcceptState::Gone)
+            else {
                 return Poll::Ready(Ok(None));
             };
             if first.filled().first() != Some(&HANDSHAKE) {
-                let reason = not_tls(Side::Acceptor, looks_like(first.filled()));
+                let reason = not_tls(TlsSide::Acceptor, looks_like(first.filled()));
                 refuse_plain(&stream, &reason);
-                self.0 = State::Failed(BufReader::with_capacity(1, stream));
+                self.0 = AcceptState::Failed(BufReader::with_capacity(1, stream));
                 return Poll::Ready(Err(TlsFailure::into_io(reason)));
             }
             let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(WRITE_BUFFER));
             let stream = BufReader::with_capacity(READ_BUFFER, stream);
             let accept = TlsAcceptor::from(config).accept_with(stream, limit).into_fallible();
-            self.0 = State::Handshaking(Box::new(accept));
+            self.0 = AcceptState::Handshaking(Box::new(accept));
         }
-        if let State::Handshaking(accept) = &mut self.0 {
+        if let AcceptState::Handshaking(accept) = &mut self.0 {
             match ready!(Pin::new(&mut **accept).poll(cx)) {
-                Ok(stream) => self.0 = State::Open(Box::new(Secured::new(Side::Acceptor, stream.into()))),
+                Ok(stream) => {
+                    self.0 = AcceptState::Open(Box::new(Secured::new(TlsSide::Acceptor, stream.into())))
+                }
                 Err((error, stream)) => {
-                    self.0 = State::Failed(stream);
-                    return Poll::Ready(Err(explained(Side::Acceptor, error)));
+                    self.0 = AcceptState::Failed(stream);
+                    return Poll::Ready(Err(explained(TlsSide::Acceptor, error)));
                 }
             }
         }
         match &mut self.0 {
-            State::Open(stream) => Poll::Ready(Ok(Some(stream))),
+            AcceptState::Open(stream) => Poll::Ready(Ok(Some(stream))),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -104,18 +107,18 @@ fn looks_like(bytes: &[u8]) -> &'static str {
 impl Stream for Accepting {
     fn descriptor(&self) -> Option<RawFd> {
         match &self.0 {
-            State::Silent(stream, _) => Some(stream.as_raw_fd()),
+            AcceptState::Silent(stream, _) => Some(stream.as_raw_fd()),
             _ => None,
         }
     }
 
     fn has_begun(&self) -> bool {
-        !matches!(self.0, State::Silent(..))
+        !matches!(self.0, AcceptState::Silent(..))
     }
 
     fn names(&self) -> &[String] {
         match &self.0 {
-            State::Open(stream) => stream.names(),
+            AcceptState::Open(stream) => stream.names(),
             _ => &[],
         }
     }
@@ -128,7 +131,7 @@ impl AsyncRead for Accepting {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            State::Failed(stream) => Pin::new(stream).poll_read(cx, buf),
+            AcceptState::Failed(stream) => Pin::new(stream).poll_read(cx, buf),
             _ => match ready!(self.poll_open(cx))? {
                 Some(stream) => Pin::new(stream).poll_read(cx, buf),
                 None => Poll::Ready(Ok(())),
@@ -156,16 +159,16 @@ impl AsyncWrite for Accepting {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            State::Open(stream) => Pin::new(stream).poll_flush(cx),
+            AcceptState::Open(stream) => Pin::new(stream).poll_flush(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            State::Open(stream) => Pin::new(stream).poll_shutdown(cx),
-            State::Failed(stream) => Pin::new(stream).poll_shutdown(cx),
-            State::Silent(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            AcceptState::Open(stream) => Pin::new(stream).poll_shutdown(cx),
+            AcceptState::Failed(stream) => Pin::new(stream).poll_shutdown(cx),
+            AcceptState::Silent(stream, _) => Pin::new(stream).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
     }

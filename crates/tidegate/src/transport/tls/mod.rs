@@ -12,7 +12,7 @@ use self::{accepting::Accepting, stream::Secured};
 use super::{BoxStream, tcp};
 use crate::{
     endpoint::Address,
-    tls::{Side, Tls, TlsError, explain, not_tls},
+    tls::{Tls, TlsError, TlsSide, explain, not_tls},
 };
 
 /// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
@@ -31,8 +31,8 @@ pub(super) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<(Box
     let connected = TlsConnector::from(config)
         .connect_with(name, BufReader::with_capacity(READ_BUFFER, stream), limit)
         .await;
-    let stream = connected.map_err(|error| stream::explained(Side::Connector, error))?;
-    Ok((Box::new(Secured::new(Side::Connector, stream.into())), address))
+    let stream = connected.map_err(|error| stream::explained(TlsSide::Connector, error))?;
+    Ok((Box::new(Secured::new(TlsSide::Connector, stream.into())), address))
 }
 
 fn unusable(error: TlsError) -> io::Error {

@@ -9,14 +9,14 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use super::{Plain, Side, explain};
+use super::{Plain, TlsSide, explain};
 use crate::{
     tls::verified_names,
     transport::{Stream, TlsFailure},
 };
 
 pub(super) struct Secured {
-    side: Side,
+    side: TlsSide,
     inner: TlsStream<Plain>,
     names: Vec<String>,
     /// An error that arrived behind bytes, which are returned first.
@@ -24,7 +24,7 @@ pub(super) struct Secured {
 }
 
 impl Secured {
-    pub(super) fn new(side: Side, inner: TlsStream<Plain>) -> Self {
+    pub(super) fn new(side: TlsSide, inner: TlsStream<Plain>) -> Self {
         let peer = inner.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = peer.map(verified_names).unwrap_or_default();
         Self { side, inner, names, error: None }
@@ -39,7 +39,7 @@ impl Stream for Secured {
 
 /// Explains an error of rustls. The end of the stream counts as the end, with or without a TLS close_notify
 /// (TL-9, RD-1).
-pub(super) fn explained(side: Side, error: io::Error) -> io::Error {
+pub(super) fn explained(side: TlsSide, error: io::Error) -> io::Error {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return TlsFailure::into_io(explain(side, tls));
     }
