@@ -30,12 +30,12 @@ fn positive(value: &Value, path: &str) {
 fn throughput_counts_every_form_of_sending_and_receiving() {
     for form in [
         &["--batch", "16"][..],
-        &["--lent"],
+        &["--borrowed"],
         &["--tls"],
         &["--threads", "2", "--tasks", "3"],
         &["--window", "50"],
         &["--io-thread"],
-        &["--blocking", "--lent"],
+        &["--blocking", "--borrowed"],
     ] {
         let value = object(&[&["throughput", "--count", "20000"], form].concat());
         positive(&value, "msgs_per_s");

@@ -269,9 +269,9 @@ fn pusher() -> Pusher {
 /// What a side writes, as frames.
 fn written(machine: &mut dyn Machine, link: LinkId) -> Vec<Body> {
     let mut out = VecDeque::new();
-    machine.transmit(NOW, link, &mut out);
+    machine.poll_transmit(NOW, link, &mut out);
     let bytes: Vec<u8> = out.iter().flat_map(|part| part.to_vec()).collect();
-    machine.written(NOW, link, bytes.len());
+    machine.handle_written(NOW, link, bytes.len());
     let mut reader = open_reader(usize::MAX);
     reader.buffer().extend_from_slice(&bytes);
     let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
@@ -300,7 +300,7 @@ fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     assert_eq!((grant.message_limit, grant.byte_limit), (4, 1_000));
     let message = v1::Message { payload: vec![b'm'; 300].into(), ..Default::default() };
     let deliver = v1::Deliver { messages: vec![message; 2], ..Default::default() };
-    puller.receive(NOW, link, encoded(v1::frame::Body::Deliver(deliver)));
+    puller.handle_frame(NOW, link, encoded(v1::frame::Body::Deliver(deliver)));
     let taken = [puller.recv().unwrap(), puller.recv().unwrap()];
     match prelude {
         Prelude::Delivered => {}
@@ -317,7 +317,7 @@ fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
         (Prelude::Recalled, [Body::Ack(ack)]) => assert!(ack.leaving),
         (Prelude::Ended, [Body::Ack(ack)]) => {
             assert!(!ack.outcomes.is_empty());
-            puller.receive(NOW, link, encoded(v1::frame::Body::End(v1::End {})));
+            puller.handle_frame(NOW, link, encoded(v1::frame::Body::End(v1::End {})));
             assert!(puller.has_ended(link));
         }
         _ => panic!("{prelude:?}: {sent:?}"),
@@ -330,7 +330,7 @@ fn pusher_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     let mut pusher = pusher();
     let link = pusher.open(NOW, peer(Role::Pusher, 6)).unwrap();
     let grant = v1::Ack { message_limit: 4, byte_limit: 1_000, ..Default::default() };
-    pusher.receive(NOW, link, encoded(v1::frame::Body::Ack(grant.clone())));
+    pusher.handle_frame(NOW, link, encoded(v1::frame::Body::Ack(grant.clone())));
     for _ in 0..2 {
         pusher.send(Message::new(vec![b'm'; 300]), false).unwrap();
     }
@@ -340,7 +340,7 @@ fn pusher_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
         Prelude::Delivered => {}
         Prelude::Recalled => {
             let recall = v1::Ack { recall: true, ..grant };
-            pusher.receive(NOW, link, encoded(v1::frame::Body::Ack(recall)));
+            pusher.handle_frame(NOW, link, encoded(v1::frame::Body::Ack(recall)));
             let skip = v1::Skip { next_id: 4, bytes: 400 };
             assert_eq!(written(&mut pusher, link), [Body::Skip(skip)]);
         }
@@ -360,10 +360,10 @@ fn shown(to: Role, prelude: Prelude, bytes: &[u8]) -> Vec<Body> {
     reader.buffer().extend_from_slice(bytes);
     loop {
         match reader.next_frame() {
-            Ok(Some(frame)) => machine.receive(NOW, link, frame),
+            Ok(Some(frame)) => machine.handle_frame(NOW, link, frame),
             Ok(None) => break,
             Err(violation) => {
-                machine.unreadable(NOW, link, violation);
+                machine.handle_framing_error(NOW, link, violation);
                 break;
             }
         }

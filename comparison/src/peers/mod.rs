@@ -104,7 +104,7 @@ impl Peer {
         match self {
             Self::Tcp => tcp::pull(address, size, count),
             Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto)),
-            Self::TidegateBorrowed | Self::TidegateBatch => run(tidegate::pull_lent(address, size, count)),
+            Self::TidegateBorrowed | Self::TidegateBatch => run(tidegate::pull_borrowed(address, size, count)),
             Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000))),
             Self::Libzmq => libzmq::pull(address, size, count),
             Self::Omq => run(omq::pull(address, size, count)),

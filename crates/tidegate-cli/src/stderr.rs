@@ -20,9 +20,9 @@ const MAX_LOG_BYTES: usize = 1 << 20;
 /// Additional room for errors, notices and the summary. They are few, and a flood of log lines should not
 /// displace them.
 const RESERVED_BYTES: usize = 64 << 10;
-/// How long the end of the process waits for each line; [`END`] limits the whole wait.
+/// How long the end of the process waits for each line; [`MAX_TOTAL_WAIT`] limits the whole wait.
 const MAX_LINE_WAIT: Duration = Duration::from_millis(500);
-/// See [`STALLED`].
+/// See [`MAX_LINE_WAIT`].
 const MAX_TOTAL_WAIT: Duration = Duration::from_secs(5);
 
 static STDERR: Queue = Queue::new();

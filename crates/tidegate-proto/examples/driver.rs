@@ -30,29 +30,29 @@ impl Driver {
                 self.reader.buffer().extend_from_slice(input);
                 self.reader.filled(input.len());
                 input.clear();
-                machine.heard(link);
+                machine.handle_bytes(link);
                 loop {
                     match self.reader.next_frame() {
-                        Ok(Some(frame)) => machine.receive(now, link, frame),
+                        Ok(Some(frame)) => machine.handle_frame(now, link, frame),
                         Ok(None) => break,
                         Err(violation) => {
-                            machine.unreadable(now, link, violation);
-                            self.reader.abandon();
+                            machine.handle_framing_error(now, link, violation);
+                            self.reader.discard_all();
                             break;
                         }
                     }
                 }
             }
-            machine.found_empty(link); // all of `input` was read
+            machine.handle_would_block(link); // all of `input` was read
         }
-        if machine.deadline(link).is_some_and(|at| at <= now) {
-            machine.advance(now, link, self.reader.progress());
+        if machine.poll_timeout(link).is_some_and(|at| at <= now) {
+            machine.handle_timeout(now, link, self.reader.progress());
         }
         let mut out = VecDeque::new();
-        machine.transmit(now, link, &mut out);
+        machine.poll_transmit(now, link, &mut out);
         for bytes in out {
             output.extend_from_slice(&bytes);
-            machine.written(now, link, bytes.len());
+            machine.handle_written(now, link, bytes.len());
         }
     }
 }

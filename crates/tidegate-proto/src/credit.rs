@@ -186,7 +186,7 @@ impl Granting {
 
     /// The limits that allow one message more than has arrived: the minimum grant (CR-6).
     #[must_use]
-    pub fn floor(&self) -> (u64, u64) {
+    pub fn minimum_grant(&self) -> (u64, u64) {
         ((self.next_id + 1).min(MAX_COUNTER), (self.bytes + 1).min(MAX_COUNTER))
     }
 
@@ -325,6 +325,6 @@ mod tests {
         assert!(!granting.is_nearly_used_up());
         granting.skip(MAX_COUNTER, MAX_COUNTER - 10).unwrap();
         assert!(granting.is_nearly_used_up());
-        assert_eq!((granting.floor(), granting.wanted(4, 4)), (granting.limits(), granting.limits()));
+        assert_eq!((granting.minimum_grant(), granting.wanted(4, 4)), (granting.limits(), granting.limits()));
     }
 }

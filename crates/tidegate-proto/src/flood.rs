@@ -27,18 +27,18 @@ const POINTS_PER_SETTLED: u64 = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AckWork {
     /// Messages acked or rejected, which will not be sent again.
-    pub(crate) done: u64,
+    pub(crate) settled: u64,
     /// Messages nacked or released, which will be sent again.
-    pub(crate) again: u64,
+    pub(crate) returned: u64,
     /// Lookups caused by outcomes that settled nothing, at least one for each of these outcomes.
-    pub(crate) idle: u64,
+    pub(crate) idle_lookups: u64,
 }
 
 /// The points of one link in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct FloodLimiter {
     since: Time,
-    weight: u64,
+    points: u64,
 }
 
 impl FloodLimiter {
@@ -46,7 +46,7 @@ impl FloodLimiter {
     ///
     /// # Errors
     /// The limit is exceeded.
-    pub(crate) fn weigh(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
+    pub(crate) fn charge(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         self.add(now, 1 + bytes as u64 / BYTES_PER_POINT, 0)
     }
 
@@ -54,7 +54,7 @@ impl FloodLimiter {
     ///
     /// # Errors
     /// The limit is exceeded.
-    pub(crate) fn weigh_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
+    pub(crate) fn charge_ids(&mut self, now: Time, bytes: usize) -> Result<(), Violation> {
         self.add(now, 1 + bytes as u64 / DENSE_BYTES_PER_POINT, 0)
     }
 
@@ -63,7 +63,7 @@ impl FloodLimiter {
     /// # Errors
     /// The limit is exceeded.
     #[inline]
-    pub(crate) fn weigh_junk(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
+    pub(crate) fn charge_unknown(&mut self, now: Time, bytes: u64) -> Result<(), Violation> {
         if bytes < DENSE_BYTES_PER_POINT { Ok(()) } else { self.add(now, bytes / DENSE_BYTES_PER_POINT, 0) }
     }
 
@@ -73,21 +73,21 @@ impl FloodLimiter {
     ///
     /// # Errors
     /// The limit is exceeded.
-    pub(crate) fn weigh_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
-        let weight = 1 + (bytes as u64 / DENSE_BYTES_PER_POINT).max(work.idle / LOOKUPS_PER_POINT);
-        let weight = weight.saturating_sub(work.again.saturating_mul(POINTS_PER_SETTLED));
-        self.add(now, weight, work.done)
+    pub(crate) fn charge_ack(&mut self, now: Time, bytes: usize, work: AckWork) -> Result<(), Violation> {
+        let weight = 1 + (bytes as u64 / DENSE_BYTES_PER_POINT).max(work.idle_lookups / LOOKUPS_PER_POINT);
+        let weight = weight.saturating_sub(work.returned.saturating_mul(POINTS_PER_SETTLED));
+        self.add(now, weight, work.settled)
     }
 
     fn add(&mut self, now: Time, weight: u64, messages: u64) -> Result<(), Violation> {
         if now >= self.since + PERIOD {
-            (self.since, self.weight) = (now, 0);
+            (self.since, self.points) = (now, 0);
         }
-        self.weight = (self.weight + weight).saturating_sub(messages.saturating_mul(POINTS_PER_SETTLED));
-        if self.weight > MAX_POINTS {
+        self.points = (self.points + weight).saturating_sub(messages.saturating_mul(POINTS_PER_SETTLED));
+        if self.points > MAX_POINTS {
             let detail = format!(
                 "frames that make no progress cost {} points within {PERIOD:?}; the limit is {MAX_POINTS}",
-                self.weight
+                self.points
             );
             return Err(Violation::new(Code::Flood, "LM-3", detail));
         }
@@ -105,23 +105,23 @@ mod tests {
         let mut flood = FloodLimiter::default();
         let start = Time(5_000_000);
         for _ in 0..MAX_POINTS {
-            assert_eq!(flood.weigh(start, 15), Ok(()));
+            assert_eq!(flood.charge(start, 15), Ok(()));
         }
-        let violation = flood.clone().weigh(start, 15).unwrap_err();
+        let violation = flood.clone().charge(start, 15).unwrap_err();
         assert_eq!((violation.code, violation.rule), (Code::Flood, "LM-3"));
-        assert_eq!(flood.weigh(start + PERIOD, 15), Ok(()), "the next second starts at 0");
+        assert_eq!(flood.charge(start + PERIOD, 15), Ok(()), "the next second starts at 0");
     }
 
     #[test]
     fn lm_3_a_large_frame_costs_points_in_proportion_to_its_bytes() {
         // LM-3
         let mut flood = FloodLimiter::default();
-        let passed = (0..).take_while(|_| flood.weigh(Time(1), 65_536).is_ok()).count();
+        let passed = (0..).take_while(|_| flood.charge(Time(1), 65_536).is_ok()).count();
         assert_eq!(passed, 77, "5 MB in a second");
     }
 
     fn done(done: u64) -> AckWork {
-        AckWork { done, ..AckWork::default() }
+        AckWork { settled: done, ..AckWork::default() }
     }
 
     #[test]
@@ -129,14 +129,14 @@ mod tests {
         // LM-3
         let mut flood = FloodLimiter::default();
         for _ in 0..10 * MAX_POINTS {
-            flood.weigh_ack(Time(1), 20, done(1)).unwrap();
+            flood.charge_ack(Time(1), 20, done(1)).unwrap();
             for _ in 0..10 {
-                flood.weigh_ack(Time(1), 20, done(0)).unwrap();
+                flood.charge_ack(Time(1), 20, done(0)).unwrap();
             }
         }
         // One settled message does not pay for a frame full of repeated outcomes.
-        let full = AckWork { done: 1, again: 0, idle: 10_000 };
-        assert!((0..50).any(|_| flood.weigh_ack(Time(1), 60_000, full).is_err()));
+        let full = AckWork { settled: 1, returned: 0, idle_lookups: 10_000 };
+        assert!((0..50).any(|_| flood.charge_ack(Time(1), 60_000, full).is_err()));
     }
 
     #[test]
@@ -144,15 +144,15 @@ mod tests {
         // LM-3: whatever the verdict, and with the longest reason.
         let mut flood = FloodLimiter::default();
         for _ in 0..10 * MAX_POINTS {
-            flood.weigh_ack(Time(1), 300, AckWork { again: 1, ..AckWork::default() }).unwrap();
-            flood.weigh_ack(Time(1), 60_000, AckWork { again: 200, ..AckWork::default() }).unwrap();
-            flood.weigh_ack(Time(1), 300, done(1)).unwrap();
+            flood.charge_ack(Time(1), 300, AckWork { returned: 1, ..AckWork::default() }).unwrap();
+            flood.charge_ack(Time(1), 60_000, AckWork { returned: 200, ..AckWork::default() }).unwrap();
+            flood.charge_ack(Time(1), 300, done(1)).unwrap();
         }
-        assert_eq!(flood.weight, 0);
+        assert_eq!(flood.points, 0);
         // But returned messages do not refund earlier points.
-        (0..MAX_POINTS).for_each(|_| flood.weigh(Time(1), 1).unwrap());
-        flood.weigh_ack(Time(1), 300, AckWork { again: 100_000, ..AckWork::default() }).unwrap();
-        assert!(flood.weigh(Time(1), 1).is_err());
+        (0..MAX_POINTS).for_each(|_| flood.charge(Time(1), 1).unwrap());
+        flood.charge_ack(Time(1), 300, AckWork { returned: 100_000, ..AckWork::default() }).unwrap();
+        assert!(flood.charge(Time(1), 1).is_err());
     }
 
     #[test]
@@ -160,11 +160,15 @@ mod tests {
         // LM-3: for each kind of frame. An outcome has at least six bytes.
         type Weigh = fn(&mut FloodLimiter, usize) -> Result<(), Violation>;
         let kinds: [Weigh; 4] = [
-            |flood, bytes| flood.weigh(Time(1), bytes),
-            |flood, bytes| flood.weigh_ids(Time(1), bytes),
-            |flood, bytes| flood.weigh_ack(Time(1), bytes, done(0)),
+            |flood, bytes| flood.charge(Time(1), bytes),
+            |flood, bytes| flood.charge_ids(Time(1), bytes),
+            |flood, bytes| flood.charge_ack(Time(1), bytes, done(0)),
             |flood, bytes| {
-                flood.weigh_ack(Time(1), bytes, AckWork { idle: bytes as u64 / 6, ..AckWork::default() })
+                flood.charge_ack(
+                    Time(1),
+                    bytes,
+                    AckWork { idle_lookups: bytes as u64 / 6, ..AckWork::default() },
+                )
             },
         ];
         for weigh in kinds {
@@ -182,8 +186,8 @@ mod tests {
     fn lm_3_unknown_fields_of_a_deliver_are_charged_and_framing_is_not() {
         // LM-3
         let mut flood = FloodLimiter::default();
-        (0..10 * MAX_POINTS).for_each(|_| flood.weigh_junk(Time(1), DENSE_BYTES_PER_POINT - 1).unwrap());
-        let passed = (0..).take_while(|_| flood.weigh_junk(Time(1), 200_000).is_ok()).count();
+        (0..10 * MAX_POINTS).for_each(|_| flood.charge_unknown(Time(1), DENSE_BYTES_PER_POINT - 1).unwrap());
+        let passed = (0..).take_while(|_| flood.charge_unknown(Time(1), 200_000).is_ok()).count();
         assert_eq!(passed, 12, "2.5 MB in a second");
     }
 }

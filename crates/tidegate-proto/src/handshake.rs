@@ -157,13 +157,13 @@ pub fn accept_where(
     let Some((index, local)) = serving.find(|(_, local)| complements(local.role, role)) else {
         return Err(wrong_role(role));
     };
-    let peer = judge(hello, local, true)?;
+    let peer = check_hello(hello, local, true)?;
     Ok((index, peer, with_preface(v1::frame::Body::Hello(local.hello()))))
 }
 
 /// Reads a first frame that is a `Close` instead of a `Hello`. This is legal, and is not answered (FR-5).
 #[must_use]
-pub fn farewell(frame: &Bytes) -> Option<v1::Close> {
+pub fn early_close(frame: &Bytes) -> Option<v1::Close> {
     match wire::decode(frame.clone(), u64::MAX) {
         Ok(Body::Close(close)) => Some(close),
         _ => None,
@@ -193,7 +193,7 @@ pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Vi
     if !complements(local.role, hello.role) {
         return Err(Err(wrong_role(hello.role)));
     }
-    judge(hello, local, false).map_err(Err)
+    check_hello(hello, local, false).map_err(Err)
 }
 
 fn complements(own: Role, peer: i32) -> bool {
@@ -220,13 +220,13 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
         Ok(_) => return Err(Violation::unexpected("the first frame is not a Hello")),
         Err(violation) => return Err(Violation { rule: "FR-4", code: Code::Malformed, ..violation }),
     };
-    let (most, longest) = MAX_FEATURES;
+    let (max_features, max_name) = MAX_FEATURES;
     for (what, length, unit, limit) in [
         ("name", hello.name.len(), "bytes", MAX_TEXT),
         ("pipeline", hello.pipeline.len(), "bytes", MAX_TEXT),
         ("token", hello.token.len(), "bytes", MAX_TOKEN),
-        ("list of offered features", hello.offered.len(), "names", most),
-        ("list of required features", hello.required.len(), "names", most),
+        ("list of offered features", hello.offered.len(), "names", max_features),
+        ("list of required features", hello.required.len(), "names", max_features),
     ] {
         if length > limit {
             let detail = format!("the {what} has {length} {unit}; the maximum is {limit}");
@@ -234,15 +234,15 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
         }
     }
     let lengths = hello.offered.iter().chain(&hello.required).map(String::len);
-    if let Some(length) = lengths.max().filter(|length| *length > longest) {
-        let detail = format!("the name of a feature has {length} bytes; the maximum is {longest}");
+    if let Some(length) = lengths.max().filter(|length| *length > max_name) {
+        let detail = format!("the name of a feature has {length} bytes; the maximum is {max_name}");
         return Err(Violation::new(Code::Malformed, "HS-10", detail));
     }
     Ok(hello)
 }
 
 /// Makes the checks of HS-2 that follow the role, in their order.
-fn judge(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
+fn check_hello(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
     let Ok(instance) = <[u8; 16]>::try_from(&hello.instance[..]) else {
         let detail = format!("instance has {} bytes; it must have 16", hello.instance.len());
         return Err(Violation::new(Code::Malformed, "HS-8", detail));
@@ -513,11 +513,11 @@ mod tests {
     fn fr_5_the_first_frame_must_be_hello() {
         // FR-5
         let ping = wire::encode(v1::frame::Body::Ping(v1::Ping { data: 1 })).slice(4..);
-        assert_eq!(farewell(&ping), None);
+        assert_eq!(early_close(&ping), None);
         assert_eq!(accept(ping, &[local(Role::Pusher)]).unwrap_err().code, Code::Unexpected);
         // A Close is the exception.
         let close = v1::Close { code: Code::GoingAway.into(), ..v1::Close::default() };
         let frame = wire::encode(v1::frame::Body::Close(close.clone())).slice(4..);
-        assert_eq!(farewell(&frame), Some(close));
+        assert_eq!(early_close(&frame), Some(close));
     }
 }

@@ -26,7 +26,7 @@
 //!    the deadline of HS-11, which only the driver can check ([`Violation::new_timeout`]).
 //! 2. The acceptor passes the frame to [`handshake::accept`] or [`handshake::accept_where`]. If it is refused, the
 //!    acceptor writes [`handshake::refusal`] and closes the connection. If the frame is a `Close`
-//!    ([`handshake::farewell`]), it writes nothing. The connector passes the answer to [`handshake::confirm`], and
+//!    ([`handshake::early_close`]), it writes nothing. The connector passes the answer to [`handshake::confirm`], and
 //!    sends [`handshake::close`] if that fails with a violation.
 //! 3. The driver sets `address` and `names` of the [`Peer`], and then its `key`, with [`KeyMaker::identify_connector`]
 //!    or [`KeyMaker::identify_acceptor`]. Without a key, the machine cannot recognize the peer when it reconnects.
@@ -40,78 +40,82 @@
 //! Poll a link when its socket is readable or writable, when its deadline has passed, and when the machine wakes it.
 //! The order of the calls within a poll matters:
 //!
-//! 1. [`Machine::written`], with the number of bytes that were written since the last poll. It comes before the frames,
-//!    because a `Close` or the end of the stream requeues the un-acked messages, and their next attempt depends on what
-//!    was written (RD-3).
+//! 1. [`Machine::handle_written`], with the number of bytes that were written since the last poll. It comes before the
+//!    frames, because a `Close` or the end of the stream requeues the un-acked messages, and their next attempt depends
+//!    on what was written (RD-3).
 //! 2. If [`Machine::wants_read`] allows it, read into [`wire::FrameReader::buffer`] and call
-//!    [`wire::FrameReader::filled`]. If bytes have arrived, call [`Machine::heard`], and then [`Machine::receive`] with
-//!    each frame of [`wire::FrameReader::next_frame`]. If that returns a violation, call [`Machine::unreadable`] and
-//!    [`wire::FrameReader::abandon`], and continue to read until the link is finished.
-//! 3. [`Machine::unfinished`], while more than 65,536 bytes of an incomplete frame have arrived, and once when they no
-//!    longer have. If it returns false, call [`wire::FrameReader::skip`].
-//! 4. [`Machine::found_empty`], if the socket had nothing more to read. Only from then on does silence count (LV-3).
-//! 5. [`Machine::write_failed`], if a write has failed. Do not write any more, but continue to read: outcomes may still
-//!    arrive (RD-2).
-//! 6. [`Machine::advance`], if the time of [`Machine::deadline`] has come. It comes after reading. Otherwise a process
-//!    that was suspended would close its links for silence before it reads what has arrived in the meantime.
-//! 7. [`Machine::transmit`], if all bytes of the last call were written. Write what it appends. Bytes that are not yet
-//!    written stay with the driver, and are reported later by `written`.
-//! 8. If [`Machine::is_finished`] returns true, or the stream has ended or failed, call [`Machine::lost`]. It removes
-//!    the link, requeues its messages, and returns why the link has ended. If the driver stops while a write may still
-//!    be under way, call [`Machine::abandoned`] instead, which counts all bytes as written.
-//! 9. Otherwise wait until the socket is ready, the next [`Machine::deadline`], or a wake-up.
+//!    [`wire::FrameReader::filled`]. If bytes have arrived, call [`Machine::handle_bytes`], and then
+//!    [`Machine::handle_frame`] with each frame of [`wire::FrameReader::next_frame`]. If that returns a violation, call
+//!    [`Machine::handle_framing_error`] and [`wire::FrameReader::discard_all`], and continue to read until the link is
+//!    finished.
+//! 3. [`Machine::handle_partial_frame`], while more than 65,536 bytes of an incomplete frame have arrived, and once
+//!    when they no longer have. If it returns false, call [`wire::FrameReader::discard_frame`].
+//! 4. [`Machine::handle_would_block`], if the socket had nothing more to read. Only from then on does silence count
+//!    (LV-3).
+//! 5. [`Machine::handle_write_error`], if a write has failed. Do not write any more, but continue to read: outcomes may
+//!    still arrive (RD-2).
+//! 6. [`Machine::handle_timeout`], if the time of [`Machine::poll_timeout`] has come. It comes after reading. Otherwise
+//!    a process that was suspended would close its links for silence before it reads what has arrived in the meantime.
+//! 7. [`Machine::poll_transmit`], if all bytes of the last call were written. Write what it appends. Bytes that are not
+//!    yet written stay with the driver, and are reported later by `handle_written`.
+//! 8. If [`Machine::is_finished`] returns true, or the stream has ended or failed, call [`Machine::handle_link_lost`].
+//!    It removes the link, requeues its messages, and returns why the link has ended. If the driver stops while a write
+//!    may still be under way, call [`Machine::handle_driver_lost`] instead, which counts all bytes as written.
+//! 9. Otherwise wait until the socket is ready, the next [`Machine::poll_timeout`], or a wake-up.
 //!
 //! ## Wake-ups and timers of the socket
 //!
-//! Any call may give work to other links. [`Machine::take_wakes`] returns these links; poll each of them soon.
-//! [`Machine::has_wakes`] is a cheap check, and [`Machine::is_woken`] tells whether a link is waiting for its poll. If
-//! [`Machine::is_idle`] returns true for a link, a task other than its driver may call `transmit` for it and write the
-//! bytes, under the same lock.
+//! Any call may give work to other links. [`Machine::poll_ready_links`] returns these links; poll each of them soon.
+//! [`Machine::has_ready_links`] is a cheap check, and [`Machine::is_link_ready`] tells whether a link is waiting for
+//! its poll. If [`Machine::is_idle`] returns true for a link, a task other than its driver may call `poll_transmit` for
+//! it and write the bytes, under the same lock.
 //!
-//! When the time of [`Machine::socket_deadline`] has come, call [`Machine::advance_socket`]: it ends retry delays, the
-//! reconnect grace and slow starts. [`Machine::links`] and [`Machine::link_ids`] list the links, for a shutdown.
+//! When the time of [`Machine::poll_socket_timeout`] has come, call [`Machine::handle_socket_timeout`]: it ends retry
+//! delays, the reconnect grace and slow starts. [`Machine::link_count`] and [`Machine::link_ids`] list the links, for a
+//! shutdown.
 //!
 //! ## Calls of the application: pusher
 //!
 //! * [`Pusher::new`] checks the settings. [`Pusher::instance`] is part of the ids of its messages.
 //! * [`Pusher::send`] accepts a message or returns it with the reason. If it is [`Blocked::Full`], try again after
-//!   outcomes have arrived. [`Pusher::send_short`] and [`Pusher::send_slice`] are faster, and return `None` if `send`
-//!   must decide. [`Pusher::room`], [`Pusher::has_byte_room`] and [`Pusher::spare`] tell whether there is room.
+//!   outcomes have arrived. [`Pusher::try_send_fast`] and [`Pusher::send_slice`] are faster, and return `None` if
+//!   `send` must decide. [`Pusher::check_room`], [`Pusher::has_byte_room`] and [`Pusher::free_slots`] tell whether
+//!   there is room.
 //! * [`Pusher::reserve`] reserves room for a message. Then call exactly one of [`Pusher::send_reserved`] and
 //!   [`Pusher::unreserve`]. [`Pusher::unreserve_bytes`] reduces a reservation.
 //! * [`Pusher::poll_event`] returns outcomes of tracked messages and other events. Call it after each poll of a link
-//!   and after [`Machine::advance_socket`], until it returns `None`.
+//!   and after [`Machine::handle_socket_timeout`], until it returns `None`.
 //! * [`Pusher::keep_rejected`] keeps rejected messages for [`Pusher::take_rejected`]; [`Pusher::has_rejected`] tells
 //!   whether there are any. [`Pusher::drop_rejected`] stops keeping them.
 //! * [`Pusher::drain`] stops accepting messages, and closes the links after the last outcome; then [`Pusher::is_done`]
 //!   returns true. [`Pusher::is_open`] tells whether messages are accepted, [`Pusher::is_flushed`] whether all assigned
 //!   messages are written. [`Pusher::abort`] stops at once and returns what has no outcome; [`Pusher::leftover`]
-//!   returns the same without stopping. After the end, [`Pusher::has_told_end`] and [`Pusher::may_miss_end`] tell which
-//!   pullers have received it (ST-3).
-//! * [`Pusher::is_proven`], before [`Machine::lost`], tells whether the next connection attempt may be made soon
-//!   (RD-6).
+//!   returns the same without stopping. After the end, [`Pusher::end_answered`] and [`Pusher::end_unanswered`] tell
+//!   which pullers have received it (ST-3).
+//! * [`Pusher::has_outcome`], before [`Machine::handle_link_lost`], tells whether the next connection attempt may be
+//!   made soon (RD-6).
 //! * [`Pusher::stats`] and [`Pusher::link_stats`] return statistics.
 //!
 //! ## Calls of the application: puller
 //!
-//! * [`Puller::new`] checks the settings. [`Puller::set_home`], after [`Machine::open`], sets a value that the
+//! * [`Puller::new`] checks the settings. [`Puller::set_context`], after [`Machine::open`], sets a value that the
 //!   deliveries of the link carry.
 //! * [`Puller::recv`] takes a delivery. If it returns `None` and the application waits, call [`Puller::start_waiting`],
-//!   and [`Puller::stop_waiting`] when it waits no longer; if it only polls, call [`Puller::ask`]. Credit depends on
-//!   these calls (CR-6, CR-7). [`Puller::has_next`], [`Puller::has_queued`] and [`Puller::queued`] tell what can be
-//!   taken.
+//!   and [`Puller::stop_waiting`] when it waits no longer; if it only polls, call [`Puller::handle_empty_poll`]. Credit
+//!   depends on these calls (CR-6, CR-7). [`Puller::has_next`], [`Puller::has_queued`] and [`Puller::queued`] tell what
+//!   can be taken.
 //! * [`Puller::settle`] settles each delivery once. [`Puller::working`] reports that a delivery is still being worked
 //!   on, and [`Puller::is_reachable`] tells whether its outcome could be sent now.
-//! * [`Puller::recv_lot`] takes several deliveries at once. Settle each with [`Puller::settle_item`], or several with
-//!   [`Puller::settle_acked`], and return the others with [`Puller::put_back`]. Call [`Puller::count_redelivered`] for
-//!   each one that is begun and has an attempt above 1.
-//! * [`Puller::poll_event`] returns events. Call it after each poll of a link and after [`Machine::advance_socket`],
-//!   until it returns `None`.
+//! * [`Puller::recv_batch`] takes several deliveries at once. Settle each with [`Puller::settle_item`], or several with
+//!   [`Puller::settle_acked`], and return the others with [`Puller::return_batch`]. Call [`Puller::count_redelivered`]
+//!   for each one that is begun and has an attempt above 1.
+//! * [`Puller::poll_event`] returns events. Call it after each poll of a link and after
+//!   [`Machine::handle_socket_timeout`], until it returns `None`.
 //! * [`Puller::leave`] stops receiving, and closes each link when its deliveries are settled. [`Puller::abandon`]
 //!   closes all links at once. [`Puller::is_leaving`] tells whether one of them was called.
 //! * [`Puller::has_ended`], [`Puller::pushers_ended`] and [`Puller::has_open_streams`] tell which pushers have ended
-//!   their streams (ST-6). [`Puller::is_open`] tells whether a link is open. [`Puller::is_proven`], before
-//!   [`Machine::lost`], tells whether the next connection attempt may be made soon (RD-6).
+//!   their streams (ST-6). [`Puller::is_open`] tells whether a link is open. [`Puller::has_outcome`], before
+//!   [`Machine::handle_link_lost`], tells whether the next connection attempt may be made soon (RD-6).
 //! * [`Puller::stats`] and [`Puller::link_stats`] return statistics.
 //!
 //! ## An example

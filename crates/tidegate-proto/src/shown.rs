@@ -12,7 +12,7 @@ const MAX_MARKS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     text: &'a str,
-    most: usize,
+    max: usize,
 }
 
 /// Escapes a text from a peer, so that it is safe to show in a log or a terminal: as one line of at most 512
@@ -31,14 +31,14 @@ pub struct Shown<'a> {
 /// ```
 #[must_use]
 pub fn shown(text: &str) -> Shown<'_> {
-    Shown { text, most: MAX_SHOWN }
+    Shown { text, max: MAX_SHOWN }
 }
 
 impl Shown<'_> {
     /// Sets the limit to `characters` instead of 512, for a text that is composed of several.
     #[must_use]
     pub fn at_most(self, characters: usize) -> Self {
-        Self { most: characters, ..self }
+        Self { max: characters, ..self }
     }
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut marks = 0;
         for (index, (at, c)) in self.text.char_indices().enumerate() {
-            if index == self.most {
+            if index == self.max {
                 return write!(f, "… ({} more bytes)", self.text.len() - at);
             }
             let kind = kind(c);

@@ -100,8 +100,8 @@ impl Sim {
 
     fn step(&mut self) {
         let now = Time(self.now);
-        if self.pusher.socket_deadline().is_some_and(|at| at <= now) {
-            self.pusher.advance_socket(now);
+        if self.pusher.poll_socket_timeout().is_some_and(|at| at <= now) {
+            self.pusher.handle_socket_timeout(now);
         }
         for node in &mut self.nodes {
             arrive(&mut self.pusher, &mut node.there, now);
@@ -113,8 +113,8 @@ impl Sim {
             send(&mut self.pusher, &node.there, &mut node.here, now, self.one_way);
         }
         let mut wakes = Vec::new();
-        self.pusher.take_wakes(&mut wakes);
-        self.nodes.iter_mut().for_each(|node| node.puller.take_wakes(&mut wakes));
+        self.pusher.poll_ready_links(&mut wakes);
+        self.nodes.iter_mut().for_each(|node| node.puller.poll_ready_links(&mut wakes));
     }
 
     fn next(&self) -> u64 {
@@ -122,10 +122,11 @@ impl Sim {
             let coming =
                 [&node.here, &node.there].into_iter().filter_map(|end| end.coming.front()).map(|c| c.0);
             let done = node.workers.iter().flatten().map(|(at, _)| *at);
-            let deadlines = [node.puller.deadline(node.here.link), self.pusher.deadline(node.there.link)];
+            let deadlines =
+                [node.puller.poll_timeout(node.here.link), self.pusher.poll_timeout(node.there.link)];
             coming.chain(done).chain(deadlines.into_iter().flatten().map(|at| at.0)).collect::<Vec<_>>()
         });
-        nodes.chain(self.pusher.socket_deadline().map(|at| at.0)).min().unwrap()
+        nodes.chain(self.pusher.poll_socket_timeout().map(|at| at.0)).min().unwrap()
     }
 
     fn stats(&self, node: usize) -> PullStats {
@@ -174,25 +175,25 @@ fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
     while end.coming.front().is_some_and(|(at, _)| *at <= now.0) && machine.wants_read(now, end.link) {
         let (_, bytes) = end.coming.pop_front().unwrap();
         end.reader.buffer().extend_from_slice(&bytes);
-        machine.heard(end.link);
+        machine.handle_bytes(end.link);
         any = true;
         while let Some(frame) = end.reader.next_frame().unwrap() {
-            machine.receive(now, end.link, frame);
+            machine.handle_frame(now, end.link, frame);
         }
     }
     if !any {
-        machine.found_empty(end.link);
+        machine.handle_would_block(end.link);
     }
-    if machine.deadline(end.link).is_some_and(|at| at <= now) {
-        machine.advance(now, end.link, end.reader.progress());
+    if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
+        machine.handle_timeout(now, end.link, end.reader.progress());
     }
 }
 
 fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way: u64) {
     let mut out = VecDeque::new();
-    machine.transmit(now, end.link, &mut out);
+    machine.poll_transmit(now, end.link, &mut out);
     for bytes in out {
-        machine.written(now, end.link, bytes.len());
+        machine.handle_written(now, end.link, bytes.len());
         to.coming.push_back((now.0 + one_way, bytes));
     }
 }

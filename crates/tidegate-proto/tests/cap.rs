@@ -93,7 +93,7 @@ fn cr_5_the_cap_counts_messages_so_that_large_ones_do_not_block_each_other() {
         if polls {
             for _ in 0..20 {
                 held.extend(w.recv(0));
-                w.pullers[0].ask();
+                w.pullers[0].handle_empty_poll();
                 w.settle();
             }
         } else {
@@ -220,7 +220,7 @@ fn rd_9_deliveries_of_a_lost_link_count_and_their_duplicates_have_room() {
         });
         let more = take(&mut w);
         assert_eq!(more.len(), 0, "the two are still being processed: {:?}", w.pullers[0].stats());
-        assert_eq!(w.pullers[0].stats().joined, 2, "they were redelivered, beyond the cap");
+        assert_eq!(w.pullers[0].stats().duplicates_waiting, 2, "they were redelivered, beyond the cap");
         for received in held {
             w.give(0, received, &Verdict::Ack);
         }
@@ -230,7 +230,7 @@ fn rd_9_deliveries_of_a_lost_link_count_and_their_duplicates_have_room() {
             }
         }
         let stats = w.pullers[0].stats();
-        assert_eq!((stats.acked, stats.in_flight, stats.repeats), (10 * pushers as u64, 0, 2));
+        assert_eq!((stats.acked, stats.in_flight, stats.duplicates_suppressed), (10 * pushers as u64, 0, 2));
     }
 }
 
@@ -252,7 +252,7 @@ fn rd_9_suppressed_duplicates_leave_their_credit_to_other_messages() {
     w.pass(SECOND / 10);
     w.join(0, 0);
     w.pass(STEP);
-    assert_eq!(w.pullers[0].stats().joined, 3, "{:?}", w.pullers[0].stats());
+    assert_eq!(w.pullers[0].stats().duplicates_waiting, 3, "{:?}", w.pullers[0].stats());
     assert!(w.recv(0).is_some(), "the fourth message: {:?}", w.pullers[0].stats());
 }
 
@@ -301,10 +301,10 @@ fn cr_5_deliveries_that_are_handed_out_at_once_stay_within_the_window() {
     // CR-5
     let mut w = world(1, 100, window(20));
     let held: Vec<_> = (0..19).map(|_| w.recv(0).unwrap()).collect();
-    let lot = w.pullers[0].recv_lot().unwrap();
+    let batch = w.pullers[0].recv_batch().unwrap();
     assert_eq!(w.pullers[0].stats().in_flight, 20);
-    assert!(w.pullers[0].recv_lot().is_none());
-    w.pullers[0].put_back(lot);
+    assert!(w.pullers[0].recv_batch().is_none());
+    w.pullers[0].return_batch(batch);
     assert_eq!(w.pullers[0].stats().in_flight, held.len() as u64);
 }
 

@@ -153,7 +153,7 @@ fn oc_6_retry_delays_are_requested_or_grow_and_are_bounded() {
         w.give(0, received, &nack(asked));
         let from = w.now;
         w.settle();
-        let due = w.pushers[0].socket_deadline().unwrap();
+        let due = w.pushers[0].poll_socket_timeout().unwrap();
         waits.push(due.since(from).as_millis() as u64);
         w.pass(due.since(from));
     }
@@ -382,7 +382,7 @@ fn rd_2_outcomes_that_have_arrived_are_read_after_a_failed_write() {
     w.send(0, "m");
     let received = w.recv(0).unwrap();
     let link = w.push_link(wire);
-    w.pushers[0].write_failed(w.now, link, "reset");
+    w.pushers[0].handle_write_error(w.now, link, "reset");
     assert_eq!(w.pushers[0].stats().in_flight, 1, "not requeued yet");
     w.give(0, received, &Verdict::Ack);
     let stats = w.pushers[0].stats();
@@ -401,15 +401,15 @@ fn lv_3_the_messages_of_a_suspended_puller_go_to_another_one() {
     w.wires[wire].hung = true;
     for _ in 0..40 {
         w.now = w.now + SECOND / 4;
-        w.pushers[0].found_empty(link);
-        w.pushers[0].advance(w.now, link, Default::default());
+        w.pushers[0].handle_would_block(link);
+        w.pushers[0].handle_timeout(w.now, link, Default::default());
         let mut out = Default::default();
-        w.pushers[0].transmit(w.now, link, &mut out);
+        w.pushers[0].poll_transmit(w.now, link, &mut out);
         let bytes = out.iter().map(bytes::Bytes::len).sum();
-        w.pushers[0].written(w.now, link, bytes);
+        w.pushers[0].handle_written(w.now, link, bytes);
     }
     assert!(w.pushers[0].is_finished(w.now, link));
-    let end = w.pushers[0].lost(w.now, link, "").unwrap();
+    let end = w.pushers[0].handle_link_lost(w.now, link, "").unwrap();
     assert_eq!(end.code, Some(tidegate_proto::Code::Silent));
     w.wires[wire].open = false;
     w.join(0, 1);
@@ -423,7 +423,7 @@ fn lv_1_idle_links_keep_each_other_alive() {
     let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
     w.join(0, 0);
     w.pass(60 * SECOND);
-    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (1, 1));
+    assert_eq!((w.pushers[0].link_count(), w.pullers[0].link_count()), (1, 1));
     assert!(w.pushers[0].link_stats()[0].round_trip.is_some());
 }
 
@@ -442,7 +442,7 @@ fn lv_5_a_puller_whose_application_is_slow_pauses_and_stays_alive() {
     let queued = w.pullers[0].stats().queued;
     assert!(queued < 50, "reading is paused: {queued}");
     w.pass(20 * SECOND);
-    assert_eq!(w.pullers[0].links(), 1);
+    assert_eq!(w.pullers[0].link_count(), 1);
     assert_eq!(w.pullers[0].stats().queued, 50, "in the end it has read all that it has granted");
     assert_eq!(w.ack_all(0).len(), 50);
 }
@@ -460,7 +460,7 @@ fn cr_6_an_application_that_only_polls_gets_messages_of_links_without_a_share() 
     let mut got = 0;
     for _ in 0..4 {
         got += w.ack_all(0).len();
-        w.pullers[0].ask();
+        w.pullers[0].handle_empty_poll();
         w.pass(SECOND);
     }
     assert_eq!(got, 2);
@@ -477,7 +477,7 @@ fn cr_6_a_poll_adds_no_credit_to_a_fixed_window_that_is_used_up() {
     w.pass(SECOND);
     let held: Vec<_> = std::iter::from_fn(|| w.recv(0)).collect();
     assert_eq!(held.len(), 5);
-    w.pullers[0].ask();
+    w.pullers[0].handle_empty_poll();
     w.settle();
     assert!(w.recv(0).is_none(), "a sixth beside five un-acked ones");
 }

@@ -33,13 +33,13 @@ fn rd_8_messages_of_a_lost_link_are_held_for_their_puller_and_then_go_elsewhere(
     w.settle();
     w.cut(wire);
     let stats = w.pushers[0].stats();
-    assert_eq!((stats.awaiting, stats.queued, stats.in_flight), (3, 3, 0));
+    assert_eq!((stats.in_grace, stats.queued, stats.in_flight), (3, 3, 0));
     w.pass(SECOND * 99 / 100);
     assert!(w.ack_all(1).is_empty(), "they wait");
     w.pass(SECOND / 100);
     let all = w.ack_all(1);
     assert_eq!(all, ["0", "1", "2"].map(|text| (text.to_owned(), 2)));
-    assert_eq!(w.pushers[0].stats().awaiting, 0);
+    assert_eq!(w.pushers[0].stats().in_grace, 0);
 }
 
 /// The same with a `close_wait` that is longer than the test.
@@ -63,20 +63,20 @@ fn lv_3_the_grace_begins_when_a_silent_link_is_closed_and_not_when_its_close_is_
     w.ack_all(1);
     let link = w.push_link(wire);
     w.wires[wire].hung = true;
-    while w.pushers[0].stats().awaiting == 0 {
+    while w.pushers[0].stats().in_grace == 0 {
         assert!(
             w.now < tidegate_proto::Time::default() + 10 * SECOND,
             "given up after three intervals of 2 s"
         );
         w.pass(SECOND / 4);
-        w.pushers[0].found_empty(link);
-        w.pushers[0].advance(w.now, link, Default::default());
+        w.pushers[0].handle_would_block(link);
+        w.pushers[0].handle_timeout(w.now, link, Default::default());
         sent(&mut w.pushers[0], w.now, link);
     }
     assert!(!w.pushers[0].is_finished(w.now, link), "the Close may still be answered");
     w.pass(SECOND);
     assert_eq!(w.ack_all(1), [("a".to_owned(), 2)]);
-    w.pushers[0].lost(w.now, link, "");
+    w.pushers[0].handle_link_lost(w.now, link, "");
     assert_eq!((w.pushers[0].stats().acked, w.pushers[0].stats().returned), (2, 1), "requeued once");
 }
 
@@ -116,9 +116,9 @@ fn rd_8_a_reconnect_extends_the_grace_only_once() {
     let back = w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.join(0, 1);
     w.pass(SECOND / 2 + SECOND / 4);
-    assert_eq!(w.pushers[0].stats().awaiting, 1, "0.75 s after the reconnect");
+    assert_eq!(w.pushers[0].stats().in_grace, 1, "0.75 s after the reconnect");
     let now = w.now;
-    w.pushers[0].lost(now, back, "cut");
+    w.pushers[0].handle_link_lost(now, back, "cut");
     let now = w.now;
     w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
     w.pass(SECOND / 4);
@@ -133,19 +133,19 @@ fn rd_8_a_second_loss_does_not_extend_the_grace_of_unsent_messages() {
     w.pass(SECOND / 2);
     let come_back = |w: &mut World| {
         let link = w.pushers[0].open(w.now, peer(Role::Puller, 100, None)).unwrap();
-        w.pushers[0].receive(w.now, link, common::ack(Vec::new(), 10, 1 << 20));
+        w.pushers[0].handle_frame(w.now, link, common::ack(Vec::new(), 10, 1 << 20));
         assert_eq!(w.pushers[0].stats().in_flight, 1);
         let now = w.now;
-        w.pushers[0].lost(now, link, "cut");
+        w.pushers[0].handle_link_lost(now, link, "cut");
     };
     come_back(&mut w);
     w.join(0, 1);
     w.settle();
-    assert_eq!(w.pushers[0].stats().awaiting, 1, "the puller may be processing it");
+    assert_eq!(w.pushers[0].stats().in_grace, 1, "the puller may be processing it");
     w.pass(SECOND / 2);
     come_back(&mut w);
     w.pass(SECOND / 4);
-    assert_eq!(w.pushers[0].stats().awaiting, 1);
+    assert_eq!(w.pushers[0].stats().in_grace, 1);
     w.pass(SECOND / 4);
     assert_eq!(w.ack_all(1), [("0".to_owned(), 2)], "1 s after the first reconnect");
 }
@@ -158,9 +158,9 @@ fn rd_8_there_is_no_grace_after_a_stop_or_a_violation() {
     w.settle();
     let (link, now) = (w.push_link(wire), w.now);
     let wrong = common::ack(vec![outcome(9, 1, v1::Verdict::Ack)], 0, 0);
-    w.pushers[0].receive(now, link, wrong);
+    w.pushers[0].handle_frame(now, link, wrong);
     w.cut(wire);
-    assert_eq!(w.pushers[0].stats().awaiting, 0);
+    assert_eq!(w.pushers[0].stats().in_grace, 0);
     w.settle();
     assert_eq!(w.ack_all(1).len(), 2);
 
@@ -184,7 +184,7 @@ fn rd_8_unwritten_messages_are_not_held_and_a_grace_of_0_holds_none() {
     w.send(0, "unwritten");
     w.cut(wire);
     let stats = w.pushers[0].stats();
-    assert_eq!((stats.awaiting, stats.queued), (0, 1));
+    assert_eq!((stats.in_grace, stats.queued), (0, 1));
 
     let mut w = World::new(vec![pusher(|s| s.grace = Duration::ZERO)], vec![puller(|_| ())]);
     let wire = w.join(0, 0);
@@ -192,7 +192,7 @@ fn rd_8_unwritten_messages_are_not_held_and_a_grace_of_0_holds_none() {
     w.send(0, "m");
     w.cut(wire);
     let stats = w.pushers[0].stats();
-    assert_eq!((stats.awaiting, stats.queued), (0, 1));
+    assert_eq!((stats.in_grace, stats.queued), (0, 1));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn rd_9_a_settled_message_is_not_processed_again_if_its_outcome_was_lost() {
     assert_eq!(w.ack_all(0), [("2".to_owned(), 2)], "the one that was not handed out");
     let (push, pull) = (w.pushers[0].stats(), w.pullers[0].stats());
     assert_eq!((push.acked, push.rejected, push.queued, push.in_flight), (2, 1, 0, 0));
-    assert_eq!((pull.repeats, pull.joined, pull.in_flight), (2, 0, 0));
+    assert_eq!((pull.duplicates_suppressed, pull.duplicates_waiting, pull.in_flight), (2, 0, 0));
 }
 
 #[test]
@@ -251,11 +251,11 @@ fn rd_9_a_duplicate_whose_own_link_is_closing_counts_as_dropped() {
     w.cut(wire);
     w.join(0, 0);
     w.settle();
-    assert_eq!(w.pullers[0].stats().joined, 1);
+    assert_eq!(w.pullers[0].stats().duplicates_waiting, 1);
     w.pullers[0].abandon(w.now);
     w.pullers[0].settle(&held, &Verdict::Ack);
     let stats = w.pullers[0].stats();
-    assert_eq!((stats.received, stats.dropped, stats.joined, stats.in_flight), (2, 2, 0, 0));
+    assert_eq!((stats.received, stats.dropped, stats.duplicates_waiting, stats.in_flight), (2, 2, 0, 0));
     w.settle();
     w.check();
 }
@@ -271,7 +271,7 @@ fn rd_9_a_duplicate_of_a_delivery_in_progress_gets_its_outcome() {
     w.settle();
     assert!(w.pullers[0].is_reachable(held.link(), held.delivery()), "the message was redelivered");
     let stats = w.pullers[0].stats();
-    assert_eq!((stats.joined, stats.repeats, stats.queued), (1, 1, 1));
+    assert_eq!((stats.duplicates_waiting, stats.duplicates_suppressed, stats.queued), (1, 1, 1));
     let other = w.recv(0).unwrap();
     assert_eq!(text(&other), "1");
     assert!(w.recv(0).is_none());
@@ -280,7 +280,7 @@ fn rd_9_a_duplicate_of_a_delivery_in_progress_gets_its_outcome() {
     w.give(0, held, &Verdict::Ack);
     let stats = w.pushers[0].stats();
     assert_eq!((stats.acked, stats.in_flight, stats.queued), (2, 0, 0));
-    assert_eq!(w.pullers[0].stats().joined, 0);
+    assert_eq!(w.pullers[0].stats().duplicates_waiting, 0);
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn rd_9_a_window_of_0_has_credit_for_redelivered_messages() {
     w.join(0, 0);
     w.pass(SECOND * 30);
     let stats = w.pullers[0].stats();
-    assert_eq!((stats.joined, stats.committed), (1, 1), "and no more");
+    assert_eq!((stats.duplicates_waiting, stats.committed), (1, 1), "and no more");
     w.give(0, held, &Verdict::Ack);
     assert_eq!(w.pushers[0].stats().acked, 1);
 }
@@ -391,7 +391,7 @@ fn rd_9_no_bytes_are_granted_for_redelivered_messages_while_the_message_budget_i
     assert!(stats.committed_bytes < 1_000, "{stats:?}");
     let [long, longer] = held;
     w.give(0, longer, &Verdict::Ack);
-    assert_eq!(w.pullers[0].stats().joined, 1, "it is redelivered when there is credit for it");
+    assert_eq!(w.pullers[0].stats().duplicates_waiting, 1, "it is redelivered when there is credit for it");
     w.give(0, long, &Verdict::Ack);
     w.settle();
     let acked: Vec<_> = w.pushers.iter().map(|pusher| pusher.stats().acked).collect();
@@ -486,7 +486,7 @@ fn oc_12_the_message_of_a_stuck_worker_goes_to_another() {
     assert_eq!((stats.acked, stats.in_flight), (0, 1), "the late outcome is ignored");
     w.give(1, again, &Verdict::Ack);
     assert_eq!(w.pushers[0].stats().acked, 1);
-    assert_eq!((w.pushers[0].links(), w.pushers[0].stats().links_broken), (2, 0));
+    assert_eq!((w.pushers[0].link_count(), w.pushers[0].stats().links_broken), (2, 0));
 }
 
 #[test]
@@ -567,9 +567,9 @@ fn oc_13_working_for_a_delivery_that_was_never_sent_closes_the_link() {
     let working = |deliveries: &[u64]| {
         common::frame(v1::frame::Body::Working(v1::Working { deliveries: deliveries.to_vec() }))
     };
-    w.pushers[0].receive(now, link, working(&[0, 0, 0]));
+    w.pushers[0].handle_frame(now, link, working(&[0, 0, 0]));
     assert!(common::close_of(&mut w.pushers[0], now, link).is_none());
-    w.pushers[0].receive(now, link, working(&[0, 1]));
+    w.pushers[0].handle_frame(now, link, working(&[0, 1]));
     let close = common::close_of(&mut w.pushers[0], now, link).unwrap();
     assert_eq!(close.code, i32::from(Code::UnknownDelivery));
 }

@@ -21,7 +21,7 @@ fn ping() -> Bytes {
 
 fn link(pusher: &mut Pusher, now: Time, instance: u8) -> LinkId {
     let link = pusher.open(now, peer(Role::Puller, instance, Some((0, 1)))).unwrap();
-    pusher.receive(now, link, ack(Vec::new(), 1_000_000, 1 << 40));
+    pusher.handle_frame(now, link, ack(Vec::new(), 1_000_000, 1 << 40));
     link
 }
 
@@ -33,14 +33,14 @@ fn lm_3_after_a_flood_all_frames_are_ignored() {
     pusher.send("a".into(), false).unwrap();
     sent(&mut pusher, START, bad);
     for _ in 0..20_001 {
-        pusher.receive(START, bad, ping());
+        pusher.handle_frame(START, bad, ping());
     }
     let close = close_of(&mut pusher, START, bad).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::Flood);
     assert!(close.reason.starts_with("LM-3: "), "{}", close.reason);
-    pusher.receive(START, bad, ack(vec![outcome(0, 1, Verdict::Ack)], 10, 10));
+    pusher.handle_frame(START, bad, ack(vec![outcome(0, 1, Verdict::Ack)], 10, 10));
     assert_eq!(pusher.stats().acked, 0);
-    pusher.lost(START, bad, "");
+    pusher.handle_link_lost(START, bad, "");
     assert_eq!(pusher.stats().queued, 1, "and no message is lost");
 }
 
@@ -52,14 +52,14 @@ fn lm_3_a_puller_has_a_flood_limit_too() {
     for second in 0..5 {
         let now = START + second * SECOND;
         for _ in 0..19_999 {
-            puller.receive(now, link, ping());
+            puller.handle_frame(now, link, ping());
         }
         assert!(sent(&mut puller, now, link).iter().all(|body| !matches!(body, Body::Close(_))));
     }
-    puller.receive(START + 5 * SECOND, link, deliver(0, &["a"]));
+    puller.handle_frame(START + 5 * SECOND, link, deliver(0, &["a"]));
     assert_eq!(puller.stats().received, 1);
     for _ in 0..20_001 {
-        puller.receive(START + 5 * SECOND, link, ping());
+        puller.handle_frame(START + 5 * SECOND, link, ping());
     }
     let close = close_of(&mut puller, START + 5 * SECOND, link).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::Flood);
@@ -72,20 +72,20 @@ fn lv_8_a_peer_that_sends_heartbeats_and_never_reads_is_closed() {
     let bad = link(&mut pusher, START, 1);
     pusher.send("a".into(), false).unwrap();
     let mut out = VecDeque::new();
-    pusher.transmit(START, bad, &mut out);
+    pusher.poll_transmit(START, bad, &mut out);
     assert!(!out.is_empty(), "nothing of it can be written");
     let mut seconds = 0;
     while !pusher.link_stats()[0].stalled || pusher.is_finished(START, bad) || seconds < 29 {
         seconds += 1;
         let now = START + seconds * SECOND;
-        pusher.receive(now, bad, ping());
-        pusher.heard(bad);
-        pusher.advance(now, bad, FrameProgress::default());
+        pusher.handle_frame(now, bad, ping());
+        pusher.handle_bytes(bad);
+        pusher.handle_timeout(now, bad, FrameProgress::default());
         assert!(close_of_unwritten(&mut pusher, now, bad).is_none(), "{seconds}");
     }
     let now = START + 30 * SECOND;
-    pusher.heard(bad);
-    pusher.advance(now, bad, FrameProgress::default());
+    pusher.handle_bytes(bad);
+    pusher.handle_timeout(now, bad, FrameProgress::default());
     let close = close_of_unwritten(&mut pusher, now, bad).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::TooSlow);
     assert_eq!(close.reason, "LV-8: no byte could be written for 30s");
@@ -95,7 +95,7 @@ fn lv_8_a_peer_that_sends_heartbeats_and_never_reads_is_closed() {
 /// The `Close` that a machine wants to write. The bytes stay unwritten.
 fn close_of_unwritten(pusher: &mut Pusher, now: Time, link: LinkId) -> Option<v1::Close> {
     let mut out = VecDeque::new();
-    pusher.transmit(now, link, &mut out);
+    pusher.poll_transmit(now, link, &mut out);
     out.into_iter().find_map(|bytes| match wire::decode(bytes.slice(4..), 1 << 20) {
         Ok(Body::Close(close)) => Some(close),
         _ => None,
@@ -109,13 +109,13 @@ fn fr_3_working_for_many_deliveries_stays_within_the_limit_of_a_frame() {
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
     for batch in 0..30 {
-        puller.receive(START, link, deliver(batch * 1_000, &[""; 1_000]));
+        puller.handle_frame(START, link, deliver(batch * 1_000, &[""; 1_000]));
     }
     while let Some(received) = puller.recv() {
         puller.working(received.link(), received.delivery());
     }
     let mut out = VecDeque::new();
-    puller.transmit(START, link, &mut out);
+    puller.poll_transmit(START, link, &mut out);
     let told: usize = out
         .iter()
         .map(|bytes| {
@@ -135,7 +135,7 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
-    puller.receive(START, link, deliver(0, &["a", "b"]));
+    puller.handle_frame(START, link, deliver(0, &["a", "b"]));
     let received = puller.recv().unwrap();
     puller.settle(&received, &tidegate_proto::Verdict::Ack);
     let acks = |bodies: Vec<Body>| {
@@ -143,9 +143,9 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     };
     assert_eq!(acks(sent(&mut puller, START, link)), 0, "held back");
     let due = START + Duration::from_millis(1);
-    assert_eq!(puller.deadline(link), Some(due));
-    puller.advance(due, link, FrameProgress::default());
-    assert!(puller.deadline(link).unwrap() > due + SECOND, "only a heartbeat is due");
+    assert_eq!(puller.poll_timeout(link), Some(due));
+    puller.handle_timeout(due, link, FrameProgress::default());
+    assert!(puller.poll_timeout(link).unwrap() > due + SECOND, "only a heartbeat is due");
     assert_eq!(acks(sent(&mut puller, due + SECOND, link)), 1, "when it can be written");
 
     let mut puller = common::puller(|s| s.window = Window::messages(0));
@@ -154,10 +154,10 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     sent(&mut puller, START, link);
     puller.stop_waiting(START);
     let mut now = START;
-    while let Some(at) = puller.deadline(link).filter(|at| *at < START + SECOND) {
+    while let Some(at) = puller.poll_timeout(link).filter(|at| *at < START + SECOND) {
         assert!(at > now || now == START, "at {now:?} the next deadline is {at:?}");
         now = at.max(now);
-        puller.advance(now, link, FrameProgress::default());
+        puller.handle_timeout(now, link, FrameProgress::default());
     }
     assert!(sent(&mut puller, now, link).iter().any(|body| matches!(body, Body::Ack(ack) if ack.recall)));
 }
@@ -179,12 +179,12 @@ fn oc_14_a_puller_that_returns_every_message_is_paused_and_another_gets_the_work
                 let (first, count) = (batch.cursor.next_id(), batch.cursor.len());
                 next[index] = first + count;
                 acked += if verdict == Verdict::Ack { count } else { 0 };
-                pusher.receive(now, id, ack(vec![outcome(first, count, verdict)], 1_000_000, 1 << 40));
+                pusher.handle_frame(now, id, ack(vec![outcome(first, count, verdict)], 1_000_000, 1 << 40));
             }
         }
         now = now + Duration::from_micros(100);
-        if let Some(at) = pusher.deadline(bad).filter(|at| *at <= now) {
-            pusher.advance(at, bad, FrameProgress::default());
+        if let Some(at) = pusher.poll_timeout(bad).filter(|at| *at <= now) {
+            pusher.handle_timeout(at, bad, FrameProgress::default());
         }
     }
     assert!(next[0] < 2_000, "{} deliveries in 20 ms to a puller that settles nothing", next[0]);
@@ -195,7 +195,8 @@ fn oc_14_a_puller_that_returns_every_message_is_paused_and_another_gets_the_work
 fn rd_4_quarantined_messages_leave_room_for_others() {
     // RD-4
     let quick = Duration::from_micros(1);
-    let mut pusher = pusher(|s| (s.grace, s.retry_first, s.retry_longest) = (Duration::ZERO, quick, quick));
+    let mut pusher =
+        pusher(|s| (s.grace, s.min_retry_delay, s.max_retry_delay) = (Duration::ZERO, quick, quick));
     // Fifty messages were in flight on two links that were lost.
     for _ in 0..50 {
         pusher.send("suspect".into(), false).unwrap();
@@ -203,10 +204,10 @@ fn rd_4_quarantined_messages_leave_room_for_others() {
     for instance in [1, 2] {
         let bad = link(&mut pusher, START, instance);
         sent(&mut pusher, START, bad);
-        pusher.lost(START, bad, "killed");
+        pusher.handle_link_lost(START, bad, "killed");
     }
     let mut now = START + SECOND;
-    pusher.advance_socket(now);
+    pusher.handle_socket_timeout(now);
     let good = link(&mut pusher, now, 3);
     let (mut others, mut suspects) = (0u64, 0u64);
     // There is always other work.
@@ -222,7 +223,11 @@ fn rd_4_quarantined_messages_leave_room_for_others() {
             assert!(of_suspects == 0 || (count == 1 && alone.is_none()), "alone");
             alone = alone.or((of_suspects > 0).then_some(()));
             (others, suspects) = (others + count - of_suspects, suspects + of_suspects);
-            pusher.receive(now, good, ack(vec![outcome(first, count, Verdict::Ack)], 1_000_000, 1 << 40));
+            pusher.handle_frame(
+                now,
+                good,
+                ack(vec![outcome(first, count, Verdict::Ack)], 1_000_000, 1 << 40),
+            );
         }
         now = now + Duration::from_millis(1);
     }
@@ -245,19 +250,19 @@ fn rd_10_in_a_slow_start_a_link_gets_16_messages_plus_those_it_has_settled() {
         pusher.send("lost with its link".into(), false).unwrap();
     }
     assert_eq!(given(&mut pusher, START, bad), 10_001);
-    pusher.lost(START, bad, "broken");
+    pusher.handle_link_lost(START, bad, "broken");
     for _ in 0..1_000 {
         pusher.send("next".into(), false).unwrap();
     }
     let new = link(&mut pusher, START, 2);
     assert_eq!(given(&mut pusher, START, new), 16, "the link has settled nothing");
-    pusher.receive(START, new, ack(vec![outcome(0, 4, Verdict::Ack)], 1_000_000, 1 << 40));
+    pusher.handle_frame(START, new, ack(vec![outcome(0, 4, Verdict::Ack)], 1_000_000, 1 << 40));
     assert_eq!(given(&mut pusher, START, new), 4 + 4, "it may have 20 in flight now");
-    pusher.receive(START, new, ack(vec![outcome(4, 20, Verdict::Ack)], 1_000_000, 1 << 40));
+    pusher.handle_frame(START, new, ack(vec![outcome(4, 20, Verdict::Ack)], 1_000_000, 1 << 40));
     assert_eq!(given(&mut pusher, START, new), 16 + 24);
     let over = START + SECOND;
-    assert_eq!(pusher.socket_deadline(), Some(over), "also if no frame arrives");
-    pusher.advance_socket(over);
+    assert_eq!(pusher.poll_socket_timeout(), Some(over), "also if no frame arrives");
+    pusher.handle_socket_timeout(over);
     assert_eq!(
         given(&mut pusher, over, new),
         10_001 + 1_000 - 64,
@@ -277,13 +282,13 @@ fn rd_10_held_messages_are_exempt_from_the_cap_unless_they_were_lost_often() {
     let mut got = vec![given(&mut pusher, START, first)];
     let mut last = first;
     for _ in 0..4 {
-        pusher.lost(START, last, "broken");
+        pusher.handle_link_lost(START, last, "broken");
         last = link(&mut pusher, START, 1);
         got.push(given(&mut pusher, START, last));
     }
     assert_eq!(got, [10_001, 10_001, 10_001, 16, 16]);
     let over = START + SECOND;
-    pusher.advance_socket(over);
+    pusher.handle_socket_timeout(over);
     assert_eq!(given(&mut pusher, over, last), 10_001 - 16, "no message is lost");
 }
 
@@ -307,7 +312,7 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
     sent(&mut puller, START, link);
     // After an unknown field.
     let frame = [&b"\xa0\x06\x01\x12\x0c"[..], &b"\x1a\x00".repeat(6)].concat();
-    puller.receive(START, link, frame.into());
+    puller.handle_frame(START, link, frame.into());
     let close = close_of(&mut puller, START, link).expect("a Close");
     assert_eq!(Code::from_wire(close.code), Code::Credit);
     assert!(
@@ -371,7 +376,7 @@ fn lm_5_a_message_does_not_keep_unknown_fields_in_memory() {
         let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
         sent(&mut puller, START, link);
         let alive = Arc::new(());
-        puller.receive(START, link, Bytes::from_owner(Kept { bytes, _alive: alive.clone() }));
+        puller.handle_frame(START, link, Bytes::from_owner(Kept { bytes, _alive: alive.clone() }));
         assert_eq!(Arc::strong_count(&alive), 1, "the frame is dropped");
         let (a, b) = (puller.recv().unwrap(), puller.recv().unwrap());
         assert_eq!((a.payload(), a.attempt(), a.id().number), (&b"a"[..], 2, 5));

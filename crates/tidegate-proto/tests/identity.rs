@@ -48,7 +48,7 @@ fn hs_9_only_a_link_of_the_same_key_is_replaced() {
 /// Whether a machine closes a link with REPLACED.
 fn is_replaced(machine: &mut dyn Machine, link: LinkId) -> bool {
     let mut out = std::collections::VecDeque::new();
-    machine.transmit(Time(0), link, &mut out);
+    machine.poll_transmit(Time(0), link, &mut out);
     out.iter().any(|bytes| bytes.windows(5).any(|window| window == b"newer"))
 }
 
@@ -56,27 +56,27 @@ fn is_replaced(machine: &mut dyn Machine, link: LinkId) -> bool {
 fn lost(key: Option<u128>) -> Pusher {
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), known(Role::Puller, key, 1)).unwrap();
-    pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+    pusher.handle_frame(Time(0), link, ack(Vec::new(), 10, 1 << 20));
     pusher.send(Message::new("m"), false).unwrap();
     assert_eq!(sent(&mut pusher, Time(0), link).len(), 1);
-    pusher.lost(Time(0), link, "cut");
+    pusher.handle_link_lost(Time(0), link, "cut");
     pusher
 }
 
 #[test]
 fn rd_8_there_is_grace_for_the_same_key_and_none_without_one() {
     // RD-8
-    let waits = |pusher: &Pusher| pusher.stats().awaiting;
+    let waits = |pusher: &Pusher| pusher.stats().in_grace;
     assert_eq!(waits(&lost(None)), 0);
     let mut pusher = lost(Some(1));
     assert_eq!(waits(&pusher), 1);
     for other in [None, Some(2)] {
         let link = pusher.open(Time(0), known(Role::Puller, other, 2)).unwrap();
-        pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+        pusher.handle_frame(Time(0), link, ack(Vec::new(), 10, 1 << 20));
         assert_eq!((waits(&pusher), sent(&mut pusher, Time(0), link).len()), (1, 0));
     }
     let link = pusher.open(Time(0), known(Role::Puller, Some(1), 2)).unwrap();
-    pusher.receive(Time(0), link, ack(Vec::new(), 10, 1 << 20));
+    pusher.handle_frame(Time(0), link, ack(Vec::new(), 10, 1 << 20));
     assert_eq!(sent(&mut pusher, Time(0), link).len(), 1);
     assert!(close_of(&mut pusher, Time(0), link).is_none());
 }
@@ -87,16 +87,16 @@ fn is_run_again(first: Option<u128>, then: Option<u128>) -> bool {
     let mut puller: Puller = puller(|_| ());
     let link = puller.open(Time(0), known(Role::Pusher, first, 1)).unwrap();
     sent(&mut puller, Time(0), link);
-    puller.receive(Time(0), link, deliver(5, 0));
+    puller.handle_frame(Time(0), link, deliver(5, 0));
     let received = puller.recv().unwrap();
     puller.settle(&received, &Verdict::Ack);
     sent(&mut puller, Time(0), link);
-    puller.lost(Time(0), link, "cut");
+    puller.handle_link_lost(Time(0), link, "cut");
     let link = puller.open(Time(0), known(Role::Pusher, then, 2)).unwrap();
     sent(&mut puller, Time(0), link);
-    puller.receive(Time(0), link, deliver(5, 2));
+    puller.handle_frame(Time(0), link, deliver(5, 2));
     let again = puller.recv().is_some();
-    assert_eq!(puller.stats().repeats, u64::from(!again));
+    assert_eq!(puller.stats().duplicates_suppressed, u64::from(!again));
     again
 }
 

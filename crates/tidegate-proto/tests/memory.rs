@@ -73,7 +73,7 @@ impl Kept {
         self.next += sizes.len() as u64;
         self.alive.fetch_add(bytes.len(), Ordering::Relaxed);
         let counted = Counted { bytes, alive: self.alive.clone() };
-        self.puller.receive(START, self.link, Bytes::from_owner(counted));
+        self.puller.handle_frame(START, self.link, Bytes::from_owner(counted));
         assert!(self.puller.is_open(self.link), "the batch is within the credit");
     }
 
@@ -142,28 +142,28 @@ fn lm_5_slow_messages_of_many_usual_batches_keep_half_of_the_budget_at_most() {
 fn lm_5_lots_that_are_worked_on_for_long_do_not_keep_their_batches_either() {
     // LM-5: many receivers, each with a few deliveries.
     let mut kept = Kept::new(8 * MIB);
-    let mut lots = Vec::new();
+    let mut batches = Vec::new();
     for batch in 0..200 {
         kept.deliver(&[1_000; 200]);
         let mut left = 200;
         let mut slow = None;
         while left > 0 {
             // The first delivery of the batch is slow; the others are settled.
-            let mut lot = kept.puller.recv_lot().unwrap();
-            while let Some(item) = lot.take() {
-                assert_eq!(item.payload(lot.bytes()), [200 - left as u8; 1_000]);
+            let mut batch = kept.puller.recv_batch().unwrap();
+            while let Some(item) = batch.take() {
+                assert_eq!(item.payload(batch.bytes()), [200 - left as u8; 1_000]);
                 left -= 1;
                 if left < 199 {
                     kept.puller.settle_item(kept.link, &item, &Verdict::Ack);
                 }
             }
-            slow.get_or_insert(lot);
+            slow.get_or_insert(batch);
         }
-        lots.extend(slow);
+        batches.extend(slow);
         kept.grant();
         assert!(kept.alive() <= 4 * MIB + 201_000, "{} after {batch}", kept.alive());
     }
-    assert_eq!(lots.len(), 200);
+    assert_eq!(batches.len(), 200);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn lm_5_headers_and_what_is_large_in_a_batch_arrive_whole_when_they_are_copied()
         },
     ];
     let deliver = v1::Deliver { first_id: 0, first_number: 10, messages };
-    kept.puller.receive(START, kept.link, frame(v1::frame::Body::Deliver(deliver)));
+    kept.puller.handle_frame(START, kept.link, frame(v1::frame::Body::Deliver(deliver)));
     let all: Vec<Received> = std::iter::from_fn(|| kept.puller.recv()).collect();
     let numbers: Vec<_> =
         all.iter().map(|one| (one.delivery(), one.id().number, one.attempt(), one.size())).collect();
@@ -205,7 +205,7 @@ fn lm_5_a_pusher_that_keeps_nacked_and_rejected_messages_keeps_nothing_beside_th
     let mut pusher = pusher(|_| ());
     pusher.keep_rejected();
     let link = pusher.open(START, peer(Role::Puller, 1, Some((0, 1)))).unwrap();
-    pusher.receive(START, link, ack(Vec::new(), 1 << 40, 1 << 40));
+    pusher.handle_frame(START, link, ack(Vec::new(), 1 << 40, 1 << 40));
     for _ in 0..100 {
         for _ in 0..100 {
             pusher.send(vec![7; 1_000].into(), false).unwrap();
@@ -218,7 +218,7 @@ fn lm_5_a_pusher_that_keeps_nacked_and_rejected_messages_keeps_nothing_beside_th
                 outcome(first + 1, 1, v1::Verdict::Reject),
                 outcome(first, count, v1::Verdict::Ack),
             ];
-            pusher.receive(START, link, ack(outcomes, 1 << 40, 1 << 40));
+            pusher.handle_frame(START, link, ack(outcomes, 1 << 40, 1 << 40));
         }
     }
     let stats = pusher.stats();

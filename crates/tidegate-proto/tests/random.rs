@@ -176,7 +176,7 @@ fn come_to_rest(world: &mut World, ledger: &mut Ledger) {
             while let Some(received) = world.recv(pull) {
                 ledger.received(pull, received);
             }
-            world.pullers[pull].ask();
+            world.pullers[pull].handle_empty_poll();
         }
         while !ledger.held.is_empty() {
             ledger.settle(world, 0, 9);

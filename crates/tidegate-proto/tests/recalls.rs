@@ -29,10 +29,10 @@ fn silence(
 ) -> Option<v1::Close> {
     for step in half_seconds {
         let now = Time(step * 500_000);
-        puller.receive(now, link, frame(v1::frame::Body::Ping(v1::Ping { data: step })));
-        puller.heard(link);
-        puller.found_empty(link);
-        puller.advance(now, link, FrameProgress::default());
+        puller.handle_frame(now, link, frame(v1::frame::Body::Ping(v1::Ping { data: step })));
+        puller.handle_bytes(link);
+        puller.handle_would_block(link);
+        puller.handle_timeout(now, link, FrameProgress::default());
         if let Some(close) = close_of(puller, now, link) {
             return Some(close);
         }
@@ -63,7 +63,7 @@ fn rc_1_a_skip_in_time_ends_the_wait() {
     // RC-1
     let (mut puller, link) = recalling();
     assert_eq!(silence(&mut puller, link, 1..=9), None);
-    puller.receive(Time(4_600_000), link, skip(10, 8 << 20));
+    puller.handle_frame(Time(4_600_000), link, skip(10, 8 << 20));
     assert_eq!(silence(&mut puller, link, 10..=60), None);
 }
 
@@ -74,7 +74,7 @@ fn rc_1_messages_before_a_skip_restart_the_time() {
     let large = "x".repeat(17_000);
     for n in 0..8 {
         assert_eq!(silence(&mut puller, link, n * 6 + 1..=n * 6 + 6), None);
-        puller.receive(Time((n * 6 + 6) * 500_000), link, deliver(n, &[&large]));
+        puller.handle_frame(Time((n * 6 + 6) * 500_000), link, deliver(n, &[&large]));
     }
 }
 
@@ -99,9 +99,9 @@ fn st_1_a_puller_has_left_when_both_skips_have_arrived() {
     let (mut puller, link) = recalling();
     puller.leave();
     assert_eq!(leaving(&sent(&mut puller, Time(1), link)), 1);
-    puller.receive(Time(2), link, skip(10, 8 << 20));
+    puller.handle_frame(Time(2), link, skip(10, 8 << 20));
     assert_eq!(close_of(&mut puller, Time(2), link), None, "one is still due");
-    puller.receive(Time(3), link, skip(10, 0));
+    puller.handle_frame(Time(3), link, skip(10, 0));
     assert_eq!(close_of(&mut puller, Time(3), link).unwrap().code(), Code::Normal);
 }
 
@@ -111,7 +111,7 @@ fn st_1_an_end_cancels_the_skips_that_are_due() {
     let (mut puller, link) = recalling();
     puller.leave();
     sent(&mut puller, Time(1), link);
-    puller.receive(Time(2), link, frame(v1::frame::Body::End(v1::End {})));
+    puller.handle_frame(Time(2), link, frame(v1::frame::Body::End(v1::End {})));
     assert_eq!(close_of(&mut puller, Time(2), link).unwrap().code(), Code::Normal);
 }
 
@@ -122,10 +122,18 @@ fn rc_1_each_request_has_a_skip_of_its_own_and_a_third_request_is_refused() {
         let mut pusher = pusher(|_| ());
         let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
         let ack = v1::Ack { message_limit: 5, byte_limit: 100, ..Default::default() };
-        pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack.clone() })));
-        pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { leaving: true, ..ack.clone() })));
+        pusher.handle_frame(
+            Time(0),
+            link,
+            frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack.clone() })),
+        );
+        pusher.handle_frame(
+            Time(0),
+            link,
+            frame(v1::frame::Body::Ack(v1::Ack { leaving: true, ..ack.clone() })),
+        );
         if third {
-            pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack })));
+            pusher.handle_frame(Time(0), link, frame(v1::frame::Body::Ack(v1::Ack { recall: true, ..ack })));
             assert_eq!(close_of(&mut pusher, Time(0), link).unwrap().code(), Code::Unexpected);
             continue;
         }
@@ -145,7 +153,7 @@ fn cr_9_the_budget_of_a_link_that_is_too_slow_goes_to_other_links() {
     // RC-1, CR-9
     let (mut puller, link) = recalling();
     silence(&mut puller, link, 1..=10).unwrap();
-    let end = puller.lost(Time(5_100_000), link, "").unwrap();
+    let end = puller.handle_link_lost(Time(5_100_000), link, "").unwrap();
     assert_eq!(end.code, Some(Code::TooSlow));
     let other = puller.link_stats()[0].clone();
     assert_eq!(other.window, 10);
@@ -156,8 +164,8 @@ fn ten_ms(puller: &mut Puller, now: &mut Time, links: &[LinkId]) -> u64 {
     *now = Time(now.0 + 10_000);
     let mut limit = 0;
     for link in links {
-        puller.found_empty(*link);
-        puller.advance(*now, *link, FrameProgress::default());
+        puller.handle_would_block(*link);
+        puller.handle_timeout(*now, *link, FrameProgress::default());
         for body in sent(puller, *now, *link) {
             if let (Body::Ack(ack), Some(last)) = (body, links.last())
                 && last == link
@@ -188,7 +196,7 @@ fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_only_for_a_short_time(
             limit = limit.max(ten_ms(&mut puller, &mut now, &links));
             assert!(now.since(began).as_secs() < 4, "message {n}: the link that has work gets no place");
         }
-        puller.receive(now, honest, deliver(n, &["x"]));
+        puller.handle_frame(now, honest, deliver(n, &["x"]));
         let received = puller.recv().expect("a delivery");
         puller.stop_waiting(now);
         assert_eq!(puller.stats().in_flight, 1);
@@ -196,8 +204,8 @@ fn cr_6_pushers_that_answer_no_recall_keep_the_only_place_only_for_a_short_time(
     }
     assert!(puller.stats().overdue_recalls > 0);
     // Messages that a silent pusher sends anyway are queued: the cap limits what is handed out.
-    puller.receive(now, links[0], deliver(0, &["late"]));
-    puller.receive(now, honest, deliver(5, &["x"]));
+    puller.handle_frame(now, links[0], deliver(0, &["late"]));
+    puller.handle_frame(now, honest, deliver(5, &["x"]));
     puller.recv().expect("a delivery");
     assert!(puller.recv().is_none(), "{:?}", puller.stats());
 }
@@ -210,7 +218,7 @@ fn st_7_an_end_gives_up_unused_credit() {
         let ended = puller.open(Time(1), peer(Role::Pusher, 1, None)).unwrap();
         sent(&mut puller, Time(1), ended);
         assert_eq!(puller.stats().committed, window, "the link has the whole window");
-        puller.receive(Time(2), ended, frame(v1::frame::Body::End(v1::End {})));
+        puller.handle_frame(Time(2), ended, frame(v1::frame::Body::End(v1::End {})));
         assert_eq!(puller.stats().committed, 0);
         // The pusher sends no Close, and the link stays open.
         let other = puller.open(Time(3), peer(Role::Pusher, 2, None)).unwrap();

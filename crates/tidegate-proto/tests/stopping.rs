@@ -35,7 +35,7 @@ fn st_2_the_end_waits_for_a_message_that_waits_for_a_retry() {
     for puller in &mut w.pullers {
         assert!(matches!(puller.poll_event(), Some(PullerEvent::Ended(_))));
     }
-    assert_eq!((w.pushers[0].links(), w.pullers[0].links(), w.pullers[1].links()), (0, 0, 0));
+    assert_eq!((w.pushers[0].link_count(), w.pullers[0].link_count(), w.pullers[1].link_count()), (0, 0, 0));
     assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Drained));
 }
 
@@ -49,7 +49,7 @@ fn st_3_a_new_link_after_the_end_is_answered_with_end() {
         w.settle();
         assert!(matches!(w.pullers[0].poll_event(), Some(PullerEvent::Ended(_))));
         assert_eq!(w.pullers[0].pushers_ended(), 1, "each pusher counts once");
-        assert_eq!(w.pushers[0].links(), 0);
+        assert_eq!(w.pushers[0].link_count(), 0);
     }
 }
 
@@ -69,11 +69,11 @@ fn st_3_only_a_close_that_can_answer_an_end_counts_as_its_answer() {
         let link = pusher.open(Time::default(), peer(Role::Puller, 1, None)).unwrap();
         pusher.drain(Time::default(), true);
         sent(&mut pusher, Time::default(), link);
-        assert!(pusher.may_miss_end(link) && !pusher.has_told_end(link));
+        assert!(pusher.end_unanswered(link) && !pusher.end_answered(link));
         let close = v1::Close { code: code as i32, ..v1::Close::default() };
-        pusher.receive(Time::default(), link, frame(v1::frame::Body::Close(close)));
-        assert_eq!(pusher.has_told_end(link), answers, "{code:?}");
-        assert_eq!(pusher.may_miss_end(link), !answers, "{code:?}");
+        pusher.handle_frame(Time::default(), link, frame(v1::frame::Body::Close(close)));
+        assert_eq!(pusher.end_answered(link), answers, "{code:?}");
+        assert_eq!(pusher.end_unanswered(link), !answers, "{code:?}");
     }
 }
 
@@ -87,7 +87,7 @@ fn st_5_a_drain_closes_without_end_and_refuses_new_links() {
     w.pushers[0].drain(w.now, false);
     assert!(w.pushers[0].send("late".into(), false).is_err());
     assert_eq!(w.ack_all(0).len(), 1);
-    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (0, 0), "Close was answered by Close");
+    assert_eq!((w.pushers[0].link_count(), w.pullers[0].link_count()), (0, 0), "Close was answered by Close");
     assert_eq!(w.pullers[0].pushers_ended(), 0);
     let violation = w.join_as(0, 0, (99, 1)).unwrap_err();
     assert_eq!(violation.code, Code::GoingAway);
@@ -99,8 +99,8 @@ fn st_1_a_leaving_puller_gets_no_deliveries_whatever_it_grants() {
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
     let leaving = v1::Ack { message_limit: 1, byte_limit: 100, leaving: true, ..Default::default() };
-    pusher.receive(Time(0), link, frame(v1::frame::Body::Ack(leaving)));
-    pusher.receive(Time(0), link, ack(Vec::new(), 9, 900));
+    pusher.handle_frame(Time(0), link, frame(v1::frame::Body::Ack(leaving)));
+    pusher.handle_frame(Time(0), link, ack(Vec::new(), 9, 900));
     pusher.send("m".into(), false).unwrap();
     let bodies = sent(&mut pusher, Time(0), link);
     assert!(matches!(bodies[..], [Body::Skip(_)]), "{bodies:?}");
@@ -121,10 +121,10 @@ fn st_1_a_leaving_puller_settles_what_it_holds_and_releases_the_rest() {
     w.join(0, 1);
     w.pullers[0].leave();
     w.settle();
-    assert_eq!(w.pullers[0].links(), 1, "the application still holds one");
+    assert_eq!(w.pullers[0].link_count(), 1, "the application still holds one");
     assert_eq!(w.ack_all(1).iter().map(|(_, attempt)| attempt).sum::<u32>(), 4, "four first attempts");
     w.give(0, held, &Verdict::Ack);
-    assert_eq!(w.pullers[0].links(), 0);
+    assert_eq!(w.pullers[0].link_count(), 0);
     let stats = w.pushers[0].stats();
     assert_eq!((stats.acked, stats.released, stats.returned, stats.links), (5, 4, 0, 1));
 }
@@ -148,7 +148,7 @@ fn st_8_an_abort_separates_undelivered_messages_from_unknown_ones() {
         (stats.accepted, stats.aborted, stats.queued, stats.in_flight, stats.held_bytes),
         (5, 5, 0, 0, 0)
     );
-    assert_eq!((w.pushers[0].links(), w.pullers[0].links()), (0, 0));
+    assert_eq!((w.pushers[0].link_count(), w.pullers[0].link_count()), (0, 0));
     assert_eq!(w.pullers[0].stats().dropped, 2);
 }
 
@@ -207,9 +207,9 @@ fn st_4_a_close_without_an_answer_ends_after_a_second() {
     w.pushers[0].drain(w.now, true);
     let link = w.push_link(wire);
     let mut out = Default::default();
-    w.pushers[0].transmit(w.now, link, &mut out);
+    w.pushers[0].poll_transmit(w.now, link, &mut out);
     assert!(!w.pushers[0].is_finished(w.now, link));
-    let deadline = w.pushers[0].deadline(link).unwrap();
+    let deadline = w.pushers[0].poll_timeout(link).unwrap();
     assert_eq!(deadline.since(w.now), SECOND);
     assert!(w.pushers[0].is_finished(deadline, link));
 }
@@ -218,10 +218,10 @@ fn st_4_a_close_without_an_answer_ends_after_a_second() {
 fn writing(generation: u64) -> (Pusher, LinkId) {
     let mut pusher = pusher(|_| ());
     let link = pusher.open(Time(0), peer(Role::Puller, 1, Some((0, generation)))).unwrap();
-    pusher.receive(Time(0), link, ack(Vec::new(), 1, 100));
+    pusher.handle_frame(Time(0), link, ack(Vec::new(), 1, 100));
     pusher.send(Message::new("a"), false).unwrap();
     let mut out = VecDeque::new();
-    pusher.transmit(Time(0), link, &mut out);
+    pusher.poll_transmit(Time(0), link, &mut out);
     assert!(!out.is_empty());
     pusher.send(Message::new("b"), false).unwrap(); // there is no credit for it
     (pusher, link)
@@ -241,7 +241,7 @@ fn rd_3_messages_that_the_driver_of_a_replaced_link_may_still_write_count_as_wri
         (payloads(&left.unacked), payloads(&left.unsent)),
         (vec![(&b"a"[..], 2)], vec![(&b"b"[..], 1)])
     );
-    pusher.receive(Time(1), new, ack(Vec::new(), 2, 100));
+    pusher.handle_frame(Time(1), new, ack(Vec::new(), 2, 100));
     let mut attempts = Vec::new();
     for body in sent(&mut pusher, Time(1), new) {
         if let Body::Deliver(batch) = body {
@@ -259,7 +259,7 @@ fn rd_3_messages_that_the_driver_of_a_replaced_link_may_still_write_count_as_wri
 fn rd_3_messages_of_an_abandoned_link_count_as_written() {
     // RD-3
     let (mut pusher, link) = writing(1);
-    pusher.abandoned(Time(1), link, "the runtime was dropped");
+    pusher.handle_driver_lost(Time(1), link, "the runtime was dropped");
     let left = pusher.leftover(Time(1));
     assert_eq!(
         (payloads(&left.unacked), payloads(&left.unsent)),
@@ -271,9 +271,9 @@ fn rd_3_messages_of_an_abandoned_link_count_as_written() {
 fn rd_3_messages_of_an_abandoned_link_are_not_sent_on_it_again() {
     // RD-3
     let (mut pusher, link) = writing(1);
-    pusher.receive(Time(0), link, ack(Vec::new(), 10, 100)); // credit that must not be used any more
+    pusher.handle_frame(Time(0), link, ack(Vec::new(), 10, 100)); // credit that must not be used any more
     let before = pusher.stats();
-    pusher.abandoned(Time(1), link, "the runtime was dropped");
+    pusher.handle_driver_lost(Time(1), link, "the runtime was dropped");
     let after = pusher.stats();
     assert_eq!((after.sent, after.returned), (before.sent, before.returned + before.in_flight));
 }
@@ -282,7 +282,7 @@ fn rd_3_messages_of_an_abandoned_link_are_not_sent_on_it_again() {
 fn rd_3_bytes_left_by_a_failed_write_do_not_count_as_written_when_the_link_is_replaced() {
     // RD-3, HS-9
     let (mut pusher, link) = writing(1);
-    pusher.write_failed(Time(1), link, "broken pipe");
+    pusher.handle_write_error(Time(1), link, "broken pipe");
     pusher.open(Time(1), peer(Role::Puller, 1, Some((0, 2)))).unwrap();
     let left = pusher.leftover(Time(1));
     assert_eq!(payloads(&left.unsent), [(&b"a"[..], 1), (&b"b"[..], 1)]);
@@ -298,20 +298,20 @@ fn fr_7_a_link_whose_ids_are_used_up_is_renewed_and_its_messages_are_not_lost() 
     let link = puller.open(Time(0), peer(Role::Pusher, 1, None)).unwrap();
     let grant = v1::Ack { message_limit: MAX, byte_limit: MAX, ..Default::default() };
     assert_eq!(sent(&mut puller, Time(0), link), [Body::Ack(grant.clone())], "no more is ever granted");
-    puller.receive(Time(0), link, deliver(0, &["held", "queued"]));
+    puller.handle_frame(Time(0), link, deliver(0, &["held", "queued"]));
     let held = puller.recv().unwrap();
     // Another link takes half of the window: the pusher gives up all of its ids.
     puller.open(Time(0), peer(Role::Pusher, 2, None)).unwrap();
     let recall = v1::Ack { recall: true, ..grant.clone() };
     assert_eq!(sent(&mut puller, Time(0), link), [Body::Ack(recall)]);
     let skip = |bytes| frame(v1::frame::Body::Skip(v1::Skip { next_id: MAX, bytes }));
-    puller.receive(Time(0), link, skip(MAX - 10));
+    puller.handle_frame(Time(0), link, skip(MAX - 10));
     let bodies: Vec<_> = (0..3).flat_map(|_| sent(&mut puller, Time(0), link)).collect();
     assert_eq!(bodies, [Body::Ack(v1::Ack { leaving: true, ..grant.clone() })]);
     let mut stopping = puller.clone();
     stopping.leave();
     assert_eq!(sent(&mut stopping, Time(0), link), [], "it has sent `leaving` before (RC-1)");
-    puller.receive(Time(0), link, skip(0));
+    puller.handle_frame(Time(0), link, skip(0));
     let released =
         v1::Outcome { verdict: v1::Verdict::Release.into(), first: 1, count: 1, ..Default::default() };
     let bodies = sent(&mut puller, Time(0), link);

@@ -29,7 +29,7 @@ fn puller_with_link() -> (Puller, LinkId) {
 /// A pusher that has sent three messages of one byte.
 fn pusher_with_three() -> (Pusher, LinkId) {
     let (mut pusher, link) = pusher_with_link();
-    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    pusher.handle_frame(NOW, link, ack(Vec::new(), 10, 1_000));
     for payload in ["a", "b", "c"] {
         pusher.send(payload.into(), false).unwrap();
     }
@@ -38,7 +38,7 @@ fn pusher_with_three() -> (Pusher, LinkId) {
 }
 
 fn violated<M: Machine>(machine: &mut M, link: LinkId, bytes: Bytes) -> (Code, String) {
-    machine.receive(NOW, link, bytes);
+    machine.handle_frame(NOW, link, bytes);
     let close = close_of(machine, NOW, link).expect("a Close");
     (Code::from_wire(close.code), close.reason)
 }
@@ -52,7 +52,7 @@ fn oc_2_an_outcome_for_a_delivery_never_sent_or_skipped_closes_the_link() {
     assert_eq!(reason, "OC-2: an outcome for delivery 3; the next id to be sent is 3");
     let (mut pusher, link) = pusher_with_three();
     let recall = v1::Ack { message_limit: 10, byte_limit: 1_000, recall: true, ..Default::default() };
-    pusher.receive(NOW, link, frame(v1::frame::Body::Ack(recall)));
+    pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(recall)));
     assert_eq!(sent(&mut pusher, NOW, link), [Body::Skip(v1::Skip { next_id: 10, bytes: 997 })], "RC-1");
     let (code, reason) = violated(&mut pusher, link, ack(vec![outcome(5, 1, Wire::Ack)], 20, 2_000));
     assert_eq!(code, Code::UnknownDelivery);
@@ -63,11 +63,11 @@ fn oc_2_an_outcome_for_a_delivery_never_sent_or_skipped_closes_the_link() {
 fn oc_2_a_message_that_is_not_written_yet_cannot_have_an_outcome() {
     // OC-2
     let (mut pusher, link) = pusher_with_link();
-    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    pusher.handle_frame(NOW, link, ack(Vec::new(), 10, 1_000));
     pusher.send("a".into(), false).unwrap();
     let (code, _) = violated(&mut pusher, link, ack(vec![outcome(0, 1, Wire::Nack)], 10, 1_000));
     assert_eq!(code, Code::UnknownDelivery);
-    pusher.lost(NOW, link, "");
+    pusher.handle_link_lost(NOW, link, "");
     assert_eq!(pusher.stats().queued, 1, "the message is not lost");
 }
 
@@ -76,7 +76,7 @@ fn oc_3_a_repeated_outcome_is_ignored() {
     // OC-3
     let (mut pusher, link) = pusher_with_three();
     for verdict in [Wire::Ack, Wire::Ack, Wire::Nack, Wire::Reject, Wire::Release] {
-        pusher.receive(NOW, link, ack(vec![outcome(0, 2, verdict)], 10, 1_000));
+        pusher.handle_frame(NOW, link, ack(vec![outcome(0, 2, verdict)], 10, 1_000));
     }
     let stats = pusher.stats();
     assert_eq!((stats.acked, stats.nacked, stats.rejected, stats.released, stats.in_flight), (2, 0, 0, 0, 1));
@@ -94,7 +94,7 @@ fn oc_4_outcomes_apply_before_limits_and_flags_last() {
         recall: true,
         leaving: false,
     };
-    pusher.receive(NOW, link, frame(v1::frame::Body::Ack(all)));
+    pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(all)));
     let bodies = sent(&mut pusher, NOW, link);
     assert_eq!(bodies, [Body::Skip(v1::Skip { next_id: 12, bytes: 1_997 })], "the new limits were given up");
     assert_eq!(pusher.stats().queued, 3, "released messages are not sent back at once");
@@ -132,7 +132,7 @@ fn oc_2_oc_10_an_ack_with_one_invalid_outcome_has_no_effect() {
                 vec![outcome(0, 1, Wire::Ack), outcome(1, 1, Wire::Reject), outcome(2, 1, Wire::Nack)];
             outcomes.insert(place, bad.clone());
             let all = v1::Ack { outcomes, message_limit: 99, byte_limit: 9_999, recall: true, leaving: true };
-            pusher.receive(NOW, link, frame(v1::frame::Body::Ack(all)));
+            pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(all)));
             let stats = pusher.stats();
             assert_eq!((stats.acked, stats.rejected, stats.nacked, stats.in_flight), (0, 0, 0, 3));
             let own = &pusher.link_stats()[0];
@@ -151,16 +151,16 @@ fn er_1_a_reason_names_the_rule_that_was_broken() {
     let skip = || frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1_000 }));
     for late in [deliver(0, &["a"]), skip(), end()] {
         let (mut puller, link) = puller_with_link();
-        puller.receive(NOW, link, end());
+        puller.handle_frame(NOW, link, end());
         let (code, reason) = violated(&mut puller, link, late);
         assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-7"), "{reason}");
     }
     let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, deliver(0, &["held"]));
+    puller.handle_frame(NOW, link, deliver(0, &["held"]));
     let _held = puller.recv().unwrap();
     puller.leave();
     sent(&mut puller, NOW, link);
-    puller.receive(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
+    puller.handle_frame(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
     let (code, reason) = violated(&mut puller, link, deliver(4, &["a"]));
     assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-1"), "{reason}");
     for (delivery, first) in [
@@ -183,7 +183,7 @@ fn fr_5_frames_that_a_role_may_not_send_are_refused() {
     for body in [v1::frame::Body::Skip(v1::Skip::default()), v1::frame::Body::End(v1::End {})] {
         let (mut pusher, link) = pusher_with_three();
         assert_eq!(violated(&mut pusher, link, frame(body)).0, Code::Unexpected);
-        pusher.lost(NOW, link, "");
+        pusher.handle_link_lost(NOW, link, "");
         assert_eq!(pusher.stats().queued, 3);
     }
     let (mut puller, link) = puller_with_link();
@@ -246,11 +246,11 @@ fn st_7_no_frame_of_a_stream_may_follow_its_end() {
     // ST-7
     let end = frame(v1::frame::Body::End(v1::End {}));
     let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, end.clone());
+    puller.handle_frame(NOW, link, end.clone());
     let (code, reason) = violated(&mut puller, link, end.clone());
     assert_eq!((code, reason.as_str()), (Code::Unexpected, "ST-7: a second End"));
     let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, end);
+    puller.handle_frame(NOW, link, end);
     assert_eq!(puller.pushers_ended(), 1);
     assert_eq!(
         violated(&mut puller, link, deliver(0, &["a"])).0,
@@ -263,9 +263,9 @@ fn st_7_no_frame_of_a_stream_may_follow_its_end() {
 fn st_7_an_end_drops_the_queued_deliveries_of_a_stuck_worker() {
     // ST-7, OC-12: the settle time-out of what is un-acked here has passed.
     let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, deliver(0, &["stuck", "behind"]));
+    puller.handle_frame(NOW, link, deliver(0, &["stuck", "behind"]));
     let stuck = puller.recv().unwrap();
-    puller.receive(NOW, link, frame(v1::frame::Body::End(v1::End {})));
+    puller.handle_frame(NOW, link, frame(v1::frame::Body::End(v1::End {})));
     assert_eq!(puller.pushers_ended(), 1);
     assert!(puller.recv().is_none(), "another puller has processed it");
     assert!(puller.is_open(link), "no violation");
@@ -281,7 +281,7 @@ fn lm_2_many_pings_are_answered_by_one_pong() {
     // LM-2, LV-4
     let (mut pusher, link) = pusher_with_link();
     for data in 0..1_000 {
-        pusher.receive(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data })));
+        pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data })));
     }
     assert_eq!(sent(&mut pusher, NOW, link), [Body::Pong(v1::Pong { data: 999 })]);
     assert_eq!(sent(&mut pusher, NOW, link), [], "once");
@@ -291,9 +291,9 @@ fn lm_2_many_pings_are_answered_by_one_pong() {
 fn fr_6_ping_and_pong_overtake_data_that_waits() {
     // FR-6
     let (mut pusher, link) = pusher_with_link();
-    pusher.receive(NOW, link, ack(Vec::new(), 10, 1_000));
+    pusher.handle_frame(NOW, link, ack(Vec::new(), 10, 1_000));
     pusher.send("a".into(), false).unwrap();
-    pusher.receive(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data: 5 })));
+    pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ping(v1::Ping { data: 5 })));
     let bodies = sent(&mut pusher, NOW, link);
     assert!(matches!(&bodies[..], [Body::Pong(_), Body::Deliver(_)]), "{bodies:?}");
 }
@@ -303,13 +303,13 @@ fn gr_2_gr_1_unknown_fields_and_frames_have_no_effect() {
     // GR-1, GR-2
     let (mut pusher, link) = pusher_with_three();
     let before = pusher.stats();
-    pusher.receive(NOW, link, Bytes::from_static(b"\xa2\x06\x05later"));
+    pusher.handle_frame(NOW, link, Bytes::from_static(b"\xa2\x06\x05later"));
     // An Ack with the unknown field 15 = 1.
     let mut odd = ack(vec![outcome(0, 1, Wire::Ack)], 10, 1_000).to_vec();
     odd[1] += 2;
     odd.extend_from_slice(b"\x78\x01");
     assert_eq!(pusher.stats(), before);
-    pusher.receive(NOW, link, odd.into());
+    pusher.handle_frame(NOW, link, odd.into());
     assert_eq!(pusher.stats().acked, 1);
     assert!(sent(&mut pusher, NOW, link).is_empty());
 }
@@ -319,14 +319,14 @@ fn er_1_a_violation_affects_no_other_link_and_loses_no_message() {
     // ER-1, RD-1
     let (mut pusher, bad) = pusher_with_three();
     let good = pusher.open(NOW, peer(Role::Puller, 2, Some((0, 1)))).unwrap();
-    pusher.receive(NOW, good, ack(Vec::new(), 10, 1_000));
+    pusher.handle_frame(NOW, good, ack(Vec::new(), 10, 1_000));
     violated(&mut pusher, bad, Bytes::from_static(b"\xff\xff"));
-    pusher.receive(NOW, bad, ack(vec![outcome(0, 1, Wire::Ack)], 0, 0));
+    pusher.handle_frame(NOW, bad, ack(vec![outcome(0, 1, Wire::Ack)], 0, 0));
     assert_eq!(pusher.stats().acked, 1, "ST-4: outcomes count until the end");
-    pusher.lost(NOW, bad, "");
+    pusher.handle_link_lost(NOW, bad, "");
     assert_eq!(pusher.link_stats()[0].in_flight, 2, "the other messages are on the other link");
     sent(&mut pusher, NOW, good);
-    pusher.receive(NOW, good, ack(vec![outcome(0, 2, Wire::Ack)], 20, 2_000));
+    pusher.handle_frame(NOW, good, ack(vec![outcome(0, 2, Wire::Ack)], 20, 2_000));
     assert_eq!(pusher.stats().acked, 3);
 }
 
@@ -335,7 +335,7 @@ fn rd_1_a_close_that_leaves_deliveries_un_acked_returns_them_at_once() {
     // RD-1, ST-4
     let (mut pusher, link) = pusher_with_three();
     let close = v1::Close { code: Code::Normal.into(), ..Default::default() };
-    pusher.receive(NOW, link, frame(v1::frame::Body::Close(close)));
+    pusher.handle_frame(NOW, link, frame(v1::frame::Body::Close(close)));
     assert_eq!(pusher.stats().queued, 3);
     assert!(close_of(&mut pusher, NOW, link).is_some(), "the Close is answered");
     assert!(pusher.is_finished(NOW, link));
@@ -345,10 +345,10 @@ fn rd_1_a_close_that_leaves_deliveries_un_acked_returns_them_at_once() {
 fn oc_5_outcomes_held_at_a_violation_are_sent_before_the_close() {
     // ST-4
     let (mut puller, link) = puller_with_link();
-    puller.receive(NOW, link, deliver(0, &["a", "b"]));
+    puller.handle_frame(NOW, link, deliver(0, &["a", "b"]));
     let received = puller.recv().unwrap();
     puller.settle(&received, &Verdict::Ack);
-    puller.receive(NOW, link, deliver(7, &["c"]));
+    puller.handle_frame(NOW, link, deliver(7, &["c"]));
     let bodies = sent(&mut puller, NOW, link);
     assert!(matches!(&bodies[..], [Body::Ack(_), Body::Close(_)]), "{bodies:?}");
     assert_eq!(puller.stats().dropped, 1);

@@ -17,14 +17,14 @@ const START: Time = Time(1_000_000);
 
 fn link(pusher: &mut Pusher, credit: u64) -> LinkId {
     let link = pusher.open(START, peer(Role::Puller, 1, Some((0, 1)))).unwrap();
-    pusher.receive(START, link, ack(Vec::new(), credit, 1 << 40));
+    pusher.handle_frame(START, link, ack(Vec::new(), credit, 1 << 40));
     link
 }
 
 /// Sends this frame until the link is closed, at most `most` times. Returns the number of frames, and the reason.
 fn until_closed(machine: &mut impl Machine, link: LinkId, most: usize, frame: &Bytes) -> (usize, String) {
     for count in 1..=most {
-        machine.receive(START, link, frame.clone());
+        machine.handle_frame(START, link, frame.clone());
         if let Some(close) = close_of(machine, START, link) {
             assert_eq!(Code::from_wire(close.code), Code::Flood, "{}", close.reason);
             return (count, close.reason.split(':').next().unwrap().to_owned());
@@ -66,7 +66,7 @@ fn lm_3_a_burst_of_nacks_in_any_order_is_not_a_flood() {
         given += 1;
         if given % 64 == 0 || jobs.is_empty() {
             w.settle();
-            let rests = w.pushers[0].deadline(w.push_link(wire)).unwrap();
+            let rests = w.pushers[0].poll_timeout(w.push_link(wire)).unwrap();
             if rests.since(w.now) < Duration::from_millis(1_100) {
                 // The next deadline is the end of the return pause (OC-14).
                 w.pass(rests.since(w.now));
@@ -98,7 +98,7 @@ fn lm_3_single_nacks_of_a_peer_that_does_not_merge_them_are_not_a_flood() {
         let from = next - 30_000.min(next);
         for id in from..next {
             let reason = "r".repeat(256);
-            pusher.receive(
+            pusher.handle_frame(
                 START,
                 link,
                 ack(vec![v1::Outcome { reason, ..outcome(id, 1, verdict) }], 60_000, 1 << 40),
@@ -118,7 +118,7 @@ fn lm_3_one_range_of_outcomes_for_what_is_settled_costs_a_look_and_is_charged() 
         pusher.send("x".into(), false).unwrap();
         let _ = sent(&mut pusher, START, link);
     }
-    pusher.receive(START, link, ack(vec![outcome(25_000, 25_000, v1::Verdict::Ack)], 50_000, 1 << 40));
+    pusher.handle_frame(START, link, ack(vec![outcome(25_000, 25_000, v1::Verdict::Ack)], 50_000, 1 << 40));
     assert_eq!(pusher.stats().acked, 25_000);
     let full = ack(vec![outcome(25_000, 25_000, v1::Verdict::Ack); 4_000], 50_000, 1 << 40);
     // Refunds of settled messages are not saved, so that only the limit of one second is left.
@@ -177,7 +177,7 @@ fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
         sent(&mut puller, START, link);
         let mut count = 0;
         let reason = loop {
-            puller.receive(START, link, bytes(count).into());
+            puller.handle_frame(START, link, bytes(count).into());
             count += 1;
             if let Some(close) = close_of(&mut puller, START, link) {
                 assert_eq!(Code::from_wire(close.code), Code::Flood);
@@ -207,7 +207,7 @@ fn lm_3_unknown_fields_in_a_deliver_are_charged_and_usual_messages_are_not() {
         };
         let messages = (0..200).map(|_| one()).collect();
         let deliver = v1::Deliver { first_id: 200 * batch, first_number: 400 * batch, messages };
-        puller.receive(START, link, frame(v1::frame::Body::Deliver(deliver)));
+        puller.handle_frame(START, link, frame(v1::frame::Body::Deliver(deliver)));
     }
     assert!(puller.is_open(link));
     assert_eq!(puller.stats().received, 100_000);
@@ -219,15 +219,15 @@ fn oc_13_a_puller_collects_signs_of_work_however_often_they_are_reported() {
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
-    puller.receive(START, link, common::deliver(0, &["x"; 1_000]));
+    puller.handle_frame(START, link, common::deliver(0, &["x"; 1_000]));
     let all: Vec<_> = std::iter::from_fn(|| puller.recv()).collect();
     let mut now = START;
     let (mut frames, mut total, mut told) = (0, 0, 0);
     let mut tell = |puller: &mut tidegate_proto::Puller, now| {
         let mut out = VecDeque::new();
-        puller.transmit(now, link, &mut out);
+        puller.poll_transmit(now, link, &mut out);
         for bytes in out {
-            puller.written(now, link, bytes.len());
+            puller.handle_written(now, link, bytes.len());
             if let Ok(Body::Working(working)) = wire::decode(bytes.slice(4..), 1) {
                 frames += 1;
                 total += bytes.len();
@@ -241,18 +241,18 @@ fn oc_13_a_puller_collects_signs_of_work_however_often_they_are_reported() {
             tell(&mut puller, now);
         }
         now = now + Duration::from_micros(100);
-        if puller.deadline(link).unwrap() <= now {
-            puller.advance(now, link, FrameProgress::default());
+        if puller.poll_timeout(link).unwrap() <= now {
+            puller.handle_timeout(now, link, FrameProgress::default());
             tell(&mut puller, now);
         }
     }
     // The last signs of work are sent without another call of the application.
-    let due = puller.deadline(link).unwrap();
-    puller.advance(due, link, FrameProgress::default());
+    let due = puller.poll_timeout(link).unwrap();
+    puller.handle_timeout(due, link, FrameProgress::default());
     tell(&mut puller, due);
     assert!(
         frames <= 1_001 && total <= 600_000 && told >= 100_000,
         "{frames} frames, {total} bytes, {told} ids"
     );
-    assert!(puller.deadline(link).unwrap() > due + Duration::from_millis(500), "and no deadline is near");
+    assert!(puller.poll_timeout(link).unwrap() > due + Duration::from_millis(500), "and no deadline is near");
 }

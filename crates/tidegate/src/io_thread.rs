@@ -144,19 +144,19 @@ impl LinkRuntime {
     }
 
     /// A handle for objects that may outlive the socket.
-    pub(crate) fn links(&self) -> LinkThread {
+    pub(crate) fn link_thread(&self) -> LinkThread {
         LinkThread { thread: self.thread.as_ref().map(|thread| thread.id), process: self.process }
     }
 
     /// Whether a call may block until the links make progress. Cheap, for calls that rarely block: a wait
     /// checks for itself whether this is still the same process.
     pub(crate) fn may_block(&self) -> Result<(), CannotBlock> {
-        self.links().may_block()
+        self.link_thread().may_block()
     }
 
     /// Like [`Self::may_block`], for a call that is about to wait: also refuses in the child of a fork.
     pub(crate) fn may_wait(&self) -> Result<(), CannotBlock> {
-        self.links().may_wait()
+        self.link_thread().may_wait()
     }
 }
 
@@ -168,7 +168,7 @@ pub(crate) struct LinkThread {
 }
 
 impl LinkThread {
-    /// The same as [`Place::may_block`].
+    /// The same as [`LinkRuntime::may_block`].
     pub(crate) fn may_block(self) -> Result<(), CannotBlock> {
         match self.thread {
             None => Err(CannotBlock::NoIoThread),
@@ -177,7 +177,7 @@ impl LinkThread {
         }
     }
 
-    /// The same as [`Place::may_wait`].
+    /// The same as [`LinkRuntime::may_wait`].
     pub(crate) fn may_wait(self) -> Result<(), CannotBlock> {
         self.may_block()?;
         if self.process == process::id() { Ok(()) } else { Err(CannotBlock::OtherProcess) }

@@ -77,9 +77,9 @@
 #[cfg(not(unix))]
 compile_error!("tidegate needs a Unix system: it uses Unix sockets, file descriptors and resource limits");
 
+mod address_limit;
 mod blocking;
 mod caught;
-mod crowd;
 mod descriptors;
 mod endpoint;
 mod error;

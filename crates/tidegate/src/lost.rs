@@ -72,31 +72,31 @@ impl<M: SocketMachine> Shared<M> {
             }
             for link in inner.machine.link_ids() {
                 inner.forget(link);
-                inner.machine.abandoned(now, link, why.reason());
+                inner.machine.handle_driver_lost(now, link, why.reason());
             }
         });
         self.stop.cancel();
         self.events.end();
-        self.signals.changed();
-        self.signals.ready.notify_waiters();
+        self.wakers.changed();
+        self.wakers.ready.notify_waiters();
     }
 
     /// Ends the socket if it had no link for this time and was not stopped before.
     pub(crate) fn give_up_after(self: &Arc<Self>, wait: Duration) {
         let shared = self.clone();
-        self.place.handle.spawn(async move {
+        self.runtime.handle.spawn(async move {
             let watch = async {
                 loop {
-                    let linked = shared.until(|inner| (inner.machine.links() > 0).then_some(()));
+                    let linked = shared.until(|inner| (inner.machine.link_count() > 0).then_some(()));
                     if tokio::time::timeout(wait, linked).await.is_err() {
                         if !shared.with(|inner| M::at_end(inner)) {
                             return;
                         }
                         // No peer is missed any more. Either the stream has ended in order, which `recv`
                         // reports, or the pusher stays only to send its end.
-                        shared.until(|inner| (inner.machine.links() > 0).then_some(())).await;
+                        shared.until(|inner| (inner.machine.link_count() > 0).then_some(())).await;
                     }
-                    shared.until(|inner| (inner.machine.links() == 0).then_some(())).await;
+                    shared.until(|inner| (inner.machine.link_count() == 0).then_some(())).await;
                 }
             };
             tokio::select! {
@@ -113,7 +113,7 @@ impl<M: SocketMachine> Shared<M> {
     /// Whether this process is a fork of the one that built the socket. A fork copies no threads, so a wait
     /// would never end; the socket is lost then.
     pub(crate) fn lost_by_fork(&self) -> bool {
-        let lost = self.place.is_of_other_process();
+        let lost = self.runtime.is_of_other_process();
         if lost && self.with(|inner| inner.lost.is_none()) {
             self.lose(LossReason::RuntimeGone);
         }
@@ -149,23 +149,23 @@ impl<M: SocketMachine> Shared<M> {
 
     /// Whether the current runtime is that of the links.
     fn is_here(&self) -> bool {
-        Handle::try_current().is_ok_and(|here| here.id() == self.place.handle.id())
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime.handle.id())
     }
 
     /// Where a timer for a wait here runs. On the runtime of the links it runs there, so that a paused test
     /// clock works. Elsewhere that runtime may not be polled, so the timer runs on the library's own thread.
     fn clock(&self) -> LinkRuntime {
         if self.is_here() {
-            self.place.clone()
+            self.runtime.clone()
         } else {
-            LinkRuntime::own().unwrap_or_else(|_| self.place.clone())
+            LinkRuntime::own().unwrap_or_else(|_| self.runtime.clone())
         }
     }
 
     /// Waits until all links have ended. Their Close handshakes have time limits, unless their runtime is not
     /// polled.
     pub(crate) async fn links_ended(&self) {
-        let ended = self.until(|inner| (inner.machine.links() == 0).then_some(()));
+        let ended = self.until(|inner| (inner.machine.link_count() == 0).then_some(()));
         let _ = self.timeout(self.times.close_wait * 2, ended).await;
     }
 }

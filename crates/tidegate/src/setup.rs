@@ -31,10 +31,10 @@ pub(crate) struct Setup {
     pub(crate) connects: Vec<String>,
     pub(crate) name: String,
     pub(crate) policy: Policy,
-    pub(crate) bounds: ConnectionLimits,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) handshake_timeout: Duration,
-    pub(crate) reconnect_first: Duration,
-    pub(crate) reconnect_longest: Duration,
+    pub(crate) min_reconnect_delay: Duration,
+    pub(crate) max_reconnect_delay: Duration,
     pub(crate) retry_refusals: Option<Duration>,
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) linger: Duration,
@@ -54,14 +54,14 @@ impl Default for Setup {
             connects: Vec::new(),
             name: String::new(),
             policy: Policy::default(),
-            bounds: ConnectionLimits {
+            limits: ConnectionLimits {
                 handshakes: 256,
                 handshakes_per_address: 64,
                 links_per_address: 5_000,
             },
             handshake_timeout: Duration::from_secs(5),
-            reconnect_first: Duration::from_millis(50),
-            reconnect_longest: Duration::from_secs(10),
+            min_reconnect_delay: Duration::from_millis(50),
+            max_reconnect_delay: Duration::from_secs(10),
             retry_refusals: None,
             give_up_after: None,
             linger: Duration::from_secs(10),
@@ -140,7 +140,7 @@ impl Setup {
     /// Checks LM-1. `close_wait` belongs to the machine's settings, but the machine accepts any value.
     fn check(&self, close_wait: Duration) -> Result<(), SettingError> {
         let ok = SettingError::unless;
-        let ConnectionLimits { handshakes, handshakes_per_address, links_per_address } = self.bounds;
+        let ConnectionLimits { handshakes, handshakes_per_address, links_per_address } = self.limits;
         for (bound, setting) in [
             (handshakes, "max_handshakes"),
             (handshakes_per_address, "max_handshakes_per_address"),
@@ -152,7 +152,7 @@ impl Setup {
         ok(close_wait <= MAX_CLOSE_WAIT, "close_wait", &close_wait, "more than 0, at most 1 h")?;
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
-        let (first, longest) = (self.reconnect_first, self.reconnect_longest);
+        let (min, max) = (self.min_reconnect_delay, self.max_reconnect_delay);
         if let Some(mode) = self.policy.unix_mode {
             let bound = self.binds.iter().any(|endpoint| endpoint.starts_with("unix://"));
             ok(bound, "unix_mode", &format_args!("{mode:o}"), "unset unless a unix:// endpoint is bound")?;
@@ -164,9 +164,9 @@ impl Setup {
                 "600 to 777 (octal), with read and write permission for the owner",
             )?;
         }
-        let fits = !first.is_zero() && first <= longest && longest <= MAX_RECONNECT_DELAY;
+        let fits = !min.is_zero() && min <= max && max <= MAX_RECONNECT_DELAY;
         let right = "more than 0, at most 24 h, and in ascending order";
-        ok(fits, "reconnect_backoff", &(first, longest), right)?;
+        ok(fits, "reconnect_backoff", &(min, max), right)?;
         if let Some(wait) = self.give_up_after {
             ok(!wait.is_zero(), "give_up_after", &wait, "more than 0")?;
         }
@@ -242,18 +242,18 @@ impl Setup {
         };
         let times = Times {
             handshake: self.handshake_timeout,
-            reconnect_first: self.reconnect_first,
-            reconnect_longest: self.reconnect_longest,
+            min_reconnect_delay: self.min_reconnect_delay,
+            max_reconnect_delay: self.max_reconnect_delay,
             retry_refusals: self.retry_refusals,
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
         let Parts { machine, state, .. } = parts;
-        let mut shared = Shared::new(machine, state, (local, keys), times, self.bounds, security, place);
+        let mut shared = Shared::new(machine, state, (local, keys), times, self.limits, security, place);
         if let Some(events) = self.events {
             shared.events = events;
         }
-        shared.events.run_at(shared.place.links());
+        shared.events.run_at(shared.runtime.link_thread());
         let shared = Arc::new(shared);
         // Releases the endpoints that are already bound if a later step fails or the future is dropped.
         let undo = shared.stop.clone().drop_guard();
@@ -261,13 +261,13 @@ impl Setup {
             match listen::bind(&shared, &endpoint).await {
                 Ok(endpoint) => {
                     shared.security.warn_if_open(&endpoint);
-                    shared.with(|inner| inner.places.bound.push(endpoint.clone()));
+                    shared.with(|inner| inner.endpoints.bound.push(endpoint.clone()));
                     shared.report(Event::Bound { endpoint });
                 }
                 Err(source) => return Err(BuildError::Bind { endpoint, source }),
             }
         }
-        shared.with(|inner| inner.places.dialing = connects.len());
+        shared.with(|inner| inner.endpoints.dialing = connects.len());
         for (slot, endpoint) in connects.into_iter().enumerate() {
             let secrets = Secrets(seeded.then(|| Random::new(random.next_u64())));
             let random = Random::new(random.next_u64());
@@ -643,7 +643,7 @@ macro_rules! common_settings {
         /// # Ok(()) }
         /// ```
         pub fn max_links_per_address(mut self, links: usize) -> Self {
-            self.setup.bounds.links_per_address = links;
+            self.setup.limits.links_per_address = links;
             self
         }
 
@@ -661,7 +661,7 @@ macro_rules! common_settings {
         /// # }
         /// ```
         pub fn max_handshakes(mut self, handshakes: usize) -> Self {
-            self.setup.bounds.handshakes = handshakes;
+            self.setup.limits.handshakes = handshakes;
             self
         }
 
@@ -679,7 +679,7 @@ macro_rules! common_settings {
         /// # Ok(()) }
         /// ```
         pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
-            self.setup.bounds.handshakes_per_address = handshakes;
+            self.setup.limits.handshakes_per_address = handshakes;
             self
         }
 
@@ -720,8 +720,8 @@ macro_rules! common_settings {
         /// # drop(pull);
         /// # Ok(()) }
         /// ```
-        pub fn reconnect_backoff(mut self, first: Duration, longest: Duration) -> Self {
-            (self.setup.reconnect_first, self.setup.reconnect_longest) = (first, longest);
+        pub fn reconnect_backoff(mut self, first: Duration, max: Duration) -> Self {
+            (self.setup.min_reconnect_delay, self.setup.max_reconnect_delay) = (first, max);
             self
         }
 

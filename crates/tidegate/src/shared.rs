@@ -15,8 +15,8 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    address_limit::AddressCounts,
     caught::caught,
-    crowd::AddressCounts,
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, Feed, PeerInfo},
@@ -43,10 +43,10 @@ pub(crate) trait SocketMachine: Machine + Send + Sized + 'static {
     const GIVES_WAY: bool;
 
     /// Runs after every use of the machine, under the lock. Passes on its events.
-    fn after(inner: &mut Inner<Self>, signals: &Wakers);
+    fn after(inner: &mut Inner<Self>, wakers: &Wakers);
 
     /// Returns what must be done after the lock is released.
-    fn take_later(_state: &mut Self::State) -> Deferred {
+    fn take_deferred(_state: &mut Self::State) -> Deferred {
         Deferred::default()
     }
 
@@ -54,7 +54,7 @@ pub(crate) trait SocketMachine: Machine + Send + Sized + 'static {
     fn opened(_inner: &mut Inner<Self>, _link: LinkId, _peer: &Peer, _shared: &Arc<Shared<Self>>) {}
 
     /// Whether a message was settled over the link (RD-6).
-    fn is_proven(&self, link: LinkId) -> bool;
+    fn has_outcome(&self, link: LinkId) -> bool;
 
     /// Whether the peer has ended its stream over this link (ST-6).
     fn has_ended(&self, link: LinkId) -> bool;
@@ -65,7 +65,7 @@ pub(crate) trait SocketMachine: Machine + Send + Sized + 'static {
 
     /// Whether the peer may not have received the end of our stream, although the link was closed for it
     /// (ST-3).
-    fn may_miss_end(&self, _link: LinkId) -> bool {
+    fn end_unanswered(&self, _link: LinkId) -> bool {
         false
     }
 
@@ -119,7 +119,7 @@ pub(crate) struct Endpoints {
     /// Permanent refusals, at most one for each endpoint.
     pub(crate) refused: Vec<Refusal>,
     /// How many of those `recv` has returned.
-    told: usize,
+    reported: usize,
     /// How often endpoints that had refused were given another try.
     pub(crate) revivals: u64,
     /// The number of links of each peer. Keyed by the instance id that peers give (HS-8), because a peer may
@@ -135,9 +135,9 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     /// Returns a refusal that `recv` has not returned yet.
-    pub(crate) fn tell(&mut self) -> Option<Refusal> {
-        let refusal = self.refused.get(self.told).cloned()?;
-        self.told += 1;
+    pub(crate) fn next_refusal(&mut self) -> Option<Refusal> {
+        let refusal = self.refused.get(self.reported).cloned()?;
+        self.reported += 1;
         Some(refusal)
     }
 
@@ -157,11 +157,11 @@ impl Endpoints {
         self.revivals += 1;
         self.dialing += self.refused.len();
         self.refused.clear();
-        self.told = 0;
+        self.reported = 0;
     }
 
     /// Whether this peer is missing.
-    pub(crate) fn misses(&self, peer: InstanceId) -> bool {
+    pub(crate) fn is_missing(&self, peer: InstanceId) -> bool {
         self.missing.contains(&peer)
     }
 
@@ -205,15 +205,15 @@ impl Endpoints {
 pub(crate) struct Inner<M: SocketMachine> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
-    pub(crate) places: Endpoints,
+    pub(crate) endpoints: Endpoints,
     /// Why the socket has ended by itself, if it did.
     pub(crate) lost: Option<LossReason>,
-    wakers: HashMap<LinkId, Waker>,
-    wakes: Vec<LinkId>,
+    driver_wakers: HashMap<LinkId, Waker>,
+    ready_links: Vec<LinkId>,
     timer: Option<Time>,
     /// Writing ends for sends that find their link idle.
     pub(crate) directs: HashMap<LinkId, Arc<dyn Direct>>,
-    pub(crate) leftovers: PendingWrites,
+    pub(crate) pending_writes: PendingWrites,
     /// When a send last gave an idle link something to write.
     last_alone: Time,
 }
@@ -247,8 +247,8 @@ const STREAMING_INTERVAL: Duration = Duration::from_micros(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) handshake: Duration,
-    pub(crate) reconnect_first: Duration,
-    pub(crate) reconnect_longest: Duration,
+    pub(crate) min_reconnect_delay: Duration,
+    pub(crate) max_reconnect_delay: Duration,
     /// The wait after a permanent refusal, if such refusals are retried.
     pub(crate) retry_refusals: Option<Duration>,
     pub(crate) close_wait: Duration,
@@ -265,17 +265,17 @@ pub(crate) struct ConnectionLimits {
 
 pub(crate) struct Shared<M: SocketMachine> {
     inner: Mutex<Inner<M>>,
-    pub(crate) signals: Wakers,
+    pub(crate) wakers: Wakers,
     /// What this side sends in handshakes. The endpoint adds the pipeline, and `security` the tokens.
     pub(crate) local: Local,
     pub(crate) security: Security,
     /// By these the socket recognizes its peers (HS-9).
     pub(crate) keys: KeyMaker,
     pub(crate) times: Times,
-    pub(crate) bounds: ConnectionLimits,
+    pub(crate) limits: ConnectionLimits,
     /// The links by network address (HS-13).
-    pub(crate) crowd: Arc<AddressCounts>,
-    pub(crate) place: LinkRuntime,
+    pub(crate) address_counts: Arc<AddressCounts>,
+    pub(crate) runtime: LinkRuntime,
     /// Cancelled when the socket stops listening and connecting. Its links live until they are closed.
     pub(crate) stop: CancellationToken,
     /// Cancelled when the socket has finished and remains only for peers that have missed its end (ST-3).
@@ -301,26 +301,26 @@ impl<M: SocketMachine> Shared<M> {
         let inner = Inner {
             machine,
             state,
-            places: Endpoints::default(),
+            endpoints: Endpoints::default(),
             lost: None,
-            wakers: HashMap::new(),
-            wakes: Vec::new(),
+            driver_wakers: HashMap::new(),
+            ready_links: Vec::new(),
             timer: None,
             directs: HashMap::new(),
-            leftovers: PendingWrites::default(),
+            pending_writes: PendingWrites::default(),
             last_alone: Time::default(),
         };
-        let signals = Wakers { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
+        let wakers = Wakers { ready: Notify::new(), changed: Notify::new(), timer: Arc::new(Notify::new()) };
         Self {
             inner: Mutex::new(inner),
-            signals,
+            wakers,
             local,
             security,
             keys,
             times,
-            bounds,
-            crowd: Arc::default(),
-            place,
+            limits: bounds,
+            address_counts: Arc::default(),
+            runtime: place,
             stop: CancellationToken::new(),
             stays: CancellationToken::new(),
             origin: Instant::now(),
@@ -362,32 +362,32 @@ impl<M: SocketMachine> Shared<M> {
         let mut guard = self.lock();
         let inner = &mut *guard;
         let result = f(inner);
-        M::after(inner, &self.signals);
-        let later = M::take_later(&mut inner.state);
-        let deadline = inner.machine.socket_deadline();
+        M::after(inner, &self.wakers);
+        let later = M::take_deferred(&mut inner.state);
+        let deadline = inner.machine.poll_socket_timeout();
         if deadline.is_some() && (inner.timer.is_none() || deadline < inner.timer) {
             inner.timer = deadline;
-            self.signals.timer.notify_one();
+            self.wakers.timer.notify_one();
         }
-        if inner.machine.has_wakes() {
+        if inner.machine.has_ready_links() {
             wake_links(guard, own);
         } else {
             drop(guard);
         }
         later.wakers.into_iter().for_each(Waker::wake);
         for warning in later.warnings {
-            self.failing.warn(&self.place.handle, format_args!("{warning}"));
+            self.failing.warn(&self.runtime.handle, format_args!("{warning}"));
         }
         result
     }
 
-    /// Like [`Self::with`], for calls made for every message, after which [`Role::after`] would have nothing
+    /// Like [`Self::with`], for calls made for every message, after which [`SocketMachine::after`] would have nothing
     /// to do.
     #[inline]
     pub(crate) fn with_message<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         let mut guard = self.lock();
         let result = f(&mut guard);
-        if guard.machine.has_wakes() {
+        if guard.machine.has_ready_links() {
             wake_links(guard, None);
         }
         result
@@ -399,11 +399,11 @@ impl<M: SocketMachine> Shared<M> {
     pub(crate) fn with_send<R>(&self, f: impl FnOnce(&mut Inner<M>) -> R) -> R {
         let mut guard = self.lock();
         let result = f(&mut guard);
-        if guard.machine.has_wakes() {
+        if guard.machine.has_ready_links() {
             let now = self.now();
             let before = std::mem::replace(&mut guard.last_alone, now);
             // The child of a fork shares the connections of its parent, and must not write to them.
-            if now.since(before) >= STREAMING_INTERVAL && !self.place.is_of_other_process() {
+            if now.since(before) >= STREAMING_INTERVAL && !self.runtime.is_of_other_process() {
                 guard.write_at_once(now);
             }
             wake_links(guard, None);
@@ -415,7 +415,7 @@ impl<M: SocketMachine> Shared<M> {
     pub(crate) async fn until<R>(&self, mut done: impl FnMut(&mut Inner<M>) -> Option<R>) -> R {
         loop {
             // Created before the check, so that no change is missed in between.
-            let changed = self.signals.changed.notified();
+            let changed = self.wakers.changed.notified();
             if let Some(result) = self.with(&mut done) {
                 return result;
             }
@@ -431,8 +431,8 @@ impl<M: SocketMachine> Shared<M> {
     /// Replaces the tokens, and tries endpoints again that have refused permanently.
     pub(crate) fn set_tokens(&self, tokens: Tokens) -> Result<(), SettingError> {
         self.security.set_tokens(tokens)?;
-        self.with(|inner| inner.places.revive());
-        self.signals.changed();
+        self.with(|inner| inner.endpoints.revive());
+        self.wakers.changed();
         Ok(())
     }
 
@@ -441,12 +441,12 @@ impl<M: SocketMachine> Shared<M> {
             // Any host that reaches the port can cause these, so the log is throttled. The event queue has
             // its own limit.
             Event::RefusedPeer { .. } | Event::TlsFailed { .. } => {
-                self.refusals.warn(&self.place.handle, format_args!("{event}"));
+                self.refusals.warn(&self.runtime.handle, format_args!("{event}"));
             }
             Event::Refused { .. } => tracing::warn!("{event}"),
             // Any peer with a link can cause these.
             Event::Disconnected { end, .. } if end.is_fault() => {
-                self.faults.warn(&self.place.handle, format_args!("{event}"));
+                self.faults.warn(&self.runtime.handle, format_args!("{event}"));
             }
             Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
                 tracing::info!("{event}");
@@ -458,13 +458,13 @@ impl<M: SocketMachine> Shared<M> {
 
     /// Warns that another process may know a secret of a peer (HS-9).
     pub(crate) fn doubt(&self, text: std::fmt::Arguments<'_>) {
-        self.doubts.warn(&self.place.handle, text);
+        self.doubts.warn(&self.runtime.handle, text);
     }
 
     /// Reports the end of a pusher's stream, once for each pusher however many links it has.
     pub(crate) fn ended(&self, peer: &Peer) {
         let first = self.with(|inner| {
-            let ended = &mut inner.places.ended_peers;
+            let ended = &mut inner.endpoints.ended_peers;
             if ended.len() < MAX_ENDED {
                 ended.insert(peer.instance)
             } else {
@@ -477,20 +477,20 @@ impl<M: SocketMachine> Shared<M> {
     }
 
     pub(crate) fn opened(&self, link: LinkId, peer: &Peer) {
-        self.with(|inner| inner.places.opened(peer.instance));
-        self.signals.changed();
+        self.with(|inner| inner.endpoints.opened(peer.instance));
+        self.wakers.changed();
         self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });
     }
 
     /// Runs the timer of the socket as long as the socket exists: retries that are due.
     pub(crate) fn spawn_timer(self: &Arc<Self>) {
         // The task does not hold the socket while it sleeps, so that the socket can be dropped.
-        let (keeper, earlier) = (SocketGuard::new(self), self.signals.timer.clone());
-        self.place.handle.spawn(async move {
+        let (keeper, earlier) = (SocketGuard::new(self), self.wakers.timer.clone());
+        self.runtime.handle.spawn(async move {
             loop {
                 let Some(strong) = keeper.socket() else { return };
                 let deadline = strong.with(|inner| {
-                    inner.timer = inner.machine.socket_deadline();
+                    inner.timer = inner.machine.poll_socket_timeout();
                     inner.timer
                 });
                 let sleep = deadline.map(|at| tokio::time::sleep_until(strong.instant(at)));
@@ -503,7 +503,7 @@ impl<M: SocketMachine> Shared<M> {
                         // The owner of a payload may panic when it is dropped; the timer continues.
                         if let Err(panicked) = caught(|| strong.with(|inner| {
                             let now = strong.now();
-                            inner.machine.advance_socket(now);
+                            inner.machine.handle_socket_timeout(now);
                         })) {
                             tracing::error!("the timer of a socket {panicked}");
                         }
@@ -519,9 +519,10 @@ impl<M: SocketMachine> Shared<M> {
 
 /// Wakes the drivers of links that have work, after the lock is released.
 fn wake_links<M: SocketMachine>(mut guard: MutexGuard<'_, Inner<M>>, own: Option<LinkId>) {
-    let Inner { machine, wakes, wakers, .. } = &mut *guard;
-    machine.take_wakes(wakes);
-    let mut others = wakes.drain(..).filter(|id| Some(*id) != own).filter_map(|id| wakers.get(&id).cloned());
+    let Inner { machine, ready_links, driver_wakers, .. } = &mut *guard;
+    machine.poll_ready_links(ready_links);
+    let mut others =
+        ready_links.drain(..).filter(|id| Some(*id) != own).filter_map(|id| driver_wakers.get(&id).cloned());
     let first = others.next(); // there is rarely a second one
     let rest: Vec<_> = others.collect();
     drop(guard);
@@ -530,19 +531,19 @@ fn wake_links<M: SocketMachine>(mut guard: MutexGuard<'_, Inner<M>>, own: Option
 
 impl<M: SocketMachine> Inner<M> {
     pub(crate) fn set_waker(&mut self, link: LinkId, waker: &Waker) {
-        match self.wakers.get_mut(&link) {
+        match self.driver_wakers.get_mut(&link) {
             Some(old) => old.clone_from(waker),
             None => {
-                self.wakers.insert(link, waker.clone());
+                self.driver_wakers.insert(link, waker.clone());
             }
         }
     }
 
     /// Removes the driver of a link.
     pub(crate) fn forget(&mut self, link: LinkId) {
-        self.wakers.remove(&link);
+        self.driver_wakers.remove(&link);
         self.directs.remove(&link);
-        self.leftovers.0.remove(&link);
+        self.pending_writes.0.remove(&link);
     }
 
     /// Removes a driven link that has ended. In one step, so that a call that sees no links does not miss a
@@ -554,19 +555,19 @@ impl<M: SocketMachine> Inner<M> {
         peer: InstanceId,
         reason: &str,
     ) -> Option<LinkEnd> {
-        let missed = self.machine.may_miss_end(link);
-        let end = self.machine.lost(now, link, reason);
+        let missed = self.machine.end_unanswered(link);
+        let end = self.machine.handle_link_lost(now, link, reason);
         let interrupted = end.as_ref().is_some_and(|end| missed || end.is_interruption());
-        self.places.closed(peer, interrupted);
+        self.endpoints.closed(peer, interrupted);
         end
     }
 
-    /// Writes what was just given to idle links. Links that cannot take all of it stay in `wakes`.
+    /// Writes what was just given to idle links. Links that cannot take all of it stay in `ready_links`.
     fn write_at_once(&mut self, now: Time) {
-        let mut wakes = std::mem::take(&mut self.wakes);
-        self.machine.take_wakes(&mut wakes);
-        wakes.retain(|id| !self.write_link(now, *id));
-        self.wakes = wakes;
+        let mut ready_links = std::mem::take(&mut self.ready_links);
+        self.machine.poll_ready_links(&mut ready_links);
+        ready_links.retain(|id| !self.write_link(now, *id));
+        self.ready_links = ready_links;
     }
 
     fn write_link(&mut self, now: Time, link: LinkId) -> bool {
@@ -574,7 +575,7 @@ impl<M: SocketMachine> Inner<M> {
             return false;
         };
         let mut out = VecDeque::new();
-        self.machine.transmit(now, link, &mut out);
+        self.machine.poll_transmit(now, link, &mut out);
         let mut written = 0;
         while !out.is_empty() {
             // The driver finds the error again.
@@ -584,11 +585,11 @@ impl<M: SocketMachine> Inner<M> {
             written += count;
             outgoing::advance(&mut out, count);
         }
-        self.machine.written(now, link, written);
+        self.machine.handle_written(now, link, written);
         if out.is_empty() {
             return true;
         }
-        self.leftovers.0.insert(link, out);
+        self.pending_writes.0.insert(link, out);
         false
     }
 }

@@ -53,7 +53,7 @@ enum LineAction {
     Write,
     /// The line exceeds the limit, and only its number is logged.
     Count,
-    /// The first line that exceeds the limit. After this pause, call [`Throttle::sum`].
+    /// The first line that exceeds the limit. After this pause, call [`LineThrottle::sum`].
     CountAndSum(Duration),
 }
 

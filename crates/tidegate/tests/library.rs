@@ -354,9 +354,9 @@ async fn one_listener_serves_several_pipelines_of_several_sockets() {
         delivery.ack();
         let mut receiver = pull.receiver();
         [&red, &blue][usize::from(name == "blue")].send("again").await.unwrap();
-        let lent = within(receiver.recv()).await.unwrap().unwrap();
-        assert_eq!((lent.pipeline(), lent.peer_names().len()), (name, 0));
-        lent.ack();
+        let borrowed = within(receiver.recv()).await.unwrap().unwrap();
+        assert_eq!((borrowed.pipeline(), borrowed.peer_names().len()), (name, 0));
+        borrowed.ack();
     }
     within(red.finish(LONG)).await.unwrap();
     within(blue.finish(LONG)).await.unwrap();

@@ -61,8 +61,8 @@ async fn debug_of_messages_deliveries_and_rejections_never_shows_content() {
     shown(&within(rejections.recv()).await.unwrap());
     push.send(secret()).await.unwrap();
     let mut receiver = pull.receiver();
-    let lent = within(receiver.recv()).await.unwrap().unwrap();
-    shown(&lent);
-    lent.ack();
+    let borrowed = within(receiver.recv()).await.unwrap().unwrap();
+    shown(&borrowed);
+    borrowed.ack();
     within(push.finish(LONG)).await.unwrap();
 }

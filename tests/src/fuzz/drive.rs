@@ -67,7 +67,7 @@ impl Tap {
             return Vec::new();
         }
         let mut out = VecDeque::new();
-        machine.transmit(now, self.id, &mut out);
+        machine.poll_transmit(now, self.id, &mut out);
         for piece in out {
             assert!(!piece.is_empty(), "the machine returned an empty piece");
             self.unwritten += piece.len();
@@ -108,7 +108,7 @@ impl Tap {
         let bytes = bytes.min(self.unwritten);
         if bytes > 0 && !self.failed {
             self.unwritten -= bytes;
-            machine.written(now, self.id, bytes);
+            machine.handle_written(now, self.id, bytes);
             assert_eq!(machine.is_idle(self.id), self.unwritten == 0);
         }
     }
@@ -139,17 +139,17 @@ impl Tap {
 
 /// The next time at which the driver must call.
 pub(super) fn deadline<M: Machine>(machine: &M, taps: &[Tap]) -> Option<Time> {
-    taps.iter().filter_map(|tap| machine.deadline(tap.id)).chain(machine.socket_deadline()).min()
+    taps.iter().filter_map(|tap| machine.poll_timeout(tap.id)).chain(machine.poll_socket_timeout()).min()
 }
 
 /// Calls the machine for every deadline that has passed.
 pub(super) fn advance<M: Machine>(machine: &mut M, taps: &[Tap], now: Time) {
-    if machine.socket_deadline().is_some_and(|at| at <= now) {
-        machine.advance_socket(now);
+    if machine.poll_socket_timeout().is_some_and(|at| at <= now) {
+        machine.handle_socket_timeout(now);
     }
     for tap in taps {
-        if machine.deadline(tap.id).is_some_and(|at| at <= now) {
-            machine.advance(now, tap.id, tap.incoming.progress());
+        if machine.poll_timeout(tap.id).is_some_and(|at| at <= now) {
+            machine.handle_timeout(now, tap.id, tap.incoming.progress());
         }
     }
 }
@@ -157,8 +157,8 @@ pub(super) fn advance<M: Machine>(machine: &mut M, taps: &[Tap], now: Time) {
 /// Takes the wakes and returns whether there were any. The caller polls every link anyway.
 pub(super) fn wakes<M: Machine>(machine: &mut M) -> bool {
     let mut wakes = Vec::new();
-    machine.take_wakes(&mut wakes);
-    assert!(!machine.has_wakes());
+    machine.poll_ready_links(&mut wakes);
+    assert!(!machine.has_ready_links());
     !wakes.is_empty()
 }
 

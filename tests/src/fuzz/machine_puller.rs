@@ -87,7 +87,7 @@ impl Run {
             13 => self.lose(input),
             14 | 15 => self.recv(),
             16 | 17 => self.settle(input),
-            18 => self.lot(input),
+            18 => self.batch(input),
             22 => {
                 let which = usize::from(input.byte());
                 if let Some(received) = self.held.get(which % self.held.len().max(1)) {
@@ -96,12 +96,12 @@ impl Run {
             }
             19 => self.wait(input),
             20 => match pick(&mut self.taps, input) {
-                Some(tap) if input.bool() => self.puller.heard(tap.id),
-                Some(tap) => self.puller.found_empty(tap.id),
+                Some(tap) if input.bool() => self.puller.handle_bytes(tap.id),
+                Some(tap) => self.puller.handle_would_block(tap.id),
                 None => {}
             },
             _ => match input.byte() {
-                0..=0x7f => self.puller.ask(),
+                0..=0x7f => self.puller.handle_empty_poll(),
                 0x80..=0xf7 => while self.puller.poll_event().is_some() {},
                 0xf8..=0xfb => self.puller.leave(),
                 _ => {
@@ -149,8 +149,8 @@ impl Run {
         let Some(tap) = self.taps.iter_mut().find(|tap| tap.id == id && !tap.unreadable) else { return };
         let body = tap.receives(&frame, self.now);
         self.model.receives(id, body.as_ref(), &self.puller);
-        self.puller.heard(id);
-        self.puller.receive(self.now, id, frame);
+        self.puller.handle_bytes(id);
+        self.puller.handle_frame(self.now, id, frame);
         self.model.received(&self.puller);
     }
 
@@ -166,7 +166,7 @@ impl Run {
         }
         if let Some(violation) = violation {
             self.model.receives(id, None, &self.puller);
-            self.puller.unreadable(self.now, id, violation);
+            self.puller.handle_framing_error(self.now, id, violation);
         }
     }
 
@@ -199,18 +199,18 @@ impl Run {
     }
 
     /// Receives a batch: some messages are processed, the others returned.
-    fn lot(&mut self, input: &mut Input<'_>) {
+    fn batch(&mut self, input: &mut Input<'_>) {
         let take = input.below(6);
-        let Some(mut lot) = self.puller.recv_lot() else { return };
-        let link = lot.link();
+        let Some(mut batch) = self.puller.recv_batch() else { return };
+        let link = batch.link();
         for _ in 0..take {
-            let Some(item) = lot.take() else { break };
+            let Some(item) = batch.take() else { break };
             if let Some(account) = self.model.links.get_mut(&link) {
                 account.hands(item.id);
             }
             self.puller.settle_item(link, &item, &Verdict::Ack);
         }
-        self.puller.put_back(lot);
+        self.puller.return_batch(batch);
     }
 
     fn wait(&mut self, input: &mut Input<'_>) {
@@ -255,7 +255,7 @@ impl Run {
         let over: Vec<Tap> = self.taps.extract_if(.., |tap| tap.is_over(&self.puller, now)).collect();
         for tap in over {
             self.model.links.remove(&tap.id);
-            self.puller.lost(now, tap.id, "over");
+            self.puller.handle_link_lost(now, tap.id, "over");
         }
     }
 
@@ -284,11 +284,11 @@ impl Run {
             tap.failed = true;
             tap.ending.get_or_insert(self.now);
             self.model.receives(id, None, &self.puller);
-            return self.puller.write_failed(self.now, id, "reset");
+            return self.puller.handle_write_error(self.now, id, "reset");
         }
         self.taps.retain(|tap| tap.id != id);
         self.model.links.remove(&id);
-        assert!(self.puller.lost(self.now, id, "cut").is_some());
+        assert!(self.puller.handle_link_lost(self.now, id, "cut").is_some());
     }
 
     /// Settles all deliveries and ends all links; then nothing must be left of them.
@@ -304,7 +304,7 @@ impl Run {
         self.closing();
         self.taps.iter_mut().for_each(|tap| tap.stuck = false);
         self.pass(2 * CLOSE_WAIT);
-        assert_eq!(self.puller.links(), 0, "ST-4: every link is over");
+        assert_eq!(self.puller.link_count(), 0, "ST-4: every link is over");
         let s = self.puller.stats();
         assert_eq!((s.committed, s.committed_bytes, s.queued, s.in_flight), (0, 0, 0, 0), "{s:?}");
         self.model.check(&self.puller, &self.settings);

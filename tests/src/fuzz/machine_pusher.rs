@@ -97,8 +97,8 @@ impl Run {
                 _ => self.abort(),
             },
             18 => match pick(&mut self.taps, input) {
-                Some(tap) if input.bool() => self.pusher.heard(tap.id),
-                Some(tap) => self.pusher.found_empty(tap.id),
+                Some(tap) if input.bool() => self.pusher.handle_bytes(tap.id),
+                Some(tap) => self.pusher.handle_would_block(tap.id),
                 None => {}
             },
             _ => while self.pusher.poll_event().is_some() {},
@@ -140,7 +140,7 @@ impl Run {
             }
             1 => {
                 let copy = message.clone();
-                self.pusher.send_short(&mut message).map(|accepted| (accepted, copy))
+                self.pusher.try_send_fast(&mut message).map(|accepted| (accepted, copy))
             }
             way => {
                 if way == 4 {
@@ -199,8 +199,8 @@ impl Run {
             }
             self.model.receives(id, &body);
         }
-        self.pusher.heard(id);
-        self.pusher.receive(self.now, id, frame);
+        self.pusher.handle_bytes(id);
+        self.pusher.handle_frame(self.now, id, frame);
     }
 
     fn stream(&mut self, input: &mut Input<'_>) {
@@ -214,7 +214,7 @@ impl Run {
             self.give(id, frame);
         }
         if let Some(violation) = violation {
-            self.pusher.unreadable(self.now, id, violation);
+            self.pusher.handle_framing_error(self.now, id, violation);
         }
     }
 
@@ -246,7 +246,7 @@ impl Run {
         for tap in over {
             self.model.emptied(tap.id);
             self.slots.retain(|(_, id)| *id != tap.id);
-            self.pusher.lost(now, tap.id, "over");
+            self.pusher.handle_link_lost(now, tap.id, "over");
         }
     }
 
@@ -272,12 +272,12 @@ impl Run {
         if failed {
             tap.failed = true;
             tap.ending.get_or_insert(self.now);
-            return self.pusher.write_failed(self.now, id, "reset");
+            return self.pusher.handle_write_error(self.now, id, "reset");
         }
         self.taps.retain(|tap| tap.id != id);
         self.slots.retain(|(_, link)| *link != id);
         self.model.emptied(id);
-        assert!(self.pusher.lost(self.now, id, "cut").is_some());
+        assert!(self.pusher.handle_link_lost(self.now, id, "cut").is_some());
     }
 
     fn abort(&mut self) {
@@ -298,7 +298,7 @@ impl Run {
         self.pass(2 * CLOSE_WAIT);
         for tap in std::mem::take(&mut self.taps) {
             self.model.emptied(tap.id);
-            self.pusher.lost(self.now, tap.id, "cut");
+            self.pusher.handle_link_lost(self.now, tap.id, "cut");
         }
         self.pusher.drain(self.now, true);
         // A nack may have asked for a delay of five minutes (OC-6).
@@ -320,7 +320,7 @@ impl Run {
         assert!(self.pusher.is_done() || self.aborted, "messages stay without an outcome: {s:?}");
         assert_eq!(s.accepted, s.acked + s.rejected + s.aborted, "nothing is lost: {s:?}");
         self.pass(2 * CLOSE_WAIT);
-        assert!(self.aborted || self.pusher.links() == 0, "ST-4: every link is over");
+        assert!(self.aborted || self.pusher.link_count() == 0, "ST-4: every link is over");
     }
 }
 

@@ -247,8 +247,8 @@ impl Run {
     fn hang_up(&mut self, wire: usize) {
         let wire = &mut self.wires[wire];
         if std::mem::replace(&mut wire.open, false) {
-            self.pusher.lost(self.now, wire.push_end.link, "cut");
-            self.pullers[wire.pull].lost(self.now, wire.pull_end.link, "cut");
+            self.pusher.handle_link_lost(self.now, wire.push_end.link, "cut");
+            self.pullers[wire.pull].handle_link_lost(self.now, wire.pull_end.link, "cut");
         }
     }
 
@@ -260,10 +260,10 @@ impl Run {
             self.carry_all(carries);
             let open = self.wires.iter().filter(|wire| wire.open);
             let links = open.flat_map(|wire| {
-                let push = self.pusher.deadline(wire.push_end.link);
-                [push, self.pullers[wire.pull].deadline(wire.pull_end.link)]
+                let push = self.pusher.poll_timeout(wire.push_end.link);
+                [push, self.pullers[wire.pull].poll_timeout(wire.pull_end.link)]
             });
-            let next = links.chain([self.pusher.socket_deadline()]).flatten().min();
+            let next = links.chain([self.pusher.poll_socket_timeout()]).flatten().min();
             let Some(next) = next.filter(|at| *at <= until && carries) else { break };
             here = if next <= self.now { here + 1 } else { 0 };
             assert!(here < 100, "a deadline in the past makes the driver spin");
@@ -291,8 +291,8 @@ impl Run {
 
     fn advance(&mut self) {
         let now = self.now;
-        if self.pusher.socket_deadline().is_some_and(|at| at <= now) {
-            self.pusher.advance_socket(now);
+        if self.pusher.poll_socket_timeout().is_some_and(|at| at <= now) {
+            self.pusher.handle_socket_timeout(now);
         }
         for wire in self.wires.iter_mut().filter(|wire| wire.open) {
             tick(&mut self.pusher, &wire.push_end, now);
@@ -310,7 +310,11 @@ impl Run {
         for puller in &self.pullers {
             let s = puller.stats();
             let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
+            assert_eq!(
+                s.received,
+                settled + s.in_flight + s.queued + s.duplicates_waiting,
+                "conservation: {s:?}"
+            );
         }
     }
 
@@ -328,7 +332,7 @@ impl Run {
                 for _ in 0..50 {
                     self.recv(pull);
                 }
-                self.pullers[pull].ask();
+                self.pullers[pull].handle_empty_poll();
             }
             while !self.held.is_empty() {
                 self.settle(0, 0);
@@ -366,22 +370,22 @@ fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, bytes: usize) -> 
         return false;
     }
     if end.arriving.is_empty() {
-        machine.found_empty(end.link);
+        machine.handle_would_block(end.link);
         return false;
     }
     let bytes = bytes.min(end.arriving.len());
     let part: Vec<u8> = end.arriving.drain(..bytes).collect();
     end.reader.buffer().extend_from_slice(&part);
-    machine.heard(end.link);
+    machine.handle_bytes(end.link);
     while let Some(frame) = end.reader.next_frame().expect("the machines write valid frames") {
-        machine.receive(now, end.link, frame);
+        machine.handle_frame(now, end.link, frame);
     }
     true
 }
 
 fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now: Time, bytes: usize) -> bool {
     if end.pending.is_empty() {
-        machine.transmit(now, end.link, &mut end.pending);
+        machine.poll_transmit(now, end.link, &mut end.pending);
     }
     let mut room = bytes;
     while let Some(mut piece) = end.pending.pop_front() {
@@ -389,7 +393,7 @@ fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now:
         room -= part.len();
         to.extend(&part);
         if !part.is_empty() {
-            machine.written(now, end.link, part.len());
+            machine.handle_written(now, end.link, part.len());
         }
         if !piece.is_empty() {
             end.pending.push_front(piece);
@@ -400,7 +404,7 @@ fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now:
 }
 
 fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {
-    if machine.deadline(end.link).is_some_and(|at| at <= now) {
-        machine.advance(now, end.link, end.reader.progress());
+    if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
+        machine.handle_timeout(now, end.link, end.reader.progress());
     }
 }

@@ -127,7 +127,11 @@ impl Model {
     pub(super) fn check(&self, puller: &Puller, settings: &PullerSettings) {
         let s = puller.stats();
         let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-        assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "conservation: {s:?}");
+        assert_eq!(
+            s.received,
+            settled + s.in_flight + s.queued + s.duplicates_waiting,
+            "conservation: {s:?}"
+        );
         let links = puller.link_stats();
         let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
         assert_eq!(s.committed, committed, "CR-9: {s:?}");

@@ -47,23 +47,23 @@ impl<M: Machine> Process<M> {
 
     /// Whether [`Self::fire`] has something to do.
     pub fn is_due(&self, link: LinkId) -> bool {
-        self.machine.deadline(link).is_some_and(|at| at < self.now + HORIZON)
+        self.machine.poll_timeout(link).is_some_and(|at| at < self.now + HORIZON)
     }
 
     /// Passes the link's deadline.
     pub fn fire(&mut self, link: LinkId) {
-        let Some(at) = self.machine.deadline(link) else { return };
+        let Some(at) = self.machine.poll_timeout(link) else { return };
         self.now = self.now.max(at);
-        self.machine.advance(self.now, link, FrameProgress::default());
+        self.machine.handle_timeout(self.now, link, FrameProgress::default());
     }
 
     /// All frames that the machine wants to send on a link now, without their lengths.
     pub fn transmit(&mut self, link: LinkId, written: bool) -> Vec<Bytes> {
         let mut out = VecDeque::new();
-        self.machine.transmit(self.now, link, &mut out);
+        self.machine.poll_transmit(self.now, link, &mut out);
         let mut bytes: BytesMut = out.into_iter().flatten().collect();
         if written {
-            self.machine.written(self.now, link, bytes.len());
+            self.machine.handle_written(self.now, link, bytes.len());
         }
         let mut frames = Vec::new();
         while bytes.len() >= 4 {
@@ -76,35 +76,35 @@ impl<M: Machine> Process<M> {
     /// Whether this link is woken, whether it is finished, and whether it has a deadline.
     pub fn asks(&self, link: LinkId) -> (bool, bool, bool) {
         let machine = &self.machine;
-        (machine.is_woken(link), machine.is_finished(self.now, link), self.is_due(link))
+        (machine.is_link_ready(link), machine.is_finished(self.now, link), self.is_due(link))
     }
 
     /// Whether [`Self::fire_socket`] has something to do.
     pub fn is_socket_due(&self) -> bool {
-        self.machine.socket_deadline().is_some_and(|at| at < self.now + HORIZON)
+        self.machine.poll_socket_timeout().is_some_and(|at| at < self.now + HORIZON)
     }
 
     pub fn fire_socket(&mut self) {
-        let Some(at) = self.machine.socket_deadline() else { return };
+        let Some(at) = self.machine.poll_socket_timeout() else { return };
         self.now = self.now.max(at);
-        self.machine.advance_socket(self.now);
+        self.machine.handle_socket_timeout(self.now);
     }
 
     pub fn receive(&mut self, link: LinkId, frame: Bytes) {
-        self.machine.receive(self.now, link, frame);
+        self.machine.handle_frame(self.now, link, frame);
     }
 
     pub fn fail_write(&mut self, link: LinkId) {
-        self.machine.write_failed(self.now, link, "broken pipe");
+        self.machine.handle_write_error(self.now, link, "broken pipe");
     }
 
     pub fn lose(&mut self, link: LinkId) -> Option<LinkEnd> {
-        self.machine.lost(self.now, link, "cut")
+        self.machine.handle_link_lost(self.now, link, "cut")
     }
 
     /// Discards the list of woken links: the model asks the machine link by link.
     pub fn forget_wakes(&mut self) {
-        self.machine.take_wakes(&mut Vec::new());
+        self.machine.poll_ready_links(&mut Vec::new());
     }
 }
 
@@ -128,7 +128,7 @@ impl Pushing {
         };
         settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
         // A retry is due at once, and may happen at any time after that.
-        (settings.retry_first, settings.retry_longest) = (Duration::ZERO, Duration::ZERO);
+        (settings.min_retry_delay, settings.max_retry_delay) = (Duration::ZERO, Duration::ZERO);
         let machine = Pusher::new(settings, instance(Role::Pusher, index, 0), 1).unwrap();
         Self { process: Process::new(machine), sent: 0, draining: false, mark: 0 }
     }

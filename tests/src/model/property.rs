@@ -71,7 +71,7 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
     let machine = &pulling.process.machine;
     let (stats, links) = (machine.stats(), machine.link_stats());
     let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
-    if stats.received != settled + stats.in_flight + stats.queued + stats.joined
+    if stats.received != settled + stats.in_flight + stats.queued + stats.duplicates_waiting
         || stats.in_flight != pulling.held.len() as u64
     {
         return Err(format!(

@@ -357,7 +357,7 @@ impl World {
     }
 
     fn seal(&mut self) {
-        if self.pullers.iter().any(|pulling| pulling.process.machine.stats().repeats > 0) {
+        if self.pullers.iter().any(|pulling| pulling.process.machine.stats().duplicates_suppressed > 0) {
             self.seen.note(Event::Recognised);
         }
         for pushing in self.pushers.iter_mut().filter_map(Arc::get_mut) {

@@ -244,7 +244,7 @@ impl Recorder {
     /// Records an event of the world or of a process.
     ///
     /// # Panics
-    /// There are more than `MOST_ENTRIES` events.
+    /// There are more than `MAX_ENTRIES` events.
     pub fn write(&self, who: Option<Process>, what: What) {
         // Without the lock, because this accesses the simulation.
         let elapsed = turmoil::sim_elapsed();

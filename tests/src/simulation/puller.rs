@@ -105,7 +105,7 @@ impl Worker {
         match self.plan.taking {
             Taking::Recv => self.recv(&mut draw).await,
             Taking::Many => self.many(&mut draw).await,
-            Taking::Borrowed => self.lent(&mut draw).await,
+            Taking::Borrowed => self.borrowed(&mut draw).await,
             Taking::Poll => self.poll(&mut draw).await,
         }
     }
@@ -153,14 +153,15 @@ impl Worker {
         }
     }
 
-    async fn lent(&self, draw: &mut Draw) {
+    async fn borrowed(&self, draw: &mut Draw) {
         let mut receiver = self.pull.receiver();
-        while let Some(lent) = receiver.recv().await.unwrap() {
-            let tag = tag(lent.payload());
-            let handed = Handed { tag, id: lent.id(), attempt: lent.attempt(), link: lent.link() };
+        while let Some(borrowed) = receiver.recv().await.unwrap() {
+            let tag = tag(borrowed.payload());
+            let handed =
+                Handed { tag, id: borrowed.id(), attempt: borrowed.attempt(), link: borrowed.link() };
             self.took(handed);
             self.job(draw).await;
-            self.settle_lent(draw, handed, lent);
+            self.settle_borrowed(draw, handed, borrowed);
         }
         self.actor.pen.write(What::Ended);
     }
@@ -240,16 +241,16 @@ impl Worker {
         }
     }
 
-    fn settle_lent(&self, draw: &mut Draw, handed: Handed, lent: BorrowedDelivery<'_>) {
+    fn settle_borrowed(&self, draw: &mut Draw, handed: Handed, borrowed: BorrowedDelivery<'_>) {
         let choice = self.choose(draw);
         self.settled(handed, verdict(choice), false);
         match choice {
-            0 => lent.nack(),
-            1 => lent.nack_with(Some(draw.millis(1, 800)), "later"),
-            2 => lent.reject("no good"),
-            3 => lent.release(),
-            4 => drop(lent),
-            _ => lent.ack(),
+            0 => borrowed.nack(),
+            1 => borrowed.nack_with(Some(draw.millis(1, 800)), "later"),
+            2 => borrowed.reject("no good"),
+            3 => borrowed.release(),
+            4 => drop(borrowed),
+            _ => borrowed.ack(),
         }
     }
 }

@@ -120,7 +120,7 @@ pub(crate) struct TuneArgs {
     pub(crate) batch: u32,
     /// Sends slices and receives borrowed deliveries, one at a time: the fastest calls
     #[arg(long)]
-    pub(crate) lent: bool,
+    pub(crate) borrowed: bool,
     #[command(flatten)]
     pub(crate) own: ThreadArgs,
     /// Uses TLS 1.3, with a CA created for this run

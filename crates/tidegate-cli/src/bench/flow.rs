@@ -46,7 +46,7 @@ pub(crate) struct SideArgs {
     #[arg(long)]
     batch: u32,
     #[arg(long)]
-    lent: bool,
+    borrowed: bool,
     #[command(flatten)]
     own: ThreadArgs,
     /// The directory of the certificate and the CA, if TLS is used.
@@ -135,8 +135,8 @@ pub(crate) async fn measure(
         }
     };
     let flags = |first: Option<&'static str>| {
-        let lent = tune.lent.then_some("--lent");
-        first.into_iter().chain(lent).chain(tune.own.flags()).collect::<Vec<_>>()
+        let borrowed = tune.borrowed.then_some("--borrowed");
+        first.into_iter().chain(borrowed).chain(tune.own.flags()).collect::<Vec<_>>()
     };
     let alone = flags((pushers == 1 && pullers == 1).then_some("--alone"));
     let mut one = BenchProcess::start_with(few, &flags(Some("--bind")), &of(few, 0))?;
@@ -197,14 +197,14 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     push.connected(args.peers).await?;
     let tasks = u64::from(args.tasks);
     if args.own.blocking {
-        blocking_send(&push, ring, args.count, args.lent)?;
+        blocking_send(&push, ring, args.count, args.borrowed)?;
     } else if tasks == 1 {
-        send(&push, ring, args.count, args.batch, args.lent).await?;
+        send(&push, ring, args.count, args.batch, args.borrowed).await?;
     } else {
         let all = (0..tasks).map(|task| {
-            let (push, ring, batch, lent) = (push.clone(), ring.clone(), args.batch, args.lent);
+            let (push, ring, batch, borrowed) = (push.clone(), ring.clone(), args.batch, args.borrowed);
             let count = args.count / tasks + u64::from(task < args.count % tasks);
-            tokio::spawn(async move { send(&push, ring, count, batch, lent).await })
+            tokio::spawn(async move { send(&push, ring, count, batch, borrowed).await })
         });
         for task in all.collect::<Vec<_>>() {
             task.await??;
@@ -214,8 +214,8 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     tell(&serde_json::to_string(&Pushed { acked: stats.acked, usage: Usage::now() })?)
 }
 
-async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, lent: bool) -> anyhow::Result<()> {
-    if batch == 1 && lent {
+async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, borrowed: bool) -> anyhow::Result<()> {
+    if batch == 1 && borrowed {
         for _ in 0..count {
             push.send_slice(ring.slice()).await?;
         }
@@ -236,9 +236,9 @@ async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, lent: bool) -
     Ok(())
 }
 
-fn blocking_send(push: &Push, mut ring: Ring, count: u64, lent: bool) -> anyhow::Result<()> {
+fn blocking_send(push: &Push, mut ring: Ring, count: u64, borrowed: bool) -> anyhow::Result<()> {
     for _ in 0..count {
-        if lent {
+        if borrowed {
             push.blocking_send_slice(ring.slice())?;
         } else {
             push.blocking_send(Message::new(ring.payload()))?;
@@ -271,7 +271,7 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
             Check { pattern: Pattern::new(args.size), ordered },
             args.count / tasks,
             args.batch as usize,
-            args.lent,
+            args.borrowed,
             args.own.blocking,
         )
     };
@@ -329,15 +329,15 @@ async fn receive(
     mut check: Check,
     skip: u64,
     batch: usize,
-    lent: bool,
+    borrowed: bool,
     blocking: bool,
 ) -> anyhow::Result<Pulled> {
-    let mut receiver = lent.then(|| pull.receiver());
+    let mut receiver = borrowed.then(|| pull.receiver());
     let mut pulled = Pulled::default();
     let (mut received, mut first_at) = (0_u64, 0);
     let mut many = Vec::new();
     // Number of messages per call.
-    let step = if lent { 1 } else { batch as u64 };
+    let step = if borrowed { 1 } else { batch as u64 };
     loop {
         if let Some(receiver) = &mut receiver {
             let next = if blocking { receiver.blocking_recv()? } else { receiver.recv().await? };

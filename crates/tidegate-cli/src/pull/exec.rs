@@ -232,9 +232,9 @@ impl Exec {
                 JobResult::Settled
             }
             (Some(code), _) if child::cannot_start(status) => {
-                let told = said.told();
+                let last_line = said.describe();
                 let what =
-                    format!("--exec {}: it cannot be started (exit status {code}{told})", self.command);
+                    format!("--exec {}: it cannot be started (exit status {code}{last_line})", self.command);
                 JobResult::CannotStart(delivery, anyhow!(what))
             }
             (Some(code), _) => {
@@ -253,7 +253,7 @@ impl Exec {
     }
 
     fn tell(&self, delivery: &Delivery, what: &str, said: &LastLine) {
-        let (id, attempt, said) = (delivery.id(), delivery.attempt(), said.told());
+        let (id, attempt, said) = (delivery.id(), delivery.attempt(), said.describe());
         match self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit() {
             Some(kept_back) => {
                 let hint = if kept_back == 0 { "; -v logs each failure" } else { "" };

@@ -122,7 +122,7 @@ pub(crate) async fn run(args: PullArgs, quiet: bool) -> anyhow::Result<Exit> {
         released: stats.released,
         dropped: stats.dropped,
         redelivered: stats.redelivered,
-        repeats: stats.repeats,
+        repeats: stats.duplicates_suppressed,
         seconds: started.elapsed().as_secs_f64(),
         exit: exit.code(),
     }

@@ -9,7 +9,7 @@ use crate::records::Framing;
 #[derive(Debug)]
 pub(crate) struct Separators {
     rule: SeparatorInPayload,
-    told: AtomicBool,
+    warned: AtomicBool,
 }
 
 /// The reason that the pusher receives.
@@ -18,7 +18,7 @@ pub(crate) const REASON: &str =
 
 impl Separators {
     pub(crate) fn new(rule: SeparatorInPayload) -> Self {
-        Self { rule, told: AtomicBool::new(false) }
+        Self { rule, warned: AtomicBool::new(false) }
     }
 
     /// Whether `content` may be written as a record.
@@ -27,7 +27,7 @@ impl Separators {
             return true;
         }
         let allowed = self.rule == SeparatorInPayload::Warn;
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
             let (byte, other) = match framing {
                 Framing::Null => ("a NUL byte", "--length-prefixed or --json"),
                 _ => ("a newline", "--null, --length-prefixed or --json"),

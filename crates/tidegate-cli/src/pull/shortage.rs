@@ -26,7 +26,7 @@ pub(crate) struct Shortage {
     leaving: AtomicBool,
     /// Notified when a job has ended or stopped waiting, or when jobs are no longer started.
     changed: Notify,
-    told: Mutex<Throttle>,
+    throttle: Mutex<Throttle>,
 }
 
 impl Shortage {
@@ -36,7 +36,7 @@ impl Shortage {
             waiting: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
             changed: Notify::new(),
-            told: Mutex::new(Throttle::new(1, REPORT_INTERVAL)),
+            throttle: Mutex::new(Throttle::new(1, REPORT_INTERVAL)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Shortage {
     }
 
     fn tell(&self, what: &str, error: &io::Error) {
-        if let Some(kept_back) = self.told.lock().unwrap_or_else(PoisonError::into_inner).admit() {
+        if let Some(kept_back) = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).admit() {
             tracing::warn!(
                 "cannot start {what}: {error}: {} is too low for --jobs {}; retrying when a job has ended{}",
                 limits::of(error),

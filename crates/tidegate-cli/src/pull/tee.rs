@@ -47,7 +47,7 @@ impl LastLine {
     }
 
     /// `; the last line of its stderr: …`, for the end of a sentence. Empty if there is no line.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let line = if self.begun.trim_ascii().is_empty() { &self.last } else { &self.begun };
         if line.is_empty() {
             return String::new();
@@ -164,12 +164,12 @@ mod tests {
         ] {
             let mut line = LastLine::default();
             parts.iter().for_each(|part| line.take(part.as_bytes()));
-            assert_eq!(line.told(), format!("; the last line of its stderr: {last}"), "{parts:?}");
+            assert_eq!(line.describe(), format!("; the last line of its stderr: {last}"), "{parts:?}");
             let mut file = tempfile::tempfile().unwrap();
             parts.iter().for_each(|part| file.write_all(part.as_bytes()).unwrap());
-            assert_eq!(LastLine::of(&file).unwrap().told(), line.told());
+            assert_eq!(LastLine::of(&file).unwrap().describe(), line.describe());
         }
-        assert_eq!(LastLine::default().told(), "");
+        assert_eq!(LastLine::default().describe(), "");
     }
 
     #[test]

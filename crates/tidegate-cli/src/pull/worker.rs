@@ -28,9 +28,9 @@ const MAX_FAILURES: u32 = 5;
 const MAX_ENDING: usize = 16;
 /// The pause after the first failure. It doubles with each further failure, up to 16 times this value.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
-/// Number of failures logged per [`TOLD_EVERY`]; `-v` logs each.
+/// Number of failures logged per [`REPORT_INTERVAL`]; `-v` logs each.
 const MAX_REPORTED: u32 = 5;
-/// See [`TOLD`].
+/// See [`MAX_REPORTED`].
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A command that keeps running.

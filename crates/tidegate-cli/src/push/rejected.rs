@@ -29,9 +29,9 @@ use crate::throttle::{Throttle, more};
 
 /// The time for one write after the linger time has ended; also the interval of checks.
 const MAX_WRITE_WAIT: Duration = Duration::from_secs(1);
-/// Number of rejections that are logged per [`TOLD_EVERY`] (with `-v`). The others are counted.
+/// Number of rejections that are logged per [`REPORT_INTERVAL`] (with `-v`). The others are counted.
 const MAX_REPORTED: u32 = 20;
-/// See [`TOLD`].
+/// See [`MAX_REPORTED`].
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rejected messages that are not in `--dead-letter` yet, including the one that is being written. A cheap
@@ -56,7 +56,7 @@ struct UnwrittenState {
     /// When the write of the first message started.
     since: Option<Instant>,
     first: bool,
-    told: Throttle,
+    throttle: Throttle,
 }
 
 /// How long to wait for dead letters when everything else is done.
@@ -233,7 +233,7 @@ async fn keep(
             () = unwritten.fetched.notified() => {}
         }
     }
-    let kept_back = unwritten.lock().told.take_kept_back();
+    let kept_back = unwritten.lock().throttle.take_kept_back();
     if kept_back > 0 {
         tracing::info!("{} rejected, not listed here", text::count(kept_back, "more message"));
     }
@@ -248,7 +248,7 @@ impl Unwritten {
             since: None,
             first: true,
             // A few bytes from a peer may reject very many messages.
-            told: Throttle::new(MAX_REPORTED, REPORT_INTERVAL),
+            throttle: Throttle::new(MAX_REPORTED, REPORT_INTERVAL),
         };
         Self { state: Arc::new(Mutex::new(state)), fetched: Arc::default() }
     }
@@ -299,7 +299,7 @@ impl UnwrittenState {
                 %id, attempts, %reason,
                 "a rejected message was dropped; use --dead-letter FILE to keep rejected messages (-v logs each)"
             );
-        } else if let Some(kept_back) = self.told.admit() {
+        } else if let Some(kept_back) = self.throttle.admit() {
             let reason = tidegate::shown(&rejected.reason);
             tracing::info!(%id, attempts, %reason, "a message was rejected{}", more(kept_back));
         }

@@ -50,7 +50,7 @@ pub(crate) struct Saving {
     /// When to write next.
     next: Option<Instant>,
     /// Whether a failure has been reported.
-    told: bool,
+    reported: bool,
 }
 
 struct File {
@@ -81,7 +81,7 @@ impl Saving {
             running: None,
             saved: None,
             next: Some(Instant::now()),
-            told: false,
+            reported: false,
         };
         new.late(incomplete);
         new
@@ -212,9 +212,9 @@ impl Saving {
             }
             Err(error) => {
                 self.saved = None;
-                if !self.told {
+                if !self.reported {
                     super::report_error(&error.context("cannot save the remaining messages yet; retrying"));
-                    self.told = true;
+                    self.reported = true;
                 }
             }
         }
@@ -247,7 +247,7 @@ impl Saving {
             let _ = running.await;
         }
         let records = self.with_too_large(self.numbered(left));
-        if records.is_empty() && !self.holds_back() && self.saved.is_none() && !self.told {
+        if records.is_empty() && !self.holds_back() && self.saved.is_none() && !self.reported {
             return Ok(());
         }
         let lost = count((records.len() + self.copies.waiting().len()) as u64, "message");

@@ -11,14 +11,14 @@
 //! * `round trip`: the lowest one measured by `Ping`. A mean would contain the queues that a large window causes, and
 //!   the window would grow by itself.
 //! * `wait`: the time for which the reserve lasts beyond a round trip. It covers variations of the round trip. It is
-//!   [`WAIT`] at first. It doubles, up to [`LONGEST_WAIT`], if workers were without work for 1/20 of a sample until new
+//!   [`MIN_WAIT`] at first. It doubles, up to [`MAX_WAIT`], if workers were without work for 1/20 of a sample until new
 //!   credit brought deliveries. It halves after each second in which that did not happen.
 //! * Workers that lose less than 1/100 of their time by waiting for the next delivery need no reserve. Deliveries that
 //!   wait behind a long job could be processed by other pullers.
 //!
-//! The window in bytes is twice the bytes of `window` messages of the mean size, but at least [`LEAST_BYTES`].
+//! The window in bytes is twice the bytes of `window` messages of the mean size, but at least [`MIN_BYTES`].
 //!
-//! A sample lasts at least [`SAMPLE`], and until one delivery is settled. The rate changes by a quarter of the
+//! A sample lasts at least [`MIN_SAMPLE`], and until one delivery is settled. The rate changes by a quarter of the
 //! difference to the sample. If a sample is more than twice the rate, the rate grows to it at once; if it is less than
 //! half, the rate halves, so that one hiccup of the machine does not reset it. While nothing is settled, the rate is at
 //! most one delivery per elapsed time, so that it decreases from sample to sample.
@@ -61,13 +61,13 @@ pub(super) struct AutoWindow {
     arrived: (u64, u64),
     mean_size: u64,
     /// When the next decision is due.
-    next: Time,
+    next_decision: Time,
     /// Time without work within this sample, and the part of it that ended when new credit brought deliveries, in
     /// microseconds × [`WHOLE`].
-    starved: u64,
-    limited: u64,
+    idle: u64,
+    credit_limited: u64,
     /// Since when workers have no work, and which share of them, of [`WHOLE`].
-    starving: Option<(Time, u64)>,
+    idle_since: Option<(Time, u64)>,
     /// The highest number of deliveries that were worked on or waited for, in this sample and in the last one.
     workers: (u64, u64),
     window: (u64, u64),
@@ -99,10 +99,10 @@ impl AutoWindow {
             done: 0,
             arrived: (0, 0),
             mean_size: 0,
-            next: Time::default(),
-            starved: 0,
-            limited: 0,
-            starving: None,
+            next_decision: Time::default(),
+            idle: 0,
+            credit_limited: 0,
+            idle_since: None,
             workers: (1, 1),
             window: (INITIAL_WINDOW, 1 << 20),
         }
@@ -125,30 +125,30 @@ impl AutoWindow {
     }
 
     /// `waiting` workers have no work, and `working` others have.
-    pub(super) fn starve(&mut self, now: Time, waiting: u64, working: u64) {
-        self.count_starved(now, false);
+    pub(super) fn begin_idle(&mut self, now: Time, waiting: u64, working: u64) {
+        self.count_idle(now, false);
         let part = (waiting * WHOLE).checked_div(waiting + working);
-        self.starving = part.filter(|part| *part > 0).map(|part| (now, part));
+        self.idle_since = part.filter(|part| *part > 0).map(|part| (now, part));
     }
 
     /// Deliveries have arrived. `limited`: they came as soon as there was credit for them.
-    pub(super) fn feed(&mut self, now: Time, limited: bool) {
-        self.count_starved(now, limited);
-        self.starving = None;
+    pub(super) fn end_idle(&mut self, now: Time, limited: bool) {
+        self.count_idle(now, limited);
+        self.idle_since = None;
     }
 
-    fn count_starved(&mut self, now: Time, limited: bool) {
-        let Some((at, part)) = self.starving else { return };
+    fn count_idle(&mut self, now: Time, limited: bool) {
+        let Some((at, part)) = self.idle_since else { return };
         // The sample may have begun after `at`.
         let time = micros(now.since(at.max(self.since))) * part;
-        self.starving = Some((now, part));
-        self.starved += time;
-        self.limited += if limited { time } else { 0 };
+        self.idle_since = Some((now, part));
+        self.idle += time;
+        self.credit_limited += if limited { time } else { 0 };
     }
 
     /// When [`Self::decide`] is to be called next.
-    pub(super) fn next(&self) -> Time {
-        self.next
+    pub(super) fn next_decision(&self) -> Time {
+        self.next_decision
     }
 
     /// Whether the window contains a reserve.
@@ -158,14 +158,14 @@ impl AutoWindow {
 
     /// Computes the window, and returns whether it has changed.
     pub(super) fn decide(&mut self, now: Time, counts: WindowInput) -> bool {
-        if now < self.next {
+        if now < self.next_decision {
             return false;
         }
         // With many links a decision costs more, so that it is made less often.
-        self.next = now + MIN_SAMPLE * (1 + u32::try_from(counts.links / 100).unwrap_or(u32::MAX));
-        self.count_starved(now, false);
+        self.next_decision = now + MIN_SAMPLE * (1 + u32::try_from(counts.links / 100).unwrap_or(u32::MAX));
+        self.count_idle(now, false);
         let whole = micros(now.since(self.since));
-        let busy = whole.saturating_sub(self.starved / WHOLE).max(1);
+        let busy = whole.saturating_sub(self.idle / WHOLE).max(1);
         let settled = counts.done - self.done;
         if settled == 0 {
             if counts.working > 0 {
@@ -186,7 +186,7 @@ impl AutoWindow {
                 self.mean_size = mean;
             }
             (self.since, self.done, self.arrived) = (now, counts.done, counts.arrived);
-            (self.starved, self.limited) = (0, 0);
+            (self.idle, self.credit_limited) = (0, 0);
             self.workers = (counts.busy, self.workers.0);
         }
         let window = self.wanted(counts);
@@ -194,7 +194,7 @@ impl AutoWindow {
     }
 
     fn adapt_wait(&mut self, now: Time, whole: u64) {
-        if self.limited / WHOLE * 20 > whole {
+        if self.credit_limited / WHOLE * 20 > whole {
             self.wait = (self.wait * 2).min(MAX_WAIT);
             self.calm_since = now;
         } else if now.since(self.calm_since) > CALM_TIME {

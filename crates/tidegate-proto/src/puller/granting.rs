@@ -6,7 +6,7 @@ use super::{
     Puller, Window,
     auto::{MIN_SAMPLE, WindowInput},
     link::{Leaving, PullLink, Recall},
-    wake,
+    mark_ready,
 };
 use crate::{links::LinkId, time::Time};
 
@@ -17,7 +17,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Computes each link's share of the window and the budget (CR-5, CR-9): by need, and at least one message if the
     /// cap allows one for each link (CR-6). `gently`: only the need has changed, so that most changes can wait for the
     /// next `Ack`.
-    pub(super) fn share_out(&mut self, gently: bool) {
+    pub(super) fn assign_shares(&mut self, gently: bool) {
         let links = (self.links.len() as u64).max(1);
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let auto = self.settings.window == Window::Auto;
@@ -35,7 +35,7 @@ impl<H: Clone + Default> Puller<H> {
                 // There are more links than places: each link that gets a place gets one.
                 (1, whole.1.min(budget_bytes) / links)
             } else if auto && links > 1 {
-                need(whole, link.recent(), all, links)
+                auto_share(whole, link.recent(), all, links)
             } else if auto {
                 (whole.0.min(budget), whole.1.min(budget_bytes))
             } else if whole.0 == 0 {
@@ -53,11 +53,13 @@ impl<H: Clone + Default> Puller<H> {
                 link.asked_others = None;
                 // Other links get their grants with their next outcomes.
                 if !gently || link.grant.unused().0 * 4 < base.0 || link.grant.unused().1 * 4 < base.1 {
-                    self.want_grant(id);
+                    self.request_grant(id);
                 }
-            } else if (if gently { link.hoards() } else { base != before }) && link.has_surplus(keep) {
+            } else if (if gently { link.is_far_over_window() } else { base != before })
+                && link.has_surplus(keep)
+            {
                 link.recall = Recall::Due;
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -65,7 +67,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Updates the automatic window, or the shares of a fixed window, by what links settle.
     pub(super) fn tune(&mut self, now: Time) {
         match self.settings.window {
-            Window::Auto if now >= self.auto.next() => {}
+            Window::Auto if now >= self.auto.next_decision() => {}
             // If there are not more places than links, nothing can be shared by need.
             Window::Fixed { messages: 1.., .. }
                 if self.links.len() > 1 && self.cap > self.links.len() as u64 && now >= self.share_at =>
@@ -86,7 +88,7 @@ impl<H: Clone + Default> Puller<H> {
         };
         let changed = self.auto.decide(now, counts);
         if changed || self.links.len() > 1 {
-            self.share_out(true);
+            self.assign_shares(true);
         }
     }
 
@@ -104,7 +106,7 @@ impl<H: Clone + Default> Puller<H> {
                 link.begin_recent();
             }
         }
-        self.share_out(true);
+        self.assign_shares(true);
     }
 
     /// When [`Self::tune`] should run even if nothing happens on this link: the window may shrink while workers are
@@ -116,7 +118,7 @@ impl<H: Clone + Default> Puller<H> {
             && (self.auto.has_reserve() || link.grant.outstanding().0 > link.base.0)
             && link.recall == Recall::No
             && (link.queued > 0 || link.grant.unused().0 > 0);
-        may_shrink.then(|| self.auto.next())
+        may_shrink.then(|| self.auto.next_decision())
     }
 
     /// The lowest round-trip time of all links.
@@ -124,24 +126,24 @@ impl<H: Clone + Default> Puller<H> {
         self.links.iter().filter_map(|(_, link)| link.session.round_trip()).min()
     }
 
-    pub(super) fn want_grant(&mut self, id: LinkId) {
+    pub(super) fn request_grant(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
             link.grant_due = true;
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
     }
 
     /// Wakes the links without unused credit, because a `recv` waits (CR-6).
-    pub(super) fn feed_dry(&mut self) {
-        let dry: Vec<_> = self.dry.iter().collect();
-        dry.into_iter().for_each(|id| self.want_grant(id));
+    pub(super) fn wake_without_credit(&mut self) {
+        let links: Vec<_> = self.without_credit.iter().collect();
+        links.into_iter().for_each(|id| self.request_grant(id));
     }
 
     /// Wakes the links with credit beyond their window, because no `recv` waits any more (CR-7).
-    pub(super) fn wake_floored(&mut self) {
+    pub(super) fn wake_minimum_grants(&mut self) {
         for id in self.links.ids() {
-            if let Some(link) = self.links.get_mut(id).filter(|link| link.floored) {
-                wake(&mut self.wakes, id, link);
+            if let Some(link) = self.links.get_mut(id).filter(|link| link.has_minimum_grant) {
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -156,8 +158,8 @@ impl<H: Clone + Default> Puller<H> {
         let (held, links) = (link.grant.outstanding(), self.links.len() as u64);
         let Self { committed, settings, .. } = self;
         (
-            left(settings.budget, committed.0, held.0, links),
-            left(settings.budget_bytes, committed.1, held.1, links),
+            budget_left(settings.budget, committed.0, held.0, links),
+            budget_left(settings.budget_bytes, committed.1, held.1, links),
         )
     }
 
@@ -172,15 +174,15 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
             // RC-2: no limit is raised before the Skip, which causes a grant.
-            self.hungry.remove(id);
+            self.waiting_for_budget.remove(id);
             return;
         }
         let (message_limit, byte_limit) = link.grant.limits();
-        let room = self.bare.room(link.ticket, link.rest_until.is_some(), free);
+        let room = self.place_queue.room(link.ticket, link.no_credit_until.is_some(), free);
         let (mut window, mut window_bytes) = link.base;
         // RD-9: the messages that are being worked on and may be redelivered get credit, whatever the window and the
         // cap.
-        let expected = self.memory.expected(link.session.peer.key);
+        let expected = self.dedup.expected(link.session.peer.key);
         let expects = expected > 0 && now < link.expects_until;
         // Credit in bytes is useless without credit in messages, so that none is granted if the message budget is
         // spent.
@@ -189,8 +191,8 @@ impl<H: Clone + Default> Puller<H> {
         if expects && has_messages {
             again = link.grant.wanted(expected, 0).0.saturating_sub(message_limit);
             if expected > window || again > room {
-                self.floored += usize::from(!link.floored);
-                link.floored = true;
+                self.minimum_grants += usize::from(!link.has_minimum_grant);
+                link.has_minimum_grant = true;
                 link.recall_at.get_or_insert(link.expects_until);
             }
             (window, window_bytes) = (window.max(expected), window_bytes.max(expected << 20));
@@ -202,23 +204,23 @@ impl<H: Clone + Default> Puller<H> {
         let overshoot = if left_bytes > 0 { link.grant.overshoot() } else { 0 };
         let got_bytes = want_bytes.saturating_sub(byte_limit).min(overshoot + left_bytes);
         let mut limits = (message_limit + got, byte_limit + got_bytes);
-        let (floor, floor_bytes) = link.grant.floor();
+        let (minimum, minimum_bytes) = link.grant.minimum_grant();
         // The minimum grant takes a place like any other credit, so that it does not exceed the cap (CR-6).
-        if wanted && (limits.0 >= floor || room > got) {
-            let floored = limits.0 < floor || limits.1 < floor_bytes;
-            limits = (limits.0.max(floor), limits.1.max(floor_bytes));
-            self.floored += usize::from(floored && !link.floored);
-            link.floored |= floored;
+        if wanted && (limits.0 >= minimum || room > got) {
+            let below_minimum = limits.0 < minimum || limits.1 < minimum_bytes;
+            limits = (limits.0.max(minimum), limits.1.max(minimum_bytes));
+            self.minimum_grants += usize::from(below_minimum && !link.has_minimum_grant);
+            link.has_minimum_grant |= below_minimum;
         }
         let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
         if limits.0 > message_limit {
             link.limit_before = message_limit;
             link.unused_since = now;
-            self.bare.leave(&mut link.ticket);
+            self.place_queue.leave(&mut link.ticket);
         }
         let granted = link.grant.raise(limits.0, limits.1);
-        self.dry.served(id, granted);
-        self.hungry.served(id, granted);
+        self.without_credit.served(id, granted);
+        self.waiting_for_budget.served(id, granted);
         let after = link.grant.outstanding();
         self.committed.0 += after.0 - before.0;
         self.committed.1 += after.1 - before.1;
@@ -228,36 +230,36 @@ impl<H: Clone + Default> Puller<H> {
         if granted > 0 && many && free <= granted {
             link.check_at = Some(link.patient_until(now));
         }
-        let is_dry = link.grant.unused().0 == 0 || link.grant.unused().1 == 0;
-        if is_dry {
-            self.dry.insert(id);
+        let no_credit = link.grant.unused().0 == 0 || link.grant.unused().1 == 0;
+        if no_credit {
+            self.without_credit.insert(id);
         } else {
-            self.dry.remove(id);
+            self.without_credit.remove(id);
         }
         // Credit for redelivered messages waits for budget, but causes no recalls. A link that lacks only what is
         // reserved for others does not wait for budget: it gets credit with the deliveries that it settles itself.
-        let kept = (
+        let reserved = (
             left == 0 && self.committed.0 < budget,
             left_bytes == 0 && self.committed.1 < self.settings.budget_bytes,
         );
         let lacks = |link: &PullLink<H>, window: (u64, u64)| {
             let (limits, need) = (link.grant.limits(), link.grant.wanted(window.0, window.1));
-            (limits.0 < need.0 && !kept.0) || (limits.1 < need.1 && !kept.1)
+            (limits.0 < need.0 && !reserved.0) || (limits.1 < need.1 && !reserved.1)
         };
-        let rests = link.rest_until.is_some();
-        let in_want = !rests && lacks(link, link.base);
+        let is_resting = link.no_credit_until.is_some();
+        let in_want = !is_resting && lacks(link, link.base);
         let waits_for_repeats = expects && lacks(link, (expected, 0));
         link.wants_repeats = waits_for_repeats;
         let mut begins = link.asked_others.is_none();
         if in_want || waits_for_repeats {
-            begins |= self.hungry.insert(id);
+            begins |= self.waiting_for_budget.insert(id);
         } else {
-            self.hungry.remove(id);
+            self.waiting_for_budget.remove(id);
         }
         // Recall from other links only once for each delivery that was handed out or settled. Otherwise, credit that no
         // link uses would move between links for ever.
-        let in_need = in_want || (wanted && is_dry && !rests);
-        if in_need && (begins || is_dry) && link.asked_others != Some(done) {
+        let in_need = in_want || (wanted && no_credit && !is_resting);
+        if in_need && (begins || no_credit) && link.asked_others != Some(done) {
             link.asked_others = Some(done);
             if in_want {
                 self.recall_surplus(now);
@@ -273,34 +275,34 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Budget or places have become free: wakes the next waiting link that can get some. It runs again after that link
     /// was served.
-    pub(super) fn feed_hungry(&mut self) {
-        if self.hungry.len() > 0
+    pub(super) fn grant_to_next(&mut self) {
+        if self.waiting_for_budget.len() > 0
             && self.committed.0 < self.settings.budget
             && self.committed.1 < self.settings.budget_bytes
         {
-            let found = self.hungry.turn().find(|id| self.would_get(*id));
-            self.hungry.end_turn(found);
-            found.into_iter().for_each(|id| self.want_grant(id));
+            let found = self.waiting_for_budget.turn().find(|id| self.can_be_granted(*id));
+            self.waiting_for_budget.end_turn(found);
+            found.into_iter().for_each(|id| self.request_grant(id));
         }
         if self.leaving || self.free_places() == 0 {
             return;
         }
         let wanted = self.is_wanted() && self.queued == 0;
-        if let Some(id) = self.bare.first()
+        if let Some(id) = self.place_queue.first()
             && (wanted || self.links.get(id).is_some_and(|link| link.base.0 > 0))
             && (wanted || self.committed.0 < self.settings.budget)
             && self.has_room(id)
         {
-            self.want_grant(id);
+            self.request_grant(id);
         } else if wanted && self.cap != u64::MAX {
-            let found = self.dry.turn().find(|id| self.has_room(*id));
-            self.dry.end_turn(found);
-            found.into_iter().for_each(|id| self.want_grant(id));
+            let found = self.without_credit.turn().find(|id| self.has_room(*id));
+            self.without_credit.end_turn(found);
+            found.into_iter().for_each(|id| self.request_grant(id));
         }
     }
 
     /// Whether a link that waits for budget could be granted some now.
-    fn would_get(&self, id: LinkId) -> bool {
+    fn can_be_granted(&self, id: LinkId) -> bool {
         let Some(link) = self.links.get(id).filter(|link| link.may_be_granted()) else { return false };
         let (limits, (left, left_bytes)) = (link.grant.limits(), self.left_for(link));
         let want = link.grant.wanted(link.base.0, link.base.1);
@@ -312,14 +314,14 @@ impl<H: Clone + Default> Puller<H> {
     fn has_room(&self, id: LinkId) -> bool {
         self.links.get(id).is_some_and(|link| {
             link.may_be_granted()
-                && self.bare.room(link.ticket, link.rest_until.is_some(), self.free_places()) > 0
+                && self.place_queue.room(link.ticket, link.no_credit_until.is_some(), self.free_places()) > 0
         })
     }
 }
 
 /// The part of a budget that a link may still be granted. The link has `held` of it, and all links together
 /// `committed`. A quarter of the budget is reserved for links below their equal share (CR-9).
-fn left(budget: u64, committed: u64, held: u64, links: u64) -> u64 {
+fn budget_left(budget: u64, committed: u64, held: u64, links: u64) -> u64 {
     let equal = (budget / links.max(1)).max(1);
     let open = (budget - budget / 4).saturating_sub(committed);
     budget.saturating_sub(committed).min(equal.saturating_sub(held).max(open))
@@ -343,7 +345,7 @@ fn fixed_share(whole: (u64, u64), weight: u64, all: u64, links: u64) -> (u64, u6
 /// The share of a link in an automatic window: its part of the deliveries that were settled recently, and at least a
 /// quarter of an equal share, for when it begins to send. In a small window this minimum is 0: such links get credit
 /// while a `recv` waits (CR-6).
-fn need(whole: (u64, u64), recent: u64, all: u64, links: u64) -> (u64, u64) {
+fn auto_share(whole: (u64, u64), recent: u64, all: u64, links: u64) -> (u64, u64) {
     let part = |whole: u64| {
         let used = u128::from(whole) * u128::from(recent);
         let used = u64::try_from(used.div_ceil(u128::from(all.max(1)))).unwrap_or(whole);
@@ -359,12 +361,16 @@ mod tests {
     #[test]
     fn cr_9_a_quarter_of_a_budget_is_reserved_for_links_below_their_equal_share() {
         // CR-9
-        assert_eq!(left(100, 0, 0, 1), 100, "a single link gets all of it");
-        assert_eq!(left(100, 60, 60, 2), 15, "three quarters are open to all");
-        assert_eq!(left(100, 80, 80, 2), 0);
-        assert_eq!(left(100, 75, 0, 2), 25, "the last quarter is for links with little");
-        assert_eq!(left(100, 80, 10, 5), 10, "up to an equal share");
-        assert_eq!((left(1, 0, 0, 7), left(3, 2, 0, 7)), (1, 1), "small budgets can be spent completely");
+        assert_eq!(budget_left(100, 0, 0, 1), 100, "a single link gets all of it");
+        assert_eq!(budget_left(100, 60, 60, 2), 15, "three quarters are open to all");
+        assert_eq!(budget_left(100, 80, 80, 2), 0);
+        assert_eq!(budget_left(100, 75, 0, 2), 25, "the last quarter is for links with little");
+        assert_eq!(budget_left(100, 80, 10, 5), 10, "up to an equal share");
+        assert_eq!(
+            (budget_left(1, 0, 0, 7), budget_left(3, 2, 0, 7)),
+            (1, 1),
+            "small budgets can be spent completely"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct LinkHistory {
     /// The number of ranges in `sent`.
     ranges: usize,
     /// The message limit of the last `Ack`.
-    told_limit: u64,
+    sent_limit: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ struct SentAck {
 
 impl LinkHistory {
     /// A batch has arrived. If there are more than `limit` runs, the oldest batches are forgotten.
-    pub(super) fn arrived(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
+    pub(super) fn record_batch(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
         let end = first_id + numbers.len();
         match self.unsettled.back_mut() {
             Some((_, last)) if *last == first_id => *last = end,
@@ -68,14 +68,14 @@ impl LinkHistory {
     }
 
     /// An `Ack` was sent. If there are more than `limit` ranges, the oldest are forgotten.
-    pub(super) fn told(
+    pub(super) fn record_ack(
         &mut self,
         outcomes: Vec<v1::Outcome>,
         message_limit: u64,
         ends_at: u64,
         limit: usize,
     ) {
-        let limit_before = std::mem::replace(&mut self.told_limit, message_limit);
+        let limit_before = std::mem::replace(&mut self.sent_limit, message_limit);
         if outcomes.is_empty() {
             return;
         }
@@ -85,7 +85,7 @@ impl LinkHistory {
         self.ranges += outcomes.len();
         self.sent.push_back(SentAck { limit_before, ends_at, outcomes });
         while self.ranges > limit {
-            self.close_oldest();
+            self.confirm_oldest();
         }
     }
 
@@ -108,13 +108,13 @@ impl LinkHistory {
 
     /// Deliveries below `end` have arrived, and the peer has read `bytes` bytes. Outcomes that this proves to have
     /// arrived are forgotten.
-    pub(super) fn proven(&mut self, end: u64, bytes: u64) {
+    pub(super) fn confirm(&mut self, end: u64, bytes: u64) {
         while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= bytes) {
-            self.close_oldest();
+            self.confirm_oldest();
         }
     }
 
-    fn close_oldest(&mut self) {
+    fn confirm_oldest(&mut self) {
         let Some(sent) = self.sent.pop_front() else { return };
         self.ranges -= sent.outcomes.len();
         for outcome in sent.outcomes {

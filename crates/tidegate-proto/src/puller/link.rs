@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use super::{
     history::LinkHistory,
-    kept::RetainedBytes,
     outcomes::{Outcomes, Verdict},
     places::Ticket,
     recalling::RECALL_DELAY,
     received::QueuedBatch,
+    retained::RetainedBytes,
     skips::Skips,
     stats::PullLinkStats,
 };
@@ -81,12 +81,12 @@ pub(super) struct PullLink<H> {
     /// Such a recall was not answered in time: the unused credit takes no places.
     pub(super) overdue: bool,
     /// Until then it gets no credit that other links could use, because it has not used its credit.
-    pub(super) rest_until: Option<Time>,
+    pub(super) no_credit_until: Option<Time>,
     /// `Skip` frames that are due.
     pub(super) skips: Skips,
     pub(super) inbox: VecDeque<QueuedBatch<H>>,
     /// The value that its deliveries carry.
-    pub(super) home: H,
+    pub(super) context: H,
     /// Messages and bytes in the inbox.
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
@@ -98,13 +98,13 @@ pub(super) struct PullLink<H> {
     /// When the next `Working` may be sent.
     pub(super) working_at: Option<Time>,
     /// The link is lost or closing, and its deliveries were dropped or recorded in the dedup table.
-    pub(super) forsaken: bool,
+    pub(super) retired: bool,
     /// Until then, its limits allow for messages that the pusher may send again (RD-9).
     pub(super) expects_until: Time,
     /// It waits for budget for these messages.
     pub(super) wants_repeats: bool,
     /// Held outcomes are due now (OC-5).
-    pub(super) hurry: bool,
+    pub(super) ack_now: bool,
     /// The limits may have to be raised although no outcome is due.
     pub(super) grant_due: bool,
     pub(super) recall: Recall,
@@ -117,7 +117,7 @@ pub(super) struct PullLink<H> {
     /// The machine's counter of work when this link last caused recalls on other links.
     pub(super) asked_others: Option<u64>,
     /// The link has credit beyond its window: a minimum grant (CR-6), or credit for redelivered messages (RD-9).
-    pub(super) floored: bool,
+    pub(super) has_minimum_grant: bool,
     pub(super) ack_at: Option<Time>,
     pub(super) recall_at: Option<Time>,
     pub(super) paused_until: Option<Time>,
@@ -140,20 +140,20 @@ impl<H: Clone + Default> PullLink<H> {
             check_at: None,
             rotates: false,
             overdue: false,
-            rest_until: None,
+            no_credit_until: None,
             skips: Skips::default(),
             inbox: VecDeque::new(),
-            home: H::default(),
+            context: H::default(),
             queued: 0,
             queued_bytes: 0,
             outcomes: Outcomes::default(),
             history: LinkHistory::default(),
             working: BTreeSet::new(),
             working_at: None,
-            forsaken: false,
+            retired: false,
             expects_until: now + MAX_REDELIVERY_TIME,
             wants_repeats: false,
-            hurry: false,
+            ack_now: false,
             grant_due: true,
             recall: Recall::No,
             leaving: Leaving::No,
@@ -161,7 +161,7 @@ impl<H: Clone + Default> PullLink<H> {
             in_turn: false,
             in_pending: false,
             asked_others: None,
-            floored: false,
+            has_minimum_grant: false,
             ack_at: None,
             recall_at: None,
             paused_until: None,
@@ -171,23 +171,23 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Counts a batch, and records it in the history (RD-9).
-    pub(super) fn arrived(&mut self, batch: &Batch, memory: usize) {
+    pub(super) fn record_batch(&mut self, batch: &Batch, memory: usize) {
         self.received += batch.cursor.len();
         self.received_bytes += batch.cursor.size();
-        self.history.arrived(batch.cursor.next_id(), batch.numbers.clone(), memory);
-        self.history.proven(batch.cursor.next_id() + batch.cursor.len(), self.session.proven_bytes());
+        self.history.record_batch(batch.cursor.next_id(), batch.numbers.clone(), memory);
+        self.history.confirm(batch.cursor.next_id() + batch.cursor.len(), self.session.confirmed_bytes());
     }
 
     /// Puts deliveries into the inbox.
-    pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, kept: &RetainedBytes) {
+    pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, retained: &RetainedBytes) {
         self.queued += cursor.len();
         self.queued_bytes += cursor.size();
-        let (instance, home) = (self.session.peer.instance, self.home.clone());
-        self.inbox.push_back(QueuedBatch::new(bytes, cursor, id, instance, home, kept));
+        let (instance, context) = (self.session.peer.instance, self.context.clone());
+        self.inbox.push_back(QueuedBatch::new(bytes, cursor, id, instance, context, retained));
     }
 
     /// The violation of any `Deliver` that arrives now, after `End` or after the last `Skip` for leaving (ST-7, ST-1).
-    pub(super) fn too_late(&self) -> Option<Violation> {
+    pub(super) fn late_violation(&self) -> Option<Violation> {
         let (rule, detail) = match (self.ended, self.leaving) {
             (true, _) => ("ST-7", "a Deliver after End"),
             (false, Leaving::Skipped) => ("ST-1", "a Deliver after the Skip that answers leaving"),
@@ -197,7 +197,7 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Appends `Working` for the deliveries that are being worked on (OC-13), unless the last one was sent just before.
-    pub(super) fn transmit_working(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+    pub(super) fn poll_working(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         self.working_at.take_if(|at| *at <= now);
         if self.working.is_empty() || self.working_at.is_some() || !self.session.is_open() {
             return;
@@ -217,7 +217,7 @@ impl<H: Clone + Default> PullLink<H> {
     pub(super) fn outcomes_due(&self, now: Time) -> bool {
         let held = &self.outcomes;
         !held.is_empty()
-            && (self.hurry
+            && (self.ack_now
                 || self.queued == 0
                 || held.messages * 2 >= self.base.0
                 || held.bytes * 2 >= self.base.1
@@ -247,7 +247,7 @@ impl<H: Clone + Default> PullLink<H> {
         self.grant.outstanding().0 == 1 && self.grant.unused().0 == 1
     }
 
-    /// Whether it has delivered nothing for [`IDLE`].
+    /// Whether it has delivered nothing for [`IDLE_AFTER`].
     pub(super) fn is_idle(&self, now: Time) -> bool {
         now >= self.active_at + IDLE_AFTER
     }
@@ -264,7 +264,7 @@ impl<H: Clone + Default> PullLink<H> {
     }
 
     /// Whether it is so far over its share that withholding grants would take too long.
-    pub(super) fn hoards(&self) -> bool {
+    pub(super) fn is_far_over_window(&self) -> bool {
         let held = self.grant.outstanding().0;
         held > self.base.0 * 2 || (held > self.base.0 && self.base.0 <= 4)
     }
@@ -329,7 +329,7 @@ impl<H: Clone + Default> PullLink<H> {
             queued: self.queued,
             unsettled: self.grant.unsettled(),
             leaving: self.leaving != Leaving::No,
-            closing: self.forsaken,
+            closing: self.retired,
             round_trip: self.session.round_trip(),
         }
     }

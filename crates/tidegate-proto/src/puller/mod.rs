@@ -7,36 +7,36 @@
 //! ```
 
 mod auto;
+mod batches;
+mod dedup;
+mod duplicates;
 mod granting;
 mod history;
-mod kept;
 mod link;
-mod lots;
-mod memory;
 mod outcomes;
+mod partial_frames;
 mod places;
 mod recalling;
 mod receive;
 mod received;
-mod repeats;
+mod retained;
 mod settings;
 mod skips;
 mod stats;
 mod stuck;
 mod turns;
-mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::{
     auto::AutoWindow,
-    kept::RetainedBytes,
+    dedup::DedupTable,
     link::{Leaving, PullLink},
-    memory::DedupTable,
+    partial_frames::PartialFrames,
     places::PlaceQueue,
+    retained::RetainedBytes,
     stuck::Stuck,
     turns::Turns,
-    unfinished::PartialFrames,
 };
 pub use self::{
     outcomes::Verdict,
@@ -96,7 +96,7 @@ pub struct Puller<H = ()> {
     /// The number of `recv` calls that wait.
     waiting: usize,
     /// A poll has found no delivery, and none has arrived since.
-    asked: bool,
+    polled_empty: bool,
     /// The automatic window.
     auto: AutoWindow,
     /// Messages and bytes granted and not settled, on all links (CR-9).
@@ -108,7 +108,7 @@ pub struct Puller<H = ()> {
     /// The part of it on links whose pushers have not answered a recall in time. It takes no places (CR-6).
     overdue: u64,
     /// Links without credit and deliveries, in the order in which they get places (CR-6).
-    bare: PlaceQueue,
+    place_queue: PlaceQueue,
     /// The number of recalls that wait for their `Skip` and were sent because another link could use the credit (CR-6).
     rotating: u64,
     /// When the shares of a fixed window are computed next.
@@ -116,26 +116,26 @@ pub struct Puller<H = ()> {
     /// Detects a `recv` that waits at the cap.
     stuck: Stuck,
     /// Links without unused credit, which get some when a `recv` begins to wait (CR-6).
-    dry: Turns,
+    without_credit: Turns,
     /// Links that wait for budget: they did not get their share because the budget was spent (CR-9).
-    hungry: Turns,
+    waiting_for_budget: Turns,
     /// The number of links with credit beyond their window: a minimum grant, or credit for redelivered messages (CR-6,
     /// RD-9).
-    floored: usize,
+    minimum_grants: usize,
     /// Links with outcomes that are held back.
     pending: Vec<LinkId>,
     /// The dedup table (RD-9).
-    memory: DedupTable,
+    dedup: DedupTable,
     /// Deliveries that the dedup table has answered. They do not count as work done.
     answered: u64,
     /// Large frames that have begun to arrive.
-    unfinished: PartialFrames,
+    partial_frames: PartialFrames,
     /// The memory that batches keep.
-    kept: RetainedBytes,
+    retained: RetainedBytes,
     leaving: bool,
     ended: BTreeSet<EndedPusher>,
     events: VecDeque<PullerEvent>,
-    wakes: Vec<LinkId>,
+    ready_links: Vec<LinkId>,
     stats: PullStats,
 }
 
@@ -146,14 +146,14 @@ impl<H: Clone + Default> Puller<H> {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
-        let (memory, kept) = (settings.memory, RetainedBytes::new(settings.budget_bytes));
+        let (memory, retained) = (settings.memory, RetainedBytes::new(settings.budget_bytes));
         let cap = places::cap(&settings);
         Ok(Self {
             settings,
             cap,
             unused: 0,
             overdue: 0,
-            bare: PlaceQueue::default(),
+            place_queue: PlaceQueue::default(),
             rotating: 0,
             share_at: Time::default(),
             stuck: Stuck::default(),
@@ -163,29 +163,29 @@ impl<H: Clone + Default> Puller<H> {
             queued: 0,
             in_flight: 0,
             waiting: 0,
-            asked: false,
+            polled_empty: false,
             auto: AutoWindow::new(),
             committed: (0, 0),
-            dry: Turns::default(),
-            hungry: Turns::default(),
-            floored: 0,
+            without_credit: Turns::default(),
+            waiting_for_budget: Turns::default(),
+            minimum_grants: 0,
             pending: Vec::new(),
-            memory: DedupTable::new(memory),
+            dedup: DedupTable::new(memory),
             answered: 0,
-            unfinished: PartialFrames::default(),
-            kept,
+            partial_frames: PartialFrames::default(),
+            retained,
             leaving: false,
             ended: BTreeSet::new(),
             events: VecDeque::new(),
-            wakes: Vec::new(),
+            ready_links: Vec::new(),
             stats: PullStats::default(),
         })
     }
 
     /// Sets the value of `H` that deliveries of this link carry from now on. Until then they carry the default.
-    pub fn set_home(&mut self, link: LinkId, home: H) {
+    pub fn set_context(&mut self, link: LinkId, context: H) {
         if let Some(link) = self.links.get_mut(link) {
-            link.home = home;
+            link.context = context;
         }
     }
 
@@ -227,7 +227,7 @@ impl<H: Clone + Default> Puller<H> {
             self.auto.busy(self.in_flight);
             self.stats.redelivered += u64::from(received.item.attempt > 1);
             if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
             return Some(received);
         }
@@ -277,19 +277,19 @@ impl<H: Clone + Default> Puller<H> {
         }
         let waiting = self.waiting as u64;
         self.auto.busy(self.in_flight + waiting);
-        self.auto.starve(now, waiting, self.in_flight);
+        self.auto.begin_idle(now, waiting, self.in_flight);
         for id in std::mem::take(&mut self.pending) {
             if let Some(link) = self.links.get_mut(id) {
                 link.in_pending = false;
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
-        for id in self.dry.iter() {
+        for id in self.without_credit.iter() {
             if let Some(link) = self.links.get_mut(id) {
                 link.asked_others = None; // no `recv` may have waited when it last caused recalls
             }
         }
-        self.feed_dry();
+        self.wake_without_credit();
     }
 
     /// Reports that a `recv` waits no longer, because it got a delivery or was cancelled. If no other one waits, credit
@@ -300,30 +300,30 @@ impl<H: Clone + Default> Puller<H> {
             self.stuck.end();
         }
         if self.queued == 0 {
-            self.auto.starve(now, self.waiting as u64, self.in_flight);
+            self.auto.begin_idle(now, self.waiting as u64, self.in_flight);
         }
-        if self.waiting == 0 && self.floored > 0 {
-            self.wake_floored();
+        if self.waiting == 0 && self.minimum_grants > 0 {
+            self.wake_minimum_grants();
         } else if self.waiting > 0 && self.queued == 0 {
             // The others still wait for a delivery (CR-6).
-            self.feed_dry();
+            self.wake_without_credit();
         }
     }
 
     /// Reports that the application has polled and found no delivery. Until one arrives, links get credit as if a
     /// `recv` waited (CR-6). Otherwise an application that only polls would never get the messages of a link without a
     /// share of the window. With a window of 0 this has no effect (CR-7).
-    pub fn ask(&mut self) {
+    pub fn handle_empty_poll(&mut self) {
         let none = matches!(self.settings.window, Window::Fixed { messages: 0, .. });
-        if !none && !self.asked && self.queued == 0 && !self.leaving {
-            self.asked = true;
-            self.feed_dry();
+        if !none && !self.polled_empty && self.queued == 0 && !self.leaving {
+            self.polled_empty = true;
+            self.wake_without_credit();
         }
     }
 
     /// Whether the application waits for a delivery, and is below the cap.
     fn is_wanted(&self) -> bool {
-        (self.waiting > 0 || self.asked) && self.in_flight < self.cap
+        (self.waiting > 0 || self.polled_empty) && self.in_flight < self.cap
     }
 
     /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
@@ -337,13 +337,14 @@ impl<H: Clone + Default> Puller<H> {
         self.settle_item(received.link(), &received.item, verdict)
     }
 
-    /// Settles one delivery of a [`Lot`], as [`Self::settle`] does.
+    /// Settles one delivery of a [`DeliveryBatch`], as [`Self::settle`] does.
     #[inline]
     pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
         self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
     }
 
-    /// Acks `count` deliveries of a [`Lot`] with consecutive ids from `first`. `size` is the sum of their sizes.
+    /// Acks `count` deliveries of a [`DeliveryBatch`] with consecutive ids from `first`. `size` is the sum of their
+    /// sizes.
     pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
         self.settle_range(link, first, count, size, false, &Verdict::Ack)
     }
@@ -361,7 +362,7 @@ impl<H: Clone + Default> Puller<H> {
         self.in_flight -= count;
         match self.settle_open(id, first, count, size, tracked, verdict) {
             Some(due) => due,
-            None => self.settle_orphans(id, first, count, verdict),
+            None => self.settle_detached(id, first, count, verdict),
         }
     }
 
@@ -389,12 +390,12 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         if after.0 == 0 && link.may_be_granted() {
-            self.bare.enter(id, &mut link.ticket);
+            self.place_queue.enter(id, &mut link.ticket);
         }
         // The first outcome wakes the driver too, so that it sets its timer (OC-5).
         let begins = link.outcomes.is_empty();
         link.outcomes.push(first, count, size, verdict);
-        link.hurry |= tracked;
+        link.ack_now |= tracked;
         let held = &link.outcomes;
         let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
         let due = tracked || full || link.queued == 0 || begins;
@@ -403,7 +404,7 @@ impl<H: Clone + Default> Puller<H> {
             self.pending.push(id);
         }
         if due {
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
         Some(full && self.queued > 0)
     }
@@ -411,13 +412,13 @@ impl<H: Clone + Default> Puller<H> {
     /// Reports that the application still works on a delivery. The puller sends `Working`, which restarts the pusher's
     /// settle time-out (OC-13).
     pub fn working(&mut self, link: LinkId, delivery: u64) {
-        let (link, delivery) = self.memory.joined(link, delivery).unwrap_or((link, delivery));
+        let (link, delivery) = self.dedup.duplicate_of(link, delivery).unwrap_or((link, delivery));
         if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
             // The first one wakes the driver, so that it sets its timer.
             let begins = found.working.is_empty();
             found.working.insert(delivery);
             if begins {
-                wake(&mut self.wakes, link, found);
+                mark_ready(&mut self.ready_links, link, found);
             }
         }
     }
@@ -426,7 +427,7 @@ impl<H: Clone + Default> Puller<H> {
     /// redelivered (RD-9).
     #[must_use]
     pub fn is_reachable(&self, link: LinkId, delivery: u64) -> bool {
-        self.is_open(link) || self.memory.joined(link, delivery).is_some()
+        self.is_open(link) || self.dedup.duplicate_of(link, delivery).is_some()
     }
 
     /// Whether a link is open.
@@ -445,8 +446,8 @@ impl<H: Clone + Default> Puller<H> {
             // A link that is being renewed (FR-7) has asked for its Skip already.
             if let Some(link) = self.links.get_mut(id).filter(|link| link.leaving == Leaving::No) {
                 link.leaving = Leaving::Due;
-                self.bare.leave(&mut link.ticket);
-                wake(&mut self.wakes, id, link);
+                self.place_queue.leave(&mut link.ticket);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -463,7 +464,7 @@ impl<H: Clone + Default> Puller<H> {
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id) {
                 link.session.close(now, LinkEnd::own(Code::Aborted, "the puller was stopped"));
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -471,7 +472,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether a link is left on which its pusher has neither sent `End` nor closed because it stops.
     #[must_use]
     pub fn has_open_streams(&self) -> bool {
-        self.links.iter().any(|(_, link)| !link.ended && !link.session.peer_is_gone())
+        self.links.iter().any(|(_, link)| !link.ended && !link.session.peer_has_stopped())
     }
 
     /// The number of pushers that have ended their streams, each counted once (ST-6): by its verified names if it has
@@ -490,7 +491,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether a delivery was settled on this link, so that the wait before the next connection attempt is reset
     /// (RD-6).
     #[must_use]
-    pub fn is_proven(&self, link: LinkId) -> bool {
+    pub fn has_outcome(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.grant.settled_deliveries() > 0)
     }
 
@@ -505,7 +506,7 @@ impl<H: Clone + Default> Puller<H> {
         PullStats {
             queued: self.queued,
             in_flight: self.in_flight,
-            joined: self.memory.joins(),
+            duplicates_waiting: self.dedup.waiting_duplicates(),
             links: self.links.len() as u64,
             pushers_ended: self.ended.len() as u64,
             committed: self.committed.0,
@@ -530,9 +531,9 @@ impl<H: Clone + Default> Puller<H> {
 
 /// Puts a link into the list of links to wake, once.
 #[inline]
-fn wake<H>(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink<H>) {
-    if !link.session.woken {
-        link.session.woken = true;
-        wakes.push(id);
+fn mark_ready<H>(ready_links: &mut Vec<LinkId>, id: LinkId, link: &mut PullLink<H>) {
+    if !link.session.ready {
+        link.session.ready = true;
+        ready_links.push(id);
     }
 }

@@ -97,8 +97,8 @@ impl PlaceQueue {
 
     /// The number of `free` places that a link may take. Each link in the queue gets one place before any link gets a
     /// second one. A link that `rests` has not used its last credit, and gets no second place.
-    pub(super) fn room(&self, ticket: Ticket, rests: bool, free: u64) -> u64 {
-        let spare = if rests { 0 } else { free.saturating_sub(self.len() + self.kept) };
+    pub(super) fn room(&self, ticket: Ticket, is_resting: bool, free: u64) -> u64 {
+        let spare = if is_resting { 0 } else { free.saturating_sub(self.len() + self.kept) };
         match ticket.number.filter(|_| !ticket.suspended) {
             None => spare,
             Some(number) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Puller,
     link::{Leaving, PullLink, Recall},
-    wake,
+    mark_ready,
 };
 use crate::{links::LinkId, time::Time};
 
@@ -27,10 +27,10 @@ impl<H: Clone + Default> Puller<H> {
         let own = u64::from(wanted && self.queued == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
-            let memory = &self.memory;
+            let dedup = &self.dedup;
             // The same applies to credit for messages that may be redelivered (RD-9).
             let expects = |link: &PullLink<H>| {
-                now < link.expects_until && memory.expected(link.session.peer.key) > link.base.0
+                now < link.expects_until && dedup.expected(link.session.peer.key) > link.base.0
             };
             let spares = |link: &PullLink<H>| {
                 link.has_surplus(keep)
@@ -40,7 +40,7 @@ impl<H: Clone + Default> Puller<H> {
             };
             if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
                 link.recall = Recall::Due;
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -53,9 +53,9 @@ impl<H: Clone + Default> Puller<H> {
         let few = self.cap < self.links.len() as u64;
         let wanted = self.is_wanted() && self.queued == 0;
         let users = if wanted {
-            self.dry.iter().filter(|id| self.could_use(*id)).count() as u64
+            self.without_credit.iter().filter(|id| self.could_use(*id)).count() as u64
         } else if few {
-            self.bare.len()
+            self.place_queue.len()
         } else {
             0
         };
@@ -64,7 +64,7 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         // The number of links that must lend their only place although they are not idle.
-        let mut lenders = if few { users } else { self.in_need_of_a_place().saturating_sub(self.rotating) };
+        let mut lenders = if few { users } else { self.links_without_place().saturating_sub(self.rotating) };
         for id in self.links.ids() {
             if users == 0 {
                 return;
@@ -76,7 +76,7 @@ impl<H: Clone + Default> Puller<H> {
             };
             let mut due = link.unused_until(lenders > 0);
             // Credit for messages that may be redelivered is kept (RD-9).
-            if self.memory.expected(link.session.peer.key) > 0 {
+            if self.dedup.expected(link.session.peer.key) > 0 {
                 due = due.max(link.expects_until);
             }
             if due <= now {
@@ -90,10 +90,10 @@ impl<H: Clone + Default> Puller<H> {
                 link.check_at = Some(now + answer);
                 self.rotating += 1;
                 users -= 1;
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             } else if link.check_at != Some(due) {
                 link.check_at = Some(due);
-                wake(&mut self.wakes, id, link);
+                mark_ready(&mut self.ready_links, id, link);
             }
         }
     }
@@ -101,28 +101,28 @@ impl<H: Clone + Default> Puller<H> {
     /// The number of links without a place; 0 if another link has unused credit for more than one message. Their own
     /// place is taken by a delivery of a lost link or of a borrower. While the application waits, links lend their only
     /// place to them.
-    fn in_need_of_a_place(&self) -> u64 {
+    fn links_without_place(&self) -> u64 {
         let without = |id: &LinkId| self.links.get(*id).is_some_and(|link| link.ticket.waits());
         let spares =
             |link: &PullLink<H>| link.grant.unused().0 > 0 && !link.unused_is_last() && link.may_be_granted();
-        if self.bare.len() == 0 || self.links.iter().any(|(_, link)| spares(link)) {
+        if self.place_queue.len() == 0 || self.links.iter().any(|(_, link)| spares(link)) {
             return 0;
         }
-        self.dry.iter().filter(without).filter(|id| self.could_use(*id)).count() as u64
+        self.without_credit.iter().filter(without).filter(|id| self.could_use(*id)).count() as u64
     }
 
     /// Whether a link without credit may be granted some. A link that has not used its last credit may not.
     fn could_use(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.rest_until.is_none() && link.may_be_granted())
+        self.links.get(id).is_some_and(|link| link.no_credit_until.is_none() && link.may_be_granted())
     }
 
     /// Runs the timers of a link that [`Self::rotate`] has set.
-    pub(super) fn advance_places(&mut self, now: Time, id: LinkId) {
+    pub(super) fn handle_place_timeouts(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.rest_until.take_if(|at| *at <= now).is_some() {
+        if link.no_credit_until.take_if(|at| *at <= now).is_some() {
             link.asked_others = None;
-            self.bare.resume(id, &mut link.ticket);
-            self.want_grant(id);
+            self.place_queue.resume(id, &mut link.ticket);
+            self.request_grant(id);
         }
         let Some(link) = self.links.get_mut(id) else { return };
         if link.check_at.take_if(|at| *at <= now).is_some() {
@@ -132,10 +132,10 @@ impl<H: Clone + Default> Puller<H> {
                 self.rotate(now);
             }
         }
-        if self.hungry.is_long() || self.dry.is_long() {
+        if self.waiting_for_budget.is_long() || self.without_credit.is_long() {
             // If many links wait, some were not considered when budget or places became free. They are considered here,
             // at least once per heartbeat of each link.
-            self.feed_hungry();
+            self.grant_to_next();
         }
     }
 
@@ -145,12 +145,12 @@ impl<H: Clone + Default> Puller<H> {
     fn write_off(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
-        if !link.overdue && !link.forsaken {
+        if !link.overdue && !link.retired {
             link.overdue = true;
             self.overdue += link.grant.unused().0;
             self.stats.overdue_recalls += 1;
         }
-        self.feed_hungry();
+        self.grant_to_next();
     }
 
     /// A `Skip` has arrived, which gave up `given_up` ids. `overdue`: their places were already taken from the link.
@@ -159,26 +159,26 @@ impl<H: Clone + Default> Puller<H> {
         let rotates = std::mem::take(&mut link.rotates);
         self.rotating -= u64::from(rotates);
         let rotated = rotates || overdue;
-        self.note_bare(id);
+        self.queue_for_place(id);
         let few = self.cap < self.links.len() as u64;
         // If there is a free place for each link without one, this link gets its place back.
-        let short = self.free_places() < self.bare.len();
+        let short = self.free_places() < self.place_queue.len();
         let Some(link) = self.links.get_mut(id) else { return };
         if rotated && given_up > 0 {
-            link.rest_until = Some(now + NO_CREDIT_TIME);
+            link.no_credit_until = Some(now + NO_CREDIT_TIME);
             if few || link.is_idle(now) {
-                self.bare.suspend(&mut link.ticket, false);
+                self.place_queue.suspend(&mut link.ticket, false);
             } else if short {
-                self.bare.suspend(&mut link.ticket, true);
+                self.place_queue.suspend(&mut link.ticket, true);
             }
         }
     }
 
     /// Adds a link to the queue for places if it has neither credit nor deliveries.
-    pub(super) fn note_bare(&mut self, id: LinkId) {
+    pub(super) fn queue_for_place(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.may_be_granted() && link.grant.outstanding().0 == 0 {
-            self.bare.enter(id, &mut link.ticket);
+            self.place_queue.enter(id, &mut link.ticket);
         }
     }
 
@@ -190,10 +190,10 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Recalls credit beyond the window that a `recv` has caused, after it no longer waits.
-    pub(super) fn reconsider_floor(&mut self, now: Time, id: LinkId) {
+    pub(super) fn reconsider_minimum_grant(&mut self, now: Time, id: LinkId) {
         let keep = self.may_keep(id);
         let wanted = self.is_wanted();
-        let Some(link) = self.links.get_mut(id).filter(|link| link.floored) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| link.has_minimum_grant) else { return };
         if wanted {
             link.recall_at = None;
             return;
@@ -201,8 +201,8 @@ impl<H: Clone + Default> Puller<H> {
         if !link.has_surplus(keep) {
             link.recall_at = None;
             if link.recall == Recall::No {
-                link.floored = false;
-                self.floored -= 1;
+                link.has_minimum_grant = false;
+                self.minimum_grants -= 1;
             }
             return;
         }
@@ -233,6 +233,6 @@ impl<H: Clone + Default> Puller<H> {
         self.queued -= released;
         self.stats.released += released;
         // The released messages can be processed elsewhere, so that their outcomes are not held back.
-        link.hurry |= released > 0;
+        link.ack_now |= released > 0;
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     EndedPusher, Puller, PullerEvent,
     link::{Leaving, PullLink, Recall},
-    wake,
+    mark_ready,
 };
 use crate::{
     close::LinkEnd,
@@ -29,13 +29,13 @@ impl<H: Clone + Default> Puller<H> {
     /// Handles a `Deliver`. `frame` is the length of the whole frame.
     fn handle_deliver(&mut self, now: Time, id: LinkId, frame: usize, batch: Batch) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        if let Some(violation) = link.too_late() {
+        if let Some(violation) = link.late_violation() {
             return Err(violation);
         }
-        link.session.weigh_junk(now, batch.junk(frame))?;
+        link.session.charge_unknown(now, batch.unknown_bytes(frame))?;
         let before = link.grant.outstanding();
         let new = batch.cursor;
-        let repeats = batch.repeats && link.session.peer.key.is_some_and(|key| self.memory.knows(key));
+        let repeats = batch.repeats && link.session.peer.key.is_some_and(|key| self.dedup.knows(key));
         link.grant.accept(new.next_id(), new.len(), new.size(), new.last_size())?;
         self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
         self.stats.received += new.len();
@@ -50,17 +50,17 @@ impl<H: Clone + Default> Puller<H> {
         }
         // The pusher has used up all the credit that it may have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
-        self.auto.feed(now, limited);
-        let asked = std::mem::take(&mut self.asked);
-        let batch = batch.slimmed();
-        link.arrived(&batch, self.settings.memory);
+        self.auto.end_idle(now, limited);
+        let asked = std::mem::take(&mut self.polled_empty);
+        let batch = batch.without_unknown();
+        link.record_batch(&batch, self.settings.memory);
         if repeats {
-            self.sift(id, batch);
+            self.suppress_duplicates(id, batch);
             // Duplicates take no places any more, so that there may be room for more credit (CR-6).
-            self.want_grant(id);
+            self.request_grant(id);
         } else {
             self.queued += new.len();
-            link.push(id, batch.bytes, batch.cursor, &self.kept);
+            link.push(id, batch.bytes, batch.cursor, &self.retained);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if !link.in_turn && !link.inbox.is_empty() {
@@ -68,10 +68,10 @@ impl<H: Clone + Default> Puller<H> {
             self.turn.push_back(id);
         }
         if link.grant.unused().0 == 0 || link.grant.unused().1 == 0 {
-            self.dry.insert(id);
+            self.without_credit.insert(id);
         }
-        if asked && self.waiting == 0 && self.floored > 0 {
-            self.wake_floored();
+        if asked && self.waiting == 0 && self.minimum_grants > 0 {
+            self.wake_minimum_grants();
         }
         Ok(())
     }
@@ -81,12 +81,12 @@ impl<H: Clone + Default> Puller<H> {
         if link.ended {
             return Err(Violation::new(Code::Unexpected, "ST-7", "a Skip after End"));
         }
-        if !link.skips.are_owed() {
+        if !link.skips.are_due() {
             return Err(Violation::new(Code::Unexpected, "RC-3", "a Skip without a recall"));
         }
         let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
         link.grant.skip(skip.next_id, skip.bytes)?;
-        link.skips.come(now);
+        link.skips.handle_skip(now);
         let given_up = unused - link.grant.unused().0;
         self.unused -= given_up;
         let was_overdue = std::mem::take(&mut link.overdue);
@@ -97,19 +97,19 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         link.recall = Recall::No;
-        if link.leaving == Leaving::Sent && !link.skips.are_owed() {
+        if link.leaving == Leaving::Sent && !link.skips.are_due() {
             link.leaving = Leaving::Skipped;
         }
         self.end_rotation(now, id, given_up, was_overdue);
         self.release_surplus(id);
-        self.note_bare(id);
-        self.dry.insert(id);
+        self.queue_for_place(id);
+        self.without_credit.insert(id);
         // If there are fewer places than links that need one, only the links that get one are woken, below.
-        if self.is_wanted() && self.queued == 0 && self.free_places() >= self.dry.len() as u64 {
-            self.feed_dry();
+        if self.is_wanted() && self.queued == 0 && self.free_places() >= self.without_credit.len() as u64 {
+            self.wake_without_credit();
         }
-        self.want_grant(id);
-        self.feed_hungry();
+        self.request_grant(id);
+        self.grant_to_next();
         Ok(())
     }
 
@@ -126,8 +126,8 @@ impl<H: Clone + Default> Puller<H> {
             link.leaving = Leaving::Skipped;
         }
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
-        self.bare.leave(&mut link.ticket);
-        self.dry.remove(id);
+        self.place_queue.leave(&mut link.ticket);
+        self.without_credit.remove(id);
         // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
         let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
         let dropped = link.drop_inbox();
@@ -140,7 +140,7 @@ impl<H: Clone + Default> Puller<H> {
             self.overdue -= unused;
         }
         let after = link.grant.outstanding();
-        self.hungry.remove(id);
+        self.waiting_for_budget.remove(id);
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
@@ -154,20 +154,20 @@ impl<H: Clone + Default> Puller<H> {
             });
         }
         self.events.push_back(PullerEvent::Ended(id));
-        self.feed_hungry();
+        self.grant_to_next();
         Ok(())
     }
 
-    fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
-        self.forsake(id);
+    fn handle_violation(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.retire_link(id);
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
     }
 
     /// Sends an `Ack` if one is due. Otherwise sets the time for held outcomes.
-    fn transmit_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+    fn poll_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         let Some(link) = self.links.get_mut(id) else { return };
         let leave = link.leaving == Leaving::Due;
         if leave && link.recall == Recall::Due {
@@ -187,13 +187,13 @@ impl<H: Clone + Default> Puller<H> {
         self.renew(id);
         let Some(link) = self.links.get_mut(id) else { return };
         link.grant_due = false;
-        let news = !link.outcomes.is_empty() || link.grant.limits() != before;
+        let changed = !link.outcomes.is_empty() || link.grant.limits() != before;
         // Raising the limits may have made a recall due.
         let recall = recall || (link.recall == Recall::Due && !leave);
-        if news || recall || leave {
+        if changed || recall || leave {
             self.send_ack(now, id, out, recall, leave);
         }
-        self.feed_hungry();
+        self.grant_to_next();
     }
 
     /// A link whose ids or bytes are nearly used up leaves, and its connector opens another one (FR-7).
@@ -201,17 +201,17 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.grant.is_nearly_used_up() && link.leaving == Leaving::No && !link.ended {
             link.leaving = Leaving::Due;
-            self.bare.leave(&mut link.ticket);
-            wake(&mut self.wakes, id, link);
+            self.place_queue.leave(&mut link.ticket);
+            mark_ready(&mut self.ready_links, id, link);
         }
     }
 
     fn send_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>, recall: bool, leaving: bool) {
         let Some(link) = self.links.get_mut(id) else { return };
-        (link.ack_at, link.hurry) = (None, false);
+        (link.ack_at, link.ack_now) = (None, false);
         let (message_limit, byte_limit) = link.grant.limits();
         let all = link.outcomes.take();
-        let told = all.clone();
+        let sent = all.clone();
         let mut outcomes = all.into_iter().peekable();
         loop {
             let mut part = Vec::new();
@@ -229,7 +229,7 @@ impl<H: Clone + Default> Puller<H> {
                 break;
             }
         }
-        link.history.told(told, message_limit, link.session.taken_bytes(), self.settings.memory);
+        link.history.record_ack(sent, message_limit, link.session.transmitted_bytes(), self.settings.memory);
         if recall {
             link.recall = Recall::Sent;
             self.stats.recalls += 1;
@@ -238,7 +238,7 @@ impl<H: Clone + Default> Puller<H> {
             link.leaving = Leaving::Sent;
         }
         if recall || leaving {
-            link.skips.owe(now);
+            link.skips.expect(now);
         }
     }
 }
@@ -269,17 +269,17 @@ impl<H: Clone + Default> Machine for Puller<H> {
         {
             check_generation(&link.session.peer, &peer)?;
             link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer has opened"));
-            wake(&mut self.wakes, old, link);
-            self.forsake(old);
+            mark_ready(&mut self.ready_links, old, link);
+            self.retire_link(old);
         }
         let id = self.links.insert(PullLink::new(now, Session::new(now, peer, self.settings.timing())));
         self.stats.links_opened += 1;
         if let Some(key) = key {
             self.slots.insert(key, id);
         }
-        self.share_out(false);
-        self.note_bare(id);
-        self.want_grant(id);
+        self.assign_shares(false);
+        self.queue_for_place(id);
+        self.request_grant(id);
         Ok(id)
     }
 
@@ -288,28 +288,28 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.links.get(*old).map(|link| &link.session.peer)
     }
 
-    fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_ignoring()) else { return };
+    fn handle_frame(&mut self, now: Time, id: LinkId, frame: Bytes) {
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.ignores_frames()) else { return };
         let bytes = frame.len();
-        link.skips.received(bytes);
+        link.skips.handle_bytes(bytes);
         let credit = link.grant.unused().0;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             // After End or leaving there is no credit either, but the violation is the late Deliver (ER-1).
-            .map_err(|violation| match link.too_late() {
+            .map_err(|violation| match link.late_violation() {
                 Some(late) if violation.rule == "CR-3" => late,
                 _ => violation,
             })
-            .and_then(|body| link.session.receive(now, bytes, body));
+            .and_then(|body| link.session.handle_frame(now, bytes, body));
         let result = match received {
             Err(violation) => Err(violation),
             Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
-                        self.forsake(id);
+                        self.retire_link(id);
                     }
                     Ok(())
                 }
-                Some(_) if link.session.is_ending() => Ok(()), // ST-4
+                Some(_) if link.session.is_closing() => Ok(()), // ST-4
                 Some(Body::Deliver(batch)) => self.handle_deliver(now, id, bytes, batch),
                 Some(Body::Skip(skip)) => self.handle_skip(now, id, skip),
                 Some(Body::End) => self.handle_end(id),
@@ -319,46 +319,46 @@ impl<H: Clone + Default> Machine for Puller<H> {
             },
         };
         if let Err(violation) = result {
-            self.violated(now, id, violation);
+            self.handle_violation(now, id, violation);
         } else if let Some(link) = self.links.get_mut(id)
-            && (link.session.has_signs() || link.session.close_is_due())
+            && (link.session.has_pings() || link.session.close_is_due())
         {
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
     }
 
-    fn heard(&mut self, id: LinkId) {
+    fn handle_bytes(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.heard();
+            link.session.handle_bytes();
         }
     }
 
-    fn found_empty(&mut self, id: LinkId) {
+    fn handle_would_block(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.found_empty();
+            link.session.handle_would_block();
         }
     }
 
-    fn unreadable(&mut self, now: Time, id: LinkId, violation: Violation) {
-        self.violated(now, id, violation);
+    fn handle_framing_error(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.handle_violation(now, id, violation);
     }
 
-    fn unfinished(&mut self, now: Time, id: LinkId, progress: FrameProgress) -> bool {
+    fn handle_partial_frame(&mut self, now: Time, id: LinkId, progress: FrameProgress) -> bool {
         if !self.links.get(id).is_some_and(|link| link.session.is_open()) {
-            self.unfinished.forget(id);
+            self.partial_frames.forget(id);
             return false;
         }
-        self.unfinished.set(now, id, progress);
+        self.partial_frames.set(now, id, progress);
         let bound = self.settings.budget_bytes.saturating_add(self.settings.max_message);
-        let bytes = self.unfinished.bytes();
+        let bytes = self.partial_frames.bytes();
         if bytes > bound
-            && let Some(slowest) = self.unfinished.slowest(now)
+            && let Some(slowest) = self.partial_frames.slowest(now)
         {
-            self.unfinished.forget(slowest);
+            self.partial_frames.forget(slowest);
             let detail = format!(
                 "incomplete frames of all links take {bytes} bytes; the limit is {bound}, and this frame is the slowest"
             );
-            self.violated(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
+            self.handle_violation(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
             return slowest != id;
         }
         true
@@ -366,13 +366,13 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn wants_read(&mut self, now: Time, id: LinkId) -> bool {
         let Some(link) = self.links.get_mut(id) else { return false };
-        if link.queued_bytes < self.settings.read_ahead || link.session.is_ending() {
+        if link.queued_bytes < self.settings.read_ahead || link.session.is_closing() {
             link.paused_until = None;
             return true;
         }
         match link.paused_until {
             Some(until) if now < until => {
-                link.session.paused();
+                link.session.handle_read_pause();
                 false
             }
             // LV-5: the pause is over. Read once, then pause again.
@@ -381,21 +381,21 @@ impl<H: Clone + Default> Machine for Puller<H> {
                 true
             }
             None => {
-                link.session.paused();
+                link.session.handle_read_pause();
                 link.paused_until = Some(now + MAX_READ_PAUSE);
                 false
             }
         }
     }
 
-    fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+    fn poll_transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         self.tune(now);
-        self.reconsider_floor(now, id);
+        self.reconsider_minimum_grant(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
-        link.session.woken = false;
-        link.session.transmit_signs(now, out);
+        link.session.ready = false;
+        link.session.poll_pings(now, out);
         if link.session.is_open() {
-            self.transmit_ack(now, id, out);
+            self.poll_ack(now, id, out);
         } else if link.session.close_is_due() && !link.session.peer_has_closed() && !link.outcomes.is_empty()
         {
             self.send_ack(now, id, out, false, false); // so that settled messages are not processed again
@@ -409,34 +409,36 @@ impl<H: Clone + Default> Machine for Puller<H> {
             };
             link.session.close(now, end);
         }
-        link.transmit_working(now, out);
-        link.session.transmit_close(now, out);
+        link.poll_working(now, out);
+        link.session.poll_close(now, out);
     }
 
     fn is_idle(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.taken_bytes() == link.session.written_bytes())
+        self.links
+            .get(id)
+            .is_some_and(|link| link.session.transmitted_bytes() == link.session.written_bytes())
     }
 
-    fn written(&mut self, now: Time, id: LinkId, bytes: usize) {
+    fn handle_written(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.written(now, bytes);
+            link.session.handle_written(now, bytes);
         }
     }
 
-    fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
-        self.forsake(id);
+    fn handle_write_error(&mut self, now: Time, id: LinkId, reason: &str) {
+        self.retire_link(id);
         if let Some(link) = self.links.get_mut(id) {
-            link.session.write_failed(now, reason);
+            link.session.handle_write_error(now, reason);
         }
     }
 
-    fn deadline(&self, id: LinkId) -> Option<Time> {
+    fn poll_timeout(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
-        let mut deadline = link.session.deadline();
+        let mut deadline = link.session.poll_timeout();
         let tune_at = self.tune_at(id);
         let working_at = link.working_at.filter(|_| !link.working.is_empty());
-        let skip_at = link.skips.deadline().filter(|_| link.session.is_open());
-        let places = [link.check_at, link.rest_until].map(|at| at.filter(|_| link.session.is_open()));
+        let skip_at = link.skips.poll_timeout().filter(|_| link.session.is_open());
+        let places = [link.check_at, link.no_credit_until].map(|at| at.filter(|_| link.session.is_open()));
         let times = [link.ack_at, working_at, link.recall_at, link.paused_until, tune_at, skip_at];
         for at in times.into_iter().chain(places).flatten() {
             deadline = deadline.min(at);
@@ -444,39 +446,41 @@ impl<H: Clone + Default> Machine for Puller<H> {
         Some(deadline)
     }
 
-    fn advance(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
+    fn handle_timeout(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
         self.tune(now);
-        self.reconsider_floor(now, id);
+        self.reconsider_minimum_grant(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
         // The outcomes are due from now on, and are sent when the driver can write again. The timer does not fire
         // again.
-        link.hurry |= link.ack_at.take_if(|at| *at <= now).is_some();
+        link.ack_now |= link.ack_at.take_if(|at| *at <= now).is_some();
         link.working_at.take_if(|at| *at <= now);
-        let empty = link.session.has_found_empty();
-        let result =
-            link.session.advance(now, progress).and_then(|()| link.skips.advance(now, progress, empty));
+        let empty = link.session.has_read_all();
+        let result = link
+            .session
+            .handle_timeout(now, progress)
+            .and_then(|()| link.skips.handle_timeout(now, progress, empty));
         match result {
-            Ok(()) => wake(&mut self.wakes, id, link),
-            Err(violation) => self.violated(now, id, violation),
+            Ok(()) => mark_ready(&mut self.ready_links, id, link),
+            Err(violation) => self.handle_violation(now, id, violation),
         }
-        self.advance_places(now, id);
+        self.handle_place_timeouts(now, id);
     }
 
     fn is_finished(&self, now: Time, id: LinkId) -> bool {
         self.links.get(id).is_none_or(|link| link.session.is_finished(now))
     }
 
-    fn lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.forsake(id);
-        self.unfinished.forget(id);
+    fn handle_link_lost(&mut self, _: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+        self.retire_link(id);
+        self.partial_frames.forget(id);
         let link = self.links.remove(id)?;
         let (messages, bytes) = link.grant.outstanding();
         self.committed.0 -= messages;
         self.committed.1 -= bytes;
-        self.floored -= usize::from(link.floored);
+        self.minimum_grants -= usize::from(link.has_minimum_grant);
         self.rotating -= u64::from(link.rotates);
-        self.dry.remove(id);
-        self.hungry.remove(id);
+        self.without_credit.remove(id);
+        self.waiting_for_budget.remove(id);
         if let Some(key) = link.session.peer.replaceable()
             && self.slots.get(&key) == Some(&id)
         {
@@ -484,36 +488,36 @@ impl<H: Clone + Default> Machine for Puller<H> {
         }
         let end = link.session.into_end(reason);
         self.stats.links_broken += u64::from(end.code.is_none());
-        self.share_out(false);
-        self.feed_hungry();
+        self.assign_shares(false);
+        self.grant_to_next();
         Some(end)
     }
 
-    fn socket_deadline(&self) -> Option<Time> {
-        self.stuck.deadline()
+    fn poll_socket_timeout(&self) -> Option<Time> {
+        self.stuck.poll_timeout()
     }
 
-    fn advance_socket(&mut self, now: Time) {
+    fn handle_socket_timeout(&mut self, now: Time) {
         let (cap, held) = (self.cap, self.in_flight);
-        if self.stuck.advance(now, self.done(), held >= cap) {
+        if self.stuck.handle_timeout(now, self.done(), held >= cap) {
             self.events.push_back(PullerEvent::AtCap { cap, held });
         }
     }
 
     #[inline]
-    fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+    fn has_ready_links(&self) -> bool {
+        !self.ready_links.is_empty()
     }
 
-    fn is_woken(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.woken)
+    fn is_link_ready(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.session.ready)
     }
 
-    fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
-        wakes.append(&mut self.wakes);
+    fn poll_ready_links(&mut self, wakes: &mut Vec<LinkId>) {
+        wakes.append(&mut self.ready_links);
     }
 
-    fn links(&self) -> usize {
+    fn link_count(&self) -> usize {
         self.links.len()
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::kept::{RetainedBytes, RetainedShare};
+use super::retained::{RetainedBytes, RetainedShare};
 use crate::{
     links::LinkId,
     message::{Headers, Hidden, InstanceId, Message, MessageId},
@@ -23,7 +23,7 @@ struct BatchOrigin<H> {
     share: RetainedShare,
     link: LinkId,
     instance: InstanceId,
-    home: H,
+    context: H,
 }
 
 impl<H> fmt::Debug for BatchOrigin<H> {
@@ -51,12 +51,12 @@ impl<H: Clone> QueuedBatch<H> {
         cursor: Cursor,
         link: LinkId,
         instance: InstanceId,
-        home: H,
-        kept: &RetainedBytes,
+        context: H,
+        retained: &RetainedBytes,
     ) -> Self {
-        let apart = (bytes.len() > MAX_SHARED_BATCH && cursor.len() > 1) || !kept.has_room(bytes.len());
-        let share = kept.share(bytes.len());
-        Self { origin: Arc::new(BatchOrigin { bytes, share, link, instance, home }), apart, cursor }
+        let apart = (bytes.len() > MAX_SHARED_BATCH && cursor.len() > 1) || !retained.has_room(bytes.len());
+        let share = retained.share(bytes.len());
+        Self { origin: Arc::new(BatchOrigin { bytes, share, link, instance, context }), apart, cursor }
     }
 
     /// The next delivery.
@@ -86,19 +86,19 @@ impl<H: Clone> QueuedBatch<H> {
 impl<H: Clone> BatchOrigin<H> {
     /// A copy for some of its deliveries, in memory of their own, which their credit covers.
     fn with(&self, bytes: Bytes) -> Arc<Self> {
-        let Self { link, instance, home, .. } = self;
+        let Self { link, instance, context, .. } = self;
         Arc::new(Self {
             bytes,
             share: RetainedShare::default(),
             link: *link,
             instance: *instance,
-            home: home.clone(),
+            context: context.clone(),
         })
     }
 }
 
 /// Deliveries of one batch that were handed out together. Each must be settled, or the remaining ones must be put back
-/// with [`super::Puller::put_back`].
+/// with [`super::Puller::return_batch`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DeliveryBatch<H = ()> {
     origin: Arc<BatchOrigin<H>>,
@@ -147,10 +147,10 @@ impl<H> DeliveryBatch<H> {
         self.origin.instance
     }
 
-    /// What was given to [`super::Puller::set_home`].
+    /// What was given to [`super::Puller::set_context`].
     #[must_use]
-    pub fn home(&self) -> &H {
-        &self.origin.home
+    pub fn context(&self) -> &H {
+        &self.origin.context
     }
 }
 
@@ -177,14 +177,14 @@ impl<H: Clone> QueuedBatch<H> {
     }
 
     /// The deliveries that are left of a lot.
-    pub(super) fn rest(lot: DeliveryBatch<H>) -> Self {
-        Self { origin: lot.origin, apart: false, cursor: lot.cursor }
+    pub(super) fn remaining(batch: DeliveryBatch<H>) -> Self {
+        Self { origin: batch.origin, apart: false, cursor: batch.cursor }
     }
 }
 
 /// A delivery for the application. It must be settled exactly once, with [`super::Puller::settle`].
 ///
-/// `H` is a value that every delivery of a link carries; the driver sets it with [`super::Puller::set_home`].
+/// `H` is a value that every delivery of a link carries; the driver sets it with [`super::Puller::set_context`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Received<H = ()> {
     pub(super) item: Item,
@@ -194,7 +194,7 @@ pub struct Received<H = ()> {
 impl<H> Received<H> {
     /// The same delivery as a lot of one. Only one of the two may be settled.
     #[must_use]
-    pub fn to_lot(&self) -> DeliveryBatch<H> {
+    pub fn to_batch(&self) -> DeliveryBatch<H> {
         DeliveryBatch { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
     }
 
@@ -254,10 +254,10 @@ impl<H> Received<H> {
         self.item.message(&self.origin.bytes)
     }
 
-    /// The value that was set with [`super::Puller::set_home`] when this delivery arrived.
+    /// The value that was set with [`super::Puller::set_context`] when this delivery arrived.
     #[inline]
     #[must_use]
-    pub fn home(&self) -> &H {
-        &self.origin.home
+    pub fn context(&self) -> &H {
+        &self.origin.context
     }
 }

@@ -21,32 +21,32 @@ const MIN_PROGRESS: u64 = 16 * 1_024;
 /// The `Skip` frames that are due on one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Skips {
-    owed: u8,
+    due: u8,
     next: Time,
     /// Steps that count, since the last progress.
-    silent: u8,
+    silent_steps: u8,
     /// Bytes received since a `Skip` is due, and those received until the last progress.
     bytes: u64,
     before: u64,
 }
 
 impl Skips {
-    pub(super) fn are_owed(&self) -> bool {
-        self.owed > 0
+    pub(super) fn are_due(&self) -> bool {
+        self.due > 0
     }
 
     /// An `Ack` with `recall` or `leaving` was sent.
-    pub(super) fn owe(&mut self, now: Time) {
-        if self.owed == 0 {
+    pub(super) fn expect(&mut self, now: Time) {
+        if self.due == 0 {
             *self = Self { next: now + STEP, ..Self::default() };
         }
-        self.owed += 1;
+        self.due += 1;
     }
 
     /// A `Skip` has arrived.
-    pub(super) fn come(&mut self, now: Time) {
-        let owed = self.owed.saturating_sub(1);
-        *self = if owed > 0 { Self { owed, next: now + STEP, ..Self::default() } } else { Self::default() };
+    pub(super) fn handle_skip(&mut self, now: Time) {
+        let due = self.due.saturating_sub(1);
+        *self = if due > 0 { Self { due, next: now + STEP, ..Self::default() } } else { Self::default() };
     }
 
     /// No `Skip` is due any more, because `End` has arrived.
@@ -56,38 +56,38 @@ impl Skips {
 
     /// A frame of `bytes` bytes has arrived.
     #[inline]
-    pub(super) fn received(&mut self, bytes: usize) {
-        if self.owed > 0 {
+    pub(super) fn handle_bytes(&mut self, bytes: usize) {
+        if self.due > 0 {
             self.bytes += bytes as u64;
         }
     }
 
     /// The end of the current step.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        (self.owed > 0).then_some(self.next)
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        (self.due > 0).then_some(self.next)
     }
 
     /// Ends the current step if it is over. `empty`: everything that had arrived was read.
     ///
     /// # Errors
     /// The `Skip` did not arrive in time.
-    pub(super) fn advance(
+    pub(super) fn handle_timeout(
         &mut self,
         now: Time,
         progress: FrameProgress,
         empty: bool,
     ) -> Result<(), Violation> {
-        if self.owed == 0 || now < self.next {
+        if self.due == 0 || now < self.next {
             return Ok(());
         }
         self.next = now + STEP;
         let bytes = self.bytes + progress.partial as u64;
         if bytes >= self.before + MIN_PROGRESS {
-            (self.before, self.silent) = (bytes, 0);
+            (self.before, self.silent_steps) = (bytes, 0);
         } else if empty {
-            self.silent += 1;
+            self.silent_steps += 1;
         }
-        if self.silent < MAX_SILENT_STEPS {
+        if self.silent_steps < MAX_SILENT_STEPS {
             return Ok(());
         }
         let detail = format!(
@@ -101,7 +101,7 @@ impl Skips {
 // The time is not hashed, because a model of the machine has no silent peers.
 impl Hash for Skips {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.owed.hash(state);
+        self.due.hash(state);
     }
 }
 
@@ -109,36 +109,36 @@ impl Hash for Skips {
 mod tests {
     use super::*;
 
-    fn owed() -> Skips {
+    fn expected() -> Skips {
         let mut skips = Skips::default();
-        skips.owe(Time(0));
+        skips.expect(Time(0));
         skips
     }
 
     /// Whether the pusher's time is over after these steps of half a second.
     fn ends(skips: &mut Skips, steps: impl IntoIterator<Item = (bool, usize)>) -> bool {
         steps.into_iter().any(|(empty, partial)| {
-            skips.advance(skips.next, FrameProgress { frames: 0, partial }, empty).is_err()
+            skips.handle_timeout(skips.next, FrameProgress { frames: 0, partial }, empty).is_err()
         })
     }
 
     #[test]
     fn rc_1_five_seconds_without_a_skip_close_the_link() {
         // RC-1
-        assert!(!ends(&mut owed(), [(true, 0); 9]));
-        assert!(ends(&mut owed(), [(true, 0); 10]));
+        assert!(!ends(&mut expected(), [(true, 0); 9]));
+        assert!(ends(&mut expected(), [(true, 0); 10]));
         assert!(!ends(&mut Skips::default(), [(true, 0); 50]), "no Skip is due");
     }
 
     #[test]
     fn rc_1_only_time_in_which_everything_was_read_counts() {
         // RC-1
-        assert!(!ends(&mut owed(), [(false, 0); 50]));
-        assert!(!ends(&mut owed(), (1..50).map(|step| (true, step * 16_384))), "enough progress");
-        assert!(ends(&mut owed(), (1..50).map(|step| (true, step * 1_000))), "not enough progress");
-        let mut slept = owed();
+        assert!(!ends(&mut expected(), [(false, 0); 50]));
+        assert!(!ends(&mut expected(), (1..50).map(|step| (true, step * 16_384))), "enough progress");
+        assert!(ends(&mut expected(), (1..50).map(|step| (true, step * 1_000))), "not enough progress");
+        let mut slept = expected();
         assert!(
-            slept.advance(Time(60_000_000), FrameProgress::default(), true).is_ok(),
+            slept.handle_timeout(Time(60_000_000), FrameProgress::default(), true).is_ok(),
             "one step, for any length of time"
         );
     }
@@ -146,15 +146,15 @@ mod tests {
     #[test]
     fn rc_1_two_requests_need_two_skips_and_an_end_cancels_both() {
         // RC-1
-        let mut skips = owed();
-        skips.owe(Time(1));
-        skips.come(Time(2));
-        assert!(skips.are_owed());
-        skips.come(Time(3));
-        assert!(!skips.are_owed() && skips.deadline().is_none());
-        skips.owe(Time(4));
-        skips.owe(Time(5));
+        let mut skips = expected();
+        skips.expect(Time(1));
+        skips.handle_skip(Time(2));
+        assert!(skips.are_due());
+        skips.handle_skip(Time(3));
+        assert!(!skips.are_due() && skips.poll_timeout().is_none());
+        skips.expect(Time(4));
+        skips.expect(Time(5));
         skips.cancel();
-        assert!(!skips.are_owed());
+        assert!(!skips.are_due());
     }
 }

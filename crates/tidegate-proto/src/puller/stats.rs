@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Statistics of a puller: counters since it was made, which never decrease, and what it holds now.
 ///
-/// At any time, `received == acked + nacked + rejected + released + dropped + in_flight + queued + joined`.
+/// At any time, `received == acked + nacked + rejected + released + dropped + in_flight + queued + duplicates_waiting`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PullStats {
@@ -29,9 +29,9 @@ pub struct PullStats {
     /// Deliveries handed out and not settled.
     pub in_flight: u64,
     /// Duplicates that wait for the outcome of a delivery in flight (RD-9).
-    pub joined: u64,
+    pub duplicates_waiting: u64,
     /// Duplicates suppressed: deliveries that were not handed out, because their message was done or in flight (RD-9).
-    pub repeats: u64,
+    pub duplicates_suppressed: u64,
     /// Links opened.
     pub links_opened: u64,
     /// Links that ended without a `Close`.

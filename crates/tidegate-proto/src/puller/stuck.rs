@@ -15,13 +15,13 @@ const WARN_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Stuck {
     /// The time of the next check, and the counter of work at the last one.
     since: Option<(Time, u64)>,
-    told: bool,
+    warned: bool,
 }
 
 impl Stuck {
     /// A `recv` begins to wait. `done` is a counter that changes with each delivery that is handed out or settled.
     pub(super) fn begin(&mut self, now: Time, done: u64) {
-        self.since = (!self.told).then_some((now + WARN_AFTER, done));
+        self.since = (!self.warned).then_some((now + WARN_AFTER, done));
     }
 
     /// No `recv` waits any more.
@@ -29,18 +29,18 @@ impl Stuck {
         self.since = None;
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.since.map(|(at, _)| at)
     }
 
     /// Whether to report it: the application is at the cap, and has settled nothing since the last check.
-    pub(super) fn advance(&mut self, now: Time, done: u64, at_cap: bool) -> bool {
+    pub(super) fn handle_timeout(&mut self, now: Time, done: u64, at_cap: bool) -> bool {
         let Some((_, before)) = self.since.take_if(|(at, _)| *at <= now) else { return false };
-        self.told = at_cap && done == before;
-        if !self.told {
+        self.warned = at_cap && done == before;
+        if !self.warned {
             self.since = Some((now + WARN_AFTER, done));
         }
-        self.told
+        self.warned
     }
 }
 
@@ -61,12 +61,12 @@ mod tests {
     fn cr_6_an_application_that_waits_at_the_cap_is_reported_once() {
         let mut stuck = Stuck::default();
         stuck.begin(at(0), 7);
-        assert!(!stuck.advance(at(4), 7, true));
-        assert!(!stuck.advance(at(5), 7, false), "it waits below the cap");
-        assert!(!stuck.advance(at(10), 9, true), "something was settled meanwhile");
-        assert!(stuck.advance(at(15), 9, true));
-        assert_eq!(stuck.deadline(), None);
+        assert!(!stuck.handle_timeout(at(4), 7, true));
+        assert!(!stuck.handle_timeout(at(5), 7, false), "it waits below the cap");
+        assert!(!stuck.handle_timeout(at(10), 9, true), "something was settled meanwhile");
+        assert!(stuck.handle_timeout(at(15), 9, true));
+        assert_eq!(stuck.poll_timeout(), None);
         stuck.begin(at(20), 9);
-        assert!(!stuck.advance(at(99), 9, true), "once");
+        assert!(!stuck.handle_timeout(at(99), 9, true), "once");
     }
 }

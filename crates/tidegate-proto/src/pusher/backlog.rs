@@ -14,29 +14,38 @@ pub(super) struct Pending {
     /// Lost links on which it was in flight. They do not count as failures (OC-11).
     pub(super) losses: u32,
     /// Those lost links whose pullers did not return (RD-4).
-    pub(super) deaths: u32,
+    pub(super) unreturned: u32,
     /// Its settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
     /// It was sent again to the puller that had it before, and is held for that puller until then (RD-8).
-    pub(super) owed: Option<Time>,
+    pub(super) held_until: Option<Time>,
     pub(super) tracked: bool,
     pub(super) message: Message,
 }
 
 impl Pending {
     pub(super) fn fresh(number: u64, tracked: bool, message: Message) -> Self {
-        Self { number, attempt: 1, losses: 0, deaths: 0, timed_out: false, owed: None, tracked, message }
+        Self {
+            number,
+            attempt: 1,
+            losses: 0,
+            unreturned: 0,
+            timed_out: false,
+            held_until: None,
+            tracked,
+            message,
+        }
     }
 
     /// Whether it may be a poison message, and is sent alone (RD-4).
-    pub(super) fn is_suspect(&self) -> bool {
-        self.deaths >= 2
+    pub(super) fn is_poison(&self) -> bool {
+        self.unreturned >= 2
     }
 
     /// The part of its history that is kept while it is in flight.
     pub(super) fn extra(&self) -> Extra {
-        let Self { losses, deaths, timed_out, tracked, .. } = *self;
-        Extra { losses, deaths, timed_out, tracked, ..Extra::default() }
+        let Self { losses, unreturned, timed_out, tracked, .. } = *self;
+        Extra { losses, unreturned, timed_out, tracked, ..Extra::default() }
     }
 
     /// Attempts that failed, without lost links: what the limit on attempts counts (OC-11).
@@ -55,7 +64,7 @@ pub(super) struct Backlog {
     /// To be sent again after a delay (OC-6).
     delayed: BTreeMap<(Time, u64), Pending>,
     /// To be sent alone (RD-4).
-    suspects: BTreeMap<u64, Pending>,
+    poison: BTreeMap<u64, Pending>,
 }
 
 impl Backlog {
@@ -66,7 +75,7 @@ impl Backlog {
 
     /// Puts a message back to the front, in the order of numbers (RD-3).
     pub(super) fn push_returned(&mut self, pending: Pending) {
-        let to = if pending.is_suspect() { &mut self.suspects } else { &mut self.returned };
+        let to = if pending.is_poison() { &mut self.poison } else { &mut self.returned };
         to.insert(pending.number, pending);
     }
 
@@ -85,16 +94,16 @@ impl Backlog {
     }
 
     /// Takes the next message that is sent alone.
-    pub(super) fn pop_suspect(&mut self) -> Option<Pending> {
-        self.suspects.pop_first().map(|(_, pending)| pending)
+    pub(super) fn pop_poison(&mut self) -> Option<Pending> {
+        self.poison.pop_first().map(|(_, pending)| pending)
     }
 
-    pub(super) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub(super) fn has_poison(&self) -> bool {
+        !self.poison.is_empty()
     }
 
     /// Moves delayed messages whose delay is over to the front.
-    pub(super) fn wake_delayed(&mut self, now: Time) {
+    pub(super) fn requeue_due(&mut self, now: Time) {
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             let pending = entry.remove();
             self.push_returned(pending);
@@ -119,13 +128,13 @@ impl Backlog {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.returned.len() + self.delayed.len() + self.suspects.len()
+        self.fresh.len() + self.returned.len() + self.delayed.len() + self.poison.len()
     }
 
     /// Takes all messages, in the order of numbers.
     pub(super) fn take_all(&mut self) -> Vec<Pending> {
-        let Self { fresh, returned, delayed, suspects, .. } = std::mem::take(self);
-        let again = returned.into_values().chain(delayed.into_values()).chain(suspects.into_values());
+        let Self { fresh, returned, delayed, poison, .. } = std::mem::take(self);
+        let again = returned.into_values().chain(delayed.into_values()).chain(poison.into_values());
         let mut all: Vec<_> = fresh.into_iter().chain(again).collect();
         all.sort_unstable_by_key(|pending| pending.number);
         all

@@ -105,14 +105,14 @@ impl Pusher {
 
     /// Whether the puller of this link has answered `End` with `Close`, so that it need not be sent again (ST-3).
     #[must_use]
-    pub fn has_told_end(&self, link: LinkId) -> bool {
+    pub fn end_answered(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.end_sent && link.session.peer_has_answered())
     }
 
     /// Whether `End` was due or sent on this link, and the puller has not answered it with `Close`. The puller may not
     /// have received it (ST-3).
     #[must_use]
-    pub fn may_miss_end(&self, link: LinkId) -> bool {
+    pub fn end_unanswered(&self, link: LinkId) -> bool {
         self.links
             .get(link)
             .is_some_and(|link| (link.end_due || link.end_sent) && !link.session.peer_has_answered())
@@ -125,13 +125,13 @@ impl Pusher {
         }
         self.phase = Phase::Done { end };
         for id in self.links.ids() {
-            self.say_goodbye(now, id, end);
+            self.close_link(now, id, end);
         }
         self.events.push_back(PusherEvent::Drained);
     }
 
     /// ST-2, ST-5.
-    pub(super) fn say_goodbye(&mut self, now: Time, id: LinkId, end: bool) {
+    pub(super) fn close_link(&mut self, now: Time, id: LinkId, end: bool) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         link.end_due = end;
         let (code, reason) = if end {
@@ -144,7 +144,7 @@ impl Pusher {
     }
 
     /// Whether a new link is answered with `End` (true) or refused (false); `None` while links are accepted.
-    pub(super) fn farewell(&self) -> Option<bool> {
+    pub(super) fn end_for_new_links(&self) -> Option<bool> {
         match self.phase {
             Phase::Open | Phase::Draining { .. } => None,
             Phase::Done { end } => Some(end), // ST-3
@@ -167,12 +167,12 @@ impl Pusher {
             self.phase = Phase::Aborted;
         }
         let mut all: Vec<(Pending, bool)> = self.backlog.take_all().into_iter().map(|p| (p, false)).collect();
-        all.extend(self.absent.take_all().map(|pending| (pending, false)));
+        all.extend(self.held_batches.take_all().map(|pending| (pending, false)));
         for id in self.links.ids() {
             let Some(link) = self.links.get_mut(id) else { continue };
-            link.owed.clear();
+            link.held.clear();
             // The driver still writes the bytes that it was given, and then the Close.
-            for (mut pending, seen) in link.take_back(u64::MAX) {
+            for (mut pending, seen) in link.take_unacked(u64::MAX) {
                 // Report the attempt that was in flight, not the next one, which is not made.
                 pending.attempt -= u32::from(seen);
                 all.push((pending, seen));

@@ -49,9 +49,10 @@ pub(super) struct Flight {
 struct FlightFrame {
     first_id: u64,
     entries: Vec<FlightEntry>,
-    /// The number of its ids. `places` has the offsets of the ids with an entry, after the other entries were dropped.
+    /// The number of its ids. `id_offsets` has the offsets of the ids with an entry, after the other entries were
+    /// dropped.
     ids: u64,
-    places: Vec<u32>,
+    id_offsets: Vec<u32>,
     /// The number of entries that are not settled, and the size of their messages.
     live: usize,
     live_bytes: u64,
@@ -63,7 +64,7 @@ struct FlightFrame {
     /// Whether some of its messages have an [`Extra`].
     special: bool,
     /// `live` and `live_bytes` when the frame was last checked for copying; 0 before that.
-    looked: (usize, u64),
+    last_measured: (usize, u64),
     room: Bytes,
     tail: Option<Bytes>,
     /// The position of its end among the bytes given to the driver, and the time at which it was given; `None` until
@@ -97,11 +98,11 @@ impl FlightEntry {
 pub(super) struct Extra {
     /// Lost links on which the message was in flight, and those of them whose pullers did not return (RD-4).
     pub(super) losses: u32,
-    pub(super) deaths: u32,
+    pub(super) unreturned: u32,
     /// A settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
     /// The puller had it before, on a lost link. It is held for this puller until then (RD-8).
-    pub(super) owed: Option<Time>,
+    pub(super) held_until: Option<Time>,
     /// The application waits for its outcome.
     pub(super) tracked: bool,
 }
@@ -116,7 +117,7 @@ pub(super) struct Taken {
     /// The messages themselves, if the caller keeps them.
     pub(super) pending: Vec<Pending>,
     /// The number of frames looked up, whether or not something was settled.
-    pub(super) looks: u64,
+    pub(super) lookups: u64,
 }
 
 impl Flight {
@@ -206,7 +207,7 @@ impl Flight {
         let begin = self.frames.partition_point(|f| f.first_id + f.ids <= first);
         let mut index = begin;
         while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
-            taken.looks += 1;
+            taken.lookups += 1;
             if frame.live == 0 {
                 index += frame.run.max(1);
                 continue;
@@ -227,7 +228,7 @@ impl Flight {
             if frame.live == 0 {
                 // Only its place in the order is left.
                 (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
-                (frame.ids, frame.places, frame.memory) = (0, Vec::new(), 0);
+                (frame.ids, frame.id_offsets, frame.memory) = (0, Vec::new(), 0);
                 self.empty += 1;
             } else {
                 frame.forget_settled();
@@ -331,24 +332,24 @@ impl fmt::Debug for FlightFrame {
 impl FlightFrame {
     fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
-        live.map(|(index, _)| self.first_id + self.place(index))
+        live.map(|(index, _)| self.first_id + self.id_offset(index))
     }
 
     /// The index of the first entry whose id is `first_id + place` or higher.
     fn index(&self, place: u64) -> usize {
-        if self.places.is_empty() {
+        if self.id_offsets.is_empty() {
             return place as usize;
         }
-        self.places.partition_point(|other| u64::from(*other) < place)
+        self.id_offsets.partition_point(|other| u64::from(*other) < place)
     }
 
-    fn place(&self, index: usize) -> u64 {
-        self.places.get(index).map_or(index as u64, |place| (*place).into())
+    fn id_offset(&self, index: usize) -> u64 {
+        self.id_offsets.get(index).map_or(index as u64, |place| (*place).into())
     }
 
     fn live_index(&self, place: u64) -> Option<usize> {
         let index = self.index(place);
-        (self.place(index) == place && self.entries.get(index)?.is_live()).then_some(index)
+        (self.id_offset(index) == place && self.entries.get(index)?.is_live()).then_some(index)
     }
 
     fn settle_each(
@@ -364,7 +365,7 @@ impl FlightFrame {
         let mut next = from;
         while next < to {
             let index = next;
-            let id = self.first_id + self.place(index);
+            let id = self.first_id + self.id_offset(index);
             let Some(entry) = self.entries.get_mut(index) else { break };
             if !entry.is_live() {
                 next += entry.at as usize;
@@ -384,14 +385,14 @@ impl FlightFrame {
                     taken.tracked.push(number);
                 }
             } else if let Some((message, attempt)) = take_message(&self.room, self.tail.as_ref(), at) {
-                let Extra { losses, deaths, timed_out, owed, tracked, .. } = extra;
+                let Extra { losses, unreturned, timed_out, held_until, tracked, .. } = extra;
                 taken.pending.push(Pending {
                     number,
                     attempt,
                     timed_out,
-                    owed,
+                    held_until,
                     losses,
-                    deaths,
+                    unreturned,
                     tracked,
                     message,
                 });
@@ -414,9 +415,9 @@ impl FlightFrame {
         let (mut entries, mut places) = (Vec::with_capacity(self.live), Vec::with_capacity(self.live));
         for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live()) {
             entries.push(*entry);
-            places.push(self.place(index) as u32);
+            places.push(self.id_offset(index) as u32);
         }
-        (self.entries, self.places) = (entries, places);
+        (self.entries, self.id_offsets) = (entries, places);
     }
 
     /// Copies the live messages if they are a small part of the buffer, so that they do not keep all of it (LM-5).
@@ -425,11 +426,11 @@ impl FlightFrame {
             return;
         }
         // Do not check after every outcome, but after half of the messages, or half of their bytes, were settled.
-        let (live, live_bytes) = self.looked;
+        let (live, live_bytes) = self.last_measured;
         if live > 0 && self.live * 2 > live && self.live_bytes * 2 >= live_bytes {
             return;
         }
-        self.looked = (self.live, self.live_bytes);
+        self.last_measured = (self.live, self.live_bytes);
         let live = self.entries.iter().filter(|entry| entry.is_live());
         let spans: Option<Vec<_>> =
             live.map(|entry| message_span(&self.room, self.tail.as_ref(), entry.at)).collect();

@@ -25,7 +25,7 @@ pub(super) type HeldKey = (Time, u64);
 struct HeldBatch {
     puller: PeerKey,
     /// The new link of the puller, if it has reconnected.
-    back: Option<LinkId>,
+    returned_on: Option<LinkId>,
     /// The grace was extended once because the puller has reconnected. It is not extended again.
     extended: bool,
     pending: VecDeque<Pending>,
@@ -34,7 +34,7 @@ struct HeldBatch {
 /// All held batches. Each has at least one message, so that `max_held` also bounds their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct HeldBatches {
-    lots: BTreeMap<HeldKey, HeldBatch>,
+    batches: BTreeMap<HeldKey, HeldBatch>,
     next: u64,
     messages: usize,
 }
@@ -45,14 +45,14 @@ impl HeldBatches {
     }
 
     /// The next end of a grace.
-    pub(super) fn next_over(&self) -> Option<Time> {
-        self.lots.first_key_value().map(|((until, _), _)| *until)
+    pub(super) fn next_expiry(&self) -> Option<Time> {
+        self.batches.first_key_value().map(|((until, _), _)| *until)
     }
 
-    fn insert(&mut self, until: Time, lot: HeldBatch) -> HeldKey {
+    fn insert(&mut self, until: Time, batch: HeldBatch) -> HeldKey {
         let key = (until, self.next);
         self.next += 1;
-        self.lots.insert(key, lot);
+        self.batches.insert(key, batch);
         key
     }
 
@@ -61,105 +61,108 @@ impl HeldBatches {
             return;
         }
         self.messages += pending.len();
-        self.insert(until, HeldBatch { puller, back: None, extended, pending });
+        self.insert(until, HeldBatch { puller, returned_on: None, extended, pending });
     }
 
     /// A puller has reconnected: attaches its batches to its new link, and extends their grace to `until`, once.
     fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<HeldKey> {
-        let waits = |lot: &HeldBatch| lot.puller == puller && lot.back.is_none();
-        let keys: Vec<_> = self.lots.iter().filter(|(_, lot)| waits(lot)).map(|(key, _)| *key).collect();
-        let mut owed = VecDeque::new();
+        let waits = |batch: &HeldBatch| batch.puller == puller && batch.returned_on.is_none();
+        let keys: Vec<_> =
+            self.batches.iter().filter(|(_, batch)| waits(batch)).map(|(key, _)| *key).collect();
+        let mut held = VecDeque::new();
         for key in keys {
-            let Some(lot) = self.lots.remove(&key) else { continue };
-            let until = if lot.extended { key.0 } else { until };
-            owed.push_back(self.insert(until, HeldBatch { back: Some(link), extended: true, ..lot }));
+            let Some(batch) = self.batches.remove(&key) else { continue };
+            let until = if batch.extended { key.0 } else { until };
+            held.push_back(
+                self.insert(until, HeldBatch { returned_on: Some(link), extended: true, ..batch }),
+            );
         }
-        owed
+        held
     }
 
     /// The new link of a puller was lost too.
-    fn detach(&mut self, owed: VecDeque<HeldKey>) {
-        for key in owed {
-            if let Some(lot) = self.lots.get_mut(&key) {
-                lot.back = None;
+    fn detach(&mut self, held: VecDeque<HeldKey>) {
+        for key in held {
+            if let Some(batch) = self.batches.get_mut(&key) {
+                batch.returned_on = None;
             }
         }
     }
 
     /// The next message of a batch, without taking it.
     pub(super) fn front(&self, key: HeldKey) -> Option<&Pending> {
-        self.lots.get(&key)?.pending.front()
+        self.batches.get(&key)?.pending.front()
     }
 
     /// Takes the next message of a batch.
     pub(super) fn pop(&mut self, key: HeldKey) -> Option<Pending> {
-        let lot = self.lots.get_mut(&key)?;
-        let pending = lot.pending.pop_front();
+        let batch = self.batches.get_mut(&key)?;
+        let pending = batch.pending.pop_front();
         self.messages -= usize::from(pending.is_some());
-        if lot.pending.is_empty() {
-            self.lots.remove(&key);
+        if batch.pending.is_empty() {
+            self.batches.remove(&key);
         }
         pending
     }
 
     /// Takes a batch whose grace is over.
-    fn pop_over(&mut self, now: Time) -> Option<(HeldKey, HeldBatch)> {
-        let entry = self.lots.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let (key, lot) = entry.remove_entry();
-        self.messages -= lot.pending.len();
-        Some((key, lot))
+    fn pop_expired(&mut self, now: Time) -> Option<(HeldKey, HeldBatch)> {
+        let entry = self.batches.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let (key, batch) = entry.remove_entry();
+        self.messages -= batch.pending.len();
+        Some((key, batch))
     }
 
     /// Takes all messages.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Pending> {
-        std::mem::take(self).lots.into_values().flat_map(|lot| lot.pending)
+        std::mem::take(self).batches.into_values().flat_map(|batch| batch.pending)
     }
 }
 
 impl Pusher {
     /// Requeues the un-acked messages of a lost link. If the puller may reconnect, those that it may have received are
     /// held for it (RD-8). All others are returned at once (RD-3).
-    pub(super) fn part_with(&mut self, now: Time, parting: Detached) {
-        let Detached { puller, may_return, owed, un_acked: all } = parting;
-        self.absent.detach(owed);
+    pub(super) fn requeue_unacked(&mut self, now: Time, detached: Detached) {
+        let Detached { puller, may_return, held, un_acked: all } = detached;
+        self.held_batches.detach(held);
         let grace = self.settings.grace;
         // A puller without a key cannot be recognized when it reconnects.
         let puller = puller.filter(|_| may_return && !grace.is_zero());
         let may_return = puller.is_some();
         self.stats.returned += all.len() as u64;
-        self.losses.count(now, all.iter().map(|(pending, _)| pending));
+        self.slow_start.count_lost(now, all.iter().map(|(pending, _)| pending));
         let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
         // Messages that were held for this puller, and not written to the lost link, stay held until their grace is
         // over.
         let mut until = now + grace;
         for (pending, seen) in all {
-            match pending.owed {
+            match pending.held_until {
                 _ if seen && may_return => waiting.push_back(pending),
-                Some(owed_until) if may_return => {
-                    until = until.min(owed_until);
+                Some(held_until) if may_return => {
+                    until = until.min(held_until);
                     waiting_on.push_back(pending);
                 }
-                _ => self.put_back(now, pending, seen),
+                _ => self.requeue(now, pending, seen),
             }
         }
         if let Some(puller) = puller {
-            self.absent.add(now + grace, false, puller, waiting);
-            self.absent.add(until, true, puller, waiting_on);
+            self.held_batches.add(now + grace, false, puller, waiting);
+            self.held_batches.add(until, true, puller, waiting_on);
             // The puller may already have another link.
-            let here = |link: &PushLink| link.session.peer.key == Some(puller) && link.takes_owed();
+            let here = |link: &PushLink| link.session.peer.key == Some(puller) && link.takes_held();
             let back = self.links.iter().find(|(_, link)| here(link)).map(|(id, _)| id);
             if let Some(id) = back {
-                self.welcome_back(now, id);
+                self.resume_held(now, id);
             }
         }
         self.pump();
     }
 
     /// Requeues one message (RD-3, RD-4). `dead`: the message was in flight, and its puller did not return.
-    fn put_back(&mut self, now: Time, mut pending: Pending, dead: bool) {
-        pending.deaths = pending.deaths.saturating_add(u32::from(dead));
-        if dead && pending.is_suspect() {
-            let delay = self.retry_delay(pending.deaths - 1, Duration::ZERO);
+    fn requeue(&mut self, now: Time, mut pending: Pending, dead: bool) {
+        pending.unreturned = pending.unreturned.saturating_add(u32::from(dead));
+        if dead && pending.is_poison() {
+            let delay = self.retry_delay(pending.unreturned - 1, Duration::ZERO);
             self.backlog.push_delayed(now + delay, pending);
         } else {
             self.backlog.push_returned(pending);
@@ -167,25 +170,25 @@ impl Pusher {
     }
 
     /// A link has opened: attaches the batches that are held for its puller, so that they are sent on it first.
-    pub(super) fn welcome_back(&mut self, now: Time, id: LinkId) {
+    pub(super) fn resume_held(&mut self, now: Time, id: LinkId) {
         let until = now + self.settings.grace;
-        let Some(link) = self.links.get_mut(id).filter(|link| link.takes_owed()) else { return };
+        let Some(link) = self.links.get_mut(id).filter(|link| link.takes_held()) else { return };
         let Some(puller) = link.session.peer.key else { return };
-        let mut owed = self.absent.attach(puller, id, until);
-        link.owed.append(&mut owed);
+        let mut held = self.held_batches.attach(puller, id, until);
+        link.held.append(&mut held);
         self.refresh(id);
     }
 
     /// Requeues the batches whose grace is over, for any puller.
-    pub(super) fn give_up_absent(&mut self, now: Time) {
-        while let Some((key, lot)) = self.absent.pop_over(now) {
-            if let Some(link) = lot.back.and_then(|id| self.links.get_mut(id)) {
-                link.owed.retain(|owed| *owed != key);
+    pub(super) fn expire_held(&mut self, now: Time) {
+        while let Some((key, batch)) = self.held_batches.pop_expired(now) {
+            if let Some(link) = batch.returned_on.and_then(|id| self.links.get_mut(id)) {
+                link.held.retain(|held| *held != key);
             }
-            for pending in lot.pending {
-                self.put_back(now, pending, lot.back.is_none());
+            for pending in batch.pending {
+                self.requeue(now, pending, batch.returned_on.is_none());
             }
-            if let Some(id) = lot.back {
+            if let Some(id) = batch.returned_on {
                 self.refresh(id);
             }
         }

@@ -9,8 +9,8 @@ use super::{
     backlog::Pending,
     flight::{Extra, Flight},
     grace::HeldKey,
-    losses::SlowStart,
-    rest::ReturnPause,
+    return_pause::ReturnPause,
+    slow_start::SlowStart,
     stats::PushLinkStats,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) struct Detached {
     /// The puller may reconnect: it was not leaving, and the link was interrupted.
     pub(super) may_return: bool,
     /// Held batches that were attached to the link and have messages left.
-    pub(super) owed: VecDeque<HeldKey>,
+    pub(super) held: VecDeque<HeldKey>,
     /// The result of [`PushLink::take_un_acked`].
     pub(super) un_acked: Vec<(Pending, bool)>,
 }
@@ -59,7 +59,7 @@ pub(super) struct PushLink {
     ready_bytes: usize,
     batch_first_id: u64,
     /// Ids below this were given to the driver, so that they may have outcomes.
-    handed: u64,
+    handed_over: u64,
     /// Answers to recalls and leaving that wait to be sent: at most [`MAX_SKIPS`] (LM-2).
     skips: VecDeque<v1::Skip>,
     pub(super) leaving: bool,
@@ -67,12 +67,12 @@ pub(super) struct PushLink {
     /// `End` was given to the driver.
     pub(super) end_sent: bool,
     pub(super) in_ring: bool,
-    pub(super) alone: Quarantine,
+    pub(super) quarantine: Quarantine,
     /// Held batches that are sent on this link first: its puller had them on a lost link (RD-8).
-    pub(super) owed: VecDeque<HeldKey>,
-    pub(super) rest: ReturnPause,
+    pub(super) held: VecDeque<HeldKey>,
+    pub(super) return_pause: ReturnPause,
     /// An outcome has arrived, so that the wait before the next reconnect starts at its first value (RD-6).
-    pub(super) proven: bool,
+    pub(super) has_outcome: bool,
     pub(super) stats: PushLinkStats,
 }
 
@@ -94,28 +94,28 @@ impl PushLink {
             ready: VecDeque::new(),
             ready_bytes: 0,
             batch_first_id: 0,
-            handed: 0,
+            handed_over: 0,
             skips: VecDeque::new(),
             leaving: false,
             end_due: false,
             end_sent: false,
             in_ring: false,
-            alone: Quarantine::Off,
-            owed: VecDeque::new(),
-            rest: ReturnPause::default(),
-            proven: false,
+            quarantine: Quarantine::Off,
+            held: VecDeque::new(),
+            return_pause: ReturnPause::default(),
+            has_outcome: false,
             stats,
         }
     }
 
     fn unwritten(&self) -> usize {
-        let on_its_way = self.session.taken_bytes() - self.session.written_bytes();
+        let on_its_way = self.session.transmitted_bytes() - self.session.written_bytes();
         self.batch.len() + self.ready_bytes + on_its_way as usize
     }
 
     /// Whether the link can take a message, without regard to slow start, quarantine and held batches.
     #[inline]
-    pub(super) fn is_able(&self, settings: &PusherSettings) -> bool {
+    pub(super) fn can_send(&self, settings: &PusherSettings) -> bool {
         self.credit.may_send()
             && self.flight.messages() < settings.max_in_flight // CR-8
             && self.flight.bytes() < settings.max_in_flight_bytes
@@ -123,38 +123,40 @@ impl PushLink {
             && self.session.is_open()
             && !self.session.is_stalled() // LV-6
             && !self.leaving
-            && !self.rest.is_on() // OC-14
+            && !self.return_pause.is_active() // OC-14
             && self.skips.is_empty() // a Skip must be sent before later deliveries
     }
 
     /// Whether held batches can be attached to the link (RD-8).
-    pub(super) fn takes_owed(&self) -> bool {
+    pub(super) fn takes_held(&self) -> bool {
         self.session.is_open() && !self.leaving
     }
 
     /// Whether the in-flight messages are below the cap of the slow start (RD-10).
     #[inline]
-    pub(super) fn is_trusted(&self, losses: &SlowStart) -> bool {
-        (self.flight.messages() as u64) < losses.trust(self.stats.acked + self.stats.rejected)
+    pub(super) fn is_below_cap(&self, slow_start: &SlowStart) -> bool {
+        (self.flight.messages() as u64) < slow_start.in_flight_cap(self.stats.acked + self.stats.rejected)
     }
 
     /// The number of messages that the link can take, without regard to their bytes.
-    pub(super) fn room(&self, settings: &PusherSettings, losses: &SlowStart) -> u64 {
-        if !self.is_eligible(settings, losses) {
+    pub(super) fn room(&self, settings: &PusherSettings, slow_start: &SlowStart) -> u64 {
+        if !self.is_eligible(settings, slow_start) {
             return 0;
         }
         let flying = self.flight.messages() as u64;
-        let most = losses.trust(self.stats.acked + self.stats.rejected).min(settings.max_in_flight as u64);
-        self.credit.left().0.min(most - flying)
+        let max = slow_start
+            .in_flight_cap(self.stats.acked + self.stats.rejected)
+            .min(settings.max_in_flight as u64);
+        self.credit.left().0.min(max - flying)
     }
 
     /// Whether the link takes part in the round-robin (RR-1).
     #[inline]
-    pub(super) fn is_eligible(&self, settings: &PusherSettings, losses: &SlowStart) -> bool {
-        self.alone == Quarantine::Off
-            && self.owed.is_empty()
-            && self.is_able(settings)
-            && self.is_trusted(losses)
+    pub(super) fn is_eligible(&self, settings: &PusherSettings, slow_start: &SlowStart) -> bool {
+        self.quarantine == Quarantine::Off
+            && self.held.is_empty()
+            && self.can_send(settings)
+            && self.is_below_cap(slow_start)
     }
 
     /// Spends credit on a message and encodes it into the open batch.
@@ -203,29 +205,29 @@ impl PushLink {
     }
 
     /// Ids below this may have outcomes (OC-2).
-    pub(super) fn handed(&self) -> u64 {
-        self.handed
+    pub(super) fn handed_over(&self) -> u64 {
+        self.handed_over
     }
 
     pub(super) fn has_output(&self) -> bool {
         let data = !self.batch.is_empty() || !self.ready.is_empty() || !self.skips.is_empty() || self.end_due;
-        (data && self.session.is_open()) || self.session.has_signs() || self.session.close_is_due()
+        (data && self.session.is_open()) || self.session.has_pings() || self.session.close_is_due()
     }
 
-    pub(super) fn transmit(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
-        self.session.transmit_signs(now, out);
+    pub(super) fn poll_transmit(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+        self.session.poll_pings(now, out);
         if self.session.is_open() {
-            self.transmit_data(now, out);
+            self.poll_data(now, out);
         }
         // End may be due although the link is closing: an orderly stop has already asked for the Close.
         if std::mem::take(&mut self.end_due) {
             self.end_sent = true;
             self.session.put(now, out, wire::encode(v1::frame::Body::End(v1::End {})));
         }
-        self.session.transmit_close(now, out);
+        self.session.poll_close(now, out);
     }
 
-    fn transmit_data(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
+    fn poll_data(&mut self, now: Time, out: &mut VecDeque<Bytes>) {
         self.seal();
         self.ready_bytes = 0;
         for (first_id, sealed) in self.ready.drain(..) {
@@ -233,9 +235,9 @@ impl PushLink {
             if let Some(tail) = sealed.tail {
                 self.session.put(now, out, tail);
             }
-            self.flight.handed_over(now, first_id, self.session.taken_bytes());
+            self.flight.handed_over(now, first_id, self.session.transmitted_bytes());
         }
-        self.handed = self.credit.next_id();
+        self.handed_over = self.credit.next_id();
         for skip in std::mem::take(&mut self.skips) {
             self.session.put(now, out, wire::encode(v1::frame::Body::Skip(skip)));
         }
@@ -262,19 +264,19 @@ impl PushLink {
     }
 
     /// Takes everything that remains of a link that was lost. It takes no further part in the round-robin.
-    pub(super) fn part(&mut self, written: u64) -> Detached {
-        self.alone = Quarantine::Off;
+    pub(super) fn detach(&mut self, written: u64) -> Detached {
+        self.quarantine = Quarantine::Off;
         Detached {
             puller: self.session.peer.key,
             may_return: !self.leaving && self.session.is_interrupted(),
-            owed: std::mem::take(&mut self.owed),
-            un_acked: self.take_back(written),
+            held: std::mem::take(&mut self.held),
+            un_acked: self.take_unacked(written),
         }
     }
 
     /// Takes the un-acked messages, each with whether the puller may have received it (RD-3). If so, its attempt and
     /// its losses are incremented. `written`: the number of bytes that the driver has written or will write.
-    pub(super) fn take_back(&mut self, written: u64) -> Vec<(Pending, bool)> {
+    pub(super) fn take_unacked(&mut self, written: u64) -> Vec<(Pending, bool)> {
         self.seal();
         (self.ready, self.ready_bytes) = (VecDeque::new(), 0);
         let mut all = self.flight.take_all(written);

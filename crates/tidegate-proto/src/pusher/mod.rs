@@ -13,11 +13,11 @@ mod ending;
 mod flight;
 mod grace;
 mod link;
-mod losses;
 mod placing;
 mod receive;
-mod rest;
+mod return_pause;
 mod settings;
+mod slow_start;
 mod stats;
 mod working;
 
@@ -26,14 +26,14 @@ use std::{
     time::Duration,
 };
 
-use self::placing::wake;
+use self::placing::mark_ready;
 use self::{
     backlog::{Backlog, Pending},
     ending::Phase,
     flight::Extra,
     grace::HeldBatches,
     link::PushLink,
-    losses::SlowStart,
+    slow_start::SlowStart,
 };
 pub use self::{
     ending::{Leftover, Undelivered},
@@ -150,19 +150,19 @@ pub struct Pusher {
     ring: VecDeque<LinkId>,
     backlog: Backlog,
     /// Messages of lost links that are held for their pullers to reconnect (RD-8).
-    absent: HeldBatches,
-    losses: SlowStart,
+    held_batches: HeldBatches,
+    slow_start: SlowStart,
     /// Reservations for messages, and for their bytes as far as these are known.
     reserved: usize,
     reserved_bytes: u64,
     next_number: u64,
     /// The number of deliveries that must have been made before the next quarantined message is sent (RD-4).
-    next_suspect: u64,
+    next_poison: u64,
     phase: Phase,
     rejected: VecDeque<RejectedMessage>,
     keep_rejected: bool,
     events: VecDeque<PusherEvent>,
-    wakes: Vec<LinkId>,
+    ready_links: Vec<LinkId>,
     stats: PushStats,
 }
 
@@ -181,17 +181,17 @@ impl Pusher {
             slots: BTreeMap::new(),
             ring: VecDeque::new(),
             backlog: Backlog::default(),
-            absent: HeldBatches::default(),
-            losses: SlowStart::default(),
+            held_batches: HeldBatches::default(),
+            slow_start: SlowStart::default(),
             reserved: 0,
             reserved_bytes: 0,
             next_number: 0,
-            next_suspect: 0,
+            next_poison: 0,
             phase: Phase::Open,
             rejected: VecDeque::new(),
             keep_rejected: false,
             events: VecDeque::new(),
-            wakes: Vec::new(),
+            ready_links: Vec::new(),
             stats: PushStats::default(),
         })
     }
@@ -218,9 +218,9 @@ impl Pusher {
     ///
     /// Returns `None`, and leaves `message` as it is, if the fast path cannot take it. Then call [`Self::send`].
     #[inline]
-    pub fn send_short(&mut self, message: &mut Message) -> Option<Accepted> {
+    pub fn try_send_fast(&mut self, message: &mut Message) -> Option<Accepted> {
         let size = message.payload().len();
-        if !(message.headers().is_empty() && self.takes(size)) {
+        if !(message.headers().is_empty() && self.has_room_for(size)) {
             return None;
         }
         let number = self.next_number;
@@ -239,7 +239,7 @@ impl Pusher {
     /// Returns `None` if no link can take it at once, or if it is too large to be copied. Then call [`Self::send`].
     #[inline]
     pub fn send_slice(&mut self, payload: &[u8]) -> Option<Accepted> {
-        if !(OpenBatch::copies(payload) && self.backlog.is_empty() && self.takes(payload.len())) {
+        if !(OpenBatch::copies(payload) && self.backlog.is_empty() && self.has_room_for(payload.len())) {
             return None;
         }
         let id = self.turn()?;
@@ -249,14 +249,14 @@ impl Pusher {
         let number = self.next_number;
         let link = self.links.get_mut(id)?;
         link.put_slice(number, payload);
-        wake(&mut self.wakes, id, link);
+        mark_ready(&mut self.ready_links, id, link);
         self.stats.count_sent(1);
         Some(self.accepted(payload.len()))
     }
 
     /// Whether the bounds allow a message of `size` bytes, without regard to the high-water mark.
     #[inline]
-    fn takes(&self, size: usize) -> bool {
+    fn has_room_for(&self, size: usize) -> bool {
         // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
         let open = self.phase.accepts().is_ok() && self.reserved <= self.settings.high_water_mark;
         let room = self.held() + self.reserved < self.settings.max_held
@@ -273,7 +273,7 @@ impl Pusher {
     /// # Errors
     /// There is no room, or the pusher accepts no new messages.
     pub fn reserve(&mut self, size: u64) -> Result<(), Blocked> {
-        self.room()?;
+        self.check_room()?;
         self.reserved += 1;
         self.reserved_bytes += size;
         Ok(())
@@ -310,14 +310,14 @@ impl Pusher {
 
     fn may_accept(&mut self, message: &Message, promised: bool) -> Result<(), Blocked> {
         message.check(self.settings.max_message).map_err(Blocked::Invalid)?;
-        if promised { self.phase.accepts() } else { self.room() }
+        if promised { self.phase.accepts() } else { self.check_room() }
     }
 
     /// Checks whether one more message can be accepted.
     ///
     /// # Errors
     /// There is no room, or the pusher accepts no new messages.
-    pub fn room(&mut self) -> Result<(), Blocked> {
+    pub fn check_room(&mut self) -> Result<(), Blocked> {
         self.phase.accepts()?;
         let held = self.held() + self.reserved;
         let held_bytes = self.stats.held_bytes + self.reserved_bytes;
@@ -334,7 +334,7 @@ impl Pusher {
         }
         let mut promised = self.reserved.saturating_sub(self.settings.high_water_mark) as u64;
         self.ring.iter().filter_map(|id| self.links.get(*id)).any(|link| {
-            let room = link.room(&self.settings, &self.losses);
+            let room = link.room(&self.settings, &self.slow_start);
             let more = room > promised;
             promised = promised.saturating_sub(room);
             more
@@ -350,7 +350,7 @@ impl Pusher {
 
     /// The number of messages that the queue can take beside those that were reserved.
     #[must_use]
-    pub fn spare(&self) -> usize {
+    pub fn free_slots(&self) -> usize {
         let settings = &self.settings;
         if !self.has_byte_room() {
             return 0;
@@ -400,9 +400,10 @@ impl Pusher {
     /// The wait before the next attempt of a message (OC-6).
     fn retry_delay(&mut self, failures: u32, asked: Duration) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
-        let grown = self.settings.retry_first.saturating_mul(1 << doublings).min(self.settings.retry_longest);
-        let longest = self.settings.max_nack_delay;
-        let asked = if asked.is_zero() { asked } else { asked.max(MIN_NACK_DELAY).min(longest) };
+        let grown =
+            self.settings.min_retry_delay.saturating_mul(1 << doublings).min(self.settings.max_retry_delay);
+        let max_delay = self.settings.max_nack_delay;
+        let asked = if asked.is_zero() { asked } else { asked.max(MIN_NACK_DELAY).min(max_delay) };
         self.random.stretch(if asked.is_zero() { grown } else { asked })
     }
 
@@ -441,8 +442,8 @@ impl Pusher {
     /// Whether an outcome has arrived on this link, so that the wait before the next connection attempt is reset
     /// (RD-6).
     #[must_use]
-    pub fn is_proven(&self, link: LinkId) -> bool {
-        self.links.get(link).is_some_and(|link| link.proven)
+    pub fn has_outcome(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.has_outcome)
     }
 
     /// Whether all messages that were assigned to open links are written.
@@ -454,11 +455,11 @@ impl Pusher {
     /// The statistics of this pusher.
     #[must_use]
     pub fn stats(&self) -> PushStats {
-        let awaiting = self.absent.len() as u64;
-        let queued = self.backlog.len() as u64 + awaiting;
+        let in_grace = self.held_batches.len() as u64;
+        let queued = self.backlog.len() as u64 + in_grace;
         PushStats {
             queued,
-            awaiting,
+            in_grace,
             delayed: self.backlog.delayed() as u64,
             in_flight: self.unsettled() - queued,
             links: self.links.len() as u64,

@@ -14,10 +14,10 @@ const MIN_SENT_BETWEEN_POISON: u64 = 200;
 
 /// Puts a link into the list of links to wake, once.
 #[inline]
-pub(super) fn wake(wakes: &mut Vec<LinkId>, id: LinkId, link: &mut PushLink) {
-    if !link.session.woken {
-        link.session.woken = true;
-        wakes.push(id);
+pub(super) fn mark_ready(ready_links: &mut Vec<LinkId>, id: LinkId, link: &mut PushLink) {
+    if !link.session.ready {
+        link.session.ready = true;
+        ready_links.push(id);
     }
 }
 
@@ -29,9 +29,9 @@ impl Pusher {
             // The same as `turn` and `put`, but with a single lookup of the link, because this runs for every message.
             let Some(&id) = self.ring.front() else { return false };
             match self.links.get_mut(id) {
-                Some(link) if link.is_eligible(&self.settings, &self.losses) => {
+                Some(link) if link.is_eligible(&self.settings, &self.slow_start) => {
                     link.put(number, attempt, extra, message);
-                    wake(&mut self.wakes, id, link);
+                    mark_ready(&mut self.ready_links, id, link);
                     self.stats.count_sent(attempt);
                     // The link goes to the end of the ring.
                     if self.ring.len() > 1 {
@@ -52,7 +52,7 @@ impl Pusher {
         loop {
             let id = *self.ring.front()?;
             match self.links.get_mut(id) {
-                Some(link) if link.is_eligible(&self.settings, &self.losses) => return Some(id),
+                Some(link) if link.is_eligible(&self.settings, &self.slow_start) => return Some(id),
                 Some(link) => link.in_ring = false,
                 None => {}
             }
@@ -64,7 +64,7 @@ impl Pusher {
     fn put(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.put(number, attempt, extra, message);
-        wake(&mut self.wakes, id, link);
+        mark_ready(&mut self.ready_links, id, link);
         self.stats.count_sent(attempt);
     }
 
@@ -72,36 +72,38 @@ impl Pusher {
     /// link.
     pub(super) fn refresh(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
-        if !link.owed.is_empty() {
-            self.serve_owed(id);
+        if !link.held.is_empty() {
+            self.send_held(id);
         }
         let Some(link) = self.links.get_mut(id) else { return };
-        if !link.in_ring && link.is_eligible(&self.settings, &self.losses) {
+        if !link.in_ring && link.is_eligible(&self.settings, &self.slow_start) {
             link.in_ring = true;
             self.ring.push_back(id);
         }
         if link.has_output() {
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
     }
 
     /// Sends the held batches that are attached to a link, as far as its credit allows (RD-8).
-    fn serve_owed(&mut self, id: LinkId) {
+    fn send_held(&mut self, id: LinkId) {
         while let Some(link) = self.links.get_mut(id)
-            && link.alone == Quarantine::Off
-            && link.is_able(&self.settings)
-            && let Some(key) = link.owed.front().copied()
+            && link.quarantine == Quarantine::Off
+            && link.can_send(&self.settings)
+            && let Some(key) = link.held.front().copied()
         {
-            match self.absent.front(key) {
-                Some(next) if !link.is_trusted(&self.losses) && !self.losses.excuses(next) => return,
+            match self.held_batches.front(key) {
+                Some(next) if !link.is_below_cap(&self.slow_start) && !self.slow_start.exempts(next) => {
+                    return;
+                }
                 Some(_) => {}
                 None => {
-                    link.owed.pop_front();
+                    link.held.pop_front();
                     continue;
                 }
             }
-            if let Some(pending) = self.absent.pop(key) {
-                let extra = Extra { owed: Some(key.0), ..pending.extra() };
+            if let Some(pending) = self.held_batches.pop(key) {
+                let extra = Extra { held_until: Some(key.0), ..pending.extra() };
                 self.put(id, pending.number, pending.attempt, extra, &pending.message);
             }
         }
@@ -113,8 +115,8 @@ impl Pusher {
 
     /// Gives waiting messages to links, as far as their credit allows.
     pub(super) fn pump(&mut self) {
-        if self.backlog.has_suspects() {
-            self.place_suspect();
+        if self.backlog.has_poison() {
+            self.place_poison();
         }
         while !self.backlog.is_empty() && self.turn().is_some() {
             let Some(pending) = self.backlog.pop() else { return };
@@ -124,50 +126,51 @@ impl Pusher {
 
     /// Sends a quarantined message alone, on a link with nothing un-acked (RD-4). If there is none, the link with the
     /// fewest messages in flight is reserved: it gets no new messages until it is empty.
-    fn place_suspect(&mut self) {
+    fn place_poison(&mut self) {
         let settings = &self.settings;
         let able = self
             .links
             .iter()
-            .filter(|(_, link)| link.is_able(settings) && link.alone != Quarantine::Occupied);
+            .filter(|(_, link)| link.can_send(settings) && link.quarantine != Quarantine::Occupied);
         let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
         let Some(link) = self.links.get_mut(id) else { return };
         let idle = self.backlog.is_empty() && link.flight.messages() == 0;
-        if self.stats.sent < self.next_suspect && !idle {
+        if self.stats.sent < self.next_poison && !idle {
             return;
         }
         if link.flight.messages() == 0 {
-            self.next_suspect = self.stats.sent + MIN_SENT_BETWEEN_POISON;
-            if let Some(suspect) = self.backlog.pop_suspect() {
-                link.alone = Quarantine::Occupied;
-                self.put_pending(id, &suspect);
-                self.release_kept();
+            self.next_poison = self.stats.sent + MIN_SENT_BETWEEN_POISON;
+            if let Some(poison) = self.backlog.pop_poison() {
+                link.quarantine = Quarantine::Occupied;
+                self.put_pending(id, &poison);
+                self.release_reserved();
             }
-        } else if !self.links.iter().any(|(_, link)| link.alone == Quarantine::Reserved)
+        } else if !self.links.iter().any(|(_, link)| link.quarantine == Quarantine::Reserved)
             && let Some(link) = self.links.get_mut(id)
         {
-            link.alone = Quarantine::Reserved;
+            link.quarantine = Quarantine::Reserved;
         }
     }
 
     /// Puts the reserved link back into the ring: the quarantined message was sent on another link, and the next one is
     /// not due.
-    fn release_kept(&mut self) {
-        let kept = self.links.iter().find(|(_, link)| link.alone == Quarantine::Reserved).map(|(id, _)| id);
-        if let Some(link) = kept.and_then(|id| self.links.get_mut(id)) {
-            link.alone = Quarantine::Off;
+    fn release_reserved(&mut self) {
+        let reserved =
+            self.links.iter().find(|(_, link)| link.quarantine == Quarantine::Reserved).map(|(id, _)| id);
+        if let Some(link) = reserved.and_then(|id| self.links.get_mut(id)) {
+            link.quarantine = Quarantine::Off;
         }
-        if let Some(id) = kept {
+        if let Some(id) = reserved {
             self.refresh(id);
         }
     }
 
     /// Ends the quarantine of a link on which nothing is in flight.
-    pub(super) fn release_alone(&mut self, id: LinkId) {
+    pub(super) fn end_quarantine(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id)
             && link.flight.messages() == 0
         {
-            link.alone = Quarantine::Off;
+            link.quarantine = Quarantine::Off;
         }
     }
 }

@@ -29,9 +29,9 @@ impl Pusher {
                 let detail = format!("verdict is {}; it must be 1 to 4", outcome.verdict);
                 return Err(Violation::new(Code::Malformed, "OC-10", detail));
             }
-            link.flight.check(outcome.first, outcome.count, link.handed())?;
+            link.flight.check(outcome.first, outcome.count, link.handed_over())?;
         }
-        link.proven |= !ack.outcomes.is_empty();
+        link.has_outcome |= !ack.outcomes.is_empty();
         let before = link.stats.outcomes();
         let mut idle = 0;
         for outcome in &ack.outcomes {
@@ -40,9 +40,13 @@ impl Pusher {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let after = link.stats.outcomes();
         let (done, again) = (after.0 - before.0, after.1 - before.1);
-        link.rest.count(now, again, done);
-        link.session.weigh_ack(now, bytes, AckWork { done, again, idle })?;
-        if !link.session.is_ending() {
+        link.return_pause.count(now, again, done);
+        link.session.charge_ack(
+            now,
+            bytes,
+            AckWork { settled: done, returned: again, idle_lookups: idle },
+        )?;
+        if !link.session.is_closing() {
             // OC-4: limits after outcomes, flags after limits.
             link.credit.raise(ack.message_limit, ack.byte_limit);
             if ack.recall || ack.leaving {
@@ -50,7 +54,7 @@ impl Pusher {
             }
             link.leaving |= ack.leaving; // ST-1
         }
-        self.release_alone(id);
+        self.end_quarantine(id);
         self.refresh(id);
         self.pump();
         self.check_drained(now);
@@ -63,7 +67,7 @@ impl Pusher {
         let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
         let mut taken = Taken::default();
         link.flight.settle(outcome.first, outcome.count, verdict != Verdict::Ack, &mut taken);
-        let idle = if taken.messages == 0 { taken.looks.max(1) } else { 0 };
+        let idle = if taken.messages == 0 { taken.lookups.max(1) } else { 0 };
         let counts = (&mut link.stats, &mut self.stats);
         match verdict {
             Verdict::Ack | Verdict::Unspecified => {
@@ -79,7 +83,7 @@ impl Pusher {
                 counts.1.nacked += taken.messages;
                 let delay = Duration::from_millis(outcome.delay_ms.into());
                 for pending in taken.pending {
-                    self.failed(now, pending, delay, cut_reason(&outcome.reason));
+                    self.handle_failure(now, pending, delay, cut_reason(&outcome.reason));
                 }
             }
             Verdict::Reject => {
@@ -100,10 +104,10 @@ impl Pusher {
     }
 
     /// Delays a message for its next attempt, or rejects it after the last one (OC-6, OC-11).
-    fn failed(&mut self, now: Time, mut pending: Pending, delay: Duration, reason: &str) {
+    fn handle_failure(&mut self, now: Time, mut pending: Pending, delay: Duration, reason: &str) {
         let failures = pending.failures();
         let attempts = pending.attempt;
-        if self.settings.max_attempts.is_some_and(|most| failures >= most) {
+        if self.settings.max_attempts.is_some_and(|max| failures >= max) {
             let reason = format!("attempt {failures} of {failures} failed: {reason}");
             return self.reject(pending, attempts, cut_reason(&reason));
         }
@@ -133,7 +137,7 @@ impl Pusher {
     /// Handles `Working` (OC-13).
     fn handle_working(&mut self, now: Time, id: LinkId, working: &v1::Working) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        let handed = link.handed();
+        let handed = link.handed_over();
         for delivery in &working.deliveries {
             // The checks are those for an outcome, but the violation names another rule.
             let checked = link.flight.check(*delivery, 1, handed);
@@ -143,16 +147,16 @@ impl Pusher {
                 ..violation
             })?;
         }
-        if let Some((timeout, most)) = self.settings.settle_times() {
-            let most = most.map(|most| most.saturating_sub(timeout));
-            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery, most));
+        if let Some((timeout, max_work_time)) = self.settings.settle_times() {
+            let max_hold = max_work_time.map(|time| time.saturating_sub(timeout));
+            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery, max_hold));
         }
         Ok(())
     }
 
     /// Handles deliveries whose settle time-out has passed as failed attempts (OC-12).
-    fn time_out(&mut self, now: Time, id: LinkId) {
-        let Some((timeout, most)) = self.settings.settle_times() else { return };
+    fn handle_settle_timeouts(&mut self, now: Time, id: LinkId) {
+        let Some((timeout, max_work_time)) = self.settings.settle_times() else { return };
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         let mut taken = Taken::default();
         link.flight.take_overdue(now, timeout, &mut taken);
@@ -160,39 +164,39 @@ impl Pusher {
             return;
         }
         self.stats.timed_out += taken.messages;
-        let reason = match most {
-            Some(most) if most > timeout => {
-                format!("no outcome or sign of work within {timeout:?}, or no outcome within {most:?}")
+        let reason = match max_work_time {
+            Some(max) if max > timeout => {
+                format!("no outcome or sign of work within {timeout:?}, or no outcome within {max:?}")
             }
             _ => format!("no outcome within {timeout:?}"),
         };
         for mut pending in taken.pending {
             pending.timed_out = true;
-            self.failed(now, pending, Duration::ZERO, &reason);
+            self.handle_failure(now, pending, Duration::ZERO, &reason);
         }
-        self.release_alone(id);
+        self.end_quarantine(id);
         self.refresh(id);
         self.pump();
         self.check_drained(now);
     }
 
     /// Requeues the un-acked messages of a link that gets no more outcomes (RD-3).
-    fn take_back(&mut self, now: Time, id: LinkId) {
+    fn requeue_link(&mut self, now: Time, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            let parting = link.part(link.session.written_bytes());
-            self.part_with(now, parting);
+            let detached = link.detach(link.session.written_bytes());
+            self.requeue_unacked(now, detached);
         }
     }
 
-    fn violated(&mut self, now: Time, id: LinkId, violation: Violation) {
+    fn handle_violation(&mut self, now: Time, id: LinkId, violation: Violation) {
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
             // LV-3, LV-8: the link is lost now. A silent peer, or one that does not read, does not answer Close. To
             // wait for the answer would only delay its messages. The driver may still write the bytes that it was
             // given.
             if link.session.is_interrupted() {
-                let parting = link.part(link.session.bytes_at_risk());
-                self.part_with(now, parting);
+                let detached = link.detach(link.session.maybe_written_bytes());
+                self.requeue_unacked(now, detached);
             }
         }
         self.refresh(id);
@@ -210,8 +214,8 @@ impl Pusher {
     ) -> Option<LinkEnd> {
         // The link is removed first, so that its messages are not sent on it again.
         let mut link = self.links.remove(id)?;
-        let parting = link.part(written(&link.session));
-        self.part_with(now, parting);
+        let detached = link.detach(written(&link.session));
+        self.requeue_unacked(now, detached);
         if let Some(key) = link.session.peer.replaceable()
             && self.slots.get(&key) == Some(&id)
         {
@@ -235,7 +239,7 @@ impl Machine for Pusher {
     }
 
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
-        if self.farewell() == Some(false) {
+        if self.end_for_new_links() == Some(false) {
             return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher is stopping"));
         }
         let key = peer.replaceable();
@@ -254,10 +258,10 @@ impl Machine for Pusher {
         if let Some(key) = key {
             self.slots.insert(key, id);
         }
-        if let Some(end) = self.farewell() {
-            self.say_goodbye(now, id, end); // ST-3
+        if let Some(end) = self.end_for_new_links() {
+            self.close_link(now, id, end); // ST-3
         }
-        self.welcome_back(now, id);
+        self.resume_held(now, id);
         Ok(id)
     }
 
@@ -266,25 +270,26 @@ impl Machine for Pusher {
         self.links.get(*old).map(|link| &link.session.peer)
     }
 
-    fn receive(&mut self, now: Time, id: LinkId, frame: Bytes) {
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.is_ignoring()) else { return };
+    fn handle_frame(&mut self, now: Time, id: LinkId, frame: Bytes) {
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.session.ignores_frames()) else { return };
         let bytes = frame.len();
-        let received = wire::decode(frame, u64::MAX).and_then(|body| link.session.receive(now, bytes, body));
+        let received =
+            wire::decode(frame, u64::MAX).and_then(|body| link.session.handle_frame(now, bytes, body));
         let result = match received {
             Err(violation) => Err(violation),
             Ok(received) => match received {
                 None => {
                     if link.session.peer_has_closed() {
-                        self.take_back(now, id); // RD-1: no outcome will arrive any more
+                        self.requeue_link(now, id); // RD-1: no outcome will arrive any more
                     }
                     Ok(())
                 }
                 Some(Body::Ack(ack)) => self.handle_ack(now, id, bytes, &ack),
                 Some(Body::Working(working)) => {
-                    let weighed = link.session.weigh_ids(now, bytes);
+                    let weighed = link.session.charge_ids(now, bytes);
                     weighed.and_then(|()| self.handle_working(now, id, &working))
                 }
-                Some(other) if !link.session.is_ending() => {
+                Some(other) if !link.session.is_closing() => {
                     let name = match other {
                         Body::Hello(_) => "a second Hello",
                         Body::Deliver(_) => "a Deliver from a puller",
@@ -298,74 +303,76 @@ impl Machine for Pusher {
         };
         match result {
             Ok(()) => self.refresh(id),
-            Err(violation) => self.violated(now, id, violation),
+            Err(violation) => self.handle_violation(now, id, violation),
         }
     }
 
-    fn heard(&mut self, id: LinkId) {
+    fn handle_bytes(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.heard();
+            link.session.handle_bytes();
         }
     }
 
-    fn found_empty(&mut self, id: LinkId) {
+    fn handle_would_block(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.found_empty();
+            link.session.handle_would_block();
         }
     }
 
-    fn unreadable(&mut self, now: Time, id: LinkId, violation: Violation) {
-        self.violated(now, id, violation);
+    fn handle_framing_error(&mut self, now: Time, id: LinkId, violation: Violation) {
+        self.handle_violation(now, id, violation);
     }
 
     fn wants_read(&mut self, _: Time, _: LinkId) -> bool {
         true // frames of a puller are small, and grant credit
     }
 
-    fn transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
+    fn poll_transmit(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.woken = false;
-            link.transmit(now, out);
+            link.session.ready = false;
+            link.poll_transmit(now, out);
             self.refresh(id);
         }
     }
 
     fn is_idle(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.taken_bytes() == link.session.written_bytes())
+        self.links
+            .get(id)
+            .is_some_and(|link| link.session.transmitted_bytes() == link.session.written_bytes())
     }
 
-    fn written(&mut self, now: Time, id: LinkId, bytes: usize) {
+    fn handle_written(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.written(now, bytes);
+            link.session.handle_written(now, bytes);
             self.refresh(id);
             self.pump();
         }
     }
 
-    fn write_failed(&mut self, now: Time, id: LinkId, reason: &str) {
+    fn handle_write_error(&mut self, now: Time, id: LinkId, reason: &str) {
         if let Some(link) = self.links.get_mut(id) {
-            link.session.write_failed(now, reason); // RD-2: outcomes may still arrive
+            link.session.handle_write_error(now, reason); // RD-2: outcomes may still arrive
         }
     }
 
-    fn deadline(&self, id: LinkId) -> Option<Time> {
+    fn poll_timeout(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
         let overdue = self.settings.settle_times().filter(|_| link.session.is_open());
         let overdue = overdue.and_then(|(timeout, _)| link.flight.next_overdue(timeout));
-        let others = [overdue, link.rest.until()].into_iter().flatten();
-        Some(others.fold(link.session.deadline(), Ord::min))
+        let others = [overdue, link.return_pause.until()].into_iter().flatten();
+        Some(others.fold(link.session.poll_timeout(), Ord::min))
     }
 
-    fn advance(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
+    fn handle_timeout(&mut self, now: Time, id: LinkId, progress: FrameProgress) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let rested = link.rest.is_on();
-        link.rest.advance(now);
-        if let Err(violation) = link.session.advance(now, progress) {
-            self.violated(now, id, violation);
+        let was_paused = link.return_pause.is_active();
+        link.return_pause.handle_timeout(now);
+        if let Err(violation) = link.session.handle_timeout(now, progress) {
+            self.handle_violation(now, id, violation);
         }
-        self.time_out(now, id);
+        self.handle_settle_timeouts(now, id);
         self.refresh(id);
-        if rested {
+        if was_paused {
             self.pump();
         }
     }
@@ -374,44 +381,44 @@ impl Machine for Pusher {
         self.links.get(id).is_none_or(|link| link.session.is_finished(now))
     }
 
-    fn lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+    fn handle_link_lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
         self.end_link(now, id, reason, Session::written_bytes)
     }
 
-    fn abandoned(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
-        self.end_link(now, id, reason, Session::bytes_at_risk)
+    fn handle_driver_lost(&mut self, now: Time, id: LinkId, reason: &str) -> Option<LinkEnd> {
+        self.end_link(now, id, reason, Session::maybe_written_bytes)
     }
 
-    fn socket_deadline(&self) -> Option<Time> {
-        [self.backlog.next_delayed(), self.absent.next_over(), self.losses.until()]
+    fn poll_socket_timeout(&self) -> Option<Time> {
+        [self.backlog.next_delayed(), self.held_batches.next_expiry(), self.slow_start.until()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    fn advance_socket(&mut self, now: Time) {
-        self.backlog.wake_delayed(now);
-        self.give_up_absent(now);
-        if self.losses.advance(now) {
+    fn handle_socket_timeout(&mut self, now: Time) {
+        self.backlog.requeue_due(now);
+        self.expire_held(now);
+        if self.slow_start.handle_timeout(now) {
             self.links.ids().into_iter().for_each(|id| self.refresh(id));
         }
         self.pump();
     }
 
     #[inline]
-    fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+    fn has_ready_links(&self) -> bool {
+        !self.ready_links.is_empty()
     }
 
-    fn is_woken(&self, id: LinkId) -> bool {
-        self.links.get(id).is_some_and(|link| link.session.woken)
+    fn is_link_ready(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(|link| link.session.ready)
     }
 
-    fn take_wakes(&mut self, wakes: &mut Vec<LinkId>) {
-        wakes.append(&mut self.wakes);
+    fn poll_ready_links(&mut self, wakes: &mut Vec<LinkId>) {
+        wakes.append(&mut self.ready_links);
     }
 
-    fn links(&self) -> usize {
+    fn link_count(&self) -> usize {
         self.links.len()
     }
 
@@ -427,8 +434,8 @@ impl Pusher {
         crate::session::check_generation(&link.session.peer, peer)?;
         link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer has opened"));
         // RD-3: the driver still writes the bytes that it was given, and has not yet reported them as written.
-        let parting = link.part(link.session.bytes_at_risk());
-        self.part_with(now, parting);
+        let detached = link.detach(link.session.maybe_written_bytes());
+        self.requeue_unacked(now, detached);
         self.refresh(old);
         Ok(())
     }

@@ -44,9 +44,9 @@ pub struct PusherSettings {
     /// The number of attempts, without lost links, after which a failed message is rejected; `None`: no limit (OC-11).
     pub max_attempts: Option<u32>,
     /// The delay after the first nack that requests none. It doubles with each failed attempt (OC-6).
-    pub retry_first: Duration,
+    pub min_retry_delay: Duration,
     /// The maximum of this delay.
-    pub retry_longest: Duration,
+    pub max_retry_delay: Duration,
     /// The maximum of the delay that a nack may request (OC-6).
     pub max_nack_delay: Duration,
     /// The reconnect grace: how long to hold a disconnected puller's messages before they are redelivered to others. 0:
@@ -81,8 +81,8 @@ impl Default for PusherSettings {
             max_unwritten: 1 << 20,
             max_message: DEFAULT_MAX_MESSAGE as u64,
             max_attempts: None,
-            retry_first: Duration::from_millis(100),
-            retry_longest: Duration::from_secs(30),
+            min_retry_delay: Duration::from_millis(100),
+            max_retry_delay: Duration::from_secs(30),
             max_nack_delay: Duration::from_secs(300),
             grace: DEFAULT_GRACE,
             settle_timeout: None,
@@ -116,15 +116,20 @@ impl PusherSettings {
         let fits = (1..=MAX_MAX_MESSAGE).contains(&self.max_message);
         ok(fits, "max_message", &self.max_message, "1 to 2147418112 bytes")?;
         ok(self.max_attempts != Some(0), "max_attempts", &self.max_attempts, "at least 1, or no limit")?;
-        let longest = self.retry_longest;
-        ok(self.retry_first <= longest, "retry_first", &self.retry_first, "at most retry_longest")?;
+        let max_delay = self.max_retry_delay;
+        ok(
+            self.min_retry_delay <= max_delay,
+            "min_retry_delay",
+            &self.min_retry_delay,
+            "at most max_retry_delay",
+        )?;
         ok(self.grace <= MAX_GRACE, "grace", &self.grace, "at most 1 h")?;
         let timeout = self.settle_timeout;
         let fits = timeout.is_none_or(|time| time >= MIN_SETTLE_TIMEOUT);
         ok(fits, "settle_timeout", &timeout, "at least 1 ms, or none")?;
-        let most = self.max_work_time;
-        let fits = most.is_none_or(|most| most >= timeout.unwrap_or(MIN_SETTLE_TIMEOUT));
-        ok(fits, "max_work_time", &most, "at least settle_timeout and 1 ms, or none")?;
+        let max_work_time = self.max_work_time;
+        let fits = max_work_time.is_none_or(|time| time >= timeout.unwrap_or(MIN_SETTLE_TIMEOUT));
+        ok(fits, "max_work_time", &max_work_time, "at least settle_timeout and 1 ms, or none")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
         check_times(self.heartbeat, self.close_wait)?;
         let stall = self.write_stall;

@@ -43,7 +43,7 @@ pub struct PushStats {
     /// Queued messages that wait for a retry.
     pub delayed: u64,
     /// Queued messages that are held for the puller of a lost link to reconnect (RD-8).
-    pub awaiting: u64,
+    pub in_grace: u64,
     /// Messages in flight now: sent, without an outcome.
     pub in_flight: u64,
     /// The size of all messages held now, in bytes.

@@ -48,13 +48,13 @@ pub fn decode(frame: Bytes, max_message: u64) -> Result<Body, Violation> {
 ///
 /// # Errors
 /// The errors of [`decode`], and CR-3.
-pub fn decode_within(frame: Bytes, max_message: u64, most: u64) -> Result<Body, Violation> {
+pub fn decode_within(frame: Bytes, max_message: u64, max_messages: u64) -> Result<Body, Violation> {
     use v1::frame::Body as Wire;
     if let Some(deliver) = Batch::inside(&frame) {
-        return Batch::parse_within(deliver, max_message, most).map(Body::Deliver);
+        return Batch::parse_within(deliver, max_message, max_messages).map(Body::Deliver);
     }
     if let Some(deliver) = gather(&frame)? {
-        return Batch::parse_within(deliver, max_message, most).map(Body::Deliver);
+        return Batch::parse_within(deliver, max_message, max_messages).map(Body::Deliver);
     }
     let decoded =
         v1::Frame::decode(frame).map_err(|e| Violation::malformed(format!("not a valid Frame: {e}")))?;

@@ -28,7 +28,7 @@ pub struct FrameReader {
     /// The capacity of `buf` when it was allocated.
     room: usize,
     /// Bytes of a dropped frame that have not yet arrived.
-    unwanted: usize,
+    to_discard: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl FrameReader {
             stage: ReaderStage::Preface,
             frames: 0,
             room: 0,
-            unwanted: 0,
+            to_discard: 0,
         }
     }
 
@@ -109,21 +109,21 @@ impl FrameReader {
     }
 
     /// Frees the buffer while no bytes arrive. It is allocated again by [`Self::buffer`].
-    pub fn rest(&mut self) {
+    pub fn release_memory(&mut self) {
         if self.buf.is_empty() {
             (self.buf, self.read_size) = (BytesMut::new(), MIN_READ);
         }
     }
 
     /// Drops all bytes that arrive from now on, because the beginning of the next frame cannot be found (FR-3).
-    pub fn abandon(&mut self) {
-        (self.buf, self.unwanted) = (BytesMut::new(), usize::MAX);
+    pub fn discard_all(&mut self) {
+        (self.buf, self.to_discard) = (BytesMut::new(), usize::MAX);
     }
 
     /// Drops the incomplete frame, and the bytes of it that arrive later.
-    pub fn skip(&mut self) {
+    pub fn discard_frame(&mut self) {
         if let Some(missing) = self.missing().filter(|missing| *missing > 0) {
-            (self.buf, self.unwanted) = (BytesMut::new(), missing);
+            (self.buf, self.to_discard) = (BytesMut::new(), missing);
             self.frames += 1;
         }
     }
@@ -132,7 +132,7 @@ impl FrameReader {
     fn missing(&self) -> Option<usize> {
         let head = self.buf.get(..4)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        (self.stage != ReaderStage::Preface && self.unwanted == 0)
+        (self.stage != ReaderStage::Preface && self.to_discard == 0)
             .then(|| (length + 4).saturating_sub(self.buf.len()))
     }
 
@@ -147,19 +147,19 @@ impl FrameReader {
     /// # Errors
     /// The stream violates FR-1, FR-2 or FR-3. No more frames can be read from it.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, Violation> {
-        if self.stage == ReaderStage::Preface && self.unwanted == 0 {
+        if self.stage == ReaderStage::Preface && self.to_discard == 0 {
             if !check_preface(&self.buf)? {
                 return Ok(None);
             }
             self.buf.advance(PREFACE.len());
             self.stage = ReaderStage::First;
         }
-        if self.unwanted > 0 {
-            let here = self.unwanted.min(self.buf.len());
+        if self.to_discard > 0 {
+            let here = self.to_discard.min(self.buf.len());
             self.buf.advance(here);
-            self.unwanted -= if self.unwanted == usize::MAX { 0 } else { here };
+            self.to_discard -= if self.to_discard == usize::MAX { 0 } else { here };
         }
-        let Some(head) = self.buf.get(..4).filter(|_| self.unwanted == 0) else { return Ok(None) };
+        let Some(head) = self.buf.get(..4).filter(|_| self.to_discard == 0) else { return Ok(None) };
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
         self.check_length(length)?;
         if self.buf.len() < 4 + length {
@@ -266,7 +266,7 @@ mod tests {
         // FR-3
         let mut reader = reader(&framed(u32::MAX, b""));
         assert!(reader.next_frame().is_err());
-        reader.abandon();
+        reader.discard_all();
         for _ in 0..100 {
             reader.buffer().extend_from_slice(&[0x12; 100_000]);
             assert_eq!(reader.next_frame(), Ok(None));
@@ -281,7 +281,7 @@ mod tests {
         reader.open(1 << 20);
         reader.buffer().extend_from_slice(&[0; 50_000]);
         assert_eq!(reader.next_frame(), Ok(None));
-        reader.skip();
+        reader.discard_frame();
         assert_eq!(reader.progress(), FrameProgress { frames: 1, partial: 0 });
         reader.buffer().extend_from_slice(&[0; 40_000]);
         assert_eq!(reader.next_frame(), Ok(None));
@@ -289,7 +289,7 @@ mod tests {
         reader.buffer().extend_from_slice(&[0; 9_999]);
         reader.buffer().extend_from_slice(&[0, 0, 0, 1, 0x1a]);
         assert_eq!(reader.next_frame(), Ok(Some(Bytes::from_static(b"\x1a"))));
-        reader.rest();
+        reader.release_memory();
         assert_eq!(reader.buf.capacity(), 0, "an idle link keeps no buffer");
     }
 

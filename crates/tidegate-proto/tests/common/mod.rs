@@ -75,9 +75,9 @@ pub fn deliver(first_id: u64, payloads: &[&str]) -> Bytes {
 /// The frames that a machine sends on a link now. All of them count as written.
 pub fn sent<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Vec<Body> {
     let mut out = VecDeque::new();
-    machine.transmit(now, link, &mut out);
+    machine.poll_transmit(now, link, &mut out);
     let bytes: usize = out.iter().map(Bytes::len).sum();
-    machine.written(now, link, bytes);
+    machine.handle_written(now, link, bytes);
     let mut all: BytesMut = out.into_iter().flatten().collect();
     let mut bodies = Vec::new();
     while !all.is_empty() {
@@ -178,8 +178,8 @@ impl World {
     pub fn cut(&mut self, wire: usize) {
         let wire = &mut self.wires[wire];
         if std::mem::replace(&mut wire.open, false) {
-            self.pushers[wire.push].lost(self.now, wire.push_end.link, "cut");
-            self.pullers[wire.pull].lost(self.now, wire.pull_end.link, "cut");
+            self.pushers[wire.push].handle_link_lost(self.now, wire.push_end.link, "cut");
+            self.pullers[wire.pull].handle_link_lost(self.now, wire.pull_end.link, "cut");
         }
         self.check();
     }
@@ -193,8 +193,8 @@ impl World {
                 moved |= self.carry(index);
             }
             let mut wakes = Vec::new();
-            self.pushers.iter_mut().for_each(|m| m.take_wakes(&mut wakes));
-            self.pullers.iter_mut().for_each(|m| m.take_wakes(&mut wakes));
+            self.pushers.iter_mut().for_each(|m| m.poll_ready_links(&mut wakes));
+            self.pullers.iter_mut().for_each(|m| m.poll_ready_links(&mut wakes));
             self.check();
             if !moved && wakes.is_empty() {
                 return;
@@ -215,8 +215,8 @@ impl World {
         let done = (pusher.is_finished(now, wire.push_end.link), puller.is_finished(now, wire.pull_end.link));
         if done.0 && done.1 || (done.0 || done.1) && !moved {
             wire.open = false;
-            pusher.lost(now, wire.push_end.link, "gone");
-            puller.lost(now, wire.pull_end.link, "gone");
+            pusher.handle_link_lost(now, wire.push_end.link, "gone");
+            puller.handle_link_lost(now, wire.pull_end.link, "gone");
             return true;
         }
         moved
@@ -242,24 +242,24 @@ impl World {
     fn next_deadline(&self) -> Option<Time> {
         let open = self.wires.iter().filter(|wire| wire.open && !wire.hung);
         let links = open.flat_map(|wire| {
-            let push = self.pushers[wire.push].deadline(wire.push_end.link);
-            [push, self.pullers[wire.pull].deadline(wire.pull_end.link)]
+            let push = self.pushers[wire.push].poll_timeout(wire.push_end.link);
+            [push, self.pullers[wire.pull].poll_timeout(wire.pull_end.link)]
         });
-        let sockets = self.pushers.iter().map(Machine::socket_deadline);
-        let pullers = self.pullers.iter().map(Machine::socket_deadline);
+        let sockets = self.pushers.iter().map(Machine::poll_socket_timeout);
+        let pullers = self.pullers.iter().map(Machine::poll_socket_timeout);
         links.chain(sockets).chain(pullers).flatten().min()
     }
 
     fn advance(&mut self) {
         let now = self.now;
         for pusher in &mut self.pushers {
-            if pusher.socket_deadline().is_some_and(|at| at <= now) {
-                pusher.advance_socket(now);
+            if pusher.poll_socket_timeout().is_some_and(|at| at <= now) {
+                pusher.handle_socket_timeout(now);
             }
         }
         for puller in &mut self.pullers {
-            if puller.socket_deadline().is_some_and(|at| at <= now) {
-                puller.advance_socket(now);
+            if puller.poll_socket_timeout().is_some_and(|at| at <= now) {
+                puller.handle_socket_timeout(now);
             }
         }
         for wire in self.wires.iter_mut().filter(|wire| wire.open && !wire.hung) {
@@ -279,7 +279,7 @@ impl World {
         for puller in &self.pullers {
             let s = puller.stats();
             let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(s.received, settled + s.in_flight + s.queued + s.joined, "{s:?}");
+            assert_eq!(s.received, settled + s.in_flight + s.queued + s.duplicates_waiting, "{s:?}");
             let links = puller.link_stats();
             let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
             assert_eq!(s.committed, committed, "committed, by links: {s:?}");
@@ -330,32 +330,32 @@ fn step<M: Machine>(machine: &mut M, end: &mut End, from: &mut VecDeque<u8>, now
     let mut moved = false;
     if machine.wants_read(now, end.link) {
         if from.is_empty() {
-            machine.found_empty(end.link);
+            machine.handle_would_block(end.link);
         } else {
             end.reader.buffer().extend_from_slice(from.make_contiguous());
             from.clear();
             moved = true;
-            machine.heard(end.link);
+            machine.handle_bytes(end.link);
             while let Some(frame) = end.reader.next_frame().unwrap() {
-                machine.receive(now, end.link, frame);
+                machine.handle_frame(now, end.link, frame);
             }
         }
     }
     if end.pending.is_empty() {
-        machine.transmit(now, end.link, &mut end.pending);
+        machine.poll_transmit(now, end.link, &mut end.pending);
     }
     if !stuck {
         for piece in end.pending.drain(..) {
             moved = true;
             end.out.extend(&piece);
-            machine.written(now, end.link, piece.len());
+            machine.handle_written(now, end.link, piece.len());
         }
     }
     moved
 }
 
 fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {
-    if machine.deadline(end.link).is_some_and(|at| at <= now) {
-        machine.advance(now, end.link, end.reader.progress());
+    if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
+        machine.handle_timeout(now, end.link, end.reader.progress());
     }
 }

@@ -34,7 +34,7 @@ enum AttemptResult {
     /// There was a link. Whether it resets the wait (RD-6), and how long the peer asks this side to wait.
     Linked {
         peer: InstanceId,
-        proven: bool,
+        had_outcome: bool,
         retry_after: Duration,
     },
     /// The stream is over: the pusher has sent its end and the puller has received it (ST-3, ST-6).
@@ -64,21 +64,21 @@ pub(crate) fn spawn<M: SocketMachine>(
     secrets: Secrets,
     mut random: Random,
 ) {
-    let runtime = shared.place.handle.clone();
+    let runtime = shared.runtime.handle.clone();
     runtime.spawn(async move {
         let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
         let end = keep_linked(&shared, &endpoint, &local, ConnectSlot::new(slot, secrets), &mut random).await;
         if let ConnectEnd::OfStream { lost } = end {
-            shared.with(|inner| inner.places.end(lost));
-            tell_waiters(&shared);
+            shared.with(|inner| inner.endpoints.end(lost));
+            notify_waiters(&shared);
         }
     });
 }
 
 /// Wakes all waiting calls, so that they check whether they can still succeed.
-fn tell_waiters<M: SocketMachine>(shared: &Shared<M>) {
-    shared.signals.changed();
-    shared.signals.ready.notify_waiters();
+fn notify_waiters<M: SocketMachine>(shared: &Shared<M>) {
+    shared.wakers.changed();
+    shared.wakers.ready.notify_waiters();
 }
 
 /// How the acceptors at an endpoint recognize this side (HS-9).
@@ -117,8 +117,8 @@ async fn keep_linked<M: SocketMachine>(
     mut slot: ConnectSlot,
     random: &mut Random,
 ) -> ConnectEnd {
-    let longest = shared.times.reconnect_longest;
-    let mut wait = shared.times.reconnect_first;
+    let max_delay = shared.times.max_reconnect_delay;
+    let mut wait = shared.times.min_reconnect_delay;
     let mut outage = Outage::default();
     let mut lost = None;
     loop {
@@ -126,20 +126,20 @@ async fn keep_linked<M: SocketMachine>(
         if shared.stays.is_cancelled() && !misses(shared, lost) {
             return ConnectEnd::OfStream { lost: None };
         }
-        let revivals = shared.with(|inner| inner.places.revivals);
+        let revivals = shared.with(|inner| inner.endpoints.revivals);
         let outcome = caught_in(attempt(shared, endpoint, local, &slot))
             .await
             .unwrap_or_else(|panicked| Some(AttemptResult::Failed(format!("the attempt {panicked}"))));
-        let (mut least, mut patience) = (Duration::ZERO, Duration::ZERO);
+        let (mut min_wait, mut patience) = (Duration::ZERO, Duration::ZERO);
         let failed = |reason| Event::ConnectFailed { endpoint: endpoint.clone(), reason };
         let Some(outcome) = outcome else { return ConnectEnd::OfSocket };
         match outcome {
-            AttemptResult::Linked { peer, proven, retry_after } => {
+            AttemptResult::Linked { peer, had_outcome, retry_after } => {
                 lost = Some(peer);
                 outage.over();
-                least = retry_after;
-                if proven {
-                    wait = shared.times.reconnect_first; // RD-6
+                min_wait = retry_after;
+                if had_outcome {
+                    wait = shared.times.min_reconnect_delay; // RD-6
                 }
             }
             AttemptResult::Ended if shared.with(|inner| M::stays(&inner.state)) => {}
@@ -156,7 +156,7 @@ async fn keep_linked<M: SocketMachine>(
                     {
                         return ConnectEnd::OfSocket;
                     }
-                    wait = shared.times.reconnect_first;
+                    wait = shared.times.min_reconnect_delay;
                     continue;
                 }
             }
@@ -168,7 +168,7 @@ async fn keep_linked<M: SocketMachine>(
                     ));
                     slot.renew();
                 }
-                least = retry_after;
+                min_wait = retry_after;
                 let reason = format!("refused with {code}: {reason}");
                 outage.failed(endpoint, &reason);
                 shared.report(failed(reason));
@@ -178,14 +178,14 @@ async fn keep_linked<M: SocketMachine>(
                 shared.report(failed(reason));
             }
         }
-        let pause = jittered(wait, random).max(least.min(MAX_RETRY_AFTER)).max(patience);
-        wait = wait.saturating_mul(2).min(longest);
-        let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
+        let pause = jittered(wait, random).max(min_wait.min(MAX_RETRY_AFTER)).max(patience);
+        wait = wait.saturating_mul(2).min(max_delay);
+        let revived = shared.until(|inner| (inner.endpoints.revivals != revivals).then_some(()));
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return ConnectEnd::OfSocket,
             // New tokens end the wait after a refusal that is retried.
-            () = revived, if !patience.is_zero() => wait = shared.times.reconnect_first,
+            () = revived, if !patience.is_zero() => wait = shared.times.min_reconnect_delay,
             () = nobody_missed(shared, lost) => return ConnectEnd::OfStream { lost: None },
             () = tokio::time::sleep(pause) => {}
         }
@@ -194,25 +194,25 @@ async fn keep_linked<M: SocketMachine>(
 
 /// Whether this peer, which was at the endpoint, is missing.
 fn misses<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
-    peer.is_some_and(|peer| shared.with(|inner| inner.places.misses(peer)))
+    peer.is_some_and(|peer| shared.with(|inner| inner.endpoints.is_missing(peer)))
 }
 
 /// Waits until the socket stays only for peers that have missed the end of its stream, and the peer of this
 /// endpoint is not one of them (ST-3).
 async fn nobody_missed<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) {
     shared.stays.cancelled().await;
-    shared.until(|inner| peer.is_none_or(|peer| !inner.places.misses(peer)).then_some(())).await;
+    shared.until(|inner| peer.is_none_or(|peer| !inner.endpoints.is_missing(peer)).then_some(())).await;
 }
 
 /// Reports a permanent refusal, and waits until new tokens are set. Returns false if the socket stops first.
 async fn stay_refused<M: SocketMachine>(shared: &Arc<Shared<M>>, refusal: Refusal, revivals: u64) -> bool {
     // If new tokens were set during the attempt, it did not use them; then the refusal does not count.
-    if shared.with(|inner| inner.places.refuse(refusal.clone(), revivals)) {
+    if shared.with(|inner| inner.endpoints.refuse(refusal.clone(), revivals)) {
         let Refusal { endpoint, code, reason } = refusal;
         shared.report(Event::Refused { endpoint, code, reason });
-        tell_waiters(shared);
+        notify_waiters(shared);
     }
-    let revived = shared.until(|inner| (inner.places.revivals != revivals).then_some(()));
+    let revived = shared.until(|inner| (inner.endpoints.revivals != revivals).then_some(()));
     unless_stopped(shared, revived).await.is_some()
 }
 
@@ -276,14 +276,14 @@ async fn attempt<M: SocketMachine>(
         }
     };
     shared.opened(link, &peer);
-    let Driven { end, proven, lasted, over } =
+    let Driven { end, had_outcome, lasted, over } =
         drive(shared.clone(), link, stream, reader, peer.clone()).await;
-    let proven = proven || lasted >= MIN_LASTING;
+    let had_outcome = had_outcome || lasted >= MIN_LASTING;
     let retry_after = closed(shared, link.as_u64(), &peer, end);
     Some(if over {
         AttemptResult::Ended
     } else {
-        AttemptResult::Linked { peer: peer.instance, proven, retry_after }
+        AttemptResult::Linked { peer: peer.instance, had_outcome, retry_after }
     })
 }
 

@@ -66,14 +66,14 @@ struct Driver<M: SocketMachine> {
     /// The driver has yielded once before sending.
     gave_way: bool,
     /// The results of the last I/O, for the machine.
-    news: IoResult,
+    io_result: IoResult,
     /// What is left of this turn. At 0, whole frames may be left in the reader.
-    turn: usize,
+    turn_left: usize,
     /// The reader holds a large part of a frame.
-    large: bool,
+    partial_is_large: bool,
     peer: Peer,
     /// The end of the peer's stream was reported as an event.
-    end_told: bool,
+    end_reported: bool,
 }
 
 #[derive(Default)]
@@ -100,7 +100,7 @@ pub(super) struct Driven {
     /// Why the link ended; `None` if it was already removed.
     pub(super) end: Option<LinkEnd>,
     /// A message was settled over the link (RD-6).
-    pub(super) proven: bool,
+    pub(super) had_outcome: bool,
     /// How long the link was driven (RD-6).
     pub(super) lasted: Duration,
     /// The stream is over for both sides (ST-3, ST-6).
@@ -139,11 +139,11 @@ pub(super) async fn drive<M: SocketMachine>(
         spinning: false,
         gave_way: false,
         // Frames may have arrived together with the Hello.
-        news: IoResult { read: true, ..IoResult::default() },
-        turn: MAX_TURN_COST,
-        large: false,
+        io_result: IoResult { read: true, ..IoResult::default() },
+        turn_left: MAX_TURN_COST,
+        partial_is_large: false,
         peer,
-        end_told: false,
+        end_reported: false,
         shared,
     };
     // The owner of a payload or a waker may panic. That ends the link, but must not end the task that
@@ -152,21 +152,21 @@ pub(super) async fn drive<M: SocketMachine>(
         caught(|| driver.poll(cx)).unwrap_or_else(|panicked| Poll::Ready(format!("its driver {panicked}")))
     })
     .await;
-    let Driver { shared, mut stream, news, peer, .. } = driver;
+    let Driver { shared, mut stream, io_result, peer, .. } = driver;
     attached.done();
     let result = shared.with(|inner| {
         inner.forget(link);
         // RD-3: the peer may have received what was written during the last poll.
-        if news.written > 0 {
-            inner.machine.written(shared.now(), link, news.written);
+        if io_result.written > 0 {
+            inner.machine.handle_written(shared.now(), link, io_result.written);
         }
-        let (proven, over) = (inner.machine.is_proven(link), inner.machine.is_over(link));
+        let (had_outcome, over) = (inner.machine.has_outcome(link), inner.machine.is_over(link));
         let lasted = opened.elapsed();
-        Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), proven, lasted, over }
+        Driven { end: inner.closed(shared.now(), link, peer.instance, &reason), had_outcome, lasted, over }
     });
-    shared.signals.changed();
+    shared.wakers.changed();
     // Other tasks may wait for the last link to end.
-    shared.signals.ready.notify_waiters();
+    shared.wakers.ready.notify_waiters();
     // The peer has sent Close or does not answer, so a longer wait gains nothing. TLS writes a close_notify,
     // which would block if the peer does not read.
     let _ = timeout(shared.times.close_wait, stream.shutdown()).await;
@@ -199,10 +199,10 @@ impl<M: SocketMachine> Drop for Attached<M> {
         let now = self.shared.now();
         self.shared.with(|inner| {
             inner.forget(self.link);
-            inner.machine.abandoned(now, self.link, reason)
+            inner.machine.handle_driver_lost(now, self.link, reason)
         });
-        self.shared.signals.changed();
-        self.shared.signals.ready.notify_waiters();
+        self.shared.wakers.changed();
+        self.shared.wakers.ready.notify_waiters();
     }
 }
 
@@ -213,50 +213,50 @@ impl<M: SocketMachine> Driver<M> {
         }
         if M::GIVES_WAY
             && !std::mem::replace(&mut self.gave_way, false)
-            && self.shared.with_message(|inner| inner.machine.is_woken(self.link))
+            && self.shared.with_message(|inner| inner.machine.is_link_ready(self.link))
         {
             self.gave_way = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.turn = MAX_TURN_COST;
+        self.turn_left = MAX_TURN_COST;
         loop {
-            let step = self.consult(cx);
-            if step.ended && !std::mem::replace(&mut self.end_told, true) {
+            let directives = self.poll_machine(cx);
+            if directives.ended && !std::mem::replace(&mut self.end_reported, true) {
                 self.shared.ended(&self.peer);
             }
-            if step.finished {
+            if directives.finished {
                 return Poll::Ready("no answer to Close".to_owned());
             }
             let mut again = self.write(cx);
-            if self.turn == 0 {
-                if let Some(deadline) = step.deadline {
+            if self.turn_left == 0 {
+                if let Some(deadline) = directives.deadline {
                     self.wait_until(cx, self.shared.instant(deadline));
                 }
-                self.news.read = true; // frames are left in the reader
+                self.io_result.read = true; // frames are left in the reader
                 // A driver that wakes itself directly is polled again before the runtime polls the other
                 // sockets.
                 let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
             }
-            if step.wants_read {
+            if directives.wants_read {
                 let buffer = self.reader.buffer();
                 match poll_read_buf(Pin::new(&mut self.stream), cx, buffer) {
                     Poll::Ready(Ok(0)) => return Poll::Ready("the stream ended without Close".to_owned()),
                     Poll::Ready(Ok(count)) => {
                         self.reader.filled(count);
-                        self.news.read = true;
+                        self.io_result.read = true;
                         again = true;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(error.to_string()),
-                    Poll::Pending => self.news.empty = true,
+                    Poll::Pending => self.io_result.empty = true,
                 }
             }
-            if let Some(deadline) = step.deadline {
+            if let Some(deadline) = directives.deadline {
                 again |= self.wait_until(cx, self.shared.instant(deadline));
             }
             if !again {
-                self.spinning = step.wants_read
+                self.spinning = directives.wants_read
                     && !self.shared.times.busy_poll.is_zero()
                     && self.shared.now() < self.busy_until;
                 if self.spinning {
@@ -264,7 +264,7 @@ impl<M: SocketMachine> Driver<M> {
                 }
                 return Poll::Pending;
             }
-            if !self.shared.times.busy_poll.is_zero() && (self.news.read || self.news.written > 0) {
+            if !self.shared.times.busy_poll.is_zero() && (self.io_result.read || self.io_result.written > 0) {
                 self.busy_until = self.shared.now() + self.shared.times.busy_poll;
             }
         }
@@ -274,7 +274,7 @@ impl<M: SocketMachine> Driver<M> {
     fn spin(&mut self, cx: &mut Context<'_>) -> bool {
         let waits = self.out.is_empty()
             && self.shared.now() < self.busy_until
-            && !self.shared.with_message(|inner| inner.machine.is_woken(self.link));
+            && !self.shared.with_message(|inner| inner.machine.is_link_ready(self.link));
         if !waits {
             return false;
         }
@@ -287,7 +287,7 @@ impl<M: SocketMachine> Driver<M> {
             Poll::Pending => false,
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.reader.filled(count);
-                self.news.read = true;
+                self.io_result.read = true;
                 self.busy_until = self.shared.now() + self.shared.times.busy_poll;
                 false
             }
@@ -297,71 +297,75 @@ impl<M: SocketMachine> Driver<M> {
     }
 
     /// Passes the results of I/O to the machine, and asks what to do next.
-    fn consult(&mut self, cx: &Context<'_>) -> Directives {
-        let Self { shared, link, reader, out, news, turn, large, .. } = self;
+    fn poll_machine(&mut self, cx: &Context<'_>) -> Directives {
+        let Self { shared, link, reader, out, io_result, turn_left, partial_is_large, .. } = self;
         let link = *link;
-        let news = std::mem::replace(news, IoResult { write_dead: news.write_dead, ..IoResult::default() });
+        let io_result = std::mem::replace(
+            io_result,
+            IoResult { write_dead: io_result.write_dead, ..IoResult::default() },
+        );
         shared.with_link(Some(link), |inner| {
             let now = shared.now();
             inner.set_waker(link, cx.waker());
             let machine = &mut inner.machine;
             // First what was written, then what was read: a Close requeues what is un-acked (RD-3).
-            if news.written > 0 {
-                machine.written(now, link, news.written);
+            if io_result.written > 0 {
+                machine.handle_written(now, link, io_result.written);
             }
-            if news.read {
-                machine.heard(link);
-                while *turn > 0 {
+            if io_result.read {
+                machine.handle_bytes(link);
+                while *turn_left > 0 {
                     match reader.next_frame() {
                         Ok(Some(frame)) => {
-                            *turn = turn.saturating_sub(cost(&frame));
-                            machine.receive(now, link, frame);
+                            *turn_left = turn_left.saturating_sub(cost(&frame));
+                            machine.handle_frame(now, link, frame);
                         }
                         Ok(None) => break,
                         Err(violation) => {
-                            machine.unreadable(now, link, violation);
-                            reader.abandon();
+                            machine.handle_framing_error(now, link, violation);
+                            reader.discard_all();
                             break;
                         }
                     }
                 }
             }
             // If the turn is used up, whole frames may be left in the reader.
-            let progress = if *turn > 0 { reader.progress() } else { FrameProgress::default() };
-            if (progress.partial > MIN_REPORTED_PARTIAL || *large) && !machine.unfinished(now, link, progress)
+            let progress = if *turn_left > 0 { reader.progress() } else { FrameProgress::default() };
+            if (progress.partial > MIN_REPORTED_PARTIAL || *partial_is_large)
+                && !machine.handle_partial_frame(now, link, progress)
             {
-                reader.skip();
+                reader.discard_frame();
             }
-            *large = progress.partial > MIN_REPORTED_PARTIAL;
-            if news.empty {
-                machine.found_empty(link);
+            *partial_is_large = progress.partial > MIN_REPORTED_PARTIAL;
+            if io_result.empty {
+                machine.handle_would_block(link);
             }
-            if let Some(error) = &news.write_error {
-                machine.write_failed(now, link, &error.to_string());
+            if let Some(error) = &io_result.write_error {
+                machine.handle_write_error(now, link, &error.to_string());
             }
-            if news.due {
-                machine.advance(now, link, reader.progress());
-                if !news.read {
-                    reader.rest();
+            if io_result.due {
+                machine.handle_timeout(now, link, reader.progress());
+                if !io_result.read {
+                    reader.release_memory();
                 }
             }
-            if out.is_empty() && !inner.leftovers.take(link, out) {
-                inner.machine.transmit(now, link, out);
+            if out.is_empty() && !inner.pending_writes.take(link, out) {
+                inner.machine.poll_transmit(now, link, out);
             }
             let machine = &mut inner.machine;
             Directives {
                 finished: machine.is_finished(now, link),
                 ended: machine.has_ended(link),
                 wants_read: machine.wants_read(now, link),
-                deadline: machine.deadline(link),
+                deadline: machine.poll_timeout(link),
             }
         })
     }
 
     /// Writes as much as the socket accepts. Returns true if the machine must be polled.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.news.written;
-        while !self.out.is_empty() && !self.news.write_dead {
+        let before = self.io_result.written;
+        while !self.out.is_empty() && !self.io_result.write_dead {
             let stream = Pin::new(&mut self.stream);
             let polled = outgoing::with_pieces(&self.out, |pieces| stream.poll_write_vectored(cx, pieces));
             let written = match polled {
@@ -373,13 +377,13 @@ impl<M: SocketMachine> Driver<M> {
                 Ok(count) => self.advance(count),
                 Err(error) => {
                     self.out.clear();
-                    self.news.write_dead = true;
-                    self.news.write_error = Some(error);
+                    self.io_result.write_dead = true;
+                    self.io_result.write_error = Some(error);
                     return true;
                 }
             }
         }
-        let progress = self.news.written > before;
+        let progress = self.io_result.written > before;
         // TLS buffers bytes until a flush. An error shows at the next write.
         if progress || self.unflushed {
             self.unflushed = Pin::new(&mut self.stream).poll_flush(cx).is_pending();
@@ -388,7 +392,7 @@ impl<M: SocketMachine> Driver<M> {
     }
 
     fn advance(&mut self, count: usize) {
-        self.news.written += count;
+        self.io_result.written += count;
         outgoing::advance(&mut self.out, count);
     }
 
@@ -398,7 +402,7 @@ impl<M: SocketMachine> Driver<M> {
             self.sleep_until = until;
             self.sleep.as_mut().reset(until);
         }
-        self.news.due = self.sleep.as_mut().poll(cx).is_ready();
-        self.news.due
+        self.io_result.due = self.sleep.as_mut().poll(cx).is_ready();
+        self.io_result.due
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::crowd::origin;
+use crate::address_limit::origin;
 
 /// While more than half of the places are taken, the connections of one address share the handshake time, and
 /// each has at least this fraction of it. With the default of 5 s that is 1 s, enough for three round trips
@@ -53,9 +53,9 @@ type Rank = (HandshakeStage, u64);
 type AddressGroup = Option<IpAddr>;
 
 pub(super) struct Handshakes {
-    most: usize,
+    max: usize,
     /// Does not apply to connections without a network address: the file mode protects a Unix socket.
-    most_of_an_address: usize,
+    max_per_address: usize,
     state: Mutex<HandshakeState>,
 }
 
@@ -79,8 +79,8 @@ pub(super) struct HandshakePermit {
 }
 
 impl Handshakes {
-    pub(super) fn new(most: usize, most_of_an_address: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_of_an_address, state: Mutex::default() })
+    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, state: Mutex::default() })
     }
 
     /// Takes a place for a connection from `address`, as [`crate::transport::Listener::accept`] formats it.
@@ -95,9 +95,9 @@ impl Handshakes {
         let origin = origin(address);
         let mut state = self.lock();
         let own = state.groups.get(&origin).map_or(0, BTreeMap::len);
-        if origin.is_some() && own >= self.most_of_an_address {
+        if origin.is_some() && own >= self.max_per_address {
             state.make_room(origin, "HS-13");
-        } else if scarce || state.taken >= self.most {
+        } else if scarce || state.taken >= self.max {
             let (largest, _, other) =
                 state.by_size.last().copied().unwrap_or((0, Reverse((HandshakeStage::Silent, 0)), None));
             if largest == 0 {
@@ -105,7 +105,7 @@ impl Handshakes {
             }
             state.make_room(if own >= largest { origin } else { other }, "HS-12");
         }
-        let pressed = scarce || state.taken >= self.most / 2;
+        let pressed = scarce || state.taken >= self.max / 2;
         let number = state.next;
         state.next += 1;
         let (sender, lost) = oneshot::channel();
@@ -169,16 +169,16 @@ impl HandshakePermit {
     }
 
     /// Bytes have arrived.
-    pub(super) fn speaks(&self) {
-        self.is_at(HandshakeStage::Speaking);
+    pub(super) fn mark_speaking(&self) {
+        self.set_stage(HandshakeStage::Speaking);
     }
 
     /// The connection has been refused, and is the first to make room.
-    pub(super) fn is_refused(&self) {
-        self.is_at(HandshakeStage::Refused);
+    pub(super) fn mark_refused(&self) {
+        self.set_stage(HandshakeStage::Refused);
     }
 
-    fn is_at(&self, stage: HandshakeStage) {
+    fn set_stage(&self, stage: HandshakeStage) {
         self.handshakes.lock().change(self.origin, |group| {
             if let Some(sender) = remove(group, self.number) {
                 group.insert((stage, self.number), sender);
@@ -217,12 +217,12 @@ mod tests {
         let all = Handshakes::new(100, 2);
         let mut first = enter(&all, "192.0.2.1:1");
         let mut second = enter(&all, "[::ffff:192.0.2.1]:2");
-        first.0.speaks();
+        first.0.mark_speaking();
         let mut third = enter(&all, "192.0.2.1:3");
         assert_eq!((lost(&mut first), lost(&mut second), lost(&mut third)), (None, Some("HS-13"), None));
         let mut fourth = enter(&all, "192.0.2.1:4");
         assert_eq!((lost(&mut first), lost(&mut third), lost(&mut fourth)), (None, Some("HS-13"), None));
-        fourth.0.speaks();
+        fourth.0.mark_speaking();
         let fifth = enter(&all, "192.0.2.1:5");
         assert_eq!(
             (lost(&mut first), lost(&mut fourth)),
@@ -255,9 +255,9 @@ mod tests {
         // HS-12
         let all = Handshakes::new(4, 8);
         let mut held: Vec<_> = (0..4).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
-        held[0].0.speaks();
-        held[3].0.speaks();
-        held[3].0.is_refused();
+        held[0].0.mark_speaking();
+        held[3].0.mark_speaking();
+        held[3].0.mark_refused();
         let mut newcomers: Vec<_> = (10..14).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
         assert!(held[1..].iter_mut().all(|place| lost(place) == Some("HS-12")));
         // It has sent bytes, so the new connections that have not make room first.

@@ -21,12 +21,12 @@ use super::{
     dial::closed,
     driver::{Attached, Driven, drive},
     greet::send,
+    handshake_scheduler::HandshakeScheduler,
     handshakes::Handshakes,
-    turnstile::HandshakeScheduler,
 };
 use crate::{
+    address_limit::origin,
     caught::{caught, caught_in},
-    crowd::origin,
     endpoint::{Address, Endpoint},
     events::{Event, PeerInfo},
     of_process::OfProcess,
@@ -112,10 +112,10 @@ impl<M: SocketMachine> Serve for Route<M> {
         answer: Bytes,
     ) -> Result<(), (BoxStream, Violation)> {
         let shared = self.shared.clone();
-        let most = shared.bounds.links_per_address;
-        let Some(place) = shared.crowd.enter(&peer.address, most) else {
+        let max = shared.limits.links_per_address;
+        let Some(place) = shared.address_counts.enter(&peer.address, max) else {
             let detail =
-                format!("{most} links from your address are open, the maximum of max_links_per_address");
+                format!("{max} links from your address are open, the maximum of max_links_per_address");
             return Err((stream, Violation { code: Code::Busy, rule: "HS-13", detail }));
         };
         let (old, link) = shared.with(|inner| {
@@ -136,7 +136,7 @@ impl<M: SocketMachine> Serve for Route<M> {
         }
         // The link counts from here on, so calls that wait for links to end wait for it.
         let attached = Attached::new(&shared, link, "the Hello could not be sent");
-        shared.place.handle.clone().spawn(async move {
+        shared.runtime.handle.clone().spawn(async move {
             // The Hello must be written first: a peer that does not read it gets no link.
             let sent = timeout(shared.times.handshake, send(&mut stream, &answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
@@ -163,7 +163,7 @@ pub(super) struct Port {
     tls: Option<Tls>,
     unix_mode: Option<u32>,
     pub(super) handshakes: Arc<Handshakes>,
-    pub(super) turnstile: HandshakeScheduler,
+    pub(super) scheduler: HandshakeScheduler,
     pub(super) refusals: Arc<Throttled>,
     /// Cancelled when no socket is left that it serves.
     stop: CancellationToken,
@@ -217,11 +217,11 @@ pub(crate) async fn bind<M: SocketMachine>(
         routes: Mutex::new(vec![route.clone()]),
         tls: tls.cloned(),
         unix_mode: shared.security.unix_mode,
-        handshakes: Handshakes::new(shared.bounds.handshakes, shared.bounds.handshakes_per_address),
-        turnstile: HandshakeScheduler::default(),
+        handshakes: Handshakes::new(shared.limits.handshakes, shared.limits.handshakes_per_address),
+        scheduler: HandshakeScheduler::default(),
         refusals: Throttled::new("more refused"),
         stop: CancellationToken::new(),
-        runtime: shared.place.handle.id(),
+        runtime: shared.runtime.handle.id(),
     });
     port.prune_after(&route);
     let closed = CancellationToken::new();
@@ -232,7 +232,7 @@ pub(crate) async fn bind<M: SocketMachine>(
     }
     ports.insert(address.clone(), entry);
     drop(ports);
-    shared.place.handle.spawn(port.run(Listening { listener, _closed: closed.drop_guard() }));
+    shared.runtime.handle.spawn(port.run(Listening { listener, _closed: closed.drop_guard() }));
     Ok(endpoint.at(address))
 }
 
@@ -274,7 +274,7 @@ impl Port {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         // A connection belongs to the runtime that accepted it; on another runtime its link could stall.
-        if route.shared.place.handle.id() != self.runtime {
+        if route.shared.runtime.handle.id() != self.runtime {
             let message = "a socket of this process is bound there, and its links run on another thread; set \
                            io_thread(true) on both or on neither";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
@@ -315,7 +315,7 @@ impl Port {
 
     fn prune_after<M: SocketMachine>(self: &Arc<Self>, route: &Route<M>) {
         let (port, stop) = (Arc::downgrade(self), route.shared.stop.clone());
-        route.shared.place.handle.spawn(async move {
+        route.shared.runtime.handle.spawn(async move {
             stop.cancelled().await;
             if let Some(port) = port.upgrade() {
                 port.prune();
@@ -343,7 +343,7 @@ impl Port {
 
     async fn run(self: Arc<Self>, mut listening: Listening) {
         let keeper = self.clone();
-        let keep = AbortOnDropHandle::new(tokio::spawn(async move { keeper.turnstile.keep().await }));
+        let keep = AbortOnDropHandle::new(tokio::spawn(async move { keeper.scheduler.refill_turns().await }));
         // The futures and the listener of a transport may panic when they are dropped.
         while let Err(panicked) = caught_in(self.accept_all(&mut listening.listener)).await {
             tracing::error!("the listener at {} {panicked}", self.address);
@@ -357,7 +357,7 @@ impl Port {
         }
         drop(keep);
         // Connections in a handshake are refused in time; they hold the sockets until then.
-        self.turnstile.open_for_good();
+        self.scheduler.disable();
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &mut Listener) {
@@ -366,7 +366,7 @@ impl Port {
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                accepted = self.turnstile.pass(listener.accept()) => accepted,
+                accepted = self.scheduler.run(listener.accept()) => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {

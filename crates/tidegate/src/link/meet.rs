@@ -54,7 +54,7 @@ impl Port {
             self.say_busy(stream, "HS-12", "this side has no file descriptors left for another link");
             return;
         };
-        tokio::spawn(async move { self.turnstile.pass(self.meet(stream, address, place, lost)).await });
+        tokio::spawn(async move { self.scheduler.run(self.meet(stream, address, place, lost)).await });
     }
 
     /// Sends BUSY to a connection that lost its place or gets none, as far as the socket takes it at once. A
@@ -80,7 +80,7 @@ impl Port {
     /// Runs the handshake. At the end the connection is a link, or is closed.
     async fn meet(&self, stream: BoxStream, address: String, place: HandshakePermit, mut lost: PermitLost) {
         let Some(dismissed) = self.handshake(stream, &address, &place, &mut lost).await else { return };
-        place.is_refused();
+        place.mark_refused();
         let dismiss = async {
             match dismissed {
                 Dismissed::Told(stream, wait) => hang_up(stream, wait).await,
@@ -109,7 +109,7 @@ impl Port {
         let time = place.time(first.handshake_time());
         let frame = tokio::select! {
             biased; // a complete Hello counts even if the place was just lost
-            frame = first_frame(&mut stream, &mut reader, time, || place.speaks()) => frame,
+            frame = first_frame(&mut stream, &mut reader, time, || place.mark_speaking()) => frame,
             Ok(rule) = lost => {
                 self.make_room(stream, address, rule);
                 return None;
@@ -133,7 +133,7 @@ impl Port {
                 return None;
             }
         };
-        if let Some(close) = handshake::farewell(&frame) {
+        if let Some(close) = handshake::early_close(&frame) {
             // FR-5: the peer has closed, and waits for no answer.
             let (code, reason) = (Code::from_wire(close.code), shown(&close.reason));
             tracing::debug!("{address} closed before its Hello: {code} {reason}");

@@ -3,9 +3,9 @@
 pub(crate) mod dial;
 mod driver;
 mod greet;
+mod handshake_scheduler;
 mod handshakes;
 pub(crate) mod listen;
 mod meet;
 mod outage;
 pub(crate) mod outgoing;
-mod turnstile;

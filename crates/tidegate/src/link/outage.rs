@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
 
-/// The pause after the first warning. It doubles after each one, up to [`LONGEST`].
+/// The pause after the first warning. It doubles after each one, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_mins(10);
 /// The most different reasons that are logged within a pause. The addresses of a name may fail for different
@@ -26,7 +26,7 @@ pub(super) struct Outage {
 impl Outage {
     /// Logs a failed attempt, if it is due.
     pub(super) fn failed(&mut self, endpoint: &Endpoint, reason: &str) {
-        if self.is_to_be_told(Instant::now(), reason) {
+        if self.should_warn(Instant::now(), reason) {
             tracing::warn!("cannot connect to {endpoint}: {}; trying again", shown(reason));
         }
     }
@@ -36,7 +36,7 @@ impl Outage {
         *self = Self::default();
     }
 
-    fn is_to_be_told(&mut self, now: Instant, reason: &str) -> bool {
+    fn should_warn(&mut self, now: Instant, reason: &str) -> bool {
         match self.next {
             Some((next, _)) if now < next => {
                 if self.reasons.len() >= MAX_REASONS || self.reasons.iter().any(|told| told == reason) {
@@ -63,18 +63,18 @@ mod tests {
         let start = Instant::now();
         let mut outage = Outage::default();
         let told: Vec<u64> = (0..4_000)
-            .filter(|second| outage.is_to_be_told(start + Duration::from_secs(*second), "refused"))
+            .filter(|second| outage.should_warn(start + Duration::from_secs(*second), "refused"))
             .collect();
         assert_eq!(told, [0, 10, 30, 70, 150, 310, 630, 1_230, 1_830, 2_430, 3_030, 3_630]);
         outage.over();
-        assert!(outage.is_to_be_told(start, "refused"));
+        assert!(outage.should_warn(start, "refused"));
     }
 
     #[test]
     fn other_reasons_are_logged_at_once_up_to_a_limit() {
         let mut outage = Outage::default();
         let now = Instant::now();
-        let told = (0..100).filter(|n| outage.is_to_be_told(now, &format!("reason {}", n % 10))).count();
+        let told = (0..100).filter(|n| outage.should_warn(now, &format!("reason {}", n % 10))).count();
         assert_eq!(told, MAX_REASONS);
     }
 }

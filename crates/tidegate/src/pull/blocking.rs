@@ -39,7 +39,7 @@ impl Pull {
     /// # Errors
     /// The same as [`Self::recv`]; also if the thread must not block.
     pub fn blocking_recv(&self) -> Result<Option<Delivery>, RecvError> {
-        self.shared().place.may_block()?;
+        self.shared().runtime.may_block()?;
         let next = self.shared().with_message(|inner| {
             inner.state.yield_due = false; // see `links_run`
             take(inner)
@@ -59,7 +59,7 @@ impl Pull {
     /// [`RecvTimeoutError::Timeout`] if no delivery came within `wait`, and otherwise the same as
     /// [`Self::blocking_recv`].
     pub fn blocking_recv_timeout(&self, wait: Duration) -> Result<Option<Delivery>, RecvTimeoutError> {
-        self.shared().place.may_wait().map_err(RecvError::from)?;
+        self.shared().runtime.may_wait().map_err(RecvError::from)?;
         self.links_run();
         match block_for(wait, self.wait_in_line()) {
             Some(result) => Ok(result?),
@@ -92,7 +92,7 @@ impl Pull {
         deliveries: &mut Vec<Delivery>,
         limit: usize,
     ) -> Result<usize, RecvError> {
-        self.shared().place.may_block()?;
+        self.shared().runtime.may_block()?;
         if limit == 0 {
             return Ok(0);
         }
@@ -121,7 +121,7 @@ impl Pull {
     /// # Errors
     /// The same as [`Self::connected`]; also if the thread must not block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         block_on(self.connected(n))
     }
 
@@ -147,12 +147,12 @@ impl Pull {
     /// # Errors
     /// The same as [`Self::leave`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_leave(&self, linger: Duration) -> Result<PullStats, StopError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         Ok(block_on(self.leave(linger))?)
     }
 
     fn blocking_wait(&self) -> Result<Option<Delivery>, RecvError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         self.links_run();
         block_on(self.wait_in_line())
     }
@@ -181,16 +181,16 @@ impl Receiver {
     /// # Errors
     /// The same as [`Pull::blocking_recv`].
     pub fn blocking_recv(&mut self) -> Result<Option<BorrowedDelivery<'_>>, RecvError> {
-        self.pull.shared().place.may_block()?;
+        self.pull.shared().runtime.may_block()?;
         let item = loop {
-            if let Some(item) = self.take_lent() {
+            if let Some(item) = self.next_item() {
                 break item;
             }
-            if !self.take_lot() {
+            if !self.take_batch() {
                 let Some(delivery) = self.pull.blocking_wait()? else { return Ok(None) };
-                self.lend_lot(delivery);
+                self.borrow_batch(delivery);
             }
         };
-        Ok(Some(self.lend(item)))
+        Ok(Some(self.borrow(item)))
     }
 }

@@ -32,9 +32,9 @@ impl Delivery {
     }
 
     /// For a receiver, which lends the deliveries of the batch and settles them.
-    pub(super) fn into_lot(mut self) -> DeliveryBatch<DeliveryContext> {
+    pub(super) fn into_batch(mut self) -> DeliveryBatch<DeliveryContext> {
         self.settled = 1;
-        self.received.to_lot()
+        self.received.to_batch()
     }
 
     /// Returns the payload.
@@ -360,7 +360,7 @@ impl Delivery {
     /// `None` only for a link that is not driven.
     #[inline]
     fn origin(&self) -> Option<&Origin> {
-        self.received.home().0.as_deref()
+        self.received.context().0.as_deref()
     }
 
     #[inline]
@@ -392,7 +392,7 @@ pub(super) fn wake_at_cap(inner: &Inner<PullMachine>, shared: &Shared<PullMachin
 #[cold]
 fn wake_waiting(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
     if inner.machine.has_next() {
-        shared.signals.ready.notify_one();
+        shared.wakers.ready.notify_one();
     }
 }
 

@@ -144,7 +144,7 @@ impl Pull {
         }
         let _waiting = WaitingRecv::new(shared);
         loop {
-            let arrived = shared.signals.ready.notified();
+            let arrived = shared.wakers.ready.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             if let Some(result) = self.next(false) {
@@ -300,12 +300,12 @@ impl Pull {
                     LossReason::GaveUp(after) => RecvError::GaveUp { after },
                 }));
             }
-            if let Some(refusal) = inner.places.tell() {
+            if let Some(refusal) = inner.endpoints.next_refusal() {
                 return Some(Err(RecvError::Refused(Box::new(refusal))));
             }
             let over = !inner.state.closed && is_over(inner);
             // This is not the end of the stream, and not final: other tokens may be set.
-            if over && let Some(refusal) = inner.places.refused.last() {
+            if over && let Some(refusal) = inner.endpoints.refused.last() {
                 return Some(Err(RecvError::Refused(Box::new(refusal.clone()))));
             }
             closes = over;
@@ -314,7 +314,7 @@ impl Pull {
                 inner.machine.leave(); // no pusher is expected any more; new ones are refused
             }
             if asks && !inner.state.closed {
-                inner.machine.ask();
+                inner.machine.handle_empty_poll();
             }
             inner.state.closed.then_some(Ok(None))
         });
@@ -335,9 +335,9 @@ impl Pull {
     /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
     /// let mut receiver = pull.receiver();
     /// let mut bytes = 0;
-    /// while let Some(lent) = receiver.recv().await? {
-    ///     bytes += lent.payload().len();
-    ///     lent.ack(); // before the next `recv`
+    /// while let Some(delivery) = receiver.recv().await? {
+    ///     bytes += delivery.payload().len();
+    ///     delivery.ack(); // before the next `recv`
     /// }
     /// assert_eq!(bytes, 3);
     /// # finishing.await??;
@@ -377,7 +377,7 @@ impl Pull {
     pub async fn leave(&self, linger: Duration) -> Result<PullStats, LeaveError> {
         let shared = self.shared();
         leave(shared);
-        let closed = shared.until(|inner| (inner.machine.links() == 0).then_some(()));
+        let closed = shared.until(|inner| (inner.machine.link_count() == 0).then_some(()));
         if shared.timeout(linger, closed).await.is_some() {
             return Ok(self.stats());
         }
@@ -441,7 +441,7 @@ impl Pull {
     /// actual port.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
-        self.shared().with(|inner| inner.places.bound.clone())
+        self.shared().with(|inner| inner.endpoints.bound.clone())
     }
 
     /// Replaces the tokens: new connections present the first one, and bound endpoints accept each of them.
@@ -556,20 +556,20 @@ fn leave(shared: &Arc<Shared<PullMachine>>) {
 /// Wakes everything that waits, because the puller is closed.
 fn announce(shared: &Shared<PullMachine>) {
     shared.stop.cancel();
-    shared.signals.changed();
-    shared.signals.ready.notify_waiters();
+    shared.wakers.changed();
+    shared.wakers.ready.notify_waiters();
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.shared.place.is_of_other_process() {
+        if self.shared.runtime.is_of_other_process() {
             return; // the child of a fork has a copy; the links belong to the parent
         }
         leave(&self.shared);
         if let Some(wait) = self.linger_on_drop
-            && self.shared.place.may_wait().is_ok()
+            && self.shared.runtime.may_wait().is_ok()
         {
-            let ended = self.shared.until(|inner| (inner.machine.links() == 0).then_some(()));
+            let ended = self.shared.until(|inner| (inner.machine.link_count() == 0).then_some(()));
             let _ = block_on(self.shared.timeout(wait, ended));
         }
     }

@@ -1,4 +1,4 @@
-//! `Receiver` and `Lent`: borrowed deliveries, one at a time. The fastest way to receive.
+//! `Receiver` and `BorrowedDelivery`: borrowed deliveries, one at a time. The fastest way to receive.
 //!
 //! A [`Receiver`] takes several deliveries of a batch at once and hands them out one after another without
 //! the lock. An ack only advances a counter, from which it is collected:
@@ -47,7 +47,7 @@ pub(super) struct AckCounter {
 
 /// What the socket keeps about a batch that a receiver has taken.
 pub(super) struct Borrow {
-    progress: Arc<AckCounter>,
+    counter: Arc<AckCounter>,
     link: LinkId,
     /// The id of the first delivery that has not been settled with the core.
     next: u64,
@@ -58,7 +58,7 @@ pub(super) struct Borrow {
 impl Borrow {
     /// Settles the acks since the last call. Returns false if there were none.
     fn collect(&mut self, machine: &mut PullMachine, yield_due: &mut bool) -> bool {
-        let acked = self.progress.acked.load(Ordering::Acquire);
+        let acked = self.counter.acked.load(Ordering::Acquire);
         let mask = (1 << COUNT_BITS) - 1;
         let count = (acked & mask) - (self.seen & mask);
         let bytes = (acked >> COUNT_BITS) - (self.seen >> COUNT_BITS);
@@ -81,11 +81,11 @@ pub struct Receiver {
     pub(super) pull: Pull,
     /// The instance that sent the messages of the batch.
     instance: InstanceId,
-    lot: Option<DeliveryBatch<DeliveryContext>>,
-    progress: Arc<AckCounter>,
+    batch: Option<DeliveryBatch<DeliveryContext>>,
+    counter: Arc<AckCounter>,
     /// Whether the next delivery was already counted as redelivered.
     counted: bool,
-    /// The local copy of the counter in `progress`.
+    /// The local copy of the counter in `counter`.
     acked: u64,
     key: u64,
     /// Waiting tasks have just been let go first, so the next batch is for this receiver.
@@ -103,18 +103,18 @@ pub struct BorrowedDelivery<'a> {
 
 impl Receiver {
     pub(super) fn new(pull: Pull) -> Self {
-        let progress = Arc::new(AckCounter { idle: AtomicBool::new(true), ..AckCounter::default() });
+        let counter = Arc::new(AckCounter { idle: AtomicBool::new(true), ..AckCounter::default() });
         let shared = pull.shared();
         let (key, delay) = shared.with(|inner| {
             inner.state.receivers += 1;
             (inner.state.receivers, inner.state.ack_delay)
         });
-        watch(shared, &progress, key, delay);
+        watch(shared, &counter, key, delay);
         Self {
             pull,
             instance: InstanceId([0; 16]),
-            lot: None,
-            progress,
+            batch: None,
+            counter,
             counted: false,
             acked: 0,
             key,
@@ -133,26 +133,26 @@ impl Receiver {
     #[inline]
     pub async fn recv(&mut self) -> Result<Option<BorrowedDelivery<'_>>, RecvError> {
         let item = loop {
-            if let Some(item) = self.take_lent() {
+            if let Some(item) = self.next_item() {
                 break item;
             }
-            if !self.take_lot() {
+            if !self.take_batch() {
                 let Some(delivery) = self.pull.wait().await? else { return Ok(None) };
-                self.lend_lot(delivery);
+                self.borrow_batch(delivery);
                 self.in_turn = true;
             }
         };
-        Ok(Some(self.lend(item)))
+        Ok(Some(self.borrow(item)))
     }
 
     /// The next delivery of the batch.
     #[inline]
-    pub(super) fn take_lent(&mut self) -> Option<Item> {
-        self.lot.as_mut().and_then(DeliveryBatch::take)
+    pub(super) fn next_item(&mut self) -> Option<Item> {
+        self.batch.as_mut().and_then(DeliveryBatch::take)
     }
 
     #[inline]
-    pub(super) fn lend(&mut self, item: Item) -> BorrowedDelivery<'_> {
+    pub(super) fn borrow(&mut self, item: Item) -> BorrowedDelivery<'_> {
         if item.attempt > 1 && !std::mem::take(&mut self.counted) {
             self.pull.shared().with_message(|inner| inner.machine.count_redelivered());
         }
@@ -160,46 +160,46 @@ impl Receiver {
     }
 
     /// Takes a new batch, if deliveries are there.
-    pub(super) fn take_lot(&mut self) -> bool {
-        let (key, progress) = (self.key, self.progress.clone());
-        self.lot = None;
+    pub(super) fn take_batch(&mut self) -> bool {
+        let (key, counter) = (self.key, self.counter.clone());
+        self.batch = None;
         self.acked = 0;
         let in_turn = std::mem::take(&mut self.in_turn);
-        let lot = self.pull.shared().with_message(|inner| {
-            end_lending(inner, key);
-            progress.acked.store(0, Ordering::Relaxed);
+        let batch = self.pull.shared().with_message(|inner| {
+            end_borrow(inner, key);
+            counter.acked.store(0, Ordering::Relaxed);
             if inner.state.yield_due || (inner.state.in_line > 0 && !in_turn) {
                 return None; // as for `recv`: a link should run first, or other tasks wait
             }
-            let lot = inner.machine.recv_lot()?;
-            lend(inner, key, &progress, &lot);
-            Some(lot)
+            let batch = inner.machine.recv_batch()?;
+            begin_borrow(inner, key, &counter, &batch);
+            Some(batch)
         });
-        lot.is_some_and(|lot| {
-            self.begin(lot);
+        batch.is_some_and(|batch| {
+            self.begin(batch);
             true
         })
     }
 
     /// Starts a batch with a delivery that was waited for.
-    pub(super) fn lend_lot(&mut self, delivery: Delivery) {
+    pub(super) fn borrow_batch(&mut self, delivery: Delivery) {
         self.counted = delivery.attempt() > 1;
-        let (key, lot) = (self.key, delivery.into_lot());
-        let progress = self.progress.clone();
-        self.pull.shared().with_message(|inner| lend(inner, key, &progress, &lot));
-        self.begin(lot);
+        let (key, batch) = (self.key, delivery.into_batch());
+        let counter = self.counter.clone();
+        self.pull.shared().with_message(|inner| begin_borrow(inner, key, &counter, &batch));
+        self.begin(batch);
     }
 
-    fn begin(&mut self, lot: DeliveryBatch<DeliveryContext>) {
-        if self.progress.idle.swap(false, Ordering::Relaxed) {
-            self.progress.wake.notify_one();
+    fn begin(&mut self, batch: DeliveryBatch<DeliveryContext>) {
+        if self.counter.idle.swap(false, Ordering::Relaxed) {
+            self.counter.wake.notify_one();
         }
-        self.instance = lot.instance();
-        self.lot = Some(lot);
+        self.instance = batch.instance();
+        self.batch = Some(batch);
     }
 
     fn bytes(&self) -> Option<&Bytes> {
-        self.lot.as_ref().map(DeliveryBatch::bytes)
+        self.batch.as_ref().map(DeliveryBatch::bytes)
     }
 
     /// The slow path, for the ack of a tracked message and for all other outcomes.
@@ -207,10 +207,10 @@ impl Receiver {
         let key = self.key;
         self.pull.shared().with_message(|inner| {
             let Inner { machine, state, .. } = inner;
-            let Some(lending) = state.lendings.get_mut(&key) else { return };
-            lending.collect(machine, &mut state.yield_due);
-            state.yield_due |= machine.settle_item(lending.link, item, verdict);
-            lending.next = item.id + 1;
+            let Some(borrow) = state.borrows.get_mut(&key) else { return };
+            borrow.collect(machine, &mut state.yield_due);
+            state.yield_due |= machine.settle_item(borrow.link, item, verdict);
+            borrow.next = item.id + 1;
             wake_at_cap(inner, self.pull.shared());
         });
     }
@@ -218,41 +218,41 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let (key, lot) = (self.key, self.lot.take());
+        let (key, batch) = (self.key, self.batch.take());
         self.pull.shared().with(|inner| {
-            end_lending(inner, key);
-            if let Some(lot) = lot {
-                inner.machine.put_back(lot);
+            end_borrow(inner, key);
+            if let Some(batch) = batch {
+                inner.machine.return_batch(batch);
             }
         });
         // The watch checks whether the receiver still exists.
-        self.progress.wake.notify_one();
+        self.counter.wake.notify_one();
     }
 }
 
-fn lend(
+fn begin_borrow(
     inner: &mut Inner<PullMachine>,
     key: u64,
-    progress: &Arc<AckCounter>,
-    lot: &DeliveryBatch<DeliveryContext>,
+    counter: &Arc<AckCounter>,
+    batch: &DeliveryBatch<DeliveryContext>,
 ) {
-    let lending = Borrow { progress: progress.clone(), link: lot.link(), next: lot.next_id(), seen: 0 };
-    inner.state.lendings.insert(key, lending);
+    let borrow = Borrow { counter: counter.clone(), link: batch.link(), next: batch.next_id(), seen: 0 };
+    inner.state.borrows.insert(key, borrow);
 }
 
-fn end_lending(inner: &mut Inner<PullMachine>, key: u64) {
+fn end_borrow(inner: &mut Inner<PullMachine>, key: u64) {
     let Inner { machine, state, .. } = inner;
-    if let Some(mut lending) = state.lendings.remove(&key) {
-        lending.collect(machine, &mut state.yield_due);
+    if let Some(mut borrow) = state.borrows.remove(&key) {
+        borrow.collect(machine, &mut state.yield_due);
     }
 }
 
 /// Collects acks every `delay` while the counter moves, as long as the receiver exists (OC-5).
-fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<AckCounter>, key: u64, delay: Duration) {
-    let (weak, progress) = (Arc::downgrade(shared), Arc::downgrade(progress));
-    shared.place.handle.spawn(async move {
+fn watch(shared: &Arc<Shared<PullMachine>>, counter: &Arc<AckCounter>, key: u64, delay: Duration) {
+    let (weak, counter) = (Arc::downgrade(shared), Arc::downgrade(counter));
+    shared.runtime.handle.spawn(async move {
         loop {
-            let Some(strong) = progress.upgrade() else { return };
+            let Some(strong) = counter.upgrade() else { return };
             if strong.idle.load(Ordering::Acquire) {
                 strong.wake.notified().await;
                 // Only this task holds it: the receiver is gone.
@@ -262,20 +262,20 @@ fn watch(shared: &Arc<Shared<PullMachine>>, progress: &Arc<AckCounter>, key: u64
             }
             drop(strong);
             tokio::time::sleep(delay).await;
-            let (Some(shared), Some(progress)) = (weak.upgrade(), progress.upgrade()) else { return };
+            let (Some(shared), Some(counter)) = (weak.upgrade(), counter.upgrade()) else { return };
             let collect = || {
                 shared.with(|inner| {
                     let Inner { machine, state, .. } = inner;
-                    let lending = state.lendings.get_mut(&key);
-                    lending.is_some_and(|lending| lending.collect(machine, &mut state.yield_due))
+                    let borrow = state.borrows.get_mut(&key);
+                    borrow.is_some_and(|borrow| borrow.collect(machine, &mut state.yield_due))
                 })
             };
             if !collect() {
-                progress.idle.store(true, Ordering::Release);
+                counter.idle.store(true, Ordering::Release);
                 // An ack may have come in between without seeing `idle`; the next period collects it.
                 tokio::time::sleep(delay).await;
                 if collect() {
-                    progress.idle.store(false, Ordering::Release);
+                    counter.idle.store(false, Ordering::Release);
                 }
             }
         }
@@ -327,8 +327,8 @@ impl BorrowedDelivery<'_> {
     pub fn working(&self) {
         let (key, id) = (self.receiver.key, self.item.id);
         self.receiver.pull.shared().with(|inner| {
-            if let Some(lending) = inner.state.lendings.get(&key) {
-                inner.machine.working(lending.link, id);
+            if let Some(borrow) = inner.state.borrows.get(&key) {
+                inner.machine.working(borrow.link, id);
             }
         });
     }
@@ -346,13 +346,13 @@ impl BorrowedDelivery<'_> {
     }
 
     fn origin(&self) -> Option<&Origin> {
-        self.receiver.lot.as_ref()?.home().0.as_deref()
+        self.receiver.batch.as_ref()?.context().0.as_deref()
     }
 
     /// Returns the number of the link that the delivery came over, as in statistics and events.
     #[must_use]
     pub fn link(&self) -> u64 {
-        self.receiver.lot.as_ref().map_or(0, |lot| lot.link().as_u64())
+        self.receiver.batch.as_ref().map_or(0, |batch| batch.link().as_u64())
     }
 
     /// Settles the delivery as processed.
@@ -364,10 +364,10 @@ impl BorrowedDelivery<'_> {
             return receiver.settle(&self.item, &Verdict::Ack);
         }
         receiver.acked += 1 + (u64::from(self.item.size) << COUNT_BITS);
-        receiver.progress.acked.store(receiver.acked, Ordering::Release);
-        if receiver.progress.idle.load(Ordering::Relaxed) {
-            receiver.progress.idle.store(false, Ordering::Relaxed);
-            receiver.progress.wake.notify_one();
+        receiver.counter.acked.store(receiver.acked, Ordering::Release);
+        if receiver.counter.idle.load(Ordering::Relaxed) {
+            receiver.counter.idle.store(false, Ordering::Relaxed);
+            receiver.counter.wake.notify_one();
         }
     }
 

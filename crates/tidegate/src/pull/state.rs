@@ -25,7 +25,7 @@ pub(crate) type PullMachine = Puller<DeliveryContext>;
 
 pub(crate) struct PullState {
     /// Batches that receivers have taken, at most one each.
-    pub(super) lendings: HashMap<u64, Borrow>,
+    pub(super) borrows: HashMap<u64, Borrow>,
     /// The number of receivers created so far.
     pub(super) receivers: u64,
     pub(super) ack_delay: Duration,
@@ -46,7 +46,7 @@ pub(crate) struct PullState {
 impl PullState {
     pub(super) fn new(expect: Option<usize>, keep: bool, ack_delay: Duration) -> Self {
         Self {
-            lendings: HashMap::new(),
+            borrows: HashMap::new(),
             receivers: 0,
             ack_delay,
             expect,
@@ -67,12 +67,12 @@ pub(super) fn is_over(inner: &Inner<PullMachine>) -> bool {
 
 /// The refusal that makes receiving pointless, if no pusher is left that could bring a message.
 pub(super) fn refusal(inner: &Inner<PullMachine>) -> Option<Refusal> {
-    if is_idle_for_good(inner) { inner.places.refused.last().cloned() } else { None }
+    if is_idle_for_good(inner) { inner.endpoints.refused.last().cloned() } else { None }
 }
 
 /// Whether no endpoint can bring a message any more, and none is queued.
 fn is_idle_for_good(inner: &Inner<PullMachine>) -> bool {
-    let (state, places) = (&inner.state, &inner.places);
+    let (state, places) = (&inner.state, &inner.endpoints);
     let connected_done = places.dialing == 0;
     let bound_done = match state.expect.filter(|_| !state.keep) {
         // A pusher with a link may have more messages, however many others have ended.
@@ -86,7 +86,7 @@ impl SocketMachine for PullMachine {
     type State = PullState;
     const GIVES_WAY: bool = true;
 
-    fn after(inner: &mut Inner<Self>, signals: &Wakers) {
+    fn after(inner: &mut Inner<Self>, wakers: &Wakers) {
         let (machine, state) = (&mut inner.machine, &mut inner.state);
         while let Some(event) = machine.poll_event() {
             if let PullerEvent::AtCap { cap, held } = event {
@@ -96,26 +96,26 @@ impl SocketMachine for PullMachine {
                 ));
                 continue;
             }
-            signals.changed();
-            signals.ready.notify_waiters();
+            wakers.changed();
+            wakers.ready.notify_waiters();
         }
         if state.waiting > 0 && machine.has_next() {
-            signals.ready.notify_one();
+            wakers.ready.notify_one();
         }
     }
 
-    fn take_later(state: &mut PullState) -> Deferred {
+    fn take_deferred(state: &mut PullState) -> Deferred {
         Deferred { warnings: std::mem::take(&mut state.warnings), ..Deferred::default() }
     }
 
     fn opened(inner: &mut Inner<Self>, link: LinkId, peer: &Peer, shared: &Arc<Shared<Self>>) {
         let (pipeline, names) = (peer.pipeline.clone(), peer.names.clone());
         let origin = Origin { shared: shared.clone(), pipeline, names };
-        inner.machine.set_home(link, DeliveryContext(Some(Arc::new(origin))));
+        inner.machine.set_context(link, DeliveryContext(Some(Arc::new(origin))));
     }
 
     fn at_end(inner: &Inner<Self>) -> bool {
-        inner.state.closed || (is_over(inner) && inner.places.refused.is_empty())
+        inner.state.closed || (is_over(inner) && inner.endpoints.refused.is_empty())
     }
 
     fn lose(inner: &mut Inner<Self>, _: Time) -> bool {
@@ -129,8 +129,8 @@ impl SocketMachine for PullMachine {
         state.keep
     }
 
-    fn is_proven(&self, link: LinkId) -> bool {
-        self.is_proven(link)
+    fn has_outcome(&self, link: LinkId) -> bool {
+        self.has_outcome(link)
     }
 
     fn is_over(&self, link: LinkId) -> bool {

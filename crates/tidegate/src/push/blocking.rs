@@ -133,7 +133,7 @@ impl Push {
     /// # Errors
     /// The same as [`Self::blocking_send`]; the error contains a copy of the payload.
     pub fn blocking_send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
-        if self.shared().place.may_block().is_ok() && self.send_slice_short(payload) {
+        if self.shared().runtime.may_block().is_ok() && self.send_slice_short(payload) {
             return Ok(());
         }
         self.blocking_send(Bytes::copy_from_slice(payload))
@@ -163,7 +163,7 @@ impl Push {
         I::Item: Into<Message>,
     {
         let mut messages = messages.into_iter();
-        match self.shared().place.may_block() {
+        match self.shared().runtime.may_block() {
             Ok(()) => block_on(self.send_many(messages, false)),
             Err(reason) => match messages.next() {
                 Some(message) => Err(not_taken(message.into(), reason.into())),
@@ -200,7 +200,7 @@ impl Push {
     /// # Errors
     /// The same as [`Self::reserve`]; also if the thread must not block.
     pub fn blocking_reserve(&self) -> Result<Permit, ReserveError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         block_on(self.reserve())
     }
 
@@ -225,7 +225,7 @@ impl Push {
     }
 
     fn blocking_turn(&self, wait: Duration, size: u64) -> Result<Permit, TryReserveError> {
-        self.shared().place.may_block().map_err(ReserveError::from)?;
+        self.shared().runtime.may_block().map_err(ReserveError::from)?;
         match block_for(wait, Turn::new(self, size)) {
             Some(result) => Ok(result?),
             None => Err(TryReserveError::Full),
@@ -234,7 +234,7 @@ impl Push {
 
     /// Hands the message back in the error if the thread must not block.
     fn may_block_with(&self, message: Message) -> Result<Message, SendError> {
-        match self.shared().place.may_block() {
+        match self.shared().runtime.may_block() {
             Ok(()) => Ok(message),
             Err(reason) => Err(SendError::CannotBlock { message, reason }),
         }
@@ -254,7 +254,7 @@ impl Push {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_flush(&self) -> Result<(), CannotBlock> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         block_on(self.flush());
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Push {
     /// # Errors
     /// The same as [`Self::connected`]; also if the thread must not block.
     pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         block_on(self.connected(n))
     }
 
@@ -304,7 +304,7 @@ impl Push {
     /// # Errors
     /// The same as [`Self::finish`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_finish(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         Ok(block_on(self.finish(linger))?)
     }
 
@@ -324,7 +324,7 @@ impl Push {
     /// # Errors
     /// The same as [`Self::drain`]; also if the thread must not block, in which case nothing has changed.
     pub fn blocking_drain(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         Ok(block_on(self.drain(linger))?)
     }
 
@@ -343,7 +343,7 @@ impl Push {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block; then nothing has changed.
     pub fn blocking_abort(&self) -> Result<Leftover, CannotBlock> {
-        self.shared().place.may_wait()?;
+        self.shared().runtime.may_wait()?;
         Ok(block_on(self.abort()))
     }
 }

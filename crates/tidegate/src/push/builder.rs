@@ -133,8 +133,8 @@ impl PushBuilder {
     ///
     /// The first wait doubles after each failure, up to the longest. Up to 25 % is added to each wait at
     /// random. [`Delivery::nack`](crate::Delivery::nack) has an example. Default: 100 ms and 30 s.
-    pub fn retry_backoff(mut self, first: Duration, longest: Duration) -> Self {
-        (self.settings.retry_first, self.settings.retry_longest) = (first, longest);
+    pub fn retry_backoff(mut self, first: Duration, max: Duration) -> Self {
+        (self.settings.min_retry_delay, self.settings.max_retry_delay) = (first, max);
         self
     }
 

@@ -6,8 +6,8 @@ use tokio::task::yield_now;
 
 use super::{
     Permit, Push,
-    line::ROUNDS,
     send::{ANY, failed, not_taken},
+    send_queue::ROUNDS,
     waiting::Turn,
 };
 use crate::{error::SendError, shared::Shared};
@@ -86,7 +86,7 @@ impl Push {
         self.shared().with(|inner| {
             let due = inner.state.stretch.is_over();
             if due {
-                inner.state.stretch.renew(inner.machine.links());
+                inner.state.stretch.renew(inner.machine.link_count());
             }
             due
         })
@@ -100,8 +100,8 @@ impl Push {
     {
         loop {
             // The iterator may do anything, so the lock is not held while it runs.
-            let most = messages.size_hint().0.clamp(1, CHUNK);
-            let mut promised = Promised::new(self.shared(), most);
+            let max = messages.size_hint().0.clamp(1, CHUNK);
+            let mut promised = Promised::new(self.shared(), max);
             if promised.left == 0 {
                 return Ok(true);
             }
@@ -123,19 +123,19 @@ struct Promised<'a> {
 
 impl<'a> Promised<'a> {
     /// Reserves as many messages as there is room for without waiting, up to `most`.
-    fn new(shared: &'a Shared<Pusher>, most: usize) -> Self {
+    fn new(shared: &'a Shared<Pusher>, max: usize) -> Self {
         let left = shared.with_message(|inner| {
             if inner.state.stretch.is_over() {
                 return 0;
             }
             // Within a sender's share, messages are reserved one at a time, as by every other sender.
-            let line = &mut inner.state.line;
-            let most = if line.is_free() {
-                most.min(1 + inner.machine.spare() / ROUNDS)
+            let queue = &mut inner.state.send_queue;
+            let max = if queue.is_free() {
+                max.min(1 + inner.machine.free_slots() / ROUNDS)
             } else {
-                usize::from(line.lets_pass())
+                usize::from(queue.admits_at_once())
             };
-            (0..most).take_while(|_| inner.machine.reserve(ANY).is_ok()).count()
+            (0..max).take_while(|_| inner.machine.reserve(ANY).is_ok()).count()
         });
         Self { shared, left }
     }

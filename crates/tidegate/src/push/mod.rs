@@ -2,12 +2,12 @@
 
 mod blocking;
 mod builder;
-mod line;
 mod many;
 mod permit;
 mod receipt;
 mod rejections;
 mod send;
+mod send_queue;
 mod sink;
 mod state;
 mod stop;
@@ -166,7 +166,7 @@ impl Push {
     /// actual port.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<Endpoint> {
-        self.shared().with(|inner| inner.places.bound.clone())
+        self.shared().with(|inner| inner.endpoints.bound.clone())
     }
 
     /// Replaces the tokens: new connections present the first one, and bound endpoints accept each of them.
@@ -318,9 +318,10 @@ impl std::fmt::Debug for Push {
 
 /// The refusal that makes sending pointless, if no endpoint can bring a puller any more.
 fn refusal(inner: &Inner<Pusher>) -> Option<Refusal> {
-    let places = &inner.places;
+    let places = &inner.endpoints;
     // An endpoint where the stream has ended needs no further connection, so it counts as reachable.
-    let hope = places.dialing + places.ended > 0 || !places.bound.is_empty() || inner.machine.links() > 0;
+    let hope =
+        places.dialing + places.ended > 0 || !places.bound.is_empty() || inner.machine.link_count() > 0;
     if hope { None } else { places.refused.last().cloned() }
 }
 
@@ -330,7 +331,7 @@ pub(crate) fn connected<M: crate::shared::SocketMachine>(
     n: usize,
     is_open: impl Fn(&M) -> bool,
 ) -> Option<Result<(), ConnectedError>> {
-    if inner.machine.links() >= n {
+    if inner.machine.link_count() >= n {
         return Some(Ok(()));
     }
     if let Some(LossReason::GaveUp(after)) = inner.lost {
@@ -339,7 +340,7 @@ pub(crate) fn connected<M: crate::shared::SocketMachine>(
     if !is_open(&inner.machine) {
         return Some(Err(ConnectedError::Closed));
     }
-    let refusal = inner.places.refused.first().cloned()?;
+    let refusal = inner.endpoints.refused.first().cloned()?;
     Some(Err(ConnectedError::Refused(Box::new(refusal))))
 }
 

@@ -110,7 +110,7 @@ impl Rejections {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_recv(&mut self) -> Result<Option<Rejected>, CannotBlock> {
-        self.shared.place.may_wait()?;
+        self.shared.runtime.may_wait()?;
         Ok(block_on(self.recv()))
     }
 
@@ -131,7 +131,7 @@ impl Rejections {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_recv_timeout(&mut self, wait: Duration) -> Result<Option<Option<Rejected>>, CannotBlock> {
-        self.shared.place.may_wait()?;
+        self.shared.runtime.may_wait()?;
         Ok(block_for(wait, self.recv()))
     }
 

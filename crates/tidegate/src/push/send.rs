@@ -323,7 +323,7 @@ impl Push {
     pub fn try_reserve(&self) -> Result<Permit, TryReserveError> {
         let reserved = self.shared().with(|inner| {
             let reserved = match inner.machine.reserve(ANY) {
-                Ok(()) if !inner.state.line.is_free() => {
+                Ok(()) if !inner.state.send_queue.is_free() => {
                     inner.machine.unreserve(ANY);
                     Err(Blocked::Full)
                 }
@@ -353,7 +353,7 @@ impl Push {
         id: MessageId,
         outcome: oneshot::Receiver<Result<(), crate::ReceiptError>>,
     ) -> Receipt {
-        Receipt { id, outcome, links: self.shared().place.links() }
+        Receipt { id, outcome, links: self.shared().runtime.link_thread() }
     }
 
     pub(super) fn id(&self, number: u64) -> MessageId {
@@ -372,10 +372,10 @@ impl Push {
     pub(super) fn send_at_once(&self, message: &mut Message) -> bool {
         self.shared().with_send(|inner| {
             let state = &mut inner.state;
-            if state.stretch.is_over() || !state.line.is_free() {
+            if state.stretch.is_over() || !state.send_queue.is_free() {
                 return false;
             }
-            let Some(accepted) = inner.machine.send_short(message) else { return false };
+            let Some(accepted) = inner.machine.try_send_fast(message) else { return false };
             state.stretch.take(accepted.size);
             true
         })
@@ -385,7 +385,7 @@ impl Push {
     pub(super) fn send_slice_short(&self, payload: &[u8]) -> bool {
         self.shared().with_send(|inner| {
             let state = &mut inner.state;
-            if state.stretch.is_over() || !state.line.is_free() {
+            if state.stretch.is_over() || !state.send_queue.is_free() {
                 return false;
             }
             let Some(accepted) = inner.machine.send_slice(payload) else { return false };
@@ -428,7 +428,7 @@ impl Push {
     ) -> Result<MessageId, TrySendError> {
         let message = self.check(message)?;
         let sent = self.shared().with(|inner| {
-            let sent = if inner.state.line.is_free() || !inner.machine.is_open() {
+            let sent = if inner.state.send_queue.is_free() || !inner.machine.is_open() {
                 accept(inner, message, &mut receipt)
             } else {
                 Err(Refused { message, reason: Blocked::Full })
@@ -455,13 +455,13 @@ fn try_send(
     yields: bool,
 ) -> Tried {
     if inner.state.stretch.is_over() {
-        inner.state.stretch.renew(inner.machine.links());
+        inner.state.stretch.renew(inner.machine.link_count());
         if yields {
             return Tried::Yield(message);
         }
     }
     // Senders that already wait come first.
-    if inner.machine.is_open() && !inner.state.line.lets_pass() {
+    if inner.machine.is_open() && !inner.state.send_queue.admits_at_once() {
         return Tried::Full(message);
     }
     match accept(inner, message, receipt) {

@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{line::SendQueue, refusal};
+use super::{refusal, send_queue::SendQueue};
 use crate::{
     error::ReceiptError,
     shared::{Deferred, Inner, SocketMachine, Wakers},
@@ -56,7 +56,7 @@ pub(crate) struct PushState {
     /// held.
     pub(super) receipts: HashMap<u64, oneshot::Sender<Result<(), ReceiptError>>>,
     /// Senders that wait for room.
-    pub(super) line: SendQueue,
+    pub(super) send_queue: SendQueue,
     /// The last send that did not wait found no room.
     pub(super) refused: bool,
     blocked_since: Option<Instant>,
@@ -77,12 +77,13 @@ pub(crate) struct PushState {
 impl PushState {
     /// Counts the time for which a sender wants room and there is none.
     fn count_blocked(&mut self, machine: &mut Pusher) {
-        if !self.refused && !self.line.is_waited_in() && self.blocked_since.is_none() {
+        if !self.refused && !self.send_queue.has_waiting() && self.blocked_since.is_none() {
             return;
         }
         // Room reserved for a woken sender is room.
-        self.refused &= !self.line.has_called();
-        let blocked = (self.refused || self.line.is_waited_in()) && machine.room() == Err(Blocked::Full);
+        self.refused &= !self.send_queue.has_called();
+        let blocked =
+            (self.refused || self.send_queue.has_waiting()) && machine.check_room() == Err(Blocked::Full);
         self.refused &= blocked;
         if blocked {
             self.blocked_since.get_or_insert_with(Instant::now);
@@ -100,9 +101,9 @@ impl SocketMachine for Pusher {
     type State = PushState;
     const GIVES_WAY: bool = false;
 
-    fn after(inner: &mut Inner<Self>, signals: &Wakers) {
-        if inner.state.line.is_waited_in() && (!inner.machine.is_open() || refusal(inner).is_some()) {
-            inner.state.line.dismiss();
+    fn after(inner: &mut Inner<Self>, wakers: &Wakers) {
+        if inner.state.send_queue.has_waiting() && (!inner.machine.is_open() || refusal(inner).is_some()) {
+            inner.state.send_queue.dismiss();
         }
         let (machine, state) = (&mut inner.machine, &mut inner.state);
         while let Some(event) = machine.poll_event() {
@@ -127,16 +128,16 @@ impl SocketMachine for Pusher {
                         shown(&reason)
                     ));
                 }
-                _ => signals.changed(),
+                _ => wakers.changed(),
             }
         }
-        state.line.call(machine);
+        state.send_queue.call(machine);
         state.count_blocked(machine);
-        if state.line.wakes_watch() {
-            signals.ready.notify_one();
+        if state.send_queue.wakes_watch() {
+            wakers.ready.notify_one();
         }
         if state.flushing > 0 && machine.is_flushed() {
-            signals.changed();
+            wakers.changed();
         }
         if machine.has_rejected() {
             state.rejected.notify_one();
@@ -155,20 +156,20 @@ impl SocketMachine for Pusher {
         !over
     }
 
-    fn take_later(state: &mut PushState) -> Deferred {
-        Deferred { wakers: state.line.take_wakers(), warnings: std::mem::take(&mut state.warnings) }
+    fn take_deferred(state: &mut PushState) -> Deferred {
+        Deferred { wakers: state.send_queue.take_wakers(), warnings: std::mem::take(&mut state.warnings) }
     }
 
-    fn is_proven(&self, link: LinkId) -> bool {
-        self.is_proven(link)
+    fn has_outcome(&self, link: LinkId) -> bool {
+        self.has_outcome(link)
     }
 
     fn is_over(&self, link: LinkId) -> bool {
-        self.has_told_end(link)
+        self.end_answered(link)
     }
 
-    fn may_miss_end(&self, link: LinkId) -> bool {
-        self.may_miss_end(link)
+    fn end_unanswered(&self, link: LinkId) -> bool {
+        self.end_unanswered(link)
     }
 
     fn has_ended(&self, _: LinkId) -> bool {

@@ -97,7 +97,8 @@ impl Push {
             // the wait for its `Close`.
             let deadline = *deadline.get_or_insert_with(|| shared.now() + END_GRACE);
             let back = shared.until(|inner| {
-                (!inner.places.expects_return() || inner.machine.links() > 0).then_some(inner.machine.links())
+                (!inner.endpoints.expects_return() || inner.machine.link_count() > 0)
+                    .then_some(inner.machine.link_count())
             });
             match shared.timeout(deadline.since(shared.now()), back).await {
                 // If nothing runs the links, they never end; then waiting again does not help.
@@ -108,7 +109,7 @@ impl Push {
                 break;
             }
         }
-        if end && shared.with(|inner| inner.lost.is_none() && inner.places.expects_return()) {
+        if end && shared.with(|inner| inner.lost.is_none() && inner.endpoints.expects_return()) {
             stay(shared);
         } else {
             shared.stop.cancel();
@@ -169,9 +170,10 @@ fn stay(shared: &Arc<Shared<Pusher>>) {
     }
     shared.stays.cancel();
     let socket = shared.clone();
-    shared.place.handle.spawn(async move {
-        let told = socket
-            .until(|inner| (!inner.places.expects_return() && inner.machine.links() == 0).then_some(()));
+    shared.runtime.handle.spawn(async move {
+        let told = socket.until(|inner| {
+            (!inner.endpoints.expects_return() && inner.machine.link_count() == 0).then_some(())
+        });
         tokio::select! {
             biased;
             () = socket.stop.cancelled() => {}
@@ -188,8 +190,8 @@ async fn settle(shared: &Arc<Shared<Pusher>>, linger: Duration, end: bool) -> Re
         inner.machine.drain(shared.now(), end);
     });
     // Wakes senders that wait for room, and callers of `connected`: neither will succeed any more.
-    shared.signals.ready.notify_waiters();
-    shared.signals.changed();
+    shared.wakers.ready.notify_waiters();
+    shared.wakers.changed();
     let over = shared.until(|inner| {
         let over = inner.machine.is_done() || inner.state.aborted || inner.lost.is_some();
         over.then_some((inner.state.aborted, inner.lost))
@@ -231,8 +233,8 @@ fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
         leftover
     });
     shared.stop.cancel();
-    shared.signals.changed();
-    shared.signals.ready.notify_waiters();
+    shared.wakers.changed();
+    shared.wakers.ready.notify_waiters();
     leftover
 }
 
@@ -240,7 +242,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let shared = self.shared.clone();
         let linger = self.linger;
-        if shared.place.is_of_other_process() {
+        if shared.runtime.is_of_other_process() {
             return; // the child of a fork has a copy; the parent drains
         }
         // If a drain was cancelled, messages may still be held; they would be lost with the links.
@@ -253,7 +255,7 @@ impl Drop for Handle {
             return;
         };
         if let Some(wait) = self.linger_on_drop
-            && shared.place.may_wait().is_ok()
+            && shared.runtime.may_wait().is_ok()
         {
             if let Err(unfinished) = block_on(settle(&shared, wait, false)) {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");
@@ -270,7 +272,7 @@ impl Drop for Handle {
             );
         }
         let drain = Draining { shared: shared.clone(), done: false };
-        self.shared.place.handle.spawn(async move {
+        self.shared.runtime.handle.spawn(async move {
             // If a drain is running already, this call does not change whether it ends the stream.
             if let Err(unfinished) = settle(&shared, linger, false).await {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");

@@ -11,7 +11,7 @@ use std::{
 
 use tidegate_proto::{Blocked, Pusher};
 
-use super::{Permit, Push, line::Watch, refusal, send::closed};
+use super::{Permit, Push, refusal, send::closed, send_queue::Watch};
 use crate::{
     error::ReserveError,
     shared::{Inner, Shared},
@@ -44,14 +44,14 @@ impl Future for Turn<'_> {
         let mut starts = false;
         let polled = shared.with(|inner| {
             let polled = poll(inner, &mut this.place, this.size, cx);
-            starts = this.place.is_some() && inner.state.line.needs_watch();
+            starts = this.place.is_some() && inner.state.send_queue.needs_watch();
             polled
         });
         if polled.is_pending() && shared.lost_by_fork() {
             return Poll::Ready(Err(ReserveError::Closed));
         }
         if starts {
-            shared.place.handle.spawn(watch(shared.clone()));
+            shared.runtime.handle.spawn(watch(shared.clone()));
         }
         polled.map_ok(|()| Permit::new(this.push.clone(), this.size))
     }
@@ -67,11 +67,11 @@ fn poll(
         return Poll::Ready(Err(closed(inner.lost)));
     }
     if let Some(own) = *place {
-        if inner.state.line.come(own, cx.waker(), size, &mut inner.machine) {
+        if inner.state.send_queue.claim(own, cx.waker(), size, &mut inner.machine) {
             *place = None;
             return Poll::Ready(Ok(()));
         }
-    } else if inner.state.line.lets_pass() {
+    } else if inner.state.send_queue.admits_at_once() {
         match inner.machine.reserve(size) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Blocked::Full) => {}
@@ -81,14 +81,14 @@ fn poll(
     if let Some(refusal) = refusal(inner) {
         return Poll::Ready(Err(ReserveError::Refused(Box::new(refusal))));
     }
-    place.get_or_insert_with(|| inner.state.line.join(cx.waker(), size));
+    place.get_or_insert_with(|| inner.state.send_queue.join(cx.waker(), size));
     Poll::Pending
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.push.shared().with(|inner| inner.state.line.leave(place, &mut inner.machine));
+            self.push.shared().with(|inner| inner.state.send_queue.leave(place, &mut inner.machine));
         }
     }
 }
@@ -98,13 +98,13 @@ impl Drop for Turn<'_> {
 async fn watch(shared: Arc<Shared<Pusher>>) {
     loop {
         // Created before the check, so that no notification is missed in between.
-        let changed = shared.signals.ready.notified();
-        match shared.with(|inner| inner.state.line.watch()) {
+        let changed = shared.wakers.ready.notified();
+        match shared.with(|inner| inner.state.send_queue.watch()) {
             Watch::Over => return,
             Watch::Idle => changed.await,
             Watch::Called => {
                 tokio::time::sleep(MIN_CALL_TIME).await;
-                shared.with(|inner| inner.state.line.look(&mut inner.machine));
+                shared.with(|inner| inner.state.send_queue.expire_calls(&mut inner.machine));
             }
         }
     }

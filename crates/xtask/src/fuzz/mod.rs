@@ -30,7 +30,7 @@ const MAX_MEMORY_MIB: u32 = 2_048;
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// For all targets together. `None`: the time that a soak sets, or [`MINUTES`].
+    /// For all targets together. `None`: the time that a soak sets, or [`DEFAULT_MINUTES`].
     pub(crate) minutes: Option<u64>,
     /// The targets; empty: all of them.
     pub(crate) targets: Vec<String>,

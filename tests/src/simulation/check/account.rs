@@ -482,8 +482,8 @@ impl<'a> Books<'a> {
                     if Some(absent) == puller && back == fresh && now + GRAIN < until)
         });
         let message = self.messages.entry(number).or_insert_with(Message::fresh);
-        // RD-3: it may have been lost with links on which it was not yet written. LV-3, LV-8: a link that is silent or stuck may
-        // have been given up although no Close could be written.
+        // RD-3: it may have been lost with links on which it was not yet written. LV-3, LV-8: a link that is silent or
+        // stuck may have been given up although no Close could be written.
         let unseen = attempt.saturating_sub(message.attempt);
         if unseen > 0 && unseen <= self.unseen - message.unseen + quiet {
             message.attempt += unseen;

@@ -93,7 +93,7 @@ fn puller(
         "CR-5",
         "the application holds more than the hard cap allows",
     );
-    let here = stats.in_flight + stats.queued + stats.joined;
+    let here = stats.in_flight + stats.queued + stats.duplicates_waiting;
     must(stats.received == settled + here, "conservation", "deliveries are missing");
     if plan.taking == Taking::Borrowed {
         // It takes several deliveries at a time from the library, and reports acks a little later.

@@ -69,9 +69,9 @@ fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut 
 
 /// DL-7: an application receives the deliveries of a link in the order of their ids. RD-5: and none after its loss.
 fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, faults: &mut Faults) {
-    let lent = plan.taking == Taking::Borrowed;
+    let borrowed = plan.taking == Taking::Borrowed;
     // Several receivers take several deliveries each, and hand them out in parallel.
-    let in_order = !lent || plan.workers == 1;
+    let in_order = !borrowed || plan.workers == 1;
     let mut waiting = BTreeMap::<String, Vec<Item>>::new();
     let mut gone = BTreeSet::new();
     for entry in history.of(who) {
@@ -89,7 +89,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                     continue;
                 };
                 // A receiver may still hand out deliveries that it took before.
-                if gone.contains(name) && !lent {
+                if gone.contains(name) && !borrowed {
                     wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();

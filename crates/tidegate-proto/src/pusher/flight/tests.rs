@@ -73,7 +73,7 @@ fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
         let frame = &flight.frames[0];
         assert!(
             frame.entries.capacity() <= MIN_COMPACTED_ENTRIES
-                && frame.places.capacity() <= MIN_COMPACTED_ENTRIES,
+                && frame.id_offsets.capacity() <= MIN_COMPACTED_ENTRIES,
             "{frame:?}"
         );
         assert!(frame.room.len() <= MIN_COPIED_FRAME);
@@ -112,7 +112,7 @@ fn frames_of_empty_payloads_are_not_checked_for_copying_after_every_outcome() {
     let mut looks = BTreeSet::new();
     for id in (0..10_000).filter(|id| id % 2 == 0).chain((0..9_999).filter(|id| id % 2 == 1)) {
         settle(&mut flight, id, 1);
-        looks.insert(flight.frames[0].looked);
+        looks.insert(flight.frames[0].last_measured);
     }
     assert!(looks.len() <= 15, "{looks:?}");
     assert!(flight.frames[0].room.len() <= MIN_COPIED_FRAME);
@@ -251,13 +251,13 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
         let mut taken = Taken::default();
         flight.settle(first, 20_000 - first, false, &mut taken);
         assert_eq!(taken.messages, 0);
-        looks += taken.looks;
+        looks += taken.lookups;
     }
     assert!(looks <= 10_000, "{looks} looks for 10,000 outcomes that settle nothing");
     for last in 10_001..20_000 {
         let mut taken = Taken::default();
         flight.settle(10_000, last - 10_000, false, &mut taken);
-        looks += taken.looks;
+        looks += taken.lookups;
     }
     assert!(looks <= 20_000, "{looks} looks, whatever part of the run is named");
     // Frames that are settled one by one are one run in the end.
@@ -267,7 +267,7 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
     let (mut taken, mut again) = (Taken::default(), Taken::default());
     flight.settle(10_000, 9_990, false, &mut taken);
     flight.settle(10_000, 9_990, false, &mut again);
-    assert!(taken.looks <= 9_990 && again.looks == 1, "{} and {} looks", taken.looks, again.looks);
+    assert!(taken.lookups <= 9_990 && again.lookups == 1, "{} and {} looks", taken.lookups, again.lookups);
     // The unsettled messages are still there, in order.
     let all = flight.take_all(u64::MAX);
     let numbers: Vec<_> = all.iter().map(|(pending, _)| pending.number - 1_000).collect();

@@ -261,18 +261,18 @@ impl Batch {
         Self::parse_within(deliver, max_message, u64::MAX)
     }
 
-    /// Checks a `Deliver` message like [`Self::parse`], and that it has at most `most` messages (CR-3). Nothing is kept
-    /// for further messages, in whatever encoding they are.
+    /// Checks a `Deliver` message like [`Self::parse`], and that it has at most `max_messages` messages (CR-3). Nothing
+    /// is kept for further messages, in whatever encoding they are.
     ///
     /// # Errors
     /// The first rule that the message breaks.
-    pub fn parse_within(deliver: Bytes, max_message: u64, most: u64) -> Result<Self, Violation> {
-        Ok(scan(&deliver, max_message, most)?.batch(deliver))
+    pub fn parse_within(deliver: Bytes, max_message: u64, max_messages: u64) -> Result<Self, Violation> {
+        Ok(scan(&deliver, max_message, max_messages)?.batch(deliver))
     }
 
     /// The number of bytes of its frame that are neither messages nor their framing: unknown fields, and known fields
     /// that later ones replace. They cost time to read, and no credit counts them (LM-3).
-    pub(crate) fn junk(&self, frame: usize) -> u64 {
+    pub(crate) fn unknown_bytes(&self, frame: usize) -> u64 {
         let (batch, message, header) = MAX_FRAMING;
         let useful = self.cursor.size + batch + message * self.cursor.left + header * self.headers;
         (frame as u64).saturating_sub(useful)
@@ -280,7 +280,7 @@ impl Batch {
 
     /// Copies the batch without unknown fields, if these are most of it. Its bytes are kept until its messages are
     /// settled, and credit does not count such fields (LM-5).
-    pub(crate) fn slimmed(self) -> Self {
+    pub(crate) fn without_unknown(self) -> Self {
         let worth = self.cursor.size + MESSAGE_OVERHEAD * self.cursor.left;
         let length = self.bytes.len() as u64;
         if length <= MESSAGE_OVERHEAD || length <= MAX_MEMORY_FACTOR * worth {
@@ -318,7 +318,7 @@ impl Batch {
 #[derive(Default)]
 struct Scan {
     /// The unused credit, in messages.
-    most: u64,
+    max_messages: u64,
     first_id: u64,
     first_number: u64,
     count: u64,
@@ -334,8 +334,8 @@ struct Scan {
     headers: u64,
 }
 
-fn scan(deliver: &[u8], max_message: u64, most: u64) -> Result<Scan, Violation> {
-    let mut found = Scan { most, ..Scan::default() };
+fn scan(deliver: &[u8], max_message: u64, max_messages: u64) -> Result<Scan, Violation> {
+    let mut found = Scan { max_messages, ..Scan::default() };
     let mut at = 0;
     while at < deliver.len() {
         if deliver[at] == 0x1a {
@@ -402,8 +402,9 @@ impl Scan {
 
     /// Checks the credit for the messages counted so far (CR-3).
     fn check_count(&self) -> Result<(), Violation> {
-        if self.count > self.most {
-            let detail = format!("a Deliver has more messages than the unused credit of {}", self.most);
+        if self.count > self.max_messages {
+            let detail =
+                format!("a Deliver has more messages than the unused credit of {}", self.max_messages);
             return Err(Violation::new(Code::Credit, "CR-3", detail));
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Puller, Verdict,
-    memory::{Duplicate, Lookup},
+    dedup::{Duplicate, Lookup},
 };
 use crate::{
     links::LinkId,
@@ -14,24 +14,24 @@ use crate::{
 impl<H: Clone + Default> Puller<H> {
     /// No outcome can be sent on this link any more, so that the pusher will send its messages again. Deliveries that
     /// were not handed out are dropped (RD-5). The others are recorded in the dedup table (RD-9).
-    pub(super) fn forsake(&mut self, id: LinkId) {
+    pub(super) fn retire_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let mut queued: Vec<_> = link.queued_ids().collect();
         let dropped = link.drop_inbox();
         self.queued -= dropped;
         self.stats.dropped += dropped;
-        if std::mem::replace(&mut link.forsaken, true) {
+        if std::mem::replace(&mut link.retired, true) {
             return;
         }
         self.unused -= link.grant.unused().0;
         if std::mem::take(&mut link.overdue) {
             self.overdue -= link.grant.unused().0;
         }
-        self.bare.leave(&mut link.ticket);
-        self.hungry.remove(id);
-        let joined: BTreeSet<u64> = self.memory.part(id).into_iter().collect();
-        self.stats.dropped += joined.len() as u64;
-        if self.leaving || link.ended || link.session.peer_is_gone() {
+        self.place_queue.leave(&mut link.ticket);
+        self.waiting_for_budget.remove(id);
+        let attached: BTreeSet<u64> = self.dedup.detach_link(id).into_iter().collect();
+        self.stats.dropped += attached.len() as u64;
+        if self.leaving || link.ended || link.session.peer_has_stopped() {
             return;
         }
         let Some(pusher) = link.session.peer.key else { return };
@@ -40,14 +40,14 @@ impl<H: Clone + Default> Puller<H> {
             |history: &super::history::LinkHistory, id| history.number(id).map(|number| (pusher, number));
         // Outcomes that wait to be sent are recorded like those that may not have arrived.
         let waiting = link.outcomes.peek();
-        let told: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
+        let outcomes: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
         let mut settled = BTreeSet::new();
-        for outcome in told {
+        for outcome in outcomes {
             let verdict = verdict(&outcome);
             for id in outcome.first..outcome.first + outcome.count {
                 settled.insert(id);
                 if let (Some(message), Some(verdict)) = (name(&history, id), &verdict) {
-                    self.memory.done(message, verdict.clone());
+                    self.dedup.record_done(message, verdict.clone());
                 }
             }
         }
@@ -62,22 +62,28 @@ impl<H: Clone + Default> Puller<H> {
         };
         for delivery in history.unsettled() {
             if !settled.contains(&delivery)
-                && !joined.contains(&delivery)
+                && !attached.contains(&delivery)
                 && !waits(delivery)
                 && let Some(message) = name(&history, delivery)
             {
-                self.memory.orphan((id, delivery), message);
+                self.dedup.record_in_progress((id, delivery), message);
             }
         }
     }
 
     /// Settles deliveries of a lost link: their outcomes go to the duplicates that have arrived since, or are recorded
     /// in the dedup table.
-    pub(super) fn settle_orphans(&mut self, link: LinkId, first: u64, count: u64, verdict: &Verdict) -> bool {
+    pub(super) fn settle_detached(
+        &mut self,
+        link: LinkId,
+        first: u64,
+        count: u64,
+        verdict: &Verdict,
+    ) -> bool {
         let mut due = false;
         self.stats.dropped += count;
         for id in first..first + count {
-            if let Some(Duplicate { link, id, size, tracked }) = self.memory.settle((link, id), verdict) {
+            if let Some(Duplicate { link, id, size, tracked }) = self.dedup.settle((link, id), verdict) {
                 match self.settle_open(link, id, 1, size, tracked, verdict) {
                     Some(now) => due |= now,
                     None => self.stats.dropped += 1, // the link of the duplicate is closing too
@@ -85,13 +91,13 @@ impl<H: Clone + Default> Puller<H> {
             }
         }
         // The places are free now, and no driver of the lost link will grant them to others.
-        self.feed_hungry();
+        self.grant_to_next();
         due
     }
 
     /// Queues a batch without its duplicates. Messages that are done get their recorded outcome at once. Messages that
     /// are being worked on wait for the outcome of that work.
-    pub(super) fn sift(&mut self, id: LinkId, batch: Batch) {
+    pub(super) fn suppress_duplicates(&mut self, id: LinkId, batch: Batch) {
         let Some(link) = self.links.get(id) else { return };
         let Some(pusher) = link.session.peer.key else { return };
         let mut rest = batch.cursor;
@@ -105,7 +111,7 @@ impl<H: Clone + Default> Puller<H> {
                     let message = (pusher, item.number);
                     let size = item.size.into();
                     let here = Duplicate { link: id, id: item.id, size, tracked: item.is_tracked() };
-                    self.memory.repeated(message, here)
+                    self.dedup.look_up(message, here)
                 }
                 Some(_) => Lookup::Unknown,
                 None => Lookup::Attached, // the end of the last run
@@ -119,11 +125,11 @@ impl<H: Clone + Default> Puller<H> {
             {
                 run.shorten(length, size);
                 self.queued += length;
-                link.push(id, batch.bytes.clone(), run, &self.kept);
+                link.push(id, batch.bytes.clone(), run, &self.retained);
             }
             (run, length, size) = (rest, 0, 0);
             let Some(item) = item else { return };
-            self.stats.repeats += 1;
+            self.stats.duplicates_suppressed += 1;
             if let Lookup::Done(verdict) = repeat {
                 self.answered += 1;
                 self.settle_open(id, item.id, 1, item.size.into(), item.is_tracked(), &verdict);

@@ -38,7 +38,7 @@ impl Default for SchedulerState {
 
 impl HandshakeScheduler {
     /// Runs `work`, one turn at a time.
-    pub(super) async fn pass<F: Future>(&self, work: F) -> F::Output {
+    pub(super) async fn run<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         poll_fn(|cx| if self.turn(cx) { work.as_mut().poll(cx) } else { Poll::Pending }).await
     }
@@ -58,13 +58,13 @@ impl HandshakeScheduler {
     }
 
     /// Grants the next turns each time the runtime has polled its sockets. Runs until it is dropped.
-    pub(super) async fn keep(&self) {
+    pub(super) async fn refill_turns(&self) {
         loop {
             self.used_up.notified().await;
             loop {
                 // Returns when all or many other tasks have run and the sockets have been polled.
                 yield_now().await;
-                if self.open() {
+                if self.refill() {
                     break;
                 }
             }
@@ -72,7 +72,7 @@ impl HandshakeScheduler {
     }
 
     /// Returns true if no task waits any more.
-    fn open(&self) -> bool {
+    fn refill(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.left = state.left.max(MAX_TURNS); // may be open permanently by now
         let next = state.waiting.len().min(MAX_TURNS);
@@ -83,9 +83,9 @@ impl HandshakeScheduler {
         none_left
     }
 
-    /// Stops limiting: all tasks run from now on, even without `keep`. The remaining handshakes end by their
+    /// Stops limiting: all tasks run from now on, even without `refill_turns`. The remaining handshakes end by their
     /// deadlines.
-    pub(super) fn open_for_good(&self) {
+    pub(super) fn disable(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.left = usize::MAX;
         let woken = std::mem::take(&mut state.waiting);
@@ -110,7 +110,7 @@ mod tests {
         let turns = Arc::new(AtomicUsize::new(0));
         let keeper = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.keep().await }
+            async move { gate.refill_turns().await }
         });
         let handshakes: Vec<_> = (0..100)
             .map(|_| {
@@ -123,7 +123,7 @@ mod tests {
                         cx.waker().wake_by_ref();
                         if left == 0 { Poll::Ready(()) } else { Poll::Pending }
                     });
-                    gate.pass(work).await;
+                    gate.run(work).await;
                 })
             })
             .collect();

@@ -20,7 +20,7 @@ fn assert_conserved(push: &Push, pulls: &[&Pull]) {
 }
 
 async fn pair(name: &str, window: Window) -> (Push, Pull) {
-    let at = format!("mem://lent-{name}");
+    let at = format!("mem://borrowed-{name}");
     let push = Push::builder().bind(&at).retry_backoff(Duration::from_millis(1), LONG).build().await.unwrap();
     let pull = Pull::builder().connect(&at).window(window).build().await.unwrap();
     within(push.connected(1)).await.unwrap();
@@ -42,19 +42,19 @@ async fn borrowed_deliveries_come_in_order_and_each_outcome_reaches_the_pusher()
         };
         let mut receiver = pull.receiver();
         let (mut seen, mut next) = (HashSet::new(), 0);
-        while let Some(lent) = within(receiver.recv()).await.unwrap() {
-            let n = u64::from_be_bytes(lent.payload().try_into().unwrap());
-            assert_eq!(lent.id().number, n);
-            if lent.attempt() == 1 {
+        while let Some(borrowed) = within(receiver.recv()).await.unwrap() {
+            let n = u64::from_be_bytes(borrowed.payload().try_into().unwrap());
+            assert_eq!(borrowed.id().number, n);
+            if borrowed.attempt() == 1 {
                 assert!(seen.insert(n));
                 assert!(n >= next, "first attempts come in order, less those that were released");
                 next = n;
             }
-            match (n % 100, lent.attempt()) {
-                (7, 1) => lent.nack(),
-                (8, 1) => drop(lent),
-                (9, _) => lent.reject("odd"),
-                _ => lent.ack(),
+            match (n % 100, borrowed.attempt()) {
+                (7, 1) => borrowed.nack(),
+                (8, 1) => drop(borrowed),
+                (9, _) => borrowed.reject("odd"),
+                _ => borrowed.ack(),
             }
         }
         assert_eq!(seen.len(), 5_000);
@@ -78,7 +78,7 @@ async fn an_ack_is_sent_although_the_worker_continues_with_the_next_delivery_of_
     within(first).await.unwrap();
     for acked in 2..20 {
         within(receiver.recv()).await.unwrap().unwrap().ack();
-        let lent = within(receiver.recv()).await.unwrap().unwrap();
+        let borrowed = within(receiver.recv()).await.unwrap().unwrap();
         // While this delivery is processed, the watch settles the one before.
         within(async {
             while push.stats().acked + 1 < acked * 2 - 1 {
@@ -86,13 +86,13 @@ async fn an_ack_is_sent_although_the_worker_continues_with_the_next_delivery_of_
             }
         })
         .await;
-        lent.ack();
+        borrowed.ack();
     }
     assert_conserved(&push, &[&pull]);
 }
 
 #[tokio::test]
-async fn what_a_dropped_receiver_has_not_lent_goes_to_the_next_recv() {
+async fn what_a_dropped_receiver_has_not_borrowed_goes_to_the_next_recv() {
     let (push, pull) = pair("dropped", Window::messages(800)).await;
     for n in 0..300 {
         push.send(format!("{n}")).await.unwrap();
@@ -100,9 +100,9 @@ async fn what_a_dropped_receiver_has_not_lent_goes_to_the_next_recv() {
     let mut receiver = pull.receiver();
     let mut seen = HashSet::new();
     for _ in 0..10 {
-        let lent = within(receiver.recv()).await.unwrap().unwrap();
-        assert!(seen.insert(lent.payload().to_vec()));
-        lent.ack();
+        let borrowed = within(receiver.recv()).await.unwrap().unwrap();
+        assert!(seen.insert(borrowed.payload().to_vec()));
+        borrowed.ack();
     }
     drop(receiver);
     assert_conserved(&push, &[&pull]);
@@ -127,8 +127,8 @@ async fn receivers_and_recv_share_the_messages_of_a_pull() {
                 let mut count = 0_u64;
                 if task % 2 == 0 {
                     let mut receiver = pull.receiver();
-                    while let Some(lent) = receiver.recv().await.unwrap() {
-                        lent.ack();
+                    while let Some(borrowed) = receiver.recv().await.unwrap() {
+                        borrowed.ack();
                         count += 1;
                     }
                 } else {
@@ -165,7 +165,7 @@ async fn a_batch_whose_link_is_lost_is_sent_again_and_counted_once() {
     }
     // Its ten acks may have arrived; the receiver holds the rest when the links close.
     let leaving = within(lost.leave(Duration::ZERO)).await;
-    let other = Pull::builder().connect("mem://lent-lost").build().await.unwrap();
+    let other = Pull::builder().connect("mem://borrowed-lost").build().await.unwrap();
     let finishing = tokio::spawn({
         let push = push.clone();
         async move { push.finish(LONG).await.unwrap() }
@@ -197,10 +197,10 @@ async fn slices_of_any_size_arrive_in_order_even_without_credit() {
     });
     let mut receiver = pull.receiver();
     let mut n = 0_usize;
-    while let Some(lent) = within(receiver.recv()).await.unwrap() {
-        assert_eq!(lent.payload(), vec![n as u8; sizes[n % sizes.len()]]);
+    while let Some(borrowed) = within(receiver.recv()).await.unwrap() {
+        assert_eq!(borrowed.payload(), vec![n as u8; sizes[n % sizes.len()]]);
         n += 1;
-        lent.ack();
+        borrowed.ack();
     }
     assert_eq!((n, within(sender).await.unwrap().acked), (700, 700));
     assert_conserved(&push, &[&pull]);

@@ -40,19 +40,19 @@ impl RetainedBytes {
 
     /// Whether another batch of `length` bytes is within the bound.
     pub(super) fn has_room(&self, length: usize) -> bool {
-        self.bytes.load(Ordering::Relaxed) + keeps(length) <= self.bound
+        self.bytes.load(Ordering::Relaxed) + retained_by(length) <= self.bound
     }
 
     /// Counts a batch of `length` bytes.
     pub(super) fn share(&self, length: usize) -> RetainedShare {
-        let bytes = keeps(length);
+        let bytes = retained_by(length);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         RetainedShare { of: Some((self.bytes.clone(), bytes)) }
     }
 }
 
 /// The most memory that a batch of `length` bytes keeps.
-fn keeps(length: usize) -> u64 {
+fn retained_by(length: usize) -> u64 {
     length.max((length * MAX_BUFFER_FACTOR).min(READ_BUFFER)) as u64
 }
 
@@ -95,16 +95,16 @@ mod tests {
     #[test]
     fn lm_5_a_batch_counts_until_it_is_dropped_with_the_buffer_that_it_may_keep() {
         // LM-5
-        let kept = RetainedBytes::new(4 << 20);
-        let large = kept.share(1 << 20);
-        assert!(kept.has_room(1 << 20) && !kept.has_room((1 << 20) + 1));
-        let small: Vec<_> = (0..4).map(|_| kept.share(40_000)).collect();
-        assert!(!kept.has_room(1));
+        let retained = RetainedBytes::new(4 << 20);
+        let large = retained.share(1 << 20);
+        assert!(retained.has_room(1 << 20) && !retained.has_room((1 << 20) + 1));
+        let small: Vec<_> = (0..4).map(|_| retained.share(40_000)).collect();
+        assert!(!retained.has_room(1));
         drop(small);
         drop(large);
-        assert!(kept.has_room(2 << 20));
+        assert!(retained.has_room(2 << 20));
         assert_eq!(
-            (keeps(100), keeps(32_768), keeps(200_000), keeps(300_000)),
+            (retained_by(100), retained_by(32_768), retained_by(200_000), retained_by(300_000)),
             (800, 262_144, 262_144, 300_000)
         );
     }

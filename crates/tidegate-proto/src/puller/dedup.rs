@@ -20,11 +20,11 @@ pub(super) struct DedupTable {
     /// The keys of `done`, oldest first.
     order: VecDeque<MessageKey>,
     /// Deliveries of lost links that the application is working on.
-    orphans: BTreeMap<DeliveryKey, InProgress>,
+    in_progress: BTreeMap<DeliveryKey, InProgress>,
     /// The same deliveries, by message.
-    running: BTreeMap<MessageKey, DeliveryKey>,
+    in_progress_by_message: BTreeMap<MessageKey, DeliveryKey>,
     /// Those whose message was redelivered, by the link of the duplicate.
-    joined: BTreeMap<LinkId, BTreeSet<DeliveryKey>>,
+    duplicates: BTreeMap<LinkId, BTreeSet<DeliveryKey>>,
     /// The number of those whose message was not redelivered, by pusher.
     expected: BTreeMap<PeerKey, u64>,
 }
@@ -33,7 +33,7 @@ pub(super) struct DedupTable {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InProgress {
     message: MessageKey,
-    joined: Option<Duplicate>,
+    duplicate: Option<Duplicate>,
 }
 
 /// The duplicate of a delivery that the application is working on. It gets the outcome of that delivery.
@@ -61,9 +61,9 @@ impl DedupTable {
             limit,
             done: BTreeMap::new(),
             order: VecDeque::new(),
-            orphans: BTreeMap::new(),
-            running: BTreeMap::new(),
-            joined: BTreeMap::new(),
+            in_progress: BTreeMap::new(),
+            in_progress_by_message: BTreeMap::new(),
+            duplicates: BTreeMap::new(),
             expected: BTreeMap::new(),
         }
     }
@@ -71,7 +71,8 @@ impl DedupTable {
     /// Whether the table has messages of this pusher.
     pub(super) fn knows(&self, pusher: PeerKey) -> bool {
         let (first, last) = ((pusher, 0), (pusher, u64::MAX));
-        self.done.range(first..=last).next().is_some() || self.running.range(first..=last).next().is_some()
+        self.done.range(first..=last).next().is_some()
+            || self.in_progress_by_message.range(first..=last).next().is_some()
     }
 
     /// The number of messages that are being worked on and that this pusher may send again.
@@ -80,13 +81,13 @@ impl DedupTable {
     }
 
     /// The number of duplicates that wait for the outcome of a delivery that is being worked on.
-    pub(super) fn joins(&self) -> u64 {
+    pub(super) fn waiting_duplicates(&self) -> u64 {
         let expected: u64 = self.expected.values().sum();
-        self.orphans.len() as u64 - expected
+        self.in_progress.len() as u64 - expected
     }
 
     /// Records the outcome of a message that the pusher may not have received.
-    pub(super) fn done(&mut self, message: MessageKey, verdict: Verdict) {
+    pub(super) fn record_done(&mut self, message: MessageKey, verdict: Verdict) {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
         }
@@ -105,11 +106,11 @@ impl DedupTable {
     }
 
     /// Records a delivery of a lost link that the application is working on.
-    pub(super) fn orphan(&mut self, place: DeliveryKey, message: MessageKey) {
+    pub(super) fn record_in_progress(&mut self, delivery: DeliveryKey, message: MessageKey) {
         // If a message is being worked on twice (OC-12), one of the two deliveries is recorded.
-        if self.orphans.len() < self.limit && !self.running.contains_key(&message) {
-            self.running.insert(message, place);
-            self.orphans.insert(place, InProgress { message, joined: None });
+        if self.in_progress.len() < self.limit && !self.in_progress_by_message.contains_key(&message) {
+            self.in_progress_by_message.insert(message, delivery);
+            self.in_progress.insert(delivery, InProgress { message, duplicate: None });
             *self.expected.entry(message.0).or_default() += 1;
         }
     }
@@ -124,15 +125,15 @@ impl DedupTable {
     }
 
     /// Looks up a message that has arrived with an attempt above 1.
-    pub(super) fn repeated(&mut self, message: MessageKey, here: Duplicate) -> Lookup {
+    pub(super) fn look_up(&mut self, message: MessageKey, here: Duplicate) -> Lookup {
         if let Some(verdict) = self.done.get(&message) {
             return Lookup::Done(verdict.clone());
         }
-        let Some(place) = self.running.get(&message) else { return Lookup::Unknown };
-        match self.orphans.get_mut(place) {
-            Some(orphan) if orphan.joined.is_none() => {
-                orphan.joined = Some(here);
-                self.joined.entry(here.link).or_default().insert(*place);
+        let Some(delivery) = self.in_progress_by_message.get(&message) else { return Lookup::Unknown };
+        match self.in_progress.get_mut(delivery) {
+            Some(entry) if entry.duplicate.is_none() => {
+                entry.duplicate = Some(here);
+                self.duplicates.entry(here.link).or_default().insert(*delivery);
                 self.expect_less(message.0);
                 Lookup::Attached
             }
@@ -142,40 +143,40 @@ impl DedupTable {
     }
 
     /// The duplicate of a delivery of a lost link.
-    pub(super) fn joined(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
-        let joined = self.orphans.get(&(link, id))?.joined?;
-        Some((joined.link, joined.id))
+    pub(super) fn duplicate_of(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
+        let duplicate = self.in_progress.get(&(link, id))?.duplicate?;
+        Some((duplicate.link, duplicate.id))
     }
 
     /// The application has settled a delivery of a lost link. Returns the duplicate that gets the same outcome. Without
     /// one, the outcome is recorded.
-    pub(super) fn settle(&mut self, place: DeliveryKey, verdict: &Verdict) -> Option<Duplicate> {
-        let InProgress { message, joined } = self.orphans.remove(&place)?;
-        self.running.remove(&message);
-        if let Some(Duplicate { link, .. }) = joined
-            && let Some(places) = self.joined.get_mut(&link)
+    pub(super) fn settle(&mut self, delivery: DeliveryKey, verdict: &Verdict) -> Option<Duplicate> {
+        let InProgress { message, duplicate } = self.in_progress.remove(&delivery)?;
+        self.in_progress_by_message.remove(&message);
+        if let Some(Duplicate { link, .. }) = duplicate
+            && let Some(deliveries) = self.duplicates.get_mut(&link)
         {
-            places.remove(&place);
-            if places.is_empty() {
-                self.joined.remove(&link);
+            deliveries.remove(&delivery);
+            if deliveries.is_empty() {
+                self.duplicates.remove(&link);
             }
         }
-        if joined.is_none() {
+        if duplicate.is_none() {
             self.expect_less(message.0);
-            self.done(message, verdict.clone());
+            self.record_done(message, verdict.clone());
         }
-        joined
+        duplicate
     }
 
     /// A link with duplicates was lost, so that their messages may be redelivered once more. Returns the ids of the
     /// duplicates.
-    pub(super) fn part(&mut self, link: LinkId) -> Vec<u64> {
+    pub(super) fn detach_link(&mut self, link: LinkId) -> Vec<u64> {
         let mut ids = Vec::new();
-        for place in self.joined.remove(&link).unwrap_or_default() {
-            let Some(orphan) = self.orphans.get_mut(&place) else { continue };
-            if let Some(joined) = orphan.joined.take() {
-                ids.push(joined.id);
-                *self.expected.entry(orphan.message.0).or_default() += 1;
+        for delivery in self.duplicates.remove(&link).unwrap_or_default() {
+            let Some(entry) = self.in_progress.get_mut(&delivery) else { continue };
+            if let Some(duplicate) = entry.duplicate.take() {
+                ids.push(duplicate.id);
+                *self.expected.entry(entry.message.0).or_default() += 1;
             }
         }
         ids

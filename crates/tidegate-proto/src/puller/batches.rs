@@ -1,12 +1,12 @@
 //! Hands out several deliveries at once.
 
-use super::{DeliveryBatch, Puller, Verdict, Window, received::QueuedBatch, wake};
+use super::{DeliveryBatch, Puller, Verdict, Window, mark_ready, received::QueuedBatch};
 
 impl<H: Clone + Default> Puller<H> {
     /// Takes several deliveries of one batch at once, in the order of [`Self::recv`]: at least one, and at most the
     /// number that the workers settle in 0.2 ms, or 1/8 of a fixed window. Until they are settled or put back, they
     /// count as in flight.
-    pub fn recv_lot(&mut self) -> Option<DeliveryBatch<H>> {
+    pub fn recv_batch(&mut self) -> Option<DeliveryBatch<H>> {
         let free = self.cap.saturating_sub(self.in_flight);
         if self.leaving || free == 0 {
             return None;
@@ -17,13 +17,13 @@ impl<H: Clone + Default> Puller<H> {
         };
         let id = self.next_link()?;
         let link = self.links.get_mut(id)?;
-        let batch = link.inbox.front_mut()?;
-        let lot = batch.split(limit.max(1).min(free));
-        if batch.cursor.is_empty() {
+        let front = link.inbox.front_mut()?;
+        let batch = front.split(limit.max(1).min(free));
+        if front.cursor.is_empty() {
             link.inbox.pop_front();
             self.turn.rotate_left(1);
         }
-        let (count, bytes) = (lot.cursor.len(), lot.cursor.size());
+        let (count, bytes) = (batch.cursor.len(), batch.cursor.size());
         link.queued -= count;
         link.queued_bytes -= bytes;
         self.queued -= count;
@@ -31,28 +31,28 @@ impl<H: Clone + Default> Puller<H> {
         // Only one of them is worked on at a time.
         self.auto.busy(self.in_flight - count + 1);
         if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
-            wake(&mut self.wakes, id, link);
+            mark_ready(&mut self.ready_links, id, link);
         }
-        Some(lot)
+        Some(batch)
     }
 
     /// Returns the deliveries that are left of a lot, which no worker has begun. They are queued again, or released if
     /// they cannot be handed out any more.
-    pub fn put_back(&mut self, mut lot: DeliveryBatch<H>) {
-        let id = lot.link();
-        if let Some(item) = lot.take_first() {
+    pub fn return_batch(&mut self, mut batch: DeliveryBatch<H>) {
+        let id = batch.link();
+        if let Some(item) = batch.take_first() {
             self.settle_item(id, &item, &Verdict::Release);
         }
-        let (count, bytes) = (lot.cursor.len(), lot.cursor.size());
+        let (count, bytes) = (batch.cursor.len(), batch.cursor.size());
         let link = self.links.get_mut(id).filter(|link| link.session.is_open() && !self.leaving);
         let Some(link) = link.filter(|_| count > 0) else {
             // They cannot be handed out any more: release them, if the link is still there.
-            while let Some(item) = lot.take() {
+            while let Some(item) = batch.take() {
                 self.settle_item(id, &item, &Verdict::Release);
             }
             return;
         };
-        link.inbox.push_front(QueuedBatch::rest(lot));
+        link.inbox.push_front(QueuedBatch::remaining(batch));
         link.queued += count;
         link.queued_bytes += bytes;
         self.queued += count;
@@ -63,7 +63,7 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Counts a delivery of a [`Lot`] whose attempt is above 1.
+    /// Counts a delivery of a [`DeliveryBatch`] whose attempt is above 1.
     pub fn count_redelivered(&mut self) {
         self.stats.redelivered += 1;
     }

@@ -7,7 +7,7 @@ use crate::{links::LinkId, time::Time, wire::FrameProgress};
 /// Smaller parts of frames are not counted: the number of links bounds them.
 const MIN_COUNTED: usize = 64 * 1_024;
 
-/// The links with an incomplete frame of more than [`SMALL`] bytes.
+/// The links with an incomplete frame of more than [`MIN_COUNTED`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct PartialFrames {
     links: BTreeMap<LinkId, PartialFrame>,

@@ -28,14 +28,14 @@ impl ReturnPause {
             return;
         }
         let debt = u32::try_from(self.debt).unwrap_or(u32::MAX);
-        let rest = PAUSE_PER_RETURN.saturating_mul(debt).min(MAX_PAUSE);
-        if rest >= MIN_PAUSE {
-            self.until = Some(now + rest);
+        let pause = PAUSE_PER_RETURN.saturating_mul(debt).min(MAX_PAUSE);
+        if pause >= MIN_PAUSE {
+            self.until = Some(now + pause);
         }
     }
 
     /// Whether the link is paused.
-    pub(super) fn is_on(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.until.is_some()
     }
 
@@ -44,7 +44,7 @@ impl ReturnPause {
     }
 
     /// Ends the pause if its time is over.
-    pub(super) fn advance(&mut self, now: Time) {
+    pub(super) fn handle_timeout(&mut self, now: Time) {
         self.until = self.until.filter(|until| now < *until);
     }
 }
@@ -56,13 +56,13 @@ mod tests {
     #[test]
     fn oc_14_a_link_that_returns_every_message_is_paused() {
         // OC-14
-        let mut rest = ReturnPause::default();
+        let mut pause = ReturnPause::default();
         let mut now = Time(1);
         let mut cycles = 0;
         while now < Time(60_000_000) {
-            rest.count(now, 1, 0);
-            now = rest.until().unwrap_or(now) + Duration::from_micros(100);
-            rest.advance(now);
+            pause.count(now, 1, 0);
+            now = pause.until().unwrap_or(now) + Duration::from_micros(100);
+            pause.handle_timeout(now);
             cycles += 1;
         }
         assert!((5_000..15_000).contains(&cycles), "{cycles} in a minute; without pauses 600,000");
@@ -71,15 +71,15 @@ mod tests {
     #[test]
     fn oc_14_a_recalled_window_costs_a_short_pause_and_settled_messages_make_up_for_it() {
         // OC-14
-        let mut rest = ReturnPause::default();
-        rest.count(Time(1), 50_000, 0);
-        assert_eq!(rest.until(), Some(Time(50_001)));
-        rest.advance(Time(50_000));
-        assert!(rest.is_on());
-        rest.advance(Time(50_001));
-        assert!(!rest.is_on());
-        rest.count(Time(1), 0, 3_125);
-        rest.count(Time(1), 999, 0);
-        assert!(!rest.is_on(), "settled messages have made up for all returns");
+        let mut pause = ReturnPause::default();
+        pause.count(Time(1), 50_000, 0);
+        assert_eq!(pause.until(), Some(Time(50_001)));
+        pause.handle_timeout(Time(50_000));
+        assert!(pause.is_active());
+        pause.handle_timeout(Time(50_001));
+        assert!(!pause.is_active());
+        pause.count(Time(1), 0, 3_125);
+        pause.count(Time(1), 999, 0);
+        assert!(!pause.is_active(), "settled messages have made up for all returns");
     }
 }

@@ -19,19 +19,19 @@ const MAX_EXEMPT_LOSSES: u32 = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct SlowStart {
     since: Time,
-    weight: u64,
+    units: u64,
     /// The end of the slow start.
     until: Option<Time>,
 }
 
 impl SlowStart {
     /// Counts the messages that one lost link has returned.
-    pub(super) fn count<'a>(&mut self, now: Time, lost: impl Iterator<Item = &'a Pending>) {
+    pub(super) fn count_lost<'a>(&mut self, now: Time, lost: impl Iterator<Item = &'a Pending>) {
         if now >= self.since + PERIOD {
-            (self.since, self.weight) = (now, 0);
+            (self.since, self.units) = (now, 0);
         }
-        self.weight += lost.map(|pending| 1 + pending.message.size() as u64 / BYTES_PER_UNIT).sum::<u64>();
-        if self.weight > MAX_UNITS {
+        self.units += lost.map(|pending| 1 + pending.message.size() as u64 / BYTES_PER_UNIT).sum::<u64>();
+        if self.units > MAX_UNITS {
             self.until = Some(self.since + PERIOD);
         }
     }
@@ -42,18 +42,18 @@ impl SlowStart {
     }
 
     /// Ends the slow start if its time is over, and returns whether it has ended now.
-    pub(super) fn advance(&mut self, now: Time) -> bool {
+    pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
         self.until.take_if(|until| *until <= now).is_some()
     }
 
     /// The in-flight cap of a link on which `settled` messages were acked or rejected.
     #[inline]
-    pub(super) fn trust(&self, settled: u64) -> u64 {
+    pub(super) fn in_flight_cap(&self, settled: u64) -> u64 {
         if self.until.is_some() { MIN_IN_FLIGHT_CAP.saturating_add(settled) } else { u64::MAX }
     }
 
     /// Whether a held message is exempt from the cap of the link on which its puller has returned (RD-8).
-    pub(super) fn excuses(&self, pending: &Pending) -> bool {
+    pub(super) fn exempts(&self, pending: &Pending) -> bool {
         pending.losses <= MAX_EXEMPT_LOSSES
     }
 }
@@ -72,24 +72,24 @@ mod tests {
     #[test]
     fn rd_10_more_than_10_000_returns_in_a_second_cap_each_link() {
         // RD-10
-        let mut losses = SlowStart::default();
+        let mut slow_start = SlowStart::default();
         let start = Time(3_000_000);
-        losses.count(start, lost(10_000, 100).iter());
-        assert_eq!((losses.trust(0), losses.until()), (u64::MAX, None));
-        losses.count(start + PERIOD / 2, lost(1, 100).iter());
-        assert_eq!((losses.trust(0), losses.trust(50)), (16, 66));
-        assert!(!losses.advance(start + PERIOD / 2));
-        assert!(losses.advance(start + PERIOD), "it ends with the second");
-        assert!(!losses.advance(start + PERIOD), "once");
-        losses.count(start + PERIOD, lost(10_000, 100).iter());
-        assert_eq!(losses.trust(0), u64::MAX, "each second has its own count");
+        slow_start.count_lost(start, lost(10_000, 100).iter());
+        assert_eq!((slow_start.in_flight_cap(0), slow_start.until()), (u64::MAX, None));
+        slow_start.count_lost(start + PERIOD / 2, lost(1, 100).iter());
+        assert_eq!((slow_start.in_flight_cap(0), slow_start.in_flight_cap(50)), (16, 66));
+        assert!(!slow_start.handle_timeout(start + PERIOD / 2));
+        assert!(slow_start.handle_timeout(start + PERIOD), "it ends with the second");
+        assert!(!slow_start.handle_timeout(start + PERIOD), "once");
+        slow_start.count_lost(start + PERIOD, lost(10_000, 100).iter());
+        assert_eq!(slow_start.in_flight_cap(0), u64::MAX, "each second has its own count");
     }
 
     #[test]
     fn rd_10_large_messages_count_as_more_units() {
         // RD-10
-        let mut losses = SlowStart::default();
-        losses.count(Time(1), lost(39, 1 << 20).iter());
-        assert_eq!(losses.trust(0), 16);
+        let mut slow_start = SlowStart::default();
+        slow_start.count_lost(Time(1), lost(39, 1 << 20).iter());
+        assert_eq!(slow_start.in_flight_cap(0), 16);
     }
 }

@@ -91,7 +91,7 @@ impl SendQueue {
     }
 
     /// Whether a sender waits that has not been called.
-    pub(super) fn is_waited_in(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -101,7 +101,7 @@ impl SendQueue {
     }
 
     /// Whether the current sender may go ahead: the queue is empty, or the sender has a share left.
-    pub(super) fn lets_pass(&mut self) -> bool {
+    pub(super) fn admits_at_once(&mut self) -> bool {
         if self.is_free() {
             return true;
         }
@@ -124,7 +124,7 @@ impl SendQueue {
 
     /// Called when the future that owns this place is polled. Returns true if the sender is served: then room
     /// is reserved for it.
-    pub(super) fn come(&mut self, place: u64, waker: &Waker, size: u64, machine: &mut Pusher) -> bool {
+    pub(super) fn claim(&mut self, place: u64, waker: &Waker, size: u64, machine: &mut Pusher) -> bool {
         if let Some(own) = self.waiting.get_mut(&place) {
             own.waker.clone_from(waker);
             return false;
@@ -160,7 +160,7 @@ impl SendQueue {
         }
         if self.called.is_empty() {
             self.round = self.next;
-            self.share = machine.spare() / (self.waiting.len() * ROUNDS);
+            self.share = machine.free_slots() / (self.waiting.len() * ROUNDS);
             // A thread may use its share later, but a program with one task for each message leaves a share
             // behind for each.
             if self.shares.len() > MAX_SHARES {
@@ -186,7 +186,7 @@ impl SendQueue {
     }
 
     /// Passes over the senders that were called before the last check and have not come.
-    pub(super) fn look(&mut self, machine: &mut Pusher) {
+    pub(super) fn expire_calls(&mut self, machine: &mut Pusher) {
         for (place, CalledSend { size, .. }) in self.called.extract_if(.., |_, called| called.late) {
             self.passed.insert(place);
             machine.unreserve(size);
