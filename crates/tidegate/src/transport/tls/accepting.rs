@@ -72,7 +72,7 @@ impl Accepting {
         if let AcceptState::Handshaking(accept) = &mut self.0 {
             match ready!(Pin::new(&mut **accept).poll(cx)) {
                 Ok(stream) => {
-                    self.0 = AcceptState::Open(Box::new(Secured::new(TlsSide::Acceptor, stream.into())))
+                    self.0 = AcceptState::Open(Box::new(Secured::new(TlsSide::Acceptor, stream.into())));
                 }
                 Err((error, stream)) => {
                     self.0 = AcceptState::Failed(stream);
