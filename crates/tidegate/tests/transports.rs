@@ -154,7 +154,7 @@ async fn a_scheme_that_is_invalid_or_taken_is_refused_with_the_valid_form() {
     // LM-1
     let place = Arc::<InProcess>::default();
     let error = Push::builder().bind("door://a").build().await.unwrap_err().to_string();
-    assert!(error.contains("unknown") && error.contains("transports"), "{error}");
+    assert!(error.contains("unknown") && error.contains("a transport of the builder"), "{error}");
     for scheme in ["tcp", "tls", "", "a b", "Door", "door"] {
         let builder = push(&place).transport(scheme, place.clone());
         let error = builder.bind("door://a").build().await.unwrap_err().to_string();
