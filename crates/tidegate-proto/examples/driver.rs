@@ -1,5 +1,7 @@
 //! Connects a pusher and a puller back to back through two byte vectors, and moves one message and its ack.
 
+#![forbid(unsafe_code)]
+
 use std::{collections::VecDeque, error::Error, time::Duration};
 
 use tidegate_proto::{
