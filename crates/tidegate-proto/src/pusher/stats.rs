@@ -52,6 +52,8 @@ pub struct PushStats {
     pub rejected_waiting: u64,
     /// The time in which sends waited or failed for lack of room. The owner of the machine measures it.
     pub blocked: Duration,
+    /// Sends that wait for room now. The owner of the machine counts them.
+    pub waiting_sends: u64,
 }
 
 /// Statistics of one link of a pusher.

@@ -212,6 +212,7 @@ impl Push {
         self.shared().with(|inner| {
             let mut stats = inner.machine.stats();
             stats.blocked = inner.state.blocked();
+            stats.waiting_sends = inner.state.send_queue.waiting() as u64;
             stats
         })
     }

@@ -95,6 +95,11 @@ impl SendQueue {
         !self.waiting.is_empty()
     }
 
+    /// The number of senders that wait and have not been called.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether a sender has been called and has not come yet.
     pub(super) fn has_called(&self) -> bool {
         !self.called.is_empty()
