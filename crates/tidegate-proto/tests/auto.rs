@@ -19,15 +19,15 @@ type Service = fn(u64) -> u64;
 /// A puller, its workers, and its link to the pusher.
 struct Node {
     puller: Puller,
-    here: End,
-    there: End,
+    here: TimedEnd,
+    there: TimedEnd,
     /// The job of each worker, and when it will be done. `None`: the worker waits.
     workers: Vec<Option<(u64, Received)>>,
     service: Service,
     worked: u64,
 }
 
-struct End {
+struct TimedEnd {
     link: LinkId,
     reader: FrameReader,
     /// Bytes on their way to this end, with the time of their arrival.
@@ -54,7 +54,7 @@ impl Sim {
             let end = |link, limit| {
                 let mut reader = FrameReader::new();
                 reader.open(limit);
-                End { link, reader, coming: VecDeque::new() }
+                TimedEnd { link, reader, coming: VecDeque::new() }
             };
             let here = end(here, puller.frame_limit());
             let there = end(there, pusher.frame_limit());
@@ -170,7 +170,7 @@ impl Node {
     }
 }
 
-fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
+fn arrive<M: Machine>(machine: &mut M, end: &mut TimedEnd, now: Time) {
     let mut any = false;
     while end.coming.front().is_some_and(|(at, _)| *at <= now.0) && machine.wants_read(now, end.link) {
         let (_, bytes) = end.coming.pop_front().unwrap();
@@ -189,7 +189,7 @@ fn arrive<M: Machine>(machine: &mut M, end: &mut End, now: Time) {
     }
 }
 
-fn send<M: Machine>(machine: &mut M, end: &End, to: &mut End, now: Time, one_way: u64) {
+fn send<M: Machine>(machine: &mut M, end: &TimedEnd, to: &mut TimedEnd, now: Time, one_way: u64) {
     let mut out = VecDeque::new();
     machine.poll_transmit(now, end.link, &mut out);
     for bytes in out {

@@ -19,7 +19,7 @@ const MAX_MESSAGES: u64 = 300;
 const MAX_MESSAGE_SIZE: u64 = 64 << 10;
 
 /// One end of a wire.
-struct End {
+struct PairEnd {
     link: LinkId,
     reader: FrameReader,
     /// Produced by the machine, and not yet on the wire.
@@ -30,8 +30,8 @@ struct End {
 
 struct Wire {
     pull: usize,
-    push_end: End,
-    pull_end: End,
+    push_end: PairEnd,
+    pull_end: PairEnd,
     open: bool,
 }
 
@@ -158,7 +158,7 @@ impl Run {
         let end = |link, limit| {
             let mut reader = FrameReader::new();
             reader.open(limit);
-            End { link, reader, pending: VecDeque::new(), arriving: VecDeque::new() }
+            PairEnd { link, reader, pending: VecDeque::new(), arriving: VecDeque::new() }
         };
         self.wires.push(Wire {
             pull,
@@ -365,7 +365,7 @@ impl Run {
     }
 }
 
-fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, bytes: usize) -> bool {
+fn read<M: Machine>(machine: &mut M, end: &mut PairEnd, now: Time, bytes: usize) -> bool {
     if !machine.wants_read(now, end.link) {
         return false;
     }
@@ -383,7 +383,13 @@ fn read<M: Machine>(machine: &mut M, end: &mut End, now: Time, bytes: usize) -> 
     true
 }
 
-fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now: Time, bytes: usize) -> bool {
+fn write<M: Machine>(
+    machine: &mut M,
+    end: &mut PairEnd,
+    to: &mut VecDeque<u8>,
+    now: Time,
+    bytes: usize,
+) -> bool {
     if end.pending.is_empty() {
         machine.poll_transmit(now, end.link, &mut end.pending);
     }
@@ -403,7 +409,7 @@ fn write<M: Machine>(machine: &mut M, end: &mut End, to: &mut VecDeque<u8>, now:
     room < bytes
 }
 
-fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {
+fn tick<M: Machine>(machine: &mut M, end: &PairEnd, now: Time) {
     if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
         machine.handle_timeout(now, end.link, end.reader.progress());
     }

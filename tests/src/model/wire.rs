@@ -33,7 +33,7 @@ impl fmt::Display for MachineSide {
 
 /// One side's end of a wire.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct End {
+pub struct ModelEnd {
     pub state: EndState,
     /// Frames in transit to this end, in order.
     pub inbox: VecDeque<Bytes>,
@@ -57,8 +57,8 @@ pub struct Wire {
     pub pull: usize,
     /// The life of the puller's process that created it.
     pub life: u8,
-    pusher: End,
-    puller: End,
+    pusher: ModelEnd,
+    puller: ModelEnd,
     /// It carries no more frames, and the ends may notice.
     pub cut: bool,
     /// A Close has been sent, or a newer wire has replaced this one.
@@ -67,7 +67,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(serial: u8, push: usize, (pull, life): (usize, u8), pusher: LinkId) -> Self {
-        let end = |state| End { state, inbox: VecDeque::new(), failed: false };
+        let end = |state| ModelEnd { state, inbox: VecDeque::new(), failed: false };
         Self {
             serial,
             push,
@@ -80,14 +80,14 @@ impl Wire {
         }
     }
 
-    pub fn end(&self, side: MachineSide) -> &End {
+    pub fn end(&self, side: MachineSide) -> &ModelEnd {
         match side {
             MachineSide::Pusher => &self.pusher,
             MachineSide::Puller => &self.puller,
         }
     }
 
-    pub fn end_mut(&mut self, side: MachineSide) -> &mut End {
+    pub fn end_mut(&mut self, side: MachineSide) -> &mut ModelEnd {
         match side {
             MachineSide::Pusher => &mut self.pusher,
             MachineSide::Puller => &mut self.puller,

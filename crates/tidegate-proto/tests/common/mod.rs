@@ -96,7 +96,7 @@ pub fn close_of<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Option<
 }
 
 /// One end of a wire.
-struct End {
+struct WireEnd {
     link: LinkId,
     reader: FrameReader,
     /// Bytes on their way to the other end.
@@ -108,8 +108,8 @@ struct End {
 pub struct Wire {
     pub push: usize,
     pub pull: usize,
-    push_end: End,
-    pull_end: End,
+    push_end: WireEnd,
+    pull_end: WireEnd,
     /// No bytes are carried, and neither machine is driven.
     pub hung: bool,
     /// The pusher cannot write.
@@ -158,7 +158,7 @@ impl World {
         let end = |link, limit| {
             let mut reader = FrameReader::new();
             reader.open(limit);
-            End { link, reader, out: VecDeque::new(), pending: VecDeque::new() }
+            WireEnd { link, reader, out: VecDeque::new(), pending: VecDeque::new() }
         };
         let push_end = end(push_link, self.pushers[push].frame_limit());
         let pull_end = end(pull_link, self.pullers[pull].frame_limit());
@@ -326,7 +326,13 @@ pub fn text(received: &Received) -> String {
     String::from_utf8_lossy(received.payload()).into_owned()
 }
 
-fn step<M: Machine>(machine: &mut M, end: &mut End, from: &mut VecDeque<u8>, now: Time, stuck: bool) -> bool {
+fn step<M: Machine>(
+    machine: &mut M,
+    end: &mut WireEnd,
+    from: &mut VecDeque<u8>,
+    now: Time,
+    stuck: bool,
+) -> bool {
     let mut moved = false;
     if machine.wants_read(now, end.link) {
         if from.is_empty() {
@@ -354,7 +360,7 @@ fn step<M: Machine>(machine: &mut M, end: &mut End, from: &mut VecDeque<u8>, now
     moved
 }
 
-fn tick<M: Machine>(machine: &mut M, end: &End, now: Time) {
+fn tick<M: Machine>(machine: &mut M, end: &WireEnd, now: Time) {
     if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
         machine.handle_timeout(now, end.link, end.reader.progress());
     }
