@@ -14,7 +14,7 @@ use super::{
     draw::Draw,
     history::{Pen, Process, Recorder, Tag, What},
     scenario::Scenario,
-    transport::{Lines, Network},
+    transport::{Network, NetworkStreams},
 };
 
 /// The port of every host that is bound.
@@ -58,7 +58,7 @@ pub struct Stage {
     /// The recorder of the history.
     pub recorder: Recorder,
     /// All streams.
-    pub lines: Lines,
+    pub lines: NetworkStreams,
     /// Set when the faults are over.
     pub healed: Flag,
     /// Set when every pusher has finished.
@@ -78,7 +78,7 @@ impl Stage {
         Arc::new(Self {
             scenario,
             recorder: Recorder::default(),
-            lines: Lines::default(),
+            lines: NetworkStreams::default(),
             healed: Flag::default(),
             over: Flag::default(),
             lives,

@@ -43,7 +43,7 @@ struct Fate {
     asked: usize,
 }
 
-struct Line {
+struct NetworkStream {
     /// The hosts at its ends: this one first.
     ends: (usize, usize),
     fate: Arc<Mutex<Fate>>,
@@ -55,7 +55,7 @@ const MAX_POLLS: usize = 100_000;
 
 /// All streams of the network.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<Line>>>, Arc<Mutex<Graves>>);
+pub struct NetworkStreams(Arc<Mutex<Vec<NetworkStream>>>, Arc<Mutex<Graves>>);
 
 /// Streams of killed processes. A dropped runtime drops its tasks in an unpredictable order, and each stream notifies
 /// its peer. So the streams are kept, and then dropped in order.
@@ -65,7 +65,7 @@ struct Graves {
     streams: Vec<(String, TcpStream)>,
 }
 
-impl Lines {
+impl NetworkStreams {
     /// Runs `kill`, which drops streams, and keeps those streams.
     pub fn while_killing(&self, kill: impl FnOnce()) {
         self.1.lock().unwrap().open = true;
@@ -109,7 +109,7 @@ impl Lines {
 
     fn add(&self, ends: (usize, usize)) -> Arc<Mutex<Fate>> {
         let fate = Arc::<Mutex<Fate>>::default();
-        self.0.lock().unwrap().push(Line { ends, fate: fate.clone() });
+        self.0.lock().unwrap().push(NetworkStream { ends, fate: fate.clone() });
         fate
     }
 }
@@ -121,7 +121,7 @@ pub struct Network {
     /// The recorder of its frames.
     pub pen: Pen,
     /// The registry of its streams.
-    pub lines: Lines,
+    pub lines: NetworkStreams,
     /// The seed for the sizes of its reads and writes.
     pub seed: u64,
 }

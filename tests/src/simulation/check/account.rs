@@ -71,7 +71,7 @@ struct Message {
 }
 
 #[derive(Default)]
-struct Line {
+struct LinkAccount {
     puller: Option<Puller>,
     /// The `resume` that this side sent, if it is the connector.
     shown: u128,
@@ -120,7 +120,7 @@ struct Books<'a> {
     heartbeat: Duration,
     write_stall: Duration,
     messages: BTreeMap<u64, Message>,
-    lines: BTreeMap<Wire, Line>,
+    lines: BTreeMap<Wire, LinkAccount>,
     accepted: u64,
     counts: Counts,
     stopping: bool,
@@ -249,7 +249,8 @@ impl<'a> Books<'a> {
 
     /// HS-9: a link with a higher generation replaces the older link.
     fn replace(&mut self, now: Duration, puller: Puller, generation: u64) {
-        let older = |line: &Line| line.slot.is_some_and(|(peer, older)| peer == puller && older < generation);
+        let older =
+            |line: &LinkAccount| line.slot.is_some_and(|(peer, older)| peer == puller && older < generation);
         let wires: Vec<_> =
             self.lines.iter().filter(|(_, line)| older(line)).map(|(w, _)| w.clone()).collect();
         for wire in wires {
@@ -294,7 +295,7 @@ impl<'a> Books<'a> {
             }
         }
         if let Some(puller) = waits_for {
-            let is_here = |line: &Line| {
+            let is_here = |line: &LinkAccount| {
                 line.puller == Some(puller) && !line.over && line.code.is_none() && !line.leaving
             };
             if self.lines.values().any(is_here) {
@@ -410,7 +411,8 @@ impl<'a> Books<'a> {
     /// LV-3, LV-8: a link that was given up may be unable to carry the Close with the reason. Its messages are sent
     /// again before any frame shows it. If the Close comes, its code must agree.
     fn give_up_unseen(&mut self, now: Duration, number: u64, wire: &Wire) {
-        let flies = |line: &Line| !line.over && line.flight.values().any(|(flying, _)| *flying == number);
+        let flies =
+            |line: &LinkAccount| !line.over && line.flight.values().any(|(flying, _)| *flying == number);
         let other = self.lines.iter().find(|(other, line)| *other != wire && flies(line));
         let Some(other) = other.map(|(other, _)| other.clone()) else { return };
         let Some(line) = self.lines.get_mut(&other) else { return };
@@ -468,7 +470,7 @@ impl<'a> Books<'a> {
         let puller = line.puller;
         let alone = line.alone;
         let first = line.flight.is_empty();
-        let quiet = |(other, line): (&Wire, &Line)| {
+        let quiet = |(other, line): (&Wire, &LinkAccount)| {
             let silent = line.read_at + self.heartbeat * 2 <= now;
             let stuck = line.sent_at + self.write_stall * 20 <= now;
             other != wire && !line.over && (silent || stuck)

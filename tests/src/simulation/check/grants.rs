@@ -23,7 +23,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     for who in history.processes() {
         let Some(index) = who.host.checked_sub(scenario.pushers.len()) else { continue };
         let plan = &scenario.pullers[index];
-        let mut lines = BTreeMap::<Wire, Line>::new();
+        let mut lines = BTreeMap::<Wire, LinkGrants>::new();
         // The number of un-acked messages on lost links, which may be redelivered (RD-9).
         let mut lost = 0;
         for entry in history.of(who) {
@@ -48,7 +48,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Read(wire, FrameSummary::Hello(instance, resume, _)) if !wire.connector => {
                     // The link that this one replaces is lost, although its Close may have to wait (HS-9).
                     let replaced = lines.values_mut().filter(|line| line.peer == Some((*instance, *resume)));
-                    lost += replaced.map(Line::lose).sum::<u64>();
+                    lost += replaced.map(LinkGrants::lose).sum::<u64>();
                     lines.entry(wire.clone()).or_default().peer = Some((*instance, *resume));
                 }
                 What::Read(wire, FrameSummary::Deliver(first, items)) => {
@@ -71,7 +71,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
 }
 
 /// CR-9: the unused credit of all links is within the budget, plus one message for each link (CR-6).
-fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, Line>, wrong: &mut dyn FnMut(&str, String)) {
+fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, LinkGrants>, wrong: &mut dyn FnMut(&str, String)) {
     let links = lines.len() as u64;
     let unused: u64 = lines.values().map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
     let most = plan.budget.0 + links;
@@ -81,7 +81,7 @@ fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, Line>, wrong: &mut dyn FnM
 }
 
 #[derive(Default)]
-struct Line {
+struct LinkGrants {
     sizes: BTreeMap<u64, u64>,
     unsettled: BTreeSet<u64>,
     next_id: u64,
@@ -100,7 +100,7 @@ struct Line {
     lost: bool,
 }
 
-impl Line {
+impl LinkGrants {
     /// Returns the number of messages lost with the link, once.
     fn lose(&mut self) -> u64 {
         if std::mem::replace(&mut self.lost, true) { 0 } else { self.unsettled.len() as u64 }
