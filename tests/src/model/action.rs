@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{
     ledger::Fate,
     wire::{EndState, MachineSide, Wire},
-    world::World,
+    world::ModelWorld,
 };
 use tidegate_proto::wire::{Body, decode};
 
-/// One step. Wires are named by their index in [`World::wires`].
+/// One step. Wires are named by their index in [`ModelWorld::wires`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A driver writes the bytes that its machine has to send on a link.
@@ -86,7 +86,7 @@ pub enum Action {
 }
 
 /// Every action that is possible in `world`.
-pub fn possible(world: &World) -> Vec<Action> {
+pub fn possible(world: &ModelWorld) -> Vec<Action> {
     let mut all = Vec::new();
     calm(world, &mut all);
     for pull in 0..world.pullers.len() {
@@ -143,7 +143,7 @@ pub fn possible(world: &World) -> Vec<Action> {
 
 /// The actions of drivers, the network and a well-behaved application, most urgent first. A world comes to rest if the
 /// first of these is taken repeatedly, and [`waits`] when there is none.
-pub fn calm(world: &World, all: &mut Vec<Action>) {
+pub fn calm(world: &ModelWorld, all: &mut Vec<Action>) {
     for (wire, here) in world.wires.iter().enumerate() {
         for side in MachineSide::BOTH {
             on_end(world, wire, here, side, all);
@@ -174,11 +174,11 @@ pub fn calm(world: &World, all: &mut Vec<Action>) {
 }
 
 /// Whether a deadline of the pusher's end is due. Only settle time-outs are within the horizon there.
-fn is_due(world: &World, wire: &Wire) -> bool {
+fn is_due(world: &ModelWorld, wire: &Wire) -> bool {
     wire.link(MachineSide::Pusher).is_some_and(|link| world.pushers[wire.push].process.is_due(link))
 }
 
-fn on_end(world: &World, wire: usize, here: &Wire, side: MachineSide, all: &mut Vec<Action>) {
+fn on_end(world: &ModelWorld, wire: usize, here: &Wire, side: MachineSide, all: &mut Vec<Action>) {
     let end = here.end(side);
     match end.state {
         EndState::Gone => return,
@@ -208,7 +208,7 @@ fn on_end(world: &World, wire: usize, here: &Wire, side: MachineSide, all: &mut 
 }
 
 /// An idle application starts to wait for a message.
-pub fn waits(world: &World, pull: usize, all: &mut Vec<Action>) {
+pub fn waits(world: &ModelWorld, pull: usize, all: &mut Vec<Action>) {
     let pulling = &world.pullers[pull];
     let machine = &pulling.process.machine;
     let idle = world.bounds.waits && pulling.held.len() < world.bounds.workers && !machine.has_queued();
@@ -218,7 +218,7 @@ pub fn waits(world: &World, pull: usize, all: &mut Vec<Action>) {
 }
 
 /// Describes an action in the world in which it happens.
-pub fn describe(world: &World, action: Action) -> String {
+pub fn describe(world: &ModelWorld, action: Action) -> String {
     let name = |wire: usize| {
         let here = &world.wires[wire];
         format!("wire {} (pusher {}, puller {})", here.serial, here.push, here.pull)

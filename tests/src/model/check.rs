@@ -12,7 +12,7 @@ use super::{
     bounds::Bounds,
     property::Quiescence,
     seen::{Event, Seen},
-    world::World,
+    world::ModelWorld,
 };
 use crate::seeds;
 
@@ -25,32 +25,32 @@ const MAX_STEPS: usize = 50_000_000;
 const STEPS_PER_SECOND: usize = 150_000;
 
 struct Checked {
-    first: World,
+    first: ModelWorld,
     rest: Quiescence,
 }
 
 impl Model for Checked {
-    type State = World;
+    type State = ModelWorld;
     type Action = Action;
 
-    fn init_states(&self) -> Vec<World> {
+    fn init_states(&self) -> Vec<ModelWorld> {
         vec![self.first.clone()]
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+    fn actions(&self, world: &ModelWorld, actions: &mut Vec<Action>) {
         if world.broken.is_none() {
             actions.extend(action::possible(world));
         }
     }
 
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+    fn next_state(&self, world: &ModelWorld, action: Action) -> Option<ModelWorld> {
         world.after(action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(SOUND, |_, world: &World| world.broken.is_none()),
-            Property::always(RESTS, |checked: &Self, world: &World| {
+            Property::always(SOUND, |_, world: &ModelWorld| world.broken.is_none()),
+            Property::always(RESTS, |checked: &Self, world: &ModelWorld| {
                 world.broken.is_some() || checked.rest.is_certain(world)
             }),
         ]
@@ -87,7 +87,7 @@ enum Extent {
 fn run(bounds: Bounds, events: &[Event], extent: &Extent) {
     let text = bounds.to_string();
     let started = Instant::now();
-    let first = World::new(bounds);
+    let first = ModelWorld::new(bounds);
     let seen = first.seen.clone();
     let checked = Checked { first, rest: Quiescence::default() };
     // One thread, so that the first path found is a shortest path.
@@ -146,7 +146,7 @@ fn report(
 }
 
 /// The actions of a path, one per line, and its last state.
-fn story(steps: &[(World, Option<Action>)]) -> String {
+fn story(steps: &[(ModelWorld, Option<Action>)]) -> String {
     let mut text = String::new();
     for (number, (world, action)) in steps.iter().enumerate() {
         if let Some(action) = action {

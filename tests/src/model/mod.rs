@@ -1,11 +1,11 @@
 //! The state machines of `tidegate-proto` under a model checker: every interleaving within stated bounds.
 //!
-//! A [`World`] has pushers and pullers, each with an application, a driver and a clock, and the wires between them. An
-//! [`Action`] is the smallest step of a world. Given [`Bounds`], the checker visits every reachable state, and checks
-//! the [`property`]s in each.
+//! A [`ModelWorld`] has pushers and pullers, each with an application, a driver and a clock, and the wires between
+//! them. An [`Action`] is the smallest step of a world. Given [`Bounds`], the checker visits every reachable state, and
+//! checks the [`property`]s in each.
 //!
 //! ```text
-//! Bounds ──► World ──► actions ──► World ──► … ──► a property fails: the path of actions is printed
+//! Bounds ──► ModelWorld ──► actions ──► ModelWorld ──► … ──► a property fails: the path of actions is printed
 //! ```
 //!
 //! # What is bounded
@@ -50,4 +50,4 @@ pub use action::Action;
 pub use bounds::{Bounds, Faults, Grace};
 pub use check::{check, check_nearest, soak};
 pub use seen::Event;
-pub use world::World;
+pub use world::ModelWorld;

@@ -9,7 +9,7 @@ use super::{
     action::{self, Action},
     process::{Pulling, Pushing},
     wire::MachineSide,
-    world::World,
+    world::ModelWorld,
 };
 
 /// More steps than a world of this size needs to come to rest.
@@ -19,7 +19,7 @@ const STEPS: usize = 2_000;
 ///
 /// # Errors
 /// The count that is wrong.
-pub fn check_changed(before: &World, after: &World) -> Result<(), String> {
+pub fn check_changed(before: &ModelWorld, after: &ModelWorld) -> Result<(), String> {
     for (push, (old, new)) in before.pushers.iter().zip(&after.pushers).enumerate() {
         if !Arc::ptr_eq(old, new) {
             check_pusher(after, push, new)?;
@@ -36,7 +36,7 @@ pub fn check_changed(before: &World, after: &World) -> Result<(), String> {
     check_limits(after)
 }
 
-fn check_pusher(world: &World, push: usize, pushing: &Pushing) -> Result<(), String> {
+fn check_pusher(world: &ModelWorld, push: usize, pushing: &Pushing) -> Result<(), String> {
     let machine = &pushing.process.machine;
     let stats = machine.stats();
     let flying: u64 = machine.link_stats().iter().map(|link| link.in_flight).sum();
@@ -67,7 +67,7 @@ fn check_pusher(world: &World, push: usize, pushing: &Pushing) -> Result<(), Str
     Ok(())
 }
 
-fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), String> {
+fn check_puller(world: &ModelWorld, pull: usize, pulling: &Pulling) -> Result<(), String> {
     let machine = &pulling.process.machine;
     let (stats, links) = (machine.stats(), machine.link_stats());
     let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
@@ -113,7 +113,7 @@ fn check_puller(world: &World, pull: usize, pulling: &Pulling) -> Result<(), Str
 
 /// CR-7: with a window of 0, unused credit is recalled when no application waits any more. So there is none when no
 /// frame is in transit and no driver has anything to do.
-fn check_idle_credit(world: &World) -> Result<(), String> {
+fn check_idle_credit(world: &ModelWorld) -> Result<(), String> {
     let idle = |pulling: &Pulling| !pulling.waiting && !pulling.process.machine.is_leaving();
     for wire in world.wires.iter().filter(|wire| !wire.cut && idle(&world.pullers[wire.pull])) {
         let (Some(push), Some(pull)) = (wire.link(MachineSide::Pusher), wire.link(MachineSide::Puller))
@@ -133,7 +133,7 @@ fn check_idle_credit(world: &World) -> Result<(), String> {
 }
 
 /// CR-2: a pusher's limit is always one that its puller has granted.
-fn check_limits(world: &World) -> Result<(), String> {
+fn check_limits(world: &ModelWorld) -> Result<(), String> {
     for wire in &world.wires {
         let (Some(push), Some(pull)) = (wire.link(MachineSide::Pusher), wire.link(MachineSide::Puller))
         else {
@@ -156,7 +156,7 @@ fn check_limits(world: &World) -> Result<(), String> {
 }
 
 /// Whether nothing more happens by itself, and every message is settled.
-pub fn is_at_rest(world: &World) -> bool {
+pub fn is_at_rest(world: &ModelWorld) -> bool {
     let settled = world.pushers.iter().enumerate().all(|(push, pushing)| {
         let machine = &pushing.process.machine;
         let stats = machine.stats();
@@ -183,13 +183,13 @@ pub struct Quiescence {
 }
 
 impl Quiescence {
-    pub fn is_certain(&self, world: &World) -> bool {
+    pub fn is_certain(&self, world: &ModelWorld) -> bool {
         self.walk(world).is_ok()
     }
 
     /// # Errors
     /// The path to the world that is stuck.
-    pub fn walk(&self, world: &World) -> Result<(), Vec<(World, Option<Action>)>> {
+    pub fn walk(&self, world: &ModelWorld) -> Result<(), Vec<(ModelWorld, Option<Action>)>> {
         let mut path = Vec::new();
         let mut passed = Vec::new();
         let mut here = world.clone();
@@ -221,7 +221,7 @@ impl Quiescence {
 }
 
 /// The next step of a world without further faults.
-fn peaceful(world: &World) -> Option<(Action, World)> {
+fn peaceful(world: &ModelWorld) -> Option<(Action, ModelWorld)> {
     let mut all = Vec::new();
     action::calm(world, &mut all);
     // Deadlines pass when nothing else happens.

@@ -24,7 +24,7 @@ use super::{
 
 /// Processes, the wires between them, and the ledger of messages.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct ModelWorld {
     pub bounds: Arc<Bounds>,
     pub seen: Arc<Seen>,
     pub pushers: Vec<Arc<Pushing>>,
@@ -41,7 +41,7 @@ pub struct World {
     pub broken: Option<Arc<str>>,
 }
 
-impl Hash for World {
+impl Hash for ModelWorld {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.pushers.iter().for_each(|it| it.mark.hash(state));
         self.pullers.iter().for_each(|it| it.mark.hash(state));
@@ -54,7 +54,7 @@ impl Hash for World {
 }
 
 /// As in the checker: worlds with equal hashes are equal.
-impl PartialEq for World {
+impl PartialEq for ModelWorld {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint() == other.fingerprint()
     }
@@ -62,7 +62,7 @@ impl PartialEq for World {
 
 type Step = Result<(), String>;
 
-impl World {
+impl ModelWorld {
     /// The world in which a check starts.
     pub fn new(bounds: Bounds) -> Self {
         let mut world = Self {

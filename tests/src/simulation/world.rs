@@ -93,9 +93,9 @@ pub fn play(scenario: &Scenario) -> Played {
         });
     }
     let hosts = vec![Host::Running; scenario.hosts()];
-    let mut world = World { stage, sim, hosts, faults: scenario.faults.clone().into() };
+    let mut world = SimulationWorld { stage, sim, hosts, faults: scenario.faults.clone().into() };
     let at_rest = world.play();
-    let World { stage, sim, .. } = world;
+    let SimulationWorld { stage, sim, .. } = world;
     stage.recorder.world(Some(sim.elapsed()));
     let history = stage.recorder.take();
     drop(sim);
@@ -111,14 +111,14 @@ enum Host {
     Done,
 }
 
-struct World<'a> {
+struct SimulationWorld<'a> {
     stage: Arc<Stage>,
     sim: Sim<'a>,
     hosts: Vec<Host>,
     faults: std::collections::VecDeque<(Duration, Fault)>,
 }
 
-impl World<'_> {
+impl SimulationWorld<'_> {
     /// Runs the simulation. Returns whether everything came to rest.
     fn play(&mut self) -> bool {
         let healed_at = self.stage.scenario.healed_at;
