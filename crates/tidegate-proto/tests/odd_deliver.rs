@@ -100,7 +100,7 @@ fn generated(first_id: u64, sents: &[Sent]) -> v1::Deliver {
 
 /// A delivery with the fields that a puller reads.
 #[derive(Clone, Debug, PartialEq)]
-struct Delivery {
+struct DecodedDelivery {
     id: u64,
     number: u64,
     attempt: u32,
@@ -109,8 +109,8 @@ struct Delivery {
 }
 
 /// The deliveries that the hand-written codec has decoded.
-fn read(batch: &Batch) -> Vec<Delivery> {
-    let delivery = |item: Item| Delivery {
+fn read(batch: &Batch) -> Vec<DecodedDelivery> {
+    let delivery = |item: Item| DecodedDelivery {
         id: item.id,
         number: item.number,
         attempt: item.attempt,
@@ -120,8 +120,8 @@ fn read(batch: &Batch) -> Vec<Delivery> {
     batch.items().map(delivery).collect()
 }
 
-fn items(first_id: u64, sents: &[Sent]) -> Vec<Delivery> {
-    let item = |(sent, id): (&Sent, u64)| Delivery {
+fn items(first_id: u64, sents: &[Sent]) -> Vec<DecodedDelivery> {
+    let item = |(sent, id): (&Sent, u64)| DecodedDelivery {
         id,
         number: sent.number,
         attempt: sent.attempt,
@@ -132,7 +132,7 @@ fn items(first_id: u64, sents: &[Sent]) -> Vec<Delivery> {
 }
 
 /// The deliveries of a decoded `Deliver` by the rules of SPEC.md; `None` if it breaks one.
-fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<Delivery>> {
+fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<DecodedDelivery>> {
     let first = deliver.messages.first()?; // DL-6
     if first.gap != 0 {
         return None; // DL-2
@@ -156,7 +156,13 @@ fn meaning(deliver: v1::Deliver, max_message: u64) -> Option<Vec<Delivery>> {
             return None; // DL-4
         }
         let attempt = message.attempt.max(1);
-        items.push(Delivery { id, number: number as u64, attempt, tracked: message.tracked, message: whole });
+        items.push(DecodedDelivery {
+            id,
+            number: number as u64,
+            attempt,
+            tracked: message.tracked,
+            message: whole,
+        });
         number += 1;
     }
     Some(items)

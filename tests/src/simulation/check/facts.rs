@@ -8,7 +8,7 @@ use super::super::history::{FrameSummary, Handed, History, Process, Tag, Verdict
 
 /// A delivery as the application received it.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
+pub(super) struct ObservedDelivery {
     pub(super) handed: Handed,
     pub(super) by: Process,
     pub(super) verdict: Option<Verdict>,
@@ -18,7 +18,7 @@ pub(super) struct Delivery {
 #[derive(Default)]
 pub(super) struct Facts {
     /// Deliveries by message, in the order of attempts, then of time.
-    pub(super) deliveries: BTreeMap<MessageId, Vec<Delivery>>,
+    pub(super) deliveries: BTreeMap<MessageId, Vec<ObservedDelivery>>,
     /// Message ids by tag.
     pub(super) ids: BTreeMap<Tag, MessageId>,
     /// Names of connections, by process and its link id.
@@ -81,30 +81,30 @@ impl Facts {
             let (one, other) = (handed.tag, other.handed.tag);
             self.mistaken.push(format!("{} is the id of {one:?} and of {other:?}", handed.id));
         }
-        all.push(Delivery { handed, by, verdict: None });
+        all.push(ObservedDelivery { handed, by, verdict: None });
     }
 
     fn settled(&mut self, by: Process, handed: &Handed, verdict: Verdict) {
         let all = self.deliveries.entry(handed.id).or_default();
-        let open = |d: &&mut Delivery| d.by == by && d.handed == *handed && d.verdict.is_none();
+        let open = |d: &&mut ObservedDelivery| d.by == by && d.handed == *handed && d.verdict.is_none();
         if let Some(delivery) = all.iter_mut().find(open) {
             delivery.verdict = Some(verdict);
         }
     }
 
     /// The deliveries of a message, by its tag.
-    pub(super) fn of(&self, tag: Tag) -> &[Delivery] {
+    pub(super) fn of(&self, tag: Tag) -> &[ObservedDelivery] {
         self.ids.get(&tag).and_then(|id| self.deliveries.get(id)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the pusher saw the link of a delivery end before everything on it was settled.
-    pub(super) fn was_lost(&self, delivery: &Delivery) -> bool {
+    pub(super) fn was_lost(&self, delivery: &ObservedDelivery) -> bool {
         let name = self.connections.get(&(delivery.by, delivery.handed.link));
         name.is_some_and(|name| self.has_broken(delivery.handed.tag.from, name))
     }
 
     /// Whether another link that carried the same attempt was lost.
-    pub(super) fn was_lost_again(&self, delivery: &Delivery) -> bool {
+    pub(super) fn was_lost_again(&self, delivery: &ObservedDelivery) -> bool {
         let Handed { tag, id, attempt, .. } = delivery.handed;
         let sent = self.sent.get(&(tag.from, id.number, attempt));
         sent.is_some_and(|names| names.iter().any(|name| self.has_broken(tag.from, name)))

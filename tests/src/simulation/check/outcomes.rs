@@ -10,7 +10,7 @@ use super::{
     },
     Faults,
     account::is_pusher,
-    facts::{Delivery, Facts},
+    facts::{Facts, ObservedDelivery},
 };
 
 #[derive(Default)]
@@ -116,7 +116,7 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
             faults.add("lost", format!("{tag:?} counts as acked, but its deliveries were {deliveries:?}"));
         }
         if told.unsent.contains(tag) {
-            let failed = |d: &Delivery| matches!(d.verdict, Some(Verdict::Nack | Verdict::Release));
+            let failed = |d: &ObservedDelivery| matches!(d.verdict, Some(Verdict::Nack | Verdict::Release));
             if !deliveries.iter().all(failed) {
                 faults.add("ST-8", format!("{tag:?} is reported as certainly not processed: {deliveries:?}"));
             }
@@ -127,9 +127,9 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
 
 /// Whether this is the verdict of the last application that had the message, or of one whose puller repeated the
 /// verdict later from its dedup table, which is not recorded (RD-9).
-fn was_last(scenario: &Scenario, deliveries: &[Delivery], verdict: Verdict) -> bool {
+fn was_last(scenario: &Scenario, deliveries: &[ObservedDelivery], verdict: Verdict) -> bool {
     let remembers = |by: Process| scenario.pullers[by.host - scenario.pushers.len()].memory > 0;
-    let said = |delivery: &Delivery| delivery.verdict == Some(verdict);
+    let said = |delivery: &ObservedDelivery| delivery.verdict == Some(verdict);
     deliveries.last().is_some_and(said) || deliveries.iter().any(|d| said(d) && remembers(d.by))
 }
 
@@ -138,7 +138,7 @@ fn judge_rejected(
     scenario: &Scenario,
     tag: Tag,
     attempts: u32,
-    deliveries: &[Delivery],
+    deliveries: &[ObservedDelivery],
     faults: &mut Faults,
 ) {
     let limit = scenario.pushers[tag.from.host].max_attempts;
@@ -155,7 +155,13 @@ fn judge_rejected(
     }
 }
 
-fn judge_receipt(scenario: &Scenario, tag: Tag, told: &Told, deliveries: &[Delivery], faults: &mut Faults) {
+fn judge_receipt(
+    scenario: &Scenario,
+    tag: Tag,
+    told: &Told,
+    deliveries: &[ObservedDelivery],
+    faults: &mut Faults,
+) {
     let acked = was_last(scenario, deliveries, Verdict::Ack);
     let wrong = match told.receipts.get(&tag) {
         None => told.tracked.contains(&tag) && told.stopped && !told.killed,

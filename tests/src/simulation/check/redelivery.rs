@@ -9,7 +9,7 @@ use super::{
         scenario::{Puller, Scenario, Taking},
     },
     Faults,
-    facts::{Delivery, Facts},
+    facts::{Facts, ObservedDelivery},
 };
 
 /// Checks every message, and the order on every link.
@@ -30,7 +30,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, fault
 }
 
 /// RD-9: a process with a large enough dedup table never runs a message again that it has settled or holds.
-fn check_memory(scenario: &Scenario, all: &[Delivery], faults: &mut Faults) {
+fn check_memory(scenario: &Scenario, all: &[ObservedDelivery], faults: &mut Faults) {
     for (index, one) in all.iter().enumerate() {
         let puller = &scenario.pullers[one.by.host - scenario.pushers.len()];
         let done = !matches!(one.verdict, Some(Verdict::Nack | Verdict::Release));
@@ -41,7 +41,7 @@ fn check_memory(scenario: &Scenario, all: &[Delivery], faults: &mut Faults) {
     }
 }
 
-fn check_message(all: &[Delivery], impatient: bool, facts: &Facts, faults: &mut Faults) {
+fn check_message(all: &[ObservedDelivery], impatient: bool, facts: &Facts, faults: &mut Faults) {
     if all[0].handed.attempt == 0 {
         faults.add("DL-3", format!("attempt 0: {:?}", all[0]));
     }
