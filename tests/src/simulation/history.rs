@@ -42,7 +42,7 @@ pub enum FrameSummary {
     /// Instance, `resume` and generation.
     Hello(InstanceId, u128, u64),
     /// First id, and the messages.
-    Deliver(u64, Vec<Item>),
+    Deliver(u64, Vec<DeliveredItem>),
     /// Outcomes, limits and flags.
     Ack(Ack),
     /// `next_id` and bytes.
@@ -87,7 +87,7 @@ pub struct Range {
 
 /// A message in a `Deliver` frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Item {
+pub struct DeliveredItem {
     /// The message number.
     pub number: u64,
     /// 1 for the first attempt.

@@ -7,7 +7,7 @@ use tidegate_proto::{
     wire::v1::{self, frame::Body},
 };
 
-use super::history::{Ack, FrameSummary, Item, Pen, Range, Verdict, What, Wire};
+use super::history::{Ack, DeliveredItem, FrameSummary, Pen, Range, Verdict, What, Wire};
 
 const PREFACE: usize = 8;
 
@@ -55,7 +55,7 @@ fn frame(bytes: &[u8]) -> FrameSummary {
                 next = number + 1;
                 let headers: usize = message.headers.iter().map(|h| h.name.len() + h.value.len()).sum();
                 let size = (message.payload.len() + headers) as u64;
-                Item { number, attempt: message.attempt.max(1), size }
+                DeliveredItem { number, attempt: message.attempt.max(1), size }
             });
             FrameSummary::Deliver(deliver.first_id, items.collect())
         }

@@ -9,7 +9,9 @@ use tidegate_proto::InstanceId;
 
 use super::{
     super::{
-        history::{Ack, Ending, Entry, FrameSummary, History, Item, Process, Range, Verdict, What, Wire},
+        history::{
+            Ack, DeliveredItem, Ending, Entry, FrameSummary, History, Process, Range, Verdict, What, Wire,
+        },
         scenario::{Pusher, Scenario},
     },
     Faults,
@@ -446,12 +448,19 @@ impl<'a> Books<'a> {
         undone
     }
 
-    fn deliver(&mut self, now: Duration, wire: &Wire, item: Item, many: bool, wrong: &mut Report<'_>) {
+    fn deliver(
+        &mut self,
+        now: Duration,
+        wire: &Wire,
+        item: DeliveredItem,
+        many: bool,
+        wrong: &mut Report<'_>,
+    ) {
         if self.plan.settle_timeout.is_none() {
             self.give_up_unseen(now, item.number, wire);
         }
         let Some(line) = self.lines.get_mut(wire) else { return };
-        let Item { number, attempt, size } = item;
+        let DeliveredItem { number, attempt, size } = item;
         if line.given_up {
             wrong("RD-3", format!("message {number} goes over a link whose messages were requeued"));
         }

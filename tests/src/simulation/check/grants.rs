@@ -9,7 +9,7 @@ use tidegate::{Code, InstanceId, Window};
 
 use super::{
     super::{
-        history::{Ack, FrameSummary, History, Item, Verdict, What, Wire},
+        history::{Ack, DeliveredItem, FrameSummary, History, Verdict, What, Wire},
         scenario::{Puller, Scenario},
     },
     Faults,
@@ -106,7 +106,7 @@ impl LinkGrants {
         if std::mem::replace(&mut self.lost, true) { 0 } else { self.unsettled.len() as u64 }
     }
 
-    fn deliver(&mut self, first: u64, items: &[Item]) {
+    fn deliver(&mut self, first: u64, items: &[DeliveredItem]) {
         for (id, item) in (first..).zip(items) {
             self.sizes.insert(id, item.size);
             self.unsettled.insert(id);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        history::{FrameSummary, History, Item, Process, Verdict, What},
+        history::{DeliveredItem, FrameSummary, History, Process, Verdict, What},
         scenario::{Puller, Scenario, Taking},
     },
     Faults,
@@ -72,7 +72,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
     let borrowed = plan.taking == Taking::Borrowed;
     // Several receivers take several deliveries each, and hand them out in parallel.
     let in_order = !borrowed || plan.workers == 1;
-    let mut waiting = BTreeMap::<String, Vec<Item>>::new();
+    let mut waiting = BTreeMap::<String, Vec<DeliveredItem>>::new();
     let mut gone = BTreeSet::new();
     for entry in history.of(who) {
         let wrong = &mut faults.of(who, entry.at);
@@ -93,7 +93,8 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                     wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();
-                let is_it = |item: &Item| (item.number, item.attempt) == (handed.id.number, handed.attempt);
+                let is_it =
+                    |item: &DeliveredItem| (item.number, item.attempt) == (handed.id.number, handed.attempt);
                 match line.iter().position(is_it) {
                     // Earlier deliveries on the line were released. If one is handed out later, out of order, it is not
                     // found.
