@@ -39,11 +39,11 @@ use crate::{
 /// settled. With [`linger_on_drop`](PullBuilder::linger_on_drop) the drop waits for that.
 #[derive(Clone)]
 pub struct Pull {
-    handle: Arc<Handle>,
+    handle: Arc<PullHandle>,
 }
 
 /// State that clones share. Links and deliveries hold only `shared`.
-struct Handle {
+struct PullHandle {
     shared: Arc<Shared<PullMachine>>,
     linger_on_drop: Option<Duration>,
 }
@@ -70,7 +70,7 @@ impl Pull {
     }
 
     fn new(shared: Arc<Shared<PullMachine>>, linger_on_drop: Option<Duration>) -> Self {
-        Self { handle: Arc::new(Handle { shared, linger_on_drop }) }
+        Self { handle: Arc::new(PullHandle { shared, linger_on_drop }) }
     }
 
     fn shared(&self) -> &Arc<Shared<PullMachine>> {
@@ -560,7 +560,7 @@ fn announce(shared: &Shared<PullMachine>) {
     shared.wakers.ready.notify_waiters();
 }
 
-impl Drop for Handle {
+impl Drop for PullHandle {
     fn drop(&mut self) {
         if self.shared.runtime.is_of_other_process() {
             return; // the child of a fork has a copy; the links belong to the parent

@@ -45,11 +45,11 @@ use crate::{
 /// so it ends with the process. With [`linger_on_drop`](PushBuilder::linger_on_drop) the drop waits instead.
 #[derive(Clone)]
 pub struct Push {
-    handle: Arc<Handle>,
+    handle: Arc<PushHandle>,
 }
 
 /// State that clones share. The links hold only `shared`.
-struct Handle {
+struct PushHandle {
     shared: Arc<Shared<Pusher>>,
     instance: InstanceId,
     linger: Duration,
@@ -85,7 +85,7 @@ impl Push {
         instance: InstanceId,
         (linger, linger_on_drop): (Duration, Option<Duration>),
     ) -> Self {
-        Self { handle: Arc::new(Handle { shared, instance, linger, linger_on_drop }) }
+        Self { handle: Arc::new(PushHandle { shared, instance, linger, linger_on_drop }) }
     }
 
     fn shared(&self) -> &Arc<Shared<Pusher>> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
 
-use super::{Handle, Push};
+use super::{Push, PushHandle};
 use crate::{
     blocking::block_on,
     error::{ReceiptError, Unfinished},
@@ -238,7 +238,7 @@ fn abort(shared: &Arc<Shared<Pusher>>) -> Leftover {
     leftover
 }
 
-impl Drop for Handle {
+impl Drop for PushHandle {
     fn drop(&mut self) {
         let shared = self.shared.clone();
         let linger = self.linger;
