@@ -57,7 +57,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 What::Read(wire, FrameSummary::Skip(next_id, bytes)) => {
                     lines.entry(wire.clone()).or_default().skip(*next_id, *bytes);
                 }
-                What::Read(wire, FrameSummary::End) => lines.entry(wire.clone()).or_default().owed = 0, // RC-1
+                What::Read(wire, FrameSummary::End) => lines.entry(wire.clone()).or_default().end(),
                 What::Read(wire, FrameSummary::Close(_)) => {
                     lines.entry(wire.clone()).or_default().peer_closed = true;
                 }
@@ -96,6 +96,7 @@ struct LinkGrants {
     opened: Option<Duration>,
     /// The instance and `resume` of a peer that is the connector.
     peer: Option<(InstanceId, u128)>,
+    ended: bool,
     peer_closed: bool,
     lost: bool,
 }
@@ -180,10 +181,16 @@ impl LinkGrants {
         }
     }
 
-    /// ST-1: a puller that closes with NORMAL after leaving has settled everything.
+    fn end(&mut self) {
+        self.owed = 0; // RC-1
+        self.ended = true;
+    }
+
+    /// ST-1: a puller that closes with NORMAL after leaving has settled everything. After `End`, what is un-acked does
+    /// not count, because its settle time-out had passed (ST-7).
     fn close(&self, code: i32, wrong: &mut dyn FnMut(&str, String)) {
         // An answer to Close has that code too.
-        let first = !self.peer_closed && code == Code::Normal as i32;
+        let first = !self.peer_closed && !self.ended && code == Code::Normal as i32;
         if self.leaving && first && !self.unsettled.is_empty() {
             wrong("ST-1", format!("closes with {} deliveries un-acked", self.unsettled.len()));
         }
