@@ -197,6 +197,9 @@ impl Run {
             if !self.model.may_receive(id, &body) {
                 return;
             }
+            if self.pusher.link_stats().iter().any(|link| link.link == id.as_u64() && link.in_flight == 0) {
+                self.model.nothing_in_flight(id);
+            }
             self.model.receives(id, &body);
         }
         self.pusher.handle_bytes(id);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use tidegate_proto::{
-    LinkId, Message, PushStats, Pusher, PusherSettings,
+    Code, LinkId, Message, PushStats, Pusher, PusherSettings,
     wire::{Body, v1},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Account {
     ended: bool,
     /// Frames from the peer no longer count, after its Close or because a newer link replaced this one.
     ignored: bool,
+    /// The pusher has requeued the link's messages by itself.
+    given_up: bool,
 }
 
 #[derive(Default)]
@@ -63,6 +65,15 @@ impl Model {
         if let Some(account) = self.links.get_mut(&link) {
             account.flight.clear();
             account.ignored = true;
+        }
+    }
+
+    /// The pusher has nothing in flight on the link. If it should have, it has given up the link, and must say so in its
+    /// Close (LV-3, LV-7, LV-8).
+    pub(super) fn nothing_in_flight(&mut self, link: LinkId) {
+        if let Some(account) = self.links.get_mut(&link).filter(|account| !account.flight.is_empty()) {
+            account.given_up = true;
+            self.emptied(link);
         }
     }
 
@@ -141,6 +152,10 @@ impl Model {
                 Body::End => {
                     assert!(!std::mem::replace(&mut account.ended, true), "ST-7: a second End");
                     assert!(account.flight.is_empty(), "ST-7: End while deliveries are un-acked");
+                }
+                Body::Close(close) if account.given_up => {
+                    let code = close.code();
+                    assert!(matches!(code, Code::Silent | Code::TooSlow), "messages requeued at a {code:?}");
                 }
                 _ => {}
             }
