@@ -146,6 +146,7 @@ mod peer;
 mod puller;
 mod pusher;
 mod random;
+mod rule;
 mod session;
 mod shown;
 mod time;
@@ -171,6 +172,7 @@ pub use pusher::{
     Refused, RejectedMessage, Undelivered,
 };
 pub use random::Random;
+pub use rule::{Level, Rule, UnknownRule};
 pub use shown::{Shown, shown};
 pub use time::Time;
 pub use tokens::Tokens;

@@ -27,6 +27,8 @@ Usage:
       Writes target/sbom/tidegate.cdx.json, the list of the packages in the binary.
   cargo xtask descriptor
       Writes proto/tidegate.binpb from the .proto file.
+  cargo xtask rules
+      Writes crates/tidegate-proto/src/rule/list.rs from SPEC.md and docs/IMPLEMENTATION.md.
   cargo xtask --help
 
 Steps of `test`, in this order:
@@ -48,7 +50,7 @@ Exit codes: 0 all passed, 1 a failure, 2 usage error, 3 `fuzz` needs a nightly c
 ";
 
 /// All tasks, for the error about an unknown one.
-const TASKS: &str = "`test`, `soak`, `mutants`, `fuzz`, `deny`, `sbom` or `descriptor`";
+const TASKS: &str = "`test`, `soak`, `mutants`, `fuzz`, `deny`, `sbom`, `descriptor` or `rules`";
 
 /// The selected task.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +68,7 @@ pub(crate) enum Task {
     Deny,
     Sbom,
     Descriptor,
+    Rules,
 }
 
 /// Prints the help.
@@ -112,7 +115,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, S
         ["deny"] => Ok(Task::Deny),
         ["sbom"] => Ok(Task::Sbom),
         ["descriptor"] => Ok(Task::Descriptor),
-        [task @ ("deny" | "sbom" | "descriptor"), word, ..] => {
+        ["rules"] => Ok(Task::Rules),
+        [task @ ("deny" | "sbom" | "descriptor" | "rules"), word, ..] => {
             Err(format!("`{task}` takes no arguments, not `{word}`"))
         }
         [word, ..] => Err(format!("there is no task `{word}`; expected {TASKS}")),
@@ -207,6 +211,7 @@ mod tests {
     fn tasks_are_parsed() {
         assert_eq!(read("test"), Ok(Task::Test(Step::ALL.to_vec())));
         assert_eq!(read("descriptor"), Ok(Task::Descriptor));
+        assert_eq!(read("rules"), Ok(Task::Rules));
         assert_eq!(read("deny"), Ok(Task::Deny));
         assert_eq!(read("sbom"), Ok(Task::Sbom));
         let plan = Plan { minutes: Some(3), targets: vec!["pair".into()], keep: true };
@@ -251,6 +256,7 @@ mod tests {
             ("deny all", "`all`"),
             ("sbom now", "`sbom`"),
             ("descriptor now", "`now`"),
+            ("rules now", "`now`"),
         ] {
             let wrong = read(line).unwrap_err();
             assert!(wrong.contains(word), "{line}: {wrong}");

@@ -11,6 +11,7 @@ mod instructions;
 mod mutants;
 mod process;
 mod python;
+mod rules;
 mod sbom;
 mod soak;
 mod steps;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Task::Sbom => sbom::write(&workspace),
         Task::Mutants(choice) => mutants::run(&workspace, &choice),
         Task::Descriptor => descriptor::write(&workspace),
+        Task::Rules => rules::write(&workspace),
     };
     match done {
         Ok(code) => code,
