@@ -1,8 +1,8 @@
 //! Checks that every rule of SPEC.md and docs/IMPLEMENTATION.md has a level, a role, code and a test.
 //!
 //! A rule has an id, such as **CR-2**, followed by its level and the role that needs it: `(MUST, pusher)`. Code that
-//! enforces a rule names its id in a comment or a string, and so does a test that breaks the rule. Nothing else ties
-//! the text to the program, so [`check`] allows no exceptions.
+//! enforces a rule names its id in a comment or as a variant of `Rule`, and so does a test that breaks the rule.
+//! Nothing else ties the text to the program, so [`check`] allows no exceptions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The documents that define rules.
-const DOCUMENTS: [&str; 2] = ["SPEC.md", "docs/IMPLEMENTATION.md"];
+use tidegate_rules::{Documents, Id};
+
+/// The generated list of all rules. It names every rule, so that it counts neither as code nor as a test.
+const LIST: &str = tidegate_rules::FILE;
+/// Rust code that may have ids in strings: the list, what reads and tests it, and the tasks, which do not depend on
+/// tidegate-proto.
+const WITH_STRINGS: [&str; 3] =
+    ["crates/tidegate-proto/src/rule/", "crates/tidegate-rules/", "crates/xtask/"];
 
 /// A file, or the part of a file that counts as one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +31,8 @@ pub struct Source {
 /// All files that may name rules.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The text of the documents that define rules.
-    pub spec: String,
+    /// The rules.
+    pub documents: Documents,
     /// Code that may enforce rules.
     pub code: Vec<Source>,
     /// Tests that may break rules.
@@ -40,16 +46,16 @@ pub struct Sources {
 pub struct Findings {
     /// The number of rules.
     pub rules: usize,
-    /// Rules that are defined more than once.
-    pub duplicates: Vec<String>,
-    /// Rules without a level and a role.
-    pub untagged: Vec<String>,
+    /// What is wrong with the documents: see [`Documents::problems`].
+    pub ambiguous: Vec<String>,
     /// Rules that no code names.
     pub without_code: Vec<String>,
     /// Rules that no test names.
     pub without_test: Vec<String>,
     /// Ids that no document defines, each with the first place that names it: `ID (crates/…/credit.rs:7)`.
     pub unknown: Vec<String>,
+    /// String literals that have an id where Rust code should use `Rule`: `ID (crates/…/credit.rs:7)`.
+    pub in_strings: Vec<String>,
 }
 
 impl Findings {
@@ -57,7 +63,7 @@ impl Findings {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.rules > 0
-            && [&self.duplicates, &self.untagged, &self.without_code, &self.without_test, &self.unknown]
+            && [&self.ambiguous, &self.without_code, &self.without_test, &self.unknown, &self.in_strings]
                 .iter()
                 .all(|list| list.is_empty())
     }
@@ -66,12 +72,14 @@ impl Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} rules", self.rules)?;
+        for problem in &self.ambiguous {
+            writeln!(f, "{problem}")?;
+        }
         for (list, what) in [
-            (&self.duplicates, "is defined more than once"),
-            (&self.untagged, "has no level and role, such as (MUST, pusher)"),
             (&self.without_code, "is named by no code"),
             (&self.without_test, "is named by no test"),
             (&self.unknown, "is defined neither in SPEC.md nor in docs/IMPLEMENTATION.md"),
+            (&self.in_strings, "is in a string; use `Rule`"),
         ] {
             for id in list {
                 writeln!(f, "{id} {what}")?;
@@ -84,14 +92,7 @@ impl fmt::Display for Findings {
 /// Compares the rules with the code and the tests that name them.
 #[must_use]
 pub fn check(sources: &Sources) -> Findings {
-    let mut count = BTreeMap::new();
-    let mut untagged = BTreeSet::new();
-    for (id, tagged) in defined(&sources.spec) {
-        *count.entry(id).or_insert(0_u32) += 1;
-        if !tagged {
-            untagged.insert(id);
-        }
-    }
+    let defined: BTreeSet<Id> = sources.documents.rules.iter().map(|rule| rule.id).collect();
     let named = |list: &[Source]| -> BTreeSet<Id> {
         list.iter().flat_map(|source| mentioned(&source.text)).map(|(_, id)| id).collect()
     };
@@ -99,71 +100,66 @@ pub fn check(sources: &Sources) -> Findings {
     let mut unknown = BTreeMap::new();
     for source in sources.code.iter().chain(&sources.tests).chain(&sources.other) {
         for (line, id) in mentioned(&source.text) {
-            if !count.contains_key(&id) {
+            if !defined.contains(&id) {
                 unknown.entry(id).or_insert_with(|| format!("{id} ({}:{line})", source.path));
             }
         }
     }
-    let rules = |wanted: &dyn Fn(&Id, u32) -> bool| -> Vec<String> {
-        count.iter().filter(|(id, n)| wanted(id, **n)).map(|(id, _)| id.to_string()).collect()
-    };
+    let mut in_strings = Vec::new();
+    for (sources, is_code) in [(&sources.code, true), (&sources.tests, false), (&sources.other, false)] {
+        for source in sources {
+            in_strings.extend(stringed(source, is_code));
+        }
+    }
+    let without = |named: &BTreeSet<Id>| defined.difference(named).map(Id::to_string).collect();
     Findings {
-        rules: count.len(),
-        duplicates: rules(&|_, n| n > 1),
-        untagged: rules(&|id, _| untagged.contains(id)),
-        without_code: rules(&|id, _| !code.contains(id)),
-        without_test: rules(&|id, _| !tests.contains(id)),
+        rules: defined.len(),
+        ambiguous: sources.documents.problems(),
+        without_code: without(&code),
+        without_test: without(&tests),
         unknown: unknown.into_values().collect(),
+        in_strings,
     }
 }
 
-/// The id of a rule: two capital letters, `-`, a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Id {
-    group: [char; 2],
-    number: u32,
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = self.group;
-        write!(f, "{first}{second}-{}", self.number)
-    }
-}
-
-/// The ids that a document defines, each in bold at the start of a list item, and whether a level and a role follow.
-fn defined(spec: &str) -> Vec<(Id, bool)> {
-    let items = spec.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
-    items.filter_map(|(bold, rest)| Some((whole_id(bold)?, is_tagged(rest)))).collect()
-}
-
-/// Whether a text begins with a level and a role, such as ` (MUST, pusher) `.
-fn is_tagged(text: &str) -> bool {
-    let tag = text.strip_prefix(" (").and_then(|rest| rest.split_once(") "));
-    tag.and_then(|(tag, _)| tag.split_once(", ")).is_some_and(|(level, role)| {
-        ["MUST", "SHOULD", "MAY"].contains(&level) && ["pusher", "puller", "both"].contains(&role)
-    })
-}
-
-/// The ids that a text mentions, each with its line number, from 1. An id within a longer word, such as the name of a
-/// character encoding, does not count.
+/// The ids that a text mentions, each with its line number, from 1: as `CR-2`, or as a variant of `Rule` in code. An id
+/// within a longer word, such as the name of a character encoding, does not count.
 fn mentioned(text: &str) -> Vec<(usize, Id)> {
     let mut found = Vec::new();
     for (line, at) in text.lines().zip(1..) {
         let words = line.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'));
-        found.extend(words.filter_map(|word| Some((at, whole_id(word)?))));
+        found.extend(words.filter_map(|word| Some((at, Id::from_text(word)?))));
+        found.extend(line.split("Rule::").skip(1).filter_map(|rest| {
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            Some((at, Id::from_variant(rest.get(..end)?)?))
+        }));
     }
     found
 }
 
-fn whole_id(word: &str) -> Option<Id> {
-    let (letters, number) = word.split_once('-')?;
-    let mut letters = letters.chars();
-    let group = [letters.next()?, letters.next()?];
-    let plain = letters.next().is_none()
-        && group.iter().all(char::is_ascii_uppercase)
-        && number.chars().all(|c| c.is_ascii_digit());
-    plain.then(|| number.parse().ok().map(|number| Id { group, number })).flatten()
+/// The ids in string literals of Rust code. In code that is always compiled, a text takes them from `Rule`. Elsewhere
+/// they may be a part of a text, such as an expected one, but not all of it.
+fn stringed(source: &Source, is_code: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    if !source.path.ends_with(".rs") || WITH_STRINGS.iter().any(|path| source.path.starts_with(path)) {
+        return found;
+    }
+    let (mut rest, mut line) = (source.text.as_str(), 1);
+    while !rest.is_empty() {
+        let token = token(rest);
+        if token.contains('"') && !token.starts_with('/') {
+            let text = token.trim_start_matches(['b', 'c', 'r', '#']).trim_matches(['#', '"']);
+            found.extend(
+                mentioned(text)
+                    .into_iter()
+                    .filter(|(_, id)| is_code || text == id.to_string())
+                    .map(|(at, id)| format!("{id} ({}:{})", source.path, line + at - 1)),
+            );
+        }
+        line += token.matches('\n').count();
+        rest = rest.get(token.len()..).unwrap_or_default();
+    }
+    found
 }
 
 /// Splits Rust code into the part that is always compiled and the part that only tests compile, which is the items
@@ -289,22 +285,12 @@ fn block_comment(text: &str) -> Option<usize> {
     }
 }
 
-/// The text of all documents that define rules.
-///
-/// # Errors
-/// When one of them cannot be read.
-pub fn rules(root: &Path) -> io::Result<String> {
-    let texts: io::Result<Vec<String>> =
-        DOCUMENTS.iter().map(|document| fs::read_to_string(root.join(document))).collect();
-    Ok(texts?.join("\n"))
-}
-
 /// Reads the tree below `root` and sorts its files by kind.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn read(root: &Path) -> io::Result<Sources> {
-    let mut sources = Sources { spec: rules(root)?, ..Sources::default() };
+    let mut sources = Sources { documents: Documents::read(root)?, ..Sources::default() };
     let mut paths = Vec::new();
     walk(root, &mut paths)?;
     paths.sort();
@@ -344,6 +330,7 @@ fn kind(parts: &[&str]) -> Kind {
     let name = parts.last().copied().unwrap_or_default();
     let rust = name.ends_with(".rs");
     match parts {
+        _ if parts.join("/") == LIST => Kind::Other,
         ["crates", "tidegate" | "tidegate-proto" | "tidegate-cli", "src", below @ ..] if rust => {
             if name == "tests.rs" || below.contains(&"tests") { Kind::Test } else { Kind::Code }
         }

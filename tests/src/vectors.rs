@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use tidegate_proto::{
-    Code,
+    Code, Rule,
     wire::v1::{self, Role, frame::Body},
 };
 
@@ -31,7 +31,7 @@ pub struct Valid {
     /// Who may send it: `pusher`, `puller` or `both`.
     pub from: &'static str,
     /// The rules of SPEC.md that it shows.
-    pub rules: &'static [&'static str],
+    pub rules: &'static [Rule],
     /// For people.
     pub about: &'static str,
     /// What it says; `None` if that is unknown to this version (GR-1).
@@ -54,7 +54,7 @@ impl Valid {
     #[must_use]
     pub fn json(&self) -> Value {
         json!({
-            "from": self.from, "rules": self.rules, "about": self.about,
+            "from": self.from, "rules": ids(self.rules), "about": self.about,
             "usual_encoding": self.unusual.is_none(), "frame": describe(self.body.as_ref()),
         })
     }
@@ -109,7 +109,7 @@ pub struct Bad {
     /// The code of the `Close` that it gets.
     pub code: Code,
     /// The rule of SPEC.md that it breaks.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// For people.
     pub about: &'static str,
     /// The content of its `.bin` file.
@@ -125,7 +125,7 @@ impl Bad {
     pub fn json(&self) -> Value {
         let to = if self.to == Role::Pusher { "pusher" } else { "puller" };
         let mut all = json!({
-            "to": to, "code": self.code.name(), "rule": self.rule, "about": self.about,
+            "to": to, "code": self.code.name(), "rule": self.rule.id(), "about": self.about,
             "optional": OPTIONAL.iter().any(|part| self.name.contains(part)),
         });
         let side = if self.acceptor { "acceptor" } else { "connector" };
@@ -147,6 +147,11 @@ fn frame(body: Option<Body>) -> Vec<u8> {
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], bytes].concat()
+}
+
+/// The ids of rules, for `.json` files.
+fn ids(rules: &[Rule]) -> Vec<&'static str> {
+    rules.iter().map(|rule| rule.id()).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

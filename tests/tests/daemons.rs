@@ -10,6 +10,7 @@ use std::{
     process::Command,
 };
 
+use tidegate_proto::Rule;
 use tidegate_tests::daemons::{code, line, numbers, push, sorted, tidegate};
 use tidegate_tests::process::Process;
 
@@ -114,12 +115,12 @@ fn strangers_are_refused_and_named_at_constant_memory_while_a_link_keeps_working
     let cases = [
         (http, "an HTTP request"),
         (zeromq, "a ZeroMQ greeting"),
-        (random.clone(), "FR-1"),
-        (huge.clone(), "FR-1"),
-        ([&b"TIDEGATE"[..], &random].concat(), "FR-3"),
-        ([&b"TIDEGATE"[..], &huge].concat(), "FR-3"),
-        ([&hello[..], &random].concat(), "FR-3"),
-        ([&hello[..], &huge].concat(), "FR-3"),
+        (random.clone(), Rule::Fr1.id()),
+        (huge.clone(), Rule::Fr1.id()),
+        ([&b"TIDEGATE"[..], &random].concat(), Rule::Fr3.id()),
+        ([&b"TIDEGATE"[..], &huge].concat(), Rule::Fr3.id()),
+        ([&hello[..], &random].concat(), Rule::Fr3.id()),
+        ([&hello[..], &huge].concat(), Rule::Fr3.id()),
     ];
     for (index, (bytes, sign)) in cases.into_iter().enumerate() {
         let mut stream = TcpStream::connect(at.strip_prefix("tcp://").unwrap()).unwrap();

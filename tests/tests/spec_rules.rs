@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use tidegate_rules::Documents;
 use tidegate_tests::spec::{Findings, Source, Sources, check, read, split};
 
 #[test]
@@ -12,14 +13,20 @@ fn every_rule_is_named_by_code_and_by_a_test() {
     assert!(findings.is_clean(), "\n{findings}");
 }
 
-/// Invented ids are written with `~` in this file, or the test above would find them here.
+/// Invented ids are written with `~` in this file, and their variants as `R~`, or the test above would find them here.
 fn ids(text: &str) -> String {
-    text.replace('~', "-")
+    text.replace("R~", "Rule::").replace('~', "-")
 }
 
 fn sources(spec: &str, code: &str, tests: &str) -> Sources {
     let source = |text| vec![Source { path: "a.rs".into(), text: ids(text) }];
-    Sources { spec: ids(spec), code: source(code), tests: source(tests), other: Vec::new() }
+    Sources { documents: documents(spec), code: source(code), tests: source(tests), other: Vec::new() }
+}
+
+fn documents(spec: &str) -> Documents {
+    let mut documents = Documents::default();
+    documents.add("SPEC.md", &ids(spec));
+    documents
 }
 
 const SPEC: &str = "Such as **ZZ~9**.\n\n- **ZA~1** (MUST, both) One.\n  **ZA~3** is no item.\n\
@@ -28,7 +35,7 @@ const SPEC: &str = "Such as **ZZ~9**.\n\n- **ZA~1** (MUST, both) One.\n  **ZA~3*
 #[test]
 fn a_clean_tree_is_clean() {
     let findings =
-        check(&sources(SPEC, "// ZA~1, and (ZA~2)", "\"ZA~1\" // ZA~2: UTF-8, X-1, ZAB-3, Z~1, za~4"));
+        check(&sources(SPEC, "// ZA~1, and (ZA~2)", "\"ZA~1: \" // ZA~2: UTF-8, X-1, ZAB-3, Z~1, za~4"));
     assert_eq!(findings, Findings { rules: 2, ..Findings::default() });
     assert!(findings.is_clean());
 }
@@ -69,17 +76,44 @@ fn an_unknown_id_is_found_wherever_it_is() {
 fn a_rule_that_is_defined_twice_is_found() {
     let spec = format!("{SPEC}\n- **ZA~1** (MAY, puller) Again.");
     let findings = check(&sources(&spec, "// ZA~1 ZA~2", "// ZA~1 ZA~2"));
-    assert_eq!(findings.duplicates, [ids("ZA~1")]);
+    assert_eq!(findings.ambiguous, [ids("ZA~1 is defined more than once: in SPEC.md and in SPEC.md")]);
     assert!(!findings.is_clean());
 }
 
 #[test]
 fn a_rule_without_a_level_or_a_role_is_found() {
     for tag in ["", "(MUST) ", "(MUST, connector) ", "(must, both) ", "(MAY, both)"] {
-        let spec = format!("{SPEC}\n- **ZA~4** {tag}Something.");
-        let findings = check(&sources(&spec, "// ZA~1 ZA~2 ZA~4", "// ZA~1 ZA~2 ZA~4"));
-        assert_eq!(findings.untagged, [ids("ZA~4")], "{tag}");
+        let spec = format!("{SPEC}\n- **ZA~3** {tag}Something.");
+        let findings = check(&sources(&spec, "// ZA~1 ZA~2 ZA~3", "// ZA~1 ZA~2 ZA~3"));
+        assert_eq!(findings.ambiguous, [ids("ZA~3 has no level and role, such as (MUST, pusher)")], "{tag}");
         assert!(!findings.is_clean());
+    }
+}
+
+#[test]
+fn a_variant_of_rule_names_its_rule() {
+    let findings = check(&sources(SPEC, "R~Za1, (tidegate::R~Za2)", "[R~Za1] R~Za2"));
+    assert!(findings.is_clean(), "{findings}");
+    let findings = check(&sources(SPEC, "Za1 R~Za12 R~Za", "Rules::Za1 R~Za2"));
+    assert_eq!(findings.without_code, [ids("ZA~1"), ids("ZA~2")]);
+    assert_eq!((findings.without_test, findings.unknown), (vec![ids("ZA~1")], vec![ids("ZA~12 (a.rs:1)")]));
+}
+
+#[test]
+fn an_id_in_a_string_of_the_code_is_found() {
+    let named = "// ZA~1 ZA~2\n";
+    for (code, tests, found) in [
+        ("f(\"ZA~1\")", "", vec!["ZA~1 (a.rs:2)"]),
+        ("// \"ZA~1\"\n f(r#\"of\n ZA~2: x\"#)", "", vec!["ZA~2 (a.rs:4)"]),
+        ("", "f(b\"ZA~1\", \"ZA~2\")", vec!["ZA~1 (a.rs:2)", "ZA~2 (a.rs:2)"]),
+        ("/* \"ZA~1\" */ '\"'; // ZA~1", "assert!(x, \"ZA~1: text\")", vec![]),
+    ] {
+        let mut sources = sources(SPEC, &format!("{named}{code}"), &format!("{named}{tests}"));
+        let findings = check(&sources);
+        assert_eq!(findings.in_strings, found.into_iter().map(ids).collect::<Vec<_>>(), "{code} {tests}");
+        sources.code[0].path = "crates/xtask/src/args.rs".into();
+        sources.tests[0].path = "docs/example.md".into();
+        assert!(check(&sources).in_strings.is_empty(), "{code} {tests}");
     }
 }
 
@@ -100,11 +134,14 @@ fn files_are_sorted_by_kind() {
         ("examples/python/test_link.py", "", "ZA~1 ZA~2"),
         ("examples/python/link.py", "", ""),
         ("crates/xtask/src/main.rs", "", ""),
+        ("crates/tidegate-proto/src/rule/mod.rs", "ZA~1", "ZA~2"),
+        ("crates/tidegate-proto/src/rule/list.rs", "", ""),
+        ("crates/tidegate-rules/src/list.rs", "", ""),
         ("tests/src/spec.rs", "", ""),
         ("proto/tidegate/v1/tidegate.proto", "", ""),
         ("README.md", "", ""),
     ] {
-        let mut sources = Sources { spec: ids(SPEC), ..Sources::default() };
+        let mut sources = Sources { documents: documents(SPEC), ..Sources::default() };
         let parts: Vec<&str> = path.split('/').collect();
         sources.sort(&parts, ids(MIXED));
         let findings = check(&sources);

@@ -5,7 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate::{Code, Event, Events, Pull, Push, Tls, TlsConfig};
-use tidegate_proto::wire::{self, Body, PREFACE};
+use tidegate_proto::{
+    Rule,
+    wire::{self, Body, PREFACE},
+};
 use tidegate_tests::certs::Ca;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -68,7 +71,7 @@ async fn a_plain_peer_at_a_tls_port_gets_a_plain_close_and_does_not_reconnect() 
     let mut events = push.events();
     let pull = Pull::builder().connect(format!("tcp://{}", place(&push))).build().await.unwrap();
     let error = within(pull.recv()).await.unwrap_err().to_string();
-    for part in ["NOT_TIDEGATE", "TL-7", "this port speaks TLS", "plain tidegate", "use tls://"] {
+    for part in ["NOT_TIDEGATE", Rule::Tl7.id(), "this port speaks TLS", "plain tidegate", "use tls://"] {
         assert!(error.contains(part), "{error}");
     }
     let reason = refused(&mut events).await;

@@ -33,6 +33,7 @@
 //! ```
 
 use crate::{
+    rule::Rule,
     violation::{Code, Violation},
     wire::MAX_COUNTER,
 };
@@ -128,13 +129,13 @@ impl Granting {
     pub fn accept(&mut self, first_id: u64, count: u64, size: u64, last_size: u64) -> Result<(), Violation> {
         if first_id != self.next_id {
             let detail = format!("first_id is {first_id}; the next delivery id is {}", self.next_id);
-            return Err(Violation::new(Code::Malformed, "DL-1", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl1, detail));
         }
         let end = first_id.saturating_add(count);
         if end > self.message_limit {
             let limit = self.message_limit;
             let detail = format!("delivery {} was sent; message_limit is {limit}", end - 1);
-            return Err(Violation::new(Code::Credit, "CR-3", detail));
+            return Err(Violation::new(Code::Credit, Rule::Cr3, detail));
         }
         // Limits do not change within a batch. So if the last message is within the byte limit, all messages are.
         let before_last = self.bytes.saturating_add(size - last_size);
@@ -142,7 +143,7 @@ impl Granting {
             let limit = self.byte_limit;
             let detail =
                 format!("delivery {} was sent after {before_last} bytes; byte_limit is {limit}", end - 1);
-            return Err(Violation::new(Code::Credit, "CR-3", detail));
+            return Err(Violation::new(Code::Credit, Rule::Cr3, detail));
         }
         self.next_id = end;
         self.bytes = self.bytes.saturating_add(size);
@@ -168,7 +169,7 @@ impl Granting {
                  unused are {unused} ids from {} and {unused_bytes} bytes",
                 self.next_id
             );
-            return Err(Violation::new(Code::Credit, "RC-3", detail));
+            return Err(Violation::new(Code::Credit, Rule::Rc3, detail));
         }
         self.settle(next_id - self.next_id, bytes);
         self.skipped += next_id - self.next_id;
@@ -281,11 +282,11 @@ mod tests {
         let clean = granting.clone();
         assert_eq!(granting.accept(0, 3, 3, 1).unwrap_err().code, Code::Credit);
         assert_eq!(granting.accept(0, 2, 11, 1).unwrap_err().code, Code::Credit, "10 before the last one");
-        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1");
+        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, Rule::Dl1);
         assert_eq!(granting, clean);
         assert_eq!(granting.accept(0, 2, 1_009, 1_000), Ok(()));
         granting.raise(9, 9_999);
-        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, "DL-1", "a used id");
+        assert_eq!(granting.accept(1, 1, 1, 1).unwrap_err().rule, Rule::Dl1, "a used id");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::{
+    rule::Rule,
     time::Time,
     violation::{Code, Violation},
 };
@@ -89,7 +90,7 @@ impl FloodLimiter {
                 "frames that make no progress cost {} points within {PERIOD:?}; the limit is {MAX_POINTS}",
                 self.points
             );
-            return Err(Violation::new(Code::Flood, "LM-3", detail));
+            return Err(Violation::new(Code::Flood, Rule::Lm3, detail));
         }
         Ok(())
     }
@@ -108,7 +109,7 @@ mod tests {
             assert_eq!(flood.charge(start, 15), Ok(()));
         }
         let violation = flood.clone().charge(start, 15).unwrap_err();
-        assert_eq!((violation.code, violation.rule), (Code::Flood, "LM-3"));
+        assert_eq!((violation.code, violation.rule), (Code::Flood, Rule::Lm3));
         assert_eq!(flood.charge(start + PERIOD, 15), Ok(()), "the next second starts at 0");
     }
 

@@ -12,6 +12,7 @@ use crate::{
     identity::Resume,
     message::InstanceId,
     peer::Peer,
+    rule::Rule,
     shown::shown,
     tokens::Tokens,
     violation::{Code, Violation},
@@ -130,7 +131,7 @@ pub fn accept_where(
         let detail = format!(
             "the connector supports versions {low} to {high}; the acceptor supports {VERSION} to {VERSION}"
         );
-        return Err(Violation::new(Code::Version, "HS-3", detail));
+        return Err(Violation::new(Code::Version, Rule::Hs3, detail));
     }
     // HS-5: for an unknown pipeline, any token of this port is enough to learn that the pipeline does not exist. A
     // connector without a valid token cannot find out which pipelines exist. All tokens are compared in any case, so
@@ -145,13 +146,13 @@ pub fn accept_where(
     let trusted = if known { trusted_there } else { trusted_here };
     if !trusted {
         let detail = if hello.token.is_empty() { "a token is required" } else { "the token is wrong" };
-        return Err(Violation::new(Code::Unauthorized, "HS-4", detail));
+        return Err(Violation::new(Code::Unauthorized, Rule::Hs4, detail));
     }
     let serves = |(index, local): &(usize, &Local)| local.pipeline == hello.pipeline && admits(*index);
     let mut serving = locals.iter().enumerate().filter(serves).peekable();
     if serving.peek().is_none() {
         let detail = "the pipeline does not exist, or this peer may not use it";
-        return Err(Violation::new(Code::NoPipeline, "HS-5", detail));
+        return Err(Violation::new(Code::NoPipeline, Rule::Hs5, detail));
     }
     let role = hello.role;
     let Some((index, local)) = serving.find(|(_, local)| complements(local.role, role)) else {
@@ -184,11 +185,11 @@ pub fn confirm(frame: Bytes, local: &Local) -> Result<Peer, Result<v1::Close, Vi
         let detail = format!(
             "the acceptor selected versions {low} to {high}; the connector supports {VERSION} to {VERSION}"
         );
-        return Err(Err(Violation::new(Code::Version, "HS-3", detail)));
+        return Err(Err(Violation::new(Code::Version, Rule::Hs3, detail)));
     }
     if hello.pipeline != local.pipeline {
         let detail = "the acceptor's Hello has another pipeline than the requested one";
-        return Err(Err(Violation::new(Code::NoPipeline, "HS-5", detail)));
+        return Err(Err(Violation::new(Code::NoPipeline, Rule::Hs5, detail)));
     }
     if !complements(local.role, hello.role) {
         return Err(Err(wrong_role(hello.role)));
@@ -206,7 +207,7 @@ fn wrong_role(peer: i32) -> Violation {
         Ok(Role::Puller) => "both sides are pullers; a puller needs a pusher",
         _ => "the role is neither pusher nor puller",
     };
-    Violation::new(Code::Role, "HS-6", detail)
+    Violation::new(Code::Role, Rule::Hs6, detail)
 }
 
 /// Whether `local` requires no token, or `given` is one of its tokens (HS-4).
@@ -218,7 +219,7 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
     let hello = match wire::decode(frame, u64::MAX) {
         Ok(Body::Hello(hello)) => hello,
         Ok(_) => return Err(Violation::unexpected("the first frame is not a Hello")),
-        Err(violation) => return Err(Violation { rule: "FR-4", code: Code::Malformed, ..violation }),
+        Err(violation) => return Err(Violation { rule: Rule::Fr4, code: Code::Malformed, ..violation }),
     };
     let (max_features, max_name) = MAX_FEATURES;
     for (what, length, unit, limit) in [
@@ -230,13 +231,13 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
     ] {
         if length > limit {
             let detail = format!("the {what} has {length} {unit}; the maximum is {limit}");
-            return Err(Violation::new(Code::Malformed, "HS-10", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Hs10, detail));
         }
     }
     let lengths = hello.offered.iter().chain(&hello.required).map(String::len);
     if let Some(length) = lengths.max().filter(|length| *length > max_name) {
         let detail = format!("the name of a feature has {length} bytes; the maximum is {max_name}");
-        return Err(Violation::new(Code::Malformed, "HS-10", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Hs10, detail));
     }
     Ok(hello)
 }
@@ -245,25 +246,25 @@ fn read(frame: Bytes) -> Result<v1::Hello, Violation> {
 fn check_hello(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<Peer, Violation> {
     let Ok(instance) = <[u8; 16]>::try_from(&hello.instance[..]) else {
         let detail = format!("instance has {} bytes; it must have 16", hello.instance.len());
-        return Err(Violation::new(Code::Malformed, "HS-8", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Hs8, detail));
     };
     let role = if local.role == Role::Pusher { Role::Puller } else { Role::Pusher };
     let theirs = hello.max_message;
     if !(1..=MAX_MAX_MESSAGE).contains(&theirs) {
         let detail = format!("max_message is {theirs}; it must be between 1 and {MAX_MAX_MESSAGE}");
-        return Err(Violation::new(Code::Malformed, "HS-7", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Hs7, detail));
     }
     let (pusher, puller) =
         if role == Role::Pusher { (theirs, local.max_message) } else { (local.max_message, theirs) };
     if pusher > puller {
         let detail =
             format!("the pusher's max_message is {pusher} bytes; the puller accepts at most {puller}");
-        return Err(Violation::new(Code::MessageSize, "HS-7", detail));
+        return Err(Violation::new(Code::MessageSize, Rule::Hs7, detail));
     }
     let heartbeat = Duration::from_millis(hello.heartbeat_ms.into());
     if heartbeat < HEARTBEAT_RANGE.0 || heartbeat > HEARTBEAT_RANGE.1 {
         let detail = format!("heartbeat_ms is {}; it must be between 100 and 60000", hello.heartbeat_ms);
-        return Err(Violation::new(Code::Malformed, "LV-1", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Lv1, detail));
     }
     let missing =
         |wanted: &[String], offered: &[String]| wanted.iter().find(|f| !offered.contains(f)).cloned();
@@ -272,11 +273,11 @@ fn check_hello(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<
     {
         let detail =
             format!("the feature {} is required, and the other side does not offer it", shown(&feature));
-        return Err(Violation::new(Code::Feature, "HS-10", detail));
+        return Err(Violation::new(Code::Feature, Rule::Hs10, detail));
     }
     if from_connector && !(1..=MAX_COUNTER).contains(&hello.generation) {
         let detail = format!("generation is {}; it must be between 1 and 2^53 - 1", hello.generation);
-        return Err(Violation::new(Code::Malformed, "HS-9", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Hs9, detail));
     }
     let resume = match &hello.resume[..] {
         [] => None,
@@ -286,12 +287,12 @@ fn check_hello(hello: v1::Hello, local: &Local, from_connector: bool) -> Result<
             Ok(secret) => Some(Resume::new(secret)),
             Err(_) => {
                 let detail = format!("resume has {} bytes; it must be empty or have 16", shown.len());
-                return Err(Violation::new(Code::Malformed, "HS-9", detail));
+                return Err(Violation::new(Code::Malformed, Rule::Hs9, detail));
             }
         },
     };
     if !from_connector && !hello.token.is_empty() {
-        return Err(Violation::new(Code::Malformed, "HS-4", "the acceptor's Hello contains a token"));
+        return Err(Violation::new(Code::Malformed, Rule::Hs4, "the acceptor's Hello contains a token"));
     }
     Ok(Peer {
         role,
@@ -359,7 +360,7 @@ mod tests {
         for length in [1, 15, 17, 32] {
             let violation =
                 ask(std::slice::from_ref(&pusher), |h| h.resume = vec![7; length].into()).unwrap_err();
-            assert_eq!((violation.code, violation.rule), (Code::Malformed, "HS-9"), "{length}");
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, Rule::Hs9), "{length}");
         }
         let (_, peer, answer) = ask(std::slice::from_ref(&pusher), |_| ()).unwrap();
         assert_eq!((peer.resume, peer.generation), (None, Some(1)), "an empty one is legal");
@@ -417,7 +418,7 @@ mod tests {
         assert!(!answer.windows(6).any(|w| w == b"secret"));
         let leaked = v1::Hello { token: "x".into(), ..secret.hello() };
         let frame = wire::encode(v1::frame::Body::Hello(leaked)).slice(4..);
-        assert_eq!(confirm(frame, &local(Role::Puller)).unwrap_err().unwrap_err().rule, "HS-4");
+        assert_eq!(confirm(frame, &local(Role::Puller)).unwrap_err().unwrap_err().rule, Rule::Hs4);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    rule::Rule,
     time::Time,
     violation::{Code, Violation},
     wire::FrameProgress,
@@ -150,14 +151,14 @@ impl Liveness {
         let interval = self.peer_interval;
         if self.silent_intervals >= MAX_MISSED_INTERVALS {
             let detail = format!("no byte received for {MAX_MISSED_INTERVALS} intervals of {interval:?}");
-            return Err(Violation::new(Code::Silent, "LV-3", detail));
+            return Err(Violation::new(Code::Silent, Rule::Lv3, detail));
         }
         if self.slow_intervals >= MAX_MISSED_INTERVALS {
             let detail = format!(
                 "a frame progressed by less than {MIN_PROGRESS} bytes \
                  in each of {MAX_MISSED_INTERVALS} intervals of {interval:?}"
             );
-            return Err(Violation::new(Code::TooSlow, "LV-7", detail));
+            return Err(Violation::new(Code::TooSlow, Rule::Lv7, detail));
         }
         Ok(())
     }

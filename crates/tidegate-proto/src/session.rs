@@ -16,6 +16,7 @@ use crate::{
     flood::{AckWork, FloodLimiter},
     liveness::Liveness,
     peer::Peer,
+    rule::Rule,
     time::Time,
     violation::{Code, Violation},
     wire::{self, Body, FrameProgress, cut_reason, v1},
@@ -360,7 +361,7 @@ impl Session {
             let patience = self.timing.write_stall.saturating_mul(MAX_STALLS);
             if stuck >= patience {
                 let detail = format!("no byte could be written for {patience:?}");
-                return Err(Violation::new(Code::TooSlow, "LV-8", detail));
+                return Err(Violation::new(Code::TooSlow, Rule::Lv8, detail));
             }
         }
         Ok(())
@@ -386,7 +387,7 @@ pub(crate) fn check_generation(old: &Peer, new: &Peer) -> Result<(), Violation> 
     match (old.generation, new.generation) {
         (Some(here), Some(came)) if came <= here => {
             let detail = format!("generation is {came}; this peer already has a link of generation {here}");
-            Err(Violation::new(Code::Stale, "HS-9", detail))
+            Err(Violation::new(Code::Stale, Rule::Hs9, detail))
         }
         _ => Ok(()),
     }

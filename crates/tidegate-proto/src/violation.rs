@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::rule::Rule;
 pub use crate::wire::v1::Code;
 
 /// A rule that a peer broke, or by which it is refused. Its `Display` text is the reason in `Close` (ER-1).
@@ -10,31 +11,31 @@ pub use crate::wire::v1::Code;
 pub struct Violation {
     /// The code of the `Close`.
     pub code: Code,
-    /// The id of the rule in SPEC.md or docs/IMPLEMENTATION.md.
-    pub rule: &'static str,
+    /// The rule of SPEC.md or docs/IMPLEMENTATION.md.
+    pub rule: Rule,
     /// What happened, the value, and the limit.
     pub detail: String,
 }
 
 impl Violation {
-    pub(crate) fn new(code: Code, rule: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, rule: Rule, detail: impl Into<String>) -> Self {
         Self { code, rule, detail: detail.into() }
     }
 
     /// A handshake that exceeded its deadline (HS-11). The driver checks that deadline, because it has the clock.
     #[must_use]
     pub fn new_timeout(detail: impl Into<String>) -> Self {
-        Self::new(Code::TooSlow, "HS-11", detail)
+        Self::new(Code::TooSlow, Rule::Hs11, detail)
     }
 
     /// FR-4: bytes that are not a valid `Frame`.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(Code::Malformed, "FR-4", detail)
+        Self::new(Code::Malformed, Rule::Fr4, detail)
     }
 
     /// FR-5: a frame that its sender may not send, or may not send now.
     pub(crate) fn unexpected(detail: impl Into<String>) -> Self {
-        Self::new(Code::Unexpected, "FR-5", detail)
+        Self::new(Code::Unexpected, Rule::Fr5, detail)
     }
 }
 

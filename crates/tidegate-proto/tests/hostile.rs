@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
-    Code, LinkId, Machine, Pusher, Role, Time, Window,
+    Code, LinkId, Machine, Pusher, Role, Rule, Time, Window,
     wire::{self, Batch, Body, FrameProgress, v1, v1::Verdict},
 };
 
@@ -302,7 +302,7 @@ fn cr_3_nothing_is_kept_for_messages_beyond_the_credit() {
     for key in [&b"\x1a\x00"[..], b"\x9a\x00\x00"] {
         for (jumps, damage) in [(5, &b""[..]), (9, b"\x1a\xff")] {
             let bytes = [key, &jumping(jumps)[4..], key, damage].concat();
-            assert_eq!(Batch::parse_within(bytes.into(), 100, 4).unwrap_err().rule, "CR-3");
+            assert_eq!(Batch::parse_within(bytes.into(), 100, 4).unwrap_err().rule, Rule::Cr3);
         }
         let bytes = [key, &jumping(4)[4..]].concat();
         assert_eq!(Batch::parse_within(bytes.into(), 100, 4).unwrap().cursor.len(), 4);
@@ -395,7 +395,7 @@ fn fr_3_a_large_frame_is_a_deliver_and_nothing_else() {
     for after in [&b""[..], b"\x12\x02\x1a\x00"] {
         let hidden = [&b"\x12\x00"[..], &ack, after].concat();
         let violation = wire::decode_within(hidden.into(), 100, 100).unwrap_err();
-        assert_eq!((violation.code, violation.rule), (Code::TooLarge, "FR-3"));
+        assert_eq!((violation.code, violation.rule), (Code::TooLarge, Rule::Fr3));
     }
     // Unknown fields may be large.
     let unknown = [&b"\xa2\x06\xa0\x8d\x06"[..], &[0; 100_000]].concat();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 use tidegate_proto::{
-    Code, Message,
+    Code, Message, Rule,
     wire::{Batch, Body, Item, MAX_COUNTER, MAX_HEADER_NAME, MAX_HEADERS, decode, v1},
 };
 
@@ -332,7 +332,7 @@ fn same_frame(frame: Vec<u8>, max_message: u64) -> Result<(), TestCaseError> {
             };
             prop_assert_eq!(items, meaning(deliver, max_message));
         }
-        Ok(_) if read.as_ref().is_err_and(|violation| violation.rule == "FR-7") => {}
+        Ok(_) if read.as_ref().is_err_and(|violation| violation.rule == Rule::Fr7) => {}
         Ok(_) => prop_assert!(!matches!(read, Ok(Body::Deliver(_)) | Err(_)), "{read:?}"),
     }
     Ok(())
@@ -408,7 +408,7 @@ fn dl_5_the_largest_legal_headers_are_accepted_and_one_more_is_not() {
         Batch::parse(v1::Deliver { messages, ..Default::default() }.encode_to_vec().into(), ROOMY)
     };
     assert_eq!(parse(vec![header(256); 64]).unwrap().cursor.size(), 64 * 256);
-    assert_eq!(parse(vec![header(1); 65]).unwrap_err().rule, "DL-5");
-    assert_eq!(parse(vec![header(257)]).unwrap_err().rule, "DL-5");
-    assert_eq!(parse(vec![header(0)]).unwrap_err().rule, "DL-5");
+    assert_eq!(parse(vec![header(1); 65]).unwrap_err().rule, Rule::Dl5);
+    assert_eq!(parse(vec![header(257)]).unwrap_err().rule, Rule::Dl5);
+    assert_eq!(parse(vec![header(0)]).unwrap_err().rule, Rule::Dl5);
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{close_of, deliver, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
-    Code, LinkId, Machine, Puller, Role, Time, Window,
+    Code, LinkId, Machine, Puller, Role, Rule, Time, Window,
     wire::{Body, FrameProgress, v1},
 };
 
@@ -55,7 +55,7 @@ fn rc_1_a_recall_that_is_not_answered_for_5_s_ends_the_link() {
     assert_eq!(silence(&mut puller, link, 1..=9), None);
     let close = silence(&mut puller, link, 10..=10).expect("the time is over");
     assert_eq!(close.code(), Code::TooSlow);
-    assert!(close.reason.contains("RC-1"), "{}", close.reason);
+    assert!(close.reason.contains(Rule::Rc1.id()), "{}", close.reason);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 use bytes::Bytes;
 use common::{ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
-    Code, LinkId, Machine, Puller, Pusher, Role, Time, Verdict, Window,
+    Code, LinkId, Machine, Puller, Pusher, Role, Rule, Time, Verdict, Window,
     wire::{Body, v1, v1::Verdict as Wire},
 };
 
@@ -53,7 +53,12 @@ fn oc_2_an_outcome_for_a_delivery_never_sent_or_skipped_closes_the_link() {
     let (mut pusher, link) = pusher_with_three();
     let recall = v1::Ack { message_limit: 10, byte_limit: 1_000, recall: true, ..Default::default() };
     pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(recall)));
-    assert_eq!(sent(&mut pusher, NOW, link), [Body::Skip(v1::Skip { next_id: 10, bytes: 997 })], "RC-1");
+    assert_eq!(
+        sent(&mut pusher, NOW, link),
+        [Body::Skip(v1::Skip { next_id: 10, bytes: 997 })],
+        "{}",
+        Rule::Rc1
+    );
     let (code, reason) = violated(&mut pusher, link, ack(vec![outcome(5, 1, Wire::Ack)], 20, 2_000));
     assert_eq!(code, Code::UnknownDelivery);
     assert!(reason.contains("skipped"), "{reason}");
@@ -146,14 +151,14 @@ fn oc_2_oc_10_an_ack_with_one_invalid_outcome_has_no_effect() {
 #[test]
 fn er_1_a_reason_names_the_rule_that_was_broken() {
     // ER-1: ST-7 and ST-1 for frames that arrive too late, OC-13 for Working.
-    let rule = |reason: &str| reason.split(':').next().unwrap().to_owned();
+    let rule = |reason: &str| reason.split(':').next().unwrap().parse::<Rule>().unwrap();
     let end = || frame(v1::frame::Body::End(v1::End {}));
     let skip = || frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 1_000 }));
     for late in [deliver(0, &["a"]), skip(), end()] {
         let (mut puller, link) = puller_with_link();
         puller.handle_frame(NOW, link, end());
         let (code, reason) = violated(&mut puller, link, late);
-        assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-7"), "{reason}");
+        assert_eq!((code, rule(&reason)), (Code::Unexpected, Rule::St7), "{reason}");
     }
     let (mut puller, link) = puller_with_link();
     puller.handle_frame(NOW, link, deliver(0, &["held"]));
@@ -162,7 +167,7 @@ fn er_1_a_reason_names_the_rule_that_was_broken() {
     sent(&mut puller, NOW, link);
     puller.handle_frame(NOW, link, frame(v1::frame::Body::Skip(v1::Skip { next_id: 4, bytes: 996 })));
     let (code, reason) = violated(&mut puller, link, deliver(4, &["a"]));
-    assert_eq!((code, rule(&reason).as_str()), (Code::Unexpected, "ST-1"), "{reason}");
+    assert_eq!((code, rule(&reason)), (Code::Unexpected, Rule::St1), "{reason}");
     for (delivery, first) in [
         (3, "OC-13: Working for delivery 3; the next id to be sent is 3"),
         ((1 << 53) - 2, "OC-13: "),

@@ -52,7 +52,7 @@ impl PeerIdentity {
     }
 }
 
-type Rule = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
+type Authorize = dyn Fn(&PeerIdentity, &str) -> bool + Send + Sync;
 
 /// Decides which peer may use which pipeline (TL-5).
 #[derive(Clone, Default)]
@@ -61,7 +61,7 @@ pub(crate) struct Admission {
     allowed: BTreeMap<String, BTreeSet<String>>,
     /// The first name that no certificate can contain: its pipeline, the name, and why.
     wrong: Option<(String, String, &'static str)>,
-    rule: Option<Arc<Rule>>,
+    rule: Option<Arc<Authorize>>,
 }
 
 impl Admission {

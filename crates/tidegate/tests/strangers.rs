@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{LONG, within};
 use tidegate::{Code, Event, Events, Pull, Push};
 use tidegate_proto::{
-    InstanceId, Resume, Role,
+    InstanceId, Resume, Role, Rule,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE},
 };
@@ -73,7 +73,7 @@ async fn a_handshake_that_does_not_complete_is_closed() {
     slow.write_all(&PREFACE[..5]).await.unwrap();
     let (code, reason) = refusal(&mut slow).await;
     assert_eq!(code, Code::TooSlow);
-    assert!(reason.contains("HS-11"), "{reason}");
+    assert!(reason.contains(Rule::Hs11.id()), "{reason}");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Splitting a stream into frames: any bytes, in any pieces, before and after the handshake.
 
 use bytes::{Buf as _, BytesMut};
-use tidegate_proto::wire::{
-    self, FrameReader, MAX_CONTROL_FRAME, MAX_HELLO_FRAME, PREFACE, check_preface, deliver_limit, resembles,
+use tidegate_proto::{
+    Rule,
+    wire::{
+        self, FrameReader, MAX_CONTROL_FRAME, MAX_HELLO_FRAME, PREFACE, check_preface, deliver_limit,
+        resembles,
+    },
 };
 
 use super::Input;
@@ -75,7 +79,7 @@ fn by_hand(stream: &[u8], greeted: bool, limit: usize) -> Cut {
             check_preface(&rest),
             if refused { check_preface(&rest) } else { Ok(same == PREFACE.len()) }
         );
-        assert_eq!(check_preface(&rest).is_err(), refused, "FR-1");
+        assert_eq!(check_preface(&rest).is_err(), refused, "{}", Rule::Fr1);
         if same < PREFACE.len() {
             return (frames, refused);
         }

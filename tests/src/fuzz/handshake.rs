@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Code, InstanceId, Peer, Resume, Role, Violation,
+    Code, InstanceId, Peer, Resume, Role, Rule, Violation,
     handshake::{self, Local, MAX_FEATURES, MAX_TOKEN},
     wire::{self, Body, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, v1},
 };
@@ -109,19 +109,25 @@ fn accept(frame: &Bytes, locals: &[Local]) {
             let hello = generated(frame).expect("only a Hello is accepted");
             let own = &locals[index];
             kept(&hello, own, &peer);
-            assert!(hello.version_min <= 1 && hello.version_max >= 1, "HS-3");
-            assert_eq!(hello.pipeline, own.pipeline, "HS-5");
-            assert!(own.token.as_ref().is_none_or(|tokens| tokens.first() == Some(&hello.token)), "HS-4");
-            assert_eq!(peer.generation, Some(hello.generation), "HS-9");
+            assert!(hello.version_min <= 1 && hello.version_max >= 1, "{}", Rule::Hs3);
+            assert_eq!(hello.pipeline, own.pipeline, "{}", Rule::Hs5);
+            assert!(
+                own.token.as_ref().is_none_or(|tokens| tokens.first() == Some(&hello.token)),
+                "{}",
+                Rule::Hs4
+            );
+            assert_eq!(peer.generation, Some(hello.generation), "{}", Rule::Hs9);
             let resume = <[u8; 16]>::try_from(&hello.resume[..]).ok().map(Resume::new);
-            assert!(resume.is_some() || hello.resume.is_empty(), "HS-9");
-            assert_eq!((peer.resume, peer.key), (resume, None), "HS-9");
-            assert!(hello.generation > 0, "HS-9");
+            assert!(resume.is_some() || hello.resume.is_empty(), "{}", Rule::Hs9);
+            assert_eq!((peer.resume, peer.key), (resume, None), "{}", Rule::Hs9);
+            assert!(hello.generation > 0, "{}", Rule::Hs9);
             // The peer accepts the answer, which does not contain the token.
-            assert!(answer.starts_with(&PREFACE), "HS-2");
-            let Ok(Body::Hello(answered)) = wire::decode(answer.slice(12..), 0) else { panic!("HS-2") };
-            assert!(answered.token.is_empty(), "HS-4");
-            assert_eq!((answered.resume.len(), answered.generation), (0, 0), "HS-9");
+            assert!(answer.starts_with(&PREFACE), "{}", Rule::Hs2);
+            let Ok(Body::Hello(answered)) = wire::decode(answer.slice(12..), 0) else {
+                panic!("{}", Rule::Hs2)
+            };
+            assert!(answered.token.is_empty(), "{}", Rule::Hs4);
+            assert_eq!((answered.resume.len(), answered.generation), (0, 0), "{}", Rule::Hs9);
             let connector = Local {
                 role: Role::try_from(hello.role).unwrap(),
                 pipeline: hello.pipeline.clone(),
@@ -142,10 +148,10 @@ fn confirm(frame: &Bytes, own: &Local) {
         Ok(peer) => {
             let hello = generated(frame).expect("only a Hello is accepted");
             kept(&hello, own, &peer);
-            assert_eq!((hello.version_min, hello.version_max), (1, 1), "HS-3");
-            assert!(hello.token.is_empty(), "HS-4");
-            assert_eq!(hello.pipeline, own.pipeline, "HS-5");
-            assert_eq!((peer.generation, peer.resume), (None, None), "HS-9");
+            assert_eq!((hello.version_min, hello.version_max), (1, 1), "{}", Rule::Hs3);
+            assert!(hello.token.is_empty(), "{}", Rule::Hs4);
+            assert_eq!(hello.pipeline, own.pipeline, "{}", Rule::Hs5);
+            assert_eq!((peer.generation, peer.resume), (None, None), "{}", Rule::Hs9);
         }
         Err(Ok(_)) => {}
         Err(Err(violation)) => refused(frame, &violation),
@@ -154,33 +160,37 @@ fn confirm(frame: &Bytes, own: &Local) {
 
 /// Checks the rules that both sides enforce.
 fn kept(hello: &v1::Hello, own: &Local, peer: &Peer) {
-    assert_eq!(hello.role, i32::from(mirror(own).role), "HS-6");
-    assert_eq!(peer.role, mirror(own).role, "HS-6");
-    assert_eq!(hello.instance.len(), 16, "HS-8");
-    assert!((1..=MAX_MAX_MESSAGE).contains(&hello.max_message), "HS-7");
+    assert_eq!(hello.role, i32::from(mirror(own).role), "{}", Rule::Hs6);
+    assert_eq!(peer.role, mirror(own).role, "{}", Rule::Hs6);
+    assert_eq!(hello.instance.len(), 16, "{}", Rule::Hs8);
+    assert!((1..=MAX_MAX_MESSAGE).contains(&hello.max_message), "{}", Rule::Hs7);
     let (pusher, puller) = match own.role {
         Role::Pusher => (own.max_message, hello.max_message),
         _ => (hello.max_message, own.max_message),
     };
-    assert!(pusher <= puller, "HS-7");
-    assert!((100..=60_000).contains(&hello.heartbeat_ms), "LV-1");
-    assert!(hello.name.len() <= MAX_TEXT && hello.pipeline.len() <= MAX_TEXT, "HS-10");
-    assert!(hello.token.len() <= MAX_TOKEN, "HS-10");
+    assert!(pusher <= puller, "{}", Rule::Hs7);
+    assert!((100..=60_000).contains(&hello.heartbeat_ms), "{}", Rule::Lv1);
+    assert!(hello.name.len() <= MAX_TEXT && hello.pipeline.len() <= MAX_TEXT, "{}", Rule::Hs10);
+    assert!(hello.token.len() <= MAX_TOKEN, "{}", Rule::Hs10);
     for list in [&hello.offered, &hello.required] {
-        assert!(list.len() <= MAX_FEATURES.0 && list.iter().all(|f| f.len() <= MAX_FEATURES.1), "HS-10");
+        assert!(
+            list.len() <= MAX_FEATURES.0 && list.iter().all(|f| f.len() <= MAX_FEATURES.1),
+            "{}",
+            Rule::Hs10
+        );
     }
-    assert!(hello.required.iter().all(|feature| own.offered.contains(feature)), "HS-10");
-    assert!(own.required.iter().all(|feature| hello.offered.contains(feature)), "HS-10");
+    assert!(hello.required.iter().all(|feature| own.offered.contains(feature)), "{}", Rule::Hs10);
+    assert!(own.required.iter().all(|feature| hello.offered.contains(feature)), "{}", Rule::Hs10);
 }
 
 /// A refusal is a Close with a reason within its bounds (HS-2, OC-7). It never contains the token, except where the
 /// peer sent the same text in a field that is no secret.
 fn refused(frame: &Bytes, violation: &Violation) {
     let refusal = handshake::refusal(violation, Duration::from_millis(5));
-    assert!(refusal.starts_with(&PREFACE) && refusal.len() < 1_000, "HS-2");
+    assert!(refusal.starts_with(&PREFACE) && refusal.len() < 1_000, "{}", Rule::Hs2);
     let Ok(Body::Close(close)) = wire::decode(refusal.slice(12..), 0) else { panic!("HS-2: no Close") };
     assert_eq!(close.code(), violation.code);
-    assert!(close.reason.len() <= MAX_TEXT, "OC-7");
+    assert!(close.reason.len() <= MAX_TEXT, "{}", Rule::Oc7);
     let said = generated(frame).is_some_and(|hello| {
         [&hello.offered[..], &hello.required[..], &[hello.name, hello.pipeline]]
             .concat()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    LinkId, Machine, Peer, Puller, PullerSettings, Received, Role, Time, Verdict, Window,
+    LinkId, Machine, Peer, Puller, PullerSettings, Received, Role, Rule, Time, Verdict, Window,
     wire::{self, v1},
 };
 
@@ -174,7 +174,7 @@ impl Run {
         if self.held.len() < MAX_HELD
             && let Some(received) = self.puller.recv()
         {
-            assert!(received.size() <= self.settings.max_message, "DL-4");
+            assert!(received.size() <= self.settings.max_message, "{}", Rule::Dl4);
             if let Some(account) = self.model.links.get_mut(&received.link()) {
                 account.hands(received.delivery());
             }

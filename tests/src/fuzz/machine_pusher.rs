@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Message, Peer, PeerKey, Pusher, PusherSettings, Role, Time,
+    InstanceId, LinkId, Machine, Message, Peer, PeerKey, Pusher, PusherSettings, Role, Rule, Time,
     wire::{self, v1},
 };
 
@@ -165,7 +165,7 @@ impl Run {
             }
         };
         if let Some((accepted, message)) = accepted {
-            assert_eq!(accepted.size, message.size(), "CR-4");
+            assert_eq!(accepted.size, message.size(), "{}", Rule::Cr4);
             assert!(message.check(self.settings.max_message).is_ok(), "DL-4, DL-5");
             self.model.accepted(accepted.number, message, promised);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_proto::{
-    LinkId, Puller, PullerSettings, Window,
+    LinkId, Puller, PullerSettings, Rule, Window,
     wire::{Body, v1},
 };
 
@@ -155,7 +155,7 @@ impl Account {
     /// OC-1: one outcome for each delivery, and for nothing else.
     fn settles(&mut self, outcome: &v1::Outcome) {
         assert!((1..=4).contains(&outcome.verdict) && outcome.count > 0, "OC-10: {outcome:?}");
-        assert!(outcome.reason.len() <= 256, "OC-7");
+        assert!(outcome.reason.len() <= 256, "{}", Rule::Oc7);
         for id in outcome.first..outcome.first + outcome.count {
             assert!(self.unsettled.remove(&id), "OC-1: {outcome:?}, but delivery {id} is settled or unknown");
         }

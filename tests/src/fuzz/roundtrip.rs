@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    Message,
+    Message, Rule,
     wire::{
         self, Body, FrameReader, MAX_COUNTER, OpenBatch, Sealed, cut_reason, deliver_limit, message_span,
         read_message, v1,
@@ -81,7 +81,7 @@ fn sealed(reader: &mut FrameReader, open: &mut OpenBatch, puts: &mut Vec<Put>) {
     for (item, put) in batch.items().zip(puts.drain(..)) {
         let (number, attempt, tracked, message, id, at) = put;
         assert_eq!((item.id, item.number), (id, number), "DL-1, DL-2");
-        assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked), "DL-3");
+        assert_eq!((item.attempt, item.is_tracked()), (attempt, tracked), "{}", Rule::Dl3);
         assert_eq!(item.message(&batch.bytes), message);
         let span =
             message_span(&frame.room, frame.tail.as_ref(), at).expect("the message is at its position");

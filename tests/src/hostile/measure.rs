@@ -54,9 +54,10 @@ impl AttackResult {
     /// The result for `--json`.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let rules: Vec<_> = self.attack.rules.iter().map(|rule| rule.id()).collect();
         json!({
             "attack": self.attack.name,
-            "rules": self.attack.rules,
+            "rules": rules.join(", "),
             "target": name(self.target),
             "msgs_per_s_beside_plain": self.plain,
             "msgs_per_s_attacked": self.attacked,

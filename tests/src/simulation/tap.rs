@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 use tidegate_proto::{
-    InstanceId,
+    InstanceId, Rule,
     wire::v1::{self, frame::Body},
 };
 
@@ -44,14 +44,15 @@ fn frame(bytes: &[u8]) -> FrameSummary {
     let frame = v1::Frame::decode(bytes).expect("a frame that cannot be read");
     match frame.body.expect("a frame without a body") {
         Body::Hello(hello) => {
-            let instance = InstanceId(hello.instance[..].try_into().expect("HS-8"));
+            let instance =
+                InstanceId(hello.instance[..].try_into().unwrap_or_else(|_| panic!("{}", Rule::Hs8)));
             let resume = hello.resume.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
             FrameSummary::Hello(instance, resume, hello.generation)
         }
         Body::Deliver(deliver) => {
             let mut next = deliver.first_number;
             let items = deliver.messages.iter().map(|message| {
-                let number = next.checked_add_signed(message.gap).expect("DL-2");
+                let number = next.checked_add_signed(message.gap).unwrap_or_else(|| panic!("{}", Rule::Dl2));
                 next = number + 1;
                 let headers: usize = message.headers.iter().map(|h| h.name.len() + h.value.len()).sum();
                 let size = (message.payload.len() + headers) as u64;
@@ -78,7 +79,7 @@ fn range(outcome: &v1::Outcome) -> Range {
         v1::Verdict::Nack => Verdict::Nack,
         v1::Verdict::Reject => Verdict::Reject,
         v1::Verdict::Release => Verdict::Release,
-        v1::Verdict::Unspecified => panic!("OC-10"),
+        v1::Verdict::Unspecified => panic!("{}", Rule::Oc10),
     };
     Range { first: outcome.first, count: outcome.count, verdict, delay_ms: outcome.delay_ms }
 }

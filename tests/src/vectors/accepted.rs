@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use tidegate_proto::{
-    Code,
+    Code, Rule,
     wire::v1::{self, Role, Verdict, frame::Body},
 };
 
 use super::{
     bad::{deliver, sized},
-    frame, framed,
+    frame, framed, ids,
     parts::PING,
     preludes::peer_of,
     script::{
@@ -23,7 +23,7 @@ pub(super) struct Accepted {
     pub(super) name: &'static str,
     to: Role,
     pub(super) prelude: &'static str,
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     pub(super) bytes: Vec<u8>,
     answers: Vec<Value>,
@@ -45,7 +45,7 @@ impl Accepted {
         }
         let steps = vec![send_files("A", &files), expect_in_any_order("A", answers)];
         let script = Script { peer: peer_of(self.prelude), prelude: Some(self.prelude), steps };
-        script.describe(json!({ "to": role_name(self.to), "rules": self.rules, "about": self.about }))
+        script.describe(json!({ "to": role_name(self.to), "rules": ids(self.rules), "about": self.about }))
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn accepted() -> Vec<Accepted> {
 /// For each role one.
 fn both(
     names: [&'static str; 2],
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     bytes: &[u8],
     answers: &[Value],
@@ -84,43 +84,43 @@ fn to_both() -> Vec<Accepted> {
     [
         both(
             ["puller-later-frame", "pusher-later-frame"],
-            &["GR-1"],
+            &[Rule::Gr1],
             "A body that version 1 does not know (field 100)",
             &framed(b"\xa2\x06\x05later"),
             &[],
         ),
         both(
             ["puller-largest-later-frame", "pusher-largest-later-frame"],
-            &["GR-1", "FR-3"],
+            &[Rule::Gr1, Rule::Fr3],
             "The same, of 65,536 bytes",
             &padded(),
             &[],
         ),
         both(
             ["puller-later-field", "pusher-later-field"],
-            &["GR-1"],
+            &[Rule::Gr1],
             "A Ping with a field that version 1 does not know (15)",
             &framed(b"\x2a\x0b\x09\x02\x01\0\0\0\0\0\0\x78\x01"),
             &[pong(0x0102)],
         ),
         both(
             ["puller-later-around", "pusher-later-around"],
-            &["GR-1"],
+            &[Rule::Gr1],
             "A Ping after a field of the Frame that version 1 does not know (101)",
             &framed(b"\xa8\x06\x07\x2a\x09\x09\x02\x01\0\0\0\0\0\0"),
             &[pong(0x0102)],
         ),
-        both(["puller-pong", "pusher-pong"], &["LV-4"], "A Pong that was not asked for", &unasked, &[]),
+        both(["puller-pong", "pusher-pong"], &[Rule::Lv4], "A Pong that was not asked for", &unasked, &[]),
         both(
             ["puller-pings", "pusher-pings"],
-            &["LV-4"],
+            &[Rule::Lv4],
             "Two Pings: the first may stay without an answer",
             &[ping(1), ping(2)].concat(),
             &[],
         ),
         both(
             ["puller-unknown-code", "pusher-unknown-code"],
-            &["ER-2", "ST-4"],
+            &[Rule::Er2, Rule::St4],
             "A Close with a code of a later version is answered by Close",
             &close,
             &[closed(Code::Normal)],
@@ -135,12 +135,7 @@ fn padded() -> Vec<u8> {
     framed(&[&b"\xa2\x06\xfb\xff\x03"[..], &vec![b'x'; content]].concat())
 }
 
-fn puller(
-    name: &'static str,
-    rules: &'static [&'static str],
-    about: &'static str,
-    bytes: Vec<u8>,
-) -> Accepted {
+fn puller(name: &'static str, rules: &'static [Rule], about: &'static str, bytes: Vec<u8>) -> Accepted {
     Accepted { name, to: Role::Puller, prelude: "puller-delivered", rules, about, bytes, answers: Vec::new() }
 }
 
@@ -160,44 +155,44 @@ fn to_puller() -> Vec<Accepted> {
     vec![
         puller(
             "puller-whole-credit",
-            &["CR-2", "CR-3"],
+            &[Rule::Cr2, Rule::Cr3],
             "Deliveries 2 and 3 of 399 and 600 bytes: 999 bytes were sent before the last, which exceeds byte_limit",
             deliver(2, 2, vec![sized(399), sized(600)]),
         ),
-        puller("puller-empty-payload", &["DL-6"], "A message of no bytes", deliver(2, 2, vec![sized(0)])),
+        puller("puller-empty-payload", &[Rule::Dl6], "A message of no bytes", deliver(2, 2, vec![sized(0)])),
         puller(
             "puller-64-headers",
-            &["DL-5"],
+            &[Rule::Dl5],
             "64 headers with the same name",
             headers(vec![header("n".into()); 64]),
         ),
         puller(
             "puller-long-header",
-            &["DL-5"],
+            &[Rule::Dl5],
             "A header name of 256 bytes",
             headers(vec![header("n".repeat(256))]),
         ),
         puller(
             "puller-numbers",
-            &["DL-2"],
+            &[Rule::Dl2],
             "Numbers 700 and 600 (gap -101): numbers need not be consecutive",
             deliver(2, 700, vec![sized(1), gap(-101)]),
         ),
         puller(
             "puller-number-again",
-            &["DL-2", "DL-3"],
+            &[Rule::Dl2, Rule::Dl3],
             "Number 0 again, at attempt 2: the settle time-out of the pusher has passed",
             deliver(2, 0, vec![v1::Message { attempt: 2, ..sized(300) }]),
         ),
         puller(
             "puller-large-attempt",
-            &["DL-3"],
+            &[Rule::Dl3],
             "The largest attempt",
             deliver(2, 2, vec![v1::Message { attempt: u32::MAX, ..sized(1) }]),
         ),
         puller(
             "puller-unusual",
-            &["FR-4", "GR-1"],
+            &[Rule::Fr4, Rule::Gr1],
             "Fields in another order, twice, padded, and unknown ones of several wire types",
             odd,
         ),
@@ -212,19 +207,19 @@ fn while_recalled() -> Vec<Accepted> {
     };
     let skipped = |bytes| frame(Some(Body::Skip(v1::Skip { next_id: 4, bytes })));
     vec![
-        recalled("puller-skip", &["RC-1", "RC-3"], "All unused credit is given up", skipped(400)),
+        recalled("puller-skip", &[Rule::Rc1, Rule::Rc3], "All unused credit is given up", skipped(400)),
         Accepted {
             answers: vec![settled(2, Verdict::Release)],
             ..recalled(
                 "puller-deliver-before-skip",
-                &["ST-1", "RC-4"],
+                &[Rule::St1, Rule::Rc4],
                 "Delivery 2 was sent before leaving arrived. The puller releases it after Skip",
                 [deliver(2, 2, vec![sized(100)]), skipped(300)].concat(),
             )
         },
         recalled(
             "puller-end-before-skip",
-            &["ST-1", "ST-7"],
+            &[Rule::St1, Rule::St7],
             "End in place of Skip: no Skip is due any more",
             frame(Some(Body::End(v1::End {}))),
         ),
@@ -256,55 +251,55 @@ fn to_pusher() -> Vec<Accepted> {
     vec![
         pusher(
             "pusher-lower-limits",
-            &["CR-1"],
+            &[Rule::Cr1],
             "Limits lower than before are ignored",
             &[v1::Ack::default()],
             vec![],
         ),
         pusher(
             "pusher-large-limits",
-            &["CR-1", "CR-8"],
+            &[Rule::Cr1, Rule::Cr8],
             "Limits of 2^53 - 1: a pusher has bounds of its own",
             &[v1::Ack { message_limit: (1 << 53) - 1, byte_limit: (1 << 53) - 1, ..Default::default() }],
             vec![],
         ),
         pusher(
             "pusher-outcome-again",
-            &["OC-3"],
+            &[Rule::Oc3],
             "A second outcome for delivery 0, in a frame of its own",
             &[acked.clone(), settles(vec![outcome(0, 1, Verdict::Reject)])],
             vec![],
         ),
         pusher(
             "pusher-outcomes-overlap",
-            &["OC-1", "OC-3"],
+            &[Rule::Oc1, Rule::Oc3],
             "Outcomes in any order; the second one for delivery 1 is ignored",
             &[settles(vec![outcome(1, 1, Verdict::Ack), outcome(0, 2, Verdict::Ack)])],
             vec![],
         ),
         pusher(
             "pusher-long-reason",
-            &["OC-7"],
+            &[Rule::Oc7],
             "A reason of 300 bytes is truncated",
             &[settles(vec![long])],
             vec![],
         ),
         pusher(
             "pusher-recall-twice",
-            &["RC-1", "RC-2"],
+            &[Rule::Rc1, Rule::Rc2],
             "A recall, and then leaving: each is answered by a Skip of its own",
             &[recall, v1::Ack { leaving: true, ..granted.clone() }],
             vec![skip(4, 400), skip(4, 0)],
         ),
         Accepted {
             bytes: working(vec![0, 1]),
-            ..pusher("pusher-working", &["OC-13"], "Both deliveries are being worked on", &[], vec![])
+            ..pusher("pusher-working", &[Rule::Oc13], "Both deliveries are being worked on", &[], vec![])
         },
         Accepted {
             bytes: [frame(Some(Body::Ack(acked))), working(vec![0])].concat(),
             ..pusher(
                 "pusher-working-settled",
-                &["OC-13"],
+                &[Rule::Oc13],
                 "Working names a delivery that has an outcome",
                 &[],
                 vec![],

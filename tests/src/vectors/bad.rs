@@ -1,7 +1,7 @@
 //! The bytes that a peer must refuse, and with what code.
 
 use tidegate_proto::{
-    Code,
+    Code, Rule,
     wire::{
         PREFACE,
         v1::{self, Role, Verdict, frame::Body},
@@ -30,7 +30,7 @@ fn prefaces() -> Vec<Bad> {
         to: Role::Puller,
         acceptor: true,
         code: Code::NotTidegate,
-        rule: "FR-1",
+        rule: Rule::Fr1,
         about,
         bytes: bytes.to_vec(),
     };
@@ -44,13 +44,7 @@ fn prefaces() -> Vec<Bad> {
 }
 
 /// After the connector's preface, at an acceptor.
-fn hello(
-    name: &'static str,
-    code: Code,
-    rule: &'static str,
-    about: &'static str,
-    bytes: impl AsRef<[u8]>,
-) -> Bad {
+fn hello(name: &'static str, code: Code, rule: Rule, about: &'static str, bytes: impl AsRef<[u8]>) -> Bad {
     let bytes = [&PREFACE[..], bytes.as_ref()].concat();
     Bad { name, stage: Stage::Hello, to: Role::Puller, acceptor: true, code, rule, about, bytes }
 }
@@ -66,152 +60,152 @@ fn hellos() -> Vec<Bad> {
     let names = |count| (0..count).map(|i| format!("f{i}")).collect::<Vec<_>>();
     let many = changed(connector_hello(), |h| h.offered = names(33));
     vec![
-        hello("hello-length-0", Code::Malformed, "FR-2", "A frame of length 0", [0; 4]),
+        hello("hello-length-0", Code::Malformed, Rule::Fr2, "A frame of length 0", [0; 4]),
         hello(
             "hello-too-large",
             Code::TooLarge,
-            "FR-3",
+            Rule::Fr3,
             "16,385 bytes announced: refused before they come",
             16_385u32.to_be_bytes(),
         ),
         hello(
             "hello-huge",
             Code::TooLarge,
-            "FR-3",
+            Rule::Fr3,
             "The largest length that there is: no memory may be taken for it",
             u32::MAX.to_be_bytes(),
         ),
         hello(
             "hello-not-a-frame",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "A Hello said to have 5 bytes, with 1",
             framed(b"\x0a\x05\x08"),
         ),
         hello(
             "hello-not-first",
             Code::Unexpected,
-            "FR-5",
+            Rule::Fr5,
             "A Ping before Hello",
             frame(Some(Body::Ping(v1::Ping { data: 1 }))),
         ),
         hello(
             "hello-version",
             Code::Version,
-            "HS-3",
+            Rule::Hs3,
             "Speaks versions 2 to 3",
             from(|h| (h.version_min, h.version_max) = (2, 3)),
         ),
-        hello("hello-no-token", Code::Unauthorized, "HS-4", "Without a token", from(|h| h.token.clear())),
+        hello("hello-no-token", Code::Unauthorized, Rule::Hs4, "Without a token", from(|h| h.token.clear())),
         hello(
             "hello-wrong-token",
             Code::Unauthorized,
-            "HS-4",
+            Rule::Hs4,
             "A longer token that begins with the right one",
             from(|h| h.token = "sesame!".into()),
         ),
         hello(
             "hello-pipeline",
             Code::NoPipeline,
-            "HS-5",
+            Rule::Hs5,
             "A pipeline that is not served",
             from(|h| h.pipeline = "play".into()),
         ),
         hello(
             "hello-same-role",
             Code::Role,
-            "HS-6",
+            Rule::Hs6,
             "A puller connects to a puller",
             from(|h| h.set_role(Role::Puller)),
         ),
-        hello("hello-no-role", Code::Role, "HS-6", "Neither role", from(|h| h.role = 0)),
+        hello("hello-no-role", Code::Role, Rule::Hs6, "Neither role", from(|h| h.role = 0)),
         hello(
             "hello-size",
             Code::MessageSize,
-            "HS-7",
+            Rule::Hs7,
             "The pusher's max_message is 1,001, the puller's 1,000",
             from(|h| h.max_message = 1_001),
         ),
-        hello("hello-size-0", Code::Malformed, "HS-7", "max_message is 0", from(|h| h.max_message = 0)),
+        hello("hello-size-0", Code::Malformed, Rule::Hs7, "max_message is 0", from(|h| h.max_message = 0)),
         hello(
             "hello-size-2-31",
             Code::Malformed,
-            "HS-7",
+            Rule::Hs7,
             "max_message is over 2,147,418,112",
             from(|h| h.max_message = (1 << 31) - 65_535),
         ),
         hello(
             "hello-instance",
             Code::Malformed,
-            "HS-8",
+            Rule::Hs8,
             "An instance of 15 bytes",
             from(|h| h.instance.truncate(15)),
         ),
         hello(
             "hello-generation-0",
             Code::Malformed,
-            "HS-9",
+            Rule::Hs9,
             "Generations begin at 1",
             from(|h| h.generation = 0),
         ),
         hello(
             "hello-resume-15",
             Code::Malformed,
-            "HS-9",
+            Rule::Hs9,
             "A resume of 15 bytes",
             from(|h| h.resume.truncate(15)),
         ),
         hello(
             "hello-resume-17",
             Code::Malformed,
-            "HS-9",
+            Rule::Hs9,
             "A resume of 17 bytes",
             from(|h| h.resume = vec![0x33; 17].into()),
         ),
         hello(
             "hello-generation-2-53",
             Code::Malformed,
-            "HS-9",
+            Rule::Hs9,
             "Generation 2^53",
             from(|h| h.generation = 1 << 53),
         ),
         hello(
             "hello-stale",
             Code::Stale,
-            "HS-9",
+            Rule::Hs9,
             "Generation 5 of a peer that is here with 5 already",
             from(|h| h.generation = 5),
         ),
         hello(
             "hello-feature",
             Code::Feature,
-            "HS-10",
+            Rule::Hs10,
             "Requires a feature that is not offered",
             from(|h| h.required = vec!["expiry".into()]),
         ),
-        hello("hello-many-features", Code::Malformed, "HS-10", "33 offered features", many),
+        hello("hello-many-features", Code::Malformed, Rule::Hs10, "33 offered features", many),
         hello(
             "hello-long-feature",
             Code::Malformed,
-            "HS-10",
+            Rule::Hs10,
             "A feature's name of 65 bytes",
             from(|h| h.offered = vec!["f".repeat(65)]),
         ),
         hello(
             "hello-long-name",
             Code::Malformed,
-            "HS-10",
+            Rule::Hs10,
             "A name of 257 bytes",
             from(|h| h.name = "n".repeat(257)),
         ),
         hello(
             "hello-long-token",
             Code::Malformed,
-            "HS-10",
+            Rule::Hs10,
             "A token of 4,097 bytes",
             from(|h| h.token = vec![b't'; 4_097].into()),
         ),
-        hello("hello-heartbeat", Code::Malformed, "LV-1", "Every 99 ms", from(|h| h.heartbeat_ms = 99)),
+        hello("hello-heartbeat", Code::Malformed, Rule::Lv1, "Every 99 ms", from(|h| h.heartbeat_ms = 99)),
     ]
 }
 
@@ -223,28 +217,28 @@ fn answers() -> Vec<Bad> {
         at_connector(hello(
             "answer-token",
             Code::Malformed,
-            "HS-4",
+            Rule::Hs4,
             "An acceptor's Hello holds a token",
             from(|h| h.token = "sesame".into()),
         )),
         at_connector(hello(
             "answer-version",
             Code::Version,
-            "HS-3",
+            Rule::Hs3,
             "The acceptor must choose one version",
             from(|h| h.version_max = 2),
         )),
         at_connector(hello(
             "answer-pipeline",
             Code::NoPipeline,
-            "HS-5",
+            Rule::Hs5,
             "Another pipeline than the one asked for",
             from(|h| h.pipeline = "play".into()),
         )),
         at_connector(hello(
             "answer-size",
             Code::MessageSize,
-            "HS-7",
+            Rule::Hs7,
             "The puller takes 599 bytes, the pusher may send 600",
             from(|h| h.max_message = 599),
         )),
@@ -252,14 +246,7 @@ fn answers() -> Vec<Bad> {
 }
 
 /// On an open link whose prelude is [`Prelude::Delivered`].
-fn open(
-    to: Role,
-    name: &'static str,
-    code: Code,
-    rule: &'static str,
-    about: &'static str,
-    bytes: Vec<u8>,
-) -> Bad {
+fn open(to: Role, name: &'static str, code: Code, rule: Rule, about: &'static str, bytes: Vec<u8>) -> Bad {
     let stage = Stage::Open(Prelude::Delivered);
     Bad { name, stage, to, acceptor: to == Role::Puller, code, rule, about, bytes }
 }
@@ -278,47 +265,47 @@ pub(super) fn sized(size: usize) -> v1::Message {
 
 fn to_puller() -> Vec<Bad> {
     let bad = |name, code, rule, about, bytes| open(Role::Puller, name, code, rule, about, bytes);
-    let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
+    let unexpected = |name, about, body| bad(name, Code::Unexpected, Rule::Fr5, about, frame(Some(body)));
     let control = [&65_537u32.to_be_bytes()[..], &[0x22]].concat();
     let huge = [&262_145u32.to_be_bytes()[..], &[0x12]].concat();
     let late = bad(
         "puller-deliver-after-end",
         Code::Unexpected,
-        "ST-7",
+        Rule::St7,
         "A delivery after End",
         deliver(2, 2, vec![sized(1)]),
     );
     let end = frame(Some(Body::End(v1::End {})));
-    let second_end = bad("puller-second-end", Code::Unexpected, "ST-7", "A second End", end);
+    let second_end = bad("puller-second-end", Code::Unexpected, Rule::St7, "A second End", end);
     vec![
-        bad("puller-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
-        bad("puller-control-too-large", Code::TooLarge, "FR-3", "65,537 bytes for a Skip", control),
-        bad("puller-deliver-too-large", Code::TooLarge, "FR-3", "262,145 bytes for a Deliver", huge),
+        bad("puller-length-0", Code::Malformed, Rule::Fr2, "A frame of length 0", vec![0; 4]),
+        bad("puller-control-too-large", Code::TooLarge, Rule::Fr3, "65,537 bytes for a Skip", control),
+        bad("puller-deliver-too-large", Code::TooLarge, Rule::Fr3, "262,145 bytes for a Deliver", huge),
         bad(
             "puller-field-0",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "Field number 0 in a Deliver",
             framed(b"\x12\x04\x1a\x00\x00\x00"),
         ),
         bad(
             "puller-cut-message",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "A message said to have 9 bytes in a Deliver of 4",
             framed(b"\x12\x04\x1a\x09\x2a\x00"),
         ),
         bad(
             "puller-two-bodies",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "Two Delivers in one frame, which a protobuf library merges",
             framed(b"\x12\x09\x08\x02\x10\x02\x1a\x03\x2a\x01a\x12\x05\x1a\x03\x2a\x01b"),
         ),
         bad(
             "puller-wrong-type",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "The field first_id of a Deliver as 4 bytes",
             framed(b"\x12\x0c\x0d\x02\0\0\0\x10\x02\x1a\x03\x2a\x01a"),
         ),
@@ -341,68 +328,68 @@ fn delivers() -> Vec<Bad> {
         bad(
             "deliver-over-messages",
             Code::Credit,
-            "CR-3",
+            Rule::Cr3,
             "Ids 2 to 4, but message_limit is 4",
             deliver(2, 2, vec![sized(1), sized(1), sized(1)]),
         ),
         bad(
             "deliver-over-bytes",
             Code::Credit,
-            "CR-3",
+            Rule::Cr3,
             "Id 3 after 600 + 400 bytes, but byte_limit is 1,000",
             deliver(2, 2, vec![sized(400), sized(0)]),
         ),
-        malformed("deliver-id-again", "DL-1", "Id 1 again", deliver(1, 2, vec![sized(1)])),
-        malformed("deliver-id-ahead", "DL-1", "Id 3, but the next is 2", deliver(3, 2, vec![sized(1)])),
+        malformed("deliver-id-again", Rule::Dl1, "Id 1 again", deliver(1, 2, vec![sized(1)])),
+        malformed("deliver-id-ahead", Rule::Dl1, "Id 3, but the next is 2", deliver(3, 2, vec![sized(1)])),
         malformed(
             "deliver-id-2-53",
-            "DL-1",
+            Rule::Dl1,
             "first_id + count is 2^53",
             deliver((1 << 53) - 1, 2, vec![sized(1)]),
         ),
         malformed(
             "deliver-first-gap",
-            "DL-2",
+            Rule::Dl2,
             "The first message of a batch has a gap",
             deliver(2, 2, vec![gap(1)]),
         ),
-        malformed("deliver-number-2-53", "DL-2", "Number 2^53", deliver(2, 1 << 53, vec![sized(1)])),
+        malformed("deliver-number-2-53", Rule::Dl2, "Number 2^53", deliver(2, 1 << 53, vec![sized(1)])),
         malformed(
             "deliver-number-past-end",
-            "DL-2",
+            Rule::Dl2,
             "Number 2^53 - 1, and then one more",
             deliver(2, (1 << 53) - 1, vec![sized(1), sized(1)]),
         ),
         malformed(
             "deliver-number-below-0",
-            "DL-2",
+            Rule::Dl2,
             "Number 2, and then -1",
             deliver(2, 2, vec![sized(1), gap(-4)]),
         ),
         bad(
             "deliver-message-size",
             Code::MessageSize,
-            "DL-4",
+            Rule::Dl4,
             "601 bytes, but the pusher's max_message is 600",
             deliver(2, 2, vec![sized(601)]),
         ),
-        malformed("deliver-65-headers", "DL-5", "65 headers", headers(65, 1)),
-        malformed("deliver-header-no-name", "DL-5", "A header without a name", headers(1, 0)),
-        malformed("deliver-header-long-name", "DL-5", "A header name of 257 bytes", headers(1, 257)),
+        malformed("deliver-65-headers", Rule::Dl5, "65 headers", headers(65, 1)),
+        malformed("deliver-header-no-name", Rule::Dl5, "A header without a name", headers(1, 0)),
+        malformed("deliver-header-long-name", Rule::Dl5, "A header name of 257 bytes", headers(1, 257)),
         malformed(
             "deliver-header-not-utf-8",
-            "FR-4",
+            Rule::Fr4,
             "A header name that is not UTF-8: no such string exists in protobuf",
             framed(b"\x12\x0b\x08\x02\x10\x02\x1a\x05\x0a\x03\x0a\x01\xff"),
         ),
-        malformed("deliver-empty", "DL-6", "A batch without messages", deliver(2, 2, vec![])),
+        malformed("deliver-empty", Rule::Dl6, "A batch without messages", deliver(2, 2, vec![])),
     ]
 }
 
 fn skips() -> Vec<Bad> {
     let skip = |name, code, about, next_id, bytes| {
         let bytes = frame(Some(Body::Skip(v1::Skip { next_id, bytes })));
-        open(Role::Puller, name, code, "RC-3", about, bytes)
+        open(Role::Puller, name, code, Rule::Rc3, about, bytes)
     };
     let recalled = |bad| after(Prelude::Recalled, bad);
     vec![
@@ -412,7 +399,7 @@ fn skips() -> Vec<Bad> {
         recalled(skip("skip-over-bytes", Code::Credit, "401 bytes, but 400 are unused", 4, 401)),
         recalled(Bad {
             code: Code::Malformed,
-            rule: "FR-7",
+            rule: Rule::Fr7,
             ..skip("skip-2-53", Code::Malformed, "2^53 bytes", 4, 1 << 53)
         }),
     ]
@@ -420,7 +407,7 @@ fn skips() -> Vec<Bad> {
 
 fn to_pusher() -> Vec<Bad> {
     let bad = |name, code, rule, about, bytes| open(Role::Pusher, name, code, rule, about, bytes);
-    let unexpected = |name, about, body| bad(name, Code::Unexpected, "FR-5", about, frame(Some(body)));
+    let unexpected = |name, about, body| bad(name, Code::Unexpected, Rule::Fr5, about, frame(Some(body)));
     let outcome = |name, code, rule, about, first, count, verdict| {
         let outcome = v1::Outcome { first, count, verdict, ..Default::default() };
         let ack = v1::Ack { outcomes: vec![outcome], ..Default::default() };
@@ -429,40 +416,40 @@ fn to_pusher() -> Vec<Bad> {
     let ack = Verdict::Ack.into();
     let control = [&65_537u32.to_be_bytes()[..], &[0x1a]].concat();
     let malformed = |name, about, first, count, verdict| {
-        outcome(name, Code::Malformed, "OC-10", about, first, count, verdict)
+        outcome(name, Code::Malformed, Rule::Oc10, about, first, count, verdict)
     };
     let unknown =
-        |name, about, first, count| outcome(name, Code::UnknownDelivery, "OC-2", about, first, count, ack);
+        |name, about, first, count| outcome(name, Code::UnknownDelivery, Rule::Oc2, about, first, count, ack);
     let one = v1::Deliver { messages: vec![sized(1)], ..Default::default() };
-    let counter = |name, about, body| bad(name, Code::Malformed, "FR-7", about, frame(Some(body)));
+    let counter = |name, about, body| bad(name, Code::Malformed, Rule::Fr7, about, frame(Some(body)));
     vec![
-        bad("pusher-length-0", Code::Malformed, "FR-2", "A frame of length 0", vec![0; 4]),
-        bad("pusher-ack-too-large", Code::TooLarge, "FR-3", "65,537 bytes for an Ack", control),
+        bad("pusher-length-0", Code::Malformed, Rule::Fr2, "A frame of length 0", vec![0; 4]),
+        bad("pusher-ack-too-large", Code::TooLarge, Rule::Fr3, "65,537 bytes for an Ack", control),
         bad(
             "pusher-cut-ack",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "An Ack said to have 9 bytes, with 2",
             framed(b"\x1a\x09\x10\x04"),
         ),
         bad(
             "pusher-two-bodies",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "Two Acks in one frame, which a protobuf library merges",
             framed(b"\x1a\x05\x10\x04\x18\xe8\x07\x1a\x02\x10\x04"),
         ),
         bad(
             "pusher-wrong-type",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "The message_limit of an Ack as 4 bytes",
             framed(b"\x1a\x05\x15\x04\0\0\0"),
         ),
         bad(
             "pusher-reason-not-utf-8",
             Code::Malformed,
-            "FR-4",
+            Rule::Fr4,
             "The reason of a Close that is not UTF-8",
             framed(b"\x42\x05\x08\x01\x12\x01\xff"),
         ),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tidegate_proto::Rule;
 
 use super::{
     Bad, Stage,
@@ -67,7 +68,7 @@ impl Bad {
     /// The name of the script that comes before.
     fn prelude(&self) -> &'static str {
         match (self.stage, self.acceptor) {
-            (Stage::Preface | Stage::Hello, true) if self.rule == "HS-9" => "puller-known",
+            (Stage::Preface | Stage::Hello, true) if self.rule == Rule::Hs9 => "puller-known",
             (Stage::Preface | Stage::Hello, true) => "puller-connected",
             (Stage::Preface | Stage::Hello, false) => "pusher-greets",
             (Stage::Open(prelude), _) => prelude.script(role_name(self.to) == "pusher"),

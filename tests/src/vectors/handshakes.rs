@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_proto::{
-    Code,
+    Code, Rule,
     wire::{
         PREFACE,
         v1::{self, Role, frame::Body},
@@ -11,7 +11,7 @@ use tidegate_proto::{
 
 use super::{
     bad::changed,
-    connector_hello, frame, framed,
+    connector_hello, frame, framed, ids,
     preludes::peer_of,
     script::{Script, answer, closed, disconnected, expect, role_name, send_files},
 };
@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Handshake {
     pub(super) name: &'static str,
     to: Role,
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     pub(super) bytes: Vec<u8>,
     answer: Value,
@@ -39,7 +39,7 @@ impl Handshake {
     pub(super) fn json(&self) -> Value {
         let steps = vec![send_files("A", &[self.file()]), expect("A", vec![self.answer.clone()])];
         let script = Script { peer: peer_of(self.prelude()), prelude: Some(self.prelude()), steps };
-        script.describe(json!({ "to": role_name(self.to), "rules": self.rules, "about": self.about }))
+        script.describe(json!({ "to": role_name(self.to), "rules": ids(self.rules), "about": self.about }))
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn handshakes() -> Vec<Handshake> {
 
 fn to_puller(
     name: &'static str,
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     frame: &[u8],
     answer: Value,
@@ -82,7 +82,7 @@ fn answered() -> Vec<Handshake> {
     vec![
         good(
             "pusher-connects",
-            &["HS-1", "HS-2", "HS-3", "HS-4", "HS-5"],
+            &[Rule::Hs1, Rule::Hs2, Rule::Hs3, Rule::Hs4, Rule::Hs5],
             "A pusher connects to a puller",
             from(|_| ()),
         ),
@@ -90,7 +90,7 @@ fn answered() -> Vec<Handshake> {
             to: Role::Pusher,
             ..to_puller(
                 "puller-connects",
-                &["HS-1", "HS-2", "HS-3", "HS-4", "HS-5"],
+                &[Rule::Hs1, Rule::Hs2, Rule::Hs3, Rule::Hs4, Rule::Hs5],
                 "A puller connects to a pusher",
                 &puller,
                 answer(Role::Pusher),
@@ -98,39 +98,44 @@ fn answered() -> Vec<Handshake> {
         },
         good(
             "no-resume",
-            &["HS-9"],
+            &[Rule::Hs9],
             "A connector that does not want to be recognized",
             from(|h| h.resume.clear()),
         ),
         good(
             "later-version",
-            &["HS-3"],
+            &[Rule::Hs3],
             "A connector that supports versions 1 to 3: the acceptor selects 1",
             from(|h| h.version_max = 3),
         ),
         good(
             "earlier-version",
-            &["HS-3"],
+            &[Rule::Hs3],
             "A connector that supports versions 0 and 1",
             from(|h| h.version_min = 0),
         ),
         good(
             "offered-feature",
-            &["HS-10"],
+            &[Rule::Hs10],
             "A feature that is offered and not required",
             from(|h| {
                 h.offered = vec!["expiry".into()];
             }),
         ),
-        good("longest", &["HS-10"], "A name of 256 bytes, and 32 features of 64 bytes each", longest),
-        good("no-name", &["HS-10"], "A connector without a name", from(|h| h.name.clear())),
-        good("largest", &["HS-7", "HS-9"], "A max_message of 1,000, and generation 2^53 - 1", largest),
-        good("shortest-heartbeat", &["LV-1"], "A heartbeat_ms of 100", from(|h| h.heartbeat_ms = 100)),
-        good("longest-heartbeat", &["LV-1"], "A heartbeat_ms of 60,000", from(|h| h.heartbeat_ms = 60_000)),
-        good("later-fields", &["GR-1"], "Fields that version 1 does not know, in Frame and Hello", later),
+        good("longest", &[Rule::Hs10], "A name of 256 bytes, and 32 features of 64 bytes each", longest),
+        good("no-name", &[Rule::Hs10], "A connector without a name", from(|h| h.name.clear())),
+        good("largest", &[Rule::Hs7, Rule::Hs9], "A max_message of 1,000, and generation 2^53 - 1", largest),
+        good("shortest-heartbeat", &[Rule::Lv1], "A heartbeat_ms of 100", from(|h| h.heartbeat_ms = 100)),
+        good(
+            "longest-heartbeat",
+            &[Rule::Lv1],
+            "A heartbeat_ms of 60,000",
+            from(|h| h.heartbeat_ms = 60_000),
+        ),
+        good("later-fields", &[Rule::Gr1], "Fields that version 1 does not know, in Frame and Hello", later),
         to_puller(
             "close-before-hello",
-            &["FR-5"],
+            &[Rule::Fr5],
             "A Close in place of Hello: the acceptor ends the connection without an answer",
             &frame(Some(Body::Close(close))),
             disconnected(),
@@ -142,7 +147,7 @@ fn answered() -> Vec<Handshake> {
 fn refused() -> Vec<Handshake> {
     let bad = |name, about, code, change: fn(&mut v1::Hello)| {
         let frame = changed(connector_hello(), change);
-        to_puller(name, &["HS-2"], about, &frame, closed(code))
+        to_puller(name, &[Rule::Hs2], about, &frame, closed(code))
     };
     let version = |h: &mut v1::Hello| (h.version_min, h.version_max) = (2, 3);
     let text = changed(connector_hello(), |h| {
@@ -152,7 +157,7 @@ fn refused() -> Vec<Handshake> {
     vec![
         to_puller(
             "order-lengths-version",
-            &["HS-2"],
+            &[Rule::Hs2],
             "A name of 257 bytes, and versions 2 to 3",
             &text,
             closed(Code::Malformed),

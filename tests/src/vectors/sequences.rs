@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 use tidegate_proto::{
-    Code,
+    Code, Rule,
     wire::v1::{Role, Verdict},
 };
 
-use super::script::{
-    Script, accept, answer, app_end, app_finish, app_leave, app_receive, app_receive_nothing, app_send,
-    app_settle, app_settle_with, at_least, close, closed, connect, delivery, disconnected, end, expect,
-    expect_in_any_order, expect_nothing, graceful_pusher, greeting, leaving, limits, outcome, puller, pusher,
-    send, skip, wait,
+use super::{
+    ids,
+    script::{
+        Script, accept, answer, app_end, app_finish, app_leave, app_receive, app_receive_nothing, app_send,
+        app_settle, app_settle_with, at_least, close, closed, connect, delivery, disconnected, end, expect,
+        expect_in_any_order, expect_nothing, graceful_pusher, greeting, leaving, limits, outcome, puller,
+        pusher, send, skip, wait,
+    },
 };
 
 /// A script, and who needs to pass it.
@@ -19,14 +22,15 @@ pub(super) struct Sequence {
     pub(super) name: &'static str,
     /// The profiles of SPEC.md that it is for.
     profiles: &'static [&'static str],
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     script: Script,
 }
 
 impl Sequence {
     pub(super) fn json(&self) -> Value {
-        self.script.describe(json!({ "profiles": self.profiles, "rules": self.rules, "about": self.about }))
+        self.script
+            .describe(json!({ "profiles": self.profiles, "rules": ids(self.rules), "about": self.about }))
     }
 }
 
@@ -51,7 +55,7 @@ pub(super) fn sequences() -> Vec<Sequence> {
 fn sequence(
     name: &'static str,
     profiles: &'static [&'static str],
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     peer: Value,
     steps: Vec<Value>,
@@ -103,7 +107,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-credit",
             PUSHERS,
-            &["CR-1", "CR-2", "RC-1", "DL-1"],
+            &[Rule::Cr1, Rule::Cr2, Rule::Rc1, Rule::Dl1],
             "The worked example of SPEC.md, section 4",
             pusher("connector"),
             [
@@ -128,7 +132,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-acceptor-generation",
             PUSHERS,
-            &["HS-9"],
+            &[Rule::Hs9],
             "A connector ignores the generation and the resume of an acceptor",
             pusher("connector"),
             [
@@ -144,7 +148,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-recall-while-leaving",
             PUSHERS,
-            &["RC-1", "RC-2", "ST-1", "OC-8"],
+            &[Rule::Rc1, Rule::Rc2, Rule::St1, Rule::Oc8],
             "A recall and leaving in one write: each gets its own Skip. Released messages keep their attempt",
             pusher("connector"),
             [
@@ -170,7 +174,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-verdicts",
             PUSHERS,
-            &["OC-1", "OC-6", "OC-8", "OC-9", "DL-3"],
+            &[Rule::Oc1, Rule::Oc6, Rule::Oc8, Rule::Oc9, Rule::Dl3],
             "One of each outcome: the released message is sent at once, the nacked one after its delay, as attempt 2",
             pusher("connector"),
             [
@@ -190,7 +194,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-end-waits",
             PUSHERS,
-            &["ST-2", "ST-4"],
+            &[Rule::St2, Rule::St4],
             "A pusher that finishes with work in hand: it sends End only when nothing is un-acked on any link",
             pusher("acceptor"),
             [
@@ -224,7 +228,7 @@ fn pushers() -> Vec<Sequence> {
         sequence(
             "pusher-silent-puller",
             PUSHERS,
-            &["LV-3"],
+            &[Rule::Lv3],
             "A puller that promises a frame every 500 ms, and sends none",
             pusher("acceptor"),
             [puller_connects("A", "hello-puller-500-ms").to_vec(), silence()].concat(),
@@ -246,7 +250,7 @@ fn losses() -> Vec<Sequence> {
     vec![sequence(
         "pusher-lost-link",
         PUSHERS,
-        &["RD-1", "RD-3", "DL-3"],
+        &[Rule::Rd1, Rule::Rd3, Rule::Dl3],
         "A link ends without Close: its messages go to the other one, in the order of their numbers, as attempt 2",
         pusher("acceptor"),
         [
@@ -291,7 +295,7 @@ fn graces() -> Vec<Sequence> {
         sequence(
             "pusher-grace",
             FULL_PUSHER,
-            &["RD-8", "HS-9"],
+            &[Rule::Rd8, Rule::Hs9],
             "A puller reconnects within the grace: it gets its messages again, and the other puller gets none",
             graceful_pusher("acceptor"),
             [
@@ -306,7 +310,7 @@ fn graces() -> Vec<Sequence> {
         sequence(
             "pusher-grace-forged",
             FULL_PUSHER,
-            &["RD-8", "HS-9"],
+            &[Rule::Rd8, Rule::Hs9],
             "A peer that sends the instance of a lost puller, but not its resume, does not get its messages",
             graceful_pusher("acceptor"),
             [
@@ -321,7 +325,7 @@ fn graces() -> Vec<Sequence> {
         sequence(
             "pusher-grace-connector",
             FULL_PUSHER,
-            &["RD-6", "RD-8", "HS-9"],
+            &[Rule::Rd6, Rule::Rd8, Rule::Hs9],
             "A pusher reconnects with the same resume and a higher generation, and sends the messages again",
             graceful_pusher("connector"),
             [
@@ -340,7 +344,7 @@ fn pullers() -> Vec<Sequence> {
         sequence(
             "puller-credit",
             PULLERS,
-            &["CR-5", "CR-10", "DL-7", "OC-1", "OC-5", "OC-7"],
+            &[Rule::Cr5, Rule::Cr10, Rule::Dl7, Rule::Oc1, Rule::Oc5, Rule::Oc7],
             "Grants without being asked; each outcome makes room. Outcomes may come in any order",
             puller(),
             [
@@ -380,7 +384,7 @@ fn pullers() -> Vec<Sequence> {
         sequence(
             "puller-leaving",
             FULL_PULLER,
-            &["ST-1", "RC-4", "CR-1"],
+            &[Rule::St1, Rule::Rc4, Rule::Cr1],
             "The worked example of SPEC.md, section 9",
             puller(),
             [
@@ -407,7 +411,7 @@ fn pullers() -> Vec<Sequence> {
         sequence(
             "puller-silent-pusher",
             PULLERS,
-            &["LV-3"],
+            &[Rule::Lv3],
             "A pusher that promises a frame every 500 ms, and sends none",
             puller(),
             [
@@ -438,7 +442,7 @@ fn returns() -> Vec<Sequence> {
         sequence(
             "puller-reconnect",
             FULL_PULLER,
-            &["RD-5", "RD-9", "HS-9"],
+            &[Rule::Rd5, Rule::Rd9, Rule::Hs9],
             "SPEC.md's example of section 8: messages that were acked or are being worked on are not handed out again",
             puller(),
             [
@@ -470,7 +474,7 @@ fn returns() -> Vec<Sequence> {
         sequence(
             "puller-redelivery",
             PULLERS,
-            &["RD-1", "HS-9"],
+            &[Rule::Rd1, Rule::Hs9],
             "A peer without resume is never recognized: a message that comes again is handed out again, as attempt 2",
             puller(),
             [
@@ -495,7 +499,7 @@ fn returns() -> Vec<Sequence> {
         sequence(
             "puller-forged",
             PULLERS,
-            &["RD-9", "HS-9"],
+            &[Rule::Rd9, Rule::Hs9],
             "The instance and numbers of a pusher without its resume: no link is replaced, no message is suppressed",
             puller(),
             received(
@@ -519,7 +523,7 @@ fn returns() -> Vec<Sequence> {
         sequence(
             "puller-replaced",
             PULLERS,
-            &["HS-9"],
+            &[Rule::Hs9],
             "A higher generation of the same peer replaces its link at once; a lower one is refused",
             puller(),
             received(
@@ -545,7 +549,7 @@ fn ends() -> Vec<Sequence> {
         sequence(
             "puller-end",
             PULLERS,
-            &["ST-4", "ST-6", "OC-5"],
+            &[Rule::St4, Rule::St6, Rule::Oc5],
             "The stream ends: the application learns it",
             puller(),
             received(vec![
@@ -559,7 +563,7 @@ fn ends() -> Vec<Sequence> {
         sequence(
             "puller-end-with-work",
             PULLERS,
-            &["ST-7", "ST-4"],
+            &[Rule::St7, Rule::St4],
             "End while deliveries have no outcome (OC-12): the puller drops the one that its application has not \
              received, and the outcome of the other one has no effect",
             puller(),

@@ -1,13 +1,16 @@
 //! The frames that a peer must take.
 
-use tidegate_proto::wire::v1::{self, Code, Verdict, frame::Body};
+use tidegate_proto::{
+    Rule,
+    wire::v1::{self, Code, Verdict, frame::Body},
+};
 
 use super::{Valid, acceptor_hello, connector_hello};
 
 fn usual(
     name: &'static str,
     from: &'static str,
-    rules: &'static [&'static str],
+    rules: &'static [Rule],
     about: &'static str,
     body: Body,
 ) -> Valid {
@@ -33,53 +36,59 @@ pub fn valid() -> Vec<Valid> {
         usual(
             "hello-connector",
             "pusher",
-            &["HS-1", "HS-4", "HS-9"],
+            &[Rule::Hs1, Rule::Hs4, Rule::Hs9],
             "A connector's Hello: token, resume and generation",
             Body::Hello(connector_hello()),
         ),
         usual(
             "hello-no-resume",
             "pusher",
-            &["HS-9"],
+            &[Rule::Hs9],
             "A connector that is not known again: an empty resume",
             Body::Hello(v1::Hello { resume: Default::default(), ..connector_hello() }),
         ),
         usual(
             "hello-acceptor",
             "puller",
-            &["HS-3", "HS-4", "HS-5"],
+            &[Rule::Hs3, Rule::Hs4, Rule::Hs5],
             "An acceptor's Hello: the chosen version twice, no token",
             Body::Hello(acceptor_hello()),
         ),
         usual(
             "skip",
             "pusher",
-            &["RC-1"],
+            &[Rule::Rc1],
             "The answer to a recall in SPEC.md's worked example",
             Body::Skip(v1::Skip { next_id: 6, bytes: 100 }),
         ),
         usual(
             "ping",
             "both",
-            &["LV-4"],
+            &[Rule::Lv4],
             "data is 8 bytes, little-endian, as protobuf has it",
             Body::Ping(v1::Ping { data: 0x0102_0304_0506_0708 }),
         ),
-        usual("pong", "both", &["LV-4"], "The answer", Body::Pong(v1::Pong { data: 0x0102_0304_0506_0708 })),
-        usual("pong-zero", "both", &["LV-4"], "data 0 takes no bytes", Body::Pong(v1::Pong { data: 0 })),
-        usual("end", "pusher", &["ST-2"], "An End has no fields", Body::End(v1::End {})),
-        usual("close-normal", "both", &["ST-4"], "Done", close(Code::Normal.into(), "", 0)),
+        usual(
+            "pong",
+            "both",
+            &[Rule::Lv4],
+            "The answer",
+            Body::Pong(v1::Pong { data: 0x0102_0304_0506_0708 }),
+        ),
+        usual("pong-zero", "both", &[Rule::Lv4], "data 0 takes no bytes", Body::Pong(v1::Pong { data: 0 })),
+        usual("end", "pusher", &[Rule::St2], "An End has no fields", Body::End(v1::End {})),
+        usual("close-normal", "both", &[Rule::St4], "Done", close(Code::Normal.into(), "", 0)),
         usual(
             "close-busy",
             "both",
-            &["HS-12"],
+            &[Rule::Hs12],
             "With advice when to come back",
             close(Code::Busy.into(), "HS-12: this side has 2 links", 5_000),
         ),
         usual(
             "close-unknown-code",
             "both",
-            &["ER-2"],
+            &[Rule::Er2],
             "A code of a later version is read as INTERNAL",
             close(9_999, "later", 0),
         ),
@@ -100,28 +109,28 @@ fn delivers() -> [Valid; 5] {
         usual(
             "deliver-first",
             "pusher",
-            &["DL-1", "DL-2"],
+            &[Rule::Dl1, Rule::Dl2],
             "The first delivery of a link: id 0, number 0, both absent on the wire",
             deliver(0, 0, vec![plain("hello")]),
         ),
         usual(
             "deliver-empty-payload",
             "pusher",
-            &["DL-6"],
+            &[Rule::Dl6],
             "A batch of two messages without any bytes is not an empty batch",
             deliver(1, 1, vec![plain(""), plain("")]),
         ),
         usual(
             "deliver-headers",
             "pusher",
-            &["DL-5"],
+            &[Rule::Dl5],
             "Names may repeat, order is kept, a value may be empty",
             deliver(3, 3, vec![v1::Message { headers, ..plain("traced") }]),
         ),
         usual(
             "deliver-mixed",
             "pusher",
-            &["DL-2", "DL-3", "OC-5"],
+            &[Rule::Dl2, Rule::Dl3, Rule::Oc5],
             "Numbers 300, 290 (gap -11) and 292 (gap 1); attempts 2, 1 and 300; the last is tracked",
             deliver(
                 128,
@@ -136,7 +145,7 @@ fn delivers() -> [Valid; 5] {
         usual(
             "deliver-largest-number",
             "pusher",
-            &["DL-2"],
+            &[Rule::Dl2],
             "The largest number, and then the smallest: a gap of -2^53",
             deliver(
                 (1 << 53) - 3,
@@ -156,39 +165,39 @@ fn acks() -> [Valid; 6] {
         outcome(302, 2, Verdict::Release, 0, ""),
     ];
     [
-        usual("ack-grant", "puller", &["CR-1", "CR-10"], "A plain grant", Body::Ack(grant.clone())),
+        usual("ack-grant", "puller", &[Rule::Cr1, Rule::Cr10], "A plain grant", Body::Ack(grant.clone())),
         usual(
             "ack-empty",
             "puller",
-            &["CR-1"],
+            &[Rule::Cr1],
             "Limits of 0 take no bytes; lower than before, so they are ignored",
             Body::Ack(v1::Ack::default()),
         ),
         usual(
             "ack-outcomes",
             "puller",
-            &["OC-1", "OC-4", "OC-6", "OC-7"],
+            &[Rule::Oc1, Rule::Oc4, Rule::Oc6, Rule::Oc7],
             "All four verdicts, in any order, and a grant of 2^53 - 1 bytes",
             Body::Ack(v1::Ack { outcomes, message_limit: 1_304, byte_limit: (1 << 53) - 1, ..grant.clone() }),
         ),
         usual(
             "ack-recall",
             "puller",
-            &["RC-1"],
+            &[Rule::Rc1],
             "Asks for unused credit back",
             Body::Ack(v1::Ack { recall: true, ..grant.clone() }),
         ),
         usual(
             "ack-leaving",
             "puller",
-            &["ST-1"],
+            &[Rule::St1],
             "The puller leaves",
             Body::Ack(v1::Ack { leaving: true, ..grant }),
         ),
         usual(
             "working",
             "puller",
-            &["OC-13"],
+            &[Rule::Oc13],
             "Two deliveries that are still being worked on",
             Body::Working(v1::Working { deliveries: vec![0, 1] }),
         ),
@@ -214,7 +223,7 @@ fn unusual() -> [Valid; 4] {
         Valid {
             name: "deliver-unusual",
             from: "pusher",
-            rules: &["FR-4", "GR-1"],
+            rules: &[Rule::Fr4, Rule::Gr1],
             about: "Fields in another order, twice, padded, and unknown ones of several wire types",
             body: Some(Body::Deliver(deliver)),
             unusual: Some(odd),
@@ -222,7 +231,7 @@ fn unusual() -> [Valid; 4] {
         Valid {
             name: "later-frame",
             from: "both",
-            rules: &["GR-1"],
+            rules: &[Rule::Gr1],
             about: "A body that version 1 does not know (field 100): ignored",
             body: None,
             unusual: Some(b"\xa2\x06\x05later".to_vec()),
@@ -230,7 +239,7 @@ fn unusual() -> [Valid; 4] {
         Valid {
             name: "later-field",
             from: "both",
-            rules: &["GR-1"],
+            rules: &[Rule::Gr1],
             about: "A Ping with a field that version 1 does not know (15): read without it",
             body: Some(Body::Ping(v1::Ping { data: 0x0102 })),
             unusual: Some(b"\x2a\x0b\x09\x02\x01\0\0\0\0\0\0\x78\x01".to_vec()),
@@ -238,7 +247,7 @@ fn unusual() -> [Valid; 4] {
         Valid {
             name: "later-around",
             from: "both",
-            rules: &["GR-1"],
+            rules: &[Rule::Gr1],
             about: "A Pong after a field of the Frame that version 1 does not know (101): still a Pong",
             body: Some(Body::Pong(v1::Pong { data: 0x0102 })),
             unusual: Some(b"\xa8\x06\x07\x32\x09\x09\x02\x01\0\0\0\0\0\0".to_vec()),

@@ -10,7 +10,7 @@ use std::{
 
 use tidegate::Code;
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{
         Body, MAX_COUNTER, PREFACE,
         v1::{self, Verdict},
@@ -166,7 +166,7 @@ async fn bytes_after_an_invalid_length_are_discarded() {
             let mut socket = raw.socket().try_clone().unwrap();
             let writer =
                 thread::spawn(move || (0..100_000).find_map(|_| socket.write_all(&[0x12; 16 * 1_024]).err()));
-            assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
+            assert_eq!(closed_by(&mut raw, Rule::Fr3), Code::TooLarge);
             drop(raw);
             writer.join().unwrap();
             // A preface alone has no effect.

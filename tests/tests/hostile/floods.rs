@@ -5,7 +5,7 @@ use std::{io::Write, net::SocketAddr, thread};
 use bytes::Bytes;
 use tidegate::Code;
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{
         self, Body,
         v1::{self, Verdict, frame::Body as Frame},
@@ -17,10 +17,10 @@ use crate::job::{self, closed_by, link};
 
 /// Writes the same frame until the link is closed with FLOOD.
 pub(crate) fn flood(raw: Raw, frame: &Bytes) {
-    end_of_flood(raw, frame, "LM-3", Code::Flood);
+    end_of_flood(raw, frame, Rule::Lm3, Code::Flood);
 }
 
-fn end_of_flood(mut raw: Raw, frame: &Bytes, rule: &str, code: Code) {
+fn end_of_flood(mut raw: Raw, frame: &Bytes, rule: Rule, code: Code) {
     let many = frame.repeat((64 * 1_024 / frame.len()).max(1));
     let mut socket = raw.socket().try_clone().unwrap();
     // Each frame costs at least one point per 256 bytes, so 100 of them exceed a second's allowance. A link that is
@@ -67,7 +67,7 @@ async fn acks_without_effect_and_repeated_recalls_are_a_flood() {
             end_of_flood(
                 link(at, Role::Puller, 2),
                 &wire::encode(Frame::Ack(recall)),
-                "RC-2",
+                Rule::Rc2,
                 Code::Unexpected,
             );
         },
@@ -150,7 +150,7 @@ async fn empty_messages_within_the_credit_are_messages() {
             // There is credit for the next message until a Skip gives it up, whether or not the worker has settled the
             // earlier messages. So this message is refused for its id, not for a lack of credit (CR-3).
             raw.send(deliver(next + 2_000, &[b""])).unwrap();
-            assert_eq!(closed_by(&mut raw, "DL-1"), Code::Malformed);
+            assert_eq!(closed_by(&mut raw, Rule::Dl1), Code::Malformed);
         },
     )
     .await;

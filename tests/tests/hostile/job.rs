@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use tidegate::{Pull, PullBuilder, Push, PushBuilder};
-use tidegate_proto::Role;
+use tidegate_proto::{Role, Rule};
 use tidegate_tests::hostile::raw::{Raw, address, hello};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
@@ -142,7 +142,7 @@ pub(crate) fn link(at: SocketAddr, role: Role, instance: u8) -> Raw {
 }
 
 /// The code of the received Close. Checks that its reason names this rule.
-pub(crate) fn closed_by(raw: &mut Raw, rule: &str) -> tidegate::Code {
+pub(crate) fn closed_by(raw: &mut Raw, rule: Rule) -> tidegate::Code {
     let (code, reason) = raw.closed().unwrap();
     assert!(reason.starts_with(&format!("{rule}: ")), "{code}: {reason}, and not {rule}");
     code

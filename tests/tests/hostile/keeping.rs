@@ -8,7 +8,7 @@ use std::{
 
 use tidegate::Code;
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{
         self, Body, PREFACE,
         v1::{self, Verdict, frame::Body as Frame},
@@ -127,7 +127,7 @@ async fn a_close_before_hello_is_legal_and_is_not_answered() {
         let mut raw = Raw::connect(at).unwrap();
         let ping = wire::encode(Frame::Ping(v1::Ping { data: 1 }));
         raw.write(&[&PREFACE[..], &ping].concat()).unwrap();
-        assert_eq!(closed_by(&mut raw, "FR-5"), Code::Unexpected);
+        assert_eq!(closed_by(&mut raw, Rule::Fr5), Code::Unexpected);
     };
     job::pusher(1_000, true, |push| push, attack).await;
     job::puller(1_000, |pull| pull, attack).await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::{BufMut, Bytes};
 use tidegate::{Code, Window};
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{
         self, Body, PREFACE,
         v1::{self, Verdict, frame::Body as Frame},
@@ -41,7 +41,7 @@ fn first_frames(at: SocketAddr, role: Role) {
     assert!(matches!(raw.frame().unwrap(), Some(Body::Hello(_))), "16,384 bytes are accepted");
     let mut raw = Raw::connect(at).unwrap();
     raw.write(&[&PREFACE[..], &hello_of(role, 16_385)[..4]].concat()).unwrap();
-    assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
+    assert_eq!(closed_by(&mut raw, Rule::Fr3), Code::TooLarge);
 }
 
 fn fields(at: SocketAddr, role: Role) {
@@ -49,19 +49,19 @@ fn fields(at: SocketAddr, role: Role) {
     let names = |count| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
     let long = |length| "x".repeat(length);
     type Change = Box<dyn Fn(&mut v1::Hello, usize)>;
-    let cases: [(&str, usize, usize, Change); 12] = [
-        ("HS-10", 256, 257, Box::new(move |h, n| h.name = long(n))),
-        ("HS-10", 4_096, 4_097, Box::new(|h, n| h.token = vec![b't'; n].into())),
-        ("HS-10", 32, 33, Box::new(move |h, n| h.offered = names(n))),
-        ("HS-10", 64, 65, Box::new(move |h, n| h.offered = vec![long(n)])),
-        ("HS-8", 16, 17, Box::new(|h, n| h.instance = vec![1; n].into())),
-        ("HS-8", 16, 15, Box::new(|h, n| h.instance = vec![1; n].into())),
-        ("HS-9", 1, 0, Box::new(|h, n| (h.resume, h.generation) = (resume(7), n as u64))),
-        ("HS-9", 16, 1, Box::new(|h, n| h.resume = vec![8; n].into())),
-        ("HS-9", 16, 15, Box::new(|h, n| h.resume = vec![9; n].into())),
-        ("HS-9", 0, 17, Box::new(|h, n| h.resume = vec![9; n].into())),
-        ("LV-1", 60_000, 60_001, Box::new(|h, n| h.heartbeat_ms = n as u32)),
-        ("LV-1", 100, 99, Box::new(|h, n| h.heartbeat_ms = n as u32)),
+    let cases: [(Rule, usize, usize, Change); 12] = [
+        (Rule::Hs10, 256, 257, Box::new(move |h, n| h.name = long(n))),
+        (Rule::Hs10, 4_096, 4_097, Box::new(|h, n| h.token = vec![b't'; n].into())),
+        (Rule::Hs10, 32, 33, Box::new(move |h, n| h.offered = names(n))),
+        (Rule::Hs10, 64, 65, Box::new(move |h, n| h.offered = vec![long(n)])),
+        (Rule::Hs8, 16, 17, Box::new(|h, n| h.instance = vec![1; n].into())),
+        (Rule::Hs8, 16, 15, Box::new(|h, n| h.instance = vec![1; n].into())),
+        (Rule::Hs9, 1, 0, Box::new(|h, n| (h.resume, h.generation) = (resume(7), n as u64))),
+        (Rule::Hs9, 16, 1, Box::new(|h, n| h.resume = vec![8; n].into())),
+        (Rule::Hs9, 16, 15, Box::new(|h, n| h.resume = vec![9; n].into())),
+        (Rule::Hs9, 0, 17, Box::new(|h, n| h.resume = vec![9; n].into())),
+        (Rule::Lv1, 60_000, 60_001, Box::new(|h, n| h.heartbeat_ms = n as u32)),
+        (Rule::Lv1, 100, 99, Box::new(|h, n| h.heartbeat_ms = n as u32)),
     ];
     for (rule, good, bad, change) in &cases {
         let greet = |value| {
@@ -89,10 +89,10 @@ fn control_frames(at: SocketAddr, role: Role) {
     raw.write(&largest).unwrap();
     raw.settle_down().unwrap();
     raw.write(&[0, 1, 0, 1, 0xa2]).unwrap();
-    assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
+    assert_eq!(closed_by(&mut raw, Rule::Fr3), Code::TooLarge);
     let mut raw = link(at, role, 21);
     raw.write(&[0; 4]).unwrap();
-    assert_eq!(closed_by(&mut raw, "FR-2"), Code::Malformed);
+    assert_eq!(closed_by(&mut raw, Rule::Fr2), Code::Malformed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,11 +184,11 @@ async fn messages_have_their_limits() {
             let numbered =
                 |first_number| v1::Deliver { first_id: 0, first_number, messages: vec![strange()] };
             let cases = [
-                (with(vec![header(1); 64]), with(vec![header(1); 65]), "DL-5"),
-                (with(vec![header(256)]), with(vec![header(257)]), "DL-5"),
-                (with(vec![header(1)]), with(vec![header(0)]), "DL-5"),
-                (batch(vec![strange()]), batch(Vec::new()), "DL-6"),
-                (Frame::Deliver(numbered((1 << 53) - 1)), Frame::Deliver(numbered(1 << 53)), "DL-2"),
+                (with(vec![header(1); 64]), with(vec![header(1); 65]), Rule::Dl5),
+                (with(vec![header(256)]), with(vec![header(257)]), Rule::Dl5),
+                (with(vec![header(1)]), with(vec![header(0)]), Rule::Dl5),
+                (batch(vec![strange()]), batch(Vec::new()), Rule::Dl6),
+                (Frame::Deliver(numbered((1 << 53) - 1)), Frame::Deliver(numbered(1 << 53)), Rule::Dl2),
             ];
             for (number, (good, bad, rule)) in cases.into_iter().enumerate() {
                 let mut raw = granted(at, number as u8, 1_000_000);
@@ -203,7 +203,7 @@ async fn messages_have_their_limits() {
             acked(&mut raw);
             let mut raw = granted(at, 51, STRANGE.len() as u64 - 1);
             raw.send(batch(vec![strange()])).unwrap();
-            assert_eq!(closed_by(&mut raw, "DL-4"), Code::MessageSize);
+            assert_eq!(closed_by(&mut raw, Rule::Dl4), Code::MessageSize);
         },
     )
     .await;
@@ -229,7 +229,7 @@ async fn the_limit_on_a_deliver_frame_depends_on_the_largest_message() {
             let mut raw = granted(at, 2, max_message as u64);
             raw.write(&(limit as u32 + 1).to_be_bytes()).unwrap();
             raw.write(b"\x12").unwrap();
-            assert_eq!(closed_by(&mut raw, "FR-3"), Code::TooLarge);
+            assert_eq!(closed_by(&mut raw, Rule::Fr3), Code::TooLarge);
         };
         job::puller_of(1_000, max_message, |pull| pull.window(window).max_message(max_message), attack).await;
     }

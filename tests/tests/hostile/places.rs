@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tidegate::{Code, Pull, Push};
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{self, Body, PREFACE, v1::frame::Body as Frame},
 };
 use tidegate_tests::hostile::raw::{Raw, address, hello};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Opens three times as many silent connections from one address as there are places. The oldest make room for the
 /// others, and for links with `role`.
-fn fill(at: SocketAddr, role: Role, most: usize, rule: &str) -> Vec<Raw> {
+fn fill(at: SocketAddr, role: Role, most: usize, rule: Rule) -> Vec<Raw> {
     let mut held: Vec<_> = (0..3 * most).map(|_| Raw::connect(at).unwrap()).collect();
     for _ in 0..2 * most {
         assert_eq!(closed_by(&mut held.remove(0), rule), Code::Busy);
@@ -75,7 +75,7 @@ async fn silent_connections_of_one_address_make_room_for_newcomers_at_a_pusher()
         20_000,
         true,
         |push| push.max_handshakes_per_address(20).handshake_timeout(PATIENCE),
-        |at| fill(at, Role::Puller, 20, "HS-13"),
+        |at| fill(at, Role::Puller, 20, Rule::Hs13),
     )
     .await;
 }
@@ -86,7 +86,7 @@ async fn silent_connections_of_one_address_make_room_for_newcomers_at_a_puller()
     job::puller(
         20_000,
         |pull| pull.max_handshakes_per_address(20).handshake_timeout(PATIENCE),
-        |at| fill(at, Role::Pusher, 20, "HS-13"),
+        |at| fill(at, Role::Pusher, 20, Rule::Hs13),
     )
     .await;
 }
@@ -98,7 +98,7 @@ async fn links_and_newcomers_work_while_silent_connections_occupy_all_places() {
         20_000,
         true,
         |push| push.max_handshakes(30).handshake_timeout(PATIENCE),
-        |at| fill(at, Role::Puller, 30, "HS-12"),
+        |at| fill(at, Role::Puller, 30, Rule::Hs12),
     )
     .await;
 }

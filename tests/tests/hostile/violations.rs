@@ -2,7 +2,7 @@
 
 use tidegate::{Code, Window};
 use tidegate_proto::{
-    Role,
+    Role, Rule,
     wire::{
         Body,
         v1::{self, Verdict, frame::Body as Frame},
@@ -26,18 +26,18 @@ async fn each_kind_of_impossible_ack_closes_its_link_and_no_other() {
         |at| {
             let odd = |verdict| v1::Outcome { verdict, ..outcome(0, 1, Verdict::Ack) };
             let cases = [
-                (vec![outcome(1, 1, Verdict::Ack)], Code::UnknownDelivery, "OC-2"),
-                (vec![outcome(0, 2, Verdict::Release)], Code::UnknownDelivery, "OC-2"),
-                (vec![outcome((1 << 53) - 2, 1, Verdict::Nack)], Code::UnknownDelivery, "OC-2"),
-                (vec![outcome(0, 0, Verdict::Ack)], Code::Malformed, "OC-10"),
-                (vec![outcome(u64::MAX, 2, Verdict::Ack)], Code::Malformed, "OC-10"),
-                (vec![odd(0)], Code::Malformed, "OC-10"),
-                (vec![odd(5)], Code::Malformed, "OC-10"),
+                (vec![outcome(1, 1, Verdict::Ack)], Code::UnknownDelivery, Rule::Oc2),
+                (vec![outcome(0, 2, Verdict::Release)], Code::UnknownDelivery, Rule::Oc2),
+                (vec![outcome((1 << 53) - 2, 1, Verdict::Nack)], Code::UnknownDelivery, Rule::Oc2),
+                (vec![outcome(0, 0, Verdict::Ack)], Code::Malformed, Rule::Oc10),
+                (vec![outcome(u64::MAX, 2, Verdict::Ack)], Code::Malformed, Rule::Oc10),
+                (vec![odd(0)], Code::Malformed, Rule::Oc10),
+                (vec![odd(5)], Code::Malformed, Rule::Oc10),
                 // The valid outcome before it has no effect: the message is not lost.
                 (
                     vec![outcome(0, 1, Verdict::Ack), outcome(7, 1, Verdict::Ack)],
                     Code::UnknownDelivery,
-                    "OC-2",
+                    Rule::Oc2,
                 ),
             ];
             for (instance, (outcomes, code, rule)) in cases.into_iter().enumerate() {
@@ -55,7 +55,7 @@ async fn each_kind_of_impossible_ack_closes_its_link_and_no_other() {
             ] {
                 let mut raw = link(at, Role::Puller, instance);
                 raw.send(frame).unwrap();
-                assert_eq!(closed_by(&mut raw, "FR-5"), Code::Unexpected);
+                assert_eq!(closed_by(&mut raw, Rule::Fr5), Code::Unexpected);
             }
         },
     )
@@ -78,7 +78,7 @@ async fn an_ack_for_a_skipped_delivery_closes_its_link() {
                 raw.until(|body| if let Body::Skip(skip) = body { Some(*skip) } else { None }).unwrap();
             assert_eq!(skip, v1::Skip { next_id: 10, bytes: 100 });
             raw.send(ack(vec![outcome(9, 1, Verdict::Ack)], (10, 100))).unwrap();
-            assert_eq!(closed_by(&mut raw, "OC-2"), Code::UnknownDelivery);
+            assert_eq!(closed_by(&mut raw, Rule::Oc2), Code::UnknownDelivery);
         },
     )
     .await;
@@ -113,15 +113,15 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
             raw.until(settled).unwrap();
             let (mut raw, ..) = granted(at, 2);
             raw.send(deliver(0, &[STRANGE; 5])).unwrap();
-            assert_eq!(closed_by(&mut raw, "CR-3"), Code::Credit);
+            assert_eq!(closed_by(&mut raw, Rule::Cr3), Code::Credit);
             // Two messages use the bytes up; a third is one too many.
             let (mut raw, ..) = granted(at, 3);
             raw.send(deliver(0, &[&[0; 500], &[0; 500], &[0; 500]])).unwrap();
-            assert_eq!(closed_by(&mut raw, "CR-3"), Code::Credit);
+            assert_eq!(closed_by(&mut raw, Rule::Cr3), Code::Credit);
             for (instance, frame, code, rule) in [
-                (4, deliver(1, &[STRANGE]), Code::Malformed, "DL-1"),
-                (6, ack(Vec::new(), (1, 1)), Code::Unexpected, "FR-5"),
-                (7, Frame::Hello(v1::Hello::default()), Code::Unexpected, "FR-5"),
+                (4, deliver(1, &[STRANGE]), Code::Malformed, Rule::Dl1),
+                (6, ack(Vec::new(), (1, 1)), Code::Unexpected, Rule::Fr5),
+                (7, Frame::Hello(v1::Hello::default()), Code::Unexpected, Rule::Fr5),
             ] {
                 let (mut raw, ..) = granted(at, instance);
                 raw.send(frame).unwrap();
@@ -130,11 +130,11 @@ async fn each_kind_of_credit_violation_closes_its_link_and_no_other() {
             let (mut raw, ..) = granted(at, 5);
             raw.send(Frame::Skip(v1::Skip { next_id: 9, bytes: 1 })).unwrap();
             // If the other link needs the credit, there is a recall, and this Skip gives up too much.
-            assert!(matches!(closed_by(&mut raw, "RC-3"), Code::Unexpected | Code::Credit));
+            assert!(matches!(closed_by(&mut raw, Rule::Rc3), Code::Unexpected | Code::Credit));
             let (mut raw, ..) = granted(at, 8);
             raw.send(Frame::End(v1::End {})).unwrap();
             raw.send(deliver(0, &[STRANGE])).unwrap();
-            assert_eq!(closed_by(&mut raw, "ST-7"), Code::Unexpected);
+            assert_eq!(closed_by(&mut raw, Rule::St7), Code::Unexpected);
         },
     )
     .await;

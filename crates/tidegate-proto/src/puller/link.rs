@@ -20,6 +20,7 @@ use super::{
 use crate::{
     credit::Granting,
     links::LinkId,
+    rule::Rule,
     session::Session,
     time::Time,
     violation::{Code, Violation},
@@ -189,8 +190,8 @@ impl<H: Clone + Default> PullLink<H> {
     /// The violation of any `Deliver` that arrives now, after `End` or after the last `Skip` for leaving (ST-7, ST-1).
     pub(super) fn late_violation(&self) -> Option<Violation> {
         let (rule, detail) = match (self.ended, self.leaving) {
-            (true, _) => ("ST-7", "a Deliver after End"),
-            (false, Leaving::Skipped) => ("ST-1", "a Deliver after the Skip that answers leaving"),
+            (true, _) => (Rule::St7, "a Deliver after End"),
+            (false, Leaving::Skipped) => (Rule::St1, "a Deliver after the Skip that answers leaving"),
             (false, _) => return None,
         };
         Some(Violation::new(Code::Unexpected, rule, detail))

@@ -136,6 +136,7 @@ fn take(ranges: &mut Ranges, kind: &OutcomeKind, to: &mut Vec<v1::Outcome>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rule;
 
     #[test]
     fn oc_5_acks_in_any_order_are_merged_into_few_ranges() {
@@ -149,7 +150,7 @@ mod tests {
         let all = outcomes.take();
         let ranges: Vec<_> = all.iter().map(|o| (o.first, o.count, o.verdict)).collect();
         assert_eq!(ranges, [(6, 1, 3), (0, 6, 1), (7, 1, 1), (9, 1, 1)]);
-        assert_eq!(all[0].reason.len(), 256, "OC-7");
+        assert_eq!(all[0].reason.len(), 256, "{}", Rule::Oc7);
         assert!(outcomes.is_empty() && outcomes.take().is_empty());
     }
 

@@ -14,6 +14,7 @@ use crate::{
     links::LinkId,
     machine::Machine,
     peer::Peer,
+    rule::Rule,
     session::{Session, check_generation},
     time::Time,
     violation::{Code, Violation},
@@ -79,10 +80,10 @@ impl<H: Clone + Default> Puller<H> {
     fn handle_skip(&mut self, now: Time, id: LinkId, skip: v1::Skip) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if link.ended {
-            return Err(Violation::new(Code::Unexpected, "ST-7", "a Skip after End"));
+            return Err(Violation::new(Code::Unexpected, Rule::St7, "a Skip after End"));
         }
         if !link.skips.are_due() {
-            return Err(Violation::new(Code::Unexpected, "RC-3", "a Skip without a recall"));
+            return Err(Violation::new(Code::Unexpected, Rule::Rc3, "a Skip without a recall"));
         }
         let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
         link.grant.skip(skip.next_id, skip.bytes)?;
@@ -116,7 +117,7 @@ impl<H: Clone + Default> Puller<H> {
     fn handle_end(&mut self, id: LinkId) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if link.ended {
-            return Err(Violation::new(Code::Unexpected, "ST-7", "a second End"));
+            return Err(Violation::new(Code::Unexpected, Rule::St7, "a second End"));
         }
         link.ended = true;
         // No Skip is due any more (ST-7).
@@ -254,7 +255,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
         if self.leaving {
-            return Err(Violation::new(Code::GoingAway, "ST-1", "the puller is leaving"));
+            return Err(Violation::new(Code::GoingAway, Rule::St1, "the puller is leaving"));
         }
         let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
@@ -262,7 +263,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
             let detail =
                 format!("{} links are open; the limit is {}", self.links.len(), self.settings.max_links);
-            return Err(Violation::new(Code::Busy, "HS-12", detail));
+            return Err(Violation::new(Code::Busy, Rule::Hs12, detail));
         }
         if let Some(old) = old
             && let Some(link) = self.links.get_mut(old)
@@ -296,7 +297,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             // After End or leaving there is no credit either, but the violation is the late Deliver (ER-1).
             .map_err(|violation| match link.late_violation() {
-                Some(late) if violation.rule == "CR-3" => late,
+                Some(late) if violation.rule == Rule::Cr3 => late,
                 _ => violation,
             })
             .and_then(|body| link.session.handle_frame(now, bytes, body));
@@ -358,7 +359,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
             let detail = format!(
                 "incomplete frames of all links take {bytes} bytes; the limit is {bound}, and this frame is the slowest"
             );
-            self.handle_violation(now, slowest, Violation::new(Code::TooSlow, "LM-4", detail));
+            self.handle_violation(now, slowest, Violation::new(Code::TooSlow, Rule::Lm4, detail));
             return slowest != id;
         }
         true

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    rule::Rule,
     time::Time,
     violation::{Code, Violation},
     wire::FrameProgress,
@@ -94,7 +95,7 @@ impl Skips {
             "no Skip for a recall or leaving arrived within {:?}",
             STEP * u32::from(MAX_SILENT_STEPS)
         );
-        Err(Violation::new(Code::TooSlow, "RC-1", detail))
+        Err(Violation::new(Code::TooSlow, Rule::Rc1, detail))
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Pending, working::Working};
 use crate::{
     message::Message,
+    rule::Rule,
     time::Time,
     violation::{Code, Violation},
     wire::{MAX_COUNTER, Sealed, message_span, read_message},
@@ -185,7 +186,7 @@ impl Flight {
             let detail = format!(
                 "an outcome for {count} deliveries from id {first}; count must be at least 1, the sum at most 2^53 - 1"
             );
-            return Err(Violation::new(Code::Malformed, "OC-10", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Oc10, detail));
         };
         // They are in order.
         let next = self.skipped.partition_point(|(_, to)| *to <= first);
@@ -195,7 +196,7 @@ impl Flight {
                 Some((from, _)) => format!("an outcome for delivery {}, which was skipped", first.max(*from)),
                 None => format!("an outcome for delivery {}; the next id to be sent is {next_id}", end - 1),
             };
-            return Err(Violation::new(Code::UnknownDelivery, "OC-2", detail));
+            return Err(Violation::new(Code::UnknownDelivery, Rule::Oc2, detail));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::{
     identity::PeerKey,
     links::LinkId,
     message::Message,
+    rule::Rule,
     session::Session,
     time::Time,
     violation::{Code, Violation},
@@ -254,7 +255,7 @@ impl PushLink {
     pub(super) fn recall(&mut self) -> Result<(), Violation> {
         if self.skips.len() >= MAX_SKIPS {
             let detail = "a third recall or leaving while two Skip frames wait to be sent";
-            return Err(Violation::new(Code::Unexpected, "RC-2", detail));
+            return Err(Violation::new(Code::Unexpected, Rule::Rc2, detail));
         }
         let from = self.credit.next_id();
         let (next_id, bytes) = self.credit.skip();

@@ -11,6 +11,7 @@ use crate::{
     links::LinkId,
     machine::Machine,
     peer::Peer,
+    rule::Rule,
     session::Session,
     time::Time,
     violation::{Code, Violation},
@@ -27,7 +28,7 @@ impl Pusher {
         for outcome in &ack.outcomes {
             if !matches!(Verdict::try_from(outcome.verdict), Ok(verdict) if verdict != Verdict::Unspecified) {
                 let detail = format!("verdict is {}; it must be 1 to 4", outcome.verdict);
-                return Err(Violation::new(Code::Malformed, "OC-10", detail));
+                return Err(Violation::new(Code::Malformed, Rule::Oc10, detail));
             }
             link.flight.check(outcome.first, outcome.count, link.handed_over())?;
         }
@@ -142,7 +143,7 @@ impl Pusher {
             // The checks are those for an outcome, but the violation names another rule.
             let checked = link.flight.check(*delivery, 1, handed);
             checked.map_err(|violation| Violation {
-                rule: "OC-13",
+                rule: Rule::Oc13,
                 detail: violation.detail.replacen("an outcome for", "Working for", 1),
                 ..violation
             })?;
@@ -240,7 +241,7 @@ impl Machine for Pusher {
 
     fn open(&mut self, now: Time, peer: Peer) -> Result<LinkId, Violation> {
         if self.end_for_new_links() == Some(false) {
-            return Err(Violation::new(Code::GoingAway, "ST-5", "the pusher is stopping"));
+            return Err(Violation::new(Code::GoingAway, Rule::St5, "the pusher is stopping"));
         }
         let key = peer.replaceable();
         let old = key.and_then(|key| self.slots.get(&key).copied());
@@ -248,7 +249,7 @@ impl Machine for Pusher {
         if self.links.len() >= self.settings.max_links + usize::from(old.is_some()) {
             let detail =
                 format!("{} links are open; the limit is {}", self.links.len(), self.settings.max_links);
-            return Err(Violation::new(Code::Busy, "HS-12", detail));
+            return Err(Violation::new(Code::Busy, Rule::Hs12, detail));
         }
         if let Some(old) = old {
             self.replace(now, old, &peer)?;

@@ -8,6 +8,7 @@ use super::{
     deliver::{Batch, Content, MAX_FRAME_DEPTH, field, wrong_type},
     v1,
 };
+use crate::rule::Rule;
 use crate::violation::{Code, Violation};
 
 /// A decoded frame. `Deliver` is not the generated type: its messages are slices of the frame, so that none is copied.
@@ -87,7 +88,7 @@ pub fn decode_within(frame: Bytes, max_message: u64, max_messages: u64) -> Resul
 fn check_counter(what: &str, value: u64) -> Result<(), Violation> {
     if value > MAX_COUNTER {
         let detail = format!("{what} is {value}; the maximum is {MAX_COUNTER}");
-        return Err(Violation::new(Code::Malformed, "FR-7", detail));
+        return Err(Violation::new(Code::Malformed, Rule::Fr7, detail));
     }
     Ok(())
 }
@@ -110,7 +111,7 @@ fn gather(frame: &[u8]) -> Result<Option<Bytes>, Violation> {
             "a frame of {} bytes has another body than Deliver; the limit is {MAX_CONTROL_FRAME}",
             frame.len()
         );
-        return Err(Violation::new(Code::TooLarge, "FR-3", detail));
+        return Err(Violation::new(Code::TooLarge, Rule::Fr3, detail));
     }
     if bodies > 1 {
         return Err(Violation::malformed(format!("a frame with {bodies} bodies")));
@@ -184,7 +185,7 @@ mod tests {
                 let frame = |parts: &[&[u8]]| decode(parts.concat().into(), 100);
                 assert!(frame(&[between, one]).is_ok() && frame(&[two, between]).is_ok());
                 let violation = frame(&[one, between, two]).unwrap_err();
-                assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-4"));
+                assert_eq!((violation.code, violation.rule), (Code::Malformed, Rule::Fr4));
                 assert_eq!(violation.detail, "a frame with 2 bodies");
             }
         }
@@ -207,7 +208,7 @@ mod tests {
         bad.push(within(2, b"\x1a\x05\x0a\x03\x0a\x01\xff")); // of a header
         for frame in bad {
             let violation = decode(frame.clone().into(), 100).unwrap_err();
-            assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-4"), "{frame:x?}");
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, Rule::Fr4), "{frame:x?}");
         }
     }
 
@@ -232,7 +233,7 @@ mod tests {
         }
         for body in bodies(1 << 53).into_iter().chain(bodies(u64::MAX)) {
             let violation = decode(encode(body).slice(4..), 1).unwrap_err();
-            assert_eq!((violation.code, violation.rule), (Code::Malformed, "FR-7"));
+            assert_eq!((violation.code, violation.rule), (Code::Malformed, Rule::Fr7));
         }
     }
 

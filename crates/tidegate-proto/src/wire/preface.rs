@@ -1,5 +1,6 @@
 //! The preface, and what a stream with another beginning looks like.
 
+use crate::rule::Rule;
 use crate::violation::{Code, Violation};
 
 /// The first bytes in each direction (FR-1).
@@ -15,7 +16,7 @@ pub fn check_preface(bytes: &[u8]) -> Result<bool, Violation> {
         return Ok(n == PREFACE.len());
     }
     let detail = format!("the stream does not begin with TIDEGATE; it looks like {}", resembles(bytes));
-    Err(Violation::new(Code::NotTidegate, "FR-1", detail))
+    Err(Violation::new(Code::NotTidegate, Rule::Fr1, detail))
 }
 
 /// Describes what a stream that is not tidegate looks like, for a log.

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, PREFACE, check_preface};
 use crate::message::Hidden;
+use crate::rule::Rule;
 use crate::violation::{Code, Violation};
 
 /// The size of the first read of a link: small, so that an idle link takes little memory.
@@ -178,7 +179,7 @@ impl FrameReader {
     /// Checks the length before memory is allocated, and as soon as the kind of the frame is known (FR-2, FR-3).
     fn check_length(&self, length: usize) -> Result<(), Violation> {
         if length == 0 {
-            return Err(Violation::new(Code::Malformed, "FR-2", "a frame of length 0"));
+            return Err(Violation::new(Code::Malformed, Rule::Fr2, "a frame of length 0"));
         }
         let (limit, what) = match (self.stage, self.buf.get(4)) {
             (ReaderStage::Preface | ReaderStage::First, _) => (MAX_HELLO_FRAME, "a first frame"),
@@ -188,7 +189,7 @@ impl FrameReader {
         };
         if length > limit {
             let detail = format!("{what} has {length} bytes; the limit is {limit}");
-            return Err(Violation::new(Code::TooLarge, "FR-3", detail));
+            return Err(Violation::new(Code::TooLarge, Rule::Fr3, detail));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Code, InstanceId, Random, Resume, Violation,
+    Code, InstanceId, Random, Resume, Rule, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -163,8 +163,9 @@ async fn keep_linked<M: SocketMachine>(
             AttemptResult::Refused(code, reason, retry_after) => {
                 if code == Code::Stale {
                     shared.doubt(format_args!(
-                        "{endpoint} has a newer link with the identity of this socket, which made no such link (HS-9): \
-                         another process knows its secret; reconnecting with a new secret"
+                        "{endpoint} has a newer link with the identity of this socket, which made no such link ({}): \
+                         another process knows its secret; reconnecting with a new secret",
+                        Rule::Hs9
                     ));
                     slot.renew();
                 }

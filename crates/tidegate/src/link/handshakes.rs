@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use tidegate_proto::Rule;
 use tokio::sync::oneshot;
 
 use crate::address_limit::origin;
@@ -30,7 +31,7 @@ use crate::address_limit::origin;
 const MAX_TIME_SHARES: u32 = 5;
 
 /// Resolves when the place is lost, to the rule that applies. The connection must then be closed.
-pub(super) type PermitLost = oneshot::Receiver<&'static str>;
+pub(super) type PermitLost = oneshot::Receiver<Rule>;
 
 /// In the order in which they make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +65,7 @@ struct HandshakeState {
     taken: usize,
     next: u64,
     /// No group is empty, so this is at most as large as the number of places taken.
-    groups: HashMap<AddressGroup, BTreeMap<Rank, oneshot::Sender<&'static str>>>,
+    groups: HashMap<AddressGroup, BTreeMap<Rank, oneshot::Sender<Rule>>>,
     /// The groups by size. Among equals, the group whose first connection is the oldest comes last.
     by_size: BTreeSet<(usize, Reverse<Rank>, AddressGroup)>,
 }
@@ -96,14 +97,14 @@ impl Handshakes {
         let mut state = self.lock();
         let own = state.groups.get(&origin).map_or(0, BTreeMap::len);
         if origin.is_some() && own >= self.max_per_address {
-            state.make_room(origin, "HS-13");
+            state.make_room(origin, Rule::Hs13);
         } else if scarce || state.taken >= self.max {
             let (largest, _, other) =
                 state.by_size.last().copied().unwrap_or((0, Reverse((HandshakeStage::Silent, 0)), None));
             if largest == 0 {
                 return None;
             }
-            state.make_room(if own >= largest { origin } else { other }, "HS-12");
+            state.make_room(if own >= largest { origin } else { other }, Rule::Hs12);
         }
         let pressed = scarce || state.taken >= self.max / 2;
         let number = state.next;
@@ -122,7 +123,7 @@ impl Handshakes {
     pub(super) fn make_room(&self) -> bool {
         let mut state = self.lock();
         let Some((_, _, origin)) = state.by_size.last().copied() else { return false };
-        state.make_room(origin, "HS-12");
+        state.make_room(origin, Rule::Hs12);
         true
     }
 
@@ -132,7 +133,7 @@ impl Handshakes {
 }
 
 impl HandshakeState {
-    fn make_room(&mut self, origin: AddressGroup, rule: &'static str) {
+    fn make_room(&mut self, origin: AddressGroup, rule: Rule) {
         if let Some((_, lost)) = self.change(origin, BTreeMap::pop_first) {
             self.taken -= 1;
             // The connection may be gone already.
@@ -143,7 +144,7 @@ impl HandshakeState {
     fn change<R>(
         &mut self,
         origin: AddressGroup,
-        change: impl FnOnce(&mut BTreeMap<Rank, oneshot::Sender<&'static str>>) -> R,
+        change: impl FnOnce(&mut BTreeMap<Rank, oneshot::Sender<Rule>>) -> R,
     ) -> R {
         let group = self.groups.entry(origin).or_default();
         if let Some((rank, _)) = group.first_key_value() {
@@ -207,7 +208,7 @@ mod tests {
         handshakes.enter(address, false).unwrap()
     }
 
-    fn lost(place: &mut (HandshakePermit, PermitLost)) -> Option<&'static str> {
+    fn lost(place: &mut (HandshakePermit, PermitLost)) -> Option<Rule> {
         place.1.try_recv().ok()
     }
 
@@ -219,14 +220,14 @@ mod tests {
         let mut second = enter(&all, "[::ffff:192.0.2.1]:2");
         first.0.mark_speaking();
         let mut third = enter(&all, "192.0.2.1:3");
-        assert_eq!((lost(&mut first), lost(&mut second), lost(&mut third)), (None, Some("HS-13"), None));
+        assert_eq!((lost(&mut first), lost(&mut second), lost(&mut third)), (None, Some(Rule::Hs13), None));
         let mut fourth = enter(&all, "192.0.2.1:4");
-        assert_eq!((lost(&mut first), lost(&mut third), lost(&mut fourth)), (None, Some("HS-13"), None));
+        assert_eq!((lost(&mut first), lost(&mut third), lost(&mut fourth)), (None, Some(Rule::Hs13), None));
         fourth.0.mark_speaking();
         let fifth = enter(&all, "192.0.2.1:5");
         assert_eq!(
             (lost(&mut first), lost(&mut fourth)),
-            (Some("HS-13"), None),
+            (Some(Rule::Hs13), None),
             "the oldest that has sent bytes"
         );
         assert_eq!(all.lock().taken, 2);
@@ -259,10 +260,10 @@ mod tests {
         held[3].0.mark_speaking();
         held[3].0.mark_refused();
         let mut newcomers: Vec<_> = (10..14).map(|n| enter(&all, &format!("192.0.2.{n}:1"))).collect();
-        assert!(held[1..].iter_mut().all(|place| lost(place) == Some("HS-12")));
+        assert!(held[1..].iter_mut().all(|place| lost(place) == Some(Rule::Hs12)));
         // It has sent bytes, so the new connections that have not make room first.
         assert_eq!(lost(&mut held[0]), None);
-        assert_eq!(newcomers.iter_mut().map(lost).collect::<Vec<_>>(), [Some("HS-12"), None, None, None]);
+        assert_eq!(newcomers.iter_mut().map(lost).collect::<Vec<_>>(), [Some(Rule::Hs12), None, None, None]);
     }
 
     #[test]
@@ -272,7 +273,7 @@ mod tests {
         assert!(all.enter("192.0.2.1:1", true).is_none() && !all.make_room());
         let mut first = enter(&all, "192.0.2.1:1");
         let (_second, _) = all.enter("192.0.2.2:1", true).unwrap();
-        assert_eq!((lost(&mut first), all.lock().taken), (Some("HS-12"), 1));
+        assert_eq!((lost(&mut first), all.lock().taken), (Some(Rule::Hs12), 1));
         assert!(all.make_room() && !all.make_room());
     }
 
@@ -297,6 +298,6 @@ mod tests {
         // HS-12, HS-13
         let all = Handshakes::new(4, 1);
         let mut held: Vec<_> = (0..5).map(|_| enter(&all, "unix:/tmp/socket")).collect();
-        assert_eq!(held.iter_mut().map(lost).collect::<Vec<_>>(), [Some("HS-12"), None, None, None, None]);
+        assert_eq!(held.iter_mut().map(lost).collect::<Vec<_>>(), [Some(Rule::Hs12), None, None, None, None]);
     }
 }

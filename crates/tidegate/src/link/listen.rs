@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{Code, KeyMaker, Peer, Violation, handshake::Local, shown, wire::FrameReader};
+use tidegate_proto::{Code, KeyMaker, Peer, Rule, Violation, handshake::Local, shown, wire::FrameReader};
 use tokio::{runtime, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -116,7 +116,7 @@ impl<M: SocketMachine> Serve for Route<M> {
         let Some(place) = shared.address_counts.enter(&peer.address, max) else {
             let detail =
                 format!("{max} links from your address are open, the maximum of max_links_per_address");
-            return Err((stream, Violation { code: Code::Busy, rule: "HS-13", detail }));
+            return Err((stream, Violation { code: Code::Busy, rule: Rule::Hs13, detail }));
         };
         let (old, link) = shared.with(|inner| {
             let old = inner.machine.replaces(&peer).map(|old| old.address.clone());
@@ -128,10 +128,11 @@ impl<M: SocketMachine> Serve for Route<M> {
         };
         if let Some(old) = old.filter(|old| origin(old) != origin(&peer.address)) {
             shared.doubt(format_args!(
-                "{} has replaced the link of the same peer from {} (HS-9): the peer has moved, or another process \
+                "{} has replaced the link of the same peer from {} ({}): the peer has moved, or another process \
                  knows its secret",
                 PeerInfo::from(&peer),
-                shown(&old)
+                shown(&old),
+                Rule::Hs9
             ));
         }
         // The link counts from here on, so calls that wait for links to end wait for it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tidegate_proto::{
-    Code, Violation,
+    Code, Rule, Violation,
     handshake::{self, Local},
     shown,
     wire::FrameReader,
@@ -51,7 +51,7 @@ impl Port {
                 self.address
             );
             self.refusals.warn(&Handle::current(), text);
-            self.say_busy(stream, "HS-12", "this side has no file descriptors left for another link");
+            self.say_busy(stream, Rule::Hs12, "this side has no file descriptors left for another link");
             return;
         };
         tokio::spawn(async move { self.scheduler.run(self.meet(stream, address, place, lost)).await });
@@ -59,7 +59,7 @@ impl Port {
 
     /// Sends BUSY to a connection that lost its place or gets none, as far as the socket takes it at once. A
     /// task to wait for more would be the cost that the limit avoids (HS-12).
-    fn say_busy(&self, mut stream: BoxStream, rule: &'static str, detail: &str) {
+    fn say_busy(&self, mut stream: BoxStream, rule: Rule, detail: &str) {
         // Over TLS a refusal requires a TLS handshake, which is the work that the limit avoids (TL-6).
         if matches!(self.address, Address::Tls { .. }) {
             return;
@@ -70,7 +70,7 @@ impl Port {
         let _ = Pin::new(&mut stream).poll_write(&mut cx, &bytes);
     }
 
-    fn make_room(&self, stream: BoxStream, address: &str, rule: &'static str) {
+    fn make_room(&self, stream: BoxStream, address: &str, rule: Rule) {
         let detail = "a newer connection has taken the place of this unfinished handshake";
         let text = format_args!("refused {address} at {}: {rule}: {detail}", self.address);
         self.refusals.warn(&Handle::current(), text);

@@ -1,6 +1,7 @@
 //! Explains TLS errors between two peers: the text names the certificate, the problem and the remedy.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use tidegate_proto::Rule;
 
 use super::verify::take_refused;
 
@@ -34,7 +35,7 @@ pub(crate) fn explain(side: TlsSide, error: &Error) -> String {
             not_tls(side, "something else").to_owned()
         }
         Error::NoApplicationProtocol => {
-            format!("the {} asks for another protocol than tidegate/1 (TL-3)", side.peer())
+            format!("the {} asks for another protocol than tidegate/1 ({})", side.peer(), Rule::Tl3)
         }
         other => format!("the handshake failed: {other}"),
     }
@@ -48,8 +49,9 @@ pub(crate) fn not_tls(side: TlsSide, looks_like: &str) -> String {
                 .to_owned()
         }
         TlsSide::Acceptor => format!(
-            "TL-7: this port speaks TLS, but the stream begins with no TLS hello: it looks like {looks_like}; \
-             use tls://"
+            "{}: this port speaks TLS, but the stream begins with no TLS hello: it looks like {looks_like}; \
+             use tls://",
+            Rule::Tl7
         ),
     }
 }
@@ -156,7 +158,7 @@ fn incompatible(side: TlsSide, problem: &PeerIncompatible) -> String {
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            format!("the {peer} supports only TLS 1.2 or older, but TLS 1.3 is required (TL-1)")
+            format!("the {peer} supports only TLS 1.2 or older, but TLS 1.3 is required ({})", Rule::Tl1)
         }
         other => format!("the {peer} is incompatible with this side: {other:?}"),
     }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tidegate::{Code, PushStats};
-use tidegate_proto::InstanceId;
+use tidegate_proto::{InstanceId, Rule};
 
 use super::{
     super::{
@@ -245,7 +245,7 @@ impl<'a> Books<'a> {
         let PushStats { acked, nacked, rejected, released, .. } = *stats;
         let told = Counts { acked, nacked, rejected, released };
         if self.plan.settle_timeout.is_none() && told != self.counts {
-            wrong("OC-1", format!("the pusher counts {told:?}, but the wire had {:?}", self.counts));
+            wrong(Rule::Oc1.id(), format!("the pusher counts {told:?}, but the wire had {:?}", self.counts));
         }
     }
 
@@ -347,11 +347,11 @@ impl<'a> Books<'a> {
             FrameSummary::Deliver(..) if line.replaced => {}
             FrameSummary::Deliver(first, items) => {
                 if *first != line.next_id {
-                    wrong("DL-1", format!("first_id is {first}, but {} is next", line.next_id));
+                    wrong(Rule::Dl1.id(), format!("first_id is {first}, but {} is next", line.next_id));
                 }
                 if line.ended || line.closed || line.over || line.gone {
                     wrong(
-                        "ST-7",
+                        Rule::St7.id(),
                         "Deliver after End, after Close, or after the Skip for a leaving puller".to_owned(),
                     );
                 }
@@ -362,22 +362,25 @@ impl<'a> Books<'a> {
             }
             FrameSummary::Skip(next_id, bytes) => {
                 if line.recalls == 0 {
-                    wrong("RC-3", "a Skip without a recall".to_owned());
+                    wrong(Rule::Rc3.id(), "a Skip without a recall".to_owned());
                 }
                 line.recalls = line.recalls.saturating_sub(1);
                 let right = (line.limits.0.max(line.next_id), line.limits.1.saturating_sub(line.bytes));
                 if (*next_id, *bytes) != right {
-                    wrong("RC-1", format!("Skip gives {:?} up, but {right:?} is unused", (next_id, bytes)));
+                    wrong(
+                        Rule::Rc1.id(),
+                        format!("Skip gives {:?} up, but {right:?} is unused", (next_id, bytes)),
+                    );
                 }
                 (line.next_id, line.bytes) = (*next_id, line.bytes + bytes);
                 line.gone |= line.leaving; // ST-1
             }
             FrameSummary::End => {
                 if unsettled > 0 {
-                    wrong("ST-2", format!("End while {unsettled} messages have no outcome"));
+                    wrong(Rule::St2.id(), format!("End while {unsettled} messages have no outcome"));
                 }
                 if line.ended || line.closed {
-                    wrong("ST-7", "a second End, or one after Close".to_owned());
+                    wrong(Rule::St7.id(), "a second End, or one after Close".to_owned());
                 }
                 line.ended = true;
             }
@@ -385,7 +388,7 @@ impl<'a> Books<'a> {
                 let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
                 if line.given_up && !silent.contains(code) {
                     wrong(
-                        "RD-3",
+                        Rule::Rd3.id(),
                         format!("a link is closed with {code}, but its messages were requeued before"),
                     );
                 }
@@ -405,7 +408,7 @@ impl<'a> Books<'a> {
                 }
             }
             FrameSummary::Working(_) | FrameSummary::Ack(_) => {
-                wrong("FR-5", "a pusher sends what only a puller may".to_owned());
+                wrong(Rule::Fr5.id(), "a pusher sends what only a puller may".to_owned());
             }
         }
     }
@@ -462,17 +465,23 @@ impl<'a> Books<'a> {
         let Some(line) = self.lines.get_mut(wire) else { return };
         let DeliveredItem { number, attempt, size } = item;
         if line.given_up {
-            wrong("RD-3", format!("message {number} goes over a link whose messages were requeued"));
+            wrong(Rule::Rd3.id(), format!("message {number} goes over a link whose messages were requeued"));
         }
         if line.next_id >= line.limits.0 || line.bytes >= line.limits.1 {
             let used = (line.next_id, line.bytes);
-            wrong("CR-2", format!("message {number} goes at {used:?}, but the limits are {:?}", line.limits));
+            wrong(
+                Rule::Cr2.id(),
+                format!("message {number} goes at {used:?}, but the limits are {:?}", line.limits),
+            );
         }
         let bytes: u64 = line.flight.values().map(|(_, size)| size).sum();
         let (most, most_bytes) = self.plan.max_in_flight;
         if (line.flight.len() >= most || bytes >= most_bytes) && self.plan.settle_timeout.is_none() {
             let flying = line.flight.len();
-            wrong("CR-8", format!("message {number} goes while {flying} of {bytes} bytes are un-acked"));
+            wrong(
+                Rule::Cr8.id(),
+                format!("message {number} goes while {flying} of {bytes} bytes are un-acked"),
+            );
         }
         // A settle time-out requeues messages without a frame on the wire (OC-12).
         let timed_out = self.plan.settle_timeout.is_some();
@@ -507,33 +516,42 @@ impl<'a> Books<'a> {
             expected = Some(absent) == puller && matches!(back, Back::Here { .. });
             if !expected {
                 if now + GRAIN < until && !message.vague && !timed_out {
-                    wrong("RD-8", format!("message {number} is not held for its puller until {until:?}"));
+                    wrong(
+                        Rule::Rd8.id(),
+                        format!("message {number} is not held for its puller until {until:?}"),
+                    );
                 }
                 message.give_up(until, self.plan);
             }
         }
         match message.place {
             MessageState::Waiting(until) if now + GRAIN < until && !message.vague && !timed_out => {
-                wrong("OC-6", format!("message {number} goes {:?} too early", until - now));
+                wrong(Rule::Oc6.id(), format!("message {number} goes {:?} too early", until - now));
             }
             MessageState::Waiting(_) => {}
             MessageState::Absent(..) if expected => {}
             _ if timed_out => {}
-            other => wrong("RD-3", format!("message {number} is sent while it is {other:?}")),
+            other => wrong(Rule::Rd3.id(), format!("message {number} is sent while it is {other:?}")),
         }
         if attempt != message.attempt && !timed_out {
-            wrong("DL-3", format!("message {number} is sent as attempt {attempt}, not {}", message.attempt));
+            wrong(
+                Rule::Dl3.id(),
+                format!("message {number} is sent as attempt {attempt}, not {}", message.attempt),
+            );
         }
         let suspect = message.deaths >= 2 && !message.vague && !timed_out && !expected;
         if alone || (suspect && (many || !first)) {
             let deaths = message.deaths;
             wrong(
-                "RD-4",
+                Rule::Rd4.id(),
                 format!("message {number}, lost {deaths} times, shares a link with a poison message"),
             );
         }
         if owed && !timed_out && !expected && !suspect && !message.vague {
-            wrong("RD-8", format!("message {number} is sent before those that are held for the puller"));
+            wrong(
+                Rule::Rd8.id(),
+                format!("message {number} is sent before those that are held for the puller"),
+            );
         }
         message.place = MessageState::Flying;
         let Some(line) = self.lines.get_mut(wire) else { return };
@@ -564,7 +582,12 @@ impl<'a> Books<'a> {
                 match line.flight.remove(&id) {
                     Some((number, _)) => settled.push((number, *range)),
                     None if self.plan.settle_timeout.is_some() => {}
-                    None => wrong("OC-1", format!("an outcome for delivery {id}, which is not in flight")),
+                    None => {
+                        wrong(
+                            Rule::Oc1.id(),
+                            format!("an outcome for delivery {id}, which is not in flight"),
+                        );
+                    }
                 }
             }
         }
@@ -587,7 +610,10 @@ impl<'a> Books<'a> {
     fn settle(&mut self, now: Duration, number: u64, range: Range, wrong: &mut Report<'_>) {
         let Some(message) = self.messages.get_mut(&number) else { return };
         if message.place != MessageState::Flying && self.plan.settle_timeout.is_none() {
-            wrong("OC-1", format!("an outcome counts for message {number} while it is {:?}", message.place));
+            wrong(
+                Rule::Oc1.id(),
+                format!("an outcome counts for message {number} while it is {:?}", message.place),
+            );
         }
         let counts = &mut self.counts;
         message.place = match range.verdict {

@@ -1,6 +1,7 @@
 //! Queues stay within their bounds, and counts are consistent, in every recorded sample.
 
 use tidegate::{PullLinkStats, PullStats, PushLinkStats, PushStats};
+use tidegate_proto::Rule;
 
 use super::{
     super::{
@@ -57,12 +58,12 @@ fn pusher(plan: &Pusher, stats: &PushStats, links: &[PushLinkStats], wrong: &mut
     for link in links {
         must(
             link.in_flight <= plan.max_in_flight.0 as u64,
-            "CR-8",
+            Rule::Cr8.id(),
             "more messages are in flight than allowed",
         );
         let unwritten = plan.max_unwritten + 2 * MAX_MESSAGE;
-        must(link.unwritten <= unwritten as u64, "CR-8", "more bytes are unwritten than allowed");
-        must(link.sent <= link.message_limit, "CR-2", "more messages were sent than granted");
+        must(link.unwritten <= unwritten as u64, Rule::Cr8.id(), "more bytes are unwritten than allowed");
+        must(link.sent <= link.message_limit, Rule::Cr2.id(), "more messages were sent than granted");
         let settled = link.acked + link.nacked + link.rejected + link.released;
         let open = link.sent - settled;
         // The messages of a link that is being replaced or closed are requeued already.
@@ -90,7 +91,7 @@ fn puller(
     let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
     must(
         stats.in_flight <= stats.max_in_flight,
-        "CR-5",
+        Rule::Cr5.id(),
         "the application holds more than the hard cap allows",
     );
     let here = stats.in_flight + stats.queued + stats.duplicates_waiting;
@@ -108,18 +109,18 @@ fn puller(
     let floors = links.len() as u64;
     // CR-6: each link may have one more while an application waits.
     let unused: u64 = links.iter().map(|link| link.credit_messages).sum();
-    must(unused <= plan.budget.0 + floors, "CR-9", "more is granted than the budget allows");
-    must(stats.queued <= plan.budget.0 + floors, "CR-9", "more is queued than the budget allows");
+    must(unused <= plan.budget.0 + floors, Rule::Cr9.id(), "more is granted than the budget allows");
+    must(stats.queued <= plan.budget.0 + floors, Rule::Cr9.id(), "more is queued than the budget allows");
     // The deliveries that the application has received; on a closing link, also those that it has settled since.
     let begun = links.iter().map(|link| link.unsettled - link.queued).sum::<u64>().max(stats.in_flight);
     must(
         stats.committed <= plan.budget.0 + begun + 2 * floors,
-        "CR-9",
+        Rule::Cr9.id(),
         "more is committed than the budget allows",
     );
     for link in links {
         must(link.queued <= link.unsettled, "conservation", "more is queued than is unsettled on the link");
-        must(link.received <= link.message_limit, "CR-3", "more was received than granted");
+        must(link.received <= link.message_limit, Rule::Cr3.id(), "more was received than granted");
     }
     let waiting: u64 = links.iter().map(|link| link.queued).sum();
     must(waiting == stats.queued, "conservation", "queued differs from the sum over the links");

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tidegate::{Code, InstanceId, Window};
+use tidegate_proto::Rule;
 
 use super::{
     super::{
@@ -37,7 +38,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                     check_budget(plan, &lines, wrong);
                 }
                 What::Sent(wire, FrameSummary::Deliver(..) | FrameSummary::Skip(..) | FrameSummary::End) => {
-                    wrong("FR-5", format!("a puller sends what only a pusher may, on {}", wire.name));
+                    wrong(Rule::Fr5.id(), format!("a puller sends what only a pusher may, on {}", wire.name));
                 }
                 What::Sent(wire, FrameSummary::Close(code)) => {
                     let line = lines.entry(wire.clone()).or_default();
@@ -76,7 +77,10 @@ fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, LinkGrants>, wrong: &mut d
     let unused: u64 = lines.values().map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
     let most = plan.budget.0 + links;
     if unused > most {
-        wrong("CR-9", format!("{unused} messages of credit are unused, but the budget allows {most}"));
+        wrong(
+            Rule::Cr9.id(),
+            format!("{unused} messages of credit are unused, but the budget allows {most}"),
+        );
     }
 }
 
@@ -128,25 +132,25 @@ impl LinkGrants {
         for range in &ack.outcomes {
             for id in range.first..range.first + range.count {
                 if !self.unsettled.remove(&id) {
-                    wrong("OC-1", format!("delivery {id} gets a second outcome, or was never sent"));
+                    wrong(Rule::Oc1.id(), format!("delivery {id} gets a second outcome, or was never sent"));
                 }
                 self.done += 1;
                 self.done_bytes += self.sizes.get(&id).copied().unwrap_or_default();
             }
             // OC-8 lets an application release a delivery at any time; other deliveries are released only after a Skip.
             if range.verdict == Verdict::Release && self.owed > 0 && !self.leaving && plan.bad[3] == 0 {
-                wrong("RC-4", "deliveries are released before the Skip".to_owned());
+                wrong(Rule::Rc4.id(), "deliveries are released before the Skip".to_owned());
             }
         }
         let (limits, before) = ((ack.message_limit, ack.byte_limit), self.limits);
         if limits.0 < before.0 || limits.1 < before.1 {
-            wrong("CR-1", format!("limits go back from {before:?} to {limits:?}"));
+            wrong(Rule::Cr1.id(), format!("limits go back from {before:?} to {limits:?}"));
         }
         if self.owed > 0 && limits != before {
-            wrong("RC-2", format!("limits rise from {before:?} to {limits:?} before the Skip"));
+            wrong(Rule::Rc2.id(), format!("limits rise from {before:?} to {limits:?} before the Skip"));
         }
         if (self.owed > 0 && ack.recall) || (self.leaving && ack.leaving) {
-            wrong("RC-2", "a second recall before the Skip".to_owned());
+            wrong(Rule::Rc2.id(), "a second recall before the Skip".to_owned());
         }
         self.check_window(plan, limits, expected, wrong);
         self.limits = (limits.0.max(before.0), limits.1.max(before.1));
@@ -175,7 +179,7 @@ impl LinkGrants {
         if limits.0 > most || limits.1 > most_bytes {
             let most = (most, most_bytes);
             wrong(
-                "CR-5",
+                Rule::Cr5.id(),
                 format!("limits are {limits:?}, but settled, skipped and window add up to {most:?}"),
             );
         }
@@ -192,7 +196,7 @@ impl LinkGrants {
         // An answer to Close has that code too.
         let first = !self.peer_closed && !self.ended && code == Code::Normal as i32;
         if self.leaving && first && !self.unsettled.is_empty() {
-            wrong("ST-1", format!("closes with {} deliveries un-acked", self.unsettled.len()));
+            wrong(Rule::St1.id(), format!("closes with {} deliveries un-acked", self.unsettled.len()));
         }
     }
 }

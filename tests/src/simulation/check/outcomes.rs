@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_proto::Rule;
+
 use super::{
     super::{
         history::{Ending, History, Process, Tag, TrackedOutcome, Verdict, What},
@@ -30,7 +32,7 @@ struct Told {
 /// Checks the messages of every pusher.
 pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, faults: &mut Faults) {
     for text in &facts.mistaken {
-        faults.add("DL-2", text);
+        faults.add(Rule::Dl2.id(), text);
     }
     let mut all_offered = BTreeSet::new();
     for who in history.processes().into_iter().filter(|who| is_pusher(scenario, *who)) {
@@ -69,7 +71,7 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
                 }
             }
             What::Rejection(tag, _, attempts) if told.rejected.insert(*tag, *attempts).is_some() => {
-                faults.add("OC-9", format!("{tag:?} is reported twice"));
+                faults.add(Rule::Oc9.id(), format!("{tag:?} is reported twice"));
             }
             What::Stopped(ending, stats, unsent, unacked) => {
                 told.stopped = true;
@@ -87,7 +89,7 @@ fn gather(history: &History, who: Process, faults: &mut Faults) -> Told {
                     faults.add("conservation", format!("{who:?} accepted {accepted}, but counts {stats:?}"));
                 }
                 if stats.rejected < told.rejected.len() as u64 {
-                    faults.add("OC-9", format!("{who:?} reported {} rejected", told.rejected.len()));
+                    faults.add(Rule::Oc9.id(), format!("{who:?} reported {} rejected", told.rejected.len()));
                 }
             }
             What::Killed => told.killed = true,
@@ -118,7 +120,10 @@ fn judge(scenario: &Scenario, who: Process, told: &Told, facts: &Facts, faults: 
         if told.unsent.contains(tag) {
             let failed = |d: &ObservedDelivery| matches!(d.verdict, Some(Verdict::Nack | Verdict::Release));
             if !deliveries.iter().all(failed) {
-                faults.add("ST-8", format!("{tag:?} is reported as certainly not processed: {deliveries:?}"));
+                faults.add(
+                    Rule::St8.id(),
+                    format!("{tag:?} is reported as certainly not processed: {deliveries:?}"),
+                );
             }
         }
         judge_receipt(scenario, *tag, told, deliveries, faults);
@@ -151,7 +156,7 @@ fn judge_rejected(
         _ => false,
     };
     if !right {
-        faults.add("OC-11", format!("{tag:?} is rejected after {attempts} attempts: {deliveries:?}"));
+        faults.add(Rule::Oc11.id(), format!("{tag:?} is rejected after {attempts} attempts: {deliveries:?}"));
     }
 }
 

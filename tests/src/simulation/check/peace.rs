@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tidegate::Code;
+use tidegate_proto::Rule;
 
 use super::{
     super::{
@@ -29,7 +30,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
         let wrong = &mut faults.of(who, entry.at);
         match &entry.what {
             What::Disconnected(_, name, Some(code), _) if is_violation(*code) => {
-                wrong("ER-1", format!("the link over {name} ended with {code}"));
+                wrong(Rule::Er1.id(), format!("the link over {name} ended with {code}"));
             }
             What::Stopping(_) => stopping = true,
             // A pusher that has finished may be connecting again, and then disappear.
@@ -41,7 +42,7 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
                 if let Some(wait) = before.map(|before| entry.at.saturating_sub(before))
                     && wait < scenario.reconnect.0
                 {
-                    wrong("RD-6", format!("reconnects to {address} after {wait:?}"));
+                    wrong(Rule::Rd6.id(), format!("reconnects to {address} after {wait:?}"));
                 }
             }
             What::Handed(handed) if scenario.calm => {
@@ -50,7 +51,10 @@ pub(super) fn check(scenario: &Scenario, played: &Played, facts: &Facts, faults:
                     .iter()
                     .filter(|d| d.verdict == Some(super::super::history::Verdict::Nack));
                 if handed.attempt as usize > 1 + failed.count() {
-                    wrong("DL-3", format!("{handed:?} has a higher attempt number than the nacks explain"));
+                    wrong(
+                        Rule::Dl3.id(),
+                        format!("{handed:?} has a higher attempt number than the nacks explain"),
+                    );
                 }
             }
             _ => {}
@@ -95,7 +99,10 @@ fn check_ends(scenario: &Scenario, played: &Played, faults: &mut Faults) {
         let ended = mine.iter().position(|entry| matches!(entry.what, What::Ended));
         let left = mine.iter().position(|entry| matches!(entry.what, What::Left(_)));
         if ended.is_none() || left < ended {
-            faults.add("ST-6", format!("puller {host} ({plan:?}) did not learn that the streams have ended"));
+            faults.add(
+                Rule::St6.id(),
+                format!("puller {host} ({plan:?}) did not learn that the streams have ended"),
+            );
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_proto::Rule;
+
 use super::{
     super::{
         history::{DeliveredItem, FrameSummary, History, Process, Verdict, What},
@@ -36,21 +38,23 @@ fn check_memory(scenario: &Scenario, all: &[ObservedDelivery], faults: &mut Faul
         let done = !matches!(one.verdict, Some(Verdict::Nack | Verdict::Release));
         let again = all[index + 1..].iter().find(|next| next.by == one.by);
         if let Some(again) = again.filter(|_| done && puller.memory > 1_000) {
-            faults.add("RD-9", format!("run twice by one process: {one:?}, then {again:?}"));
+            faults.add(Rule::Rd9.id(), format!("run twice by one process: {one:?}, then {again:?}"));
         }
     }
 }
 
 fn check_message(all: &[ObservedDelivery], impatient: bool, facts: &Facts, faults: &mut Faults) {
     if all[0].handed.attempt == 0 {
-        faults.add("DL-3", format!("attempt 0: {:?}", all[0]));
+        faults.add(Rule::Dl3.id(), format!("attempt 0: {:?}", all[0]));
     }
     for pair in all.windows(2) {
         let [one, next] = pair else { continue };
         if one.handed.attempt == next.handed.attempt {
             if one.verdict != Some(Verdict::Release) {
-                faults
-                    .add("OC-8", format!("the same attempt twice, without a release: {one:?} and {next:?}"));
+                faults.add(
+                    Rule::Oc8.id(),
+                    format!("the same attempt twice, without a release: {one:?} and {next:?}"),
+                );
             }
             continue;
         }
@@ -62,7 +66,7 @@ fn check_message(all: &[ObservedDelivery], impatient: bool, facts: &Facts, fault
             _ => facts.was_lost(one),
         };
         if !explained && !impatient {
-            faults.add("RD-3", format!("redelivered without a reason: {one:?}, then {next:?}"));
+            faults.add(Rule::Rd3.id(), format!("redelivered without a reason: {one:?}, then {next:?}"));
         }
     }
 }
@@ -85,12 +89,12 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
             }
             What::Handed(handed) => {
                 let Some(name) = facts.connections.get(&(who, handed.link)) else {
-                    wrong("DL-7", format!("{handed:?} came over no link"));
+                    wrong(Rule::Dl7.id(), format!("{handed:?} came over no link"));
                     continue;
                 };
                 // A receiver may still hand out deliveries that it took before.
                 if gone.contains(name) && !borrowed {
-                    wrong("RD-5", format!("{handed:?} is handed out after its link was lost"));
+                    wrong(Rule::Rd5.id(), format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();
                 let is_it =
@@ -100,7 +104,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                     // found.
                     Some(index) if in_order => drop(line.drain(..=index)),
                     Some(index) => drop(line.remove(index)),
-                    None => wrong("DL-7", format!("{handed:?} was not received, or is out of order")),
+                    None => wrong(Rule::Dl7.id(), format!("{handed:?} was not received, or is out of order")),
                 }
             }
             _ => {}

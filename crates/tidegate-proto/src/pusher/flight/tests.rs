@@ -68,7 +68,7 @@ fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
         sent(&mut flight, START, 0, 10_000, b"ten bytes");
         for id in (0..10_000).filter(|id| *id != left) {
             assert_eq!(settle(&mut flight, id, 1), 1);
-            assert_eq!(settle(&mut flight, id, 1), 0, "OC-3");
+            assert_eq!(settle(&mut flight, id, 1), 0, "{}", Rule::Oc3);
         }
         let frame = &flight.frames[0];
         assert!(

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     message::Headers,
+    rule::Rule,
     violation::{Code, Violation},
     wire::{MAX_HEADER_NAME, MAX_HEADERS, varint},
 };
@@ -67,7 +68,7 @@ impl Fields {
                     let (name, value) = header_fields(header)?;
                     if name.is_empty() || name.len() > MAX_HEADER_NAME {
                         let detail = format!("a header name has {} bytes; it must have 1 to 256", name.len());
-                        return Err(Violation::new(Code::Malformed, "DL-5", detail));
+                        return Err(Violation::new(Code::Malformed, Rule::Dl5, detail));
                     }
                     all.headers += 1;
                     all.size += (name.len() + value.len()) as u64;
@@ -82,7 +83,7 @@ impl Fields {
         }
         if all.headers > MAX_HEADERS {
             let detail = format!("a message has {} headers; the maximum is {MAX_HEADERS}", all.headers);
-            return Err(Violation::new(Code::Malformed, "DL-5", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl5, detail));
         }
         all.size += all.payload.len() as u64;
         Ok(all)

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     message::{Headers, Hidden, Message},
+    rule::Rule,
     violation::{Code, Violation},
     wire::{MAX_COUNTER, v1, varint},
 };
@@ -361,7 +362,7 @@ impl Scan {
     fn message(&mut self, fields: &Fields, max_message: u64) -> Result<(), Violation> {
         if fields.size > max_message {
             let detail = format!("a message has {} bytes; max_message is {max_message}", fields.size);
-            return Err(Violation::new(Code::MessageSize, "DL-4", detail));
+            return Err(Violation::new(Code::MessageSize, Rule::Dl4, detail));
         }
         if fields.gap | self.steps.usual_gap() != 0 {
             self.jump(fields.gap)?;
@@ -379,7 +380,7 @@ impl Scan {
     fn jump(&mut self, gap: i64) -> Result<(), Violation> {
         if self.count == 0 {
             let detail = "the first message of a batch has a gap; it must be 0";
-            return Err(Violation::new(Code::Malformed, "DL-2", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl2, detail));
         }
         self.check_count()?; // before memory is taken for it
         let before = self.offset + i128::from(self.count) - 1;
@@ -405,7 +406,7 @@ impl Scan {
         if self.count > self.max_messages {
             let detail =
                 format!("a Deliver has more messages than the unused credit of {}", self.max_messages);
-            return Err(Violation::new(Code::Credit, "CR-3", detail));
+            return Err(Violation::new(Code::Credit, Rule::Cr3, detail));
         }
         Ok(())
     }
@@ -415,17 +416,17 @@ impl Scan {
         let Self { first_id, first_number, count, .. } = self;
         if count == 0 {
             let detail = "a Deliver has no messages";
-            return Err(Violation::new(Code::Malformed, "DL-6", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl6, detail));
         }
         let first = i128::from(first_number);
         let highest = self.highest.max(self.offset + i128::from(count) - 1);
         if first + self.lowest < 0 || first + highest > i128::from(MAX_COUNTER) {
             let detail = "a message number is outside 0 to 2^53 - 1";
-            return Err(Violation::new(Code::Malformed, "DL-2", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl2, detail));
         }
         if first_id.saturating_add(count) > MAX_COUNTER {
             let detail = "the delivery ids exceed 2^53 - 1";
-            return Err(Violation::new(Code::Malformed, "DL-1", detail));
+            return Err(Violation::new(Code::Malformed, Rule::Dl1, detail));
         }
         Ok(self)
     }

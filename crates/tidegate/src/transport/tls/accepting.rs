@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::{ServerConfig, ServerConnection};
-use tidegate_proto::{Code, Violation, handshake, wire};
+use tidegate_proto::{Code, Rule, Violation, handshake, wire};
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::TcpStream,
@@ -94,8 +94,12 @@ impl Accepting {
 
 /// Sends a refusal in plain tidegate to a peer without TLS, as far as the socket takes it at once (TL-7).
 fn refuse_plain(stream: &TcpStream, reason: &str) {
-    let detail = reason.strip_prefix("TL-7: ").unwrap_or(reason).to_owned();
-    let violation = Violation { code: Code::NotTidegate, rule: "TL-7", detail };
+    let detail = reason
+        .strip_prefix(Rule::Tl7.id())
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(reason)
+        .to_owned();
+    let violation = Violation { code: Code::NotTidegate, rule: Rule::Tl7, detail };
     let _ = stream.try_write(&handshake::refusal(&violation, std::time::Duration::ZERO));
 }
 
