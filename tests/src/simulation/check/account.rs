@@ -129,8 +129,8 @@ struct Books<'a> {
     /// The number of links that were replaced or given up while their drivers may have had frames to write. Such frames
     /// count as written (RD-3), but the wire does not show them.
     unseen: u32,
-    /// The link that was dropped last, if it was not closed.
-    dropped: Option<Lost>,
+    /// Links that were dropped without a Close, by name, until the event says why.
+    dropped: BTreeMap<String, Lost>,
 }
 
 /// The final state of a line that has ended.
@@ -178,7 +178,7 @@ impl<'a> Books<'a> {
             counts,
             stopping: false,
             unseen: 0,
-            dropped: None,
+            dropped: BTreeMap::new(),
         }
     }
 
@@ -209,12 +209,19 @@ impl<'a> Books<'a> {
                 self.lines.entry(wire.clone()).or_default().read_at = entry.at;
             }
             What::Dropped(wire) => {
-                self.dropped = self.requeue(entry.at, wire).filter(|lost| !lost.closed);
+                if let Some(lost) = self.requeue(entry.at, wire).filter(|lost| !lost.closed) {
+                    self.dropped.insert(wire.name.to_string(), lost);
+                }
                 self.lines.remove(wire);
             }
             // The link was given up before, and its stream did not accept the Close, so the time is unknown.
-            What::Disconnected(_, _, Some(code @ (Code::Silent | Code::TooSlow)), false) => {
-                let Some(mut lost) = self.dropped.take() else { return };
+            What::Disconnected(_, name, code, by_peer) => {
+                let lost = self.dropped.remove(name);
+                let (Some(mut lost), Some(code @ (Code::Silent | Code::TooSlow)), false) =
+                    (lost, code, by_peer)
+                else {
+                    return;
+                };
                 self.unseen += 1;
                 let late = std::mem::take(&mut lost.settled);
                 for number in self.undo(entry.at, late, *code as i32) {

@@ -71,10 +71,12 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     }
 }
 
-/// CR-9: the unused credit of all links is within the budget, plus one message for each link (CR-6).
+/// CR-9: the unused credit of all links is within the budget, plus one message for each link (CR-6). `End` gives up the
+/// credit of its link (ST-7).
 fn check_budget(plan: &Puller, lines: &BTreeMap<Wire, LinkGrants>, wrong: &mut dyn FnMut(&str, String)) {
     let links = lines.len() as u64;
-    let unused: u64 = lines.values().map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
+    let open = lines.values().filter(|line| !line.ended);
+    let unused: u64 = open.map(|line| line.limits.0.saturating_sub(line.next_id)).sum();
     let most = plan.budget.0 + links;
     if unused > most {
         wrong(
