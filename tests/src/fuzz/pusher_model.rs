@@ -68,8 +68,8 @@ impl Model {
         }
     }
 
-    /// The pusher has nothing in flight on the link. If it should have, it has given up the link, and must say so in its
-    /// Close (LV-3, LV-7, LV-8).
+    /// The pusher has nothing in flight on the link. If it should have, it has given up the link, and must say so in
+    /// its Close (LV-3, LV-7, LV-8).
     pub(super) fn nothing_in_flight(&mut self, link: LinkId) {
         if let Some(account) = self.links.get_mut(&link).filter(|account| !account.flight.is_empty()) {
             account.given_up = true;

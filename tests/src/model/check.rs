@@ -23,6 +23,9 @@ const RESTS: &str = "without further faults, every message is settled and the wo
 const MAX_STEPS: usize = 50_000_000;
 /// Approximate number of steps that a core takes per second.
 const STEPS_PER_SECOND: usize = 150_000;
+/// The maximum number of steps in a row of a soak. Every state that is still to be visited keeps the path that leads to
+/// it, so the memory grows with the square of the depth.
+const MAX_DEPTH: usize = 500;
 
 struct Checked {
     first: ModelWorld,
@@ -106,7 +109,8 @@ fn run(bounds: Bounds, events: &[Event], extent: &Extent) {
             // The checker reads its clock too rarely, so limit the steps to those of a slow core.
             let most = MAX_STEPS
                 .min(usize::try_from(time.as_secs()).unwrap_or(MAX_STEPS).saturating_mul(STEPS_PER_SECOND));
-            let checker = checker.timeout(time).target_state_count(most).spawn_dfs().join();
+            let checker =
+                checker.timeout(time).target_state_count(most).target_max_depth(MAX_DEPTH).spawn_dfs().join();
             report(&text, started, Some((time, most)), &seen, events, &checker);
         }
     }
