@@ -2,7 +2,10 @@
 //! the attempt number of each message, and what may be sent. Every `Deliver` of the pusher, and its counts, must agree
 //! with this account.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tidegate::{Code, PushStats};
 use tidegate_proto::{InstanceId, Rule};
@@ -25,10 +28,19 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     for who in history.processes() {
         if let Some(plan) = scenario.pushers.get(who.host) {
             let mut books = Books::new(plan, scenario);
+            books.closes_silent = history.of(who).filter_map(|entry| silent_close(&entry.what)).collect();
             for entry in history.of(who) {
                 books.enter(entry, &mut faults.of(who, entry.at));
             }
         }
+    }
+}
+
+fn silent_close(what: &What) -> Option<Wire> {
+    let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
+    match what {
+        What::Sent(wire, FrameSummary::Close(code)) if silent.contains(code) => Some(wire.clone()),
+        _ => None,
     }
 }
 
@@ -129,6 +141,9 @@ struct Books<'a> {
     /// The number of links that were replaced or given up while their drivers may have had frames to write. Such frames
     /// count as written (RD-3), but the wire does not show them.
     unseen: u32,
+    /// Links that the pusher closes with SILENT or TOO_SLOW at some time. A frame that was waiting to be written when the
+    /// pusher gave up the link is written just before that Close.
+    closes_silent: BTreeSet<Wire>,
     /// Links that were dropped without a Close, by name, until the event says why.
     dropped: BTreeMap<String, Lost>,
 }
@@ -178,6 +193,7 @@ impl<'a> Books<'a> {
             counts,
             stopping: false,
             unseen: 0,
+            closes_silent: BTreeSet::new(),
             dropped: BTreeMap::new(),
         }
     }
@@ -466,11 +482,19 @@ impl<'a> Books<'a> {
         many: bool,
         wrong: &mut Report<'_>,
     ) {
+        let DeliveredItem { number, attempt, size } = item;
+        let is_older = self.messages.get(&number).is_some_and(|message| attempt < message.attempt);
+        if is_older && self.closes_silent.contains(wire) {
+            // The message was requeued before this frame was written, and has gone over another link since then.
+            if let Some(line) = self.lines.get_mut(wire) {
+                (line.next_id, line.bytes) = (line.next_id + 1, line.bytes + size);
+            }
+            return;
+        }
         if self.plan.settle_timeout.is_none() {
             self.give_up_unseen(now, item.number, wire);
         }
         let Some(line) = self.lines.get_mut(wire) else { return };
-        let DeliveredItem { number, attempt, size } = item;
         if line.given_up {
             wrong(Rule::Rd3.id(), format!("message {number} goes over a link whose messages were requeued"));
         }
