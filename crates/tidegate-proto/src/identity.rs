@@ -35,10 +35,18 @@ impl fmt::Debug for Resume {
 pub struct PeerKey(u128);
 
 impl PeerKey {
-    /// Makes a key from a number, for tests and simulations. All other drivers use a [`KeyMaker`].
+    /// Makes a key from a number: from that of [`Self::as_u128`], which a store has kept, or in tests and simulations.
+    /// All other keys are made by a [`KeyMaker`].
     #[must_use]
     pub const fn new(key: u128) -> Self {
         Self(key)
+    }
+
+    /// The key as a number, for a store that keeps it together with the secret of the [`KeyMaker`]. It is a hash, and
+    /// contains no `resume`.
+    #[must_use]
+    pub const fn as_u128(self) -> u128 {
+        self.0
     }
 }
 
@@ -58,6 +66,8 @@ pub struct KeyMaker {
 /// The first byte of the hashed data: keeps the keys of connectors and acceptors apart.
 const ACCEPTED: u8 = 1;
 const CONNECTED: u8 = 2;
+/// The same for the secrets that are shown to acceptors.
+const SHOWN: u8 = 3;
 
 impl KeyMaker {
     /// Makes a key maker with a secret of 16 random bytes.
@@ -76,8 +86,17 @@ impl KeyMaker {
     }
 
     /// Sets the key of an acceptor, at the connector that has reached it over `slot`. Set `peer.names` before the call.
+    /// If the instance of the connector outlives its process, an endpoint must keep the number of its slot (RD-11).
     pub fn identify_acceptor(&self, slot: u64, peer: &mut Peer) {
         peer.key = Some(self.key(CONNECTED, &[&slot.to_be_bytes(), &peer.instance.0], &peer.names));
+    }
+
+    /// The `resume` of a connector whose instance outlives its process, for one endpoint and address (HS-9). With the
+    /// same secret it is the same after a restart. No acceptor can compute the one that is shown to another.
+    #[must_use]
+    pub fn derive_resume(&self, endpoint: &str, address: &str) -> Resume {
+        let PeerKey(hash) = self.key(SHOWN, &[endpoint.as_bytes(), address.as_bytes()], &[]);
+        Resume(hash.to_be_bytes())
     }
 
     fn key(&self, side: u8, parts: &[&[u8]], names: &[String]) -> PeerKey {
@@ -187,6 +206,22 @@ mod tests {
         assert_ne!(key, connected(0, |p| p.instance = InstanceId([3; 16])));
         assert_ne!(key, connected(0, |p| p.names.clear()));
         assert_ne!(Some(key), accepted(|_| ()));
+    }
+
+    #[test]
+    fn hs_9_a_derived_resume_is_the_same_after_a_restart_and_differs_for_each_endpoint_and_address() {
+        // HS-9, RD-11
+        let derived = |secret, endpoint, address| KeyMaker::new(secret).derive_resume(endpoint, address);
+        let one = derived(SECRET, "tcp://a:1", "10.0.0.1:1");
+        assert_eq!(one, derived(SECRET, "tcp://a:1", "10.0.0.1:1"));
+        let others = [
+            derived([8; 16], "tcp://a:1", "10.0.0.1:1"),
+            derived(SECRET, "tcp://b:1", "10.0.0.1:1"),
+            derived(SECRET, "tcp://a:1", "10.0.0.2:1"),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+        let key = accepted(|_| ()).unwrap();
+        assert_eq!(PeerKey::new(key.as_u128()), key);
     }
 
     #[test]

@@ -22,8 +22,9 @@
 //!
 //! ## Opening a link
 //!
-//! 1. The connector writes [`handshake::greet`]. Both sides read the first frame with a [`wire::FrameReader`], within
-//!    the deadline of HS-11, which only the driver can check ([`Violation::new_timeout`]).
+//! 1. The connector writes [`handshake::greet`], with a generation that [`Generations::draw`] returns. Both sides read
+//!    the first frame with a [`wire::FrameReader`], within the deadline of HS-11, which only the driver can check
+//!    ([`Violation::new_timeout`]).
 //! 2. The acceptor passes the frame to [`handshake::accept`] or [`handshake::accept_where`]. If it is refused, the
 //!    acceptor writes [`handshake::refusal`] and closes the connection. If the frame is a `Close`
 //!    ([`handshake::early_close`]), it writes nothing. The connector passes the answer to [`handshake::confirm`], and
@@ -94,6 +95,10 @@
 //!   which pullers have received it (ST-3).
 //! * [`Pusher::has_outcome`], before [`Machine::handle_link_lost`], tells whether the next connection attempt may be
 //!   made soon (RD-6).
+//! * [`Pusher::restore`] makes a pusher from the messages that a store has kept when the process before it ended
+//!   (RD-11). [`Pusher::poll_store`] returns what the store must sync next; pass it to [`Pusher::handle_synced`] when
+//!   it is synced. If the driver connects, it draws generations with [`Generations::in_epoch`], in an epoch that the
+//!   store has synced, and makes its `resume` with [`KeyMaker::derive_resume`], from a secret that the store keeps.
 //! * [`Pusher::stats`] and [`Pusher::link_stats`] return statistics.
 //!
 //! ## Calls of the application: puller
@@ -136,6 +141,7 @@ pub mod close;
 pub mod credit;
 mod defaults;
 mod flood;
+mod generations;
 pub mod handshake;
 mod identity;
 mod links;
@@ -157,8 +163,9 @@ pub mod wire;
 pub use close::LinkEnd;
 pub use defaults::{
     DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
-    DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY,
+    DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
+pub use generations::{Generations, NoGeneration};
 pub use identity::{KeyMaker, PeerKey, Resume};
 pub use links::LinkId;
 pub use machine::Machine;
@@ -168,8 +175,9 @@ pub use puller::{
     DeliveryBatch, PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window,
 };
 pub use pusher::{
-    Accepted, Blocked, FinalOutcome, Leftover, PushLinkStats, PushStats, Pusher, PusherEvent, PusherSettings,
-    Refused, RejectedMessage, Undelivered,
+    Accepted, Blocked, FinalOutcome, Leftover, NUMBER_BLOCK, PushLinkStats, PushStats, Pusher, PusherEvent,
+    PusherSettings, Refused, RejectedMessage, RestoreError, Restored, RestoredMessage, StoreRecord,
+    Undelivered,
 };
 pub use random::Random;
 pub use rule::{Level, Rule, UnknownRule};

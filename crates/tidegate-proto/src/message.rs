@@ -193,7 +193,8 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// The instance of one socket of one process: 16 random bytes (HS-8). `Display` shows 32 hexadecimal digits.
+/// The instance of a pusher's store of messages, or of a puller's socket: 16 random bytes (HS-8). `Display` shows 32
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub [u8; 16]);
 
@@ -214,7 +215,7 @@ impl fmt::Debug for InstanceId {
 pub struct MessageId {
     /// The instance of the pusher that accepted the message.
     pub instance: InstanceId,
-    /// The number of the message, counted by that pusher from 0.
+    /// The number of the message. Numbers grow, but need not follow on.
     pub number: u64,
 }
 

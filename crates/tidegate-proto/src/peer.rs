@@ -13,7 +13,7 @@ use crate::{
 pub struct Peer {
     /// Its role.
     pub role: Role,
-    /// The instance of its socket (HS-8). It is public, so that it proves nothing about the peer.
+    /// Its instance (HS-8). It is public, so that it proves nothing about the peer.
     pub instance: InstanceId,
     /// Its name, for logs and statistics. It is text from the peer: escape it before you show it.
     pub name: String,

@@ -15,6 +15,8 @@ pub(super) struct Pending {
     pub(super) losses: u32,
     /// Those lost links whose pullers did not return (RD-4).
     pub(super) unreturned: u32,
+    /// Deliveries by earlier processes that did not fail. They count neither as failures nor as losses (RD-11).
+    pub(super) restored: u32,
     /// Its settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
     /// It was sent again to the puller that had it before, and is held for that puller until then (RD-8).
@@ -30,6 +32,7 @@ impl Pending {
             attempt: 1,
             losses: 0,
             unreturned: 0,
+            restored: 0,
             timed_out: false,
             held_until: None,
             tracked,
@@ -44,13 +47,13 @@ impl Pending {
 
     /// The part of its history that is kept while it is in flight.
     pub(super) fn extra(&self) -> Extra {
-        let Self { losses, unreturned, timed_out, tracked, .. } = *self;
-        Extra { losses, unreturned, timed_out, tracked, ..Extra::default() }
+        let Self { losses, unreturned, restored, timed_out, tracked, .. } = *self;
+        Extra { losses, unreturned, restored, timed_out, tracked, ..Extra::default() }
     }
 
-    /// Attempts that failed, without lost links: what the limit on attempts counts (OC-11).
+    /// Attempts that failed, without lost links and restarts: what the limit on attempts counts (OC-11).
     pub(super) fn failures(&self) -> u32 {
-        self.attempt.saturating_sub(self.losses)
+        self.attempt.saturating_sub(self.losses).saturating_sub(self.restored)
     }
 }
 

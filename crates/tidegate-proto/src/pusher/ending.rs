@@ -123,6 +123,10 @@ impl Pusher {
         if self.unsettled() > 0 {
             return;
         }
+        // RD-11: the store must have synced the end before the first End is sent.
+        if end && !self.synced.end {
+            return;
+        }
         self.phase = Phase::Done { end };
         for id in self.links.ids() {
             self.close_link(now, id, end);
@@ -182,9 +186,9 @@ impl Pusher {
         }
         all.sort_unstable_by_key(|(pending, _)| pending.number);
         for (pending, seen) in all {
-            let Pending { number, attempt, losses, timed_out, message, .. } = pending;
-            // A message that was lost with a link, or timed out, may have been processed there.
-            let unknown = seen || losses > 0 || timed_out;
+            let Pending { number, attempt, losses, restored, timed_out, message, .. } = pending;
+            // A message that was lost with a link or a process, or timed out, may have been processed there.
+            let unknown = seen || losses > 0 || restored > 0 || timed_out;
             let to = if unknown { &mut leftover.unacked } else { &mut leftover.unsent };
             to.push(Undelivered { id: MessageId { instance, number }, message, attempt });
         }

@@ -100,6 +100,8 @@ pub(super) struct Extra {
     /// Lost links on which the message was in flight, and those of them whose pullers did not return (RD-4).
     pub(super) losses: u32,
     pub(super) unreturned: u32,
+    /// Deliveries by earlier processes that did not fail (RD-11).
+    pub(super) restored: u32,
     /// A settle time-out has passed, so that a puller may have processed it (OC-12).
     pub(super) timed_out: bool,
     /// The puller had it before, on a lost link. It is held for this puller until then (RD-8).
@@ -386,12 +388,13 @@ impl FlightFrame {
                     taken.tracked.push(number);
                 }
             } else if let Some((message, attempt)) = take_message(&self.room, self.tail.as_ref(), at) {
-                let Extra { losses, unreturned, timed_out, held_until, tracked, .. } = extra;
+                let Extra { losses, unreturned, restored, timed_out, held_until, tracked } = extra;
                 taken.pending.push(Pending {
                     number,
                     attempt,
                     timed_out,
                     held_until,
+                    restored,
                     losses,
                     unreturned,
                     tracked,

@@ -26,8 +26,8 @@ struct HeldBatch {
     puller: PeerKey,
     /// The new link of the puller, if it has reconnected.
     returned_on: Option<LinkId>,
-    /// The grace was extended once because the puller has reconnected. It is not extended again.
-    extended: bool,
+    /// The time by which the grace is extended, once, when the puller reconnects; `None` afterwards.
+    extension: Option<Duration>,
     pending: VecDeque<Pending>,
 }
 
@@ -56,25 +56,31 @@ impl HeldBatches {
         key
     }
 
-    fn add(&mut self, until: Time, extended: bool, puller: PeerKey, pending: VecDeque<Pending>) {
+    pub(super) fn add(
+        &mut self,
+        until: Time,
+        extension: Option<Duration>,
+        puller: PeerKey,
+        pending: VecDeque<Pending>,
+    ) {
         if pending.is_empty() {
             return;
         }
         self.messages += pending.len();
-        self.insert(until, HeldBatch { puller, returned_on: None, extended, pending });
+        self.insert(until, HeldBatch { puller, returned_on: None, extension, pending });
     }
 
-    /// A puller has reconnected: attaches its batches to its new link, and extends their grace to `until`, once.
-    fn attach(&mut self, puller: PeerKey, link: LinkId, until: Time) -> VecDeque<HeldKey> {
+    /// A puller has reconnected: attaches its batches to its new link, and extends their grace, once.
+    fn attach(&mut self, puller: PeerKey, link: LinkId, now: Time) -> VecDeque<HeldKey> {
         let waits = |batch: &HeldBatch| batch.puller == puller && batch.returned_on.is_none();
         let keys: Vec<_> =
             self.batches.iter().filter(|(_, batch)| waits(batch)).map(|(key, _)| *key).collect();
         let mut held = VecDeque::new();
         for key in keys {
             let Some(batch) = self.batches.remove(&key) else { continue };
-            let until = if batch.extended { key.0 } else { until };
+            let until = batch.extension.map_or(key.0, |extension| now + extension);
             held.push_back(
-                self.insert(until, HeldBatch { returned_on: Some(link), extended: true, ..batch }),
+                self.insert(until, HeldBatch { returned_on: Some(link), extension: None, ..batch }),
             );
         }
         held
@@ -134,7 +140,7 @@ impl Pusher {
         let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
         // Messages that were held for this puller, and not written to the lost link, stay held until their grace is
         // over.
-        let mut until = now + grace;
+        let mut until = Time(u64::MAX);
         for (pending, seen) in all {
             match pending.held_until {
                 _ if seen && may_return => waiting.push_back(pending),
@@ -146,8 +152,8 @@ impl Pusher {
             }
         }
         if let Some(puller) = puller {
-            self.held_batches.add(now + grace, false, puller, waiting);
-            self.held_batches.add(until, true, puller, waiting_on);
+            self.held_batches.add(now + grace, Some(grace), puller, waiting);
+            self.held_batches.add(until, None, puller, waiting_on);
             // The puller may already have another link.
             let here = |link: &PushLink| link.session.peer.key == Some(puller) && link.takes_held();
             let back = self.links.iter().find(|(_, link)| here(link)).map(|(id, _)| id);
@@ -171,10 +177,9 @@ impl Pusher {
 
     /// A link has opened: attaches the batches that are held for its puller, so that they are sent on it first.
     pub(super) fn resume_held(&mut self, now: Time, id: LinkId) {
-        let until = now + self.settings.grace;
         let Some(link) = self.links.get_mut(id).filter(|link| link.takes_held()) else { return };
         let Some(puller) = link.session.peer.key else { return };
-        let mut held = self.held_batches.attach(puller, id, until);
+        let mut held = self.held_batches.attach(puller, id, now);
         link.held.append(&mut held);
         self.refresh(id);
     }
@@ -186,7 +191,9 @@ impl Pusher {
                 link.held.retain(|held| *held != key);
             }
             for pending in batch.pending {
-                self.requeue(now, pending, batch.returned_on.is_none());
+                // Without a loss, it was in flight when the pusher itself restarted, which is no loss (RD-11).
+                let dead = batch.returned_on.is_none() && pending.losses > 0;
+                self.requeue(now, pending, dead);
             }
             if let Some(id) = batch.returned_on {
                 self.refresh(id);

@@ -15,6 +15,7 @@ mod grace;
 mod link;
 mod placing;
 mod receive;
+mod restore;
 mod return_pause;
 mod settings;
 mod slow_start;
@@ -33,10 +34,12 @@ use self::{
     flight::Extra,
     grace::HeldBatches,
     link::PushLink,
+    restore::Synced,
     slow_start::SlowStart,
 };
 pub use self::{
     ending::{Leftover, Undelivered},
+    restore::{NUMBER_BLOCK, RestoreError, Restored, RestoredMessage, StoreRecord},
     settings::PusherSettings,
     stats::{PushLinkStats, PushStats},
 };
@@ -75,7 +78,8 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Blocked {
-    /// The high-water mark or the bound on held messages is reached. Try again later.
+    /// The high-water mark or the bound on held messages is reached, or the store has not synced the next block of
+    /// numbers (RD-11). Try again later.
     #[error("no room: the high-water mark or the bound on held messages is reached")]
     Full,
     /// The pusher is draining, finished or aborted.
@@ -156,6 +160,8 @@ pub struct Pusher {
     reserved: usize,
     reserved_bytes: u64,
     next_number: u64,
+    /// What the store of the pusher has synced (RD-11).
+    synced: Synced,
     /// The number of deliveries that must have been made before the next quarantined message is sent (RD-4).
     next_poison: u64,
     phase: Phase,
@@ -173,7 +179,11 @@ impl Pusher {
     /// The first setting outside its range (LM-1).
     pub fn new(settings: PusherSettings, instance: InstanceId, seed: u64) -> Result<Self, SettingError> {
         settings.check()?;
-        Ok(Self {
+        Ok(Self::empty(settings, instance, seed))
+    }
+
+    fn empty(settings: PusherSettings, instance: InstanceId, seed: u64) -> Self {
+        Self {
             settings,
             instance,
             random: Random::new(seed),
@@ -186,6 +196,7 @@ impl Pusher {
             reserved: 0,
             reserved_bytes: 0,
             next_number: 0,
+            synced: Synced::IN_MEMORY,
             next_poison: 0,
             phase: Phase::Open,
             rejected: VecDeque::new(),
@@ -193,7 +204,7 @@ impl Pusher {
             events: VecDeque::new(),
             ready_links: Vec::new(),
             stats: PushStats::default(),
-        })
+        }
     }
 
     /// The instance of this pusher, which is part of its message ids (HS-8).
@@ -258,7 +269,9 @@ impl Pusher {
     #[inline]
     fn has_room_for(&self, size: usize) -> bool {
         // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
-        let open = self.phase.accepts().is_ok() && self.reserved <= self.settings.high_water_mark;
+        let open = self.phase.accepts().is_ok()
+            && self.reserved <= self.settings.high_water_mark
+            && self.free_numbers() > 0;
         let room = self.held() + self.reserved < self.settings.max_held
             && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes;
         open && room && size as u64 <= self.settings.max_message
@@ -321,7 +334,10 @@ impl Pusher {
         self.phase.accepts()?;
         let held = self.held() + self.reserved;
         let held_bytes = self.stats.held_bytes + self.reserved_bytes;
-        if held >= self.settings.max_held || held_bytes >= self.settings.max_held_bytes {
+        if held >= self.settings.max_held
+            || held_bytes >= self.settings.max_held_bytes
+            || self.free_numbers() == 0
+        {
             return Err(Blocked::Full);
         }
         if self.queue_has_room() || self.links_have_room() { Ok(()) } else { Err(Blocked::Full) }
@@ -357,7 +373,8 @@ impl Pusher {
         }
         let (fresh, _) = self.backlog.fresh();
         let queue = settings.high_water_mark.saturating_sub(fresh + self.reserved);
-        queue.min(settings.max_held.saturating_sub(self.held() + self.reserved))
+        let numbers = usize::try_from(self.free_numbers()).unwrap_or(usize::MAX);
+        queue.min(settings.max_held.saturating_sub(self.held() + self.reserved)).min(numbers)
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     defaults::{
         DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
-        DEFAULT_MAX_MESSAGE,
+        DEFAULT_MAX_MESSAGE, DEFAULT_RESTART_GRACE,
     },
     handshake::HEARTBEAT_RANGE,
     session::Timing,
@@ -13,7 +13,7 @@ use crate::{
     wire::MAX_MAX_MESSAGE,
 };
 
-/// The maximum of `grace`, because a puller may never return.
+/// The maximum of `grace` and `restart_grace`, because a puller may never return.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
 /// A shorter settle time-out would pass before an outcome can arrive.
 const MIN_SETTLE_TIMEOUT: Duration = Duration::from_millis(1);
@@ -52,6 +52,10 @@ pub struct PusherSettings {
     /// The reconnect grace: how long to hold a disconnected puller's messages before they are redelivered to others. 0:
     /// redeliver at once (RD-8). At most 1 h.
     pub grace: Duration,
+    /// The grace of a pusher that was restored: how long to hold the messages that the process before it may have sent,
+    /// for their pullers. It is longer than `grace`, because pullers wait up to 10 s between connection attempts
+    /// (RD-6). 0: redeliver at once (RD-11). At most 1 h.
+    pub restart_grace: Duration,
     /// The settle time-out: the time without an outcome or a sign of work after which a delivery counts as failed, and
     /// its message is sent again; `None`: no time-out (OC-12). At least 1 ms.
     pub settle_timeout: Option<Duration>,
@@ -85,6 +89,7 @@ impl Default for PusherSettings {
             max_retry_delay: Duration::from_secs(30),
             max_nack_delay: Duration::from_secs(300),
             grace: DEFAULT_GRACE,
+            restart_grace: DEFAULT_RESTART_GRACE,
             settle_timeout: None,
             max_work_time: None,
             max_links: 10_000,
@@ -124,6 +129,7 @@ impl PusherSettings {
             "at most max_retry_delay",
         )?;
         ok(self.grace <= MAX_GRACE, "grace", &self.grace, "at most 1 h")?;
+        ok(self.restart_grace <= MAX_GRACE, "restart_grace", &self.restart_grace, "at most 1 h")?;
         let timeout = self.settle_timeout;
         let fits = timeout.is_none_or(|time| time >= MIN_SETTLE_TIMEOUT);
         ok(fits, "settle_timeout", &timeout, "at least 1 ms, or none")?;
@@ -166,6 +172,8 @@ mod tests {
         assert_eq!(wrong.check().unwrap_err().to_string(), "heartbeat is 1ms; it must be 100 ms to 60 s");
         let wrong = PusherSettings { max_attempts: Some(0), ..Default::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "max_attempts");
+        let wrong = PusherSettings { restart_grace: Duration::from_secs(3_601), ..Default::default() };
+        assert_eq!(wrong.check().unwrap_err().to_string(), "restart_grace is 3601s; it must be at most 1 h");
         let second = Some(Duration::from_secs(1));
         let wrong = PusherSettings {
             settle_timeout: second,

@@ -123,8 +123,7 @@ pub enum Rule {
     /// **HS-7** (MUST, both; SPEC.md). `max_message` is 1 to 2,147,418,112 (2^31 − 65,536); any other value is
     /// MALFORMED.
     Hs7,
-    /// **HS-8** (MUST, both; SPEC.md). `instance` is 16 random bytes, drawn anew for each socket of a process and never
-    /// configured.
+    /// **HS-8** (MUST, both; SPEC.md). `instance` is 16 random bytes; any other length is MALFORMED.
     Hs8,
     /// **HS-9** (MUST, both; SPEC.md). By `resume`, an acceptor recognizes a connector that connects again.
     Hs9,
@@ -273,6 +272,9 @@ pub enum Rule {
     /// the in-flight messages of each link at 16 plus the number that it has had acked or rejected, until that second
     /// is over.
     Rd10,
+    /// **RD-11** (MUST, pusher; docs/IMPLEMENTATION.md). *Restart with a store*: a pusher that keeps its messages in a
+    /// store comes back with its instance (HS-8) and every message that was accepted and not settled.
+    Rd11,
     /// **RR-1** (SHOULD, pusher; docs/IMPLEMENTATION.md). A pusher gives messages to its links in turn, one message
     /// each.
     Rr1,
@@ -423,6 +425,7 @@ impl Rule {
         Self::Rd8,
         Self::Rd9,
         Self::Rd10,
+        Self::Rd11,
         Self::Rr1,
         Self::Rr2,
         Self::Rr3,
@@ -532,6 +535,7 @@ impl Rule {
             Self::Rd8 => ("RD-8", IMPLEMENTATION, Level::Should, PUSHER),
             Self::Rd9 => ("RD-9", IMPLEMENTATION, Level::Should, PULLER),
             Self::Rd10 => ("RD-10", IMPLEMENTATION, Level::Should, PUSHER),
+            Self::Rd11 => ("RD-11", IMPLEMENTATION, Level::Must, PUSHER),
             Self::Rr1 => ("RR-1", IMPLEMENTATION, Level::Should, PUSHER),
             Self::Rr2 => ("RR-2", IMPLEMENTATION, Level::Should, PUSHER),
             Self::Rr3 => ("RR-3", IMPLEMENTATION, Level::Should, PUSHER),

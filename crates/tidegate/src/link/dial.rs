@@ -3,7 +3,7 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tidegate_proto::{
-    Code, InstanceId, Random, Resume, Rule, Violation,
+    Code, Generations, InstanceId, Random, Resume, Rule, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -86,18 +86,25 @@ struct ConnectSlot {
     number: u64,
     secrets: Secrets,
     resume: Option<Resume>,
-    /// The generation of the last attempt.
-    generation: u64,
+    generations: Generations,
 }
 
 impl ConnectSlot {
     fn new(number: u64, mut secrets: Secrets) -> Self {
-        Self { number, resume: secrets.draw(), secrets, generation: 0 }
+        Self { number, resume: secrets.draw(), secrets, generations: Generations::default() }
     }
 
     /// Takes a new secret, so that the acceptor sees a different peer.
     fn renew(&mut self) {
-        (self.resume, self.generation) = (self.secrets.draw(), 0);
+        (self.resume, self.generations) = (self.secrets.draw(), Generations::default());
+    }
+
+    /// The generation of the next attempt. When all are used up, it takes a new secret.
+    fn next_generation(&mut self) -> u64 {
+        self.generations.draw().unwrap_or_else(|_| {
+            self.renew();
+            self.generations.draw().unwrap_or(1)
+        })
     }
 }
 
@@ -122,12 +129,12 @@ async fn keep_linked<M: SocketMachine>(
     let mut outage = Outage::default();
     let mut lost = None;
     loop {
-        slot.generation += 1;
+        let generation = slot.next_generation();
         if shared.stays.is_cancelled() && !misses(shared, lost) {
             return ConnectEnd::OfStream { lost: None };
         }
         let revivals = shared.with(|inner| inner.endpoints.revivals);
-        let outcome = caught_in(attempt(shared, endpoint, local, &slot))
+        let outcome = caught_in(attempt(shared, endpoint, local, &slot, generation))
             .await
             .unwrap_or_else(|panicked| Some(AttemptResult::Failed(format!("the attempt {panicked}"))));
         let (mut min_wait, mut patience) = (Duration::ZERO, Duration::ZERO);
@@ -228,6 +235,7 @@ async fn attempt<M: SocketMachine>(
     endpoint: &Endpoint,
     local: &Local,
     slot: &ConnectSlot,
+    generation: u64,
 ) -> Option<AttemptResult> {
     let limit = shared.times.handshake;
     let local = &Local { token: shared.security.tokens(), ..local.clone() };
@@ -238,7 +246,7 @@ async fn attempt<M: SocketMachine>(
         Err(_) => return Some(AttemptResult::Failed(format!("no connection within {limit:?}"))),
     };
     let mut reader = FrameReader::new();
-    let greeting = handshake::greet(local, slot.resume.as_ref(), slot.generation);
+    let greeting = handshake::greet(local, slot.resume.as_ref(), generation);
     let greet = async {
         send(&mut stream, &greeting).await.map_err(NoHello::Io)?;
         first_frame(&mut stream, &mut reader, limit, || ()).await
