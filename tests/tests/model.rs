@@ -53,6 +53,20 @@ fn a_puller_that_dies_loses_nothing() {
 }
 
 #[test]
+fn rd_11_a_pusher_that_restarts_with_its_store_runs_nothing_twice_at_pullers_that_stay() {
+    let faults = Faults { pusher_restarts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Long, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised]);
+}
+
+#[test]
+fn rd_11_a_pusher_that_restarts_with_its_store_loses_nothing_when_its_grace_ends_at_any_moment() {
+    let faults = Faults { pusher_restarts: 1, ..Faults::default() };
+    let bounds = Bounds { messages: 1, grace: Grace::Short, faults, ..Bounds::default() };
+    check(bounds, &[Event::Recognised, Event::Redelivered]);
+}
+
+#[test]
 fn with_window_0_a_message_goes_only_to_an_application_that_waits() {
     let faults = Faults { cancels: 1, ..Faults::default() };
     let bounds = Bounds { window: 0, waits: true, sent: true, faults, ..Bounds::default() };

@@ -83,6 +83,9 @@ pub enum Action {
     Restart {
         pull: usize,
     },
+    RestartPusher {
+        push: usize,
+    },
 }
 
 /// Every action that is possible in `world`.
@@ -98,6 +101,9 @@ pub fn possible(world: &ModelWorld) -> Vec<Action> {
             all.push(Action::Send { push });
         } else if world.bounds.drain.is_some() && !pushing.draining {
             all.push(Action::Drain { push });
+        }
+        if faults.pusher_restarts > 0 {
+            all.push(Action::RestartPusher { push });
         }
     }
     for (pull, pulling) in world.pullers.iter().enumerate() {
@@ -251,6 +257,7 @@ pub fn describe(world: &ModelWorld, action: Action) -> String {
         Action::Cut { wire } => format!("{} is cut", name(wire)),
         Action::FailWrite { wire, side } => format!("{}: a write of the {side} fails", name(wire)),
         Action::Restart { pull } => format!("puller {pull} dies and restarts"),
+        Action::RestartPusher { push } => format!("pusher {push} dies and restarts with its store"),
     }
 }
 

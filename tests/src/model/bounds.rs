@@ -48,7 +48,7 @@ pub enum Grace {
 impl Bounds {
     /// Whether a delivery can be lost with a link.
     pub fn loses_links(&self) -> bool {
-        self.faults.cuts + self.faults.restarts > 0
+        self.faults.cuts + self.faults.restarts + self.faults.pusher_restarts > 0
     }
 
     /// Whether no message may run twice.
@@ -66,6 +66,8 @@ pub struct Faults {
     pub cuts: u8,
     /// A puller's process dies and restarts.
     pub restarts: u8,
+    /// A pusher's process dies and restarts with its store (RD-11).
+    pub pusher_restarts: u8,
     /// An application stops waiting for a message.
     pub cancels: u8,
     pub nacks: u8,
@@ -123,10 +125,12 @@ impl fmt::Display for Bounds {
             Some(true) => write!(f, ", then finish")?,
             Some(false) => write!(f, ", then stop")?,
         }
-        let Faults { cuts, restarts, cancels, nacks, rejects, releases, leaves, failed_writes } = *faults;
+        let Faults { cuts, restarts, pusher_restarts, cancels, nacks, .. } = *faults;
+        let Faults { rejects, releases, leaves, failed_writes, .. } = *faults;
         for (count, name) in [
             (cuts, "cut"),
             (restarts, "restart"),
+            (pusher_restarts, "pusher restart"),
             (cancels, "cancelled wait"),
             (nacks, "nack"),
             (rejects, "reject"),

@@ -51,6 +51,11 @@ impl Ledger {
         &self.messages[push]
     }
 
+    /// Whether every message has a final outcome from an application.
+    pub fn is_settled(&self) -> bool {
+        self.messages.iter().flatten().all(|record| record.acked || record.rejected)
+    }
+
     pub fn sent(&mut self, push: usize) {
         self.messages[push].push(Record::default());
     }

@@ -15,6 +15,7 @@
 //!
 //! * a wire is cut: each direction independently loses the frames from some frame on, and each end notices at any time;
 //! * a puller's process dies and a new process replaces it;
+//! * a pusher's process dies and a new process replaces it, with its store (RD-11);
 //! * an application cancels a wait, nacks, rejects, releases or leaves;
 //! * a settle time-out passes.
 //!

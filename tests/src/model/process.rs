@@ -1,7 +1,7 @@
 //! The processes of a world: a machine, its clock, and the deliveries that its application holds.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -9,8 +9,9 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    InstanceId, LinkEnd, LinkId, Machine, Message, Peer, PeerKey, Puller, PullerSettings, Pusher,
-    PusherEvent, PusherSettings, Received, Role, Time, Window, wire::FrameProgress,
+    InstanceId, LinkEnd, LinkId, Machine, Message, NUMBER_BLOCK, Peer, PeerKey, Puller, PullerSettings,
+    Pusher, PusherEvent, PusherSettings, Received, Restored, RestoredMessage, Role, Time, Window,
+    wire::FrameProgress,
 };
 
 use super::{
@@ -114,23 +115,37 @@ pub struct Pushing {
     pub process: Process<Pusher>,
     pub sent: u64,
     pub draining: bool,
+    /// What the store knows: the last attempt of each message that may have been written, and its puller. Empty if no
+    /// pusher restarts.
+    pub written: BTreeMap<u64, (u32, Option<PeerKey>)>,
     pub mark: u64,
 }
 
 impl Pushing {
     pub fn new(bounds: &Bounds, index: usize) -> Self {
-        let mut settings = PusherSettings::default();
-        (settings.heartbeat, settings.close_wait, settings.write_stall) = (FAR, FAR, Duration::MAX);
-        settings.grace = match bounds.grace {
-            Grace::None => Duration::ZERO,
-            Grace::Short => Duration::from_secs(1),
-            Grace::Long => FAR,
+        let machine = Pusher::new(pusher_settings(bounds), instance(Role::Pusher, index, 0), 1).unwrap();
+        let process = Process::new(machine);
+        Self { process, sent: 0, draining: false, written: BTreeMap::new(), mark: 0 }
+    }
+
+    /// The process that replaces this one, with everything that was accepted and not settled (RD-11). Outcomes that the
+    /// pusher has not seen are not in the store.
+    pub fn restarted(&self, bounds: &Bounds) -> Self {
+        let now = self.process.now;
+        let leftover = self.process.machine.leftover(now);
+        let messages = leftover.unsent.into_iter().chain(leftover.unacked).map(|left| {
+            let number = left.id.number;
+            let (attempts, puller) = self.written.get(&number).copied().unwrap_or_default();
+            RestoredMessage { number, message: left.message, attempts, failures: 0, puller }
+        });
+        let restored = Restored {
+            instance: self.process.machine.instance(),
+            numbers: self.sent..self.sent + NUMBER_BLOCK,
+            messages: messages.collect(),
+            ended: false,
         };
-        settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
-        // A retry is due at once, and may happen at any time after that.
-        (settings.min_retry_delay, settings.max_retry_delay) = (Duration::ZERO, Duration::ZERO);
-        let machine = Pusher::new(settings, instance(Role::Pusher, index, 0), 1).unwrap();
-        Self { process: Process::new(machine), sent: 0, draining: false, mark: 0 }
+        let machine = Pusher::restore(pusher_settings(bounds), restored, 1, now).unwrap();
+        Self { process: Process { machine, now }, ..self.clone() }
     }
 
     pub fn send(&mut self, tracked: bool) {
@@ -141,12 +156,28 @@ impl Pushing {
 
     /// Call it after the last change: the mark is compared in place of the state.
     pub fn seal(&mut self) {
-        self.mark = self.process.mark((self.sent, self.draining));
+        self.mark = self.process.mark((self.sent, self.draining, &self.written));
     }
 
     pub fn events(&mut self) -> Vec<PusherEvent> {
         std::iter::from_fn(|| self.process.machine.poll_event()).collect()
     }
+}
+
+/// The settings of every pusher of a check.
+fn pusher_settings(bounds: &Bounds) -> PusherSettings {
+    let mut settings = PusherSettings::default();
+    (settings.heartbeat, settings.close_wait, settings.write_stall) = (FAR, FAR, Duration::MAX);
+    settings.grace = match bounds.grace {
+        Grace::None => Duration::ZERO,
+        Grace::Short => Duration::from_secs(1),
+        Grace::Long => FAR,
+    };
+    settings.settle_timeout = (bounds.timeouts > 0).then_some(Duration::from_secs(1));
+    // A retry is due at once, and may happen at any time after that.
+    (settings.min_retry_delay, settings.max_retry_delay) = (Duration::ZERO, Duration::ZERO);
+    settings.restart_grace = settings.grace;
+    settings
 }
 
 /// A delivery that an application holds.

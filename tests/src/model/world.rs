@@ -168,6 +168,7 @@ impl ModelWorld {
             }
             Action::FailWrite { wire, side } => self.fail_write(wire, side),
             Action::Restart { pull } => self.restart(pull),
+            Action::RestartPusher { push } => self.restart_pusher(push),
         }
         Ok(true)
     }
@@ -199,8 +200,26 @@ impl ModelWorld {
     fn transmit(&mut self, wire: usize, side: MachineSide, written: bool) -> Vec<Bytes> {
         let (here, link) = self.end(wire, side);
         match side {
-            MachineSide::Pusher => self.push(here.push).process.transmit(link, written),
+            MachineSide::Pusher => {
+                let frames = self.push(here.push).process.transmit(link, written);
+                if self.bounds.faults.pusher_restarts > 0 {
+                    self.store(&here, &frames);
+                }
+                frames
+            }
             MachineSide::Puller => self.pull(here.pull).process.transmit(link, written),
+        }
+    }
+
+    /// The store of a pusher keeps which attempts may have been written, and to which puller.
+    fn store(&mut self, wire: &Wire, frames: &[Bytes]) {
+        let puller = peer(Role::Puller, wire.pull, wire.life, Some((wire.push as u64, 0))).key;
+        let pushing = self.push(wire.push);
+        for frame in frames {
+            if let Ok(Body::Deliver(batch)) = decode(frame.clone(), u64::MAX) {
+                let sent = batch.items().map(|item| (item.number, (item.attempt, puller)));
+                pushing.written.extend(sent);
+            }
         }
     }
 
@@ -354,6 +373,19 @@ impl ModelWorld {
             wire.drop_end(MachineSide::Puller);
         }
         self.pullers[pull] = Arc::new(Pulling::new(&self.bounds, life + 1));
+    }
+
+    /// A pusher dies and restarts with its store, before its pullers notice that their links are lost.
+    fn restart_pusher(&mut self, push: usize) {
+        self.left.pusher_restarts -= 1;
+        for wire in
+            self.wires.iter_mut().filter(|wire| wire.push == push && !wire.is_gone(MachineSide::Pusher))
+        {
+            let wire = Arc::make_mut(wire);
+            wire.cut = true;
+            wire.drop_end(MachineSide::Pusher);
+        }
+        self.pushers[push] = Arc::new(self.pushers[push].restarted(&self.bounds));
     }
 
     fn seal(&mut self) {
