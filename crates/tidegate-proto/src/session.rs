@@ -273,7 +273,7 @@ impl Session {
         self.closing.as_ref().is_none_or(|ending| ending.end.is_interruption())
     }
 
-    /// Whether the peer has closed the link because it stops, so that it will not send messages of this link again.
+    /// Whether the peer has closed the link because it stops.
     pub(crate) fn peer_has_stopped(&self) -> bool {
         let stops = |code| matches!(code, Some(Code::Normal | Code::GoingAway | Code::Aborted));
         self.closing.as_ref().is_some_and(|ending| ending.end.by_peer && stops(ending.end.code))

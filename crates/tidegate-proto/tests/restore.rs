@@ -7,7 +7,7 @@ mod common;
 
 use std::{ops::Range, time::Duration};
 
-use common::{SECOND, World, ack, outcome, peer, puller, pusher, sent, text};
+use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent, text};
 use tidegate_proto::{
     Blocked, Code, Generations, InstanceId, Machine, Message, MessageError, NUMBER_BLOCK, PeerKey, Pusher,
     PusherSettings, RestoreError, Restored, RestoredMessage, Role, Rule, StoreRecord, Time, Verdict, Window,
@@ -115,6 +115,30 @@ fn rd_11_with_a_restart_grace_of_0_messages_go_to_any_puller_at_once() {
     w.join(0, 1);
     w.settle();
     assert_eq!(w.ack_all(1), all(&[("0", 2)]));
+}
+
+#[test]
+fn rd_9_a_puller_runs_nothing_twice_when_its_pusher_closes_and_then_restarts() {
+    // RD-9, RD-11
+    for code in [Code::Aborted, Code::GoingAway] {
+        let mut w = World::new(vec![pusher(|_| ())], vec![puller(|_| ())]);
+        let wire = w.join(0, 0);
+        w.settle();
+        (0..2).for_each(|i| w.send(0, &i.to_string()));
+        let (done, working) = (w.recv(0).unwrap(), w.recv(0).unwrap());
+        w.wires[wire].hung = true;
+        w.give(0, done, &Verdict::Ack);
+        let close = frame(v1::frame::Body::Close(v1::Close { code: code.into(), ..v1::Close::default() }));
+        let (now, link) = (w.now, w.pull_link(wire));
+        w.pullers[0].handle_frame(now, link, close);
+        restart(&mut w, vec![flying(0, 0), flying(1, 0)]);
+        w.join(0, 0);
+        w.settle();
+        assert_eq!(w.ack_all(0), [], "{code:?}");
+        w.give(0, working, &Verdict::Ack);
+        w.pass(SECOND);
+        assert_eq!(w.pushers[0].stats().acked, 2, "{code:?}");
+    }
 }
 
 #[test]

@@ -31,7 +31,8 @@ impl<H: Clone + Default> Puller<H> {
         self.waiting_for_budget.remove(id);
         let attached: BTreeSet<u64> = self.dedup.detach_link(id).into_iter().collect();
         self.stats.dropped += attached.len() as u64;
-        if self.leaving || link.ended || link.session.peer_has_stopped() {
+        // A pusher that has closed the link because it stops may return with its messages (RD-11).
+        if self.leaving || link.ended {
             return;
         }
         let Some(pusher) = link.session.peer.key else { return };
