@@ -1,6 +1,6 @@
-//! Random operations with a pusher that is killed and restarted with its store, again and again (RD-11). In the end all
-//! messages are settled and none is lost. No puller runs a message again that it has done or is running, and a number
-//! never names two messages.
+//! Random operations with a pusher that is killed or aborted, and restarted with its store, again and again (RD-11). In
+//! the end all messages are settled and none is lost. No puller runs a message again that it has done or is running,
+//! and a number never names two messages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
@@ -32,6 +32,7 @@ enum Op {
     Pass { millis: u64 },
     Sync,
     Kill { block: u64 },
+    Abort { block: u64 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -46,6 +47,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..20_000u64).prop_map(|millis| Op::Pass { millis }),
         1 => Just(Op::Sync),
         2 => (1..6u64).prop_map(|block| Op::Kill { block }),
+        1 => (1..6u64).prop_map(|block| Op::Abort { block }),
     ]
 }
 
@@ -102,7 +104,9 @@ impl Ledger {
         let messages = unsent.chain(unacked).map(|(attempts, left)| {
             let number = left.id.number;
             let puller = self.seen.get(&number).map(|(_, pull)| key(*pull));
-            RestoredMessage { number, message: left.message, attempts, failures: 0, puller }
+            let message = left.message;
+            let (failures, timed_out, tracked) = (0, false, false);
+            RestoredMessage { number, message, attempts, failures, timed_out, tracked, puller }
         });
         let messages = messages.collect();
         let numbers = self.reserved..self.reserved + block;
@@ -132,10 +136,16 @@ fn sync(w: &mut World, ledger: &mut Ledger) {
     }
 }
 
-fn kill(w: &mut World, ledger: &mut Ledger, block: u64) {
+/// Replaces the pusher by one with the same store. With `closes`, it closes its links with ABORTED first.
+fn kill(w: &mut World, ledger: &mut Ledger, block: u64, closes: bool) {
     let store = ledger.restored(&w.pushers[0], w.now, block);
     let unsettled = w.pushers[0].stats();
     assert_eq!(store.messages.len() as u64, unsettled.queued + unsettled.in_flight);
+    if closes {
+        let now = w.now;
+        w.pushers[0].abort(now);
+        w.settle();
+    }
     for wire in 0..w.wires.len() {
         if std::mem::replace(&mut w.wires[wire].open, false) {
             let (now, link, pull) = (w.now, w.pull_link(wire), w.wires[wire].pull);
@@ -171,7 +181,8 @@ fn step(w: &mut World, ledger: &mut Ledger, op: Op) {
         Op::Wake { wire } => w.wires[wire % wires].hung = false,
         Op::Pass { millis } => w.pass(Duration::from_millis(millis)),
         Op::Sync => sync(w, ledger),
-        Op::Kill { block } => kill(w, ledger, block),
+        Op::Kill { block } => kill(w, ledger, block, false),
+        Op::Abort { block } => kill(w, ledger, block, true),
     }
     w.settle();
     while w.pushers[0].poll_event().is_some() {}

@@ -9,15 +9,24 @@ use std::{ops::Range, time::Duration};
 
 use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent, text};
 use tidegate_proto::{
-    Blocked, Code, Generations, InstanceId, Machine, Message, MessageError, NUMBER_BLOCK, PeerKey, Pusher,
-    PusherSettings, RestoreError, Restored, RestoredMessage, Role, Rule, StoreRecord, Time, Verdict, Window,
+    Blocked, Code, FinalOutcome, Generations, InstanceId, Machine, Message, MessageError, NUMBER_BLOCK,
+    PeerKey, Pusher, PusherEvent, PusherSettings, RestoreError, Restored, RestoredMessage, Role, Rule,
+    StoreRecord, Time, Verdict, Window,
     wire::{Body, v1},
 };
 
 /// A message of which no frame was written.
 fn fresh(number: u64) -> RestoredMessage {
     let message = Message::from(number.to_string());
-    RestoredMessage { number, message, attempts: 0, failures: 0, puller: None }
+    RestoredMessage {
+        number,
+        message,
+        attempts: 0,
+        failures: 0,
+        timed_out: false,
+        tracked: false,
+        puller: None,
+    }
 }
 
 /// A message that may have been sent, as attempt 1, to this puller of a [`World`].
@@ -118,6 +127,29 @@ fn rd_11_with_a_restart_grace_of_0_messages_go_to_any_puller_at_once() {
 }
 
 #[test]
+fn rd_11_the_grace_after_a_restart_does_not_depend_on_the_usual_grace() {
+    // RD-11, RD-8: with a usual grace of 0, only messages that were written to the new link go to others at once.
+    let messages = vec![flying(0, 0), flying(1, 0)];
+    let pusher = restored(messages, |s| s.grace = Duration::ZERO);
+    let mut w = World::new(vec![pusher], vec![puller(|_| ()), puller(|_| ())]);
+    w.join(0, 1);
+    w.settle();
+    let now = w.now;
+    let back = w.pushers[0].open(now, peer(Role::Puller, 100, None)).unwrap();
+    w.pushers[0].handle_frame(now, back, ack(Vec::new(), 1, 1 << 20));
+    assert_eq!(sent(&mut w.pushers[0], now, back).len(), 1);
+    w.pushers[0].handle_frame(now, back, ack(Vec::new(), 2, 1 << 20));
+    assert_eq!(w.pushers[0].stats().in_flight, 2);
+    w.pushers[0].handle_link_lost(now, back, "cut");
+    w.settle();
+    assert_eq!(w.ack_all(1), all(&[("0", 3)]));
+    w.pass(15 * SECOND - Duration::from_millis(1));
+    assert_eq!(w.ack_all(1), []);
+    w.pass(Duration::from_millis(1));
+    assert_eq!(w.ack_all(1), all(&[("1", 2)]));
+}
+
+#[test]
 fn rd_9_a_puller_runs_nothing_twice_when_its_pusher_closes_and_then_restarts() {
     // RD-9, RD-11
     for code in [Code::Aborted, Code::GoingAway] {
@@ -139,6 +171,20 @@ fn rd_9_a_puller_runs_nothing_twice_when_its_pusher_closes_and_then_restarts() {
         w.pass(SECOND);
         assert_eq!(w.pushers[0].stats().acked, 2, "{code:?}");
     }
+}
+
+#[test]
+fn rd_11_the_outcome_of_a_tracked_message_is_reported() {
+    // RD-11: so the store can remove it.
+    let messages = vec![RestoredMessage { tracked: true, ..flying(0, 0) }, flying(1, 0)];
+    let mut w = World::new(vec![restored(messages, |_| ())], vec![puller(|_| ())]);
+    w.join(0, 0);
+    w.settle();
+    assert_eq!(w.ack_all(0), all(&[("0", 2), ("1", 2)]));
+    w.pass(SECOND);
+    assert_eq!(w.pushers[0].stats().acked, 2);
+    assert_eq!(w.pushers[0].poll_event(), Some(PusherEvent::Settled(0, FinalOutcome::Acked)));
+    assert_eq!(w.pushers[0].poll_event(), None);
 }
 
 #[test]
@@ -250,6 +296,8 @@ fn rd_11_numbers_are_used_only_when_their_block_is_synced() {
     assert_eq!(pusher.try_send_fast(&mut "c".into()), None);
     assert_eq!(pusher.send_reserved("c".into(), false, 1).unwrap().number, 12);
     assert_eq!(pusher.check_room(), Err(Blocked::Full));
+    let unreserved = pusher.send_reserved("d".into(), false, 0);
+    assert_eq!(unreserved.unwrap_err().reason, Blocked::Full, "it has no number");
     assert_eq!(pusher.poll_store(), Some(next), "until it is synced");
     pusher.handle_synced(Time::default(), next);
     assert_eq!(pusher.poll_store(), None);
@@ -333,10 +381,11 @@ fn hs_9_a_connector_that_restarts_replaces_its_own_old_link() {
 fn st_8_an_abort_returns_what_an_earlier_process_may_have_sent_as_unknown() {
     // ST-8, RD-11
     let failed = RestoredMessage { failures: 1, puller: None, ..flying(1, 0) };
-    let mut pusher = restored(vec![fresh(0), failed, flying(2, 0)], |_| ());
+    let timed_out = RestoredMessage { number: 3, timed_out: true, ..failed.clone() };
+    let mut pusher = restored(vec![fresh(0), failed, flying(2, 0), timed_out], |_| ());
     let leftover = pusher.abort(Time::default());
     let numbers = |list: &[tidegate_proto::Undelivered]| list.iter().map(|u| u.id.number).collect::<Vec<_>>();
-    assert_eq!((numbers(&leftover.unsent), numbers(&leftover.unacked)), (vec![0, 1], vec![2]));
+    assert_eq!((numbers(&leftover.unsent), numbers(&leftover.unacked)), (vec![0, 1], vec![2, 3]));
 }
 
 #[test]

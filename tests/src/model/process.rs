@@ -136,7 +136,9 @@ impl Pushing {
         let messages = leftover.unsent.into_iter().chain(leftover.unacked).map(|left| {
             let number = left.id.number;
             let (attempts, puller) = self.written.get(&number).copied().unwrap_or_default();
-            RestoredMessage { number, message: left.message, attempts, failures: 0, puller }
+            let message = left.message;
+            let (failures, timed_out, tracked) = (0, false, false);
+            RestoredMessage { number, message, attempts, failures, timed_out, tracked, puller }
         });
         let restored = Restored {
             instance: self.process.machine.instance(),

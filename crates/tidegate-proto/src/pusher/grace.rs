@@ -133,7 +133,7 @@ impl Pusher {
         self.held_batches.detach(held);
         let grace = self.settings.grace;
         // A puller without a key cannot be recognized when it reconnects.
-        let puller = puller.filter(|_| may_return && !grace.is_zero());
+        let puller = puller.filter(|_| may_return);
         let may_return = puller.is_some();
         self.stats.returned += all.len() as u64;
         self.slow_start.count_lost(now, all.iter().map(|(pending, _)| pending));
@@ -143,8 +143,8 @@ impl Pusher {
         let mut until = Time(u64::MAX);
         for (pending, seen) in all {
             match pending.held_until {
-                _ if seen && may_return => waiting.push_back(pending),
-                Some(held_until) if may_return => {
+                _ if seen && may_return && !grace.is_zero() => waiting.push_back(pending),
+                Some(held_until) if may_return && !seen => {
                     until = until.min(held_until);
                     waiting_on.push_back(pending);
                 }

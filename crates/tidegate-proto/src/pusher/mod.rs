@@ -323,7 +323,12 @@ impl Pusher {
 
     fn may_accept(&mut self, message: &Message, promised: bool) -> Result<(), Blocked> {
         message.check(self.settings.max_message).map_err(Blocked::Invalid)?;
-        if promised { self.phase.accepts() } else { self.check_room() }
+        if !promised {
+            return self.check_room();
+        }
+        self.phase.accepts()?;
+        // A reservation has a number. Without one, no number may be used that the store has not synced (DL-2).
+        if self.unused_numbers() > 0 { Ok(()) } else { Err(Blocked::Full) }
     }
 
     /// Checks whether one more message can be accepted.

@@ -55,6 +55,11 @@ pub struct RestoredMessage {
     pub attempts: u32,
     /// The number of these attempts that are known to have failed, with a nack or a settle time-out (OC-11).
     pub failures: u32,
+    /// Whether one of these failures was a settle time-out, so that a puller may have processed the message (OC-12).
+    pub timed_out: bool,
+    /// Whether its outcome is reported as [`PusherEvent::Settled`](super::PusherEvent::Settled). Without that, the
+    /// store does not learn that it can remove the message.
+    pub tracked: bool,
     /// The key of the puller that may have the last attempt. `None` if no puller has it, or if the puller cannot be
     /// recognized. The key is equal after a restart only if the store also keeps the secret of the
     /// [`KeyMaker`](crate::KeyMaker).
@@ -144,8 +149,8 @@ impl Pusher {
     /// seed of its jitter.
     ///
     /// Restored messages count as accepted in the statistics. They may exceed the bounds on held messages; then the
-    /// pusher accepts no others until enough of them are settled. Their outcomes are not reported as
-    /// [`PusherEvent::Settled`](super::PusherEvent::Settled).
+    /// pusher accepts no others until enough of them are settled. The waits after their failures (OC-6) are not
+    /// restored: a message that no puller may have is sent at once.
     ///
     /// # Errors
     /// A setting is outside its range (LM-1), the instance has ended (HS-8), or a number or a message is invalid.
@@ -184,7 +189,8 @@ impl Pusher {
     }
 
     /// The next record that the store must sync, and then pass to [`Self::handle_synced`]. Until then, each call
-    /// returns the same record. Call it after each poll of a link, each accepted message and [`Self::drain`].
+    /// returns the same record. Call it after [`Self::restore`], each poll of a link, each accepted message and
+    /// [`Self::drain`].
     ///
     /// * A block of numbers is due when half of the last one is used. If all reserved numbers are used, sends wait.
     /// * After a drain with `end`, the pusher closes its links only when `Ended` is synced.
@@ -196,7 +202,7 @@ impl Pusher {
             return Some(StoreRecord::Ended);
         }
         let until = self.synced.numbers;
-        let due = until < NUMBERS_END && until - self.next_number <= NUMBER_BLOCK / 2;
+        let due = until < NUMBERS_END && self.unused_numbers() <= NUMBER_BLOCK / 2;
         due.then(|| StoreRecord::NumbersUntil((until + NUMBER_BLOCK).min(NUMBERS_END)))
     }
 
@@ -222,7 +228,13 @@ impl Pusher {
     /// The numbers that new messages may get, without those of reservations.
     #[inline]
     pub(super) fn free_numbers(&self) -> u64 {
-        (self.synced.numbers - self.next_number).saturating_sub(self.reserved as u64)
+        self.unused_numbers().saturating_sub(self.reserved as u64)
+    }
+
+    /// The numbers that new messages may get, with those of reservations.
+    #[inline]
+    pub(super) fn unused_numbers(&self) -> u64 {
+        self.synced.numbers - self.next_number
     }
 }
 
@@ -257,11 +269,12 @@ impl Restored {
 
 impl RestoredMessage {
     fn into_pending(self) -> Pending {
-        let Self { number, message, attempts, failures, .. } = self;
+        let Self { number, message, attempts, failures, timed_out, tracked, .. } = self;
         Pending {
             attempt: attempts.saturating_add(1),
             restored: attempts - failures,
-            ..Pending::fresh(number, false, message)
+            timed_out,
+            ..Pending::fresh(number, tracked, message)
         }
     }
 }
