@@ -141,8 +141,8 @@ struct Books<'a> {
     /// The number of links that were replaced or given up while their drivers may have had frames to write. Such frames
     /// count as written (RD-3), but the wire does not show them.
     unseen: u32,
-    /// Links that the pusher closes with SILENT or TOO_SLOW at some time. A frame that was waiting to be written when the
-    /// pusher gave up the link is written just before that Close.
+    /// Links that the pusher closes with SILENT or TOO_SLOW at some time. A frame that was waiting to be written when
+    /// the pusher gave up the link is written just before that Close.
     closes_silent: BTreeSet<Wire>,
     /// Links that were dropped without a Close, by name, until the event says why.
     dropped: BTreeMap<String, Lost>,
