@@ -15,8 +15,9 @@ use crate::{
     rule::Rule,
     shown::shown,
     tokens::Tokens,
+    v1::{self, Role},
     violation::{Code, Violation},
-    wire::{self, Body, MAX_COUNTER, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason, v1, v1::Role},
+    wire::{self, Body, MAX_COUNTER, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason},
 };
 
 /// The version of the protocol that this crate implements (HS-3).

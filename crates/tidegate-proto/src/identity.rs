@@ -124,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{message::InstanceId, wire::v1::Role};
+    use crate::{message::InstanceId, v1::Role};
 
     const SECRET: [u8; 16] = [9; 16];
 

@@ -157,6 +157,7 @@ mod session;
 mod shown;
 mod time;
 mod tokens;
+pub mod v1;
 pub mod violation;
 pub mod wire;
 

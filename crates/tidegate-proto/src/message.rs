@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::wire::{MAX_HEADER_NAME, MAX_HEADERS};
+/// The maximum number of headers of a message (DL-5).
+pub const MAX_HEADERS: usize = 64;
+/// The maximum length of a header's name, in bytes (DL-5).
+pub const MAX_HEADER_NAME: usize = 256;
 
 /// A payload and optional headers.
 ///

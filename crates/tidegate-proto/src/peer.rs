@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     identity::{PeerKey, Resume},
     message::InstanceId,
-    wire::v1::Role,
+    v1::Role,
 };
 
 /// What the handshake and the transport have learned about the other side of a link.

@@ -18,8 +18,9 @@ use crate::{
     peer::Peer,
     rule::Rule,
     time::Time,
+    v1,
     violation::{Code, Violation},
-    wire::{self, Body, FrameProgress, cut_reason, v1},
+    wire::{self, Body, FrameProgress, cut_reason},
 };
 
 /// A stalled link is closed after this multiple of `write_stall` (LV-8).

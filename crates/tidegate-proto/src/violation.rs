@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::rule::Rule;
-pub use crate::wire::v1::Code;
+pub use crate::v1::Code;
 
 /// A rule that a peer broke, or by which it is refused. Its `Display` text is the reason in `Close` (ER-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     links::LinkId,
-    wire::{Batch, v1, v1::Verdict as Wire},
+    v1::{self, Verdict as Wire},
+    wire::Batch,
 };
 
 impl<H: Clone + Default> Puller<H> {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::{Numbers, v1};
+use crate::{v1, wire::Numbers};
 
 /// The deliveries of one link, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -23,8 +23,9 @@ use crate::{
     rule::Rule,
     session::Session,
     time::Time,
+    v1,
     violation::{Code, Violation},
-    wire::{self, Batch, Cursor, v1},
+    wire::{self, Batch, Cursor},
 };
 
 /// Ids in one `Working`: each has at most ten bytes, so that the frame is within FR-3.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{cut_reason, v1, v1::Verdict as Wire};
+use crate::{
+    v1::{self, Verdict as Wire},
+    wire::cut_reason,
+};
 
 /// The outcome that an application gives a delivery (OC-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

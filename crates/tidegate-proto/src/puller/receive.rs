@@ -17,8 +17,9 @@ use crate::{
     rule::Rule,
     session::{Session, check_generation},
     time::Time,
+    v1::{self, Role},
     violation::{Code, Violation},
-    wire::{self, Batch, Body, FrameProgress, deliver_limit, v1, v1::Role},
+    wire::{self, Batch, Body, FrameProgress, deliver_limit},
 };
 
 /// The longest pause of reading (LV-5).

@@ -21,8 +21,9 @@ use crate::{
     rule::Rule,
     session::Session,
     time::Time,
+    v1,
     violation::{Code, Violation},
-    wire::{self, OpenBatch, Sealed, v1},
+    wire::{self, OpenBatch, Sealed},
 };
 
 /// The number of `Skip` frames that may wait: one for a recall and one for leaving (RC-2).

@@ -14,8 +14,9 @@ use crate::{
     rule::Rule,
     session::Session,
     time::Time,
+    v1::{self, Role, Verdict},
     violation::{Code, Violation},
-    wire::{self, Body, FrameProgress, MAX_CONTROL_FRAME, cut_reason, v1, v1::Role, v1::Verdict},
+    wire::{self, Body, FrameProgress, MAX_CONTROL_FRAME, cut_reason},
 };
 
 /// The number of failures after which a message without a limit on attempts is reported.

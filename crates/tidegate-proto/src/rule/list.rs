@@ -1,7 +1,7 @@
 //! The rules of SPEC.md and docs/IMPLEMENTATION.md. Generated from them by `cargo xtask rules`; do not edit.
 
 use super::{BOTH, IMPLEMENTATION, Level, PULLER, PUSHER, SPEC};
-use crate::wire::v1::Role;
+use crate::v1::Role;
 
 /// A rule of SPEC.md or docs/IMPLEMENTATION.md.
 ///

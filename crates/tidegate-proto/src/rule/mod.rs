@@ -6,7 +6,7 @@
 use std::{fmt, str::FromStr};
 
 pub use self::list::Rule;
-use crate::{shown, wire::v1::Role};
+use crate::{shown, v1::Role};
 
 mod list;
 

@@ -1,4 +1,4 @@
-//! Frames on the wire: the generated types, the framing, and the hand-written codec of `Deliver`.
+//! Frames on the wire: the framing, and the hand-written codec of `Deliver`.
 
 mod deliver;
 mod frame;
@@ -7,16 +7,15 @@ mod reader;
 mod shown;
 mod varint;
 
-/// The types that the build generates from `proto/tidegate/v1/tidegate.proto`. Field numbers are never reused (GR-3).
-#[allow(missing_docs, clippy::all, unused_qualifications)]
-pub mod v1 {
-    include!(concat!(env!("OUT_DIR"), "/tidegate.v1.rs"));
-}
-
 pub use deliver::{Batch, Cursor, Item, Numbers, OpenBatch, Sealed, message_span, read_message};
 pub use frame::{Body, cut_reason, decode, decode_within, encode};
 pub use preface::{PREFACE, check_preface, resembles};
 pub use reader::{FrameProgress, FrameReader};
+
+pub use crate::{
+    message::{MAX_HEADER_NAME, MAX_HEADERS},
+    v1,
+};
 
 /// Limit of the first frame of each side, in bytes (FR-3).
 pub const MAX_HELLO_FRAME: usize = 16_384;
@@ -24,10 +23,6 @@ pub const MAX_HELLO_FRAME: usize = 16_384;
 pub const MAX_CONTROL_FRAME: usize = 65_536;
 /// The minimum of the limit of `Deliver` frames, in bytes (FR-3).
 pub const MIN_DELIVER_LIMIT: usize = 262_144;
-/// The maximum number of headers of a message (DL-5).
-pub const MAX_HEADERS: usize = 64;
-/// The maximum length of a header's name, in bytes (DL-5).
-pub const MAX_HEADER_NAME: usize = 256;
 /// The maximum length of a reason, a name and a pipeline, in bytes (OC-7, HS-10).
 pub const MAX_TEXT: usize = 256;
 /// The maximum of `max_message`, in bytes (HS-7).

@@ -12,8 +12,9 @@ use super::{
 use crate::{
     message::{Headers, Hidden, Message},
     rule::Rule,
+    v1,
     violation::{Code, Violation},
-    wire::{MAX_COUNTER, v1, varint},
+    wire::{MAX_COUNTER, varint},
 };
 
 /// The flag of an item whose sender waits for the outcome.
