@@ -9,9 +9,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    identity::Resume,
+    link::{Peer, Resume},
     message::InstanceId,
-    peer::Peer,
     rule::Rule,
     shown::shown,
     tokens::Tokens,
@@ -20,14 +19,14 @@ use crate::{
     wire::{self, Body, MAX_COUNTER, MAX_MAX_MESSAGE, MAX_TEXT, PREFACE, cut_reason},
 };
 
+pub use crate::link::HEARTBEAT_RANGE;
+
 /// The version of the protocol that this crate implements (HS-3).
 pub const VERSION: u32 = 1;
 /// The maximum length of a token, in bytes (HS-10).
 pub const MAX_TOKEN: usize = 4_096;
 /// The maximum number of features in a list, and the maximum length of a feature's name in bytes (HS-10).
 pub const MAX_FEATURES: (usize, usize) = (32, 64);
-/// The range of the heartbeat interval (LV-1).
-pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// What one side announces in its `Hello`.
 #[derive(Clone, Debug, PartialEq, Eq)]

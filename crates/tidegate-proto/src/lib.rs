@@ -137,23 +137,18 @@
 
 #![forbid(unsafe_code)]
 
-pub mod close;
 pub mod credit;
 mod defaults;
 mod flood;
 mod generations;
 pub mod handshake;
-mod identity;
-mod links;
-mod liveness;
-mod machine;
+mod link;
+mod link_id;
 pub mod message;
-mod peer;
 mod puller;
 mod pusher;
 mod random;
 mod rule;
-mod session;
 mod shown;
 mod time;
 mod tokens;
@@ -161,17 +156,14 @@ pub mod v1;
 pub mod violation;
 pub mod wire;
 
-pub use close::LinkEnd;
 pub use defaults::{
     DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
 pub use generations::{Generations, NoGeneration};
-pub use identity::{KeyMaker, PeerKey, Resume};
-pub use links::LinkId;
-pub use machine::Machine;
+pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, Resume, close};
+pub use link_id::LinkId;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
-pub use peer::Peer;
 pub use puller::{
     DeliveryBatch, PullLinkStats, PullStats, Puller, PullerEvent, PullerSettings, Received, Verdict, Window,
 };

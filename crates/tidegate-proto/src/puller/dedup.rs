@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Verdict;
-use crate::{identity::PeerKey, links::LinkId, wire::cut_reason};
+use crate::{link::PeerKey, link_id::LinkId, wire::cut_reason};
 
 /// A delivery, by its link and its id there.
 type DeliveryKey = (LinkId, u64);

@@ -7,7 +7,7 @@ use super::{
     dedup::{Duplicate, Lookup},
 };
 use crate::{
-    links::LinkId,
+    link_id::LinkId,
     v1::{self, Verdict as Wire},
     wire::Batch,
 };

@@ -8,7 +8,7 @@ use super::{
     link::{Leaving, PullLink, Recall},
     mark_ready,
 };
-use crate::{links::LinkId, time::Time};
+use crate::{link_id::LinkId, time::Time};
 
 /// The weight of one settled delivery, large enough that halving it does not lose small shares at once.
 const WEIGHT_PER_MESSAGE: u64 = 256;

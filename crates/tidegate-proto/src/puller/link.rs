@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     credit::Granting,
-    links::LinkId,
+    link::Session,
+    link_id::LinkId,
     rule::Rule,
-    session::Session,
     time::Time,
     v1,
     violation::{Code, Violation},

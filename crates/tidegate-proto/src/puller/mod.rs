@@ -45,9 +45,8 @@ pub use self::{
     stats::{PullLinkStats, PullStats},
 };
 use crate::{
-    close::LinkEnd,
-    identity::PeerKey,
-    links::{LinkId, Links},
+    link::{LinkEnd, Links, PeerKey},
+    link_id::LinkId,
     message::InstanceId,
     time::Time,
     violation::{Code, SettingError},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{links::LinkId, time::Time, wire::FrameProgress};
+use crate::{link_id::LinkId, time::Time, wire::FrameProgress};
 
 /// Smaller parts of frames are not counted: the number of links bounds them.
 const MIN_COUNTED: usize = 64 * 1_024;
@@ -59,7 +59,7 @@ impl PartialFrames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::links::Links;
+    use crate::link::Links;
 
     #[test]
     fn lm_4_the_slowest_frame_is_found_and_complete_ones_are_forgotten() {

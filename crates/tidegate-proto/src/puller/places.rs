@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{PullerSettings, Window};
-use crate::links::LinkId;
+use crate::link_id::LinkId;
 
 /// The hard cap on deliveries that are handed out and un-acked. A window of 0 has none (CR-7).
 pub(super) fn cap(settings: &PullerSettings) -> u64 {
@@ -145,7 +145,7 @@ impl Eq for Ticket {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::links::Links;
+    use crate::link::Links;
 
     #[test]
     fn cr_6_every_waiting_link_gets_one_place_before_any_link_gets_two() {

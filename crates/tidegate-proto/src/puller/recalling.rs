@@ -7,7 +7,7 @@ use super::{
     link::{Leaving, PullLink, Recall},
     mark_ready,
 };
-use crate::{links::LinkId, time::Time};
+use crate::{link_id::LinkId, time::Time};
 
 /// The time for which unused credit is not recalled after the `recv` that caused it was served. A fast worker waits
 /// again at once, and would only pay for the recall. With a window of 0, credit is recalled at once (CR-7).

@@ -10,12 +10,9 @@ use super::{
     mark_ready,
 };
 use crate::{
-    close::LinkEnd,
-    links::LinkId,
-    machine::Machine,
-    peer::Peer,
+    link::{LinkEnd, Machine, Peer, Session, check_generation},
+    link_id::LinkId,
     rule::Rule,
-    session::{Session, check_generation},
     time::Time,
     v1::{self, Role},
     violation::{Code, Violation},

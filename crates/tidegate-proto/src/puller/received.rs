@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::retained::{RetainedBytes, RetainedShare};
 use crate::{
-    links::LinkId,
+    link_id::LinkId,
     message::{Headers, Hidden, InstanceId, Message, MessageId},
     wire::{Cursor, Item},
 };

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     defaults::{DEFAULT_HEARTBEAT, DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY},
-    pusher::check_times,
-    session::Timing,
+    link::Timing,
     violation::SettingError,
     wire::MAX_MAX_MESSAGE,
 };
@@ -108,7 +107,7 @@ impl PullerSettings {
         ok(fits, "max_message", &self.max_message, "1 to 2147418112 bytes")?;
         ok(self.read_ahead > 0, "read_ahead", &self.read_ahead, "at least 1 byte")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
-        check_times(self.heartbeat, self.close_wait)
+        self.timing().check()
     }
 
     pub(super) fn timing(&self) -> Timing {

@@ -5,7 +5,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use crate::links::LinkId;
+use crate::link_id::LinkId;
 
 /// The number of links that are considered when budget or places become free, so that the cost does not depend on how
 /// many links wait.
@@ -115,7 +115,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::links::Links;
+    use crate::link::Links;
 
     #[test]
     fn cr_9_every_link_that_waits_is_considered_even_if_many_cannot_be_served() {

@@ -10,8 +10,8 @@ use std::fmt;
 
 use super::{Blocked, Pusher, PusherEvent, backlog::Pending, stats::PushStats};
 use crate::{
-    close::LinkEnd,
-    links::LinkId,
+    link::LinkEnd,
+    link_id::LinkId,
     message::{Message, MessageId},
     time::Time,
     violation::Code,

@@ -15,7 +15,7 @@ use super::{
     Pending, Pusher,
     link::{Detached, PushLink},
 };
-use crate::{identity::PeerKey, links::LinkId, time::Time};
+use crate::{link::PeerKey, link_id::LinkId, time::Time};
 
 /// The key of a held batch: the end of its grace, and a number.
 pub(super) type HeldKey = (Time, u64);

@@ -15,11 +15,10 @@ use super::{
 };
 use crate::{
     credit::Spending,
-    identity::PeerKey,
-    links::LinkId,
+    link::{PeerKey, Session},
+    link_id::LinkId,
     message::Message,
     rule::Rule,
-    session::Session,
     time::Time,
     v1,
     violation::{Code, Violation},

@@ -44,14 +44,13 @@ pub use self::{
     stats::{PushLinkStats, PushStats},
 };
 use crate::{
-    identity::PeerKey,
-    links::{LinkId, Links},
+    link::{Links, PeerKey},
+    link_id::LinkId,
     message::{InstanceId, Message, MessageError},
     random::Random,
     violation::SettingError,
     wire::OpenBatch,
 };
-pub(crate) use settings::check_times;
 
 /// The minimum of the delay that a `Nack` requests, so that a failing message is not retried without a pause (OC-6).
 const MIN_NACK_DELAY: Duration = Duration::from_millis(10);

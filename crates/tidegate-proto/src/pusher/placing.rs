@@ -6,7 +6,7 @@ use super::{
     flight::Extra,
     link::{PushLink, Quarantine},
 };
-use crate::{links::LinkId, message::Message};
+use crate::{link_id::LinkId, message::Message};
 
 /// Deliveries between two quarantined messages, while there is other work. A puller that breaks its links again and
 /// again causes quarantined messages faster than they can be sent, and they must not occupy all links (RD-4).

@@ -6,13 +6,10 @@ use bytes::Bytes;
 
 use super::{FinalOutcome, Pending, Pusher, PusherEvent, RejectedMessage, flight::Taken, link::PushLink};
 use crate::{
-    close::LinkEnd,
     flood::AckWork,
-    links::LinkId,
-    machine::Machine,
-    peer::Peer,
+    link::{LinkEnd, Machine, Peer, Session},
+    link_id::LinkId,
     rule::Rule,
-    session::Session,
     time::Time,
     v1::{self, Role, Verdict},
     violation::{Code, Violation},
@@ -433,7 +430,7 @@ impl Pusher {
     /// Closes the old link of a peer with REPLACED, or refuses the new one with STALE (HS-9).
     fn replace(&mut self, now: Time, old: LinkId, peer: &Peer) -> Result<(), Violation> {
         let Some(link) = self.links.get_mut(old) else { return Ok(()) };
-        crate::session::check_generation(&link.session.peer, peer)?;
+        crate::link::check_generation(&link.session.peer, peer)?;
         link.session.close(now, LinkEnd::own(Code::Replaced, "a newer link of this peer has opened"));
         // RD-3: the driver still writes the bytes that it was given, and has not yet reported them as written.
         let detached = link.detach(link.session.maybe_written_bytes());

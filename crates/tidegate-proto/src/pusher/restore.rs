@@ -14,7 +14,7 @@ use std::{
 
 use super::{Pending, Pusher, PusherSettings, ending::Phase};
 use crate::{
-    identity::PeerKey,
+    link::PeerKey,
     message::{InstanceId, Message, MessageError},
     time::Time,
     violation::SettingError,

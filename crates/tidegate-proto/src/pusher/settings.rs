@@ -7,8 +7,7 @@ use crate::{
         DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
         DEFAULT_MAX_MESSAGE, DEFAULT_RESTART_GRACE,
     },
-    handshake::HEARTBEAT_RANGE,
-    session::Timing,
+    link::Timing,
     violation::SettingError,
     wire::MAX_MAX_MESSAGE,
 };
@@ -137,7 +136,7 @@ impl PusherSettings {
         let fits = max_work_time.is_none_or(|time| time >= timeout.unwrap_or(MIN_SETTLE_TIMEOUT));
         ok(fits, "max_work_time", &max_work_time, "at least settle_timeout and 1 ms, or none")?;
         ok(self.max_links > 0, "max_links", &self.max_links, "at least 1")?;
-        check_times(self.heartbeat, self.close_wait)?;
+        self.timing().check()?;
         let stall = self.write_stall;
         ok(!stall.is_zero(), "write_stall", &stall, "more than 0")
     }
@@ -151,13 +150,6 @@ impl PusherSettings {
         let Self { heartbeat, close_wait, write_stall, .. } = *self;
         Timing { heartbeat, close_wait, write_stall, probing: false }
     }
-}
-
-/// Checks the times that both roles have.
-pub(crate) fn check_times(heartbeat: Duration, close_wait: Duration) -> Result<(), SettingError> {
-    let (low, high) = HEARTBEAT_RANGE;
-    SettingError::unless((low..=high).contains(&heartbeat), "heartbeat", &heartbeat, "100 ms to 60 s")?;
-    SettingError::unless(!close_wait.is_zero(), "close_wait", &close_wait, "more than 0")
 }
 
 #[cfg(test)]

@@ -11,15 +11,17 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{
+use super::{
     close::LinkEnd,
-    flood::{AckWork, FloodLimiter},
-    liveness::Liveness,
+    liveness::{HEARTBEAT_RANGE, Liveness},
     peer::Peer,
+};
+use crate::{
+    flood::{AckWork, FloodLimiter},
     rule::Rule,
     time::Time,
     v1,
-    violation::{Code, Violation},
+    violation::{Code, SettingError, Violation},
     wire::{self, Body, FrameProgress, cut_reason},
 };
 
@@ -34,6 +36,16 @@ pub(crate) struct Timing {
     pub(crate) write_stall: Duration,
     /// Whether the round-trip time is also measured while the link is busy.
     pub(crate) probing: bool,
+}
+
+impl Timing {
+    /// Checks the times that an application sets in both roles.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let (low, high) = HEARTBEAT_RANGE;
+        let Self { heartbeat, close_wait, .. } = self;
+        SettingError::unless((low..=high).contains(heartbeat), "heartbeat", heartbeat, "100 ms to 60 s")?;
+        SettingError::unless(!close_wait.is_zero(), "close_wait", close_wait, "more than 0")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

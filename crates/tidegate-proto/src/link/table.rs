@@ -1,19 +1,6 @@
 //! The links of a socket, found by id in constant time. The id of a removed link is not used again.
 
-/// Identifies a link of one machine. The id of a closed link is not used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId {
-    index: u32,
-    epoch: u32,
-}
-
-impl LinkId {
-    /// The id as one number, for logs and statistics.
-    #[must_use]
-    pub fn as_u64(self) -> u64 {
-        u64::from(self.epoch) << 32 | u64::from(self.index)
-    }
-}
+use crate::link_id::LinkId;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Links<T> {

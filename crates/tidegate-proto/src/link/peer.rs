@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{
-    identity::{PeerKey, Resume},
-    message::InstanceId,
-    v1::Role,
-};
+use super::identity::{PeerKey, Resume};
+use crate::{message::InstanceId, v1::Role};
 
 /// What the handshake and the transport have learned about the other side of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -9,6 +9,8 @@ use crate::{
     wire::FrameProgress,
 };
 
+/// The range of the heartbeat interval (LV-1).
+pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// Consecutive intervals without a byte, or without progress of a frame, after which the link is closed (LV-3, LV-7).
 const MAX_MISSED_INTERVALS: u8 = 3;
 /// Bytes by which a frame must progress within one interval (LV-7).

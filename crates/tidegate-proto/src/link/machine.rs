@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::{
-    close::LinkEnd, links::LinkId, peer::Peer, time::Time, v1::Role, violation::Violation,
-    wire::FrameProgress,
-};
+use super::{close::LinkEnd, peer::Peer};
+use crate::{link_id::LinkId, time::Time, v1::Role, violation::Violation, wire::FrameProgress};
 
 /// The interface that a driver uses. The documentation of the [crate] describes the order of the calls.
 ///
