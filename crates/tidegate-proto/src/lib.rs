@@ -140,7 +140,6 @@
 pub mod credit;
 mod defaults;
 mod flood;
-mod generations;
 pub mod handshake;
 mod link;
 mod link_id;
@@ -151,7 +150,6 @@ mod random;
 mod rule;
 mod shown;
 mod time;
-mod tokens;
 pub mod v1;
 pub mod violation;
 pub mod wire;
@@ -160,7 +158,7 @@ pub use defaults::{
     DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
-pub use generations::{Generations, NoGeneration};
+pub use handshake::{Generations, NoGeneration, Tokens};
 pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, Resume, close};
 pub use link_id::LinkId;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
@@ -176,7 +174,6 @@ pub use random::Random;
 pub use rule::{Level, Rule, UnknownRule};
 pub use shown::{Shown, shown};
 pub use time::Time;
-pub use tokens::Tokens;
 pub use violation::{Code, SettingError, Violation};
 pub use wire::v1::Role;
 

@@ -4,7 +4,8 @@ use std::{fmt, hint::black_box};
 
 use bytes::Bytes;
 
-use crate::handshake::MAX_TOKEN;
+/// The maximum length of a token, in bytes (HS-10).
+pub const MAX_TOKEN: usize = 4_096;
 
 /// One or several tokens. A connector sends the first one; an acceptor accepts each. With several, a token can be
 /// replaced while peers still use the old one. Neither `Debug` nor an error shows a token.
