@@ -139,8 +139,8 @@
 
 pub mod credit;
 mod defaults;
-mod flood;
 pub mod handshake;
+mod limits;
 mod link;
 mod link_id;
 pub mod message;

@@ -17,7 +17,7 @@ use super::{
     peer::Peer,
 };
 use crate::{
-    flood::{AckWork, FloodLimiter},
+    limits::{AckWork, FloodLimiter},
     rule::Rule,
     time::Time,
     v1,

@@ -14,7 +14,6 @@ mod granting;
 mod history;
 mod link;
 mod outcomes;
-mod partial_frames;
 mod places;
 mod recalling;
 mod receive;
@@ -32,7 +31,6 @@ use self::{
     auto::AutoWindow,
     dedup::DedupTable,
     link::{Leaving, PullLink},
-    partial_frames::PartialFrames,
     places::PlaceQueue,
     retained::RetainedBytes,
     stuck::Stuck,
@@ -45,6 +43,7 @@ pub use self::{
     stats::{PullLinkStats, PullStats},
 };
 use crate::{
+    limits::PartialFrames,
     link::{LinkEnd, Links, PeerKey},
     link_id::LinkId,
     message::InstanceId,

@@ -136,7 +136,7 @@ impl Pusher {
         let puller = puller.filter(|_| may_return);
         let may_return = puller.is_some();
         self.stats.returned += all.len() as u64;
-        self.slow_start.count_lost(now, all.iter().map(|(pending, _)| pending));
+        self.slow_start.count_lost(now, all.iter().map(|(pending, _)| pending.message.size()));
         let (mut waiting, mut waiting_on) = (VecDeque::new(), VecDeque::new());
         // Messages that were held for this puller, and not written to the lost link, stay held until their grace is
         // over.

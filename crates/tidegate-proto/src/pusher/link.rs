@@ -9,12 +9,11 @@ use super::{
     backlog::Pending,
     flight::{Extra, Flight},
     grace::HeldKey,
-    return_pause::ReturnPause,
-    slow_start::SlowStart,
     stats::PushLinkStats,
 };
 use crate::{
     credit::Spending,
+    limits::{ReturnPause, SlowStart},
     link::{PeerKey, Session},
     link_id::LinkId,
     message::Message,

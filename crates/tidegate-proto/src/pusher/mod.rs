@@ -16,9 +16,7 @@ mod link;
 mod placing;
 mod receive;
 mod restore;
-mod return_pause;
 mod settings;
-mod slow_start;
 mod stats;
 mod working;
 
@@ -35,7 +33,6 @@ use self::{
     grace::HeldBatches,
     link::PushLink,
     restore::Synced,
-    slow_start::SlowStart,
 };
 pub use self::{
     ending::{Leftover, Undelivered},
@@ -44,6 +41,7 @@ pub use self::{
     stats::{PushLinkStats, PushStats},
 };
 use crate::{
+    limits::SlowStart,
     link::{Links, PeerKey},
     link_id::LinkId,
     message::{InstanceId, Message, MessageError},

@@ -93,7 +93,9 @@ impl Pusher {
             && let Some(key) = link.held.front().copied()
         {
             match self.held_batches.front(key) {
-                Some(next) if !link.is_below_cap(&self.slow_start) && !self.slow_start.exempts(next) => {
+                Some(next)
+                    if !link.is_below_cap(&self.slow_start) && !self.slow_start.exempts(next.losses) =>
+                {
                     return;
                 }
                 Some(_) => {}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{FinalOutcome, Pending, Pusher, PusherEvent, RejectedMessage, flight::Taken, link::PushLink};
 use crate::{
-    flood::AckWork,
+    limits::AckWork,
     link::{LinkEnd, Machine, Peer, Session},
     link_id::LinkId,
     rule::Rule,

@@ -14,7 +14,7 @@ const RETURNS_PER_SETTLED: u64 = 16;
 
 /// The unsettled returns of a link, and the end of its pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct ReturnPause {
+pub(crate) struct ReturnPause {
     /// Messages released or nacked, minus 16 for each message acked or rejected.
     debt: u64,
     until: Option<Time>,
@@ -22,7 +22,7 @@ pub(super) struct ReturnPause {
 
 impl ReturnPause {
     /// Counts an `Ack` that has released or nacked `again` messages, and acked or rejected `settled`.
-    pub(super) fn count(&mut self, now: Time, again: u64, settled: u64) {
+    pub(crate) fn count(&mut self, now: Time, again: u64, settled: u64) {
         self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(RETURNS_PER_SETTLED));
         if again == 0 {
             return;
@@ -35,16 +35,16 @@ impl ReturnPause {
     }
 
     /// Whether the link is paused.
-    pub(super) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.until.is_some()
     }
 
-    pub(super) fn until(&self) -> Option<Time> {
+    pub(crate) fn until(&self) -> Option<Time> {
         self.until
     }
 
     /// Ends the pause if its time is over.
-    pub(super) fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         self.until = self.until.filter(|until| now < *until);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::backlog::Pending;
 use crate::time::Time;
 
 /// Units that lost links may return within one period without a slow start: more than the usual window of one puller.
@@ -17,7 +16,7 @@ const MAX_EXEMPT_LOSSES: u32 = 2;
 
 /// The units that lost links have returned in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct SlowStart {
+pub(crate) struct SlowStart {
     since: Time,
     units: u64,
     /// The end of the slow start.
@@ -25,48 +24,46 @@ pub(super) struct SlowStart {
 }
 
 impl SlowStart {
-    /// Counts the messages that one lost link has returned.
-    pub(super) fn count_lost<'a>(&mut self, now: Time, lost: impl Iterator<Item = &'a Pending>) {
+    /// Counts the messages that one lost link has returned. `sizes` are their sizes in bytes.
+    pub(crate) fn count_lost(&mut self, now: Time, sizes: impl Iterator<Item = usize>) {
         if now >= self.since + PERIOD {
             (self.since, self.units) = (now, 0);
         }
-        self.units += lost.map(|pending| 1 + pending.message.size() as u64 / BYTES_PER_UNIT).sum::<u64>();
+        self.units += sizes.map(|size| 1 + size as u64 / BYTES_PER_UNIT).sum::<u64>();
         if self.units > MAX_UNITS {
             self.until = Some(self.since + PERIOD);
         }
     }
 
     /// The end of the slow start, if there is one.
-    pub(super) fn until(&self) -> Option<Time> {
+    pub(crate) fn until(&self) -> Option<Time> {
         self.until
     }
 
     /// Ends the slow start if its time is over, and returns whether it has ended now.
-    pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> bool {
         self.until.take_if(|until| *until <= now).is_some()
     }
 
     /// The in-flight cap of a link on which `settled` messages were acked or rejected.
     #[inline]
-    pub(super) fn in_flight_cap(&self, settled: u64) -> u64 {
+    pub(crate) fn in_flight_cap(&self, settled: u64) -> u64 {
         if self.until.is_some() { MIN_IN_FLIGHT_CAP.saturating_add(settled) } else { u64::MAX }
     }
 
-    /// Whether a held message is exempt from the cap of the link on which its puller has returned (RD-8).
-    pub(super) fn exempts(&self, pending: &Pending) -> bool {
-        pending.losses <= MAX_EXEMPT_LOSSES
+    /// Whether a held message that was lost `losses` times is exempt from the cap of the link on which its puller has
+    /// returned (RD-8).
+    pub(crate) fn exempts(&self, losses: u32) -> bool {
+        losses <= MAX_EXEMPT_LOSSES
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
-    fn lost(count: usize, bytes: usize) -> Vec<Pending> {
-        let message = Bytes::from(vec![0; bytes]).into();
-        vec![Pending::fresh(0, false, message); count]
+    fn lost(count: usize, bytes: usize) -> Vec<usize> {
+        vec![bytes; count]
     }
 
     #[test]
@@ -74,14 +71,14 @@ mod tests {
         // RD-10
         let mut slow_start = SlowStart::default();
         let start = Time(3_000_000);
-        slow_start.count_lost(start, lost(10_000, 100).iter());
+        slow_start.count_lost(start, lost(10_000, 100).into_iter());
         assert_eq!((slow_start.in_flight_cap(0), slow_start.until()), (u64::MAX, None));
-        slow_start.count_lost(start + PERIOD / 2, lost(1, 100).iter());
+        slow_start.count_lost(start + PERIOD / 2, lost(1, 100).into_iter());
         assert_eq!((slow_start.in_flight_cap(0), slow_start.in_flight_cap(50)), (16, 66));
         assert!(!slow_start.handle_timeout(start + PERIOD / 2));
         assert!(slow_start.handle_timeout(start + PERIOD), "it ends with the second");
         assert!(!slow_start.handle_timeout(start + PERIOD), "once");
-        slow_start.count_lost(start + PERIOD, lost(10_000, 100).iter());
+        slow_start.count_lost(start + PERIOD, lost(10_000, 100).into_iter());
         assert_eq!(slow_start.in_flight_cap(0), u64::MAX, "each second has its own count");
     }
 
@@ -89,7 +86,7 @@ mod tests {
     fn rd_10_large_messages_count_as_more_units() {
         // RD-10
         let mut slow_start = SlowStart::default();
-        slow_start.count_lost(Time(1), lost(39, 1 << 20).iter());
+        slow_start.count_lost(Time(1), lost(39, 1 << 20).into_iter());
         assert_eq!(slow_start.in_flight_cap(0), 16);
     }
 }

@@ -9,7 +9,7 @@ const MIN_COUNTED: usize = 64 * 1_024;
 
 /// The links with an incomplete frame of more than [`MIN_COUNTED`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct PartialFrames {
+pub(crate) struct PartialFrames {
     links: BTreeMap<LinkId, PartialFrame>,
     bytes: u64,
 }
@@ -22,7 +22,7 @@ struct PartialFrame {
 
 impl PartialFrames {
     /// Sets the progress of a link's incomplete frame.
-    pub(super) fn set(&mut self, now: Time, link: LinkId, progress: FrameProgress) {
+    pub(crate) fn set(&mut self, now: Time, link: LinkId, progress: FrameProgress) {
         let old = self.remove(link);
         if progress.partial > MIN_COUNTED {
             let since = old.filter(|old| old.progress.frames == progress.frames).map_or(now, |old| old.since);
@@ -32,7 +32,7 @@ impl PartialFrames {
     }
 
     /// Forgets a link that was removed or whose frame was dropped.
-    pub(super) fn forget(&mut self, link: LinkId) {
+    pub(crate) fn forget(&mut self, link: LinkId) {
         self.remove(link);
     }
 
@@ -42,13 +42,13 @@ impl PartialFrames {
         Some(old)
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The link whose frame has progressed the least for its time. This is not always the oldest one, which may be
     /// almost complete.
-    pub(super) fn slowest(&self, now: Time) -> Option<LinkId> {
+    pub(crate) fn slowest(&self, now: Time) -> Option<LinkId> {
         let pace = |frame: &PartialFrame| {
             frame.progress.partial as u64 * 1_000 / (1 + now.since(frame.since).as_millis() as u64)
         };
