@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::rate_meter::RateMeter;
 use crate::{
     rule::Rule,
     time::Time,
@@ -38,8 +39,7 @@ pub(crate) struct AckWork {
 /// The points of one link in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct FloodLimiter {
-    since: Time,
-    points: u64,
+    meter: RateMeter,
 }
 
 impl FloodLimiter {
@@ -81,14 +81,11 @@ impl FloodLimiter {
     }
 
     fn add(&mut self, now: Time, weight: u64, messages: u64) -> Result<(), Violation> {
-        if now >= self.since + PERIOD {
-            (self.since, self.points) = (now, 0);
-        }
-        self.points = (self.points + weight).saturating_sub(messages.saturating_mul(POINTS_PER_SETTLED));
-        if self.points > MAX_POINTS {
+        self.meter.begin_period(now, PERIOD);
+        let points = self.meter.count(weight, messages.saturating_mul(POINTS_PER_SETTLED));
+        if points > MAX_POINTS {
             let detail = format!(
-                "frames that make no progress cost {} points within {PERIOD:?}; the limit is {MAX_POINTS}",
-                self.points
+                "frames that make no progress cost {points} points within {PERIOD:?}; the limit is {MAX_POINTS}"
             );
             return Err(Violation::new(Code::Flood, Rule::Lm3, detail));
         }
@@ -149,7 +146,7 @@ mod tests {
             flood.charge_ack(Time(1), 60_000, AckWork { returned: 200, ..AckWork::default() }).unwrap();
             flood.charge_ack(Time(1), 300, done(1)).unwrap();
         }
-        assert_eq!(flood.points, 0);
+        assert_eq!(flood.meter.count(0, 0), 0);
         // But returned messages do not refund earlier points.
         (0..MAX_POINTS).for_each(|_| flood.charge(Time(1), 1).unwrap());
         flood.charge_ack(Time(1), 300, AckWork { returned: 100_000, ..AckWork::default() }).unwrap();

@@ -2,6 +2,7 @@
 
 mod flood;
 mod partial_frames;
+mod rate_meter;
 mod return_pause;
 mod slow_start;
 

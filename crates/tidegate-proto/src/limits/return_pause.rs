@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rate_meter::RateMeter;
 use crate::time::Time;
 
 /// The pause for each unsettled return.
@@ -15,19 +16,19 @@ const RETURNS_PER_SETTLED: u64 = 16;
 /// The unsettled returns of a link, and the end of its pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ReturnPause {
-    /// Messages released or nacked, minus 16 for each message acked or rejected.
-    debt: u64,
+    /// Messages released or nacked, minus 16 for each message acked or rejected. It has no periods.
+    debt: RateMeter,
     until: Option<Time>,
 }
 
 impl ReturnPause {
     /// Counts an `Ack` that has released or nacked `again` messages, and acked or rejected `settled`.
     pub(crate) fn count(&mut self, now: Time, again: u64, settled: u64) {
-        self.debt = (self.debt + again).saturating_sub(settled.saturating_mul(RETURNS_PER_SETTLED));
+        let debt = self.debt.count(again, settled.saturating_mul(RETURNS_PER_SETTLED));
         if again == 0 {
             return;
         }
-        let debt = u32::try_from(self.debt).unwrap_or(u32::MAX);
+        let debt = u32::try_from(debt).unwrap_or(u32::MAX);
         let pause = PAUSE_PER_RETURN.saturating_mul(debt).min(MAX_PAUSE);
         if pause >= MIN_PAUSE {
             self.until = Some(now + pause);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rate_meter::RateMeter;
 use crate::time::Time;
 
 /// Units that lost links may return within one period without a slow start: more than the usual window of one puller.
@@ -17,8 +18,7 @@ const MAX_EXEMPT_LOSSES: u32 = 2;
 /// The units that lost links have returned in the current period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlowStart {
-    since: Time,
-    units: u64,
+    meter: RateMeter,
     /// The end of the slow start.
     until: Option<Time>,
 }
@@ -26,12 +26,10 @@ pub(crate) struct SlowStart {
 impl SlowStart {
     /// Counts the messages that one lost link has returned. `sizes` are their sizes in bytes.
     pub(crate) fn count_lost(&mut self, now: Time, sizes: impl Iterator<Item = usize>) {
-        if now >= self.since + PERIOD {
-            (self.since, self.units) = (now, 0);
-        }
-        self.units += sizes.map(|size| 1 + size as u64 / BYTES_PER_UNIT).sum::<u64>();
-        if self.units > MAX_UNITS {
-            self.until = Some(self.since + PERIOD);
+        self.meter.begin_period(now, PERIOD);
+        let units = sizes.map(|size| 1 + size as u64 / BYTES_PER_UNIT).sum();
+        if self.meter.count(units, 0) > MAX_UNITS {
+            self.until = Some(self.meter.period_end(PERIOD));
         }
     }
 
