@@ -8,10 +8,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    history::LinkHistory,
+    allocator::Ticket,
+    dedup::LinkHistory,
     outcomes::{Outcomes, Verdict},
-    places::Ticket,
-    recalling::RECALL_DELAY,
     received::QueuedBatch,
     retained::RetainedBytes,
     skips::Skips,
@@ -28,6 +27,9 @@ use crate::{
     wire::{self, Batch, Cursor},
 };
 
+/// The time for which unused credit is not recalled after the `recv` that caused it was served. A fast worker waits
+/// again at once, and would only pay for the recall. With a window of 0, credit is recalled at once (CR-7).
+pub(super) const RECALL_DELAY: Duration = Duration::from_millis(5);
 /// Ids in one `Working`: each has at most ten bytes, so that the frame is within FR-3.
 const MAX_WORKING_IDS: usize = 6_000;
 /// Signs of work are collected, like outcomes. The more bytes a `Working` has, the longer the next one waits. So a link

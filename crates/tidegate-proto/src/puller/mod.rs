@@ -6,16 +6,11 @@
 //!              └──────────── limits = settled + skipped + window ──┘
 //! ```
 
-mod auto;
+mod allocator;
 mod batches;
 mod dedup;
-mod duplicates;
-mod granting;
-mod history;
 mod link;
 mod outcomes;
-mod places;
-mod recalling;
 mod receive;
 mod received;
 mod retained;
@@ -23,18 +18,15 @@ mod settings;
 mod skips;
 mod stats;
 mod stuck;
-mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::{
-    auto::AutoWindow,
+    allocator::{AutoWindow, PlaceQueue, Turns},
     dedup::DedupTable,
     link::{Leaving, PullLink},
-    places::PlaceQueue,
     retained::RetainedBytes,
     stuck::Stuck,
-    turns::Turns,
 };
 pub use self::{
     outcomes::Verdict,
@@ -145,7 +137,7 @@ impl<H: Clone + Default> Puller<H> {
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
         let (memory, retained) = (settings.memory, RetainedBytes::new(settings.budget_bytes));
-        let cap = places::cap(&settings);
+        let cap = allocator::cap(&settings);
         Ok(Self {
             settings,
             cap,

@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Verdict;
-use crate::{link::PeerKey, link_id::LinkId, wire::cut_reason};
+use crate::{link::PeerKey, link_id::LinkId, puller::Verdict, wire::cut_reason};
 
 /// A delivery, by its link and its id there.
 type DeliveryKey = (LinkId, u64);
 /// A message, by the key of its pusher and its number. The instance is not enough: another peer could send the same
 /// one, and its messages would be suppressed (HS-9).
-pub(super) type MessageKey = (PeerKey, u64);
+pub(in crate::puller) type MessageKey = (PeerKey, u64);
 
 /// The dedup table of a puller. The setting `memory` bounds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct DedupTable {
+pub(in crate::puller) struct DedupTable {
     limit: usize,
     /// Acks and rejects that may not have arrived. Nacks are not recorded: such a message may be processed again.
     done: BTreeMap<MessageKey, Verdict>,
@@ -38,15 +37,15 @@ struct InProgress {
 
 /// The duplicate of a delivery that the application is working on. It gets the outcome of that delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Duplicate {
-    pub(super) link: LinkId,
-    pub(super) id: u64,
-    pub(super) size: u64,
-    pub(super) tracked: bool,
+pub(in crate::puller) struct Duplicate {
+    pub(in crate::puller) link: LinkId,
+    pub(in crate::puller) id: u64,
+    pub(in crate::puller) size: u64,
+    pub(in crate::puller) tracked: bool,
 }
 
 /// What to do with a redelivered message.
-pub(super) enum Lookup {
+pub(in crate::puller) enum Lookup {
     /// Hand it to the application: it was not processed here.
     Unknown,
     /// Wait for the outcome of the delivery that is being worked on.
@@ -56,7 +55,7 @@ pub(super) enum Lookup {
 }
 
 impl DedupTable {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::puller) fn new(limit: usize) -> Self {
         Self {
             limit,
             done: BTreeMap::new(),
@@ -69,25 +68,25 @@ impl DedupTable {
     }
 
     /// Whether the table has messages of this pusher.
-    pub(super) fn knows(&self, pusher: PeerKey) -> bool {
+    pub(in crate::puller) fn knows(&self, pusher: PeerKey) -> bool {
         let (first, last) = ((pusher, 0), (pusher, u64::MAX));
         self.done.range(first..=last).next().is_some()
             || self.in_progress_by_message.range(first..=last).next().is_some()
     }
 
     /// The number of messages that are being worked on and that this pusher may send again.
-    pub(super) fn expected(&self, pusher: Option<PeerKey>) -> u64 {
+    pub(in crate::puller) fn expected(&self, pusher: Option<PeerKey>) -> u64 {
         pusher.and_then(|pusher| self.expected.get(&pusher)).copied().unwrap_or(0)
     }
 
     /// The number of duplicates that wait for the outcome of a delivery that is being worked on.
-    pub(super) fn waiting_duplicates(&self) -> u64 {
+    pub(in crate::puller) fn waiting_duplicates(&self) -> u64 {
         let expected: u64 = self.expected.values().sum();
         self.in_progress.len() as u64 - expected
     }
 
     /// Records the outcome of a message that the pusher may not have received.
-    pub(super) fn record_done(&mut self, message: MessageKey, verdict: Verdict) {
+    pub(in crate::puller) fn record_done(&mut self, message: MessageKey, verdict: Verdict) {
         if !matches!(verdict, Verdict::Ack | Verdict::Reject { .. }) || self.limit == 0 {
             return;
         }
@@ -106,7 +105,7 @@ impl DedupTable {
     }
 
     /// Records a delivery of a lost link that the application is working on.
-    pub(super) fn record_in_progress(&mut self, delivery: DeliveryKey, message: MessageKey) {
+    pub(in crate::puller) fn record_in_progress(&mut self, delivery: DeliveryKey, message: MessageKey) {
         // If a message is being worked on twice (OC-12), one of the two deliveries is recorded.
         if self.in_progress.len() < self.limit && !self.in_progress_by_message.contains_key(&message) {
             self.in_progress_by_message.insert(message, delivery);
@@ -125,7 +124,7 @@ impl DedupTable {
     }
 
     /// Looks up a message that has arrived with an attempt above 1.
-    pub(super) fn look_up(&mut self, message: MessageKey, here: Duplicate) -> Lookup {
+    pub(in crate::puller) fn look_up(&mut self, message: MessageKey, here: Duplicate) -> Lookup {
         if let Some(verdict) = self.done.get(&message) {
             return Lookup::Done(verdict.clone());
         }
@@ -143,14 +142,18 @@ impl DedupTable {
     }
 
     /// The duplicate of a delivery of a lost link.
-    pub(super) fn duplicate_of(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
+    pub(in crate::puller) fn duplicate_of(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
         let duplicate = self.in_progress.get(&(link, id))?.duplicate?;
         Some((duplicate.link, duplicate.id))
     }
 
     /// The application has settled a delivery of a lost link. Returns the duplicate that gets the same outcome. Without
     /// one, the outcome is recorded.
-    pub(super) fn settle(&mut self, delivery: DeliveryKey, verdict: &Verdict) -> Option<Duplicate> {
+    pub(in crate::puller) fn settle(
+        &mut self,
+        delivery: DeliveryKey,
+        verdict: &Verdict,
+    ) -> Option<Duplicate> {
         let InProgress { message, duplicate } = self.in_progress.remove(&delivery)?;
         self.in_progress_by_message.remove(&message);
         if let Some(Duplicate { link, .. }) = duplicate
@@ -170,7 +173,7 @@ impl DedupTable {
 
     /// A link with duplicates was lost, so that their messages may be redelivered once more. Returns the ids of the
     /// duplicates.
-    pub(super) fn detach_link(&mut self, link: LinkId) -> Vec<u64> {
+    pub(in crate::puller) fn detach_link(&mut self, link: LinkId) -> Vec<u64> {
         let mut ids = Vec::new();
         for delivery in self.duplicates.remove(&link).unwrap_or_default() {
             let Some(entry) = self.in_progress.get_mut(&delivery) else { continue };

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Puller, Verdict,
-    dedup::{Duplicate, Lookup},
+    history::LinkHistory,
+    table::{Duplicate, Lookup},
 };
 use crate::{
     link_id::LinkId,
+    puller::{Puller, Verdict},
     v1::{self, Verdict as Wire},
     wire::Batch,
 };
@@ -15,7 +16,7 @@ use crate::{
 impl<H: Clone + Default> Puller<H> {
     /// No outcome can be sent on this link any more, so that the pusher will send its messages again. Deliveries that
     /// were not handed out are dropped (RD-5). The others are recorded in the dedup table (RD-9).
-    pub(super) fn retire_link(&mut self, id: LinkId) {
+    pub(in crate::puller) fn retire_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let mut queued: Vec<_> = link.queued_ids().collect();
         let dropped = link.drop_inbox();
@@ -38,8 +39,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         let Some(pusher) = link.session.peer.key else { return };
         let mut history = std::mem::take(&mut link.history);
-        let name =
-            |history: &super::history::LinkHistory, id| history.number(id).map(|number| (pusher, number));
+        let name = |history: &LinkHistory, id| history.number(id).map(|number| (pusher, number));
         // Outcomes that wait to be sent are recorded like those that may not have arrived.
         let waiting = link.outcomes.peek();
         let outcomes: Vec<_> = history.take_sent().chain(waiting.iter().cloned()).collect();
@@ -75,7 +75,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Settles deliveries of a lost link: their outcomes go to the duplicates that have arrived since, or are recorded
     /// in the dedup table.
-    pub(super) fn settle_detached(
+    pub(in crate::puller) fn settle_detached(
         &mut self,
         link: LinkId,
         first: u64,
@@ -99,7 +99,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Queues a batch without its duplicates. Messages that are done get their recorded outcome at once. Messages that
     /// are being worked on wait for the outcome of that work.
-    pub(super) fn suppress_duplicates(&mut self, id: LinkId, batch: Batch) {
+    pub(in crate::puller) fn suppress_duplicates(&mut self, id: LinkId, batch: Batch) {
         let Some(link) = self.links.get(id) else { return };
         let Some(pusher) = link.session.peer.key else { return };
         let mut rest = batch.cursor;

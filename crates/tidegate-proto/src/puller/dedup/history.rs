@@ -7,7 +7,7 @@ use crate::{v1, wire::Numbers};
 
 /// The deliveries of one link, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct LinkHistory {
+pub(in crate::puller) struct LinkHistory {
     /// The message numbers of each batch.
     batches: VecDeque<PastBatch>,
     /// The number of batches without open deliveries.
@@ -51,7 +51,7 @@ struct SentAck {
 
 impl LinkHistory {
     /// A batch has arrived. If there are more than `limit` runs, the oldest batches are forgotten.
-    pub(super) fn record_batch(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
+    pub(in crate::puller) fn record_batch(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
         let end = first_id + numbers.len();
         match self.unsettled.back_mut() {
             Some((_, last)) if *last == first_id => *last = end,
@@ -68,7 +68,7 @@ impl LinkHistory {
     }
 
     /// An `Ack` was sent. If there are more than `limit` ranges, the oldest are forgotten.
-    pub(super) fn record_ack(
+    pub(in crate::puller) fn record_ack(
         &mut self,
         outcomes: Vec<v1::Outcome>,
         message_limit: u64,
@@ -108,7 +108,7 @@ impl LinkHistory {
 
     /// Deliveries below `end` have arrived, and the peer has read `bytes` bytes. Outcomes that this proves to have
     /// arrived are forgotten.
-    pub(super) fn confirm(&mut self, end: u64, bytes: u64) {
+    pub(in crate::puller) fn confirm(&mut self, end: u64, bytes: u64) {
         while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= bytes) {
             self.confirm_oldest();
         }
@@ -142,18 +142,18 @@ impl LinkHistory {
     }
 
     /// The ids of deliveries for which no outcome was sent.
-    pub(super) fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(in crate::puller) fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
         self.unsettled.iter().flat_map(|(from, to)| *from..*to)
     }
 
     /// Takes the outcomes that may not have arrived.
-    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = v1::Outcome> + use<> {
+    pub(in crate::puller) fn take_sent(&mut self) -> impl Iterator<Item = v1::Outcome> + use<> {
         self.ranges = 0;
         std::mem::take(&mut self.sent).into_iter().flat_map(|sent| sent.outcomes)
     }
 
     /// The message number of a delivery, if it is remembered.
-    pub(super) fn number(&self, id: u64) -> Option<u64> {
+    pub(in crate::puller) fn number(&self, id: u64) -> Option<u64> {
         let past = self.batches.get(self.batches.partition_point(|past| past.end() <= id))?;
         past.numbers.get(id.checked_sub(past.first_id)?)
     }

@@ -11,11 +11,13 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use super::{PullerSettings, Window};
-use crate::link_id::LinkId;
+use crate::{
+    link_id::LinkId,
+    puller::{PullerSettings, Window},
+};
 
 /// The hard cap on deliveries that are handed out and un-acked. A window of 0 has none (CR-7).
-pub(super) fn cap(settings: &PullerSettings) -> u64 {
+pub(in crate::puller) fn cap(settings: &PullerSettings) -> u64 {
     match settings.window {
         Window::Fixed { messages: 0, .. } => u64::MAX,
         Window::Fixed { messages, .. } => messages.min(settings.budget),
@@ -25,7 +27,7 @@ pub(super) fn cap(settings: &PullerSettings) -> u64 {
 
 /// Links without credit and deliveries. The link that has been without them for the longest time is first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PlaceQueue {
+pub(in crate::puller) struct PlaceQueue {
     next: u64,
     links: BTreeMap<u64, LinkId>,
     /// The number of places that suspended links keep.
@@ -34,7 +36,7 @@ pub(super) struct PlaceQueue {
 
 /// The number of a link in the queue. It keeps the number while it is suspended.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ticket {
+pub(in crate::puller) struct Ticket {
     number: Option<u64>,
     suspended: bool,
     /// It keeps a place while it is suspended.
@@ -43,24 +45,24 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Whether its link is in the queue, and not suspended.
-    pub(super) fn waits(self) -> bool {
+    pub(in crate::puller) fn waits(self) -> bool {
         self.number.is_some() && !self.suspended
     }
 }
 
 impl PlaceQueue {
     /// The number of links that wait.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::puller) fn len(&self) -> u64 {
         self.links.len() as u64
     }
 
     /// The link that has waited the longest.
-    pub(super) fn first(&self) -> Option<LinkId> {
+    pub(in crate::puller) fn first(&self) -> Option<LinkId> {
         self.links.first_key_value().map(|(_, link)| *link)
     }
 
     /// Adds a link that has neither credit nor deliveries.
-    pub(super) fn enter(&mut self, link: LinkId, ticket: &mut Ticket) {
+    pub(in crate::puller) fn enter(&mut self, link: LinkId, ticket: &mut Ticket) {
         if ticket.number.is_none() {
             *ticket = Ticket { number: Some(self.next), ..Ticket::default() };
             self.links.insert(self.next, link);
@@ -69,7 +71,7 @@ impl PlaceQueue {
     }
 
     /// Removes a link that has credit or deliveries, or that gets no more credit.
-    pub(super) fn leave(&mut self, ticket: &mut Ticket) {
+    pub(in crate::puller) fn leave(&mut self, ticket: &mut Ticket) {
         let ticket = std::mem::take(ticket);
         self.kept -= u64::from(ticket.keeps);
         if let Some(number) = ticket.number {
@@ -79,7 +81,7 @@ impl PlaceQueue {
 
     /// Takes a link out of the queue until [`Self::resume`]. If it `keeps` a place, links in the queue may take that
     /// place, but no link that has one already.
-    pub(super) fn suspend(&mut self, ticket: &mut Ticket, keeps: bool) {
+    pub(in crate::puller) fn suspend(&mut self, ticket: &mut Ticket, keeps: bool) {
         if let Some(number) = ticket.number.filter(|_| !ticket.suspended) {
             (ticket.suspended, ticket.keeps) = (true, keeps);
             self.kept += u64::from(keeps);
@@ -88,7 +90,7 @@ impl PlaceQueue {
     }
 
     /// Puts a link back to its position before [`Self::suspend`].
-    pub(super) fn resume(&mut self, link: LinkId, ticket: &mut Ticket) {
+    pub(in crate::puller) fn resume(&mut self, link: LinkId, ticket: &mut Ticket) {
         if let Some(number) = ticket.number.filter(|_| std::mem::take(&mut ticket.suspended)) {
             self.kept -= u64::from(std::mem::take(&mut ticket.keeps));
             self.links.insert(number, link);
@@ -97,7 +99,7 @@ impl PlaceQueue {
 
     /// The number of `free` places that a link may take. Each link in the queue gets one place before any link gets a
     /// second one. A link that `rests` has not used its last credit, and gets no second place.
-    pub(super) fn room(&self, ticket: Ticket, is_resting: bool, free: u64) -> u64 {
+    pub(in crate::puller) fn room(&self, ticket: Ticket, is_resting: bool, free: u64) -> u64 {
         let spare = if is_resting { 0 } else { free.saturating_sub(self.len() + self.kept) };
         match ticket.number.filter(|_| !ticket.suspended) {
             None => spare,

@@ -29,7 +29,7 @@ use crate::time::Time;
 
 /// The minimum time between two decisions: long enough for a few hundred deliveries of a fast worker and for most
 /// hiccups of a scheduler, and short for pullers that wait for work that another puller holds.
-pub(super) const MIN_SAMPLE: Duration = Duration::from_millis(5);
+pub(in crate::puller) const MIN_SAMPLE: Duration = Duration::from_millis(5);
 /// The minimum of `wait`.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 /// The maximum of `wait`: beyond it, a larger window cannot help.
@@ -50,7 +50,7 @@ const MAX_GROWTH: u64 = 16;
 
 /// The state of the algorithm. It has only integers, so that machines can be compared and hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AutoWindow {
+pub(in crate::puller) struct AutoWindow {
     /// Deliveries in 1,000 seconds; 0 while it is not known.
     rate: u64,
     wait: Duration,
@@ -75,22 +75,22 @@ pub(super) struct AutoWindow {
 
 /// The machine's counters, for a decision.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WindowInput {
+pub(in crate::puller) struct WindowInput {
     /// Deliveries settled.
-    pub(super) done: u64,
+    pub(in crate::puller) done: u64,
     /// Messages and bytes that have arrived.
-    pub(super) arrived: (u64, u64),
+    pub(in crate::puller) arrived: (u64, u64),
     /// Deliveries handed out now; in `busy` with those that are waited for.
-    pub(super) working: u64,
-    pub(super) busy: u64,
-    pub(super) links: usize,
-    pub(super) round_trip: Option<Duration>,
+    pub(in crate::puller) working: u64,
+    pub(in crate::puller) busy: u64,
+    pub(in crate::puller) links: usize,
+    pub(in crate::puller) round_trip: Option<Duration>,
     /// The budget in messages and bytes.
-    pub(super) budget: (u64, u64),
+    pub(in crate::puller) budget: (u64, u64),
 }
 
 impl AutoWindow {
-    pub(super) fn new() -> Self {
+    pub(in crate::puller) fn new() -> Self {
         Self {
             rate: 0,
             wait: MIN_WAIT,
@@ -109,30 +109,30 @@ impl AutoWindow {
     }
 
     /// The window of all links together, in messages and bytes.
-    pub(super) fn window(&self) -> (u64, u64) {
+    pub(in crate::puller) fn window(&self) -> (u64, u64) {
         self.window
     }
 
     /// The rate in deliveries per second.
-    pub(super) fn rate(&self) -> u64 {
+    pub(in crate::puller) fn rate(&self) -> u64 {
         self.rate / 1_000
     }
 
     /// `count` deliveries are being worked on or waited for.
     #[inline]
-    pub(super) fn busy(&mut self, count: u64) {
+    pub(in crate::puller) fn busy(&mut self, count: u64) {
         self.workers.0 = self.workers.0.max(count);
     }
 
     /// `waiting` workers have no work, and `working` others have.
-    pub(super) fn begin_idle(&mut self, now: Time, waiting: u64, working: u64) {
+    pub(in crate::puller) fn begin_idle(&mut self, now: Time, waiting: u64, working: u64) {
         self.count_idle(now, false);
         let part = (waiting * WHOLE).checked_div(waiting + working);
         self.idle_since = part.filter(|part| *part > 0).map(|part| (now, part));
     }
 
     /// Deliveries have arrived. `limited`: they came as soon as there was credit for them.
-    pub(super) fn end_idle(&mut self, now: Time, limited: bool) {
+    pub(in crate::puller) fn end_idle(&mut self, now: Time, limited: bool) {
         self.count_idle(now, limited);
         self.idle_since = None;
     }
@@ -147,17 +147,17 @@ impl AutoWindow {
     }
 
     /// When [`Self::decide`] is to be called next.
-    pub(super) fn next_decision(&self) -> Time {
+    pub(in crate::puller) fn next_decision(&self) -> Time {
         self.next_decision
     }
 
     /// Whether the window contains a reserve.
-    pub(super) fn has_reserve(&self) -> bool {
+    pub(in crate::puller) fn has_reserve(&self) -> bool {
         self.window.0 > self.workers.0.max(self.workers.1)
     }
 
     /// Computes the window, and returns whether it has changed.
-    pub(super) fn decide(&mut self, now: Time, counts: WindowInput) -> bool {
+    pub(in crate::puller) fn decide(&mut self, now: Time, counts: WindowInput) -> bool {
         if now < self.next_decision {
             return false;
         }

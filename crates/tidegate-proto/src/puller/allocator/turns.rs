@@ -15,7 +15,7 @@ const MAX_LINKS_PER_TURN: usize = 16;
 /// others. If other links have taken what was free, it gets its earlier number back, so that it is not passed over
 /// again and again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns {
+pub(in crate::puller) struct Turns {
     next: u64,
     order: BTreeMap<u64, LinkId>,
     numbers: BTreeMap<LinkId, Number>,
@@ -30,7 +30,7 @@ struct Number {
 
 impl Turns {
     /// Adds a link, and returns whether it was not waiting before.
-    pub(super) fn insert(&mut self, link: LinkId) -> bool {
+    pub(in crate::puller) fn insert(&mut self, link: LinkId) -> bool {
         let begins = !self.numbers.contains_key(&link);
         if begins {
             self.put_last(link, None);
@@ -38,7 +38,7 @@ impl Turns {
         begins
     }
 
-    pub(super) fn remove(&mut self, link: LinkId) {
+    pub(in crate::puller) fn remove(&mut self, link: LinkId) {
         if let Some(number) = self.numbers.remove(&link) {
             self.order.remove(&number.now);
         }
@@ -51,21 +51,21 @@ impl Turns {
         self.next += 1;
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::puller) fn len(&self) -> usize {
         self.order.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = LinkId> + '_ {
+    pub(in crate::puller) fn iter(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.order.values().copied()
     }
 
     /// The links to consider now. Call [`Self::end_turn`] with the one that was found.
-    pub(super) fn turn(&self) -> impl Iterator<Item = LinkId> + '_ {
+    pub(in crate::puller) fn turn(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.iter().take(MAX_LINKS_PER_TURN)
     }
 
     /// Ends a turn. `found` is the link that was found, if any. The next turn begins with other links.
-    pub(super) fn end_turn(&mut self, found: Option<LinkId>) {
+    pub(in crate::puller) fn end_turn(&mut self, found: Option<LinkId>) {
         if let Some(found) = found {
             let number = self.numbers.get(&found).map(|number| number.before.unwrap_or(number.now));
             self.put_last(found, number);
@@ -78,7 +78,7 @@ impl Turns {
     /// The driver of a link has run. If the link was found before and was not `granted` anything, it gets its earlier
     /// number back.
     #[inline]
-    pub(super) fn served(&mut self, link: LinkId, granted: bool) {
+    pub(in crate::puller) fn served(&mut self, link: LinkId, granted: bool) {
         if let Some(number) = self.numbers.get_mut(&link)
             && let Some(before) = number.before.take()
             && !granted
@@ -89,7 +89,7 @@ impl Turns {
     }
 
     /// Whether more links wait than are considered in one turn.
-    pub(super) fn is_long(&self) -> bool {
+    pub(in crate::puller) fn is_long(&self) -> bool {
         self.len() > MAX_LINKS_PER_TURN
     }
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{
-    Puller, Window,
-    auto::{MIN_SAMPLE, WindowInput},
-    link::{Leaving, PullLink, Recall},
-    mark_ready,
+use super::auto::{MIN_SAMPLE, WindowInput};
+use crate::{
+    link_id::LinkId,
+    puller::{
+        Puller, Window,
+        link::{Leaving, PullLink, Recall},
+        mark_ready,
+    },
+    time::Time,
 };
-use crate::{link_id::LinkId, time::Time};
 
 /// The weight of one settled delivery, large enough that halving it does not lose small shares at once.
 const WEIGHT_PER_MESSAGE: u64 = 256;
@@ -17,7 +20,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Computes each link's share of the window and the budget (CR-5, CR-9): by need, and at least one message if the
     /// cap allows one for each link (CR-6). `gently`: only the need has changed, so that most changes can wait for the
     /// next `Ack`.
-    pub(super) fn assign_shares(&mut self, gently: bool) {
+    pub(in crate::puller) fn assign_shares(&mut self, gently: bool) {
         let links = (self.links.len() as u64).max(1);
         let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
         let auto = self.settings.window == Window::Auto;
@@ -65,7 +68,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Updates the automatic window, or the shares of a fixed window, by what links settle.
-    pub(super) fn tune(&mut self, now: Time) {
+    pub(in crate::puller) fn tune(&mut self, now: Time) {
         match self.settings.window {
             Window::Auto if now >= self.auto.next_decision() => {}
             // If there are not more places than links, nothing can be shared by need.
@@ -111,7 +114,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// When [`Self::tune`] should run even if nothing happens on this link: the window may shrink while workers are
     /// busy, so that deliveries that wait behind them can be released.
-    pub(super) fn tune_at(&self, id: LinkId) -> Option<Time> {
+    pub(in crate::puller) fn tune_at(&self, id: LinkId) -> Option<Time> {
         let link = self.links.get(id)?;
         let may_shrink = self.settings.window == Window::Auto
             && self.in_flight > 0
@@ -122,11 +125,11 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// The lowest round-trip time of all links.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
+    pub(in crate::puller) fn round_trip(&self) -> Option<Duration> {
         self.links.iter().filter_map(|(_, link)| link.session.round_trip()).min()
     }
 
-    pub(super) fn request_grant(&mut self, id: LinkId) {
+    pub(in crate::puller) fn request_grant(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id) {
             link.grant_due = true;
             mark_ready(&mut self.ready_links, id, link);
@@ -134,13 +137,13 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Wakes the links without unused credit, because a `recv` waits (CR-6).
-    pub(super) fn wake_without_credit(&mut self) {
+    pub(in crate::puller) fn wake_without_credit(&mut self) {
         let links: Vec<_> = self.without_credit.iter().collect();
         links.into_iter().for_each(|id| self.request_grant(id));
     }
 
     /// Wakes the links with credit beyond their window, because no `recv` waits any more (CR-7).
-    pub(super) fn wake_minimum_grants(&mut self) {
+    pub(in crate::puller) fn wake_minimum_grants(&mut self) {
         for id in self.links.ids() {
             if let Some(link) = self.links.get_mut(id).filter(|link| link.has_minimum_grant) {
                 mark_ready(&mut self.ready_links, id, link);
@@ -149,7 +152,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// The number of free places: neither a delivery nor unused credit takes them. Overdue credit takes none.
-    pub(super) fn free_places(&self) -> u64 {
+    pub(in crate::puller) fn free_places(&self) -> u64 {
         self.cap.saturating_sub(self.in_flight + self.queued + self.unused - self.overdue)
     }
 
@@ -165,7 +168,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Raises the limits of a link as far as its share, the cap, the budget and a waiting `recv` allow (CR-5, CR-6,
     /// CR-9, CR-10).
-    pub(super) fn raise(&mut self, now: Time, id: LinkId) {
+    pub(in crate::puller) fn raise(&mut self, now: Time, id: LinkId) {
         let budget = self.settings.budget;
         let wanted = self.is_wanted() && self.queued == 0;
         let (done, free, many) = (self.done(), self.free_places(), self.links.len() > 1);
@@ -269,13 +272,13 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// A counter that grows with each delivery that is handed out or settled.
-    pub(super) fn done(&self) -> u64 {
+    pub(in crate::puller) fn done(&self) -> u64 {
         2 * (self.stats.acked + self.stats.nacked + self.stats.rejected) + self.in_flight
     }
 
     /// Budget or places have become free: wakes the next waiting link that can get some. It runs again after that link
     /// was served.
-    pub(super) fn grant_to_next(&mut self) {
+    pub(in crate::puller) fn grant_to_next(&mut self) {
         if self.waiting_for_budget.len() > 0
             && self.committed.0 < self.settings.budget
             && self.committed.1 < self.settings.budget_bytes

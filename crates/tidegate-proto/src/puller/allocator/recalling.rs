@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::{
-    Puller,
-    link::{Leaving, PullLink, Recall},
-    mark_ready,
+use crate::{
+    link_id::LinkId,
+    puller::{
+        Puller,
+        link::{Leaving, PullLink, RECALL_DELAY, Recall},
+        mark_ready,
+    },
+    time::Time,
 };
-use crate::{link_id::LinkId, time::Time};
 
-/// The time for which unused credit is not recalled after the `recv` that caused it was served. A fast worker waits
-/// again at once, and would only pay for the recall. With a window of 0, credit is recalled at once (CR-7).
-pub(super) const RECALL_DELAY: Duration = Duration::from_millis(5);
 /// The time for which a link that has not used its credit gets none that other links could use (CR-6).
 const NO_CREDIT_TIME: Duration = Duration::from_millis(100);
 /// The time after which unanswered recalled credit takes no places any more, or two round trips if they take longer
@@ -20,7 +20,7 @@ const MIN_RECALL_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl<H: Clone + Default> Puller<H> {
     /// Recalls unused credit from every link that is over its share.
-    pub(super) fn recall_surplus(&mut self, now: Time) {
+    pub(in crate::puller) fn recall_surplus(&mut self, now: Time) {
         // While the application waits, each link keeps credit for one message (CR-6). If it were recalled, it would be
         // granted again at once, and two links could take it from each other for ever.
         let wanted = self.is_wanted();
@@ -46,7 +46,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Recalls unused credit that takes places, if no place is free and links without credit could use one (CR-6).
-    pub(super) fn rotate(&mut self, now: Time) {
+    pub(in crate::puller) fn rotate(&mut self, now: Time) {
         if self.unused == 0 || self.links.len() < 2 || self.free_places() > 0 {
             return;
         }
@@ -117,7 +117,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Runs the timers of a link that [`Self::rotate`] has set.
-    pub(super) fn handle_place_timeouts(&mut self, now: Time, id: LinkId) {
+    pub(in crate::puller) fn handle_place_timeouts(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.no_credit_until.take_if(|at| *at <= now).is_some() {
             link.asked_others = None;
@@ -154,7 +154,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// A `Skip` has arrived, which gave up `given_up` ids. `overdue`: their places were already taken from the link.
-    pub(super) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64, overdue: bool) {
+    pub(in crate::puller) fn end_rotation(&mut self, now: Time, id: LinkId, given_up: u64, overdue: bool) {
         let Some(link) = self.links.get_mut(id) else { return };
         let rotates = std::mem::take(&mut link.rotates);
         self.rotating -= u64::from(rotates);
@@ -175,7 +175,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Adds a link to the queue for places if it has neither credit nor deliveries.
-    pub(super) fn queue_for_place(&mut self, id: LinkId) {
+    pub(in crate::puller) fn queue_for_place(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.may_be_granted() && link.grant.outstanding().0 == 0 {
             self.place_queue.enter(id, &mut link.ticket);
@@ -184,13 +184,13 @@ impl<H: Clone + Default> Puller<H> {
 
     /// The number of queued deliveries that a link may keep beyond its window: 1 for the socket with a window of 0
     /// (CR-7).
-    pub(super) fn may_keep(&self, id: LinkId) -> u64 {
+    pub(in crate::puller) fn may_keep(&self, id: LinkId) -> u64 {
         let Some(link) = self.links.get(id) else { return 0 };
         u64::from(link.base.0 == 0 && self.queued == link.queued)
     }
 
     /// Recalls credit beyond the window that a `recv` has caused, after it no longer waits.
-    pub(super) fn reconsider_minimum_grant(&mut self, now: Time, id: LinkId) {
+    pub(in crate::puller) fn reconsider_minimum_grant(&mut self, now: Time, id: LinkId) {
         let keep = self.may_keep(id);
         let wanted = self.is_wanted();
         let Some(link) = self.links.get_mut(id).filter(|link| link.has_minimum_grant) else { return };
@@ -214,7 +214,7 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// After a `Skip`: releases queued deliveries beyond the window, so that other pullers can process them (RC-4).
-    pub(super) fn release_surplus(&mut self, id: LinkId) {
+    pub(in crate::puller) fn release_surplus(&mut self, id: LinkId) {
         let keep = self.may_keep(id);
         let (wanted, leaving) = (self.is_wanted(), self.leaving);
         let Some(link) = self.links.get_mut(id) else { return };
