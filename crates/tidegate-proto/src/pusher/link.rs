@@ -8,7 +8,8 @@ use super::{
     PusherSettings,
     backlog::Pending,
     flight::{Extra, Flight},
-    grace::HeldKey,
+    held::HeldKey,
+    quarantine::Quarantine,
     stats::PushLinkStats,
 };
 use crate::{
@@ -26,16 +27,6 @@ use crate::{
 
 /// The number of `Skip` frames that may wait: one for a recall and one for leaving (RC-2).
 const MAX_SKIPS: usize = 2;
-
-/// Whether a link is taken out of the round-robin for a quarantined message, which is sent alone (RD-4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Quarantine {
-    Off,
-    /// The link gets no new messages, so that it becomes empty for a quarantined one.
-    Reserved,
-    /// A quarantined message is in flight on the link.
-    Occupied,
-}
 
 /// What remains of a lost link.
 pub(super) struct Detached {

@@ -9,14 +9,16 @@
 //! If the backlog is empty and a link has credit, a message goes from `send` directly into the link's batch.
 
 mod backlog;
-mod ending;
 mod flight;
 mod grace;
+mod held;
 mod link;
-mod placing;
+mod quarantine;
 mod receive;
 mod restore;
+mod scheduler;
 mod settings;
+mod shutdown;
 mod stats;
 mod working;
 
@@ -25,19 +27,19 @@ use std::{
     time::Duration,
 };
 
-use self::placing::mark_ready;
+use self::scheduler::mark_ready;
 use self::{
     backlog::{Backlog, Pending},
-    ending::Phase,
     flight::Extra,
-    grace::HeldBatches,
+    held::HeldBatches,
     link::PushLink,
     restore::Synced,
+    shutdown::Phase,
 };
 pub use self::{
-    ending::{Leftover, Undelivered},
     restore::{NUMBER_BLOCK, RestoreError, Restored, RestoredMessage, StoreRecord},
     settings::PusherSettings,
+    shutdown::{Leftover, Undelivered},
     stats::{PushLinkStats, PushStats},
 };
 use crate::{

@@ -12,7 +12,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Pending, Pusher, PusherSettings, ending::Phase};
+use super::{Pending, Pusher, PusherSettings, shutdown::Phase};
 use crate::{
     link::PeerKey,
     message::{InstanceId, Message, MessageError},

@@ -1,16 +1,7 @@
-//! Chooses the link for a message (RR-1 … RR-3, RD-4).
+//! Chooses the link for a message (RR-1 … RR-3).
 
-use super::{
-    Pusher,
-    backlog::Pending,
-    flight::Extra,
-    link::{PushLink, Quarantine},
-};
+use super::{Pusher, backlog::Pending, flight::Extra, link::PushLink, quarantine::Quarantine};
 use crate::{link_id::LinkId, message::Message};
-
-/// Deliveries between two quarantined messages, while there is other work. A puller that breaks its links again and
-/// again causes quarantined messages faster than they can be sent, and they must not occupy all links (RD-4).
-const MIN_SENT_BETWEEN_POISON: u64 = 200;
 
 /// Puts a link into the list of links to wake, once.
 #[inline]
@@ -111,7 +102,7 @@ impl Pusher {
         }
     }
 
-    fn put_pending(&mut self, id: LinkId, pending: &Pending) {
+    pub(super) fn put_pending(&mut self, id: LinkId, pending: &Pending) {
         self.put(id, pending.number, pending.attempt, pending.extra(), &pending.message);
     }
 
@@ -123,56 +114,6 @@ impl Pusher {
         while !self.backlog.is_empty() && self.turn().is_some() {
             let Some(pending) = self.backlog.pop() else { return };
             self.place(pending.number, pending.attempt, pending.extra(), &pending.message);
-        }
-    }
-
-    /// Sends a quarantined message alone, on a link with nothing un-acked (RD-4). If there is none, the link with the
-    /// fewest messages in flight is reserved: it gets no new messages until it is empty.
-    fn place_poison(&mut self) {
-        let settings = &self.settings;
-        let able = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.can_send(settings) && link.quarantine != Quarantine::Occupied);
-        let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
-        let Some(link) = self.links.get_mut(id) else { return };
-        let idle = self.backlog.is_empty() && link.flight.messages() == 0;
-        if self.stats.sent < self.next_poison && !idle {
-            return;
-        }
-        if link.flight.messages() == 0 {
-            self.next_poison = self.stats.sent + MIN_SENT_BETWEEN_POISON;
-            if let Some(poison) = self.backlog.pop_poison() {
-                link.quarantine = Quarantine::Occupied;
-                self.put_pending(id, &poison);
-                self.release_reserved();
-            }
-        } else if !self.links.iter().any(|(_, link)| link.quarantine == Quarantine::Reserved)
-            && let Some(link) = self.links.get_mut(id)
-        {
-            link.quarantine = Quarantine::Reserved;
-        }
-    }
-
-    /// Puts the reserved link back into the ring: the quarantined message was sent on another link, and the next one is
-    /// not due.
-    fn release_reserved(&mut self) {
-        let reserved =
-            self.links.iter().find(|(_, link)| link.quarantine == Quarantine::Reserved).map(|(id, _)| id);
-        if let Some(link) = reserved.and_then(|id| self.links.get_mut(id)) {
-            link.quarantine = Quarantine::Off;
-        }
-        if let Some(id) = reserved {
-            self.refresh(id);
-        }
-    }
-
-    /// Ends the quarantine of a link on which nothing is in flight.
-    pub(super) fn end_quarantine(&mut self, id: LinkId) {
-        if let Some(link) = self.links.get_mut(id)
-            && link.flight.messages() == 0
-        {
-            link.quarantine = Quarantine::Off;
         }
     }
 }
