@@ -1,6 +1,6 @@
 //! Splits a stream of bytes into frames.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -11,8 +11,20 @@ use crate::violation::{Code, Violation};
 
 /// The size of the first read of a link: small, so that an idle link takes little memory.
 const MIN_READ: usize = 4 * 1_024;
-/// The size of the largest read, and the memory that a buffer may have beyond the bytes that have arrived (FR-3).
-const MAX_READ: usize = 256 * 1_024;
+/// The size of the largest read of small frames. A reader that takes more at a time finds the socket empty more often,
+/// and then each read costs a wake-up.
+const MAX_READ: usize = 64 * 1_024;
+/// A frame of this size gets a buffer that ends with it, so that the next one begins a buffer and is not copied.
+const MIN_LARGE_FRAME: usize = 32 * 1_024;
+/// The memory that a buffer may have beyond the bytes that have arrived (FR-3).
+const MAX_SPARE: usize = 256 * 1_024;
+/// Buffers of earlier frames that a reader keeps while bytes arrive, to read into them again when the application no
+/// longer holds their frames: new memory costs a page fault for each 4 KiB.
+const MAX_SPENT: usize = 4;
+/// Only a busy link has buffers of this size.
+const MIN_SPENT: usize = 32 * 1_024;
+/// The sum of these buffers in bytes.
+const MAX_SPENT_BYTES: usize = 256 * 1_024;
 /// A frame of messages may keep this many times its length in memory (LM-5).
 const MAX_MEMORY_FACTOR: usize = 8;
 /// A read of fewer bytes is not worth a system call.
@@ -28,6 +40,10 @@ pub struct FrameReader {
     frames: u64,
     /// The capacity of `buf` when it was allocated.
     room: usize,
+    /// The size of the last frame with its length prefix, if it was large: the next one is likely to be as large.
+    last_large: usize,
+    /// Buffers of earlier frames with their capacities, oldest first.
+    spent: VecDeque<(BytesMut, usize)>,
     /// Bytes of a dropped frame that have not yet arrived.
     to_discard: usize,
 }
@@ -75,6 +91,8 @@ impl FrameReader {
             stage: ReaderStage::Preface,
             frames: 0,
             room: 0,
+            last_large: 0,
+            spent: VecDeque::new(),
             to_discard: 0,
         }
     }
@@ -88,16 +106,46 @@ impl FrameReader {
 
     /// The buffer to read into. It has spare capacity. Append the bytes that were read, and call [`Self::filled`].
     pub fn buffer(&mut self) -> &mut BytesMut {
-        if self.buf.is_empty() && self.buf.capacity() < MIN_SPARE {
-            // The application holds the memory of earlier frames: allocate a new buffer, as large as recent reads.
-            self.buf = BytesMut::with_capacity(self.read_size);
-            self.room = self.buf.capacity();
-        } else if self.buf.capacity() - self.buf.len() < MIN_SPARE {
-            let missing = self.missing().unwrap_or(0).clamp(self.read_size, MAX_READ);
-            self.buf.reserve(missing);
-            self.room = self.buf.capacity();
+        let (spare, missing) = (self.buf.capacity() - self.buf.len(), self.missing());
+        if self.buf.is_empty() && spare < MIN_SPARE {
+            // The frames before take all of the buffer.
+            self.renew(self.read_size.max(self.last_large));
+        } else if spare < missing.unwrap_or(MIN_SPARE).clamp(1, MIN_SPARE) {
+            let wanted = match missing {
+                Some(missing) if missing + self.buf.len() >= MIN_LARGE_FRAME => missing.clamp(1, MAX_SPARE),
+                _ => missing.unwrap_or(0).clamp(self.read_size, MAX_READ),
+            };
+            if self.buf.len() >= MAX_SPARE {
+                // A very large frame has a buffer of its own, which can often grow in place.
+                self.buf.reserve(wanted);
+                self.room = self.buf.capacity();
+            } else if !self.buf.try_reclaim(wanted) {
+                self.renew(wanted);
+            }
         }
         &mut self.buf
+    }
+
+    /// Continues in another buffer, with room for `spare` bytes beyond those that have arrived.
+    fn renew(&mut self, spare: usize) {
+        let wanted = self.buf.len() + spare;
+        let free = self.spent.iter_mut().position(|(buf, _)| buf.try_reclaim(wanted));
+        let (mut buf, room) = free.and_then(|index| self.spent.remove(index)).unwrap_or_else(|| {
+            let buf = BytesMut::with_capacity(wanted);
+            let room = buf.capacity();
+            (buf, room)
+        });
+        buf.extend_from_slice(&self.buf);
+        let mut old = std::mem::replace(&mut self.buf, buf);
+        let old_room = std::mem::replace(&mut self.room, room);
+        if old_room >= MIN_SPENT {
+            old.clear();
+            self.spent.push_back((old, old_room));
+        }
+        let bytes = |spent: &VecDeque<(BytesMut, usize)>| spent.iter().map(|(_, room)| room).sum::<usize>();
+        while self.spent.len() > MAX_SPENT || bytes(&self.spent) > MAX_SPENT_BYTES {
+            self.spent.pop_front();
+        }
     }
 
     /// Reports how many bytes a read has returned. The next read is larger on a busy link, and smaller on an idle one.
@@ -106,6 +154,7 @@ impl FrameReader {
             self.read_size = (self.read_size * 2).min(MAX_READ);
         } else if bytes < self.read_size / 16 {
             self.read_size = (self.read_size / 2).max(MIN_READ);
+            self.spent.clear();
         }
     }
 
@@ -113,12 +162,15 @@ impl FrameReader {
     pub fn release_memory(&mut self) {
         if self.buf.is_empty() {
             (self.buf, self.read_size) = (BytesMut::new(), MIN_READ);
+            (self.room, self.last_large) = (0, 0);
+            self.spent = VecDeque::new();
         }
     }
 
     /// Drops all bytes that arrive from now on, because the beginning of the next frame cannot be found (FR-3).
     pub fn discard_all(&mut self) {
         (self.buf, self.to_discard) = (BytesMut::new(), usize::MAX);
+        self.spent = VecDeque::new();
     }
 
     /// Drops the incomplete frame, and the bytes of it that arrive later.
@@ -168,6 +220,7 @@ impl FrameReader {
         }
         self.buf.advance(4);
         self.frames += 1;
+        self.last_large = if (MIN_LARGE_FRAME..=MAX_SPARE).contains(&(length + 4)) { length + 4 } else { 0 };
         let frame = self.buf.split_to(length);
         // Messages are kept until they are settled. A small frame of them must not keep a large buffer (LM-5).
         if length < self.room / MAX_MEMORY_FACTOR && frame.first() == Some(&0x12) {
@@ -260,6 +313,74 @@ mod tests {
         assert!(!put(100, 0x12), "a copy");
         assert!(put(100, 0x1a), "an Ack is not kept");
         assert!(put(40_000, 0x12), "not copied");
+    }
+
+    /// Reads `count` frames of `length` bytes, in reads as large as the buffer admits.
+    fn read_frames(reader: &mut FrameReader, length: usize, count: usize, mut done: impl FnMut(Bytes)) {
+        let stream = [&(length as u32).to_be_bytes()[..], &vec![0x12; length]].concat().repeat(count);
+        let mut left = &stream[..];
+        while !left.is_empty() {
+            let buffer = reader.buffer();
+            let part = left.len().min(buffer.capacity() - buffer.len()).min(MAX_SPARE);
+            assert!(part > 0, "there is room to read into");
+            buffer.extend_from_slice(&left[..part]);
+            left = &left[part..];
+            reader.filled(part);
+            while let Some(frame) = reader.next_frame().unwrap() {
+                assert_eq!(frame.len(), length);
+                done(frame);
+            }
+        }
+    }
+
+    fn busy() -> FrameReader {
+        let mut reader = reader(&PREFACE);
+        assert_eq!(reader.next_frame(), Ok(None));
+        reader.open(1 << 24);
+        reader
+    }
+
+    #[test]
+    fn a_spent_buffer_is_read_into_again_when_its_frames_are_no_longer_held() {
+        let (mut reader, mut held) = (busy(), Vec::new());
+        read_frames(&mut reader, 65_600, 20, |frame| held.push(frame));
+        assert!(reader.spent.iter_mut().all(|(buf, _)| !buf.try_reclaim(65_604)), "their frames are held");
+        assert!(held.iter().all(|frame| frame.iter().all(|byte| *byte == 0x12)), "held frames do not change");
+        held.clear();
+        let (first, _) = reader.spent.front_mut().unwrap();
+        assert!(first.try_reclaim(65_604));
+        // The reader owns this memory, so the allocator cannot return it.
+        let place = first.as_ptr();
+        assert_eq!(reader.buffer().as_ptr(), place);
+    }
+
+    #[test]
+    fn fr_3_a_reader_keeps_few_buffers_and_none_when_it_is_idle() {
+        // FR-3
+        let mut reader = busy();
+        for length in [10, 5_000, 40_000, 65_600, 140_000, 300_000, 3_000_000, 70_000] {
+            read_frames(&mut reader, length, 30, drop);
+            let spent: usize = reader.spent.iter().map(|(_, room)| room).sum();
+            assert!(spent <= MAX_SPENT_BYTES && reader.spent.len() <= MAX_SPENT, "{length}: {spent}");
+        }
+        while reader.read_size > MIN_READ {
+            reader.filled(1);
+        }
+        assert!(reader.spent.is_empty(), "a slow link keeps none");
+        reader.release_memory();
+        assert_eq!(reader.buf.capacity(), 0, "an idle link keeps no buffer");
+    }
+
+    #[test]
+    fn a_large_frame_begins_a_buffer_after_one_of_the_same_size() {
+        let mut reader = busy();
+        read_frames(&mut reader, 100_000, 3, drop);
+        let buffer = reader.buffer();
+        assert!(
+            buffer.is_empty() && (100_004..110_000).contains(&buffer.capacity()),
+            "{}",
+            buffer.capacity()
+        );
     }
 
     #[test]
