@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::peers::Peer;
+use crate::peers::{Chunks, Peer};
 
 /// All runs of one peer with one size.
 #[derive(Serialize)]
@@ -21,11 +21,22 @@ pub struct Runs {
     peers: Vec<Peer>,
     sizes: Vec<usize>,
     cells: Vec<Cell>,
+    /// The pairs of sizes with which raw TCP is measured, by message size.
+    chunks: Vec<(usize, Chunks)>,
 }
 
 impl Runs {
     pub fn new(peers: &[Peer], sizes: &[usize]) -> Self {
-        Self { peers: peers.to_vec(), sizes: sizes.to_vec(), cells: Vec::new() }
+        Self { peers: peers.to_vec(), sizes: sizes.to_vec(), cells: Vec::new(), chunks: Vec::new() }
+    }
+
+    pub fn set_chunks(&mut self, size: usize, chunks: Chunks) {
+        self.chunks.push((size, chunks));
+    }
+
+    /// The sizes of the writes and reads of raw TCP for messages of `size` bytes.
+    pub fn chunks(&self, size: usize) -> Chunks {
+        self.chunks.iter().find(|(other, _)| *other == size).map(|(_, chunks)| *chunks).unwrap_or_default()
     }
 
     pub fn add(&mut self, peer: Peer, size: usize, rate: f64) {
@@ -77,8 +88,17 @@ impl Runs {
             }
             text.push('\n');
         }
+        let pairs: Vec<_> = self.chunks.iter().map(|(size, chunks)| pair(*size, *chunks)).collect();
+        if !pairs.is_empty() {
+            let _ = writeln!(text, "\nThe best pairs of raw TCP: {}.", pairs.join("; "));
+        }
         text
     }
+}
+
+fn pair(size: usize, chunks: Chunks) -> String {
+    let (write, read) = (chunks.write >> 10, chunks.read >> 10);
+    format!("{} B, writes of {write} KiB and reads of {read} KiB", grouped(size as f64))
 }
 
 /// Puts a table between the marks of its name in a file.

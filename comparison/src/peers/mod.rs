@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use tcp::Chunks;
+
 /// The programs compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -42,7 +44,7 @@ impl Peer {
     /// The name in the table, with version and configuration.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Tcp => "raw TCP, 256 KiB writes, no acks",
+            Self::Tcp => "raw TCP, no acks",
             Self::Tidegate => "tidegate, acked",
             Self::TidegateBorrowed => "tidegate, acked, `send_slice` and borrowed deliveries",
             Self::TidegateBatch => "tidegate, acked, `send_all` of 64, borrowed deliveries",
@@ -63,7 +65,9 @@ impl Peer {
     fn pace(self) -> (u64, u64) {
         match self {
             Self::Tcp => (2, 3),
-            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateBorrowed | Self::TidegateBatch => (80, 3),
+            Self::Tidegate | Self::TidegateWindow1000 | Self::TidegateBorrowed | Self::TidegateBatch => {
+                (80, 3)
+            }
             Self::Libzmq | Self::Omq => (180, 2),
             Self::Zeromq | Self::Grpc => (400, 2),
         }
@@ -75,14 +79,14 @@ impl Peer {
         ((seconds * 1e9) as u64 / (each + size as u64 / bytes)).max(1_000)
     }
 
-    /// Runs the sending process.
+    /// Runs the sending process. `chunk` is the size of the writes of raw TCP.
     ///
     /// # Errors
     /// The peer fails.
-    pub fn push(self, address: &str, size: usize, count: u64) -> Result<()> {
+    pub fn push(self, address: &str, size: usize, count: u64, chunk: usize) -> Result<()> {
         use tidegate::Form;
         match self {
-            Self::Tcp => tcp::push(address, size, count),
+            Self::Tcp => tcp::push(address, size, count, chunk),
             Self::Tidegate | Self::TidegateWindow1000 => {
                 run(tidegate::push(address, size, count, Form::Owned))
             }
@@ -95,16 +99,18 @@ impl Peer {
         }
     }
 
-    /// Runs the receiving process and returns messages per second.
+    /// Runs the receiving process and returns messages per second. `chunk` is the size of the reads of raw TCP.
     ///
     /// # Errors
     /// The peer fails, or a received message differs from the message sent.
-    pub fn pull(self, address: &str, size: usize, count: u64) -> Result<f64> {
+    pub fn pull(self, address: &str, size: usize, count: u64, chunk: usize) -> Result<f64> {
         use ::tidegate::Window;
         match self {
-            Self::Tcp => tcp::pull(address, size, count),
+            Self::Tcp => tcp::pull(address, size, count, chunk),
             Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto)),
-            Self::TidegateBorrowed | Self::TidegateBatch => run(tidegate::pull_borrowed(address, size, count)),
+            Self::TidegateBorrowed | Self::TidegateBatch => {
+                run(tidegate::pull_borrowed(address, size, count))
+            }
             Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000))),
             Self::Libzmq => libzmq::pull(address, size, count),
             Self::Omq => run(omq::pull(address, size, count)),

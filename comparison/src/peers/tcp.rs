@@ -7,26 +7,46 @@ use anyhow::{Context as _, Result};
 
 use crate::load::Ring;
 
-const CHUNK: usize = 256 * 1024;
+/// Bytes of each write and of each read. Which pair is the fastest depends on the kernel and on the size of the
+/// messages: a reader that empties the socket with each read sleeps after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunks {
+    pub write: usize,
+    pub read: usize,
+}
 
-pub fn push(address: &str, size: usize, count: u64) -> Result<()> {
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { write: 256 << 10, read: 64 << 10 }
+    }
+}
+
+impl Chunks {
+    /// The pairs that are tried.
+    pub fn grid() -> impl Iterator<Item = Self> {
+        let reads = |write| [16 << 10, 32 << 10, 64 << 10].map(|read| Self { write, read });
+        [256 << 10, 1 << 20].into_iter().flat_map(reads)
+    }
+}
+
+pub fn push(address: &str, size: usize, count: u64, chunk: usize) -> Result<()> {
     let mut stream = super::super::retry(|| TcpStream::connect(address))?;
     let ring = Ring::new(size);
     let mut left = count * size as u64;
     while left > 0 {
-        for chunk in ring.bytes().chunks(CHUNK) {
-            let part = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            stream.write_all(&chunk[..part])?;
+        for piece in ring.bytes().chunks(chunk) {
+            let part = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            stream.write_all(&piece[..part])?;
             left -= part as u64;
         }
     }
     Ok(())
 }
 
-pub fn pull(address: &str, size: usize, count: u64) -> Result<f64> {
+pub fn pull(address: &str, size: usize, count: u64, chunk: usize) -> Result<f64> {
     let listener = TcpListener::bind(address)?;
     let (mut stream, _) = listener.accept()?;
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; chunk];
     let (whole, warm_up) = (count * size as u64, count / 10 * size as u64);
     let (mut received, mut began) = (0, None);
     while received < whole {

@@ -68,7 +68,8 @@ pub(crate) enum BenchCommand {
     /// Measures the memory of a pusher whose puller is stopped (SIGSTOP) during its work.
     #[command(after_help = "Example:\n  tidegate bench stopped --size 1KiB")]
     Stopped(StoppedArgs),
-    /// Measures a plain TCP stream of the same bytes, which is an upper bound.
+    /// Measures a plain TCP stream of the same bytes, which is an upper bound. Tries six pairs of a write and a read
+    /// size with a tenth of the messages each, and measures and reports the best pair.
     ///
     /// The stream has no frames, credit or acks.
     #[command(after_help = "Example:\n  tidegate bench tcp --size 64 --count 10000000 --json")]
@@ -162,7 +163,7 @@ pub(crate) struct ThroughputArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) tune: TuneArgs,
-    /// Also runs `bench tcp` with the same size and count, and prints the ratio
+    /// Also runs `bench tcp` with the same size and count (the best of six pairs of sizes), and prints the ratio
     #[arg(long)]
     pub(crate) with_tcp: bool,
 }

@@ -5,6 +5,7 @@ use tidegate::Window;
 
 use super::flow::Flow;
 use super::latency::{self, Latency};
+use super::tcp::Chunks;
 use super::usage::Usage;
 use super::{bounds, makespan, soak, window_text};
 use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
@@ -15,6 +16,13 @@ use crate::text::thousands;
 pub(crate) struct Measured {
     /// Time from the first bytes to the last, in seconds.
     pub(crate) seconds: f64,
+}
+
+/// The best run of plain TCP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpRun {
+    pub(crate) chunks: Chunks,
+    pub(crate) measured: Measured,
 }
 
 /// One run, as `--json` prints it.
@@ -66,6 +74,9 @@ pub(crate) struct Rate {
     /// The result with plain TCP, if it was measured too.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     tcp: Option<Tcp>,
+    /// The sizes of the writes and reads of plain TCP that were the fastest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp_chunks: Option<Chunks>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,11 +125,12 @@ impl Rate {
         window: Window,
         (pushers, pullers): (u16, u16),
         flow: &Flow,
-        tcp: Option<Measured>,
+        tcp: Option<TcpRun>,
     ) -> Self {
         let rate = per_second(flow.measured, flow.seconds);
+        let tcp_chunks = tcp.map(|run| run.chunks);
         let tcp = tcp.map(|run| {
-            let tcp = per_second(count.saturating_sub(1), run.seconds);
+            let tcp = per_second(count.saturating_sub(1), run.measured.seconds);
             Tcp { tcp_msgs_per_s: tcp, tcp_mib_per_s: mib(size, tcp), ratio: rate / tcp }
         });
         Self {
@@ -136,6 +148,7 @@ impl Rate {
             received: flow.pulled.iter().map(|side| side.received).collect(),
             last_window: flow.pulled.first().map(|side| side.window),
             tcp,
+            tcp_chunks,
         }
     }
 
@@ -146,10 +159,11 @@ impl Rate {
 
     /// A run of TCP alone. The time from the first message to the last covers one message less than were
     /// sent.
-    pub(crate) fn tcp(size: usize, count: u64, run: Measured) -> Self {
-        let rate = per_second(count.saturating_sub(1), run.seconds);
+    pub(crate) fn tcp(size: usize, count: u64, run: TcpRun) -> Self {
+        let TcpRun { chunks, measured: Measured { seconds } } = run;
+        let rate = per_second(count.saturating_sub(1), seconds);
         let (msgs_per_s, mib_per_s) = (rate, mib(size, rate));
-        Self { size, count, seconds: run.seconds, msgs_per_s, mib_per_s, ..Self::default() }
+        Self { size, count, seconds, msgs_per_s, mib_per_s, tcp_chunks: Some(chunks), ..Self::default() }
     }
 
     fn text(&self) -> String {
@@ -178,6 +192,13 @@ impl Rate {
         if let Some(tcp) = &self.tcp {
             let figures = figures(tcp.tcp_msgs_per_s, tcp.tcp_mib_per_s);
             text += &format!("\nplain TCP: {figures}; the ratio is {:.3}", tcp.ratio);
+        }
+        if let Some(Chunks { write, read }) = self.tcp_chunks {
+            text += &format!(
+                "\nthe best pair of TCP: writes of {} KiB, reads of {} KiB",
+                write >> 10,
+                read >> 10
+            );
         }
         text
     }
@@ -313,9 +334,13 @@ mod tests {
         Flow { seconds, measured, pulled: Vec::new(), push: Usage::default(), pull: Usage::default() }
     }
 
+    fn tcp_run(seconds: f64) -> TcpRun {
+        TcpRun { chunks: Chunks { write: 1 << 20, read: 1 << 16 }, measured: Measured { seconds } }
+    }
+
     #[test]
     fn the_object_has_the_documented_fields() {
-        let tcp = Some(Measured { seconds: 0.5 });
+        let tcp = Some(tcp_run(0.5));
         let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048), tcp);
         let json = serde_json::to_value(Report::Throughput(rate)).unwrap();
         assert_eq!(json["bench"], "throughput");
@@ -325,6 +350,7 @@ mod tests {
         );
         assert_eq!((json["msgs_per_s"].as_f64(), json["mib_per_s"].as_f64()), (Some(1024.0), Some(1.0)));
         assert_eq!((json["tcp_msgs_per_s"].as_f64(), json["ratio"].as_f64()), (Some(4096.0), Some(0.25)));
+        assert_eq!(json["tcp_chunks"], serde_json::json!({ "write": 1_048_576, "read": 65_536 }));
         let auto = Rate::of(1, 2, Window::Auto, (1, 1), &flow(2.0, 2048), None);
         let json = serde_json::to_value(&auto).unwrap();
         assert_eq!((&json["window"], json.get("tls")), (&"auto".into(), None));
@@ -335,14 +361,18 @@ mod tests {
 
     #[test]
     fn plain_tcp_has_no_window_and_no_ratio() {
-        let report = Rate::tcp(64, 3, Measured { seconds: 1.0 });
+        let report = Rate::tcp(64, 3, tcp_run(1.0));
         let json = serde_json::to_value(&report).unwrap();
         assert!(json.get("window").is_none() && json.get("ratio").is_none());
-        assert_eq!(report.text(), "3 messages of 64 B: 2 messages/s, 0.0 MiB/s");
+        assert_eq!(
+            report.text(),
+            "3 messages of 64 B: 2 messages/s, 0.0 MiB/s\n\
+             the best pair of TCP: writes of 1024 KiB, reads of 64 KiB"
+        );
     }
 
     #[test]
     fn a_clock_that_does_not_advance_gives_a_finite_rate() {
-        assert!(Rate::tcp(1, 2, Measured { seconds: 0.0 }).msgs_per_s.is_finite());
+        assert!(Rate::tcp(1, 2, tcp_run(0.0)).msgs_per_s.is_finite());
     }
 }
