@@ -53,7 +53,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
 
 enum ReportFormat {
     /// A report, and whether to print it as JSON.
-    Report(Report, bool),
+    Report(Box<Report>, bool),
     Page(String),
 }
 
@@ -81,7 +81,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<ReportFormat> {
         }
         BenchCommand::Report(args) => return Ok(ReportFormat::Page(html::page(&args.files)?)),
     };
-    Ok(ReportFormat::Report(report, json))
+    Ok(ReportFormat::Report(Box::new(report), json))
 }
 
 async fn rate(load: &LoadArgs, tune: &TuneArgs, sides: (u16, u16), with_tcp: bool) -> anyhow::Result<Rate> {
