@@ -121,6 +121,9 @@ pub(super) struct Taken {
     pub(super) pending: Vec<Pending>,
     /// The number of frames looked up, whether or not something was settled.
     pub(super) lookups: u64,
+    /// The last payload that was written from where it was. Its drop is code of the application, which may panic: it
+    /// comes last, when everything is counted.
+    spent: Option<Bytes>,
 }
 
 impl Flight {
@@ -230,9 +233,13 @@ impl Flight {
             self.bytes -= bytes - frame.live_bytes;
             if frame.live == 0 {
                 // Only its place in the order is left.
-                (frame.room, frame.tail, frame.entries) = (Bytes::new(), None, Vec::new());
+                let spent = frame.tail.take();
+                (frame.room, frame.entries) = (Bytes::new(), Vec::new());
                 (frame.ids, frame.id_offsets, frame.memory) = (0, Vec::new(), 0);
                 self.empty += 1;
+                if spent.is_some() {
+                    taken.spent = spent;
+                }
             } else {
                 frame.forget_settled();
                 frame.copy_survivors();

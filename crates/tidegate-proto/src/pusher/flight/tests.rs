@@ -61,6 +61,42 @@ fn settle(flight: &mut Flight, first: u64, count: u64) -> u64 {
 }
 
 #[test]
+fn a_payload_whose_drop_panics_is_settled_and_counted() {
+    struct Owner(Vec<u8>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("a bug in a payload");
+            }
+        }
+    }
+    let mut flight = Flight::default();
+    for id in 0..2 {
+        let mut batch = OpenBatch::default();
+        let message = Message::new(Bytes::from_owner(Owner(vec![1; 100_000])));
+        let at = batch.push(id, id, 1, false, &message);
+        flight.push(id, id, at, 100_000, Extra::default(), true);
+        flight.seal(&batch.seal());
+        flight.handed_over(START, id, 1 + id);
+    }
+    let settle = |flight: &mut Flight, taken: &mut Taken, id| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flight.settle(id, 1, false, taken)))
+    };
+    let mut taken = Taken::default();
+    settle(&mut flight, &mut taken, 0).unwrap();
+    assert_eq!((taken.messages, flight.messages()), (1, 1));
+    settle(&mut flight, &mut taken, 1).unwrap_err();
+    assert_eq!((taken.messages, taken.bytes, flight.messages(), flight.bytes()), (2, 200_000, 0, 0));
+    std::mem::forget(taken);
+    assert!(flight.take_all(u64::MAX).is_empty(), "nothing that was settled is sent again");
+}
+
+#[test]
 fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
     // LM-5 for a pusher: all but the first, all but one in the middle, all but the last, one by one.
     for left in [0, 4_321, 9_999] {
