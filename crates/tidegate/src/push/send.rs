@@ -37,8 +37,8 @@ impl Push {
     /// A task or thread that was just served may use up its share before the next round begins.
     ///
     /// If a woken future is not polled, it delays other senders by at most 20 ms and is served first when it
-    /// is polled again. About every 256 KiB for each link (small messages count more), a send yields once, so that
-    /// the links can write while a busy sender runs on the same thread.
+    /// is polled again. About every 64 KiB for each link, a send yields once, so that the links can write
+    /// while a busy sender runs on the same thread.
     ///
     /// A payload with its own owner (`Bytes::from_owner`) is dropped when the message is settled, on the
     /// thread that runs the links and under the lock of the socket. That drop must be quick. It must not use

@@ -15,14 +15,12 @@ use crate::{
 };
 
 /// Bytes for each link after which a busy sender yields, so that the links can write on the same thread.
-const YIELD_BYTES: usize = 256 * 1_024;
-/// A payload of this size is written from where it is, without a copy. So it counts half.
-const MIN_UNCOPIED: usize = 16 * 1_024;
+const YIELD_BYTES: usize = 64 * 1_024;
 /// Beyond this number of links the writes become smaller instead, so that unwritten data stays in the cache.
 const MAX_YIELD_LINKS: usize = 8;
 
-/// The cost of a message in addition to its size. The links write small messages while these are still in the cache.
-const MESSAGE_COST: usize = 192;
+/// The cost of a message in addition to its size: many small messages are work, too.
+const MESSAGE_COST: usize = 16;
 
 /// How many bytes a busy sender may still send before it yields to the links.
 pub(crate) struct Stretch {
@@ -43,8 +41,7 @@ impl Stretch {
 
     #[inline]
     pub(super) fn take(&mut self, size: usize) {
-        let cost = if size < MIN_UNCOPIED { size + MESSAGE_COST } else { size / 2 };
-        self.left = self.left.saturating_sub(cost);
+        self.left = self.left.saturating_sub(size + MESSAGE_COST);
     }
 
     /// Starts over after the links have run, or are about to.
