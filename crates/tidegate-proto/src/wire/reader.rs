@@ -158,12 +158,13 @@ impl FrameReader {
         }
     }
 
-    /// Frees the buffer while no bytes arrive. It is allocated again by [`Self::buffer`].
+    /// Frees the buffers while no bytes arrive, except for one that holds a part of a frame. They are allocated again by
+    /// [`Self::buffer`].
     pub fn release_memory(&mut self) {
+        self.spent = VecDeque::new();
         if self.buf.is_empty() {
             (self.buf, self.read_size) = (BytesMut::new(), MIN_READ);
             (self.room, self.last_large) = (0, 0);
-            self.spent = VecDeque::new();
         }
     }
 
@@ -363,6 +364,16 @@ mod tests {
             let spent: usize = reader.spent.iter().map(|(_, room)| room).sum();
             assert!(spent <= MAX_SPENT_BYTES && reader.spent.len() <= MAX_SPENT, "{length}: {spent}");
         }
+        let mut held = Vec::new();
+        read_frames(&mut reader, 65_600, 30, |frame| held.push(frame));
+        assert!(!reader.spent.is_empty());
+        reader.buffer().extend_from_slice(&[0]);
+        reader.release_memory();
+        assert!(
+            reader.spent.is_empty() && reader.progress().partial == 1,
+            "a link that stops in a frame keeps that"
+        );
+        reader.buf.clear();
         while reader.read_size > MIN_READ {
             reader.filled(1);
         }
