@@ -158,8 +158,8 @@ impl FrameReader {
         }
     }
 
-    /// Frees the buffers while no bytes arrive, except for one that holds a part of a frame. They are allocated again by
-    /// [`Self::buffer`].
+    /// Frees the buffers while no bytes arrive, except for one that holds a part of a frame. They are allocated again
+    /// by [`Self::buffer`].
     pub fn release_memory(&mut self) {
         self.spent = VecDeque::new();
         if self.buf.is_empty() {
