@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use common::{ack, frame, outcome, peer, puller, pusher, sent};
+use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     LinkId, Machine, Puller, Received, Role, Time, Verdict, Window,
     wire::{Body, v1},
@@ -233,4 +233,94 @@ fn lm_5_a_pusher_that_keeps_nacked_and_rejected_messages_keeps_nothing_beside_th
         assert!(bytes::BytesMut::from(payload).capacity() < 2_000);
     }
     assert!(count >= 100);
+}
+
+#[test]
+fn lm_4_messages_that_arrive_on_5000_idle_links_at_once_take_the_byte_budget_at_most() {
+    // LM-4, RC-4, CR-2, CR-6: while the application waits, each link may deliver one message of any size.
+    const LINKS: usize = 5_000;
+    const SIZE: usize = MIB / 4;
+    for window in [Window::Auto, Window::messages(0), Window::messages(2 * LINKS as u64)] {
+        let mut puller = puller(|s| (s.window, s.budget_bytes) = (window, 8 << 20));
+        let links: Vec<LinkId> = (0..LINKS)
+            .map(|place| puller.open(START, peer(Role::Pusher, 1, Some((place as u64, 1)))).unwrap())
+            .collect();
+        puller.start_waiting(START);
+        for link in &links {
+            sent(&mut puller, START, *link);
+        }
+        assert!(puller.link_stats().iter().all(|link| link.credit_messages > 0), "{window:?}");
+        // The application gets one delivery and works on it. All pushers have something to send at this moment.
+        let alive = Arc::new(AtomicUsize::new(0));
+        let mut most = 0;
+        for (place, link) in links.iter().enumerate() {
+            let message = v1::Message { payload: vec![7; SIZE].into(), ..Default::default() };
+            let deliver = v1::Deliver { first_id: 0, first_number: 0, messages: vec![message] };
+            let bytes = frame(v1::frame::Body::Deliver(deliver));
+            alive.fetch_add(bytes.len(), Ordering::Relaxed);
+            let counted = Counted { bytes, alive: alive.clone() };
+            puller.handle_frame(START, *link, Bytes::from_owner(counted));
+            most = most.max(alive.load(Ordering::Relaxed));
+            if place == 0 {
+                puller.stop_waiting(START);
+                let _held = puller.recv().unwrap();
+            }
+        }
+        assert!(most <= (8 << 20) + 2 * (SIZE + 64), "{window:?}: {most} bytes were kept");
+        let stats = puller.stats();
+        assert_eq!(stats.queued_bytes, 8 << 20, "{window:?}");
+        assert_eq!((stats.in_flight, stats.queued, stats.released), (1, 32, LINKS as u64 - 33), "{window:?}");
+        assert_eq!(stats.released_for_memory, stats.released);
+        // What was released goes back at once, in an Ack that recalls what is left of the credit.
+        for link in &links {
+            let Some(Body::Ack(ack)) = sent(&mut puller, START, *link).pop() else { continue };
+            let releases = ack.outcomes.iter().any(|one| one.verdict == i32::from(v1::Verdict::Release));
+            assert!(ack.recall || !releases, "{window:?}: {ack:?}");
+        }
+    }
+}
+
+#[test]
+fn lm_4_what_is_released_for_lack_of_memory_is_delivered_later_without_another_attempt() {
+    // LM-4, RC-4, DL-3: 40 pushers with large messages, and an application that is slower than all of them.
+    for window in [Window::Auto, Window::messages(0), Window::messages(100)] {
+        let puller = puller(|s| (s.window, s.budget_bytes) = (window, 1 << 20));
+        let mut world = World::new((0..40).map(|_| pusher(|_| ())).collect(), vec![puller]);
+        for push in 0..40 {
+            world.join(push, 0);
+        }
+        world.pullers[0].start_waiting(world.now);
+        world.settle();
+        for push in 0..40 {
+            for place in 0..5 {
+                let text = format!("{push}.{place}.{}", "x".repeat(200_000));
+                world.pushers[push].send(text.into(), false).unwrap();
+            }
+        }
+        let mut all = Vec::new();
+        let mut waits = true;
+        for _ in 0..2_000 {
+            world.settle();
+            assert!(world.pullers[0].stats().queued_bytes <= (1 << 20) + 200_100);
+            let received = world.recv(0);
+            if std::mem::replace(&mut waits, received.is_none()) != waits {
+                let now = world.now;
+                if waits { world.pullers[0].start_waiting(now) } else { world.pullers[0].stop_waiting(now) }
+            }
+            if let Some(received) = received {
+                assert_eq!(received.attempt(), 1, "a release costs no attempt");
+                let text = common::text(&received);
+                all.push(text.rsplit_once('.').unwrap().0.to_owned());
+                world.pass(SECOND / 100);
+                world.give(0, received, &Verdict::Ack);
+            } else {
+                world.pass(SECOND / 100);
+            }
+        }
+        assert!(world.pullers[0].stats().released_for_memory > 0, "{window:?}: nothing was tested");
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 200, "{window:?}");
+        assert!(world.pushers.iter().all(|pusher| pusher.stats().acked == 5), "{window:?}");
+    }
 }

@@ -27,6 +27,7 @@ impl<H: Clone + Default> Puller<H> {
         link.queued -= count;
         link.queued_bytes -= bytes;
         self.queued -= count;
+        self.queued_bytes -= bytes;
         self.in_flight += count;
         // Only one of them is worked on at a time.
         self.auto.busy(self.in_flight - count + 1);
@@ -56,6 +57,7 @@ impl<H: Clone + Default> Puller<H> {
         link.queued += count;
         link.queued_bytes += bytes;
         self.queued += count;
+        self.queued_bytes += bytes;
         self.in_flight -= count;
         if !link.in_turn {
             link.in_turn = true;

@@ -282,9 +282,10 @@ impl<H: Clone + Default> PullLink<H> {
         self.settled_before = self.grant.settled_deliveries();
     }
 
-    /// Releases the last `count` deliveries of the inbox (RC-4), and returns the number of deliveries released.
-    pub(super) fn release(&mut self, mut count: u64) -> u64 {
-        let before = self.queued;
+    /// Releases the last `count` deliveries of the inbox (RC-4), and returns the number of deliveries released, and
+    /// their bytes.
+    pub(super) fn release(&mut self, mut count: u64) -> (u64, u64) {
+        let before = (self.queued, self.queued_bytes);
         while count > 0 {
             let Some(batch) = self.inbox.back_mut() else { break };
             let part = count.min(batch.cursor.len());
@@ -299,7 +300,7 @@ impl<H: Clone + Default> PullLink<H> {
             self.queued_bytes -= bytes;
             count -= part;
         }
-        before - self.queued
+        (before.0 - self.queued, before.1 - self.queued_bytes)
     }
 
     /// The ids in the inbox, as `(first, count)`.
@@ -307,11 +308,10 @@ impl<H: Clone + Default> PullLink<H> {
         self.inbox.iter().map(|batch| (batch.cursor.next_id(), batch.cursor.len()))
     }
 
-    /// Drops the deliveries that were not handed out (RD-5), and returns their number.
-    pub(super) fn drop_inbox(&mut self) -> u64 {
+    /// Drops the deliveries that were not handed out (RD-5), and returns their number and their bytes.
+    pub(super) fn drop_inbox(&mut self) -> (u64, u64) {
         self.inbox.clear();
-        self.queued_bytes = 0;
-        std::mem::take(&mut self.queued)
+        (std::mem::take(&mut self.queued), std::mem::take(&mut self.queued_bytes))
     }
 
     pub(super) fn stats(&self, id: LinkId) -> PullLinkStats {

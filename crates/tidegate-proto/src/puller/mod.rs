@@ -79,8 +79,9 @@ pub struct Puller<H = ()> {
     slots: BTreeMap<PeerKey, LinkId>,
     /// Links with messages for the application, in turn.
     turn: VecDeque<LinkId>,
-    /// Deliveries in the inboxes of all links.
+    /// Deliveries in the inboxes of all links, and their bytes.
     queued: u64,
+    queued_bytes: u64,
     /// Deliveries handed out and not settled.
     in_flight: u64,
     /// The number of `recv` calls that wait.
@@ -151,6 +152,7 @@ impl<H: Clone + Default> Puller<H> {
             slots: BTreeMap::new(),
             turn: VecDeque::new(),
             queued: 0,
+            queued_bytes: 0,
             in_flight: 0,
             waiting: 0,
             polled_empty: false,
@@ -213,6 +215,7 @@ impl<H: Clone + Default> Puller<H> {
             link.queued -= 1;
             link.queued_bytes -= received.size();
             self.queued -= 1;
+            self.queued_bytes -= received.size();
             self.in_flight += 1;
             self.auto.busy(self.in_flight);
             self.stats.redelivered += u64::from(received.item.attempt > 1);
@@ -495,6 +498,7 @@ impl<H: Clone + Default> Puller<H> {
     pub fn stats(&self) -> PullStats {
         PullStats {
             queued: self.queued,
+            queued_bytes: self.queued_bytes,
             in_flight: self.in_flight,
             duplicates_waiting: self.dedup.waiting_duplicates(),
             links: self.links.len() as u64,

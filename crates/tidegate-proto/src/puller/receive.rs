@@ -51,6 +51,7 @@ impl<H: Clone + Default> Puller<H> {
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.end_idle(now, limited);
         let asked = std::mem::take(&mut self.polled_empty);
+        let (full, queued) = (self.queued_bytes >= self.settings.budget_bytes, link.queued);
         let batch = batch.without_unknown();
         link.record_batch(&batch, self.settings.memory);
         if repeats {
@@ -59,7 +60,11 @@ impl<H: Clone + Default> Puller<H> {
             self.request_grant(id);
         } else {
             self.queued += new.len();
+            self.queued_bytes += new.size();
             link.push(id, batch.bytes, batch.cursor, &self.retained);
+        }
+        if full {
+            self.release_excess(id, queued);
         }
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         if !link.in_turn && !link.inbox.is_empty() {
@@ -128,8 +133,8 @@ impl<H: Clone + Default> Puller<H> {
         self.place_queue.leave(&mut link.ticket);
         self.without_credit.remove(id);
         // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
-        let (before, bytes) = (link.grant.outstanding(), link.queued_bytes);
-        let dropped = link.drop_inbox();
+        let before = link.grant.outstanding();
+        let (dropped, bytes) = link.drop_inbox();
         link.grant.settle(dropped, bytes);
         // End gives up all unused credit (ST-7).
         let (unused, unused_bytes) = link.grant.unused();
@@ -143,6 +148,7 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
+        self.queued_bytes -= bytes;
         self.stats.dropped += dropped;
         // ST-6. The set is bounded by the limit on links.
         if self.ended.len() < self.settings.max_links {

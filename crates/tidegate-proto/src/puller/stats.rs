@@ -22,10 +22,14 @@ pub struct PullStats {
     pub rejected: u64,
     /// Deliveries released.
     pub released: u64,
+    /// The part of `released` that arrived while queued deliveries had used up the byte budget (LM-4).
+    pub released_for_memory: u64,
     /// Deliveries of lost links that were not handed out, or whose outcome could not be sent on their link (RD-5).
     pub dropped: u64,
     /// Deliveries received and not yet handed out.
     pub queued: u64,
+    /// The size of these deliveries in bytes (CR-4).
+    pub queued_bytes: u64,
     /// Deliveries handed out and not settled.
     pub in_flight: u64,
     /// Duplicates that wait for the outcome of a delivery in flight (RD-9).

@@ -27,6 +27,8 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
         let mut lines = BTreeMap::<Wire, LinkGrants>::new();
         // The number of un-acked messages on lost links, which may be redelivered (RD-9).
         let mut lost = 0;
+        // The un-acked deliveries have once used up the byte budget, so that the puller may release what arrives (LM-4).
+        let mut was_full = false;
         for entry in history.of(who) {
             let wrong = &mut faults.of(who, entry.at);
             match &entry.what {
@@ -34,7 +36,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                     let line = lines.entry(wire.clone()).or_default();
                     let opened = *line.opened.get_or_insert(entry.at);
                     let expected = if entry.at <= opened + AGAIN { lost } else { 0 };
-                    line.ack(plan, ack, expected, wrong);
+                    line.ack(plan, ack, (expected, was_full), wrong);
                     check_budget(plan, &lines, wrong);
                 }
                 What::Sent(wire, FrameSummary::Deliver(..) | FrameSummary::Skip(..) | FrameSummary::End) => {
@@ -54,6 +56,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
                 }
                 What::Read(wire, FrameSummary::Deliver(first, items)) => {
                     lines.entry(wire.clone()).or_default().deliver(*first, items);
+                    was_full |= lines.values().map(LinkGrants::unsettled_bytes).sum::<u64>() >= plan.budget.1;
                 }
                 What::Read(wire, FrameSummary::Skip(next_id, bytes)) => {
                     lines.entry(wire.clone()).or_default().skip(*next_id, *bytes);
@@ -130,7 +133,17 @@ impl LinkGrants {
         self.owed = self.owed.saturating_sub(1);
     }
 
-    fn ack(&mut self, plan: &Puller, ack: &Ack, expected: u64, wrong: &mut dyn FnMut(&str, String)) {
+    fn unsettled_bytes(&self) -> u64 {
+        self.unsettled.iter().filter_map(|id| self.sizes.get(id)).sum()
+    }
+
+    fn ack(
+        &mut self,
+        plan: &Puller,
+        ack: &Ack,
+        (expected, was_full): (u64, bool),
+        wrong: &mut dyn FnMut(&str, String),
+    ) {
         for range in &ack.outcomes {
             for id in range.first..range.first + range.count {
                 if !self.unsettled.remove(&id) {
@@ -140,7 +153,8 @@ impl LinkGrants {
                 self.done_bytes += self.sizes.get(&id).copied().unwrap_or_default();
             }
             // OC-8 lets an application release a delivery at any time; other deliveries are released only after a Skip.
-            if range.verdict == Verdict::Release && self.owed > 0 && !self.leaving && plan.bad[3] == 0 {
+            let early = range.verdict == Verdict::Release && self.owed > 0 && !self.leaving;
+            if early && !was_full && plan.bad[3] == 0 {
                 wrong(Rule::Rc4.id(), "deliveries are released before the Skip".to_owned());
             }
         }

@@ -225,12 +225,36 @@ impl<H: Clone + Default> Puller<H> {
         } else {
             link.grant.outstanding().0.saturating_sub(link.base.0.max(keep)).min(link.queued)
         };
+        self.release(id, surplus);
+    }
+
+    /// The queued deliveries of all links have used up the byte budget: releases what has just arrived on a link that
+    /// had `queued` deliveries before, and recalls its credit (LM-4, RC-4).
+    pub(in crate::puller) fn release_excess(&mut self, id: LinkId, queued: u64) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let excess = link.queued.saturating_sub(queued);
+        if excess == 0 {
+            return; // duplicates, which are not queued
+        }
+        // The pusher must not send them back with the credit that it has left.
+        if link.may_be_granted() {
+            link.recall = Recall::Due;
+        }
+        self.stats.released_for_memory += excess;
+        mark_ready(&mut self.ready_links, id, link);
+        self.release(id, excess);
+    }
+
+    /// Releases the last `count` queued deliveries of a link.
+    fn release(&mut self, id: LinkId, count: u64) {
+        let Some(link) = self.links.get_mut(id) else { return };
         let before = link.grant.outstanding();
-        let released = link.release(surplus);
+        let (released, bytes) = link.release(count);
         let after = link.grant.outstanding();
         self.committed.0 -= before.0 - after.0;
         self.committed.1 -= before.1 - after.1;
         self.queued -= released;
+        self.queued_bytes -= bytes;
         self.stats.released += released;
         // The released messages can be processed elsewhere, so that their outcomes are not held back.
         link.ack_now |= released > 0;

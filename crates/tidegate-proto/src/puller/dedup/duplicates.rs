@@ -19,8 +19,9 @@ impl<H: Clone + Default> Puller<H> {
     pub(in crate::puller) fn retire_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let mut queued: Vec<_> = link.queued_ids().collect();
-        let dropped = link.drop_inbox();
+        let (dropped, bytes) = link.drop_inbox();
         self.queued -= dropped;
+        self.queued_bytes -= bytes;
         self.stats.dropped += dropped;
         if std::mem::replace(&mut link.retired, true) {
             return;
@@ -127,6 +128,7 @@ impl<H: Clone + Default> Puller<H> {
             {
                 run.shorten(length, size);
                 self.queued += length;
+                self.queued_bytes += size;
                 link.push(id, batch.bytes.clone(), run, &self.retained);
             }
             (run, length, size) = (rest, 0, 0);
