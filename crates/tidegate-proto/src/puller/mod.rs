@@ -377,12 +377,10 @@ impl<H: Clone + Default> Puller<H> {
             Verdict::Reject { .. } => self.stats.rejected += count,
             Verdict::Release => self.stats.released += count,
         }
-        let before = link.grant.outstanding();
         link.grant.settle(count, size);
-        let after = link.grant.outstanding();
-        self.committed.0 -= before.0 - after.0;
-        self.committed.1 -= before.1 - after.1;
-        if after.0 == 0 && link.may_be_granted() {
+        self.committed.0 -= count;
+        self.committed.1 -= size;
+        if link.grant.outstanding().0 == 0 && link.may_be_granted() {
             self.place_queue.enter(id, &mut link.ticket);
         }
         // The first outcome wakes the driver too, so that it sets its timer (OC-5).
