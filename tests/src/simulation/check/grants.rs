@@ -27,7 +27,7 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
         let mut lines = BTreeMap::<Wire, LinkGrants>::new();
         // The number of un-acked messages on lost links, which may be redelivered (RD-9).
         let mut lost = 0;
-        // The un-acked deliveries have once used up the byte budget, so that the puller may release what arrives (LM-4).
+        // Un-acked deliveries have once used up the byte budget, so that the puller may release what arrives (LM-4).
         let mut was_full = false;
         for entry in history.of(who) {
             let wrong = &mut faults.of(who, entry.at);
