@@ -12,7 +12,7 @@ use std::sync::{
 use bytes::Bytes;
 use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
-    LinkId, Machine, Puller, Received, Role, Time, Verdict, Window,
+    LinkId, Machine, PullStats, Puller, Received, Role, Time, Verdict, Window,
     wire::{Body, v1},
 };
 
@@ -323,4 +323,167 @@ fn lm_4_what_is_released_for_lack_of_memory_is_delivered_later_without_another_a
         assert_eq!(all.len(), 200, "{window:?}");
         assert!(world.pushers.iter().all(|pusher| pusher.stats().acked == 5), "{window:?}");
     }
+}
+
+/// Pushers that always have messages of `size` bytes, and an application that needs 10 ms for each of `messages`.
+/// Returns the acks of each pusher. `shuffled`: the order in which bytes arrive changes.
+fn slow_application(
+    (window, budget_bytes): (Window, u64),
+    (pushers, size): (usize, usize),
+    messages: usize,
+    shuffled: bool,
+) -> (Vec<u64>, PullStats) {
+    let puller = puller(|s| (s.window, s.budget_bytes) = (window, budget_bytes));
+    let mut world = World::new((0..pushers).map(|_| pusher(|_| ())).collect(), vec![puller]);
+    for push in 0..pushers {
+        world.join(push, 0);
+    }
+    let (mut waits, mut done, mut random) = (false, 0, 1_u64);
+    while done < messages {
+        for pusher in &mut world.pushers {
+            while pusher.stats().queued < 3 {
+                pusher.send(vec![7; size].into(), false).unwrap();
+            }
+        }
+        if shuffled {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            world.wires.rotate_left((random >> 33) as usize % pushers);
+        }
+        world.settle();
+        let received = world.recv(0);
+        if waits != received.is_none() {
+            waits = !waits;
+            let now = world.now;
+            if waits { world.pullers[0].start_waiting(now) } else { world.pullers[0].stop_waiting(now) }
+        }
+        world.pass(SECOND / 100);
+        if let Some(received) = received {
+            world.give(0, received, &Verdict::Ack);
+            done += 1;
+        }
+    }
+    (world.pushers.iter().map(|pusher| pusher.stats().acked).collect(), world.pullers[0].stats())
+}
+
+#[test]
+fn lm_4_large_messages_are_seldom_sent_in_vain() {
+    // LM-4: a part of the credit lets a whole message pass (CR-2), so that credit alone would let all links send.
+    for window in [Window::fixed(100, 32 << 10), Window::Auto] {
+        for (pushers, shuffled) in [(10, false), (10, true), (40, true)] {
+            let (_, stats) = slow_application((window, 256 << 10), (pushers, 64 << 10), 200, shuffled);
+            // Each link may send one before it is known that its messages are large.
+            let most = pushers as u64 + 5;
+            assert!(stats.released_for_memory <= most, "{window:?}, {pushers} pushers: {stats:?}");
+        }
+    }
+}
+
+#[test]
+fn lm_4_pushers_of_large_messages_get_memory_in_turn() {
+    // LM-4: the bytes of the last pusher always arrive last. A budget of 1,000 is less than one message.
+    for (window, budget) in [
+        (Window::fixed(100, 32 << 10), 256 << 10),
+        (Window::messages(0), 1_000),
+        (Window::messages(100), 1_000),
+    ] {
+        let (acked, _) = slow_application((window, budget), (10, 64 << 10), 200, false);
+        assert!(acked.iter().all(|acked| *acked >= 10), "{window:?}, {budget}: {acked:?}");
+    }
+}
+
+#[test]
+fn lm_4_an_idle_pusher_that_had_a_large_message_does_not_keep_memory_from_others() {
+    // LM-4: a budget of one message; one pusher after the other has one.
+    for window in [Window::Auto, Window::messages(0), Window::messages(100)] {
+        let puller = puller(|s| (s.window, s.budget_bytes) = (window, 64 << 10));
+        let mut world = World::new((0..4).map(|_| pusher(|_| ())).collect(), vec![puller]);
+        for push in 0..4 {
+            world.join(push, 0);
+        }
+        world.pullers[0].start_waiting(world.now);
+        for round in 0..40 {
+            for push in if round == 0 { 0..4 } else { round % 4..round % 4 + 1 } {
+                world.pushers[push].send(vec![7; 64 << 10].into(), false).unwrap();
+            }
+            for _ in if round == 0 { 0..4 } else { 0..1 } {
+                let mut waits = 0;
+                let received = loop {
+                    match world.recv(0) {
+                        Some(received) => break received,
+                        None => world.pass(SECOND / 1_000),
+                    }
+                    waits += 1;
+                    assert!(waits < 200, "{window:?}, round {round}: {:?}", world.pullers[0].stats());
+                };
+                world.give(0, received, &Verdict::Ack);
+            }
+        }
+    }
+}
+
+#[test]
+fn rc_4_a_release_for_memory_is_in_the_ack_with_the_recall_even_if_the_ack_is_divided() {
+    // RC-4, FR-3: 1,500 outcomes that cannot be merged are more than one Ack can contain.
+    let mut puller = puller(|s| (s.window, s.budget_bytes) = (Window::messages(10_000), 10_000));
+    let large = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    let small = puller.open(START, peer(Role::Pusher, 2, None)).unwrap();
+    for link in [large, small] {
+        sent(&mut puller, START, link);
+    }
+    let deliver = |first: u64, sizes: &[usize]| {
+        let message = |size: &usize| v1::Message { payload: vec![7; *size].into(), ..Default::default() };
+        let messages = sizes.iter().map(message).collect();
+        frame(v1::frame::Body::Deliver(v1::Deliver { first_id: first, first_number: first, messages }))
+    };
+    puller.handle_frame(START, small, deliver(0, &[1; 3_000]));
+    let all: Vec<Received> = std::iter::from_fn(|| puller.recv()).collect();
+    puller.handle_frame(START, large, deliver(0, &[10_000])); // the budget is used up
+    for received in all.iter().filter(|received| received.delivery() % 2 == 0) {
+        puller.settle(received, &Verdict::Ack);
+    }
+    puller.handle_frame(START, small, deliver(3_000, &[1]));
+    assert_eq!(puller.stats().released_for_memory, 1);
+    let acks: Vec<v1::Ack> = sent(&mut puller, START, small)
+        .into_iter()
+        .filter_map(|body| if let Body::Ack(ack) = body { Some(ack) } else { None })
+        .collect();
+    assert!(acks.len() > 1, "the Ack is divided");
+    for ack in &acks {
+        let releases = ack.outcomes.iter().any(|one| one.verdict == i32::from(v1::Verdict::Release));
+        assert_eq!(releases, ack.recall);
+    }
+}
+
+#[test]
+fn lm_4_a_pusher_that_keeps_bytes_at_a_recall_cannot_send_for_ever_while_the_budget_is_used_up() {
+    // LM-4, RC-1: it lies about what it gives up.
+    let mut puller = puller(|s| (s.window, s.budget_bytes) = (Window::messages(1_000), 100_000));
+    let full = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
+    let liar = puller.open(START, peer(Role::Pusher, 2, None)).unwrap();
+    sent(&mut puller, START, liar);
+    sent(&mut puller, START, full);
+    let deliver = |first: u64, size: usize| {
+        let messages = vec![v1::Message { payload: vec![7; size].into(), ..Default::default() }];
+        frame(v1::frame::Body::Deliver(v1::Deliver { first_id: first, first_number: first, messages }))
+    };
+    puller.handle_frame(START, full, deliver(0, 100_000));
+    let window =
+        puller.link_stats().into_iter().find(|link| link.link == liar.as_u64()).unwrap().credit_messages;
+    let mut delivered = 0;
+    for _ in 0..3_000 {
+        for body in sent(&mut puller, START, liar) {
+            if let Body::Ack(ack) = body
+                && ack.recall
+            {
+                let skip = v1::Skip { next_id: ack.message_limit, bytes: 0 };
+                puller.handle_frame(START, liar, frame(v1::frame::Body::Skip(skip)));
+            }
+        }
+        let link = puller.link_stats().into_iter().find(|link| link.link == liar.as_u64()).unwrap();
+        if link.credit_messages > 0 && link.credit_bytes > 0 {
+            puller.handle_frame(START, liar, deliver(link.message_limit - link.credit_messages, 40));
+            delivered += 1;
+        }
+    }
+    assert!(delivered <= window, "{delivered} messages were delivered with a window of {window}");
 }

@@ -93,10 +93,10 @@ impl Ledger {
     }
 }
 
-fn run(window: Option<u64>, budget: u64, ops: Vec<Op>) {
+fn run(window: Option<u64>, (budget, budget_bytes): (u64, u64), ops: Vec<Op>) {
     let settings = |s: &mut tidegate_proto::PullerSettings| {
         s.window = window.map_or(Window::Auto, |messages| Window::fixed(messages, 5_000));
-        (s.budget, s.read_ahead) = (budget, 2_000);
+        (s.budget, s.budget_bytes, s.read_ahead) = (budget, budget_bytes, 2_000);
     };
     let pushers = vec![pusher(|s| s.high_water_mark = 50), pusher(|s| s.high_water_mark = 3)];
     let mut world = World::new(pushers, vec![puller(settings), puller(settings), puller(|_| ())]);
@@ -209,8 +209,10 @@ proptest! {
     fn no_message_is_lost_and_all_are_settled_whatever_happens(
         window in prop::option::of(0..20u64),
         budget in 1..40u64,
+        // A large message has 20,000 bytes (LM-4).
+        budget_bytes in prop::sample::select(vec![64 << 20, 50_000, 10_000, 1]),
         ops in prop::collection::vec(op(), 1..250),
     ) {
-        run(window, budget, ops);
+        run(window, (budget, budget_bytes), ops);
     }
 }

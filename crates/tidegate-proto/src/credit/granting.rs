@@ -118,6 +118,13 @@ impl Granting {
         (self.message_limit - self.next_id, self.byte_limit.saturating_sub(self.bytes))
     }
 
+    /// Whether the peer may send a message: there is unused credit in messages and in bytes (CR-2).
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let (messages, bytes) = self.unused();
+        messages > 0 && bytes > 0
+    }
+
     /// The bytes by which the last message exceeded the byte limit (CR-2).
     #[must_use]
     pub fn overshoot(&self) -> u64 {

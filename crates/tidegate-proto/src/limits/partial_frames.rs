@@ -42,6 +42,11 @@ impl PartialFrames {
         Some(old)
     }
 
+    /// Whether more than [`MIN_COUNTED`] bytes of a frame have arrived on a link.
+    pub(crate) fn is_arriving(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

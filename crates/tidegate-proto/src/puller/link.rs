@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    allocator::Ticket,
+    allocator::{Need, Ticket},
     dedup::LinkHistory,
     outcomes::{Outcomes, Verdict},
     received::QueuedBatch,
@@ -94,6 +94,8 @@ pub(super) struct PullLink<H> {
     /// Messages and bytes in the inbox.
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
+    /// The memory that its large messages need (LM-4).
+    pub(super) need: Need,
     pub(super) outcomes: Outcomes,
     /// The deliveries that the pusher may send again if the link is lost.
     pub(super) history: LinkHistory,
@@ -150,6 +152,7 @@ impl<H: Clone + Default> PullLink<H> {
             context: H::default(),
             queued: 0,
             queued_bytes: 0,
+            need: Need::default(),
             outcomes: Outcomes::default(),
             history: LinkHistory::default(),
             working: BTreeSet::new(),

@@ -22,7 +22,7 @@ mod stuck;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::{
-    allocator::{AutoWindow, PlaceQueue, Turns},
+    allocator::{AutoWindow, MemoryQueue, PlaceQueue, Turns},
     dedup::DedupTable,
     link::{Leaving, PullLink},
     retained::RetainedBytes,
@@ -100,6 +100,8 @@ pub struct Puller<H = ()> {
     overdue: u64,
     /// Links without credit and deliveries, in the order in which they get places (CR-6).
     place_queue: PlaceQueue,
+    /// Links that wait for memory (LM-4).
+    memory: MemoryQueue,
     /// The number of recalls that wait for their `Skip` and were sent because another link could use the credit (CR-6).
     rotating: u64,
     /// When the shares of a fixed window are computed next.
@@ -145,6 +147,7 @@ impl<H: Clone + Default> Puller<H> {
             unused: 0,
             overdue: 0,
             place_queue: PlaceQueue::default(),
+            memory: MemoryQueue::default(),
             rotating: 0,
             share_at: Time::default(),
             stuck: Stuck::default(),

@@ -51,6 +51,7 @@ impl<H: Clone + Default> Puller<H> {
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.end_idle(now, limited);
         let asked = std::mem::take(&mut self.polled_empty);
+        let (exceeds, last) = (link.grant.overshoot() > 0, new.last_size());
         let (full, queued) = (self.queued_bytes >= self.settings.budget_bytes, link.queued);
         let batch = batch.without_unknown();
         link.record_batch(&batch, self.settings.memory);
@@ -63,6 +64,7 @@ impl<H: Clone + Default> Puller<H> {
             self.queued_bytes += new.size();
             link.push(id, batch.bytes, batch.cursor, &self.retained);
         }
+        self.measure_need(id, last, exceeds);
         if full {
             self.release_excess(id, queued);
         }
@@ -71,7 +73,7 @@ impl<H: Clone + Default> Puller<H> {
             link.in_turn = true;
             self.turn.push_back(id);
         }
-        if link.grant.unused().0 == 0 || link.grant.unused().1 == 0 {
+        if !link.grant.is_usable() {
             self.without_credit.insert(id);
         }
         if asked && self.waiting == 0 && self.minimum_grants > 0 {
@@ -91,6 +93,7 @@ impl<H: Clone + Default> Puller<H> {
         let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
         link.grant.skip(skip.next_id, skip.bytes)?;
         link.skips.handle_skip(now);
+        self.memory.unreserve(&mut link.need);
         let given_up = unused - link.grant.unused().0;
         self.unused -= given_up;
         let was_overdue = std::mem::take(&mut link.overdue);
@@ -131,6 +134,7 @@ impl<H: Clone + Default> Puller<H> {
         }
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
         self.place_queue.leave(&mut link.ticket);
+        self.memory.leave(id, &mut link.need);
         self.without_credit.remove(id);
         // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
         let before = link.grant.outstanding();
@@ -215,7 +219,11 @@ impl<H: Clone + Default> Puller<H> {
         let Some(link) = self.links.get_mut(id) else { return };
         (link.ack_at, link.ack_now) = (None, false);
         let (message_limit, byte_limit) = link.grant.limits();
-        let all = link.outcomes.take();
+        let mut all = link.outcomes.take();
+        if recall || leaving {
+            // RC-4: if the Ack is divided, its last part has the flags and the releases.
+            all.sort_by_key(|outcome| outcome.verdict == i32::from(v1::Verdict::Release));
+        }
         let sent = all.clone();
         let mut outcomes = all.into_iter().peekable();
         loop {
@@ -444,7 +452,15 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let working_at = link.working_at.filter(|_| !link.working.is_empty());
         let skip_at = link.skips.poll_timeout().filter(|_| link.session.is_open());
         let places = [link.check_at, link.no_credit_until].map(|at| at.filter(|_| link.session.is_open()));
-        let times = [link.ack_at, working_at, link.recall_at, link.paused_until, tune_at, skip_at];
+        let times = [
+            link.ack_at,
+            working_at,
+            link.recall_at,
+            link.paused_until,
+            tune_at,
+            skip_at,
+            link.need.poll_timeout(),
+        ];
         for at in times.into_iter().chain(places).flatten() {
             deadline = deadline.min(at);
         }

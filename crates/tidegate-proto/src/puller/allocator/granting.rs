@@ -173,7 +173,10 @@ impl<H: Clone + Default> Puller<H> {
         let wanted = self.is_wanted() && self.queued == 0;
         let (done, free, many) = (self.done(), self.free_places(), self.links.len() > 1);
         let Some(link) = self.links.get(id) else { return };
-        let (left, left_bytes) = self.left_for(link);
+        // Without memory for its next message, a link gets nothing (LM-4).
+        let blocked = !self.has_memory(id, link);
+        let (left, left_bytes) = if blocked { (0, 0) } else { self.left_for(link) };
+        let was_usable = link.grant.is_usable();
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
             // RC-2: no limit is raised before the Skip, which causes a grant.
@@ -209,7 +212,7 @@ impl<H: Clone + Default> Puller<H> {
         let mut limits = (message_limit + got, byte_limit + got_bytes);
         let (minimum, minimum_bytes) = link.grant.minimum_grant();
         // The minimum grant takes a place like any other credit, so that it does not exceed the cap (CR-6).
-        if wanted && (limits.0 >= minimum || room > got) {
+        if wanted && !blocked && (limits.0 >= minimum || room > got) {
             let below_minimum = limits.0 < minimum || limits.1 < minimum_bytes;
             limits = (limits.0.max(minimum), limits.1.max(minimum_bytes));
             self.minimum_grants += usize::from(below_minimum && !link.has_minimum_grant);
@@ -222,6 +225,7 @@ impl<H: Clone + Default> Puller<H> {
             self.place_queue.leave(&mut link.ticket);
         }
         let granted = link.grant.raise(limits.0, limits.1);
+        let starts = !was_usable && link.grant.is_usable();
         self.without_credit.served(id, granted);
         self.waiting_for_budget.served(id, granted);
         let after = link.grant.outstanding();
@@ -229,11 +233,17 @@ impl<H: Clone + Default> Puller<H> {
         self.committed.1 += after.1 - before.1;
         let granted = link.grant.unused().0 - unused;
         self.unused += granted;
+        if blocked {
+            self.wait_for_memory(id);
+        } else if starts {
+            self.reserve_memory(now, id);
+        }
+        let Some(link) = self.links.get_mut(id) else { return };
         // This was the last place. Another link may need it later.
         if granted > 0 && many && free <= granted {
             link.check_at = Some(link.patient_until(now));
         }
-        let no_credit = link.grant.unused().0 == 0 || link.grant.unused().1 == 0;
+        let no_credit = !link.grant.is_usable();
         if no_credit {
             self.without_credit.insert(id);
         } else {
@@ -243,7 +253,7 @@ impl<H: Clone + Default> Puller<H> {
         // reserved for others does not wait for budget: it gets credit with the deliveries that it settles itself.
         let reserved = (
             left == 0 && self.committed.0 < budget,
-            left_bytes == 0 && self.committed.1 < self.settings.budget_bytes,
+            !blocked && left_bytes == 0 && self.committed.1 < self.settings.budget_bytes,
         );
         let lacks = |link: &PullLink<H>, window: (u64, u64)| {
             let (limits, need) = (link.grant.limits(), link.grant.wanted(window.0, window.1));
@@ -279,6 +289,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Budget or places have become free: wakes the next waiting link that can get some. It runs again after that link
     /// was served.
     pub(in crate::puller) fn grant_to_next(&mut self) {
+        self.grant_memory();
         if self.waiting_for_budget.len() > 0
             && self.committed.0 < self.settings.budget
             && self.committed.1 < self.settings.budget_bytes
@@ -305,18 +316,19 @@ impl<H: Clone + Default> Puller<H> {
     }
 
     /// Whether a link that waits for budget could be granted some now.
-    fn can_be_granted(&self, id: LinkId) -> bool {
+    pub(super) fn can_be_granted(&self, id: LinkId) -> bool {
         let Some(link) = self.links.get(id).filter(|link| link.may_be_granted()) else { return false };
         let (limits, (left, left_bytes)) = (link.grant.limits(), self.left_for(link));
         let want = link.grant.wanted(link.base.0, link.base.1);
         let lacks = link.wants_repeats || (want.0 > limits.0 && self.has_room(id));
-        (lacks && left > 0) || (want.1 > limits.1 && left_bytes > 0)
+        self.has_memory(id, link) && ((lacks && left > 0) || (want.1 > limits.1 && left_bytes > 0))
     }
 
     /// Whether a link could get one more place.
-    fn has_room(&self, id: LinkId) -> bool {
+    pub(super) fn has_room(&self, id: LinkId) -> bool {
         self.links.get(id).is_some_and(|link| {
             link.may_be_granted()
+                && self.has_memory(id, link)
                 && self.place_queue.room(link.ticket, link.no_credit_until.is_some(), self.free_places()) > 0
         })
     }

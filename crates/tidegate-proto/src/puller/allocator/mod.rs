@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! AutoWindow ──► shares ──► granting ──► limits of each link
-//! PlaceQueue, Turns ───────────┘ ▲
-//!                            recalling
+//! PlaceQueue, MemoryQueue ──────┘ ▲
+//!                             recalling
 //! ```
 
 mod auto;
 mod granting;
+mod memory;
 mod places;
 mod recalling;
 mod turns;
 
 pub(super) use auto::AutoWindow;
+pub(super) use memory::{MemoryQueue, Need};
 pub(super) use places::{PlaceQueue, Ticket, cap};
 pub(super) use turns::Turns;

@@ -118,6 +118,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Runs the timers of a link that [`Self::rotate`] has set.
     pub(in crate::puller) fn handle_place_timeouts(&mut self, now: Time, id: LinkId) {
+        self.handle_memory_timeout(now, id);
         let Some(link) = self.links.get_mut(id) else { return };
         if link.no_credit_until.take_if(|at| *at <= now).is_some() {
             link.asked_others = None;
@@ -228,25 +229,8 @@ impl<H: Clone + Default> Puller<H> {
         self.release(id, surplus);
     }
 
-    /// The queued deliveries of all links have used up the byte budget: releases what has just arrived on a link that
-    /// had `queued` deliveries before, and recalls its credit (LM-4, RC-4).
-    pub(in crate::puller) fn release_excess(&mut self, id: LinkId, queued: u64) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        let excess = link.queued.saturating_sub(queued);
-        if excess == 0 {
-            return; // duplicates, which are not queued
-        }
-        // The pusher must not send them back with the credit that it has left.
-        if link.may_be_granted() {
-            link.recall = Recall::Due;
-        }
-        self.stats.released_for_memory += excess;
-        mark_ready(&mut self.ready_links, id, link);
-        self.release(id, excess);
-    }
-
     /// Releases the last `count` queued deliveries of a link.
-    fn release(&mut self, id: LinkId, count: u64) {
+    pub(super) fn release(&mut self, id: LinkId, count: u64) {
         let Some(link) = self.links.get_mut(id) else { return };
         let before = link.grant.outstanding();
         let (released, bytes) = link.release(count);

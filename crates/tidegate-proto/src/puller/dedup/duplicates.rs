@@ -31,6 +31,7 @@ impl<H: Clone + Default> Puller<H> {
             self.overdue -= link.grant.unused().0;
         }
         self.place_queue.leave(&mut link.ticket);
+        self.memory.leave(id, &mut link.need);
         self.waiting_for_budget.remove(id);
         let attached: BTreeSet<u64> = self.dedup.detach_link(id).into_iter().collect();
         self.stats.dropped += attached.len() as u64;
