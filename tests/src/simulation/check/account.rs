@@ -144,7 +144,7 @@ struct Books<'a> {
     /// Links that the pusher closes with SILENT or TOO_SLOW at some time. A frame that was waiting to be written when
     /// the pusher gave up the link is written just before that Close.
     closes_silent: BTreeSet<Wire>,
-    /// Links that were dropped without a Close, by name, until the event says why.
+    /// Links that were dropped without a Close of the pusher, by name, until the event says why.
     dropped: BTreeMap<String, Lost>,
 }
 
@@ -599,7 +599,10 @@ impl<'a> Books<'a> {
                 if let Some(line) = self.lines.get_mut(wire) {
                     line.code.get_or_insert(*code);
                 }
-                self.requeue(now, wire);
+                // The pusher may have given up the link just before.
+                if let Some(lost) = self.requeue(now, wire) {
+                    self.dropped.insert(wire.name.to_string(), lost);
+                }
             }
             _ => {}
         }
