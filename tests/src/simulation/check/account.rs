@@ -17,7 +17,7 @@ use super::{
         },
         scenario::{Pusher, Scenario},
     },
-    Faults,
+    Faults, silence,
 };
 
 /// The tolerance for times: times are in microseconds, timers in milliseconds.
@@ -28,19 +28,13 @@ pub(super) fn check(scenario: &Scenario, history: &History, faults: &mut Faults)
     for who in history.processes() {
         if let Some(plan) = scenario.pushers.get(who.host) {
             let mut books = Books::new(plan, scenario);
-            books.closes_silent = history.of(who).filter_map(|entry| silent_close(&entry.what)).collect();
+            books.gives_up = silence::unseen(history.of(who), scenario.heartbeat);
+            books.closes_silent = silence::closes(history.of(who));
+            books.closes_silent.extend(books.gives_up.keys().cloned());
             for entry in history.of(who) {
                 books.enter(entry, &mut faults.of(who, entry.at));
             }
         }
-    }
-}
-
-fn silent_close(what: &What) -> Option<Wire> {
-    let silent = [Code::Silent, Code::TooSlow].map(|code| code as i32);
-    match what {
-        What::Sent(wire, FrameSummary::Close(code)) if silent.contains(code) => Some(wire.clone()),
-        _ => None,
     }
 }
 
@@ -144,6 +138,8 @@ struct Books<'a> {
     /// Links that the pusher closes with SILENT or TOO_SLOW at some time. A frame that was waiting to be written when
     /// the pusher gave up the link is written just before that Close.
     closes_silent: BTreeSet<Wire>,
+    /// Links that the pusher gives up without a Close, with the time from which outcomes come too late.
+    gives_up: BTreeMap<Wire, Duration>,
     /// Links that were dropped without a Close of the pusher, by name, until the event says why.
     dropped: BTreeMap<String, Lost>,
 }
@@ -194,6 +190,7 @@ impl<'a> Books<'a> {
             stopping: false,
             unseen: 0,
             closes_silent: BTreeSet::new(),
+            gives_up: BTreeMap::new(),
             dropped: BTreeMap::new(),
         }
     }
@@ -593,6 +590,12 @@ impl<'a> Books<'a> {
     }
 
     fn read(&mut self, now: Duration, wire: &Wire, frame: &FrameSummary, wrong: &mut Report<'_>) {
+        if self.gives_up.get(wire) == Some(&now)
+            && let Some(line) = self.lines.get_mut(wire)
+        {
+            line.code.get_or_insert(Code::Silent as i32);
+            self.requeue(now, wire);
+        }
         match frame {
             FrameSummary::Ack(ack) => self.ack(now, wire, ack, wrong),
             FrameSummary::Close(code) => {

@@ -8,6 +8,7 @@ mod grants;
 mod outcomes;
 mod peace;
 mod redelivery;
+mod silence;
 
 use std::time::Duration;
 

@@ -1,0 +1,60 @@
+//! Links that a pusher gives up because they are silent or stuck (LV-3, LV-8). The wire does not always show when.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tidegate::Code;
+
+use super::super::history::{Entry, FrameSummary, What, Wire};
+
+/// The codes with which a side closes a link that it has given up.
+const CODES: [Code; 2] = [Code::Silent, Code::TooSlow];
+
+/// Links that are closed with SILENT or TOO_SLOW at some time.
+pub(super) fn closes<'a>(history: impl Iterator<Item = &'a Entry>) -> BTreeSet<Wire> {
+    history
+        .filter_map(|entry| match &entry.what {
+            What::Sent(wire, FrameSummary::Close(code)) if CODES.map(|code| code as i32).contains(code) => {
+                Some(wire.clone())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Links that end with SILENT although the stream never accepted that Close, with the time from which frames are read
+/// in vain: the first read after the last silence of two whole intervals.
+pub(super) fn unseen<'a>(
+    history: impl Iterator<Item = &'a Entry>,
+    heartbeat: Duration,
+) -> BTreeMap<Wire, Duration> {
+    let mut last_read = BTreeMap::<Wire, Duration>::new();
+    let mut after_silence = BTreeMap::<Wire, Duration>::new();
+    let mut closed = BTreeSet::new();
+    let mut found = BTreeMap::new();
+    for entry in history {
+        match &entry.what {
+            What::Read(wire, _) => {
+                let before = last_read.insert(wire.clone(), entry.at);
+                if before.is_some_and(|before| before + heartbeat * 2 <= entry.at) {
+                    after_silence.insert(wire.clone(), entry.at);
+                }
+            }
+            What::Sent(wire, FrameSummary::Close(_)) => {
+                closed.insert(wire.clone());
+            }
+            What::Disconnected(_, name, Some(Code::Silent), false) => {
+                let wire = after_silence.keys().find(|wire| wire.name.as_ref() == name.as_str()).cloned();
+                if let Some((wire, at)) = wire.and_then(|wire| after_silence.remove_entry(&wire))
+                    && !closed.contains(&wire)
+                {
+                    found.insert(wire, at);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
