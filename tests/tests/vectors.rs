@@ -15,7 +15,7 @@ use prost::Message as _;
 use serde_json::Value;
 use tidegate_proto::{
     Code, InstanceId, KeyMaker, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher,
-    PusherSettings, Resume, Role, Time, Verdict, Violation, Window,
+    PusherSettings, Resume, Role, Time, Turn, Verdict, Violation, Window,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE, v1},
 };
@@ -358,16 +358,7 @@ fn shown(to: Role, prelude: Prelude, bytes: &[u8]) -> Vec<Body> {
     let (mut machine, link) = machine_after(to, prelude);
     let mut reader = open_reader(machine.frame_limit());
     reader.buffer().extend_from_slice(bytes);
-    loop {
-        match reader.next_frame() {
-            Ok(Some(frame)) => machine.handle_frame(NOW, link, frame),
-            Ok(None) => break,
-            Err(violation) => {
-                machine.handle_framing_error(NOW, link, violation);
-                break;
-            }
-        }
-    }
+    machine.feed(NOW, link, &mut reader, &mut Turn::unlimited());
     written(machine.as_mut(), link)
 }
 

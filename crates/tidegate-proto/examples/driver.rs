@@ -6,7 +6,7 @@ use std::{collections::VecDeque, error::Error, time::Duration};
 
 use tidegate_proto::{
     DEFAULT_MAX_MESSAGE, FinalOutcome, InstanceId, LinkId, Machine, Peer, Puller, PullerSettings, Pusher,
-    PusherEvent, PusherSettings, Role, Time, Verdict, Violation,
+    PusherEvent, PusherSettings, Role, Time, Turn, Verdict, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -32,18 +32,7 @@ impl Driver {
                 self.reader.buffer().extend_from_slice(input);
                 self.reader.filled(input.len());
                 input.clear();
-                machine.handle_bytes(link);
-                loop {
-                    match self.reader.next_frame() {
-                        Ok(Some(frame)) => machine.handle_frame(now, link, frame),
-                        Ok(None) => break,
-                        Err(violation) => {
-                            machine.handle_framing_error(now, link, violation);
-                            self.reader.discard_all();
-                            break;
-                        }
-                    }
-                }
+                machine.feed(now, link, &mut self.reader, &mut Turn::unlimited());
             }
             machine.handle_would_block(link); // all of `input` was read
         }

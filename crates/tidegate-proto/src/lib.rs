@@ -45,24 +45,21 @@
 //!    frames, because a `Close` or the end of the stream requeues the un-acked messages, and their next attempt depends
 //!    on what was written (RD-3).
 //! 2. If [`Machine::wants_read`] allows it, read into [`wire::FrameReader::buffer`] and call
-//!    [`wire::FrameReader::filled`]. If bytes have arrived, call [`Machine::handle_bytes`], and then
-//!    [`Machine::handle_frame`] with each frame of [`wire::FrameReader::next_frame`]. If that returns a violation, call
-//!    [`Machine::handle_framing_error`] and [`wire::FrameReader::discard_all`], and continue to read until the link is
-//!    finished.
-//! 3. [`Machine::handle_partial_frame`], while more than 65,536 bytes of an incomplete frame have arrived, and once
-//!    when they no longer have. If it returns false, call [`wire::FrameReader::discard_frame`].
-//! 4. [`Machine::handle_would_block`], if the socket had nothing more to read. Only from then on does silence count
+//!    [`wire::FrameReader::filled`]. If bytes have arrived, call [`Machine::feed`]. It handles the frames of the reader
+//!    until its [`Turn`] is used up. Then poll the link again before its next read, after the other links had their
+//!    turn. After a violation, continue to read until the link is finished.
+//! 3. [`Machine::handle_would_block`], if the socket had nothing more to read. Only from then on does silence count
 //!    (LV-3).
-//! 5. [`Machine::handle_write_error`], if a write has failed. Do not write any more, but continue to read: outcomes may
+//! 4. [`Machine::handle_write_error`], if a write has failed. Do not write any more, but continue to read: outcomes may
 //!    still arrive (RD-2).
-//! 6. [`Machine::handle_timeout`], if the time of [`Machine::poll_timeout`] has come. It comes after reading. Otherwise
+//! 5. [`Machine::handle_timeout`], if the time of [`Machine::poll_timeout`] has come. It comes after reading. Otherwise
 //!    a process that was suspended would close its links for silence before it reads what has arrived in the meantime.
-//! 7. [`Machine::poll_transmit`], if all bytes of the last call were written. Write what it appends. Bytes that are not
+//! 6. [`Machine::poll_transmit`], if all bytes of the last call were written. Write what it appends. Bytes that are not
 //!    yet written stay with the driver, and are reported later by `handle_written`.
-//! 8. If [`Machine::is_finished`] returns true, or the stream has ended or failed, call [`Machine::handle_link_lost`].
+//! 7. If [`Machine::is_finished`] returns true, or the stream has ended or failed, call [`Machine::handle_link_lost`].
 //!    It removes the link, requeues its messages, and returns why the link has ended. If the driver stops while a write
 //!    may still be under way, call [`Machine::handle_driver_lost`] instead, which counts all bytes as written.
-//! 9. Otherwise wait until the socket is ready, the next [`Machine::poll_timeout`], or a wake-up.
+//! 8. Otherwise wait until the socket is ready, the next [`Machine::poll_timeout`], or a wake-up.
 //!
 //! ## Wake-ups and timers of the socket
 //!
@@ -159,7 +156,7 @@ pub use defaults::{
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
 pub use handshake::{Generations, NoGeneration, Tokens};
-pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, Resume, close};
+pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, Resume, Turn, close};
 pub use link_id::LinkId;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
 pub use puller::{

@@ -4,8 +4,17 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{close::LinkEnd, peer::Peer};
-use crate::{link_id::LinkId, time::Time, v1::Role, violation::Violation, wire::FrameProgress};
+use super::{close::LinkEnd, peer::Peer, turn::Turn};
+use crate::{
+    link_id::LinkId,
+    time::Time,
+    v1::Role,
+    violation::Violation,
+    wire::{FrameProgress, FrameReader},
+};
+
+/// The size from which an incomplete frame is reported (LM-4).
+const MIN_REPORTED_PARTIAL: usize = 64 * 1_024;
 
 /// The interface that a driver uses. The documentation of the [crate] describes the order of the calls.
 ///
@@ -30,23 +39,54 @@ pub trait Machine {
     /// The peer of the link that [`Self::open`] would replace with a link of `peer`, if there is one (HS-9).
     fn replaces(&self, peer: &Peer) -> Option<&Peer>;
 
+    /// Handles what has arrived: all complete frames of `reader`, as far as `turn` allows. Call it after each read. If
+    /// the turn is used up, frames may be left in the reader; call it again, with a new turn, before the next read.
+    ///
+    /// After a framing error, or if the machine has no memory for an incomplete frame, it makes the reader drop what
+    /// cannot be read.
+    fn feed(&mut self, now: Time, link: LinkId, reader: &mut FrameReader, turn: &mut Turn) {
+        self.handle_bytes(link);
+        while !turn.is_used_up() {
+            match reader.next_frame() {
+                Ok(Some(frame)) => {
+                    turn.charge(&frame);
+                    self.handle_frame(now, link, frame);
+                }
+                Ok(None) => break,
+                Err(violation) => {
+                    self.handle_framing_error(now, link, violation);
+                    reader.discard_all();
+                    break;
+                }
+            }
+        }
+        // If the turn is used up, whole frames may be left in the reader.
+        let progress = if turn.is_used_up() { FrameProgress::default() } else { reader.progress() };
+        let is_large = progress.partial > MIN_REPORTED_PARTIAL;
+        let was_large = reader.set_reported(is_large);
+        if (is_large || was_large) && !self.handle_partial_frame(now, link, progress) {
+            reader.discard_frame();
+        }
+    }
+
     /// Handles a frame, without its length prefix. If the frame violates a rule, the machine closes the link.
+    /// [`Self::feed`] calls it.
     fn handle_frame(&mut self, now: Time, link: LinkId, frame: Bytes);
 
-    /// Bytes have arrived, with or without a whole frame (LV-2).
+    /// Bytes have arrived, with or without a whole frame (LV-2). [`Self::feed`] calls it.
     fn handle_bytes(&mut self, link: LinkId);
 
     /// Everything that had arrived was read. Only from then on does time count as silence (LV-3).
     fn handle_would_block(&mut self, link: LinkId);
 
-    /// The [`FrameReader`](crate::wire::FrameReader) found a violation: no further frame can be read. The machine
-    /// closes the link.
+    /// The [`FrameReader`] found a violation: no further frame can be read. The machine closes the link.
+    /// [`Self::feed`] calls it.
     fn handle_framing_error(&mut self, now: Time, link: LinkId, violation: Violation);
 
-    /// Reports how much of an incomplete frame has arrived. Called after each read while that is more than 65,536
-    /// bytes, and once when it no longer is. Returns false if the driver is to drop the frame with
-    /// [`FrameReader::discard_frame`](crate::wire::FrameReader::discard_frame), because the machine has closed the
-    /// link, for lack of memory (LM-4) or for another reason.
+    /// Reports how much of an incomplete frame has arrived. [`Self::feed`] calls it while that is more than 65,536
+    /// bytes, and once when it no longer is. Returns false if the frame is to be dropped with
+    /// [`FrameReader::discard_frame`], because the machine has closed the link, for lack of memory (LM-4) or for
+    /// another reason.
     fn handle_partial_frame(&mut self, _now: Time, _link: LinkId, _progress: FrameProgress) -> bool {
         true
     }

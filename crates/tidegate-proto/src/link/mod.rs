@@ -15,6 +15,7 @@ mod machine;
 mod peer;
 mod session;
 mod table;
+mod turn;
 
 pub use close::LinkEnd;
 pub use identity::{PeerKey, Resume};
@@ -24,3 +25,4 @@ pub use machine::Machine;
 pub use peer::Peer;
 pub(crate) use session::{Session, Timing, check_generation};
 pub(crate) use table::Links;
+pub use turn::Turn;

@@ -46,6 +46,8 @@ pub struct FrameReader {
     spent: VecDeque<(BytesMut, usize)>,
     /// Bytes of a dropped frame that have not yet arrived.
     to_discard: usize,
+    /// The incomplete frame was last reported to the machine (LM-4).
+    reported: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl FrameReader {
             last_large: 0,
             spent: VecDeque::new(),
             to_discard: 0,
+            reported: false,
         }
     }
 
@@ -188,6 +191,11 @@ impl FrameReader {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
         (self.stage != ReaderStage::Preface && self.to_discard == 0)
             .then(|| (length + 4).saturating_sub(self.buf.len()))
+    }
+
+    /// Sets whether the incomplete frame is reported to the machine (LM-4), and returns whether it was.
+    pub(crate) fn set_reported(&mut self, reported: bool) -> bool {
+        std::mem::replace(&mut self.reported, reported)
     }
 
     /// The progress of the reader.

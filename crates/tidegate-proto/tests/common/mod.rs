@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
     InstanceId, LinkId, Machine, Peer, PeerKey, Puller, PullerSettings, Pusher, PusherSettings, Received,
-    Role, Time, Verdict,
+    Role, Time, Turn, Verdict,
     wire::{self, Body, FrameReader, v1},
 };
 
@@ -341,10 +341,7 @@ fn step<M: Machine>(
             end.reader.buffer().extend_from_slice(from.make_contiguous());
             from.clear();
             moved = true;
-            machine.handle_bytes(end.link);
-            while let Some(frame) = end.reader.next_frame().unwrap() {
-                machine.handle_frame(now, end.link, frame);
-            }
+            machine.feed(now, end.link, &mut end.reader, &mut Turn::unlimited());
         }
     }
     if end.pending.is_empty() {

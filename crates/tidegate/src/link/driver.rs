@@ -12,10 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{
-    LinkEnd, LinkId, Peer, Time,
-    wire::{FrameProgress, FrameReader},
-};
+use tidegate_proto::{LinkEnd, LinkId, Peer, Time, Turn, wire::FrameReader};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::yield_now,
@@ -29,25 +26,6 @@ use crate::{
     shared::{Shared, SocketMachine},
     transport::BoxStream,
 };
-
-/// The work that a link may do before it yields, whatever its peer sends: about one full read of ordinary
-/// data. Without the limit, a flood of tiny frames would occupy the thread and the lock (LM-3, HS-14).
-const MAX_TURN_COST: usize = 256;
-
-/// The size from which an unfinished frame is reported to the machine (LM-4).
-const MIN_REPORTED_PARTIAL: usize = 64 * 1_024;
-
-/// The cost of a frame. Messages are mostly passed on in place; in an Ack, each outcome of a few bytes is a
-/// lookup.
-fn cost(frame: &[u8]) -> usize {
-    // The first byte is the tag of the field in `Frame`.
-    let unit = match frame.first() {
-        Some(0x12) => 2_048, // Deliver
-        Some(0x1a) => 32,    // Ack
-        _ => 256,
-    };
-    1 + frame.len() / unit
-}
 
 struct Driver<M: SocketMachine> {
     shared: Arc<Shared<M>>,
@@ -67,10 +45,8 @@ struct Driver<M: SocketMachine> {
     gave_way: bool,
     /// The results of the last I/O, for the machine.
     io_result: IoResult,
-    /// What is left of this turn. At 0, whole frames may be left in the reader.
-    turn_left: usize,
-    /// The reader holds a large part of a frame.
-    partial_is_large: bool,
+    /// What is left of this turn. If it is used up, whole frames may be left in the reader.
+    turn: Turn,
     peer: Peer,
     /// The end of the peer's stream was reported as an event.
     end_reported: bool,
@@ -140,8 +116,7 @@ pub(super) async fn drive<M: SocketMachine>(
         gave_way: false,
         // Frames may have arrived together with the Hello.
         io_result: IoResult { read: true, ..IoResult::default() },
-        turn_left: MAX_TURN_COST,
-        partial_is_large: false,
+        turn: Turn::new(),
         peer,
         end_reported: false,
         shared,
@@ -219,7 +194,7 @@ impl<M: SocketMachine> Driver<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.turn_left = MAX_TURN_COST;
+        self.turn = Turn::new();
         loop {
             let directives = self.poll_machine(cx);
             if directives.ended && !std::mem::replace(&mut self.end_reported, true) {
@@ -229,7 +204,7 @@ impl<M: SocketMachine> Driver<M> {
                 return Poll::Ready("no answer to Close".to_owned());
             }
             let mut again = self.write(cx);
-            if self.turn_left == 0 {
+            if self.turn.is_used_up() {
                 if let Some(deadline) = directives.deadline {
                     self.wait_until(cx, self.shared.instant(deadline));
                 }
@@ -298,7 +273,7 @@ impl<M: SocketMachine> Driver<M> {
 
     /// Passes the results of I/O to the machine, and asks what to do next.
     fn poll_machine(&mut self, cx: &Context<'_>) -> Directives {
-        let Self { shared, link, reader, out, io_result, turn_left, partial_is_large, .. } = self;
+        let Self { shared, link, reader, out, io_result, turn, .. } = self;
         let link = *link;
         let io_result = std::mem::replace(
             io_result,
@@ -313,30 +288,8 @@ impl<M: SocketMachine> Driver<M> {
                 machine.handle_written(now, link, io_result.written);
             }
             if io_result.read {
-                machine.handle_bytes(link);
-                while *turn_left > 0 {
-                    match reader.next_frame() {
-                        Ok(Some(frame)) => {
-                            *turn_left = turn_left.saturating_sub(cost(&frame));
-                            machine.handle_frame(now, link, frame);
-                        }
-                        Ok(None) => break,
-                        Err(violation) => {
-                            machine.handle_framing_error(now, link, violation);
-                            reader.discard_all();
-                            break;
-                        }
-                    }
-                }
+                machine.feed(now, link, reader, turn);
             }
-            // If the turn is used up, whole frames may be left in the reader.
-            let progress = if *turn_left > 0 { reader.progress() } else { FrameProgress::default() };
-            if (progress.partial > MIN_REPORTED_PARTIAL || *partial_is_large)
-                && !machine.handle_partial_frame(now, link, progress)
-            {
-                reader.discard_frame();
-            }
-            *partial_is_large = progress.partial > MIN_REPORTED_PARTIAL;
             if io_result.empty {
                 machine.handle_would_block(link);
             }
