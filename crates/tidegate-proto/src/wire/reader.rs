@@ -153,9 +153,11 @@ impl FrameReader {
 
     /// Reports how many bytes a read has returned. The next read is larger on a busy link, and smaller on an idle one.
     pub fn filled(&mut self, bytes: usize) {
+        // A buffer that ends with a large frame may have had room for a few bytes only.
+        let is_full = self.buf.len() == self.buf.capacity();
         if bytes >= self.read_size / 2 {
             self.read_size = (self.read_size * 2).min(MAX_READ);
-        } else if bytes < self.read_size / 16 {
+        } else if bytes < self.read_size / 16 && !is_full {
             self.read_size = (self.read_size / 2).max(MIN_READ);
             self.spent.clear();
         }
@@ -388,6 +390,24 @@ mod tests {
         assert!(reader.spent.is_empty(), "a slow link keeps none");
         reader.release_memory();
         assert_eq!(reader.buf.capacity(), 0, "an idle link keeps no buffer");
+    }
+
+    #[test]
+    fn a_read_that_fills_the_buffer_does_not_look_like_a_slow_link() {
+        let mut reader = busy();
+        read_frames(&mut reader, 65_600, 20, drop);
+        let before = (reader.read_size, reader.spent.len());
+        assert!(before.0 > MIN_READ && before.1 > 0);
+        let frame = [&65_600_u32.to_be_bytes()[..], &[0x12; 65_600]].concat();
+        let (most, last) = frame.split_at(frame.len() - 100);
+        reader.buffer().extend_from_slice(most);
+        reader.filled(most.len());
+        let buffer = reader.buffer();
+        assert_eq!(buffer.capacity() - buffer.len(), 100, "the buffer ends with the frame");
+        buffer.extend_from_slice(last);
+        reader.filled(100);
+        assert_eq!((reader.read_size, reader.spent.len()), before);
+        assert!(reader.next_frame().unwrap().is_some());
     }
 
     #[test]
