@@ -24,8 +24,9 @@ pub(super) fn closes<'a>(history: impl Iterator<Item = &'a Entry>) -> BTreeSet<W
         .collect()
 }
 
-/// Links that end with SILENT although the stream never accepted that Close, with the time from which frames are read
-/// in vain: the first read after the last silence of two whole intervals.
+/// Links that end with SILENT although the stream never accepted that Close, with the time at which frames are read in
+/// vain. At this time a silence of at least two whole intervals ends, and too late: the link is not used any more, and
+/// its end is reported before it could be silent again.
 pub(super) fn unseen<'a>(
     history: impl Iterator<Item = &'a Entry>,
     heartbeat: Duration,
@@ -40,7 +41,12 @@ pub(super) fn unseen<'a>(
                 let before = last_read.insert(wire.clone(), entry.at);
                 if before.is_some_and(|before| before + heartbeat * 2 <= entry.at) {
                     after_silence.insert(wire.clone(), entry.at);
+                } else if before != Some(entry.at) {
+                    after_silence.remove(wire);
                 }
+            }
+            What::Sent(wire, FrameSummary::Deliver(..) | FrameSummary::Skip(..) | FrameSummary::End) => {
+                after_silence.remove(wire);
             }
             What::Sent(wire, FrameSummary::Close(_)) => {
                 closed.insert(wire.clone());
@@ -49,6 +55,7 @@ pub(super) fn unseen<'a>(
                 let wire = after_silence.keys().find(|wire| wire.name.as_ref() == name.as_str()).cloned();
                 if let Some((wire, at)) = wire.and_then(|wire| after_silence.remove_entry(&wire))
                     && !closed.contains(&wire)
+                    && entry.at < at + heartbeat * 3
                 {
                     found.insert(wire, at);
                 }
