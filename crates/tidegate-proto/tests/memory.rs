@@ -13,7 +13,7 @@ use bytes::Bytes;
 use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     LinkId, Machine, PullStats, Puller, Received, Role, Time, Verdict, Window,
-    wire::{Body, v1},
+    wire::{Body, FrameProgress, v1},
 };
 
 const START: Time = Time(1_000_000);
@@ -486,4 +486,59 @@ fn lm_4_a_pusher_that_keeps_bytes_at_a_recall_cannot_send_for_ever_while_the_bud
         }
     }
     assert!(delivered <= window, "{delivered} messages were delivered with a window of {window}");
+}
+
+#[test]
+fn lm_4_credit_for_a_large_message_is_not_recalled_before_the_pusher_can_use_it() {
+    // LM-4: two pushers with large messages, 50 ms away. The round-trip time is not known at first.
+    let mut puller = puller(|s| (s.window, s.budget_bytes) = (Window::messages(100), 1_000));
+    let links = [1, 2].map(|instance| puller.open(START, peer(Role::Pusher, instance, None)).unwrap());
+    puller.start_waiting(START);
+    for link in links {
+        sent(&mut puller, START, link);
+    }
+    for link in links {
+        let messages = vec![v1::Message { payload: vec![7; 2_000].into(), ..Default::default() }];
+        let deliver = v1::Deliver { first_id: 0, first_number: 0, messages };
+        puller.handle_frame(START, link, frame(v1::frame::Body::Deliver(deliver)));
+        if link == links[0] {
+            puller.stop_waiting(START);
+            let received = puller.recv().unwrap();
+            puller.settle(&received, &Verdict::Ack);
+        }
+    }
+    let received = puller.recv().unwrap();
+    puller.settle(&received, &Verdict::Ack);
+    puller.start_waiting(START);
+    let mut bodies = [Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        for (link, bodies) in links.iter().zip(&mut bodies) {
+            bodies.extend(sent(&mut puller, START, *link));
+        }
+    }
+    // One of them has got the credit.
+    let stats = puller.link_stats();
+    let usable = |link: &LinkId| {
+        let found = stats.iter().find(|stats| stats.link == link.as_u64()).unwrap();
+        found.credit_messages > 0 && found.credit_bytes > 0
+    };
+    assert_ne!(usable(&links[0]), usable(&links[1]), "{stats:?}");
+    let first = usize::from(usable(&links[1]));
+    let ping = bodies[first].iter().find_map(|body| match body {
+        Body::Ping(ping) => Some(ping.data),
+        _ => None,
+    });
+    let data = ping.expect("its round-trip time is measured");
+    let mut recalled = |millis: u64| {
+        let now = Time(START.0 + millis * 1_000);
+        if millis == 50 {
+            puller.handle_frame(now, links[first], frame(v1::frame::Body::Pong(v1::Pong { data })));
+        }
+        if puller.poll_timeout(links[first]).is_some_and(|at| at <= now) {
+            puller.handle_timeout(now, links[first], FrameProgress::default());
+        }
+        sent(&mut puller, now, links[first]).iter().any(|body| matches!(body, Body::Ack(ack) if ack.recall))
+    };
+    let when = (0..1_000).find(|millis| recalled(*millis));
+    assert_eq!(when, Some(55), "a round trip + 5 ms");
 }

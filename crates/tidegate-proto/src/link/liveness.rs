@@ -103,6 +103,11 @@ impl Liveness {
         self.ping_data(now)
     }
 
+    /// From now on the round-trip time is also measured while the link is busy.
+    pub(crate) fn begin_probing(&mut self, now: Time) {
+        self.probe_at.get_or_insert(now);
+    }
+
     /// The data of a Ping that is sent together with other frames, to measure the round-trip time.
     pub(crate) fn poll_probe(&mut self, now: Time) -> Option<u64> {
         self.probe_at.filter(|at| *at <= now && self.ping.is_none())?;

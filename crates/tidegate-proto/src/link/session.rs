@@ -344,6 +344,11 @@ impl Session {
         ending.close_sent = true;
     }
 
+    /// Measures the round-trip time even if the link is busy. The Ping is sent with the next frames.
+    pub(crate) fn begin_probing(&mut self, now: Time) {
+        self.liveness.begin_probing(now);
+    }
+
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.liveness.round_trip()
     }

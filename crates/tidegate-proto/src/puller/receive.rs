@@ -459,7 +459,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
             link.paused_until,
             tune_at,
             skip_at,
-            link.need.poll_timeout(),
+            link.memory_timeout(),
         ];
         for at in times.into_iter().chain(places).flatten() {
             deadline = deadline.min(at);

@@ -10,12 +10,14 @@
 //! A link that was not known to send them may still deliver one when the queued deliveries have used up the byte
 //! budget. Then that message is released.
 
+use std::time::Duration;
+
 use super::Turns;
 use crate::{
     link_id::LinkId,
     puller::{
         Puller,
-        link::{PullLink, Recall},
+        link::{PullLink, RECALL_DELAY, Recall},
         mark_ready,
     },
     time::Time,
@@ -24,6 +26,9 @@ use crate::{
 /// A message is large if one of its size from each link would take more than this part of the byte budget. Smaller ones
 /// exceed the budget by less than that.
 const MIN_LARGE_PART: u64 = 4;
+
+/// The patience with a link whose round-trip time is not known yet. It is measured within this time.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// The links that wait for memory, and the memory reserved for links that have got credit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,16 +44,11 @@ pub(in crate::puller) struct Need {
     size: u64,
     /// The part of `size` that is reserved, because the link has credit.
     reserved: u64,
-    /// Until when the credit may be unused.
-    until: Option<Time>,
+    /// Since when it is.
+    since: Option<Time>,
 }
 
 impl Need {
-    /// When [`Puller::handle_memory_timeout`] is due.
-    pub(in crate::puller) fn poll_timeout(self) -> Option<Time> {
-        self.until
-    }
-
     /// Whether the link must wait for memory before it gets byte credit.
     fn is_open(self) -> bool {
         self.size > 0 && self.reserved == 0
@@ -59,13 +59,22 @@ impl MemoryQueue {
     /// No credit of this link is left, so that nothing is reserved for it.
     pub(in crate::puller) fn unreserve(&mut self, need: &mut Need) {
         self.reserved -= std::mem::take(&mut need.reserved);
-        need.until = None;
+        need.since = None;
     }
 
     /// A link gets no more credit.
     pub(in crate::puller) fn leave(&mut self, id: LinkId, need: &mut Need) {
         self.unreserve(need);
         self.waiting.remove(id);
+    }
+}
+
+impl<H: Clone + Default> PullLink<H> {
+    /// Until when the credit for which memory is reserved may be unused. If it were recalled before the pusher could
+    /// use it, no message would ever be sent.
+    pub(in crate::puller) fn memory_timeout(&self) -> Option<Time> {
+        let patience = self.session.round_trip().map_or(UNKNOWN_ROUND_TRIP, |time| time + RECALL_DELAY);
+        self.need.since.map(|since| since + patience)
     }
 }
 
@@ -112,7 +121,11 @@ impl<H: Clone + Default> Puller<H> {
     pub(in crate::puller) fn reserve_memory(&mut self, now: Time, id: LinkId) {
         if let Some(link) = self.links.get_mut(id).filter(|link| link.need.is_open()) {
             link.need.reserved = link.need.size;
-            link.need.until = Some(link.patient_until(now));
+            link.need.since = Some(now);
+            if link.session.round_trip().is_none() {
+                link.session.begin_probing(now);
+                mark_ready(&mut self.ready_links, id, link);
+            }
             self.memory.reserved += link.need.size;
             self.memory.waiting.remove(id);
         }
@@ -139,11 +152,11 @@ impl<H: Clone + Default> Puller<H> {
     /// A link has not used its credit: the memory is no longer reserved, and the credit is recalled if others wait.
     pub(in crate::puller) fn handle_memory_timeout(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.need.until.take_if(|at| *at <= now).is_none() {
+        if link.memory_timeout().is_none_or(|at| now < at) {
             return;
         }
         if self.partial_frames.is_arriving(id) {
-            link.need.until = Some(link.patient_until(now));
+            link.need.since = Some(now);
             return;
         }
         self.memory.unreserve(&mut link.need);
