@@ -43,7 +43,7 @@
 //! # Runtimes
 //!
 //! Any tokio runtime with time and I/O. A single-threaded runtime is the fastest. A task that computes for
-//! long without yielding delays the links on its thread. With [`io_thread`](PushBuilder::io_thread) the links
+//! long without yielding delays the links on its thread. With [`io_thread`](crate::PushBuilder::io_thread) the links
 //! run on a thread of the library instead, independent of the program's threads.
 //!
 //! # Platforms
@@ -79,6 +79,7 @@ compile_error!("tidegate needs a Unix system: it uses Unix sockets, file descrip
 
 mod address_limit;
 mod blocking;
+mod build;
 mod caught;
 mod descriptors;
 mod endpoint;
@@ -94,7 +95,6 @@ mod of_process;
 mod pull;
 mod push;
 mod security;
-mod setup;
 mod shared;
 mod throttle;
 #[cfg(feature = "tls")]
@@ -104,14 +104,15 @@ mod tls;
 mod tls;
 mod transport;
 
+pub use build::{PullBuilder, PushBuilder};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
 pub use error::{
     BuildError, CannotBlock, ConnectedError, LeaveError, ReceiptError, RecvError, RecvTimeoutError, Refusal,
     ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
-pub use pull::{BorrowedDelivery, Delivery, Pull, PullBuilder, PullStream, Receiver};
-pub use push::{Permit, Push, PushBuilder, PushSink, Receipt, Rejected, Rejections, SinkError};
+pub use pull::{BorrowedDelivery, Delivery, Pull, PullStream, Receiver};
+pub use push::{Permit, Push, PushSink, Receipt, Rejected, Rejections, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,

@@ -13,13 +13,13 @@ use super::{
     driver::{Driven, drive},
     greet::{NoHello, first_frame, refuse, send},
     outage::Outage,
+    secrets::Secrets,
 };
 use crate::{
     caught::{Panicked, caught_in},
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
-    setup::Secrets,
     shared::{Shared, SocketMachine},
     transport::{self, TlsFailure},
 };

@@ -9,3 +9,6 @@ pub(crate) mod listen;
 mod meet;
 mod outage;
 pub(crate) mod outgoing;
+mod secrets;
+
+pub(crate) use secrets::Secrets;

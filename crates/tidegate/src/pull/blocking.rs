@@ -1,6 +1,6 @@
 //! The blocking forms of the puller's methods, for programs without async.
 //!
-//! They require links on a thread of their own ([`PullBuilder::io_thread`](super::PullBuilder::io_thread)),
+//! They require links on a thread of their own ([`PullBuilder::io_thread`](crate::PullBuilder::io_thread)),
 //! and work on every other thread. Do not use them within an async runtime: they block its thread.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ impl Pull {
     /// Returns the next delivery, blocking the thread until there is one.
     ///
     /// `None` means the same as for [`Self::recv`]. The links keep running between calls, however long the
-    /// application takes. Requires [`io_thread`](super::PullBuilder::io_thread).
+    /// application takes. Requires [`io_thread`](crate::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +53,7 @@ impl Pull {
     /// Returns the next delivery, blocking the thread for at most `wait`.
     ///
     /// `None` means the same as for [`Self::recv`].
-    /// [`PullBuilder::blocking_build`](super::PullBuilder::blocking_build) has an example.
+    /// [`PullBuilder::blocking_build`](crate::PullBuilder::blocking_build) has an example.
     ///
     /// # Errors
     /// [`RecvTimeoutError::Timeout`] if no delivery came within `wait`, and otherwise the same as
@@ -69,7 +69,7 @@ impl Pull {
 
     /// Blocks the thread until there is a delivery, and appends it and others that are there to `deliveries`.
     ///
-    /// Behaves like [`Self::recv_many`]. Requires [`io_thread`](super::PullBuilder::io_thread).
+    /// Behaves like [`Self::recv_many`]. Requires [`io_thread`](crate::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -107,7 +107,7 @@ impl Pull {
 
     /// Blocks the thread until at least `n` links are open at the same time.
     ///
-    /// Requires [`io_thread`](super::PullBuilder::io_thread).
+    /// Requires [`io_thread`](crate::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -128,7 +128,7 @@ impl Pull {
     /// Closes the puller, blocking the thread for at most `linger` until the outcomes of held deliveries are
     /// sent.
     ///
-    /// Behaves like [`Self::leave`]. Requires [`io_thread`](super::PullBuilder::io_thread).
+    /// Behaves like [`Self::leave`]. Requires [`io_thread`](crate::PullBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,6 @@
 //! `Pull`, the handle of a puller.
 
 mod blocking;
-mod builder;
 mod delivery;
 mod receiver;
 mod state;
@@ -11,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{Machine, PullLinkStats, PullStats, SettingError, Tokens};
 
+pub(crate) use self::state::PullState;
 use self::state::{PullMachine, is_over, refusal};
 pub use self::{
-    builder::PullBuilder,
     delivery::Delivery,
     receiver::{BorrowedDelivery, Receiver},
     stream::PullStream,
@@ -36,7 +35,7 @@ use crate::{
 ///
 /// If the last handle is dropped without [`leave`](Self::leave), the puller leaves in the background: it
 /// returns the messages that were not handed out, and keeps a link open until the deliveries from it are
-/// settled. With [`linger_on_drop`](PullBuilder::linger_on_drop) the drop waits for that.
+/// settled. With [`linger_on_drop`](crate::PullBuilder::linger_on_drop) the drop waits for that.
 #[derive(Clone)]
 pub struct Pull {
     handle: Arc<PullHandle>,
@@ -49,27 +48,7 @@ struct PullHandle {
 }
 
 impl Pull {
-    /// Returns a builder with the default settings.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tidegate::{Pull, Window};
-    ///
-    /// let pull = Pull::builder()
-    ///     .bind("mem://doc-pull-builder#results")
-    ///     .window(Window::messages(20))
-    ///     .expect(1) // `recv` returns `None` when one pusher has finished
-    ///     .build()
-    ///     .await?;
-    /// assert_eq!(pull.local_endpoints()[0].pipeline(), "results");
-    /// assert!(Pull::builder().build().await.is_err()); // no endpoint
-    /// # Ok(()) }
-    /// ```
-    pub fn builder() -> PullBuilder {
-        PullBuilder::default()
-    }
-
-    fn new(shared: Arc<Shared<PullMachine>>, linger_on_drop: Option<Duration>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<PullMachine>>, linger_on_drop: Option<Duration>) -> Self {
         Self { handle: Arc::new(PullHandle { shared, linger_on_drop }) }
     }
 
@@ -79,9 +58,9 @@ impl Pull {
 
     /// Returns the next delivery, waiting for it if necessary.
     ///
-    /// It also waits while the number of un-acked deliveries has reached the window
-    /// ([`PullBuilder::window`]). It returns `None` when every expected pusher has ended its stream
-    /// ([`PullBuilder::expect`], [`PullBuilder::keep`]), or after [`Self::leave`], and on every later call.
+    /// It also waits while the number of un-acked deliveries has reached the [`window`](crate::PullBuilder::window). It
+    /// returns `None` when every expected pusher has ended its stream ([`expect`](crate::PullBuilder::expect),
+    /// [`keep`](crate::PullBuilder::keep)), or after [`Self::leave`], and on every later call.
     ///
     /// Tasks that wait on clones are served in the order in which they began to wait. A call that begins
     /// later lets them run first, so tasks of one runtime get about equal shares. [`Self::blocking_recv`] and
@@ -493,8 +472,8 @@ impl Pull {
 
     /// Returns the events of links and endpoints from now on.
     ///
-    /// For the events of building, use [`PullBuilder::events`]. [`Push::events`](crate::Push::events) has an
-    /// example.
+    /// For the events of building, use [`PullBuilder::events`](crate::PullBuilder::events).
+    /// [`Push::events`](crate::Push::events) has an example.
     #[must_use]
     pub fn events(&self) -> Events {
         self.shared().events.subscribe()

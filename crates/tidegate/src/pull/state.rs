@@ -44,7 +44,7 @@ pub(crate) struct PullState {
 }
 
 impl PullState {
-    pub(super) fn new(expect: Option<usize>, keep: bool, ack_delay: Duration) -> Self {
+    pub(crate) fn new(expect: Option<usize>, keep: bool, ack_delay: Duration) -> Self {
         Self {
             borrows: HashMap::new(),
             receivers: 0,

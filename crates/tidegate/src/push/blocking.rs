@@ -1,6 +1,6 @@
 //! The blocking forms of the pusher's methods, for programs without async.
 //!
-//! They require links on a thread of their own ([`PushBuilder::io_thread`](super::PushBuilder::io_thread)),
+//! They require links on a thread of their own ([`PushBuilder::io_thread`](crate::PushBuilder::io_thread)),
 //! and work on every other thread. Do not use them within an async runtime: they block its thread.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::{
 impl Push {
     /// Accepts a message, blocking the thread while there is no room.
     ///
-    /// Behaves like [`Self::send`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::send`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,7 +55,7 @@ impl Push {
 
     /// Accepts a message, blocking the thread for at most `wait` while there is no room.
     ///
-    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -91,7 +91,7 @@ impl Push {
     /// Accepts a message, blocking for at most `wait`, and returns its [`Receipt`].
     ///
     /// [`Receipt::blocking_wait`] waits for the outcome. Requires
-    /// [`io_thread`](super::PushBuilder::io_thread).
+    /// [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -120,7 +120,7 @@ impl Push {
 
     /// Accepts a payload from a borrowed buffer, blocking the thread while there is no room.
     ///
-    /// Behaves like [`Self::send_slice`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::send_slice`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +145,7 @@ impl Push {
     /// The iterator is asked for a message only if there is room for it, after all earlier messages were
     /// sent. An iterator may block until its next item, like a channel or the lines of a file, if the lower
     /// bound of its `size_hint` is 0: the messages before are not held back meanwhile. If the pusher is
-    /// closed, the next message returns the error. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// closed, the next message returns the error. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -175,7 +175,7 @@ impl Push {
     /// Accepts a message, blocking the thread while there is no room, and returns its [`Receipt`].
     ///
     /// [`Receipt::blocking_wait`] waits for the outcome, and has an example. Requires
-    /// [`io_thread`](super::PushBuilder::io_thread).
+    /// [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// # Errors
     /// The same as [`Self::blocking_send`].
@@ -188,7 +188,7 @@ impl Push {
 
     /// Reserves room for one message, blocking the thread while there is none.
     ///
-    /// Behaves like [`Self::reserve`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::reserve`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -206,7 +206,7 @@ impl Push {
 
     /// Reserves room for one message, blocking the thread for at most `wait` while there is none.
     ///
-    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -242,7 +242,7 @@ impl Push {
 
     /// Blocks the thread until all messages that were assigned to links have been written.
     ///
-    /// Behaves like [`Self::flush`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::flush`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -261,7 +261,7 @@ impl Push {
 
     /// Blocks the thread until at least `n` links are open at the same time.
     ///
-    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -281,7 +281,7 @@ impl Push {
 
     /// Settles all messages and ends the stream, blocking the thread for at most `linger`.
     ///
-    /// Behaves like [`Self::finish`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::finish`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -310,7 +310,7 @@ impl Push {
 
     /// Settles all messages without ending the stream, blocking the thread for at most `linger`.
     ///
-    /// Behaves like [`Self::drain`]. Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Behaves like [`Self::drain`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -330,7 +330,7 @@ impl Push {
 
     /// Stops at once, and returns the messages that are left, as [`Self::abort`] does.
     ///
-    /// Requires [`io_thread`](super::PushBuilder::io_thread).
+    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,6 @@
 //! `Push`, the handle of a pusher.
 
 mod blocking;
-mod builder;
 mod many;
 mod permit;
 mod receipt;
@@ -17,8 +16,8 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{InstanceId, Machine as _, PushLinkStats, PushStats, Pusher, SettingError, Tokens};
 
+pub(crate) use self::state::PushState;
 pub use self::{
-    builder::PushBuilder,
     permit::Permit,
     receipt::Receipt,
     rejections::{Rejected, Rejections},
@@ -42,7 +41,7 @@ use crate::{
 /// [`abort`](Self::abort), the pusher drains in the background for its linger time and logs a warning if
 /// messages are left. It does not end the stream. The same happens if a `finish` or `drain` was cancelled,
 /// except that a cancelled `finish` still ends the stream. The background is the runtime that runs the links,
-/// so it ends with the process. With [`linger_on_drop`](PushBuilder::linger_on_drop) the drop waits instead.
+/// so it ends with the process. With [`linger_on_drop`](crate::PushBuilder::linger_on_drop) the drop waits instead.
 #[derive(Clone)]
 pub struct Push {
     handle: Arc<PushHandle>,
@@ -57,30 +56,7 @@ struct PushHandle {
 }
 
 impl Push {
-    /// Returns a builder with the default settings.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::time::Duration;
-    /// use tidegate::Push;
-    ///
-    /// let push = Push::builder()
-    ///     .bind("mem://doc-push-builder")
-    ///     .high_water_mark(100)
-    ///     .max_attempts(Some(5))
-    ///     .build()
-    ///     .await?;
-    /// assert_eq!(push.local_endpoints()[0].to_string(), "mem://doc-push-builder");
-    ///
-    /// let error = Push::builder().bind("mem://doc-other").heartbeat(Duration::ZERO).build().await.unwrap_err();
-    /// assert!(error.to_string().contains("heartbeat"));
-    /// # Ok(()) }
-    /// ```
-    pub fn builder() -> PushBuilder {
-        PushBuilder::default()
-    }
-
-    fn new(
+    pub(crate) fn new(
         shared: Arc<Shared<Pusher>>,
         instance: InstanceId,
         (linger, linger_on_drop): (Duration, Option<Duration>),
@@ -237,7 +213,7 @@ impl Push {
 
     /// Returns the events of links and endpoints from now on.
     ///
-    /// For the events of building, use [`PushBuilder::events`].
+    /// For the events of building, use [`PushBuilder::events`](crate::PushBuilder::events).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_proto::{Pusher, PusherSettings, Role, Tokens};
 
-use super::{Push, state::PushState};
+use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
     blocking::block_on,
     error::BuildError,
-    setup::{Parts, Setup, common_settings},
+    push::{Push, PushState},
 };
 
 /// The settings of a [`Push`].
@@ -22,8 +22,34 @@ pub struct PushBuilder {
     setup: Setup,
 }
 
+impl Push {
+    /// Returns a builder with the default settings.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidegate::Push;
+    ///
+    /// let push = Push::builder()
+    ///     .bind("mem://doc-push-builder")
+    ///     .high_water_mark(100)
+    ///     .max_attempts(Some(5))
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(push.local_endpoints()[0].to_string(), "mem://doc-push-builder");
+    ///
+    /// let error = Push::builder().bind("mem://doc-other").heartbeat(Duration::ZERO).build().await.unwrap_err();
+    /// assert!(error.to_string().contains("heartbeat"));
+    /// # Ok(()) }
+    /// ```
+    pub fn builder() -> PushBuilder {
+        PushBuilder::default()
+    }
+}
+
 impl PushBuilder {
     common_settings!();
+    access_settings!();
 
     /// Sets how many messages may be queued before sends wait.
     ///

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_proto::{Puller, PullerSettings, Role, Tokens, Window};
 
-use super::{Pull, state::PullState};
+use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
     blocking::block_on,
     error::BuildError,
-    setup::{Parts, Setup, common_settings},
+    pull::{Pull, PullState},
 };
 
 /// The settings of a [`Pull`].
@@ -24,8 +24,31 @@ pub struct PullBuilder {
     keep: bool,
 }
 
+impl Pull {
+    /// Returns a builder with the default settings.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::{Pull, Window};
+    ///
+    /// let pull = Pull::builder()
+    ///     .bind("mem://doc-pull-builder#results")
+    ///     .window(Window::messages(20))
+    ///     .expect(1) // `recv` returns `None` when one pusher has finished
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(pull.local_endpoints()[0].pipeline(), "results");
+    /// assert!(Pull::builder().build().await.is_err()); // no endpoint
+    /// # Ok(()) }
+    /// ```
+    pub fn builder() -> PullBuilder {
+        PullBuilder::default()
+    }
+}
+
 impl PullBuilder {
     common_settings!();
+    access_settings!();
 
     /// Sets how many messages and bytes may be un-acked on all links together. Default: [`Window::Auto`].
     ///
