@@ -201,6 +201,9 @@ impl<'a> Books<'a> {
             What::Sent(wire, FrameSummary::Hello(_, resume, _)) if wire.connector => {
                 self.lines.entry(wire.clone()).or_default().shown = *resume;
             }
+            // The handshake had failed before its answer arrived, for example after its deadline (HS-11).
+            What::Read(wire, FrameSummary::Hello(..))
+                if self.lines.get(wire).is_some_and(|line| line.closed) => {}
             What::Read(wire, FrameSummary::Hello(instance, resume, generation)) => {
                 let shown = self.lines.get(wire).map_or(0, |line| line.shown);
                 let puller = (*instance, if wire.connector { shown } else { *resume });
