@@ -6,15 +6,19 @@
 //!              └──────────── limits = settled + skipped + window ──┘
 //! ```
 
+mod acks;
 mod allocator;
 mod batches;
 mod dedup;
+mod ended;
+mod leaving;
 mod link;
 mod outcomes;
 mod receive;
 mod received;
 mod retained;
 mod settings;
+mod settle;
 mod skips;
 mod stats;
 mod stuck;
@@ -24,7 +28,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::{
     allocator::{AutoWindow, MemoryQueue, PlaceQueue, Turns},
     dedup::DedupTable,
-    link::{Leaving, PullLink},
+    ended::EndedPusher,
+    link::PullLink,
     retained::RetainedBytes,
     stuck::Stuck,
 };
@@ -36,12 +41,10 @@ pub use self::{
 };
 use crate::{
     limits::PartialFrames,
-    link::{LinkEnd, Links, PeerKey},
+    link::{Links, PeerKey},
     link_id::LinkId,
-    message::InstanceId,
     time::Time,
-    violation::{Code, SettingError},
-    wire::Item,
+    violation::SettingError,
 };
 
 /// An event of a puller, for its driver; see [`Puller::poll_event`].
@@ -57,15 +60,6 @@ pub enum PullerEvent {
         /// The number of deliveries that are handed out and not settled.
         held: u64,
     },
-}
-
-/// A pusher that has ended its stream (ST-6).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum EndedPusher {
-    /// Identified by the names that the transport has verified, so that one peer cannot count as several.
-    Verified(Vec<String>),
-    /// Identified by its instance, which it may have made up.
-    Claimed(InstanceId),
 }
 
 /// The state machine of the puller role. [`Received`] describes `H`.
@@ -322,164 +316,10 @@ impl<H: Clone + Default> Puller<H> {
         (self.waiting > 0 || self.polled_empty) && self.in_flight < self.cap
     }
 
-    /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
-    /// RD-9).
-    ///
-    /// Returns whether half of a window has been settled although deliveries wait for the application (OC-5). If so, an
-    /// application that shares its thread with the driver should let the driver run. Otherwise the pusher waits for
-    /// credit that could be granted.
-    #[inline]
-    pub fn settle(&mut self, received: &Received<H>, verdict: &Verdict) -> bool {
-        self.settle_item(received.link(), &received.item, verdict)
-    }
-
-    /// Settles one delivery of a [`DeliveryBatch`], as [`Self::settle`] does.
-    #[inline]
-    pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
-        self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
-    }
-
-    /// Acks `count` deliveries of a [`DeliveryBatch`] with consecutive ids from `first`. `size` is the sum of their
-    /// sizes.
-    pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
-        self.settle_range(link, first, count, size, false, &Verdict::Ack)
-    }
-
-    #[inline]
-    fn settle_range(
-        &mut self,
-        id: LinkId,
-        first: u64,
-        count: u64,
-        size: u64,
-        tracked: bool,
-        verdict: &Verdict,
-    ) -> bool {
-        self.in_flight -= count;
-        match self.settle_open(id, first, count, size, tracked, verdict) {
-            Some(due) => due,
-            None => self.settle_detached(id, first, count, verdict),
-        }
-    }
-
-    /// Settles deliveries of an open link, whether they are handed out or not. Returns `None` if the link is not open.
-    #[inline]
-    fn settle_open(
-        &mut self,
-        id: LinkId,
-        first: u64,
-        count: u64,
-        size: u64,
-        tracked: bool,
-        verdict: &Verdict,
-    ) -> Option<bool> {
-        let link = self.links.get_mut(id).filter(|link| link.session.is_open())?;
-        match verdict {
-            Verdict::Ack => self.stats.acked += count,
-            Verdict::Nack { .. } => self.stats.nacked += count,
-            Verdict::Reject { .. } => self.stats.rejected += count,
-            Verdict::Release => self.stats.released += count,
-        }
-        link.grant.settle(count, size);
-        self.committed.0 -= count;
-        self.committed.1 -= size;
-        if link.grant.outstanding().0 == 0 && link.may_be_granted() {
-            self.place_queue.enter(id, &mut link.ticket);
-        }
-        // The first outcome wakes the driver too, so that it sets its timer (OC-5).
-        let begins = link.outcomes.is_empty();
-        link.outcomes.push(first, count, size, verdict);
-        link.ack_now |= tracked;
-        let held = &link.outcomes;
-        let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
-        let due = tracked || full || link.queued == 0 || begins;
-        if !link.in_pending {
-            link.in_pending = true;
-            self.pending.push(id);
-        }
-        if due {
-            mark_ready(&mut self.ready_links, id, link);
-        }
-        Some(full && self.queued > 0)
-    }
-
-    /// Reports that the application still works on a delivery. The puller sends `Working`, which restarts the pusher's
-    /// settle time-out (OC-13).
-    pub fn working(&mut self, link: LinkId, delivery: u64) {
-        let (link, delivery) = self.dedup.duplicate_of(link, delivery).unwrap_or((link, delivery));
-        if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
-            // The first one wakes the driver, so that it sets its timer.
-            let begins = found.working.is_empty();
-            found.working.insert(delivery);
-            if begins {
-                mark_ready(&mut self.ready_links, link, found);
-            }
-        }
-    }
-
-    /// Whether an outcome of this delivery could be sent now: on its link, or on the link on which the message was
-    /// redelivered (RD-9).
-    #[must_use]
-    pub fn is_reachable(&self, link: LinkId, delivery: u64) -> bool {
-        self.is_open(link) || self.dedup.duplicate_of(link, delivery).is_some()
-    }
-
     /// Whether a link is open.
     #[must_use]
     pub fn is_open(&self, link: LinkId) -> bool {
         self.links.get(link).is_some_and(|link| link.session.is_open())
-    }
-
-    /// Stops receiving (ST-1): no more deliveries are handed out, queued ones are released, and each link is closed
-    /// when the application has settled its deliveries.
-    pub fn leave(&mut self) {
-        if std::mem::replace(&mut self.leaving, true) {
-            return;
-        }
-        for id in self.links.ids() {
-            // A link that is being renewed (FR-7) has asked for its Skip already.
-            if let Some(link) = self.links.get_mut(id).filter(|link| link.leaving == Leaving::No) {
-                link.leaving = Leaving::Due;
-                self.place_queue.leave(&mut link.ticket);
-                mark_ready(&mut self.ready_links, id, link);
-            }
-        }
-    }
-
-    /// Whether the puller is leaving.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        self.leaving
-    }
-
-    /// Closes every link at once with ABORTED. The pushers requeue what is un-acked (RD-1).
-    pub fn abandon(&mut self, now: Time) {
-        self.leave();
-        for id in self.links.ids() {
-            if let Some(link) = self.links.get_mut(id) {
-                link.session.close(now, LinkEnd::own(Code::Aborted, "the puller was stopped"));
-                mark_ready(&mut self.ready_links, id, link);
-            }
-        }
-    }
-
-    /// Whether a link is left on which its pusher has neither sent `End` nor closed because it stops.
-    #[must_use]
-    pub fn has_open_streams(&self) -> bool {
-        self.links.iter().any(|(_, link)| !link.ended && !link.session.peer_has_stopped())
-    }
-
-    /// The number of pushers that have ended their streams, each counted once (ST-6): by its verified names if it has
-    /// any, otherwise by its instance, which a peer may make up.
-    #[must_use]
-    pub fn pushers_ended(&self) -> usize {
-        self.ended.len()
-    }
-
-    /// Whether the pusher has ended its stream on this link.
-    #[must_use]
-    pub fn has_ended(&self, link: LinkId) -> bool {
-        self.links.get(link).is_some_and(|link| link.ended)
     }
 
     /// Whether a delivery was settled on this link, so that the wait before the next connection attempt is reset

@@ -1,11 +1,11 @@
-//! The puller's [`Machine`]: handles frames, timers and the end of links, and sends `Ack` frames.
+//! The puller's [`Machine`]: handles frames, timers and the end of links.
 
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
-    EndedPusher, Puller, PullerEvent,
+    Puller, PullerEvent,
     link::{Leaving, PullLink, Recall},
     mark_ready,
 };
@@ -21,8 +21,6 @@ use crate::{
 
 /// The longest pause of reading (LV-5).
 const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of outcomes in one `Ack`: safely below the limit of a control frame (FR-3).
-const MAX_ACK_BYTES: usize = 48 * 1_024;
 
 impl<H: Clone + Default> Puller<H> {
     /// Handles a `Deliver`. `frame` is the length of the whole frame.
@@ -120,138 +118,11 @@ impl<H: Clone + Default> Puller<H> {
         Ok(())
     }
 
-    fn handle_end(&mut self, id: LinkId) -> Result<(), Violation> {
-        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        if link.ended {
-            return Err(Violation::new(Code::Unexpected, Rule::St7, "a second End"));
-        }
-        link.ended = true;
-        // No Skip is due any more (ST-7).
-        link.skips.cancel();
-        link.recall = Recall::No;
-        if link.leaving == Leaving::Sent {
-            link.leaving = Leaving::Skipped;
-        }
-        self.rotating -= u64::from(std::mem::take(&mut link.rotates));
-        self.place_queue.leave(&mut link.ticket);
-        self.memory.leave(id, &mut link.need);
-        self.without_credit.remove(id);
-        // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
-        let before = link.grant.outstanding();
-        let (dropped, bytes) = link.drop_inbox();
-        link.grant.settle(dropped, bytes);
-        // End gives up all unused credit (ST-7).
-        let (unused, unused_bytes) = link.grant.unused();
-        link.grant.skip(link.grant.limits().0, unused_bytes)?;
-        self.unused -= unused;
-        if std::mem::take(&mut link.overdue) {
-            self.overdue -= unused;
-        }
-        let after = link.grant.outstanding();
-        self.waiting_for_budget.remove(id);
-        self.committed.0 -= before.0 - after.0;
-        self.committed.1 -= before.1 - after.1;
-        self.queued -= dropped;
-        self.queued_bytes -= bytes;
-        self.stats.dropped += dropped;
-        // ST-6. The set is bounded by the limit on links.
-        if self.ended.len() < self.settings.max_links {
-            let peer = &link.session.peer;
-            self.ended.insert(match peer.names.as_slice() {
-                [] => EndedPusher::Claimed(peer.instance),
-                names => EndedPusher::Verified(names.to_vec()),
-            });
-        }
-        self.events.push_back(PullerEvent::Ended(id));
-        self.grant_to_next();
-        Ok(())
-    }
-
     fn handle_violation(&mut self, now: Time, id: LinkId, violation: Violation) {
         self.retire_link(id);
         if let Some(link) = self.links.get_mut(id) {
             link.session.close(now, violation.into());
             mark_ready(&mut self.ready_links, id, link);
-        }
-    }
-
-    /// Sends an `Ack` if one is due. Otherwise sets the time for held outcomes.
-    fn poll_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        let leave = link.leaving == Leaving::Due;
-        if leave && link.recall == Recall::Due {
-            // One Ack with `leaving` also recalls the credit. A recall that was already sent has a Skip of its own
-            // (RC-1).
-            link.recall = Recall::No;
-        }
-        let recall = link.recall == Recall::Due;
-        if !link.outcomes_due(now) && !link.grant_due && !leave && !recall {
-            if !link.outcomes.is_empty() {
-                link.ack_at.get_or_insert(now + self.settings.ack_delay);
-            }
-            return;
-        }
-        let before = link.grant.limits();
-        self.raise(now, id);
-        self.renew(id);
-        let Some(link) = self.links.get_mut(id) else { return };
-        link.grant_due = false;
-        let changed = !link.outcomes.is_empty() || link.grant.limits() != before;
-        // Raising the limits may have made a recall due.
-        let recall = recall || (link.recall == Recall::Due && !leave);
-        if changed || recall || leave {
-            self.send_ack(now, id, out, recall, leave);
-        }
-        self.grant_to_next();
-    }
-
-    /// A link whose ids or bytes are nearly used up leaves, and its connector opens another one (FR-7).
-    fn renew(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        if link.grant.is_nearly_used_up() && link.leaving == Leaving::No && !link.ended {
-            link.leaving = Leaving::Due;
-            self.place_queue.leave(&mut link.ticket);
-            mark_ready(&mut self.ready_links, id, link);
-        }
-    }
-
-    fn send_ack(&mut self, now: Time, id: LinkId, out: &mut VecDeque<Bytes>, recall: bool, leaving: bool) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        (link.ack_at, link.ack_now) = (None, false);
-        let (message_limit, byte_limit) = link.grant.limits();
-        let mut all = link.outcomes.take();
-        if recall || leaving {
-            // RC-4: if the Ack is divided, its last part has the flags and the releases.
-            all.sort_by_key(|outcome| outcome.verdict == i32::from(v1::Verdict::Release));
-        }
-        let sent = all.clone();
-        let mut outcomes = all.into_iter().peekable();
-        loop {
-            let mut part = Vec::new();
-            let mut bytes = 0;
-            while let Some(outcome) = outcomes.next_if(|o| bytes + 40 + o.reason.len() <= MAX_ACK_BYTES) {
-                bytes += 40 + outcome.reason.len();
-                part.push(outcome);
-            }
-            // Only the last Ack has the flags, so that they take effect after all outcomes (OC-4).
-            let last = outcomes.peek().is_none();
-            let (recall, leaving) = (recall && last, leaving && last);
-            let ack = v1::Ack { outcomes: part, message_limit, byte_limit, recall, leaving };
-            link.session.put(now, out, wire::encode(v1::frame::Body::Ack(ack)));
-            if last {
-                break;
-            }
-        }
-        link.history.record_ack(sent, message_limit, link.session.transmitted_bytes(), self.settings.memory);
-        if recall {
-            link.recall = Recall::Sent;
-            self.stats.recalls += 1;
-        }
-        if leaving {
-            link.leaving = Leaving::Sent;
-        }
-        if recall || leaving {
-            link.skips.expect(now);
         }
     }
 }

@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 
-use super::*;
+use super::{
+    frame::{MIN_COMPACTED_ENTRIES, MIN_COPIED_FRAME},
+    *,
+};
 use crate::{message::Message, wire::OpenBatch};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
