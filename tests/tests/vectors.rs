@@ -14,8 +14,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::Value;
 use tidegate_proto::{
-    Code, InstanceId, KeyMaker, LinkId, Machine, Message, Peer, Puller, PullerSettings, Pusher,
-    PusherSettings, Resume, Role, Time, Turn, Verdict, Violation, Window,
+    Code, InstanceId, KeyMaker, LinkId, Machine, Message, Peer, PollBudget, Puller, PullerSettings, Pusher,
+    PusherSettings, Resume, Role, Time, Verdict, Violation, Window,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE, v1},
 };
@@ -358,7 +358,7 @@ fn shown(to: Role, prelude: Prelude, bytes: &[u8]) -> Vec<Body> {
     let (mut machine, link) = machine_after(to, prelude);
     let mut reader = open_reader(machine.frame_limit());
     reader.buffer().extend_from_slice(bytes);
-    machine.feed(NOW, link, &mut reader, &mut Turn::unlimited());
+    machine.feed(NOW, link, &mut reader, &mut PollBudget::unlimited());
     written(machine.as_mut(), link)
 }
 

@@ -5,8 +5,8 @@
 use std::{collections::VecDeque, error::Error, time::Duration};
 
 use tidegate_proto::{
-    DEFAULT_MAX_MESSAGE, FinalOutcome, InstanceId, LinkId, Machine, Peer, Puller, PullerSettings, Pusher,
-    PusherEvent, PusherSettings, Role, Time, Turn, Verdict, Violation,
+    DEFAULT_MAX_MESSAGE, FinalOutcome, InstanceId, LinkId, Machine, Peer, PollBudget, Puller, PullerSettings,
+    Pusher, PusherEvent, PusherSettings, Role, Time, Verdict, Violation,
     handshake::{self, Local},
     wire::FrameReader,
 };
@@ -32,7 +32,7 @@ impl Driver {
                 self.reader.buffer().extend_from_slice(input);
                 self.reader.filled(input.len());
                 input.clear();
-                machine.feed(now, link, &mut self.reader, &mut Turn::unlimited());
+                machine.feed(now, link, &mut self.reader, &mut PollBudget::unlimited());
             }
             machine.handle_would_block(link); // all of `input` was read
         }

@@ -46,8 +46,8 @@
 //!    on what was written (RD-3).
 //! 2. If [`Machine::wants_read`] allows it, read into [`wire::FrameReader::buffer`] and call
 //!    [`wire::FrameReader::filled`]. If bytes have arrived, call [`Machine::feed`]. It handles the frames of the reader
-//!    until its [`Turn`] is used up. Then poll the link again before its next read, after the other links had their
-//!    turn. After a violation, continue to read until the link is finished.
+//!    until its [`PollBudget`] is used up. Then poll the link again before its next read, after the other links had
+//!    their turn. After a violation, continue to read until the link is finished.
 //! 3. [`Machine::handle_would_block`], if the socket had nothing more to read. Only from then on does silence count
 //!    (LV-3).
 //! 4. [`Machine::handle_write_error`], if a write has failed. Do not write any more, but continue to read: outcomes may
@@ -156,7 +156,7 @@ pub use defaults::{
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
 pub use handshake::{Generations, NoGeneration, Tokens};
-pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, Resume, Turn, close};
+pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, PollBudget, Resume, close};
 pub use link_id::LinkId;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
 pub use puller::{

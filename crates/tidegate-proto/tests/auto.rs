@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use common::{peer, puller, pusher};
 use tidegate_proto::{
-    LinkId, Machine, PullStats, Puller, Pusher, Received, Role, Time, Turn, Verdict, wire::FrameReader,
+    LinkId, Machine, PollBudget, PullStats, Puller, Pusher, Received, Role, Time, Verdict, wire::FrameReader,
 };
 
 /// The time that a worker needs for the job with this number, in microseconds.
@@ -175,7 +175,7 @@ fn arrive<M: Machine>(machine: &mut M, end: &mut TimedEnd, now: Time) {
     while end.coming.front().is_some_and(|(at, _)| *at <= now.0) && machine.wants_read(now, end.link) {
         let (_, bytes) = end.coming.pop_front().unwrap();
         end.reader.buffer().extend_from_slice(&bytes);
-        machine.feed(now, end.link, &mut end.reader, &mut Turn::unlimited());
+        machine.feed(now, end.link, &mut end.reader, &mut PollBudget::unlimited());
         any = true;
     }
     if !any {

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Message, Peer, PeerKey, Puller, PullerSettings, Pusher, PusherSettings,
-    Received, Role, Time, Turn, Verdict, Window, wire::FrameReader,
+    InstanceId, LinkId, Machine, Message, Peer, PeerKey, PollBudget, Puller, PullerSettings, Pusher,
+    PusherSettings, Received, Role, Time, Verdict, Window, wire::FrameReader,
 };
 
 use super::Input;
@@ -376,7 +376,7 @@ fn read<M: Machine>(machine: &mut M, end: &mut PairEnd, now: Time, bytes: usize)
     let bytes = bytes.min(end.arriving.len());
     let part: Vec<u8> = end.arriving.drain(..bytes).collect();
     end.reader.buffer().extend_from_slice(&part);
-    machine.feed(now, end.link, &mut end.reader, &mut Turn::unlimited());
+    machine.feed(now, end.link, &mut end.reader, &mut PollBudget::unlimited());
     true
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{close::LinkEnd, peer::Peer, turn::Turn};
+use super::{close::LinkEnd, peer::Peer, poll_budget::PollBudget};
 use crate::{
     link_id::LinkId,
     time::Time,
@@ -39,17 +39,17 @@ pub trait Machine {
     /// The peer of the link that [`Self::open`] would replace with a link of `peer`, if there is one (HS-9).
     fn replaces(&self, peer: &Peer) -> Option<&Peer>;
 
-    /// Handles what has arrived: all complete frames of `reader`, as far as `turn` allows. Call it after each read. If
-    /// the turn is used up, frames may be left in the reader; call it again, with a new turn, before the next read.
+    /// Handles what has arrived: all complete frames of `reader`, as far as `budget` allows. Call it after each read.
+    /// If the budget is used up, frames may be left in the reader; call it again, with a new one, before the next read.
     ///
     /// After a framing error, or if the machine has no memory for an incomplete frame, it makes the reader drop what
     /// cannot be read.
-    fn feed(&mut self, now: Time, link: LinkId, reader: &mut FrameReader, turn: &mut Turn) {
+    fn feed(&mut self, now: Time, link: LinkId, reader: &mut FrameReader, budget: &mut PollBudget) {
         self.handle_bytes(link);
-        while !turn.is_used_up() {
+        while !budget.is_used_up() {
             match reader.next_frame() {
                 Ok(Some(frame)) => {
-                    turn.charge(&frame);
+                    budget.charge(&frame);
                     self.handle_frame(now, link, frame);
                 }
                 Ok(None) => break,
@@ -60,8 +60,8 @@ pub trait Machine {
                 }
             }
         }
-        // If the turn is used up, whole frames may be left in the reader.
-        let progress = if turn.is_used_up() { FrameProgress::default() } else { reader.progress() };
+        // If the budget is used up, whole frames may be left in the reader.
+        let progress = if budget.is_used_up() { FrameProgress::default() } else { reader.progress() };
         let is_large = progress.partial > MIN_REPORTED_PARTIAL;
         let was_large = reader.set_reported(is_large);
         if (is_large || was_large) && !self.handle_partial_frame(now, link, progress) {

@@ -13,9 +13,9 @@ mod key_maker;
 mod liveness;
 mod machine;
 mod peer;
+mod poll_budget;
 mod session;
 mod table;
-mod turn;
 
 pub use close::LinkEnd;
 pub use identity::{PeerKey, Resume};
@@ -23,6 +23,6 @@ pub use key_maker::KeyMaker;
 pub use liveness::HEARTBEAT_RANGE;
 pub use machine::Machine;
 pub use peer::Peer;
+pub use poll_budget::PollBudget;
 pub(crate) use session::{Session, Timing, check_generation};
 pub(crate) use table::Links;
-pub use turn::Turn;

@@ -15,14 +15,14 @@ impl<H: Clone + Default> Puller<H> {
         self.settle_item(received.link(), &received.item, verdict)
     }
 
-    /// Settles one delivery of a [`DeliveryBatch`], as [`Self::settle`] does.
+    /// Settles one delivery of a [`DeliveryBatch`](super::DeliveryBatch), as [`Self::settle`] does.
     #[inline]
     pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
         self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
     }
 
-    /// Acks `count` deliveries of a [`DeliveryBatch`] with consecutive ids from `first`. `size` is the sum of their
-    /// sizes.
+    /// Acks `count` deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`. `size`
+    /// is the sum of their sizes.
     pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
         self.settle_range(link, first, count, size, false, &Verdict::Ack)
     }

@@ -1,4 +1,4 @@
-//! Admission: whether a message may be accepted now, and what becomes of one that is.
+//! Admission: whether a message may be accepted now, and where it goes.
 //!
 //! ```text
 //! room on a link, nothing older waits ──► the link's batch
@@ -11,7 +11,7 @@ use crate::{message::Message, wire::OpenBatch};
 
 impl Pusher {
     /// Accepts a message: puts it into the batch of the next link with credit, or queues it. With `tracked`, the
-    /// outcome is reported as [`PusherEvent::Settled`].
+    /// outcome is reported as [`PusherEvent::Settled`](super::PusherEvent::Settled).
     ///
     /// # Errors
     /// Returns the message, and why it was not accepted.

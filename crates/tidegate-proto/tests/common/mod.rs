@@ -7,8 +7,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Peer, PeerKey, Puller, PullerSettings, Pusher, PusherSettings, Received,
-    Role, Time, Turn, Verdict,
+    InstanceId, LinkId, Machine, Peer, PeerKey, PollBudget, Puller, PullerSettings, Pusher, PusherSettings,
+    Received, Role, Time, Verdict,
     wire::{self, Body, FrameReader, v1},
 };
 
@@ -341,7 +341,7 @@ fn step<M: Machine>(
             end.reader.buffer().extend_from_slice(from.make_contiguous());
             from.clear();
             moved = true;
-            machine.feed(now, end.link, &mut end.reader, &mut Turn::unlimited());
+            machine.feed(now, end.link, &mut end.reader, &mut PollBudget::unlimited());
         }
     }
     if end.pending.is_empty() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_proto::{LinkEnd, LinkId, Peer, Time, Turn, wire::FrameReader};
+use tidegate_proto::{LinkEnd, LinkId, Peer, PollBudget, Time, wire::FrameReader};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::yield_now,
@@ -46,7 +46,7 @@ struct Driver<M: SocketMachine> {
     /// The results of the last I/O, for the machine.
     io_result: IoResult,
     /// What is left of this turn. If it is used up, whole frames may be left in the reader.
-    turn: Turn,
+    turn: PollBudget,
     peer: Peer,
     /// The end of the peer's stream was reported as an event.
     end_reported: bool,
@@ -116,7 +116,7 @@ pub(super) async fn drive<M: SocketMachine>(
         gave_way: false,
         // Frames may have arrived together with the Hello.
         io_result: IoResult { read: true, ..IoResult::default() },
-        turn: Turn::new(),
+        turn: PollBudget::new(),
         peer,
         end_reported: false,
         shared,
@@ -194,7 +194,7 @@ impl<M: SocketMachine> Driver<M> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.turn = Turn::new();
+        self.turn = PollBudget::new();
         loop {
             let directives = self.poll_machine(cx);
             if directives.ended && !std::mem::replace(&mut self.end_reported, true) {

@@ -1,4 +1,4 @@
-//! The work of one turn of a link (LM-3, HS-14).
+//! The work of one poll of a link (LM-3, HS-14).
 
 /// About one full read of ordinary data.
 const MAX_COST: usize = 256;
@@ -7,32 +7,32 @@ const MAX_COST: usize = 256;
 /// of tiny frames would occupy the thread and the lock of the machine (LM-3, HS-14).
 ///
 /// ```
-/// use tidegate_proto::Turn;
+/// use tidegate_proto::PollBudget;
 ///
-/// let mut turn = Turn::new();
-/// while !turn.is_used_up() {
-///     turn.charge(b"a small frame");
+/// let mut budget = PollBudget::new();
+/// while !budget.is_used_up() {
+///     budget.charge(b"a small frame");
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct PollBudget {
     left: usize,
 }
 
-impl Default for Turn {
+impl Default for PollBudget {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Turn {
-    /// A whole turn.
+impl PollBudget {
+    /// The budget of one poll.
     #[must_use]
     pub fn new() -> Self {
         Self { left: MAX_COST }
     }
 
-    /// A turn without a limit, for a driver that has one link, or that takes no more bytes at a time than it wants to
+    /// A budget without a limit, for a driver that has one link, or that takes no more bytes at a time than it wants to
     /// handle.
     #[must_use]
     pub fn unlimited() -> Self {
@@ -45,7 +45,7 @@ impl Turn {
         self.left == 0
     }
 
-    /// Charges a frame, without its length prefix. A turn that is not used up admits a frame of any cost.
+    /// Charges a frame, without its length prefix. A budget that is not used up admits a frame of any cost.
     pub fn charge(&mut self, frame: &[u8]) {
         self.left = self.left.saturating_sub(cost(frame));
     }
@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lm_3_a_turn_ends_after_one_large_read_or_256_tiny_frames() {
+    fn lm_3_a_poll_ends_after_one_large_read_or_256_tiny_frames() {
         // LM-3
         let frames = |frame: &[u8]| {
-            let mut turn = Turn::new();
+            let mut budget = PollBudget::new();
             let mut count = 0;
-            while !turn.is_used_up() {
-                turn.charge(frame);
+            while !budget.is_used_up() {
+                budget.charge(frame);
                 count += 1;
             }
             count
