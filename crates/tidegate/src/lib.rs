@@ -95,7 +95,7 @@ mod of_process;
 mod pull;
 mod push;
 mod security;
-mod shared;
+mod socket;
 mod throttle;
 #[cfg(feature = "tls")]
 mod tls;

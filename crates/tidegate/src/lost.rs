@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     io_thread::LinkRuntime,
-    shared::{Shared, SocketMachine},
+    socket::{Shared, SocketMachine},
 };
 
 /// Why a socket ended by itself.

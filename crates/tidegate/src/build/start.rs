@@ -12,7 +12,7 @@ use crate::{
     events::Event,
     io_thread::LinkRuntime,
     link::{Secrets, dial, listen},
-    shared::{Shared, SocketMachine, Times},
+    socket::{Shared, SocketMachine, Times},
 };
 
 /// What the pusher or the puller adds to the common setup.

@@ -20,7 +20,7 @@ use crate::{
     endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
-    shared::{Shared, SocketMachine},
+    socket::{Shared, SocketMachine},
     transport::{self, TlsFailure},
 };
 

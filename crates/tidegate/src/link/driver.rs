@@ -23,7 +23,7 @@ use tokio_util::io::poll_read_buf;
 use super::outgoing;
 use crate::{
     caught::caught,
-    shared::{Shared, SocketMachine},
+    socket::{Shared, SocketMachine},
     transport::BoxStream,
 };
 

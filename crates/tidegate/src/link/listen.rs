@@ -31,7 +31,7 @@ use crate::{
     events::{Event, PeerInfo},
     of_process::OfProcess,
     security::Security,
-    shared::{Shared, SocketMachine},
+    socket::{Shared, SocketMachine},
     throttle::Throttled,
     tls::Tls,
     transport::{BoxStream, Listener},

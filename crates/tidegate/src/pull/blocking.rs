@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_proto::PullStats;
 
-use super::{BorrowedDelivery, Delivery, Pull, Receiver, take};
+use super::{BorrowedDelivery, Delivery, Pull, Receiver, recv::take};
 use crate::{
     blocking::{block_for, block_on},
     error::{ConnectedError, RecvError, RecvTimeoutError, StopError},

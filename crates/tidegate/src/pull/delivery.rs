@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidegate_proto::{DeliveryBatch, Headers, Message, MessageId, Received, Verdict};
 
 use super::state::{DeliveryContext, Origin, PullMachine};
-use crate::shared::{Inner, Shared};
+use crate::socket::{Inner, Shared};
 
 /// A delivery: exactly one attempt to have a message processed.
 ///

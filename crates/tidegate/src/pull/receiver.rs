@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::RecvError,
-    shared::{Inner, Shared},
+    socket::{Inner, Shared},
 };
 
 /// The lower bits of the counter count messages, and the upper ones bytes. That is enough: a batch is part of

@@ -6,7 +6,7 @@ use tidegate_proto::{LinkId, Peer, Puller, PullerEvent, Time};
 
 use super::receiver::Borrow;
 use crate::error::Refusal;
-use crate::shared::{Deferred, Inner, Shared, SocketMachine, Wakers};
+use crate::socket::{Deferred, Inner, Shared, SocketMachine, Wakers};
 
 /// What the deliveries of a link have in common. Deliveries of a batch share it: one reference each would cost as much
 /// as the lock.

@@ -8,7 +8,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::{Delivery, Pull, take};
+use super::{Delivery, Pull, recv::take};
 use crate::error::RecvError;
 
 /// A `Stream` of deliveries, from [`Pull::stream`].

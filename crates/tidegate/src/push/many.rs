@@ -10,7 +10,7 @@ use super::{
     send_queue::ROUNDS,
     waiting::Turn,
 };
-use crate::{error::SendError, shared::Shared};
+use crate::{error::SendError, socket::Shared};
 
 /// Messages reserved under one lock. More would not be faster, and would make other senders wait.
 const CHUNK: usize = 64;

@@ -5,6 +5,7 @@ mod many;
 mod permit;
 mod receipt;
 mod rejections;
+mod reserve;
 mod send;
 mod send_queue;
 mod sink;
@@ -28,7 +29,7 @@ use crate::{
     error::{ConnectedError, Refusal},
     events::Events,
     lost::LossReason,
-    shared::{Inner, Shared},
+    socket::{Inner, Shared},
 };
 
 /// A pusher: sends each message to the next puller that has credit, and keeps the message until it is
@@ -303,7 +304,7 @@ fn refusal(inner: &Inner<Pusher>) -> Option<Refusal> {
 }
 
 /// The condition of `connected`, for pushers and pullers.
-pub(crate) fn connected<M: crate::shared::SocketMachine>(
+pub(crate) fn connected<M: crate::socket::SocketMachine>(
     inner: &mut Inner<M>,
     n: usize,
     is_open: impl Fn(&M) -> bool,

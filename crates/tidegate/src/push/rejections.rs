@@ -14,7 +14,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::{
     blocking::{block_for, block_on},
     error::CannotBlock,
-    shared::{Inner, Shared},
+    socket::{Inner, Shared},
 };
 
 /// A message that will never be sent again: a puller rejected it, or its attempts reached the limit.

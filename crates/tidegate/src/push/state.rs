@@ -11,7 +11,7 @@ use tokio::{
 use super::{refusal, send_queue::SendQueue};
 use crate::{
     error::ReceiptError,
-    shared::{Deferred, Inner, SocketMachine, Wakers},
+    socket::{Deferred, Inner, SocketMachine, Wakers},
 };
 
 /// Bytes for each link after which a busy sender yields, so that the links can write on the same thread.

@@ -9,7 +9,7 @@ use crate::{
     blocking::block_on,
     error::{ReceiptError, Unfinished},
     lost::LossReason,
-    shared::Shared,
+    socket::Shared,
 };
 
 /// How long `finish` waits for disconnected pullers to reconnect, so that it can send them the end of the

@@ -14,7 +14,7 @@ use tidegate_proto::{Blocked, Pusher};
 use super::{Permit, Push, refusal, send::closed, send_queue::Watch};
 use crate::{
     error::ReserveError,
-    shared::{Inner, Shared},
+    socket::{Inner, Shared},
 };
 
 /// The least time for which room is kept for a woken future that is not polled. It is longer than a busy
