@@ -89,7 +89,6 @@ mod events;
 pub mod guide {}
 mod io_thread;
 mod link;
-mod lost;
 mod names;
 mod of_process;
 mod pull;

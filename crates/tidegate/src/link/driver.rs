@@ -20,10 +20,9 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::outgoing;
 use crate::{
     caught::caught,
-    socket::{Shared, SocketMachine},
+    socket::{Shared, SocketMachine, outgoing},
     transport::BoxStream,
 };
 

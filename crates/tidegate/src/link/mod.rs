@@ -8,7 +8,6 @@ mod handshakes;
 pub(crate) mod listen;
 mod meet;
 mod outage;
-pub(crate) mod outgoing;
 mod secrets;
 
 pub(crate) use secrets::Secrets;

@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     error::{RecvError, RecvTimeoutError},
-    lost::LossReason,
-    socket::{Inner, Shared},
+    socket::{Inner, LossReason, Shared},
 };
 
 impl Pull {

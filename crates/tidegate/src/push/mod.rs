@@ -28,8 +28,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectedError, Refusal},
     events::Events,
-    lost::LossReason,
-    socket::{Inner, Shared},
+    socket::{Inner, LossReason, Shared},
 };
 
 /// A pusher: sends each message to the next puller that has credit, and keeps the message until it is

@@ -9,8 +9,7 @@ use tokio::{sync::oneshot, task::yield_now};
 use super::{Permit, Push, Receipt, refusal, waiting::Turn};
 use crate::{
     error::{ReserveError, SendError, TryReserveError, TrySendError},
-    lost::LossReason,
-    socket::Inner,
+    socket::{Inner, LossReason},
 };
 
 pub(super) type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;

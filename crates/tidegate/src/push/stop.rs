@@ -8,8 +8,7 @@ use super::{Push, PushHandle};
 use crate::{
     blocking::block_on,
     error::{ReceiptError, Unfinished},
-    lost::LossReason,
-    socket::Shared,
+    socket::{LossReason, Shared},
 };
 
 /// How long `finish` waits for disconnected pullers to reconnect, so that it can send them the end of the

@@ -5,8 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use tidegate_proto::{LinkId, Time};
 
-use super::{Inner, SocketMachine};
-use crate::link::outgoing;
+use super::{Inner, SocketMachine, outgoing};
 
 /// What a send could not write at once. The driver writes it first.
 #[derive(Default)]

@@ -8,7 +8,9 @@
 
 mod direct_write;
 mod endpoints;
+mod lost;
 mod machine;
+pub(crate) mod outgoing;
 mod timer;
 mod times;
 mod wakers;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{direct_write::PendingWrites, endpoints::Endpoints, wakers::wake_links};
 pub(crate) use self::{
+    lost::LossReason,
     machine::{Deferred, SocketMachine},
     times::{ConnectionLimits, Times},
     wakers::Wakers,
@@ -36,7 +39,6 @@ use crate::{
     address_limit::AddressCounts,
     events::{Event, Feed, PeerInfo},
     io_thread::LinkRuntime,
-    lost::LossReason,
     security::Security,
     throttle::Throttled,
     transport::Direct,

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, SocketMachine};
-use crate::{caught::caught, lost::SocketGuard};
+use super::{Shared, SocketMachine, lost::SocketGuard};
+use crate::caught::caught;
 
 impl<M: SocketMachine> Shared<M> {
     /// Runs the timer of the socket as long as the socket exists: retries that are due.

@@ -17,10 +17,8 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{
-    io_thread::LinkRuntime,
-    socket::{Shared, SocketMachine},
-};
+use super::{Shared, SocketMachine};
+use crate::io_thread::LinkRuntime;
 
 /// Why a socket ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
