@@ -22,6 +22,7 @@ mod internal;
 mod limits;
 mod log;
 mod man;
+mod numbers;
 mod own;
 mod pull;
 mod push;

@@ -188,7 +188,7 @@ impl QueueState {
     fn gap(&mut self) -> Option<Vec<u8>> {
         let dropped = std::mem::take(&mut self.dropped);
         (dropped > 0).then(|| {
-            let lines = crate::text::count(dropped, "line");
+            let lines = crate::numbers::count(dropped, "line");
             format!("warning: {lines} dropped here because stderr was not read\n").into_bytes()
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::Delivery;
 
-use super::jobs::JobResult;
+use super::job_result::JobResult;
 
 /// The outcome that the worker selects.
 #[derive(Debug, PartialEq)]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::child::{self, Group};
 use super::envelope::Rendering;
-use super::jobs::JobResult;
+use super::job_result::JobResult;
 use super::output::Output;
 use super::shortage::Shortage;
 use super::source::at;

@@ -8,6 +8,7 @@ use tidegate::{Delivery, Pull};
 use tokio::task::JoinSet;
 
 use super::exec::Exec;
+use super::job_result::JobResult;
 use super::shortage::Shortage;
 use super::source::{Next, Source};
 use super::stopper::Stopper;
@@ -17,20 +18,6 @@ use crate::text;
 
 /// How long an idle worker may take to exit when another job needs its resources.
 const MAX_EXIT_WAIT: Duration = Duration::from_secs(1);
-
-/// The result for a message.
-pub(crate) enum JobResult {
-    Acked,
-    /// The message has another outcome.
-    Settled,
-    /// The command could not be started. Until a command has succeeded, that is a mistake in the command line
-    /// and not in the message.
-    CannotStart(Delivery, anyhow::Error),
-    /// The message has another outcome. Until a command has succeeded, the daemon stops with this error.
-    Failing(anyhow::Error),
-    /// The daemon stops with this error. The message has been returned.
-    Fatal(anyhow::Error),
-}
 
 /// What runs for a message.
 enum JobKind {

@@ -4,6 +4,7 @@ mod answer;
 mod child;
 mod envelope;
 mod exec;
+mod job_result;
 mod jobs;
 mod output;
 mod process;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::child::{self, Group};
 use super::envelope::Rendering;
-use super::jobs::JobResult;
+use super::job_result::JobResult;
 use super::process::{Failure, Process};
 use super::separators::{self, Separators};
 use super::shortage::Shortage;
