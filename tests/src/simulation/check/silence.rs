@@ -12,16 +12,24 @@ use super::super::history::{Entry, FrameSummary, What, Wire};
 /// The codes with which a side closes a link that it has given up.
 const CODES: [Code; 2] = [Code::Silent, Code::TooSlow];
 
-/// Links that are closed with SILENT or TOO_SLOW at some time.
+/// Links that are closed with SILENT or TOO_SLOW at some time, whether or not the stream accepts that Close.
 pub(super) fn closes<'a>(history: impl Iterator<Item = &'a Entry>) -> BTreeSet<Wire> {
-    history
-        .filter_map(|entry| match &entry.what {
+    let (mut links, mut wires) = (BTreeSet::new(), BTreeSet::new());
+    for entry in history {
+        match &entry.what {
             What::Sent(wire, FrameSummary::Close(code)) if CODES.map(|code| code as i32).contains(code) => {
-                Some(wire.clone())
+                links.insert(wire.clone());
             }
-            _ => None,
-        })
-        .collect()
+            What::Sent(wire, _) => {
+                wires.insert(wire.clone());
+            }
+            What::Disconnected(_, name, Some(code), false) if CODES.contains(code) => {
+                links.extend(wires.iter().find(|wire| wire.name.as_ref() == name.as_str()).cloned());
+            }
+            _ => {}
+        }
+    }
+    links
 }
 
 /// Links that end with SILENT although the stream never accepted that Close, with the time at which frames are read in
