@@ -63,7 +63,7 @@ fn ratios(runs: &Runs) -> Vec<Row> {
         "3 × libzmq, 2 × omq-tokio, 0.3 × TCP",
     );
     add(
-        "64 B, one at a time, `send_slice` and borrowed deliveries",
+        "64 B, one at a time, slices and borrowed deliveries",
         TidegateBorrowed,
         64,
         &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],

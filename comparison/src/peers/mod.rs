@@ -46,7 +46,7 @@ impl Peer {
         match self {
             Self::Tcp => "raw TCP, no acks",
             Self::Tidegate => "tidegate, acked",
-            Self::TidegateBorrowed => "tidegate, acked, `send_slice` and borrowed deliveries",
+            Self::TidegateBorrowed => "tidegate, acked, slices and borrowed deliveries",
             Self::TidegateBatch => "tidegate, acked, `send_all` of 64, borrowed deliveries",
             Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
             Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",

@@ -29,7 +29,7 @@ pub async fn push(address: &str, size: usize, count: u64, form: Form) -> Result<
         }
         Form::Borrowed => {
             for _ in 0..count {
-                push.send_slice(ring.slice()).await?;
+                push.send(ring.slice()).await?;
             }
         }
         Form::Batch => {

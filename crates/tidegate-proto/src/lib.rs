@@ -76,11 +76,11 @@
 //!
 //! * [`Pusher::new`] checks the settings. [`Pusher::instance`] is part of the ids of its messages.
 //! * [`Pusher::send`] accepts a message or returns it with the reason. If it is [`Blocked::Full`], try again after
-//!   outcomes have arrived. [`Pusher::try_send_fast`] and [`Pusher::send_slice`] are faster, and return `None` if
-//!   `send` must decide. [`Pusher::check_room`], [`Pusher::has_byte_room`] and [`Pusher::free_slots`] tell whether
-//!   there is room.
+//!   outcomes have arrived. [`Pusher::try_send_fast`] is faster, and returns `None` if `send` must decide.
+//!   [`Pusher::check_room`], [`Pusher::has_byte_room`] and [`Pusher::free_slots`] tell whether there is room.
 //! * [`Pusher::reserve`] reserves room for a message. Then call exactly one of [`Pusher::send_reserved`] and
-//!   [`Pusher::unreserve`]. [`Pusher::unreserve_bytes`] reduces a reservation.
+//!   [`Pusher::unreserve`]. [`Pusher::try_send_reserved_fast`] replaces that call if it accepts the message.
+//!   [`Pusher::unreserve_bytes`] reduces a reservation.
 //! * [`Pusher::poll_event`] returns outcomes of tracked messages and other events. Call it after each poll of a link
 //!   and after [`Machine::handle_socket_timeout`], until it returns `None`.
 //! * [`Pusher::keep_rejected`] keeps rejected messages for [`Pusher::take_rejected`]; [`Pusher::has_rejected`] tells

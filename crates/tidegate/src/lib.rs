@@ -30,9 +30,9 @@
 //!
 //! # Speed
 //!
-//! [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] handle one message each. For small messages there are
-//! faster forms: [`Push::send_slice`] copies a payload once, [`Pull::receiver`] lends deliveries to one task,
-//! and [`Push::send_all`], [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
+//! [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] handle one message each. `send` copies a small
+//! [`Payload`] once, whether it is owned or borrowed. To receive small messages faster, [`Pull::receiver`]
+//! lends deliveries to one task, and [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
 //!
 //! # Where messages live
 //!
@@ -111,7 +111,7 @@ pub use error::{
 };
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{BorrowedDelivery, Delivery, Pull, PullStream, Receiver};
-pub use push::{Permit, Push, PushSink, Receipt, Rejected, Rejections, SinkError};
+pub use push::{Payload, Permit, Push, PushSink, Receipt, Rejected, Rejections, SendFuture, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,

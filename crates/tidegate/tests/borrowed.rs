@@ -190,7 +190,7 @@ async fn slices_of_any_size_arrive_in_order_even_without_credit() {
         let push = push.clone();
         async move {
             for n in 0..700_usize {
-                push.send_slice(&vec![n as u8; sizes[n % sizes.len()]]).await.unwrap();
+                push.send(vec![n as u8; sizes[n % sizes.len()]]).await.unwrap();
             }
             push.finish(LONG).await.unwrap()
         }

@@ -88,7 +88,7 @@ async fn send_for_ever(push: Push, form: Form, payload: [u8; 8]) {
     let bytes = payload.to_vec();
     match form {
         Form::Send => while push.send(bytes.clone()).await.is_ok() {},
-        Form::Slice => while push.send_slice(&payload).await.is_ok() {},
+        Form::Slice => while push.send(&payload).await.is_ok() {},
         Form::Tracked => while push.send_tracked(bytes.clone()).await.is_ok() {},
         Form::Reserve => {
             while let Ok(permit) = push.reserve().await {
@@ -227,7 +227,7 @@ async fn senders_are_served_in_the_order_in_which_they_began_to_wait() {
         tasks.push(tokio::spawn(async move {
             match n % 4 {
                 0 => push.send(payload).await.unwrap(),
-                1 => push.send_slice(&payload).await.unwrap(),
+                1 => push.send(&payload).await.unwrap(),
                 2 => push.reserve().await.unwrap().send(payload).unwrap(),
                 _ => _ = push.send_all([payload]).await.unwrap(),
             }
@@ -361,7 +361,7 @@ async fn a_permit_that_is_held_keeps_no_send_waiting_for_which_a_link_has_credit
             match n % 4 {
                 0 => within(push.send("x")).await.unwrap(),
                 1 => push.try_send("x").unwrap(),
-                2 => within(push.send_slice(b"x")).await.unwrap(),
+                2 => within(push.send(b"x")).await.unwrap(),
                 _ => _ = within(push.send_all(["x"])).await.unwrap(),
             }
         }

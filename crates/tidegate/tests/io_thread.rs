@@ -91,7 +91,7 @@ fn send_all(push: &Push) -> PushStats {
         push.blocking_send(kib.clone()).unwrap();
     }
     for _ in 0..1_000 {
-        push.blocking_send_slice(&kib).unwrap();
+        push.blocking_send(&kib).unwrap();
     }
     assert_eq!(push.blocking_send_all((0..1_000).map(|_| kib.clone())).unwrap(), 1_000);
     for _ in 0..500 {
@@ -357,7 +357,7 @@ async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_returns_the_m
     let error = push.blocking_send("x").unwrap_err();
     assert!(error.to_string().contains("io_thread(true)"), "{error}");
     assert_eq!(error.into_message().payload(), "x");
-    assert_eq!(push.blocking_send_slice(b"x").unwrap_err().into_message().payload(), "x");
+    assert_eq!(push.blocking_send(b"x").unwrap_err().into_message().payload(), "x");
     assert_eq!(push.blocking_send_all(["x", "y"]).unwrap_err().into_message().payload(), "x");
     assert_eq!(push.blocking_send_tracked("x").unwrap_err().into_message().payload(), "x");
     assert_eq!(push.blocking_send_timeout("x", LONG).unwrap_err().into_message().payload(), "x");

@@ -65,7 +65,7 @@ fn calls_that_begin_after_the_runtime_is_gone_return() {
                 delivery.ack();
                 assert!(matches!(push.send("x").await, Err(SendError::Closed(_))), "{how}");
                 assert!(matches!(push.try_send("x"), Err(error) if error.to_string().contains("no new")));
-                assert!(matches!(push.send_slice(b"x").await, Err(SendError::Closed(_))));
+                assert!(matches!(push.send(b"x").await, Err(SendError::Closed(_))));
                 assert!(push.send_all(["x"]).await.is_err());
                 assert!(push.send_tracked("x").await.is_err());
                 assert!(matches!(push.reserve().await, Err(ReserveError::Closed)));

@@ -134,13 +134,14 @@ impl Run {
         let mut message = Message::new(input.payload());
         let mut promised = false;
         let accepted = match input.below(5) {
-            0 => {
-                let taken = self.pusher.send_slice(message.payload());
-                taken.map(|accepted| (accepted, message))
-            }
+            0 => self.pusher.try_send_fast(message.payload()).map(|accepted| (accepted, message)),
             1 => {
-                let copy = message.clone();
-                self.pusher.try_send_fast(&mut message).map(|accepted| (accepted, copy))
+                let taken = match self.reserved.last() {
+                    Some(size) => self.pusher.try_send_reserved_fast(message.payload(), *size),
+                    None => self.pusher.try_send_fast(message.payload()),
+                };
+                promised = taken.is_some() && self.reserved.pop().is_some();
+                taken.map(|accepted| (accepted, message))
             }
             way => {
                 if way == 4 {

@@ -154,7 +154,7 @@ impl Sender {
                 0 if !tracked => self.try_send(tag, message, patience).await,
                 1 => self.reserve(tag, message, patience, tracked).await,
                 2 if !tracked && message.headers().is_empty() => {
-                    let sent = timeout(patience, self.push.send_slice(message.payload())).await;
+                    let sent = timeout(patience, self.push.send(&message.payload()[..])).await;
                     sent.is_ok_and(|sent| sent.is_ok()).then_some(None)
                 }
                 3 if !tracked => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tidegate::{Message, Pull, Push, Window};
+use tidegate::{Pull, Push, Window};
 
 use super::certs;
 use super::load::{Pattern, Ring};
@@ -217,20 +217,20 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
 async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, borrowed: bool) -> anyhow::Result<()> {
     if batch == 1 && borrowed {
         for _ in 0..count {
-            push.send_slice(ring.slice()).await?;
+            push.send(ring.slice()).await?;
         }
         return Ok(());
     }
     if batch == 1 {
         for _ in 0..count {
-            push.send(Message::new(ring.payload())).await?;
+            push.send(ring.payload()).await?;
         }
         return Ok(());
     }
     let mut left = count;
     while left > 0 {
         let now = left.min(batch.into());
-        push.send_all((0..now).map(|_| Message::new(ring.payload()))).await?;
+        push.send_all((0..now).map(|_| ring.payload())).await?;
         left -= now;
     }
     Ok(())
@@ -239,9 +239,9 @@ async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, borrowed: boo
 fn blocking_send(push: &Push, mut ring: Ring, count: u64, borrowed: bool) -> anyhow::Result<()> {
     for _ in 0..count {
         if borrowed {
-            push.blocking_send_slice(ring.slice())?;
+            push.blocking_send(ring.slice())?;
         } else {
-            push.blocking_send(Message::new(ring.payload()))?;
+            push.blocking_send(ring.payload())?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tidegate::{Delivery, Message, Pull, Push, RecvError, SendError};
+use tidegate::{Delivery, Payload, Pull, Push, RecvError, SendError};
 
 use super::usage::{Usage, clock};
 use super::{BenchProcess, echo, tell};
@@ -103,7 +103,7 @@ fn push(busy: Duration, own: ThreadArgs) -> tidegate::PushBuilder {
 }
 
 /// Sends one message with the call that is measured.
-async fn send(push: &Push, message: impl Into<Message>, blocking: bool) -> Result<(), SendError> {
+async fn send(push: &Push, message: impl Payload, blocking: bool) -> Result<(), SendError> {
     if blocking { push.blocking_send(message) } else { push.send(message).await }
 }
 

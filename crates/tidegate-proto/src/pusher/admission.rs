@@ -6,7 +6,7 @@
 //! otherwise ────────────────────────────► Blocked
 //! ```
 
-use super::{Accepted, Blocked, Pusher, Refused, backlog::Pending, flight::Extra, scheduler::mark_ready};
+use super::{Accepted, Blocked, Pusher, Refused, backlog::Pending, flight::Extra};
 use crate::{message::Message, wire::OpenBatch};
 
 impl Pusher {
@@ -22,44 +22,34 @@ impl Pusher {
         Ok(self.accept(message, tracked))
     }
 
-    /// Accepts an untracked message without headers on a fast path. Afterwards, `message` may be empty.
+    /// Accepts an untracked message without headers, and copies its payload into the batch of the next link with
+    /// credit.
     ///
-    /// Returns `None`, and leaves `message` as it is, if the fast path cannot take it. Then call [`Self::send`].
+    /// Returns `None` if no link can take it at once, if older messages wait, or if the payload is too large to be
+    /// copied ([`OpenBatch::copies`]). Then call [`Self::send`].
     #[inline]
-    pub fn try_send_fast(&mut self, message: &mut Message) -> Option<Accepted> {
-        let size = message.payload().len();
-        if !(message.headers().is_empty() && self.has_room_for(size)) {
-            return None;
-        }
-        let number = self.next_number;
-        if !(self.backlog.is_empty() && self.place(number, 1, Extra::default(), message)) {
-            if !self.queue_has_room() {
-                return None;
-            }
-            let message = std::mem::take(message);
-            self.backlog.push_fresh(Pending::fresh(number, false, message));
-        }
-        Some(self.accepted(size))
+    pub fn try_send_fast(&mut self, payload: &[u8]) -> Option<Accepted> {
+        if self.has_room_for(payload.len()) { self.place_at_once(payload) } else { None }
     }
 
-    /// Accepts a payload, and copies it directly into the buffer of a link.
-    ///
-    /// Returns `None` if no link can take it at once, or if it is too large to be copied. Then call [`Self::send`].
-    #[inline]
-    pub fn send_slice(&mut self, payload: &[u8]) -> Option<Accepted> {
-        if !(OpenBatch::copies(payload) && self.backlog.is_empty() && self.has_room_for(payload.len())) {
+    /// Does what [`Self::try_send_fast`] does, with a reservation that was made for `promised` bytes. If the message is
+    /// accepted, the reservation is used up. Otherwise call [`Self::send_reserved`].
+    pub fn try_send_reserved_fast(&mut self, payload: &[u8], promised: u64) -> Option<Accepted> {
+        let open = self.phase.accepts().is_ok() && self.unused_numbers() > 0;
+        if !open || payload.len() as u64 > self.settings.max_message {
             return None;
         }
-        let id = self.turn()?;
-        if self.ring.len() > 1 {
-            self.ring.rotate_left(1);
-        }
-        let number = self.next_number;
-        let link = self.links.get_mut(id)?;
-        link.put_slice(number, payload);
-        mark_ready(&mut self.ready_links, id, link);
-        self.stats.count_sent(1);
-        Some(self.accepted(payload.len()))
+        let accepted = self.place_at_once(payload)?;
+        self.unreserve(promised);
+        Some(accepted)
+    }
+
+    #[inline]
+    fn place_at_once(&mut self, payload: &[u8]) -> Option<Accepted> {
+        let places = OpenBatch::copies(payload)
+            && self.backlog.is_empty()
+            && self.place_slice(self.next_number, payload);
+        places.then(|| self.accepted(payload.len()))
     }
 
     /// Whether the bounds allow a message of `size` bytes, without regard to the high-water mark.

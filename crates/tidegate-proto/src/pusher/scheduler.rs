@@ -16,12 +16,23 @@ impl Pusher {
     /// Gives a message to the link whose turn it is (RR-1). Returns false if no link can take it.
     #[inline]
     pub(super) fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
+        self.place_with(attempt, |link| link.put(number, attempt, extra, message))
+    }
+
+    /// Does what [`Self::place`] does, for the first attempt of a payload that is copied.
+    #[inline]
+    pub(super) fn place_slice(&mut self, number: u64, payload: &[u8]) -> bool {
+        self.place_with(1, |link| link.put_slice(number, payload))
+    }
+
+    #[inline]
+    fn place_with(&mut self, attempt: u32, put: impl FnOnce(&mut PushLink)) -> bool {
         loop {
             // The same as `turn` and `put`, but with a single lookup of the link, because this runs for every message.
             let Some(&id) = self.ring.front() else { return false };
             match self.links.get_mut(id) {
                 Some(link) if link.is_eligible(&self.settings, &self.slow_start) => {
-                    link.put(number, attempt, extra, message);
+                    put(link);
                     mark_ready(&mut self.ready_links, id, link);
                     self.stats.count_sent(attempt);
                     // The link goes to the end of the ring.

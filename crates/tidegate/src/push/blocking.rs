@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use tidegate_proto::{Leftover, Message, PushStats};
+use tidegate_proto::{Leftover, PushStats};
 use tokio::sync::oneshot;
 
 use super::{
-    Permit, Push, Receipt,
+    Payload, Permit, Push, Receipt,
     send::{ANY, not_taken, with_permit},
     waiting::Turn,
 };
@@ -45,12 +44,12 @@ impl Push {
     ///
     /// # Errors
     /// The same as [`Self::send`]; also if the thread must not block. The error contains the message.
-    pub fn blocking_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = self.may_block_with(message.into())?;
-        if self.send_at_once(&mut message) {
+    pub fn blocking_send(&self, payload: impl Payload) -> Result<(), SendError> {
+        let payload = self.may_block_with(payload)?;
+        if self.send_copied(&payload) {
             return Ok(());
         }
-        block_on(self.send_any(message, None, false)).map(|_| ())
+        block_on(self.send_any(payload.into_message(), None, false)).map(|_| ())
     }
 
     /// Accepts a message, blocking the thread for at most `wait` while there is no room.
@@ -73,15 +72,9 @@ impl Push {
     /// # Errors
     /// [`TrySendError::Full`] if there was no room within `wait`, and otherwise the same as
     /// [`Self::blocking_send`]. The error contains the message.
-    pub fn blocking_send_timeout(
-        &self,
-        message: impl Into<Message>,
-        wait: Duration,
-    ) -> Result<(), TrySendError> {
-        let mut message = self.may_block_with(message.into())?;
-        if self.send_at_once(&mut message) {
-            return Ok(());
-        }
+    pub fn blocking_send_timeout(&self, payload: impl Payload, wait: Duration) -> Result<(), TrySendError> {
+        let payload = self.may_block_with(payload)?;
+        let Err(message) = self.send_at_once(payload) else { return Ok(()) };
         let message = self.check(message)?;
         let size = message.size() as u64;
         let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
@@ -108,39 +101,17 @@ impl Push {
     /// The same as [`Self::blocking_send_timeout`].
     pub fn blocking_send_tracked_timeout(
         &self,
-        message: impl Into<Message>,
+        payload: impl Payload,
         wait: Duration,
     ) -> Result<Receipt, TrySendError> {
-        let message = self.may_block_with(message.into())?;
-        let message = self.check(message)?;
+        let payload = self.may_block_with(payload)?;
+        let message = self.check(payload.into_message())?;
         let size = message.size() as u64;
         let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
         Ok(permit.send_tracked(message)?)
     }
 
-    /// Accepts a payload from a borrowed buffer, blocking the thread while there is no room.
-    ///
-    /// Behaves like [`Self::send_slice`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let push = tidegate::Push::builder().bind("mem://doc-blocking-send-slice").blocking_build()?;
-    /// push.blocking_send_slice(b"resize 17.png")?;
-    /// assert_eq!(push.stats().queued, 1);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// The same as [`Self::blocking_send`]; the error contains a copy of the payload.
-    pub fn blocking_send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
-        if self.shared().runtime.may_block().is_ok() && self.send_slice_short(payload) {
-            return Ok(());
-        }
-        self.blocking_send(Bytes::copy_from_slice(payload))
-    }
-
-    /// Accepts all messages of an iterator, in order, and returns their number. Faster than one
-    /// [`Self::blocking_send`] each.
+    /// Accepts all messages of an iterator, in order, and returns their number.
     ///
     /// The iterator is asked for a message only if there is room for it, after all earlier messages were
     /// sent. An iterator may block until its next item, like a channel or the lines of a file, if the lower
@@ -160,13 +131,13 @@ impl Push {
     pub fn blocking_send_all<I>(&self, messages: I) -> Result<u64, SendError>
     where
         I: IntoIterator,
-        I::Item: Into<Message>,
+        I::Item: Payload,
     {
         let mut messages = messages.into_iter();
         match self.shared().runtime.may_block() {
             Ok(()) => block_on(self.send_many(messages, false)),
             Err(reason) => match messages.next() {
-                Some(message) => Err(not_taken(message.into(), reason.into())),
+                Some(payload) => Err(not_taken(payload.into_message(), reason.into())),
                 None => Ok(0),
             },
         }
@@ -179,10 +150,10 @@ impl Push {
     ///
     /// # Errors
     /// The same as [`Self::blocking_send`].
-    pub fn blocking_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
-        let message = self.may_block_with(message.into())?;
+    pub fn blocking_send_tracked(&self, payload: impl Payload) -> Result<Receipt, SendError> {
+        let payload = self.may_block_with(payload)?;
         let (sender, outcome) = oneshot::channel();
-        let id = block_on(self.send_any(message, Some(sender), false))?;
+        let id = block_on(self.send_any(payload.into_message(), Some(sender), false))?;
         Ok(self.receipt(id, outcome))
     }
 
@@ -233,10 +204,10 @@ impl Push {
     }
 
     /// Hands the message back in the error if the thread must not block.
-    fn may_block_with(&self, message: Message) -> Result<Message, SendError> {
+    fn may_block_with<P: Payload>(&self, payload: P) -> Result<P, SendError> {
         match self.shared().runtime.may_block() {
-            Ok(()) => Ok(message),
-            Err(reason) => Err(SendError::CannotBlock { message, reason }),
+            Ok(()) => Ok(payload),
+            Err(reason) => Err(SendError::CannotBlock { message: payload.into_message(), reason }),
         }
     }
 

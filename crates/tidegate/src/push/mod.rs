@@ -2,11 +2,13 @@
 
 mod blocking;
 mod many;
+mod payload;
 mod permit;
 mod receipt;
 mod rejections;
 mod reserve;
 mod send;
+mod send_future;
 mod send_queue;
 mod sink;
 mod state;
@@ -19,9 +21,11 @@ use tidegate_proto::{InstanceId, Machine as _, PushLinkStats, PushStats, Pusher,
 
 pub(crate) use self::state::PushState;
 pub use self::{
+    payload::Payload,
     permit::Permit,
     receipt::Receipt,
     rejections::{Rejected, Rejections},
+    send_future::SendFuture,
     sink::{PushSink, SinkError},
 };
 use crate::{

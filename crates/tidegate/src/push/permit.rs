@@ -1,10 +1,10 @@
 //! `Permit`, room for one message.
 
-use tidegate_proto::{Message, MessageId};
+use tidegate_proto::{Message, MessageId, wire::OpenBatch};
 use tokio::sync::oneshot;
 
 use super::{
-    Push, Receipt,
+    Payload, Push, Receipt,
     send::{ANY, ReceiptSender, accepted_as, failed},
 };
 use crate::error::SendError;
@@ -39,8 +39,11 @@ impl Permit {
     /// # Errors
     /// [`SendError`] if the pusher was closed since, or the message exceeds the limits. Never because there
     /// is no room.
-    pub fn send(self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.send_any(message.into(), None).map(|_| ())
+    pub fn send(mut self, payload: impl Payload) -> Result<(), SendError> {
+        if self.send_copied(&payload) {
+            return Ok(());
+        }
+        self.send_any(payload.into_message(), None).map(|_| ())
     }
 
     /// Sends a message, without waiting, and returns a future of its outcome.
@@ -57,11 +60,22 @@ impl Permit {
     ///
     /// # Errors
     /// The same as [`Self::send`].
-    pub fn send_tracked(self, message: impl Into<Message>) -> Result<Receipt, SendError> {
+    pub fn send_tracked(self, payload: impl Payload) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
         let push = self.push.clone();
-        let id = self.send_any(message.into(), Some(sender))?;
+        let id = self.send_any(payload.into_message(), Some(sender))?;
         Ok(push.receipt(id, outcome))
+    }
+
+    /// Copies a small payload without headers into the batch of a link, if the link can take it now. That uses up
+    /// the permit.
+    fn send_copied(&mut self, payload: &impl Payload) -> bool {
+        let Some(bytes) = payload.plain().filter(|bytes| OpenBatch::copies(bytes)) else { return false };
+        self.used = self.push.shared().with(|inner| {
+            let accepted = inner.machine.try_send_reserved_fast(bytes, self.size);
+            accepted.inspect(|accepted| inner.state.stretch.take(accepted.size)).is_some()
+        });
+        self.used
     }
 
     pub(super) fn send_any(

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use tidegate_proto::{Accepted, Blocked, Machine as _, Message, MessageId, Pusher, Refused};
+use tidegate_proto::{Accepted, Blocked, Machine as _, Message, MessageId, Pusher, Refused, wire::OpenBatch};
 use tokio::{sync::oneshot, task::yield_now};
 
-use super::{Permit, Push, Receipt, refusal, waiting::Turn};
+use super::{Payload, Permit, Push, Receipt, SendFuture, refusal, waiting::Turn};
 use crate::{
     error::{ReserveError, SendError, TryReserveError, TrySendError},
     socket::{Inner, LossReason},
@@ -18,7 +17,7 @@ pub(super) type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>
 pub(super) const ANY: u64 = 0;
 
 /// The result of trying to send without waiting.
-enum Tried {
+pub(super) enum Tried {
     Accepted(u64),
     /// The links should run first. Hands the message back.
     Yield(Message),
@@ -39,10 +38,14 @@ impl Push {
     /// is polled again. About every 64 KiB for each link, a send yields once, so that the links can write
     /// while a busy sender runs on the same thread.
     ///
-    /// A payload with its own owner (`Bytes::from_owner`) is dropped when the message is settled, on the
-    /// thread that runs the links and under the lock of the socket. That drop must be quick. It must not use
-    /// a socket, not even by dropping its last handle or a [`Permit`]: it would deadlock. It may send to a
-    /// channel instead.
+    /// A payload is anything that implements [`Payload`], such as `&[u8]`, `String`, `Bytes` or [`Message`]. A
+    /// small one is copied once, into the buffer that is written to the connection, if a link can take it at
+    /// once.
+    ///
+    /// A payload with its own owner (`Bytes::from_owner`) that was not copied is dropped when the message is
+    /// settled, on the thread that runs the links and under the lock of the socket. That drop must be quick.
+    /// It must not use a socket, not even by dropping its last handle or a [`Permit`]: it would deadlock. It
+    /// may send to a channel instead.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,47 +68,8 @@ impl Push {
     /// # Cancel safety
     /// If the future is dropped before it completes, the message is not sent. It is dropped with the future;
     /// to keep it, use [`Self::reserve`] or [`Self::send_timeout`].
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = message.into();
-        if self.send_at_once(&mut message) {
-            return Ok(());
-        }
-        self.send_any(message, None, true).await.map(|_| ())
-    }
-
-    /// Accepts a payload from a borrowed buffer, waiting for room if the high-water mark is reached.
-    ///
-    /// A small payload is copied once, into the buffer that is written to the connection. This is the fastest
-    /// way to send small messages. Otherwise it behaves like [`Self::send`].
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let push = tidegate::Push::builder().bind("mem://doc-send-slice").build().await?;
-    /// # let pull = tidegate::Pull::builder().connect("mem://doc-send-slice").build().await?;
-    /// let mut line = String::new();
-    /// for n in 0..3 {
-    ///     line.clear();
-    ///     line.push_str(&n.to_string()); // one buffer for all messages
-    ///     push.send_slice(line.as_bytes()).await?;
-    /// }
-    /// for expected in [b"0", b"1", b"2"] {
-    ///     let delivery = pull.recv().await?.expect("the pusher has not finished");
-    ///     assert_eq!(delivery.payload(), expected);
-    ///     delivery.ack();
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// The same as [`Self::send`]; the error contains a copy of the payload.
-    ///
-    /// # Cancel safety
-    /// The same as [`Self::send`].
-    pub async fn send_slice(&self, payload: &[u8]) -> Result<(), SendError> {
-        if self.send_slice_short(payload) {
-            return Ok(());
-        }
-        self.send(Bytes::copy_from_slice(payload)).await
+    pub fn send<P: Payload>(&self, payload: P) -> SendFuture<'_, P> {
+        SendFuture::new(self, payload)
     }
 
     /// Accepts a message, and returns a future of its outcome.
@@ -138,9 +102,9 @@ impl Push {
     ///
     /// # Cancel safety
     /// The same as [`Self::send`].
-    pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
+    pub async fn send_tracked(&self, payload: impl Payload) -> Result<Receipt, SendError> {
         let (sender, outcome) = oneshot::channel();
-        let id = self.send_any(message.into(), Some(sender), true).await?;
+        let id = self.send_any(payload.into_message(), Some(sender), true).await?;
         Ok(self.receipt(id, outcome))
     }
 
@@ -164,15 +128,8 @@ impl Push {
     ///
     /// # Cancel safety
     /// The same as [`Self::send`].
-    pub async fn send_timeout(
-        &self,
-        message: impl Into<Message>,
-        wait: Duration,
-    ) -> Result<(), TrySendError> {
-        let mut message = message.into();
-        if self.send_at_once(&mut message) {
-            return Ok(());
-        }
+    pub async fn send_timeout(&self, payload: impl Payload, wait: Duration) -> Result<(), TrySendError> {
+        let Err(message) = self.send_at_once(payload) else { return Ok(()) };
         let message = self.check(message)?;
         let size = message.size() as u64;
         // Not `send` with a timeout: cancelling that would drop the message.
@@ -200,10 +157,10 @@ impl Push {
     /// The same as [`Self::send`].
     pub async fn send_tracked_timeout(
         &self,
-        message: impl Into<Message>,
+        payload: impl Payload,
         wait: Duration,
     ) -> Result<Receipt, TrySendError> {
-        let message = self.check(message.into())?;
+        let message = self.check(payload.into_message())?;
         let size = message.size() as u64;
         let (permit, message) = with_permit(message, self.turn_within(wait, size).await)?;
         Ok(permit.send_tracked(message)?)
@@ -227,8 +184,11 @@ impl Push {
     /// # Errors
     /// [`TrySendError::Full`] if there is no room now, and otherwise the same as [`Self::send`]. The error
     /// contains the message.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.try_send_any(message.into(), None).map(|_| ())
+    pub fn try_send(&self, payload: impl Payload) -> Result<(), TrySendError> {
+        if self.send_copied(&payload) {
+            return Ok(());
+        }
+        self.try_send_any(payload.into_message(), None).map(|_| ())
     }
 
     /// Accepts a message if there is room now, and returns a future of its outcome.
@@ -245,9 +205,9 @@ impl Push {
     ///
     /// # Errors
     /// The same as [`Self::try_send`].
-    pub fn try_send_tracked(&self, message: impl Into<Message>) -> Result<Receipt, TrySendError> {
+    pub fn try_send_tracked(&self, payload: impl Payload) -> Result<Receipt, TrySendError> {
         let (sender, outcome) = oneshot::channel();
-        let id = self.try_send_any(message.into(), Some(sender))?;
+        let id = self.try_send_any(payload.into_message(), Some(sender))?;
         Ok(self.receipt(id, outcome))
     }
 
@@ -270,30 +230,35 @@ impl Push {
         }
     }
 
-    /// Sends without waiting. If the message was accepted, `message` is left empty.
+    /// Copies a small payload without headers into the batch of a link, if the link can take it now.
     #[inline]
-    pub(super) fn send_at_once(&self, message: &mut Message) -> bool {
+    pub(super) fn send_copied(&self, payload: &impl Payload) -> bool {
+        // This may be code of the application, so it runs without the lock.
+        let Some(bytes) = payload.plain().filter(|bytes| OpenBatch::copies(bytes)) else { return false };
         self.shared().with_send(|inner| {
-            let state = &mut inner.state;
-            if state.stretch.is_over() || !state.send_queue.is_free() {
+            if !inner.state.is_free() {
                 return false;
             }
-            let Some(accepted) = inner.machine.try_send_fast(message) else { return false };
-            state.stretch.take(accepted.size);
+            let Some(accepted) = inner.machine.try_send_fast(bytes) else { return false };
+            inner.state.stretch.take(accepted.size);
             true
         })
     }
 
-    #[inline]
-    pub(super) fn send_slice_short(&self, payload: &[u8]) -> bool {
+    /// Sends without waiting and without yielding. Otherwise returns the payload as a message.
+    pub(super) fn send_at_once(&self, payload: impl Payload) -> Result<(), Message> {
+        if self.send_copied(&payload) {
+            return Ok(());
+        }
+        let message = payload.into_message();
         self.shared().with_send(|inner| {
-            let state = &mut inner.state;
-            if state.stretch.is_over() || !state.send_queue.is_free() {
-                return false;
+            if !inner.state.is_free() {
+                return Err(message);
             }
-            let Some(accepted) = inner.machine.send_slice(payload) else { return false };
-            state.stretch.take(accepted.size);
-            true
+            // If the message is invalid or the pusher is closed, the caller's next step finds it out.
+            let accepted = inner.machine.send(message, false).map_err(|refused| refused.message)?;
+            inner.state.stretch.take(accepted.size);
+            Ok(())
         })
     }
 
@@ -304,20 +269,41 @@ impl Push {
         mut receipt: Option<ReceiptSender>,
         yields: bool,
     ) -> Result<MessageId, SendError> {
-        let mut message = self.check(message)?;
+        let message = self.check(message)?;
+        let tried = self.try_once(message, &mut receipt, yields);
+        self.send_after(tried, receipt, yields).await
+    }
+
+    /// Sends without waiting, after [`Self::check`]. Takes the receipt if the message was accepted.
+    pub(super) fn try_once(
+        &self,
+        message: Message,
+        receipt: &mut Option<ReceiptSender>,
+        yields: bool,
+    ) -> Tried {
+        self.shared().with_send(|inner| try_send(inner, message, receipt, yields))
+    }
+
+    /// Does the rest of a send after its first try.
+    pub(super) async fn send_after(
+        &self,
+        mut tried: Tried,
+        mut receipt: Option<ReceiptSender>,
+        yields: bool,
+    ) -> Result<MessageId, SendError> {
         loop {
-            match self.shared().with(|inner| try_send(inner, message, &mut receipt, yields)) {
+            match tried {
                 Tried::Accepted(number) => return Ok(self.id(number)),
                 Tried::Failed(error) => return Err(error),
-                Tried::Yield(back) => {
+                Tried::Yield(message) => {
                     // Yields before the message is accepted, so that a send cancelled here has not happened.
-                    message = back;
                     yield_now().await;
+                    tried = self.try_once(message, &mut receipt, yields);
                 }
-                Tried::Full(back) => {
-                    return match Turn::new(self, back.size() as u64).await {
-                        Ok(permit) => permit.send_any(back, receipt),
-                        Err(error) => Err(not_taken(back, error)),
+                Tried::Full(message) => {
+                    return match Turn::new(self, message.size() as u64).await {
+                        Ok(permit) => permit.send_any(message, receipt),
+                        Err(error) => Err(not_taken(message, error)),
                     };
                 }
             }

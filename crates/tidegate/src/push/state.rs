@@ -75,6 +75,12 @@ pub(crate) struct PushState {
 }
 
 impl PushState {
+    /// Whether a send may go ahead at once: the links need not run first, and no other sender waits.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        !self.stretch.is_over() && self.send_queue.is_free()
+    }
+
     /// Counts the time for which a sender wants room and there is none.
     fn count_blocked(&mut self, machine: &mut Pusher) {
         if !self.refused && !self.send_queue.has_waiting() && self.blocked_since.is_none() {
