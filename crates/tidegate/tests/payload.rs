@@ -172,7 +172,7 @@ async fn an_error_contains_a_borrowed_payload_whole() {
     assert!(poll(&mut waits).await.is_pending());
     match within(push.send(b"too large")).await {
         Err(SendError::Invalid { message, .. }) => {
-            assert_eq!(message.payload(), "too large", "it does not wait")
+            assert_eq!(message.payload(), "too large", "it does not wait");
         }
         other => panic!("{other:?}"),
     }
