@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at once
 
-mod common;
-
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use common::{peer, puller, pusher};
 use tidegate_proto::{
     LinkId, Machine, PollBudget, PullStats, Puller, Pusher, Received, Role, Time, Verdict, wire::FrameReader,
 };
+use tidegate_testkit::{peer, puller, pusher};
 
 /// The time that a worker needs for the job with this number, in microseconds.
 type Service = fn(u64) -> u64;

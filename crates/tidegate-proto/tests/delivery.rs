@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::time::Duration;
 
-use common::{SECOND, World, puller, pusher, text};
 use tidegate_proto::{FinalOutcome, Machine, PusherEvent, Verdict, Window};
+use tidegate_testkit::{SECOND, World, puller, pusher, text};
 
 fn nack(delay_ms: u32) -> Verdict {
     Verdict::Nack { delay_ms, reason: String::new() }

@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
-use common::{ack, outcome, peer, pusher, sent};
 use tidegate_proto::{
     InstanceId, LinkId, Machine as _, Message, Pusher, PusherSettings, Restored, Role, Time,
     wire::{Body, v1},
 };
+use tidegate_testkit::{ack, conserved, outcome, peer, pusher, sent};
 
 const NOW: Time = Time(1_000_000);
 
@@ -29,7 +27,7 @@ fn linked(messages: u64, bytes: u64, change: impl FnOnce(&mut PusherSettings)) -
 
 fn assert_conserved(pusher: &Pusher) {
     let stats = pusher.stats();
-    assert_eq!(stats.accepted, stats.acked + stats.rejected + stats.in_flight + stats.queued, "{stats:?}");
+    conserved::assert_pusher(&stats);
     let flying: u64 = pusher.link_stats().iter().map(|link| link.in_flight).sum();
     assert_eq!(stats.in_flight, flying, "{stats:?}");
 }

@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::time::Duration;
 
-use common::{SECOND, World, outcome, peer, puller, pusher, sent, text};
 use tidegate_proto::{
     Code, Machine, Role, Verdict, Window,
     wire::{Body, v1},
 };
+use tidegate_testkit::{SECOND, World, outcome, peer, puller, pusher, sent, text};
 
 /// A pusher and two pullers. The first puller has a link, with these messages in flight.
 fn world(messages: usize, window: u64) -> (World, usize) {
@@ -133,7 +131,7 @@ fn rd_8_a_second_loss_does_not_extend_the_grace_of_unsent_messages() {
     w.pass(SECOND / 2);
     let come_back = |w: &mut World| {
         let link = w.pushers[0].open(w.now, peer(Role::Puller, 100, None)).unwrap();
-        w.pushers[0].handle_frame(w.now, link, common::ack(Vec::new(), 10, 1 << 20));
+        w.pushers[0].handle_frame(w.now, link, tidegate_testkit::ack(Vec::new(), 10, 1 << 20));
         assert_eq!(w.pushers[0].stats().in_flight, 1);
         let now = w.now;
         w.pushers[0].handle_link_lost(now, link, "cut");
@@ -157,7 +155,7 @@ fn rd_8_there_is_no_grace_after_a_stop_or_a_violation() {
     w.join(0, 1);
     w.settle();
     let (link, now) = (w.push_link(wire), w.now);
-    let wrong = common::ack(vec![outcome(9, 1, v1::Verdict::Ack)], 0, 0);
+    let wrong = tidegate_testkit::ack(vec![outcome(9, 1, v1::Verdict::Ack)], 0, 0);
     w.pushers[0].handle_frame(now, link, wrong);
     w.cut(wire);
     assert_eq!(w.pushers[0].stats().in_grace, 0);
@@ -565,11 +563,11 @@ fn oc_13_working_for_a_delivery_that_was_never_sent_closes_the_link() {
     w.send(0, "m");
     let (link, now) = (w.push_link(0), w.now);
     let working = |deliveries: &[u64]| {
-        common::frame(v1::frame::Body::Working(v1::Working { deliveries: deliveries.to_vec() }))
+        tidegate_testkit::frame(v1::frame::Body::Working(v1::Working { deliveries: deliveries.to_vec() }))
     };
     w.pushers[0].handle_frame(now, link, working(&[0, 0, 0]));
-    assert!(common::close_of(&mut w.pushers[0], now, link).is_none());
+    assert!(tidegate_testkit::close_of(&mut w.pushers[0], now, link).is_none());
     w.pushers[0].handle_frame(now, link, working(&[0, 1]));
-    let close = common::close_of(&mut w.pushers[0], now, link).unwrap();
+    let close = tidegate_testkit::close_of(&mut w.pushers[0], now, link).unwrap();
     assert_eq!(close.code, i32::from(Code::UnknownDelivery));
 }

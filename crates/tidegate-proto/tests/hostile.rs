@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use common::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Pusher, Role, Rule, Time, Window,
     wire::{self, Batch, Body, FrameProgress, v1, v1::Verdict},
 };
+use tidegate_testkit::{SECOND, ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 
 const START: Time = Time(1_000_000);
 
@@ -148,7 +146,7 @@ fn oc_5_a_deadline_of_a_link_that_cannot_write_is_not_repeated() {
     assert!(puller.poll_timeout(link).unwrap() > due + SECOND, "only a heartbeat is due");
     assert_eq!(acks(sent(&mut puller, due + SECOND, link)), 1, "when it can be written");
 
-    let mut puller = common::puller(|s| s.window = Window::messages(0));
+    let mut puller = tidegate_testkit::puller(|s| s.window = Window::messages(0));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     puller.start_waiting(START);
     sent(&mut puller, START, link);

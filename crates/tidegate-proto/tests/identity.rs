@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use bytes::Bytes;
-use common::{ack, close_of, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Message, Peer, PeerKey, Puller, Pusher, Role, Time, Verdict,
     wire::v1::{self, frame::Body as Frame},
 };
+use tidegate_testkit::{ack, close_of, frame, peer, puller, pusher, sent};
 
 /// A peer with this generation, and always the same instance.
 fn known(role: Role, key: Option<u128>, generation: u64) -> Peer {

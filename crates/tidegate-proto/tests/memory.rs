@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
-use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     LinkId, Machine, PullStats, Puller, Received, Role, Time, Verdict, Window,
     wire::{Body, FrameProgress, v1},
 };
+use tidegate_testkit::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent};
 
 const START: Time = Time(1_000_000);
 const MIB: usize = 1 << 20;
@@ -309,7 +307,7 @@ fn lm_4_what_is_released_for_lack_of_memory_is_delivered_later_without_another_a
             }
             if let Some(received) = received {
                 assert_eq!(received.attempt(), 1, "a release costs no attempt");
-                let text = common::text(&received);
+                let text = tidegate_testkit::text(&received);
                 all.push(text.rsplit_once('.').unwrap().0.to_owned());
                 world.pass(SECOND / 100);
                 world.give(0, received, &Verdict::Ack);

@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::time::Duration;
 
-use common::{SECOND, World, puller, pusher, text};
 use tidegate_proto::{Received, Verdict, Window};
+use tidegate_testkit::{SECOND, World, puller, pusher, text};
 
 const MS: Duration = Duration::from_millis(1);
 

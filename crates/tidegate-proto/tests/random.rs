@@ -3,16 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use common::{World, puller, pusher, text};
 use proptest::{prelude::*, test_runner::Config};
 use tidegate_proto::{Received, Verdict, Window};
+use tidegate_testkit::{World, puller, pusher, text};
 
 #[derive(Clone, Debug)]
 enum Op {

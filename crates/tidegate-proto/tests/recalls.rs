@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
-use common::{close_of, deliver, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Puller, Role, Rule, Time, Window,
     wire::{Body, FrameProgress, v1},
 };
+use tidegate_testkit::{close_of, deliver, frame, peer, puller, pusher, sent};
 
 /// A puller that has recalled the credit of its first link for a second one.
 fn recalling() -> (Puller, LinkId) {

@@ -4,19 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use common::{SECOND, World, peer, puller, text};
 use proptest::{prelude::*, test_runner::Config};
 use tidegate_proto::{
     InstanceId, Machine, Pusher, PusherSettings, Received, Restored, RestoredMessage, Role, StoreRecord,
     Time, Verdict, Window,
 };
+use tidegate_testkit::{SECOND, World, peer, puller, text};
 
 const PULLERS: usize = 2;
 

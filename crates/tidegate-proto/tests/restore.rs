@@ -3,17 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::{ops::Range, time::Duration};
 
-use common::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent, text};
 use tidegate_proto::{
     Blocked, Code, FinalOutcome, Generations, InstanceId, Machine, Message, MessageError, NUMBER_BLOCK,
     PeerKey, Pusher, PusherEvent, PusherSettings, RestoreError, Restored, RestoredMessage, Role, Rule,
     StoreRecord, Time, Verdict, Window,
     wire::{Body, v1},
 };
+use tidegate_testkit::{SECOND, World, ack, frame, outcome, peer, puller, pusher, sent, text};
 
 /// A message of which no frame was written.
 fn fresh(number: u64) -> RestoredMessage {
@@ -372,7 +370,7 @@ fn hs_9_a_connector_that_restarts_replaces_its_own_old_link() {
     assert_eq!((refused.code, refused.rule), (Code::Stale, Rule::Hs9));
     let next_epoch = Generations::in_epoch(4).unwrap().draw().unwrap();
     acceptor.open(Time::default(), from(next_epoch)).unwrap();
-    let close = common::close_of(&mut acceptor, Time::default(), old).unwrap();
+    let close = tidegate_testkit::close_of(&mut acceptor, Time::default(), old).unwrap();
     assert_eq!(Code::from_wire(close.code), Code::Replaced);
 }
 

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::collections::VecDeque;
 
-use common::{SECOND, World, ack, deliver, frame, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Message, PullerEvent, Pusher, PusherEvent, Role, Time, Undelivered, Verdict,
     Window,
     wire::{Body, v1},
 };
+use tidegate_testkit::{SECOND, World, ack, deliver, frame, peer, puller, pusher, sent};
 
 #[test]
 fn st_2_the_end_waits_for_a_message_that_waits_for_a_retry() {

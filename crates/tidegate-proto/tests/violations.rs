@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use bytes::Bytes;
-use common::{ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Puller, Pusher, Role, Rule, Time, Verdict, Window,
     wire::{Body, v1, v1::Verdict as Wire},
 };
+use tidegate_testkit::{ack, close_of, deliver, frame, outcome, peer, puller, pusher, sent};
 
 const NOW: Time = Time(1_000_000);
 

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-mod common;
-
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use common::{SECOND, World, ack, close_of, frame, outcome, peer, puller, pusher, sent};
 use tidegate_proto::{
     Code, LinkId, Machine, Pusher, Role, Rule, Time, Verdict, Window,
     wire::{self, Body, FrameProgress, v1},
 };
+use tidegate_testkit::{SECOND, World, ack, close_of, frame, outcome, peer, puller, pusher, sent};
 
 const START: Time = Time(1_000_000);
 
@@ -224,7 +222,7 @@ fn oc_13_a_puller_collects_signs_of_work_however_often_they_are_reported() {
     let mut puller = puller(|s| s.window = Window::fixed(1_000, 1 << 20));
     let link = puller.open(START, peer(Role::Pusher, 1, None)).unwrap();
     sent(&mut puller, START, link);
-    puller.handle_frame(START, link, common::deliver(0, &["x"; 1_000]));
+    puller.handle_frame(START, link, tidegate_testkit::deliver(0, &["x"; 1_000]));
     let all: Vec<_> = std::iter::from_fn(|| puller.recv()).collect();
     let mut now = START;
     let (mut frames, mut total, mut told) = (0, 0, 0);

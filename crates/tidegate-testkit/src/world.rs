@@ -1,132 +1,44 @@
-//! A world of machines connected in memory, without I/O and under a virtual clock. Invariants are checked after every
-//! step.
+//! Machines connected in memory, without I/O and under a virtual clock.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses its part
+use std::time::Duration;
 
-use std::{collections::VecDeque, time::Duration};
+use tidegate_proto::{LinkId, Machine, Puller, Pusher, Received, Role, Time, Verdict, Violation};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{
-    InstanceId, LinkId, Machine, Peer, PeerKey, PollBudget, Puller, PullerSettings, Pusher, PusherSettings,
-    Received, Role, Time, Verdict,
-    wire::{self, Body, FrameReader, v1},
-};
+use crate::{LinkDriver, conserved, peer, text};
 
-pub const SECOND: Duration = Duration::from_secs(1);
-
-pub fn pusher(change: impl FnOnce(&mut PusherSettings)) -> Pusher {
-    let mut settings = PusherSettings::default();
-    change(&mut settings);
-    Pusher::new(settings, InstanceId([7; 16]), 1).unwrap()
-}
-
-pub fn puller(change: impl FnOnce(&mut PullerSettings)) -> Puller {
-    let mut settings = PullerSettings::default();
-    change(&mut settings);
-    Puller::new(settings).unwrap()
-}
-
-/// A peer, as a handshake would return it. `slot`: the slot and the generation of a connector; without it, its links
-/// are never replaced.
-pub fn peer(role: Role, instance: u8, slot: Option<(u64, u64)>) -> Peer {
-    Peer {
-        role,
-        instance: InstanceId([instance; 16]),
-        name: format!("peer {instance}"),
-        address: "test".into(),
-        names: Vec::new(),
-        pipeline: String::new(),
-        max_message: 16 << 20,
-        heartbeat: 2 * SECOND,
-        generation: slot.map(|(_, generation)| generation),
-        resume: None,
-        key: Some(PeerKey::new(
-            u128::from(instance) << 64 | slot.map_or(0, |(slot, _)| u128::from(slot) + 1),
-        )),
-    }
-}
-
-/// The bytes of a frame without its length prefix.
-pub fn frame(body: v1::frame::Body) -> Bytes {
-    wire::encode(body).slice(4..)
-}
-
-pub fn ack(outcomes: Vec<v1::Outcome>, message_limit: u64, byte_limit: u64) -> Bytes {
-    frame(v1::frame::Body::Ack(v1::Ack {
-        outcomes,
-        message_limit,
-        byte_limit,
-        recall: false,
-        leaving: false,
-    }))
-}
-
-pub fn outcome(first: u64, count: u64, verdict: v1::Verdict) -> v1::Outcome {
-    v1::Outcome { first, count, verdict: verdict.into(), delay_ms: 0, reason: String::new() }
-}
-
-pub fn deliver(first_id: u64, payloads: &[&str]) -> Bytes {
-    let message =
-        |p: &&str| v1::Message { payload: Bytes::copy_from_slice(p.as_bytes()), ..Default::default() };
-    let messages = payloads.iter().map(message).collect();
-    frame(v1::frame::Body::Deliver(v1::Deliver { first_id, first_number: first_id, messages }))
-}
-
-/// The frames that a machine sends on a link now. All of them count as written.
-pub fn sent<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Vec<Body> {
-    let mut out = VecDeque::new();
-    machine.poll_transmit(now, link, &mut out);
-    let bytes: usize = out.iter().map(Bytes::len).sum();
-    machine.handle_written(now, link, bytes);
-    let mut all: BytesMut = out.into_iter().flatten().collect();
-    let mut bodies = Vec::new();
-    while !all.is_empty() {
-        let length = all.get_u32() as usize;
-        bodies.push(wire::decode(all.split_to(length).freeze(), 1 << 30).unwrap());
-    }
-    bodies
-}
-
-/// The `Close` that a machine sends on a link now, if any.
-pub fn close_of<M: Machine>(machine: &mut M, now: Time, link: LinkId) -> Option<v1::Close> {
-    sent(machine, now, link).into_iter().find_map(|body| match body {
-        Body::Close(close) => Some(close),
-        _ => None,
-    })
-}
-
-/// One end of a wire.
-struct WireEnd {
-    link: LinkId,
-    reader: FrameReader,
-    /// Bytes on their way to the other end.
-    out: VecDeque<u8>,
-    /// Bytes from the machine that are not yet written.
-    pending: VecDeque<Bytes>,
-}
-
+/// A connection between a pusher and a puller.
+#[derive(Debug)]
 pub struct Wire {
+    /// The index of the pusher.
     pub push: usize,
+    /// The index of the puller.
     pub pull: usize,
-    push_end: WireEnd,
-    pull_end: WireEnd,
+    push_end: LinkDriver,
+    pull_end: LinkDriver,
     /// No bytes are carried, and neither machine is driven.
     pub hung: bool,
     /// The pusher cannot write.
     pub stuck: bool,
+    /// Whether the connection exists.
     pub open: bool,
 }
 
-/// Pushers, pullers, and the wires between them.
-#[derive(Default)]
+/// Pushers, pullers, and the wires between them. Invariants are checked after every step.
+#[derive(Debug, Default)]
 pub struct World {
+    /// The virtual time.
     pub now: Time,
+    /// The pushers.
     pub pushers: Vec<Pusher>,
+    /// The pullers.
     pub pullers: Vec<Puller>,
+    /// All wires, including those that are no longer open.
     pub wires: Vec<Wire>,
 }
 
 impl World {
+    /// A world without wires, at time 0.
+    #[must_use]
     pub fn new(pushers: Vec<Pusher>, pullers: Vec<Puller>) -> Self {
         Self { pushers, pullers, ..Self::default() }
     }
@@ -137,39 +49,31 @@ impl World {
     }
 
     /// Opens a wire on which the puller is the connector, with this slot and generation.
-    pub fn join_as(
-        &mut self,
-        push: usize,
-        pull: usize,
-        slot: (u64, u64),
-    ) -> Result<usize, tidegate_proto::Violation> {
+    ///
+    /// # Errors
+    /// The pusher refuses the link.
+    pub fn join_as(&mut self, push: usize, pull: usize, slot: (u64, u64)) -> Result<usize, Violation> {
         self.join_by(push, pull, Some(slot))
     }
 
-    fn join_by(
-        &mut self,
-        push: usize,
-        pull: usize,
-        slot: Option<(u64, u64)>,
-    ) -> Result<usize, tidegate_proto::Violation> {
+    fn join_by(&mut self, push: usize, pull: usize, slot: Option<(u64, u64)>) -> Result<usize, Violation> {
         let now = self.now;
         let push_link = self.pushers[push].open(now, peer(Role::Puller, 100 + pull as u8, slot))?;
         let pull_link = self.pullers[pull].open(now, peer(Role::Pusher, push as u8, None)).unwrap();
-        let end = |link, limit| {
-            let mut reader = FrameReader::new();
-            reader.open(limit);
-            WireEnd { link, reader, out: VecDeque::new(), pending: VecDeque::new() }
-        };
-        let push_end = end(push_link, self.pushers[push].frame_limit());
-        let pull_end = end(pull_link, self.pullers[pull].frame_limit());
+        let push_end = LinkDriver::new(push_link, self.pushers[push].frame_limit());
+        let pull_end = LinkDriver::new(pull_link, self.pullers[pull].frame_limit());
         self.wires.push(Wire { push, pull, push_end, pull_end, hung: false, stuck: false, open: true });
         Ok(self.wires.len() - 1)
     }
 
+    /// The pusher's link of a wire.
+    #[must_use]
     pub fn push_link(&self, wire: usize) -> LinkId {
         self.wires[wire].push_end.link
     }
 
+    /// The puller's link of a wire.
+    #[must_use]
     pub fn pull_link(&self, wire: usize) -> LinkId {
         self.wires[wire].pull_end.link
     }
@@ -208,15 +112,17 @@ impl World {
             return false;
         }
         let now = self.now;
-        let pusher = &mut self.pushers[wire.push];
-        let puller = &mut self.pullers[wire.pull];
-        let mut moved = step(pusher, &mut wire.push_end, &mut wire.pull_end.out, now, wire.stuck);
-        moved |= step(puller, &mut wire.pull_end, &mut wire.push_end.out, now, false);
-        let done = (pusher.is_finished(now, wire.push_end.link), puller.is_finished(now, wire.pull_end.link));
+        let (pusher, puller) = (&mut self.pushers[wire.push], &mut self.pullers[wire.pull]);
+        let (push_end, pull_end) = (&mut wire.push_end, &mut wire.pull_end);
+        let mut moved = push_end.read(pusher, now, usize::MAX);
+        moved |= push_end.write(pusher, now, pull_end, if wire.stuck { 0 } else { usize::MAX });
+        moved |= pull_end.read(puller, now, usize::MAX);
+        moved |= pull_end.write(puller, now, push_end, usize::MAX);
+        let done = (pusher.is_finished(now, push_end.link), puller.is_finished(now, pull_end.link));
         if done.0 && done.1 || (done.0 || done.1) && !moved {
             wire.open = false;
-            pusher.handle_link_lost(now, wire.push_end.link, "gone");
-            puller.handle_link_lost(now, wire.pull_end.link, "gone");
+            pusher.handle_link_lost(now, push_end.link, "gone");
+            puller.handle_link_lost(now, pull_end.link, "gone");
             return true;
         }
         moved
@@ -263,8 +169,8 @@ impl World {
             }
         }
         for wire in self.wires.iter_mut().filter(|wire| wire.open && !wire.hung) {
-            tick(&mut self.pushers[wire.push], &wire.push_end, now);
-            tick(&mut self.pullers[wire.pull], &wire.pull_end, now);
+            wire.push_end.tick(&mut self.pushers[wire.push], now);
+            wire.pull_end.tick(&mut self.pullers[wire.pull], now);
         }
     }
 
@@ -272,14 +178,13 @@ impl World {
     pub fn check(&self) {
         for pusher in &self.pushers {
             let s = pusher.stats();
-            assert_eq!(s.accepted, s.acked + s.rejected + s.aborted + s.in_flight + s.queued, "{s:?}");
+            conserved::assert_pusher(&s);
             let flying: u64 = pusher.link_stats().iter().map(|link| link.in_flight).sum();
             assert_eq!(s.in_flight, flying, "in flight, by links: {s:?}");
         }
         for puller in &self.pullers {
             let s = puller.stats();
-            let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(s.received, settled + s.in_flight + s.queued + s.duplicates_waiting, "{s:?}");
+            conserved::assert_puller(&s);
             let links = puller.link_stats();
             let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
             assert_eq!(s.committed, committed, "committed, by links: {s:?}");
@@ -295,17 +200,20 @@ impl World {
         }
     }
 
+    /// Sends a message for which there is room.
     pub fn send(&mut self, push: usize, payload: &str) {
         self.pushers[push].send(payload.to_owned().into(), false).unwrap();
         self.settle();
     }
 
+    /// Takes the next delivery of a puller.
     pub fn recv(&mut self, pull: usize) -> Option<Received> {
         let received = self.pullers[pull].recv();
         self.settle();
         received
     }
 
+    /// Gives a delivery its outcome.
     pub fn give(&mut self, pull: usize, received: Received, verdict: &Verdict) {
         self.pullers[pull].settle(&received, verdict);
         self.settle();
@@ -319,46 +227,5 @@ impl World {
             self.give(pull, received, &Verdict::Ack);
         }
         all
-    }
-}
-
-pub fn text(received: &Received) -> String {
-    String::from_utf8_lossy(received.payload()).into_owned()
-}
-
-fn step<M: Machine>(
-    machine: &mut M,
-    end: &mut WireEnd,
-    from: &mut VecDeque<u8>,
-    now: Time,
-    stuck: bool,
-) -> bool {
-    let mut moved = false;
-    if machine.wants_read(now, end.link) {
-        if from.is_empty() {
-            machine.handle_would_block(end.link);
-        } else {
-            end.reader.buffer().extend_from_slice(from.make_contiguous());
-            from.clear();
-            moved = true;
-            machine.feed(now, end.link, &mut end.reader, &mut PollBudget::unlimited());
-        }
-    }
-    if end.pending.is_empty() {
-        machine.poll_transmit(now, end.link, &mut end.pending);
-    }
-    if !stuck {
-        for piece in end.pending.drain(..) {
-            moved = true;
-            end.out.extend(&piece);
-            machine.handle_written(now, end.link, piece.len());
-        }
-    }
-    moved
-}
-
-fn tick<M: Machine>(machine: &mut M, end: &WireEnd, now: Time) {
-    if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
-        machine.handle_timeout(now, end.link, end.reader.progress());
     }
 }
