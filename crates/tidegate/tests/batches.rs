@@ -6,19 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, within};
+use common::{LONG, assert_conserved, within};
 use tidegate::{Delivery, Message, Pull, Push, SendError, Window};
 
 fn number(delivery: &Delivery) -> u64 {
     u64::from_be_bytes(delivery.payload().try_into().unwrap())
-}
-
-fn assert_conserved(push: &Push, pull: &Pull) {
-    let s = push.stats();
-    assert_eq!(s.accepted, s.acked + s.rejected + s.aborted + s.in_flight + s.queued, "{s:?}");
-    let s = pull.stats();
-    let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-    assert_eq!(s.received, settled + s.in_flight + s.queued, "{s:?}");
 }
 
 #[tokio::test]

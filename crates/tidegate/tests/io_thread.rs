@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use common::{LONG, run, within_thread};
+use common::{LONG, assert_conserved, run, within_thread};
 use tidegate::{
     CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, PushStats, ReceiptError, RecvError,
     RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
@@ -56,15 +56,6 @@ fn pair(window: Window) -> (Push, Pull) {
     push.blocking_connected(1).unwrap();
     pull.blocking_connected(1).unwrap();
     (push, pull)
-}
-
-/// sent = acked + rejected + aborted + in flight + queued, and the same on the other side.
-fn assert_conserved(push: &Push, pull: &Pull) {
-    let p = push.stats();
-    assert_eq!(p.accepted, p.acked + p.rejected + p.aborted + p.in_flight + p.queued, "{p:?}");
-    let q = pull.stats();
-    let settled = q.acked + q.nacked + q.rejected + q.released + q.dropped;
-    assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");
 }
 
 /// Sends and receives with every blocking call, one on this thread and the other on another thread.

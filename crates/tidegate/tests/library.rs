@@ -6,7 +6,7 @@ mod common;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{LONG, within};
+use common::{LONG, assert_conserved, within};
 use tidegate::{Pull, PullBuilder, Push, PushBuilder, ReceiptError, TrySendError, Window};
 
 fn push() -> PushBuilder {
@@ -23,15 +23,6 @@ async fn pair(name: &str, window: Window) -> (Push, Pull) {
     let pull = pull().connect(&at).window(window).build().await.unwrap();
     push.connected(1).await.unwrap();
     (push, pull)
-}
-
-/// sent = acked + rejected + in flight + queued, and the same on the other side.
-fn assert_conserved(push: &Push, pull: &Pull) {
-    let p = push.stats();
-    assert_eq!(p.accepted, p.acked + p.rejected + p.aborted + p.in_flight + p.queued, "{p:?}");
-    let q = pull.stats();
-    let settled = q.acked + q.nacked + q.rejected + q.released + q.dropped;
-    assert_eq!(q.received, settled + q.in_flight + q.queued, "{q:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+use tidegate::{Pull, Push};
+use tidegate_testkit::conserved;
+
 /// Longer than any wait that does not hang.
 pub const LONG: Duration = Duration::from_secs(20);
 
@@ -30,6 +33,13 @@ pub async fn begin<T>(work: impl Future<Output = T>) {
         _ = work => panic!("there was nothing to wait for"),
         () = std::future::ready(()) => {}
     }
+}
+
+/// Checks that no message is lost on either side.
+#[track_caller]
+pub fn assert_conserved(push: &Push, pull: &Pull) {
+    conserved::assert_pusher(&push.stats());
+    conserved::assert_puller(&pull.stats());
 }
 
 /// An executor that knows nothing of tokio, on a thread of its own, so that an endless wait fails its test.
