@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,6 +18,10 @@ use tidegate_proto::{
     PusherSettings, Resume, Role, Time, Verdict, Violation, Window,
     handshake::{self, Local},
     wire::{self, Body, FrameReader, PREFACE, v1},
+};
+use tidegate_testkit::{
+    frame,
+    frames::{as_generated, sent},
 };
 use tidegate_tests::vectors::{Bad, Prelude, Stage, bad, describe, files, run::run, valid};
 
@@ -156,43 +160,6 @@ async fn a_runner_fails_where_a_peer_does_something_else() {
     }
 }
 
-/// What the hand-made path has read, in the words of the generated code.
-fn as_generated(body: Body) -> Option<v1::frame::Body> {
-    use v1::frame::Body as Wire;
-    Some(match body {
-        Body::Unknown => return None,
-        Body::Hello(hello) => Wire::Hello(hello),
-        Body::Ack(ack) => Wire::Ack(ack),
-        Body::Skip(skip) => Wire::Skip(skip),
-        Body::Working(working) => Wire::Working(working),
-        Body::Ping(ping) => Wire::Ping(ping),
-        Body::Pong(pong) => Wire::Pong(pong),
-        Body::End => Wire::End(v1::End {}),
-        Body::Close(close) => Wire::Close(close),
-        Body::Deliver(batch) => {
-            let items: Vec<_> = batch.items().collect();
-            let (first_id, first_number) = (items[0].id, items[0].number);
-            let mut next = first_number;
-            let message = |(item, id): (wire::Item, u64)| {
-                assert_eq!(item.id, id, "DL-1: ids follow on");
-                let gap = item.number.wrapping_sub(next) as i64;
-                next = item.number.wrapping_add(1);
-                let header = |(n, v): (&str, &Bytes)| v1::Header { name: n.into(), value: v.clone() };
-                let headers = item.headers(&batch.bytes);
-                v1::Message {
-                    headers: headers.iter().map(header).collect(),
-                    gap,
-                    attempt: if item.attempt == 1 { 0 } else { item.attempt },
-                    tracked: item.is_tracked(),
-                    payload: item.payload_bytes(&batch.bytes),
-                }
-            };
-            let messages = items.into_iter().zip(first_id..).map(message).collect();
-            Wire::Deliver(v1::Deliver { first_id, first_number, messages })
-        }
-    })
-}
-
 #[test]
 fn valid_frames_are_read_alike_by_both_decoders() {
     // FR-2, FR-4, DL-1, DL-2, DL-3, DL-5, GR-1
@@ -266,41 +233,15 @@ fn pusher() -> Pusher {
     Pusher::new(settings, local(Role::Pusher).instance, 1).unwrap()
 }
 
-/// What a side writes, as frames.
-fn written(machine: &mut dyn Machine, link: LinkId) -> Vec<Body> {
-    let mut out = VecDeque::new();
-    machine.poll_transmit(NOW, link, &mut out);
-    let bytes: Vec<u8> = out.iter().flat_map(|part| part.to_vec()).collect();
-    machine.handle_written(NOW, link, bytes.len());
-    let mut reader = open_reader(usize::MAX);
-    reader.buffer().extend_from_slice(&bytes);
-    let frames = std::iter::from_fn(|| reader.next_frame().unwrap());
-    frames.map(|frame| wire::decode(frame, u64::MAX).unwrap()).collect()
-}
-
-/// A reader after the handshake.
-fn open_reader(limit: usize) -> FrameReader {
-    let mut reader = FrameReader::new();
-    let hello = handshake::greet(&local(Role::Pusher), Some(&resume()), 6);
-    reader.buffer().extend_from_slice(&hello);
-    assert!(reader.next_frame().unwrap().is_some());
-    reader.open(limit);
-    reader
-}
-
-fn encoded(body: v1::frame::Body) -> Bytes {
-    wire::encode(body).slice(4..)
-}
-
 /// A puller, granted 4 messages and 1,000 bytes; deliveries 0 and 1 of 300 bytes have come and are being worked on.
 fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     let mut puller = puller();
     let link = puller.open(NOW, peer(Role::Puller, 6)).unwrap();
-    let [Body::Ack(grant)] = &written(&mut puller, link)[..] else { panic!("no grant") };
+    let [Body::Ack(grant)] = &sent(&mut puller, NOW, link)[..] else { panic!("no grant") };
     assert_eq!((grant.message_limit, grant.byte_limit), (4, 1_000));
     let message = v1::Message { payload: vec![b'm'; 300].into(), ..Default::default() };
     let deliver = v1::Deliver { messages: vec![message; 2], ..Default::default() };
-    puller.handle_frame(NOW, link, encoded(v1::frame::Body::Deliver(deliver)));
+    puller.handle_frame(NOW, link, frame(v1::frame::Body::Deliver(deliver)));
     let taken = [puller.recv().unwrap(), puller.recv().unwrap()];
     match prelude {
         Prelude::Delivered => {}
@@ -311,13 +252,13 @@ fn puller_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
             }
         }
     }
-    let sent = written(&mut puller, link);
+    let sent = sent(&mut puller, NOW, link);
     match (prelude, &sent[..]) {
         (Prelude::Delivered, []) => {}
         (Prelude::Recalled, [Body::Ack(ack)]) => assert!(ack.leaving),
         (Prelude::Ended, [Body::Ack(ack)]) => {
             assert!(!ack.outcomes.is_empty());
-            puller.handle_frame(NOW, link, encoded(v1::frame::Body::End(v1::End {})));
+            puller.handle_frame(NOW, link, frame(v1::frame::Body::End(v1::End {})));
             assert!(puller.has_ended(link));
         }
         _ => panic!("{prelude:?}: {sent:?}"),
@@ -330,19 +271,19 @@ fn pusher_after(prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
     let mut pusher = pusher();
     let link = pusher.open(NOW, peer(Role::Pusher, 6)).unwrap();
     let grant = v1::Ack { message_limit: 4, byte_limit: 1_000, ..Default::default() };
-    pusher.handle_frame(NOW, link, encoded(v1::frame::Body::Ack(grant.clone())));
+    pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(grant.clone())));
     for _ in 0..2 {
         pusher.send(Message::new(vec![b'm'; 300]), false).unwrap();
     }
-    let [Body::Deliver(batch)] = &written(&mut pusher, link)[..] else { panic!("no batch") };
+    let [Body::Deliver(batch)] = &sent(&mut pusher, NOW, link)[..] else { panic!("no batch") };
     assert_eq!((batch.cursor.next_id(), batch.cursor.len()), (0, 2));
     match prelude {
         Prelude::Delivered => {}
         Prelude::Recalled => {
             let recall = v1::Ack { recall: true, ..grant };
-            pusher.handle_frame(NOW, link, encoded(v1::frame::Body::Ack(recall)));
+            pusher.handle_frame(NOW, link, frame(v1::frame::Body::Ack(recall)));
             let skip = v1::Skip { next_id: 4, bytes: 400 };
-            assert_eq!(written(&mut pusher, link), [Body::Skip(skip)]);
+            assert_eq!(sent(&mut pusher, NOW, link), [Body::Skip(skip)]);
         }
         Prelude::Ended => panic!("pushers get no End"),
     }
@@ -356,10 +297,11 @@ fn machine_after(to: Role, prelude: Prelude) -> (Box<dyn Machine>, LinkId) {
 /// Reads bytes as a driver does, and gives them to an open link; what is written then.
 fn shown(to: Role, prelude: Prelude, bytes: &[u8]) -> Vec<Body> {
     let (mut machine, link) = machine_after(to, prelude);
-    let mut reader = open_reader(machine.frame_limit());
+    let mut reader = FrameReader::new();
+    reader.open(machine.frame_limit());
     reader.buffer().extend_from_slice(bytes);
     machine.feed(NOW, link, &mut reader, &mut PollBudget::unlimited());
-    written(machine.as_mut(), link)
+    sent(machine.as_mut(), NOW, link)
 }
 
 /// The handshake of the side that receives these bytes first.

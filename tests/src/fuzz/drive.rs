@@ -1,13 +1,14 @@
 //! The driver's side of a link: reads what the machine writes as a peer would, and advances time from deadline to
 //! deadline.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Peer, PeerKey, Role, Time, Violation,
-    wire::{self, Body, FrameReader, v1},
+    LinkId, Machine, Peer, PeerKey, PollBudget, Role, Time,
+    wire::{self, Body, FrameReader, MAX_CONTROL_FRAME, v1},
 };
+use tidegate_testkit::frames;
 
 use super::Input;
 
@@ -17,18 +18,20 @@ pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// One link of a machine.
 pub(super) struct Tap {
     pub(super) id: LinkId,
-    /// The machine's output, as its peer reads it.
-    reader: FrameReader,
     max_message: u64,
     /// The peer's output, as the machine's driver reads it.
-    pub(super) incoming: FrameReader,
+    incoming: FrameReader,
+    /// The largest `Deliver` that the machine must read.
+    limit: usize,
+    /// The part of a frame that the peer has sent.
+    begun: BytesMut,
     /// Bytes that the machine has produced and the driver has not reported as written.
     pub(super) unwritten: usize,
     /// The driver has reported a failed write, so nothing more is written.
     pub(super) failed: bool,
     /// The peer does not read, so written bytes wait.
     pub(super) stuck: bool,
-    /// The stream could not be decoded any further.
+    /// The peer sends nothing more: its stream cannot be read any further.
     pub(super) unreadable: bool,
     /// When the machine learned that the link ends.
     pub(super) ending: Option<Time>,
@@ -40,15 +43,14 @@ pub(super) struct Tap {
 impl Tap {
     /// `max_message` limits the messages that the machine may send, `limit` the frames that it must read.
     pub(super) fn new(id: LinkId, max_message: u64, limit: usize) -> Self {
-        let mut reader = FrameReader::new();
-        reader.open(wire::deliver_limit(max_message));
         let mut incoming = FrameReader::new();
         incoming.open(limit);
         Self {
             id,
-            reader,
             max_message,
             incoming,
+            limit,
+            begun: BytesMut::new(),
             unwritten: 0,
             failed: false,
             stuck: false,
@@ -66,22 +68,19 @@ impl Tap {
         if self.unwritten > 0 || self.failed {
             return Vec::new();
         }
-        let mut out = VecDeque::new();
-        machine.poll_transmit(now, self.id, &mut out);
-        for piece in out {
-            assert!(!piece.is_empty(), "the machine returned an empty piece");
-            self.unwritten += piece.len();
-            self.reader.buffer().extend_from_slice(&piece);
-        }
-        let mut bodies = Vec::new();
-        while let Some(frame) = self.reader.next_frame().expect("the machine writes valid frames") {
-            bodies.push(wire::decode(frame, self.max_message).expect("the machine writes valid frames"));
-        }
-        assert_eq!(self.reader.progress().partial, 0, "the machine writes whole frames");
+        let (frames, size) = frames::unwritten(machine, now, self.id);
+        self.unwritten = size;
+        let bodies: Vec<Body> = frames.into_iter().map(|frame| self.decoded(frame)).collect();
         for body in &bodies {
             self.sent(body, machine.role(), now);
         }
         bodies
+    }
+
+    fn decoded(&self, frame: Bytes) -> Body {
+        let limit = wire::deliver_limit(self.max_message);
+        assert!(has_legal_length(&frame, limit), "FR-2, FR-3: a frame of {} bytes", frame.len());
+        wire::decode(frame, self.max_message).expect("the machine writes valid frames")
     }
 
     /// Checks the rules for both roles (SPEC.md §10, LV-4, ST-4).
@@ -126,6 +125,30 @@ impl Tap {
         Some(body)
     }
 
+    /// Adds bytes to the peer's stream, at most up to the end of a frame. Returns the frame, if they complete one, and
+    /// leaves the other bytes in `bytes`.
+    pub(super) fn next_piece<'a>(&mut self, bytes: &mut &'a [u8]) -> (&'a [u8], Option<Bytes>) {
+        let length =
+            |begun: &[u8]| begun.first_chunk().map_or(0, |head: &[u8; 4]| u32::from_be_bytes(*head) as usize);
+        let begun = self.begun.len();
+        let missing = if begun < 4 { 4 - begun } else { 4 + length(&self.begun) - begun };
+        let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
+        *bytes = rest;
+        self.begun.extend_from_slice(piece);
+        let is_whole = self.begun.len() >= 4
+            && self.begun.len() == 4 + length(&self.begun)
+            && has_legal_length(&self.begun[4..], self.limit);
+        (piece, is_whole.then(|| self.begun.split().freeze().slice(4..)))
+    }
+
+    /// Feeds a piece of the peer's stream to the machine, as its driver would.
+    pub(super) fn feed<M: Machine>(&mut self, machine: &mut M, now: Time, piece: &[u8]) {
+        self.incoming.buffer().extend_from_slice(piece);
+        machine.feed(now, self.id, &mut self.incoming, &mut PollBudget::unlimited());
+        // After a violation, the reader drops the frame that has begun.
+        self.unreadable |= self.incoming.progress().partial != self.begun.len();
+    }
+
     /// Whether the link is over. ST-4: no machine waits longer than `CLOSE_WAIT` for a Close.
     pub(super) fn is_over<M: Machine>(&self, machine: &M, now: Time) -> bool {
         let finished = machine.is_finished(now, self.id);
@@ -135,6 +158,12 @@ impl Tap {
         }
         finished
     }
+}
+
+/// FR-2, FR-3.
+fn has_legal_length(frame: &[u8], deliver_limit: usize) -> bool {
+    let is_batch = frame.first() == Some(&0x12);
+    (1..=if is_batch { deliver_limit } else { MAX_CONTROL_FRAME }).contains(&frame.len())
 }
 
 /// The next time at which the driver must call.
@@ -174,21 +203,14 @@ pub(super) fn time(input: &mut Input<'_>) -> Duration {
 /// A peer that a handshake could produce.
 pub(super) fn peer(input: &mut Input<'_>, role: Role, max_message: u64) -> Peer {
     let (who, heartbeat) = (input.byte(), input.below(3));
-    let slot = (who & 0x40 == 0).then(|| (who >> 4 & 1, input.number().max(1)));
+    let slot = (who & 0x40 == 0).then(|| (u64::from(who >> 4 & 1), input.number().max(1)));
     let key = u128::from(who % 3) << 8 | u128::from(slot.map_or(0, |(slot, _)| slot + 1));
     Peer {
-        role,
-        instance: InstanceId([who % 3; 16]),
-        name: "peer".into(),
-        address: "fuzz".into(),
-        names: Default::default(),
-        pipeline: String::new(),
         max_message,
         heartbeat: [Duration::from_secs(2), Duration::from_millis(100), Duration::from_secs(60)][heartbeat],
-        generation: slot.map(|(_, generation)| generation),
-        resume: None,
         // Some peers send nothing that identifies them when they reconnect.
         key: (who & 0x80 == 0).then_some(PeerKey::new(key)),
+        ..tidegate_testkit::peer(role, who % 3, slot)
     }
 }
 
@@ -221,21 +243,4 @@ pub(super) fn other(input: &mut Input<'_>) -> Bytes {
         _ => return Bytes::copy_from_slice(input.some(64)),
     };
     wire::encode(body).slice(4..)
-}
-
-/// Feeds bytes to the reader of a link, as its driver would. Returns the frames, and a violation if the stream is
-/// invalid.
-pub(super) fn read(tap: &mut Tap, bytes: &[u8]) -> (Vec<Bytes>, Option<Violation>) {
-    let mut frames = Vec::new();
-    tap.incoming.buffer().extend_from_slice(bytes);
-    loop {
-        match tap.incoming.next_frame() {
-            Ok(Some(frame)) => frames.push(frame),
-            Ok(None) => return (frames, None),
-            Err(violation) => {
-                tap.unreadable = true;
-                return (frames, Some(violation));
-            }
-        }
-    }
 }

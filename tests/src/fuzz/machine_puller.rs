@@ -154,19 +154,24 @@ impl Run {
         self.model.received(&self.puller);
     }
 
+    /// Bytes arrive, as a part of a stream.
     fn stream(&mut self, input: &mut Input<'_>) {
         let Some(tap) = pick(&mut self.taps, input) else { return };
         if tap.unreadable || !self.puller.wants_read(self.now, tap.id) {
             return;
         }
-        let (frames, violation) = drive::read(tap, input.some(80));
-        let id = tap.id;
-        for frame in frames {
-            self.give(id, frame);
-        }
-        if let Some(violation) = violation {
-            self.model.receives(id, None, &self.puller);
-            self.puller.handle_framing_error(self.now, id, violation);
+        let mut bytes = input.some(80);
+        while !bytes.is_empty() && !tap.unreadable {
+            let (piece, frame) = tap.next_piece(&mut bytes);
+            if let Some(frame) = frame {
+                let body = tap.receives(&frame, self.now);
+                self.model.receives(tap.id, body.as_ref(), &self.puller);
+            }
+            tap.feed(&mut self.puller, self.now, piece);
+            if tap.unreadable {
+                self.model.receives(tap.id, None, &self.puller);
+            }
+            self.model.received(&self.puller);
         }
     }
 

@@ -193,32 +193,49 @@ impl Run {
     }
 
     fn give(&mut self, id: LinkId, frame: Bytes) {
-        let Some(tap) = self.taps.iter_mut().find(|tap| tap.id == id && !tap.unreadable) else { return };
-        if let Some(body) = tap.receives(&frame, self.now) {
-            if !self.model.may_receive(id, &body) {
-                return;
-            }
-            if self.pusher.link_stats().iter().any(|link| link.link == id.as_u64() && link.in_flight == 0) {
-                self.model.nothing_in_flight(id);
-            }
-            self.model.receives(id, &body);
+        if self.may_arrive(id, &frame) {
+            self.pusher.handle_bytes(id);
+            self.pusher.handle_frame(self.now, id, frame);
         }
-        self.pusher.handle_bytes(id);
-        self.pusher.handle_frame(self.now, id, frame);
     }
 
+    /// The link with this id, if its peer can still send.
+    fn readable(&mut self, id: LinkId) -> Option<&mut Tap> {
+        self.taps.iter_mut().find(|tap| tap.id == id && !tap.unreadable)
+    }
+
+    /// Records a frame that is about to arrive. Returns false if the peer does not send it.
+    fn may_arrive(&mut self, id: LinkId, frame: &Bytes) -> bool {
+        let now = self.now;
+        let Some(tap) = self.readable(id) else { return false };
+        let Some(body) = tap.receives(frame, now) else { return true };
+        if !self.model.may_receive(id, &body) {
+            return false;
+        }
+        if self.pusher.link_stats().iter().any(|link| link.link == id.as_u64() && link.in_flight == 0) {
+            self.model.nothing_in_flight(id);
+        }
+        self.model.receives(id, &body);
+        true
+    }
+
+    /// Bytes arrive, as a part of a stream.
     fn stream(&mut self, input: &mut Input<'_>) {
         let Some(tap) = pick(&mut self.taps, input) else { return };
         if tap.unreadable {
             return;
         }
-        let (frames, violation) = drive::read(tap, input.some(80));
-        let id = tap.id;
-        for frame in frames {
-            self.give(id, frame);
-        }
-        if let Some(violation) = violation {
-            self.pusher.handle_framing_error(self.now, id, violation);
+        let (id, mut bytes) = (tap.id, input.some(80));
+        while !bytes.is_empty() {
+            let Some(tap) = self.readable(id) else { return };
+            let (piece, frame) = tap.next_piece(&mut bytes);
+            let arrives = frame.is_none_or(|frame| self.may_arrive(id, &frame));
+            let Some(tap) = self.taps.iter_mut().find(|tap| tap.id == id) else { return };
+            if arrives {
+                tap.feed(&mut self.pusher, self.now, piece);
+            } else {
+                tap.unreadable = true;
+            }
         }
     }
 

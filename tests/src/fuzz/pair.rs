@@ -2,15 +2,15 @@
 //! events.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use bytes::Bytes;
 use tidegate_proto::{
-    InstanceId, LinkId, Machine, Message, Peer, PeerKey, PollBudget, Puller, PullerSettings, Pusher,
-    PusherSettings, Received, Role, Time, Verdict, Window, wire::FrameReader,
+    InstanceId, Machine, Message, Peer, Puller, PullerSettings, Pusher, PusherSettings, Received, Role, Time,
+    Verdict, Window,
 };
+use tidegate_testkit::{LinkDriver, conserved};
 
 use super::Input;
 
@@ -18,20 +18,10 @@ const MAX_WIRES: usize = 20;
 const MAX_MESSAGES: u64 = 300;
 const MAX_MESSAGE_SIZE: u64 = 64 << 10;
 
-/// One end of a wire.
-struct PairEnd {
-    link: LinkId,
-    reader: FrameReader,
-    /// Produced by the machine, and not yet on the wire.
-    pending: VecDeque<Bytes>,
-    /// On the wire to this end.
-    arriving: VecDeque<u8>,
-}
-
 struct Wire {
     pull: usize,
-    push_end: PairEnd,
-    pull_end: PairEnd,
+    push_end: LinkDriver,
+    pull_end: LinkDriver,
     open: bool,
 }
 
@@ -94,19 +84,7 @@ pub(super) fn run(bytes: &[u8]) {
 
 /// A peer that is never replaced, and that is recognized on every link.
 fn peer(role: Role, who: usize) -> Peer {
-    Peer {
-        role,
-        instance: InstanceId([who as u8; 16]),
-        name: "peer".into(),
-        address: "fuzz".into(),
-        names: Default::default(),
-        pipeline: String::new(),
-        max_message: MAX_MESSAGE_SIZE,
-        heartbeat: Duration::from_secs(2),
-        generation: None,
-        resume: None,
-        key: Some(PeerKey::new(who as u128)),
-    }
+    Peer { max_message: MAX_MESSAGE_SIZE, ..tidegate_testkit::peer(role, who as u8, None) }
 }
 
 impl Run {
@@ -155,15 +133,10 @@ impl Run {
         let pull_link = self.pullers[pull]
             .open(self.now, peer(Role::Pusher, 9))
             .expect("the limit on links is not reached");
-        let end = |link, limit| {
-            let mut reader = FrameReader::new();
-            reader.open(limit);
-            PairEnd { link, reader, pending: VecDeque::new(), arriving: VecDeque::new() }
-        };
         self.wires.push(Wire {
             pull,
-            push_end: end(push_link, self.pusher.frame_limit()),
-            pull_end: end(pull_link, self.pullers[pull].frame_limit()),
+            push_end: LinkDriver::new(push_link, self.pusher.frame_limit()),
+            pull_end: LinkDriver::new(pull_link, self.pullers[pull].frame_limit()),
             open: true,
         });
     }
@@ -228,11 +201,12 @@ impl Run {
             return false;
         }
         let (now, pusher, puller) = (self.now, &mut self.pusher, &mut self.pullers[wire.pull]);
-        let mut moved = read(pusher, &mut wire.push_end, now, bytes);
-        moved |= read(puller, &mut wire.pull_end, now, bytes);
-        moved |= write(pusher, &mut wire.push_end, &mut wire.pull_end.arriving, now, bytes);
-        moved |= write(puller, &mut wire.pull_end, &mut wire.push_end.arriving, now, bytes);
-        let over = (pusher.is_finished(now, wire.push_end.link), puller.is_finished(now, wire.pull_end.link));
+        let (push_end, pull_end) = (&mut wire.push_end, &mut wire.pull_end);
+        let mut moved = push_end.read(pusher, now, bytes);
+        moved |= pull_end.read(puller, now, bytes);
+        moved |= push_end.write(pusher, now, pull_end, bytes);
+        moved |= pull_end.write(puller, now, push_end, bytes);
+        let over = (pusher.is_finished(now, push_end.link), puller.is_finished(now, pull_end.link));
         if over.0 && over.1 || (over.0 || over.1) && !moved {
             self.hang_up(at);
             return true;
@@ -295,26 +269,19 @@ impl Run {
             self.pusher.handle_socket_timeout(now);
         }
         for wire in self.wires.iter_mut().filter(|wire| wire.open) {
-            tick(&mut self.pusher, &wire.push_end, now);
-            tick(&mut self.pullers[wire.pull], &wire.pull_end, now);
+            wire.push_end.tick(&mut self.pusher, now);
+            wire.pull_end.tick(&mut self.pullers[wire.pull], now);
         }
     }
 
     fn check(&self) {
         let s = self.pusher.stats();
-        let outcomes = s.acked + s.rejected + s.aborted;
-        assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
+        conserved::assert_pusher(&s);
         assert_eq!(s.accepted, self.sent);
         let ended: u64 = self.seen.values().map(|seen| u64::from(seen.1 > 0)).sum();
         assert!(s.acked + s.rejected <= ended, "more outcomes than pullers gave: {ended}, {s:?}");
         for puller in &self.pullers {
-            let s = puller.stats();
-            let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-            assert_eq!(
-                s.received,
-                settled + s.in_flight + s.queued + s.duplicates_waiting,
-                "conservation: {s:?}"
-            );
+            conserved::assert_puller(&puller.stats());
         }
     }
 
@@ -362,52 +329,5 @@ impl Run {
             let s = puller.stats();
             assert_eq!((s.committed, s.committed_bytes, s.queued, s.in_flight), (0, 0, 0, 0), "{s:?}");
         }
-    }
-}
-
-fn read<M: Machine>(machine: &mut M, end: &mut PairEnd, now: Time, bytes: usize) -> bool {
-    if !machine.wants_read(now, end.link) {
-        return false;
-    }
-    if end.arriving.is_empty() {
-        machine.handle_would_block(end.link);
-        return false;
-    }
-    let bytes = bytes.min(end.arriving.len());
-    let part: Vec<u8> = end.arriving.drain(..bytes).collect();
-    end.reader.buffer().extend_from_slice(&part);
-    machine.feed(now, end.link, &mut end.reader, &mut PollBudget::unlimited());
-    true
-}
-
-fn write<M: Machine>(
-    machine: &mut M,
-    end: &mut PairEnd,
-    to: &mut VecDeque<u8>,
-    now: Time,
-    bytes: usize,
-) -> bool {
-    if end.pending.is_empty() {
-        machine.poll_transmit(now, end.link, &mut end.pending);
-    }
-    let mut room = bytes;
-    while let Some(mut piece) = end.pending.pop_front() {
-        let part = piece.split_to(room.min(piece.len()));
-        room -= part.len();
-        to.extend(&part);
-        if !part.is_empty() {
-            machine.handle_written(now, end.link, part.len());
-        }
-        if !piece.is_empty() {
-            end.pending.push_front(piece);
-            break;
-        }
-    }
-    room < bytes
-}
-
-fn tick<M: Machine>(machine: &mut M, end: &PairEnd, now: Time) {
-    if machine.poll_timeout(end.link).is_some_and(|at| at <= now) {
-        machine.handle_timeout(now, end.link, end.reader.progress());
     }
 }

@@ -6,6 +6,7 @@ use tidegate_proto::{
     LinkId, Puller, PullerSettings, Rule, Window,
     wire::{Body, v1},
 };
+use tidegate_testkit::conserved;
 
 /// One link, with the counts that an honest pusher would keep.
 #[derive(Default)]
@@ -126,12 +127,7 @@ impl Model {
     /// Checks the counts after every step.
     pub(super) fn check(&self, puller: &Puller, settings: &PullerSettings) {
         let s = puller.stats();
-        let settled = s.acked + s.nacked + s.rejected + s.released + s.dropped;
-        assert_eq!(
-            s.received,
-            settled + s.in_flight + s.queued + s.duplicates_waiting,
-            "conservation: {s:?}"
-        );
+        conserved::assert_puller(&s);
         let links = puller.link_stats();
         let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
         assert_eq!(s.committed, committed, "CR-9: {s:?}");

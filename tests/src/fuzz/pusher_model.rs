@@ -7,6 +7,7 @@ use tidegate_proto::{
     Code, LinkId, Message, PushStats, Pusher, PusherSettings,
     wire::{Body, v1},
 };
+use tidegate_testkit::conserved;
 
 /// An accepted message.
 struct Kept {
@@ -165,8 +166,7 @@ impl Model {
     /// Checks the counts after every step.
     pub(super) fn check(&self, pusher: &Pusher, settings: &PusherSettings) {
         let s = pusher.stats();
-        let outcomes = s.acked + s.rejected + s.aborted;
-        assert_eq!(s.accepted, outcomes + s.in_flight + s.queued, "conservation: {s:?}");
+        conserved::assert_pusher(&s);
         assert_eq!(s.acked, self.acked, "acks are counted wrongly: {s:?}");
         let rejected = self.rejected..=self.rejected + settings.max_attempts.map_or(0, |_| self.nacked);
         assert!(rejected.contains(&s.rejected), "{rejected:?}: {s:?}");

@@ -1,18 +1,19 @@
 //! The processes of a world: a machine, its clock, and the deliveries that its application holds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use tidegate_proto::{
     InstanceId, LinkEnd, LinkId, Machine, Message, NUMBER_BLOCK, Peer, PeerKey, Puller, PullerSettings,
     Pusher, PusherEvent, PusherSettings, Received, Restored, RestoredMessage, Role, Time, Window,
     wire::FrameProgress,
 };
+use tidegate_testkit::frames;
 
 use super::{
     bounds::{Bounds, Grace},
@@ -60,16 +61,9 @@ impl<M: Machine> Process<M> {
 
     /// All frames that the machine wants to send on a link now, without their lengths.
     pub fn transmit(&mut self, link: LinkId, written: bool) -> Vec<Bytes> {
-        let mut out = VecDeque::new();
-        self.machine.poll_transmit(self.now, link, &mut out);
-        let mut bytes: BytesMut = out.into_iter().flatten().collect();
+        let (frames, size) = frames::unwritten(&mut self.machine, self.now, link);
         if written {
-            self.machine.handle_written(self.now, link, bytes.len());
-        }
-        let mut frames = Vec::new();
-        while bytes.len() >= 4 {
-            let length = bytes.get_u32() as usize;
-            frames.push(bytes.split_to(length).freeze());
+            self.machine.handle_written(self.now, link, size);
         }
         frames
     }
@@ -235,17 +229,11 @@ impl Pulling {
 /// A peer as a handshake would describe it.
 pub fn peer(role: Role, index: usize, life: u8, slot: Option<(u64, u64)>) -> Peer {
     Peer {
-        role,
         instance: instance(role, index, life),
         name: String::new(),
-        address: String::new(),
-        names: Vec::new(),
-        pipeline: String::new(),
-        max_message: 16 << 20,
         heartbeat: FAR,
-        generation: slot.map(|(_, generation)| generation),
-        resume: None,
         key: Some(key(role, index, life, slot)),
+        ..tidegate_testkit::peer(role, 0, slot)
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use tidegate_testkit::conserved;
+
 use super::{
     action::{self, Action},
     process::{Pulling, Pushing},
@@ -40,10 +42,9 @@ fn check_pusher(world: &ModelWorld, push: usize, pushing: &Pushing) -> Result<()
     let machine = &pushing.process.machine;
     let stats = machine.stats();
     let flying: u64 = machine.link_stats().iter().map(|link| link.in_flight).sum();
-    if stats.accepted != stats.acked + stats.rejected + flying + stats.queued {
-        return Err(format!(
-            "pusher {push} has inconsistent counts ({flying} in flight on its links): {stats:?}"
-        ));
+    conserved::check_pusher(&stats).map_err(|wrong| format!("pusher {push}: {wrong}"))?;
+    if stats.in_flight != flying {
+        return Err(format!("pusher {push} has {flying} in flight on its links: {stats:?}"));
     }
     let records = world.ledger.of(push);
     let said =
@@ -70,14 +71,10 @@ fn check_pusher(world: &ModelWorld, push: usize, pushing: &Pushing) -> Result<()
 fn check_puller(world: &ModelWorld, pull: usize, pulling: &Pulling) -> Result<(), String> {
     let machine = &pulling.process.machine;
     let (stats, links) = (machine.stats(), machine.link_stats());
-    let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
-    if stats.received != settled + stats.in_flight + stats.queued + stats.duplicates_waiting
-        || stats.in_flight != pulling.held.len() as u64
-    {
-        return Err(format!(
-            "puller {pull} has inconsistent counts ({} held): {stats:?}",
-            pulling.held.len()
-        ));
+    conserved::check_puller(&stats).map_err(|wrong| format!("puller {pull}: {wrong}"))?;
+    let held = pulling.held.len() as u64;
+    if stats.in_flight != held {
+        return Err(format!("the application of puller {pull} holds {held} deliveries: {stats:?}"));
     }
     let committed: u64 = links.iter().map(|link| link.credit_messages + link.unsettled).sum();
     if stats.committed != committed {

@@ -2,6 +2,7 @@
 
 use tidegate::{PullLinkStats, PullStats, PushLinkStats, PushStats};
 use tidegate_proto::Rule;
+use tidegate_testkit::conserved;
 
 use super::{
     super::{
@@ -33,11 +34,7 @@ fn pusher(plan: &Pusher, stats: &PushStats, links: &[PushLinkStats], wrong: &mut
         }
     };
     let held = stats.in_flight + stats.queued;
-    must(
-        stats.accepted == stats.acked + stats.rejected + stats.aborted + held,
-        "conservation",
-        "messages are missing",
-    );
+    must(conserved::check_pusher(stats).is_ok(), "conservation", "messages are missing");
     let flying: u64 = links.iter().map(|link| link.in_flight).sum();
     must(stats.in_flight == flying, "conservation", "in_flight differs from the sum over the links");
     let most = plan.max_held.0 as u64;
@@ -88,14 +85,12 @@ fn puller(
             wrong(rule, format!("{what}: {stats:?}, held {held}, links {links:?}"));
         }
     };
-    let settled = stats.acked + stats.nacked + stats.rejected + stats.released + stats.dropped;
     must(
         stats.in_flight <= stats.max_in_flight,
         Rule::Cr5.id(),
         "the application holds more than the hard cap allows",
     );
-    let here = stats.in_flight + stats.queued + stats.duplicates_waiting;
-    must(stats.received == settled + here, "conservation", "deliveries are missing");
+    must(conserved::check_puller(stats).is_ok(), "conservation", "deliveries are missing");
     if plan.taking == Taking::Borrowed {
         // It takes several deliveries at a time from the library, and reports acks a little later.
         must(
