@@ -4,6 +4,7 @@
 //! | module | content |
 //! | --- | --- |
 //! | [`conserved`] | the law that no message gets lost |
+//! | [`mod@counted`] | bytes that are counted while they exist |
 //! | [`frames`] | frames as a peer writes and reads them |
 //! | [`sides`] | machines, and peers as a handshake describes them |
 //! | [`link_driver`] | the driver of one link |
@@ -14,11 +15,13 @@
 #![forbid(unsafe_code)]
 
 pub mod conserved;
+pub mod counted;
 pub mod frames;
 pub mod link_driver;
 pub mod sides;
 pub mod world;
 
+pub use counted::counted;
 pub use frames::{ack, close_of, deliver, frame, outcome, sent};
 pub use link_driver::LinkDriver;
 pub use sides::{SECOND, peer, puller, pusher, text};

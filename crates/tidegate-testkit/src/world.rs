@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tidegate_proto::{LinkId, Machine, Puller, Pusher, Received, Role, Time, Verdict, Violation};
+use tidegate_proto::{LinkId, Machine, Puller, Pusher, Received, Role, Time, Verdict, Violation, Window};
 
-use crate::{LinkDriver, conserved, peer, text};
+use crate::{LinkDriver, conserved, peer, puller, pusher, text};
 
 /// A connection between a pusher and a puller.
 #[derive(Debug)]
@@ -41,6 +41,20 @@ impl World {
     #[must_use]
     pub fn new(pushers: Vec<Pusher>, pullers: Vec<Puller>) -> Self {
         Self { pushers, pullers, ..Self::default() }
+    }
+
+    /// A pusher and two pullers. The first puller has a wire and this window, and the messages "0", "1", … are in
+    /// flight on it. Returns the wire, too.
+    #[must_use]
+    pub fn in_flight(messages: usize, window: u64) -> (Self, usize) {
+        let pullers = vec![puller(|s| s.window = Window::messages(window)), puller(|_| ())];
+        let mut world = Self::new(vec![pusher(|_| ())], pullers);
+        let wire = world.join(0, 0);
+        world.settle();
+        for number in 0..messages {
+            world.send(0, &number.to_string());
+        }
+        (world, wire)
     }
 
     /// Opens a wire. A peer that had one before is recognized.
