@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::{
+    fs,
     io::BufRead,
+    path::Path,
     process::{Command, Stdio},
+    time::Instant,
 };
 
-use crate::process::Process;
+use crate::process::{LONG, Process};
 
 /// Starts `tidegate` with these arguments, all three standard streams piped.
 #[must_use]
@@ -45,6 +48,21 @@ pub fn push(pullers: usize, more: &[&str]) -> (Process, String) {
     let mut push = tidegate(&args);
     let at = push.endpoint().unwrap();
     (push, at)
+}
+
+/// Makes a named pipe.
+pub fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Waits until the file has exactly this content.
+pub fn wait_for(path: &Path, content: &[u8]) {
+    let until = Instant::now() + LONG;
+    while fs::read(path).unwrap_or_default() != content {
+        let now = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(Instant::now() < until, "{now:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// The numbers below `count`, one per line.

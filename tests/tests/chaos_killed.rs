@@ -7,13 +7,13 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
 };
 
 use tidegate_tests::{
     chaos::{Dice, Fleet, Sighting, WIDTH, records},
-    daemons::{self, code, numbers, push, summary},
+    daemons::{self, code, make_fifo, numbers, push, summary},
     process::Process,
     seeds,
 };
@@ -96,7 +96,7 @@ impl Workers {
         // The test keeps both ends of each pipe open, so that a reader never sees the end when a writer closes its end.
         let pipe = |name: &str| {
             let path = directory.path().join(name);
-            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            make_fifo(&path);
             File::options().read(true).write(true).open(path).unwrap()
         };
         let (begun, go) = (BufReader::new(pipe("begun")), [pipe("go0"), pipe("go1")]);

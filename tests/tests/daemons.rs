@@ -7,11 +7,10 @@ use std::{
     fs,
     io::{BufRead, Read, Write},
     net::TcpStream,
-    process::Command,
 };
 
 use tidegate_proto::Rule;
-use tidegate_tests::daemons::{code, line, numbers, push, sorted, tidegate};
+use tidegate_tests::daemons::{code, line, make_fifo, numbers, push, sorted, tidegate};
 use tidegate_tests::process::Process;
 
 #[test]
@@ -211,7 +210,7 @@ fn a_puller_waits_for_a_stopped_pusher_and_continues_when_it_restarts() {
 fn a_stopped_pusher_drains_the_messages_that_its_pullers_hold() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
-    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+    make_fifo(&go);
     let (mut push, at) = push(1, &[]);
     // Each job prints its message at the start, and ends when the test writes to the pipe.
     let command = format!("read -r n; echo $n; read -r word < {}", go.display());

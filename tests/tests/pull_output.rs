@@ -7,20 +7,16 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use tidegate_tests::daemons::{code, command, numbers, push, sorted, summary, tidegate};
-
-fn fifo(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
+use tidegate_tests::daemons::{code, command, make_fifo, numbers, push, sorted, summary, tidegate};
 
 #[test]
 fn the_daemon_waits_for_a_reader_of_a_named_pipe_and_obeys_signals_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
-    fifo(&path);
+    make_fifo(&path);
     let (mut push, at) = push(1, &["--json"]);
     push.feed(numbers(100));
     let args = ["pull", "--connect", &at, "--output", path.to_str().unwrap()];
@@ -43,7 +39,7 @@ fn the_daemon_waits_for_a_reader_of_a_named_pipe_and_obeys_signals_meanwhile() {
 fn a_named_pipe_that_is_not_read_does_not_block_signals() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
-    fifo(&path);
+    make_fifo(&path);
     let (mut push, at) = push(1, &["--json"]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--output", path.to_str().unwrap()]);
     let mut reader = BufReader::new(File::open(&path).unwrap());
@@ -60,7 +56,7 @@ fn a_named_pipe_that_is_not_read_does_not_block_signals() {
 fn a_named_pipe_that_is_not_read_keeps_no_token_from_being_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let (path, tokens) = (dir.path().join("pipe"), dir.path().join("tokens"));
-    fifo(&path);
+    make_fifo(&path);
     fs::write(&tokens, "secret\n").unwrap();
     fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
     let token = ["--token-file", tokens.to_str().unwrap()];
@@ -204,7 +200,7 @@ fn options_that_do_not_fit_the_output_are_usage_errors() {
 fn a_message_for_a_closed_pipe_is_not_acked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
-    fifo(&path);
+    make_fifo(&path);
     let (mut push, at) = push(1, &[]);
     let mut pull = tidegate(&["pull", "--connect", &at, "--json", "--output", path.to_str().unwrap()]);
     let reader = File::open(&path).unwrap();

@@ -5,7 +5,7 @@
 use std::fs;
 
 use tidegate_tests::{
-    daemons::{code, line, numbers, push, sorted, summary, tidegate},
+    daemons::{code, line, make_fifo, numbers, push, sorted, summary, tidegate},
     process::Process,
 };
 
@@ -146,7 +146,7 @@ fn a_signal_after_the_whole_input_was_read_is_no_failure_if_all_is_acked() {
     let (mut push, at) = push(1, &[file.to_str().unwrap(), "--high-water-mark", "1"]);
     let pull = ["pull", "--connect", &at, "--exec", "read -r n; echo $n; [ $n != 0 ] || read -r _ < go"];
     let go = dir.path().join("go");
-    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    make_fifo(&go);
     let mut command = tidegate_tests::daemons::command(&[], &pull);
     command.current_dir(dir.path()).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut pull = Process::spawn(&mut command).unwrap();

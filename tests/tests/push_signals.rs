@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use tidegate_tests::daemons::{by, code, line, push, tidegate};
+use tidegate_tests::daemons::{by, code, line, make_fifo, push, tidegate};
 
 /// The tests may run with hangups ignored, as under `nohup`, and a child process inherits that.
 const NOT_IGNORED: [&str; 2] = ["env", "--default-signal=HUP"];
@@ -40,7 +40,7 @@ fn hangup_and_quit_stop_a_pusher_gracefully_like_terminate() {
 fn a_hangup_lets_a_command_finish() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
-    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    make_fifo(&go);
     let (mut push, at) = push(1, &[]);
     let command = format!("read -r n; echo $n; read -r word < {}; echo end", go.display());
     let mut pull = by(&NOT_IGNORED, &["pull", "--connect", &at, "--exec", &command]);
