@@ -38,6 +38,7 @@ mod stdio;
 mod summary;
 mod text;
 mod throttle;
+mod timer;
 mod token_file;
 
 use std::future::Future;

@@ -22,10 +22,10 @@ use super::envelope::Rendering;
 use super::job_result::JobResult;
 use super::output::Output;
 use super::shortage::Shortage;
-use super::source::at;
 use super::tee::{LastLine, Tee};
 use crate::stdio;
 use crate::throttle::{Throttle, more};
+use crate::timer::at;
 
 /// EX_DATAERR of sysexits.h: the message itself is wrong.
 const DATA_ERROR: i32 = 65;

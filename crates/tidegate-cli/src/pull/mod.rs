@@ -6,6 +6,7 @@ mod envelope;
 mod exec;
 mod job_result;
 mod jobs;
+mod lines;
 mod output;
 mod process;
 mod separators;

@@ -9,18 +9,16 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::io::{Errno, ioctl_fionread};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use rustix::io::ioctl_fionread;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStdin};
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::child::{self, Group};
-use super::source::at;
-use super::tee::has_more;
+use super::lines::{Lines, MAX_ANSWER};
+use crate::timer::at;
 
-/// Maximum length of an answer, in bytes, without its newline.
-const MAX_ANSWER: usize = 4096;
 /// A write of up to this many bytes to a pipe is atomic.
 const PIPE_BUF: usize = 4096;
 /// How long a worker that has closed its stdout may take to exit before it is killed.
@@ -70,8 +68,15 @@ impl Process {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("a process without pipes"));
         };
-        let lines = Lines { stdout, buffer: Vec::new(), ended: false };
-        Ok(Self { group, child, stdin, lines, answered: 0, out_of_step: false, cut_off: false })
+        Ok(Self {
+            group,
+            child,
+            stdin,
+            lines: Lines::new(stdout),
+            answered: 0,
+            out_of_step: false,
+            cut_off: false,
+        })
     }
 
     /// Whether the process has given a valid answer.
@@ -91,7 +96,7 @@ impl Process {
             if self.lines.next_answer(|| ()).is_some() || !b"working".starts_with(&self.lines.buffer) {
                 return Err(Failure::Extra);
             }
-            if self.lines.ended || !has_more(&self.lines.stdout) {
+            if self.lines.ended || !self.lines.has_more() {
                 break;
             }
         }
@@ -208,7 +213,7 @@ impl Process {
             Some(status) => Some(status),
             None => tokio::time::timeout(EXIT_GRACE, self.child.wait()).await.ok().and_then(Result::ok),
         };
-        let rest = std::mem::take(&mut self.lines.buffer);
+        let rest = self.lines.take_rest();
         // An answer without a newline is valid at the end.
         match parse(&rest) {
             Some(_) if self.has_read_nothing(record, written) => Err(Failure::Early),
@@ -256,56 +261,6 @@ fn parse(line: &[u8]) -> Option<Answer> {
 
 fn shown(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim().to_owned()
-}
-
-/// The lines of a worker's stdout.
-struct Lines {
-    stdout: ChildStdout,
-    /// An incomplete line, at most [`MAX_ANSWER`] bytes and one read long.
-    buffer: Vec<u8>,
-    /// Nothing more will be read.
-    ended: bool,
-}
-
-impl Lines {
-    /// The next complete line other than `working`. A line that is too long is cut off.
-    fn next_answer(&mut self, working: impl Fn()) -> Option<Vec<u8>> {
-        loop {
-            let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
-                return (self.buffer.len() > MAX_ANSWER).then(|| std::mem::take(&mut self.buffer));
-            };
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            if line.trim_ascii() != b"working" {
-                return Some(line.strip_suffix(b"\n").unwrap_or(&line).to_vec());
-            }
-            working();
-        }
-    }
-
-    /// Reads once. Cancel safe.
-    async fn read(&mut self) {
-        if self.ended {
-            return std::future::pending().await;
-        }
-        match self.stdout.read_buf(&mut self.buffer).await {
-            Ok(1..) => {}
-            _ => self.ended = true,
-        }
-    }
-
-    /// Reads what is available, up to the first complete line. More stays in the pipe.
-    fn take_what_is_there(&mut self) {
-        let mut chunk = [0; MAX_ANSWER];
-        while !self.ended && self.buffer.len() <= MAX_ANSWER && has_more(&self.stdout) {
-            match rustix::io::read(&self.stdout, &mut chunk) {
-                Ok(0) => self.ended = true,
-                Ok(n) => self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
-                Err(_) => self.ended = true,
-            }
-        }
-    }
 }
 
 #[cfg(test)]

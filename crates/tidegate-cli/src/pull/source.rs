@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::args::PullArgs;
 use crate::connecting::LastFailure;
 use crate::text;
+use crate::timer::at;
 
 /// A `Pull` with `--idle-exit` and `--connect-timeout`.
 pub(crate) struct Source {
@@ -113,13 +114,5 @@ impl Source {
             return Err(self.failures.timed_out("pusher", timeout));
         }
         Ok(())
-    }
-}
-
-/// Waits until `time`; for ever without one.
-pub(crate) async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -77,7 +77,7 @@ impl Stopper {
                     self.signalled = true;
                     text::note(self.quiet, format_args!("{name}: already stopping (a second signal stops at once)"));
                 }
-                () = super::source::at(self.deadline) => return Exit::Lingered,
+                () = crate::timer::at(self.deadline) => return Exit::Lingered,
             }
         }
     }

@@ -16,10 +16,10 @@ use super::job_result::JobResult;
 use super::process::{Failure, Process};
 use super::separators::{self, Separators};
 use super::shortage::Shortage;
-use super::source::at;
 use crate::args::SeparatorInPayload;
 use crate::text;
 use crate::throttle::{Throttle, more};
+use crate::timer::at;
 
 /// If no worker has given a valid answer yet, this many failures of one worker in a row stop the daemon.
 const MAX_FAILURES: u32 = 5;

@@ -10,10 +10,11 @@
 //!          ◄── reads, rest         └── poll ── stop
 //! ```
 
+mod opened;
+
 use std::fs::{File, Metadata};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as blocking};
@@ -21,14 +22,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use rustix::fs::OFlags;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::{WARN_AFTER, is_fifo, is_same_file};
+use crate::append::{is_fifo, is_same_file};
 use crate::args::Oversized;
-use crate::ready::{self, First, For};
+use crate::ready::{self, For};
 use crate::records::{Framing, PREFIX, ReadError, RecordReader};
-use crate::text;
+use opened::{Waiting, is_stdin, is_stop, name, real};
 
 /// Number of batches that are requested ahead of the one in use.
 const MAX_AHEAD: usize = 2;
@@ -249,9 +249,10 @@ impl Thread {
 
     /// Reads one file. Returns whether it reached the end.
     fn read(&mut self, file: &Path, rest: &mut UnsentInput) -> bool {
-        let Reading { framing, limit, crlf, .. } = self.reading;
+        let Reading { framing, limit, crlf, follow, quiet, .. } = self.reading;
         let name = name(file);
-        let mut reader = match self.open(file) {
+        let opened = Waiting::open(file, follow, quiet, &self.stopped);
+        let mut reader = match opened {
             Ok(input) => RecordReader::new(input, framing, limit).crlf(crlf),
             Err(error) => {
                 self.fail(anyhow!(error).context(format!("input {name}: cannot open it")));
@@ -295,26 +296,6 @@ impl Thread {
 
     fn fail(&self, error: anyhow::Error) {
         let _ = self.answers.blocking_send(Err(error));
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Waiting> {
-        let follow = self.reading.follow;
-        let stopped = Arc::clone(&self.stopped);
-        let plain = |file| Ok(Waiting { file, stopped: Arc::clone(&self.stopped), waits_for: None });
-        // Not opened by its name: a pipe without writers would wait for new ones.
-        if is_stdin(path) && !follow {
-            return plain(File::from(io::stdin().as_fd().try_clone_to_owned()?));
-        }
-        let path = real(path);
-        if !is_fifo(path) {
-            return plain(File::open(path)?);
-        }
-        // With these flags the open does not block, and waiting for a writer can be interrupted. A pipe that
-        // is also open for writing here never ends.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let file = File::options().read(true).write(follow).custom_flags(flags).open(path)?;
-        let waits_for = (!self.reading.quiet).then(|| name(path));
-        Ok(Waiting { file, stopped, waits_for })
     }
 
     /// Skips a record that is too large, and copies it to an unnamed file if it is a dead letter. If that
@@ -382,71 +363,6 @@ impl UnsentInput {
             kept: None,
         });
     }
-}
-
-/// An input whose reads end when reading is stopped. It may be in non-blocking mode.
-struct Waiting {
-    file: File,
-    stopped: Arc<PipeReader>,
-    /// The name for the notice about waiting for a writer; `None` after it was written.
-    waits_for: Option<String>,
-}
-
-/// Why a read ended without bytes.
-#[derive(Debug)]
-struct Stopped;
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("reading was stopped")
-    }
-}
-
-impl std::error::Error for Stopped {}
-
-impl io::Read for Waiting {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let soon = self.waits_for.as_ref().map(|_| WARN_AFTER);
-            match ready::first(&self.file, &*self.stopped, soon)? {
-                First::Stop => return Err(io::Error::other(Stopped)),
-                First::Time => {
-                    if let Some(name) = self.waits_for.take() {
-                        text::say(format_args!(
-                            "input {}: waiting for a writer to open this named pipe",
-                            text::visible(&name)
-                        ));
-                    }
-                }
-                First::File => match self.file.read(room) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    other => {
-                        self.waits_for = None;
-                        return other;
-                    }
-                },
-            }
-        }
-    }
-}
-
-fn is_stop(error: &ReadError) -> bool {
-    let ReadError::Io(error) = error else { return false };
-    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Stopped>)
-}
-
-fn is_stdin(path: &Path) -> bool {
-    const NAMES: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
-    NAMES.iter().any(|name| path == Path::new(name))
-}
-
-/// A name of stdin that can be opened again.
-fn real(path: &Path) -> &Path {
-    if path == Path::new("-") { Path::new("/dev/fd/0") } else { path }
-}
-
-fn name(path: &Path) -> String {
-    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 
 #[cfg(test)]
