@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::latency::{Latency, histogram};
+use super::times::{Latency, histogram};
 use super::usage::clock;
 use super::{BenchProcess, tell};
 

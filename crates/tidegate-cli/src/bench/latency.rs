@@ -5,16 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tidegate::{Delivery, Payload, Pull, Push, RecvError, SendError};
 
+use super::times::{Latency, histogram};
 use super::usage::{Usage, clock};
 use super::{BenchProcess, echo, tell};
 use crate::args::{LatencyArgs, ThreadArgs};
 
-/// The longest time of the histogram: a minute, in nanoseconds.
-const MAX_LATENCY: u64 = 60_000_000_000;
 /// The warm-up: one in this many messages is sent first and not measured.
 const WARM_UP_PART: u64 = 10;
 
@@ -31,41 +29,6 @@ pub(crate) struct SideArgs {
     pub(crate) busy_poll: u64,
     #[command(flatten)]
     own: ThreadArgs,
-}
-
-/// The distribution of the measured times, in microseconds.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Latency {
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
-    pub(crate) mean: f64,
-    /// Pairs of a percentile and its value, for plots.
-    pub(crate) curve: Vec<(f64, f64)>,
-}
-
-impl Latency {
-    pub(crate) fn of(times: &Histogram<u64>) -> Self {
-        let micros = |nanos: u64| (nanos as f64 / 10.0).round() / 100.0;
-        let at = |percentile| micros(times.value_at_percentile(percentile));
-        let percentiles = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0];
-        Self {
-            p50: at(50.0),
-            p90: at(90.0),
-            p99: at(99.0),
-            p999: at(99.9),
-            max: micros(times.max()),
-            mean: micros(times.mean() as u64),
-            curve: percentiles.map(|percentile| (percentile, at(percentile))).to_vec(),
-        }
-    }
-}
-
-/// A histogram of nanoseconds with three digits.
-pub(crate) fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, MAX_LATENCY, 3).context("cannot create the histogram")
 }
 
 /// The result.

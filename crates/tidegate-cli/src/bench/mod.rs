@@ -11,6 +11,7 @@ pub(crate) mod makespan;
 mod report;
 pub(crate) mod soak;
 pub(crate) mod tcp;
+mod times;
 mod usage;
 
 use std::ffi::OsString;

@@ -1,29 +1,16 @@
 //! The results of a measurement, as text and as JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tidegate::Window;
 
 use super::flow::Flow;
-use super::latency::{self, Latency};
-use super::tcp::Chunks;
+use super::latency;
+use super::tcp::{Chunks, Measured, TcpRun};
+use super::times::Latency;
 use super::usage::Usage;
 use super::{bounds, makespan, soak, window_text};
 use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
 use crate::text::thousands;
-
-/// The result of the receiving process of a TCP stream.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Measured {
-    /// Time from the first bytes to the last, in seconds.
-    pub(crate) seconds: f64,
-}
-
-/// The best run of plain TCP.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TcpRun {
-    pub(crate) chunks: Chunks,
-    pub(crate) measured: Measured,
-}
 
 /// One run, as `--json` prints it.
 #[derive(Debug, Serialize)]

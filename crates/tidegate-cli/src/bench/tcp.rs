@@ -9,7 +9,6 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::load::Ring;
-use super::report::{Measured, TcpRun};
 use super::{BenchProcess, tell};
 
 /// How much is written at a time, in bytes. The best pair of a write and a read size depends on the kernel and on the
@@ -26,6 +25,20 @@ const TRIAL: u64 = 10;
 pub(crate) struct Chunks {
     pub(crate) write: usize,
     pub(crate) read: usize,
+}
+
+/// The result of the receiving process of a TCP stream.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Measured {
+    /// Time from the first bytes to the last, in seconds.
+    pub(crate) seconds: f64,
+}
+
+/// The best run of plain TCP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpRun {
+    pub(crate) chunks: Chunks,
+    pub(crate) measured: Measured,
 }
 
 /// The sending process.

@@ -3,12 +3,15 @@
 mod dead;
 mod feed;
 mod input;
+mod left;
 mod oversized;
+mod patience;
 mod rejected;
 mod saving;
 mod settle;
 mod trouble;
 mod unsent;
+mod unwritten;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -31,7 +34,8 @@ use crate::{reaper, socket, text};
 use dead::DeadLetters;
 use feed::Feeder;
 use input::{Input, Reading, UnsentInput};
-use rejected::{Keeper, Patience};
+use patience::Patience;
+use rejected::Keeper;
 use saving::Saving;
 use settle::{Ending, SettleResult};
 use unsent::Unsent;

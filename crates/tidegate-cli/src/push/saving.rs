@@ -9,10 +9,10 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{Incomplete, TooLong};
+use super::left::Left as Leftovers;
 use super::oversized::Copies;
-use super::rejected::Unwritten;
-use super::settle::Left as Leftovers;
 use super::unsent::{Unsent, UnsentRecords};
+use super::unwritten::Unwritten;
 use crate::text::{self, count, thousands};
 
 /// How often the remaining messages are saved while the pusher waits.
