@@ -6,7 +6,10 @@
 //! otherwise ────────────────────────────► Blocked
 //! ```
 
-use super::{Accepted, Blocked, Pusher, Refused, backlog::Pending, flight::Extra};
+use super::{
+    Accepted, Blocked, Pusher, Refused,
+    pending::{Extra, Pending},
+};
 use crate::{message::Message, wire::OpenBatch};
 
 impl Pusher {

@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 
 use self::frame::{FlightEntry, FlightFrame};
-use super::{Pending, working::Working};
+use super::{
+    pending::{Extra, Pending},
+    working::Working,
+};
 use crate::{
     rule::Rule,
     time::Time,
@@ -39,22 +42,6 @@ pub(super) struct Flight {
     skipped: VecDeque<(u64, u64)>,
     messages: usize,
     bytes: u64,
-}
-
-/// The history of a message. Most messages have none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Extra {
-    /// Lost links on which the message was in flight, and those of them whose pullers did not return (RD-4).
-    pub(super) losses: u32,
-    pub(super) unreturned: u32,
-    /// Deliveries by earlier processes that did not fail (RD-11).
-    pub(super) restored: u32,
-    /// A settle time-out has passed, so that a puller may have processed it (OC-12).
-    pub(super) timed_out: bool,
-    /// The puller had it before, on a lost link. It is held for this puller until then (RD-8).
-    pub(super) held_until: Option<Time>,
-    /// The application waits for its outcome.
-    pub(super) tracked: bool,
 }
 
 /// The messages that an outcome or a time-out has taken out of flight.

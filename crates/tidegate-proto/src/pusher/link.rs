@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::{
     PusherSettings,
-    backlog::Pending,
-    flight::{Extra, Flight},
+    flight::Flight,
     held::HeldKey,
+    pending::{Extra, Pending},
     quarantine::Quarantine,
     stats::PushLinkStats,
 };

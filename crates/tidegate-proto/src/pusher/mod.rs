@@ -14,6 +14,7 @@ mod flight;
 mod grace;
 mod held;
 mod link;
+mod pending;
 mod quarantine;
 mod receive;
 mod restore;
@@ -29,11 +30,7 @@ use std::{
 };
 
 use self::{
-    backlog::{Backlog, Pending},
-    held::HeldBatches,
-    link::PushLink,
-    restore::Synced,
-    shutdown::Phase,
+    backlog::Backlog, held::HeldBatches, link::PushLink, pending::Pending, restore::Synced, shutdown::Phase,
 };
 pub use self::{
     restore::{NUMBER_BLOCK, RestoreError, Restored, RestoredMessage, StoreRecord},

@@ -1,6 +1,11 @@
 //! Chooses the link for a message (RR-1 … RR-3).
 
-use super::{Pusher, backlog::Pending, flight::Extra, link::PushLink, quarantine::Quarantine};
+use super::{
+    Pusher,
+    link::PushLink,
+    pending::{Extra, Pending},
+    quarantine::Quarantine,
+};
 use crate::{link_id::LinkId, message::Message};
 
 /// Puts a link into the list of links to wake, once.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::{Blocked, Pusher, PusherEvent, backlog::Pending, stats::PushStats};
+use super::{Blocked, Pusher, PusherEvent, pending::Pending, stats::PushStats};
 use crate::{
     link::LinkEnd,
     link_id::LinkId,

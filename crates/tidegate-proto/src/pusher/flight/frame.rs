@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, fmt};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Extra, Taken};
+use super::Taken;
 use crate::{
     message::Message,
-    pusher::{backlog::Pending, working::Working},
+    pusher::{
+        pending::{Extra, Pending},
+        working::Working,
+    },
     time::Time,
     wire::{message_span, read_message},
 };
