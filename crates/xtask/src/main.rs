@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Task::Help => args::help(),
         Task::Test(steps) => steps::run(&workspace, &steps),
         Task::Soak { minutes, parts } => soak::run(&workspace, minutes, &parts),
-        Task::Fuzz(plan) => fuzz::run(&workspace, &plan),
+        Task::Fuzz(plan) => fuzz::run(&workspace, &plan, soak::seconds()),
         Task::Deny => deny::run(&workspace),
         Task::Sbom => sbom::write(&workspace),
         Task::Mutants(choice) => mutants::run(&workspace, &choice),

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{process, soak, workspace::Workspace};
+use crate::{process, workspace::Workspace};
 
 /// Exit code if a required tool is missing, which is neither a success nor a failure.
 pub(crate) const MISSING: u8 = 3;
@@ -38,11 +38,11 @@ pub(crate) struct Plan {
     pub(crate) keep: bool,
 }
 
-/// Runs the targets. After a failure, the other targets still run.
+/// Runs the targets. After a failure, the other targets still run. `soak_seconds`: the time that a soak sets.
 ///
 /// # Errors
 /// If there is no target with a given name, or files cannot be read or written.
-pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, plan: &Plan, soak_seconds: Option<u64>) -> Result<ExitCode> {
     let targets = chosen(targets(workspace)?, &plan.targets)?;
     let mut out = io::stdout();
     if let Some(missing) = missing() {
@@ -57,8 +57,7 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     let lock = "tests/fuzz/Cargo.lock";
     fs::copy(workspace.path("Cargo.lock"), workspace.path(lock))
         .with_context(|| format!("cannot write {lock}"))?;
-    let soaking = soak::seconds();
-    let seconds = plan.minutes.map(|minutes| minutes * 60).or(soaking).unwrap_or(DEFAULT_MINUTES * 60);
+    let seconds = plan.minutes.map(|minutes| minutes * 60).or(soak_seconds).unwrap_or(DEFAULT_MINUTES * 60);
     let each = (seconds / targets.len() as u64).max(1);
     let mut failed = Vec::new();
     for target in &targets {
