@@ -1,8 +1,8 @@
 //! `Endpoint`: an address to bind or connect to, and a pipeline.
 
-use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::transport::Custom;
+use crate::transport::{Address, Custom};
 
 /// The default port of `tcp://` and `tls://` endpoints.
 pub const DEFAULT_PORT: u16 = 8433;
@@ -26,15 +26,6 @@ pub const DEFAULT_PORT: u16 = 8433;
 pub struct Endpoint {
     pub(crate) address: Address,
     pub(crate) pipeline: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Address {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
-    Unix { path: PathBuf },
-    Mem { name: String },
-    Custom { transport: Custom, place: String },
 }
 
 /// An endpoint that cannot be parsed.
@@ -175,26 +166,6 @@ fn host_and_port(place: &str) -> Result<(String, u16), &'static str> {
         port.parse().map_err(|_| "the port is out of range; use 0 to 65535")?
     };
     Ok((host.to_owned(), port))
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } => network(f, "tcp", host, *port),
-            Self::Tls { host, port } => network(f, "tls", host, *port),
-            Self::Unix { path } => write!(f, "unix://{}", path.display()),
-            Self::Mem { name } => write!(f, "mem://{name}"),
-            Self::Custom { transport, place } => write!(f, "{}://{place}", transport.scheme()),
-        }
-    }
-}
-
-fn network(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
-    if host.contains(':') {
-        write!(f, "{scheme}://[{host}]:{port}")
-    } else {
-        write!(f, "{scheme}://{host}:{port}")
-    }
 }
 
 impl fmt::Display for Endpoint {

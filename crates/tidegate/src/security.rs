@@ -10,11 +10,7 @@ use std::{
 use tidegate_proto::{SettingError, Tokens, handshake::MAX_TOKEN};
 
 use crate::{
-    caught::caught,
-    endpoint::{Address, Endpoint},
-    error::BuildError,
-    names::comparable,
-    tls::Tls,
+    caught::caught, endpoint::Endpoint, error::BuildError, names::comparable, tls::Tls, transport::Address,
 };
 
 /// A peer that asks to connect, as passed to the function of

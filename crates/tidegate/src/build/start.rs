@@ -7,12 +7,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{chance::Chance, setup::Setup};
 use crate::{
-    endpoint::{Address, Endpoint},
+    endpoint::Endpoint,
     error::BuildError,
     events::Event,
     io_thread::LinkRuntime,
     link::{Secrets, dial, listen},
     socket::{Shared, SocketMachine, Times},
+    transport::Address,
 };
 
 /// What the pusher or the puller adds to the common setup.

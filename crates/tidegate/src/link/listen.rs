@@ -27,14 +27,14 @@ use super::{
 use crate::{
     address_limit::origin,
     caught::{caught, caught_in},
-    endpoint::{Address, Endpoint},
+    endpoint::Endpoint,
     events::{Event, PeerInfo},
     of_process::OfProcess,
     security::Security,
     socket::{Shared, SocketMachine},
     throttle::Throttled,
     tls::Tls,
-    transport::{BoxStream, Listener},
+    transport::{Address, BoxStream, Listener},
 };
 
 /// The pause after `accept` failed, for example because there are no file descriptors left.

@@ -23,10 +23,9 @@ use super::{
 };
 use crate::{
     descriptors::Descriptors,
-    endpoint::Address,
     events::Event,
     security::PeerIdentity,
-    transport::{BoxStream, TlsFailure},
+    transport::{Address, BoxStream, TlsFailure},
 };
 
 /// A connection that did not become a link.

@@ -13,10 +13,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{BoxStream, Stream};
-use crate::{
-    caught::{caught, caught_in},
-    endpoint::Address,
-};
+use crate::caught::{caught, caught_in};
 
 /// The future that the methods of a [`Transport`] return.
 pub type TransportFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
@@ -148,11 +145,11 @@ impl Custom {
         Ok(caught_in(async { self.transport.connect(place).await }).await??.into_parts())
     }
 
-    pub(super) async fn bind(&self, place: &str) -> io::Result<(Box<dyn TransportListener>, Address)> {
+    /// Binds, and returns the place that others connect to.
+    pub(super) async fn bind(&self, place: &str) -> io::Result<(Box<dyn TransportListener>, String)> {
         let listener = caught_in(async { self.transport.bind(place).await }).await??;
         let place = caught(|| listener.address())?;
-        let address = Address::Custom { transport: self.clone(), place };
-        Ok((listener, address))
+        Ok((listener, place))
     }
 
     fn identity(&self) -> (&str, *const ()) {

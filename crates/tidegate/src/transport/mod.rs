@@ -1,5 +1,6 @@
 //! What carries a link: a bidirectional byte stream. One file for each kind.
 
+mod address;
 mod custom;
 mod failure;
 mod mem;
@@ -14,8 +15,8 @@ use std::{io, os::fd::RawFd, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::custom::{Connection, Transport, TransportFuture, TransportListener};
-pub(crate) use self::{custom::Custom, failure::TlsFailure, split::Direct};
-use crate::{caught::caught_in, endpoint::Address, tls::Tls};
+pub(crate) use self::{address::Address, custom::Custom, failure::TlsFailure, split::Direct};
+use crate::{caught::caught_in, tls::Tls};
 
 /// A connection of any transport.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
@@ -81,8 +82,8 @@ impl Listener {
     ) -> io::Result<(Self, Address)> {
         Ok(match address {
             Address::Tcp { host, port } => {
-                let (listener, address) = tcp::Listener::bind(host, *port).await?;
-                (Self::Tcp(listener), address)
+                let (listener, host, port) = tcp::Listener::bind(host, *port).await?;
+                (Self::Tcp(listener), Address::Tcp { host, port })
             }
             Address::Unix { path } => {
                 (Self::Unix(unix::Listener::bind(path, unix_mode).await?), address.clone())
@@ -90,15 +91,15 @@ impl Listener {
             Address::Mem { name } => (Self::Mem(mem::Listener::bind(name)?), address.clone()),
             #[cfg(feature = "tls")]
             Address::Tls { host, port } => {
-                let (listener, address) =
+                let (listener, host, port) =
                     tls::Listener::bind(host, *port, tls.ok_or_else(|| no_tls(None))?).await?;
-                (Self::Tls(listener), address)
+                (Self::Tls(listener), Address::Tls { host, port })
             }
             #[cfg(not(feature = "tls"))]
             Address::Tls { .. } => return Err(no_tls(tls)),
             Address::Custom { transport, place } => {
-                let (listener, address) = transport.bind(place).await?;
-                (Self::Custom(listener), address)
+                let (listener, place) = transport.bind(place).await?;
+                (Self::Custom(listener), Address::Custom { transport: transport.clone(), place })
             }
         })
     }

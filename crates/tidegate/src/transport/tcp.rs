@@ -9,7 +9,6 @@ use tokio::{
 };
 
 use super::{BoxStream, split};
-use crate::endpoint::Address;
 
 /// How long an address of a name is tried alone before the next one is tried, too: the first may drop
 /// packets.
@@ -72,11 +71,11 @@ fn with_zone(host: &str, local: SocketAddr) -> String {
 pub(crate) struct Listener(TcpListener);
 
 impl Listener {
-    pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Self, Address)> {
+    /// Binds, and returns the host and the port that others connect to.
+    pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Self, String, u16)> {
         let listener = TcpListener::bind((host, port)).await?;
         let local = listener.local_addr()?;
-        let address = Address::Tcp { host: with_zone(host, local), port: local.port() };
-        Ok((Self(listener), address))
+        Ok((Self(listener), with_zone(host, local), local.port()))
     }
 
     pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {

@@ -10,10 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use self::{accepting::Accepting, stream::Secured};
 use super::{BoxStream, tcp};
-use crate::{
-    endpoint::Address,
-    tls::{Tls, TlsError, TlsSide, explain, not_tls},
-};
+use crate::tls::{Tls, TlsError, TlsSide, explain, not_tls};
 
 /// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
 const READ_BUFFER: usize = 32 * 1_024;
@@ -45,10 +42,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(super) async fn bind(host: &str, port: u16, tls: &Tls) -> io::Result<(Self, Address)> {
-        let (tcp, address) = tcp::Listener::bind(host, port).await?;
-        let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
-        Ok((Self { tcp, tls: tls.clone() }, Address::Tls { host, port }))
+    /// Binds, and returns the host and the port that others connect to.
+    pub(super) async fn bind(host: &str, port: u16, tls: &Tls) -> io::Result<(Self, String, u16)> {
+        let (tcp, host, port) = tcp::Listener::bind(host, port).await?;
+        Ok((Self { tcp, tls: tls.clone() }, host, port))
     }
 
     /// The TLS handshake is part of the reads that follow, so a slow client does not delay others (TL-6).
