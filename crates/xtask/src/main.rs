@@ -18,26 +18,25 @@ mod steps;
 mod workspace;
 
 use std::{
-    env,
     io::{self, Write},
     process::ExitCode,
 };
 
-use crate::{args::Task, workspace::Workspace};
+use clap::Parser as _;
+
+use crate::{
+    args::{Arguments, Task},
+    soak::Part,
+    steps::Step,
+    workspace::Workspace,
+};
 
 fn main() -> ExitCode {
-    let task = match args::parse(env::args_os().skip(1)) {
-        Ok(task) => task,
-        Err(wrong) => {
-            complain(&format!("{wrong}\n\n{}", args::help_text()));
-            return ExitCode::from(2);
-        }
-    };
+    let task = Arguments::parse().task;
     let workspace = Workspace::new();
     let done = match task {
-        Task::Help => args::help(),
-        Task::Test(steps) => steps::run(&workspace, &steps),
-        Task::Soak { minutes, parts } => soak::run(&workspace, minutes, &parts),
+        Task::Test { only } => steps::run(&workspace, &Step::chosen(&only)),
+        Task::Soak { minutes, only } => soak::run(&workspace, minutes, &Part::chosen(&only)),
         Task::Fuzz(plan) => fuzz::run(&workspace, &plan, soak::seconds()),
         Task::Deny => deny::run(&workspace),
         Task::Sbom => sbom::write(&workspace),

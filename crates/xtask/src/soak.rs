@@ -112,6 +112,12 @@ impl Part {
             work: Work::Cargo(&["run", "--release", "--locked", "-p", "tidegate-tests", "--bin", "flood"]),
         },
     ];
+
+    /// The parts with these names, or all if there are none, in the order in which they run.
+    pub(crate) fn chosen(only: &[String]) -> Vec<&'static Self> {
+        let all = Self::ALL.iter();
+        all.filter(|part| only.is_empty() || only.iter().any(|name| name == part.name)).collect()
+    }
 }
 
 /// Runs these parts one after another. After a failure, the other parts still run. The last line of the

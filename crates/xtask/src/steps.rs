@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 
 use crate::{
     counts::{Counts, PythonCounts},
@@ -21,14 +22,21 @@ use crate::{
 const PYTHON_VARIABLE: &str = "TIDEGATE_PYTHON";
 
 /// A step of `cargo xtask test`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
+    /// Formatting: cargo fmt --check.
     Fmt,
+    /// Lints of all targets; warnings are errors.
     Clippy,
+    /// Documentation; warnings are errors.
     Doc,
+    /// `cargo xtask deny` (installs cargo-deny in target/tools).
     Deny,
+    /// All Rust tests, including the examples in the documentation.
     Test,
+    /// The tests of the Python peer.
     Python,
+    /// Instructions per message, compared with the expected numbers (needs valgrind).
     Instructions,
 }
 
@@ -36,6 +44,11 @@ impl Step {
     /// All steps, in their order: steps that fail sooner come first.
     pub(crate) const ALL: [Self; 7] =
         [Self::Fmt, Self::Clippy, Self::Doc, Self::Deny, Self::Test, Self::Python, Self::Instructions];
+
+    /// These steps, or all if there are none, in the order in which they run.
+    pub(crate) fn chosen(only: &[Self]) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|step| only.is_empty() || only.contains(step)).collect()
+    }
 
     /// Its name for `--only`.
     pub(crate) const fn name(self) -> &'static str {
@@ -209,6 +222,12 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
+
+    #[test]
+    fn selected_steps_run_in_their_fixed_order() {
+        assert_eq!(Step::chosen(&[]), Step::ALL);
+        assert_eq!(Step::chosen(&[Step::Clippy, Step::Fmt]), [Step::Fmt, Step::Clippy]);
+    }
 
     fn counted(script: &str) -> (bool, Counts) {
         let workspace = Workspace::new();

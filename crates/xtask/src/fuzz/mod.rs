@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::{process, workspace::Workspace};
 
@@ -28,13 +29,17 @@ const MAX_INPUT_SECONDS: u32 = 30;
 const MAX_MEMORY_MIB: u32 = 2_048;
 
 /// What to run.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Args, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// For all targets together. `None`: the time that a soak sets, or [`DEFAULT_MINUTES`].
+    /// The time of all targets together; 10 by default.
+    // In a soak: the time that the soak sets.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) minutes: Option<u64>,
-    /// The targets; empty: all of them.
+    /// The targets; all of them by default.
+    #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
-    /// Whether to select inputs to keep.
+    /// Adds inputs that reach new code to tests/fuzz/corpus.
+    #[arg(long)]
     pub(crate) keep: bool,
 }
 

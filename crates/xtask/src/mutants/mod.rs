@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use self::{
     list::Mutation,
@@ -28,11 +29,13 @@ use self::{
 use crate::workspace::Workspace;
 
 /// Which mutations to try.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// By id.
+    /// The mutations with these ids.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) only: Option<Vec<String>>,
-    /// By rule.
+    /// The mutations that break this rule.
+    #[arg(long)]
     pub(crate) rule: Option<String>,
 }
 
