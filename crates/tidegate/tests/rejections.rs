@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use common::{LONG, begin, within};
+use common::{LONG, begin, until, within};
 use futures_core::Stream;
 use tidegate::{Pull, Push, Rejected, Rejections, Window};
 use tracing::{
@@ -82,15 +82,6 @@ async fn reject(push: &Push, pull: &Pull, count: usize) {
         within(push.send("bad")).await.unwrap();
         within(pull.recv()).await.unwrap().unwrap().reject("bad");
     }
-}
-
-async fn until(mut done: impl FnMut() -> bool) {
-    within(async {
-        while !done() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

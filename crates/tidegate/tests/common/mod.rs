@@ -5,7 +5,8 @@
 pub mod net;
 
 use std::{
-    pin::pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
     thread,
@@ -33,6 +34,25 @@ pub async fn begin<T>(work: impl Future<Output = T>) {
         _ = work => panic!("there was nothing to wait for"),
         () = std::future::ready(()) => {}
     }
+}
+
+/// Polls the future once, and checks that it is pending.
+pub async fn starts_to_wait<T>(work: &mut Pin<&mut impl Future<Output = T>>) {
+    poll_fn(|cx| {
+        assert!(work.as_mut().poll(cx).is_pending(), "there was nothing to wait for");
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Runs other tasks until the condition holds.
+pub async fn until(mut done: impl FnMut() -> bool) {
+    within(async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Checks that no message is lost on either side.
