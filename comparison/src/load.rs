@@ -1,80 +1,23 @@
-//! The payloads: each message has memory of its own, and content that the receiver checks.
+//! The payloads, a check of each, and the clock of a run.
 
 use anyhow::{Result, ensure};
-use bytes::Bytes;
-
-/// Larger than the CPU's caches.
-const RING: usize = 64 << 20;
-const WORD: usize = 8;
-
-/// A ring of payloads.
-pub struct Ring {
-    bytes: Bytes,
-    size: usize,
-    slots: usize,
-    next: usize,
-}
-
-impl Ring {
-    /// Payloads of `size` bytes, which must be a multiple of 8.
-    pub fn new(size: usize) -> Self {
-        let slots = (RING / size).max(1);
-        let words = slots * size / WORD;
-        let bytes: Vec<u8> = (0..words).flat_map(|n| word(n).to_le_bytes()).collect();
-        Self { bytes: bytes.into(), size, slots, next: 0 }
-    }
-
-    /// The next payload.
-    pub fn payload(&mut self) -> Bytes {
-        let at = self.next * self.size;
-        self.next = (self.next + 1) % self.slots;
-        self.bytes.slice(at..at + self.size)
-    }
-
-    /// The next payload, borrowed.
-    pub fn slice(&mut self) -> &[u8] {
-        let at = self.next * self.size;
-        self.next = (self.next + 1) % self.slots;
-        &self.bytes[at..at + self.size]
-    }
-
-    /// The memory of the whole ring.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
+use tidegate_bench::load::Pattern;
+pub use tidegate_bench::load::Ring;
 
 /// Checks received payloads: length, first word and last word.
-pub struct Check {
-    size: usize,
-    slots: usize,
-    next: usize,
-}
+pub struct Check(Pattern);
 
 impl Check {
     pub fn new(size: usize) -> Self {
-        Self { size, slots: (RING / size).max(1), next: 0 }
+        Self(Pattern::new(size))
     }
 
     /// # Errors
     /// The payload is not the one that comes next.
     pub fn next(&mut self, payload: &[u8]) -> Result<()> {
-        let words = self.size / WORD;
-        let first = self.next * words;
-        self.next = (self.next + 1) % self.slots;
-        let at = |index: usize| {
-            payload.get(index * WORD..).and_then(<[u8]>::first_chunk).map(|w| u64::from_le_bytes(*w))
-        };
-        let holds = payload.len() == self.size
-            && at(0) == Some(word(first))
-            && at(words - 1) == Some(word(first + words - 1));
-        ensure!(holds, "a received message differs from the message sent");
+        ensure!(self.0.check(payload), "a received message differs from the message sent");
         Ok(())
     }
-}
-
-fn word(n: usize) -> u64 {
-    (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The time from the first message after the warm-up to the last one.

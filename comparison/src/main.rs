@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
+use tidegate_bench::tcp::Chunks;
 
-use peers::{Chunks, Peer};
+use peers::Peer;
 use table::Runs;
 
 #[derive(Parser)]

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use tidegate_bench::tcp::Chunks;
 
-use crate::peers::{Chunks, Peer};
+use crate::peers::Peer;
 
 /// All runs of one peer with one size.
 #[derive(Serialize)]

@@ -7,28 +7,6 @@ use anyhow::{Context as _, Result};
 
 use crate::load::Ring;
 
-/// Bytes of each write and of each read. Which pair is the fastest depends on the kernel and on the size of the
-/// messages: a reader that empties the socket with each read sleeps after it.
-#[derive(Clone, Copy, Debug)]
-pub struct Chunks {
-    pub write: usize,
-    pub read: usize,
-}
-
-impl Default for Chunks {
-    fn default() -> Self {
-        Self { write: 256 << 10, read: 64 << 10 }
-    }
-}
-
-impl Chunks {
-    /// The pairs that are tried.
-    pub fn grid() -> impl Iterator<Item = Self> {
-        let reads = |write| [16 << 10, 32 << 10, 64 << 10].map(|read| Self { write, read });
-        [256 << 10, 1 << 20].into_iter().flat_map(reads)
-    }
-}
-
 pub fn push(address: &str, size: usize, count: u64, chunk: usize) -> Result<()> {
     let mut stream = super::super::retry(|| TcpStream::connect(address))?;
     let ring = Ring::new(size);

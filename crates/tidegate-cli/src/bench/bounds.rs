@@ -7,8 +7,8 @@ use clap::Args;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde::Serialize;
 use tidegate::{Pull, Push, TrySendError};
+use tidegate_bench::load::Ring;
 
-use super::load::Ring;
 use super::usage::resident;
 use super::{BenchProcess, tell};
 use crate::args::{LinksArgs, StoppedArgs};

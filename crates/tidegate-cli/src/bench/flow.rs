@@ -8,9 +8,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push, Window};
+use tidegate_bench::load::{Pattern, Ring};
 
 use super::certs;
-use super::load::{Pattern, Ring};
 use super::usage::{Usage, clock};
 use super::{BenchProcess, tell, window_text};
 use crate::args::{ThreadArgs, TuneArgs, window};

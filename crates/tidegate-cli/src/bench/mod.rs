@@ -6,7 +6,6 @@ pub(crate) mod echo;
 pub(crate) mod flow;
 mod html;
 pub(crate) mod latency;
-mod load;
 pub(crate) mod makespan;
 mod report;
 pub(crate) mod soak;

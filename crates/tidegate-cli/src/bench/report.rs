@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use tidegate::Window;
+use tidegate_bench::tcp::Chunks;
 
 use super::flow::Flow;
 use super::latency;
-use super::tcp::{Chunks, Measured, TcpRun};
+use super::tcp::{Measured, TcpRun};
 use super::times::Latency;
 use super::usage::Usage;
 use super::{bounds, makespan, soak, window_text};

@@ -6,9 +6,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push};
+use tidegate_bench::load::{Pattern, Ring};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::load::{Pattern, Ring};
 use super::usage::{self, Usage};
 use super::{BenchProcess, tell};
 use crate::args::SoakArgs;

@@ -7,25 +7,13 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tidegate_bench::load::Ring;
+use tidegate_bench::tcp::Chunks;
 
-use super::load::Ring;
 use super::{BenchProcess, tell};
 
-/// How much is written at a time, in bytes. The best pair of a write and a read size depends on the kernel and on the
-/// size of the messages, so each pair is tried.
-const WRITES: [usize; 2] = [256 << 10, 1 << 20];
-/// How much is read at a time, in bytes. A reader that empties the socket with each read sleeps after it, so larger
-/// reads can be slower.
-const READS: [usize; 3] = [16 << 10, 32 << 10, 64 << 10];
 /// The part of the messages with which a pair is tried.
 const TRIAL: u64 = 10;
-
-/// The sizes of the calls, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct Chunks {
-    pub(crate) write: usize,
-    pub(crate) read: usize,
-}
 
 /// The result of the receiving process of a TCP stream.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -73,7 +61,7 @@ pub(crate) struct ReceiveSide {
 /// If a process fails.
 pub(crate) async fn measure(size: usize, count: u64) -> anyhow::Result<TcpRun> {
     let mut best: Option<TcpRun> = None;
-    for chunks in WRITES.iter().flat_map(|&write| READS.map(|read| Chunks { write, read })) {
+    for chunks in Chunks::grid() {
         let run = TcpRun { chunks, measured: run(size, count.div_ceil(TRIAL).max(2), chunks).await? };
         if best.is_none_or(|best| run.measured.seconds < best.measured.seconds) {
             best = Some(run);

@@ -10,7 +10,7 @@ const WORD: usize = 8;
 
 /// The contents of the messages, in order.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     size: usize,
     /// The distance between payloads: the size, rounded up to whole words.
     stride: usize,
@@ -21,7 +21,8 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     /// Messages of `size` bytes, at least 1.
-    pub(crate) fn new(size: usize) -> Self {
+    #[must_use]
+    pub fn new(size: usize) -> Self {
         Self::within(size, RING)
     }
 
@@ -38,7 +39,7 @@ impl Pattern {
     }
 
     /// Whether `payload` is the next one, by its length, its first word and its last whole word.
-    pub(crate) fn check(&mut self, payload: &[u8]) -> bool {
+    pub fn check(&mut self, payload: &[u8]) -> bool {
         let at = self.advance();
         let last = (self.size / WORD).saturating_sub(1) * WORD;
         let holds = |from: usize| {
@@ -49,7 +50,8 @@ impl Pattern {
     }
 
     /// Whether `payload` is any of them: its length is right, and its last whole word matches its first one.
-    pub(crate) fn check_any(&self, payload: &[u8]) -> bool {
+    #[must_use]
+    pub fn check_any(&self, payload: &[u8]) -> bool {
         let Some(first) = payload.first_chunk::<WORD>() else { return payload.len() == self.size };
         let at = number(*first) * WORD;
         let last = (self.size / WORD - 1) * WORD;
@@ -62,15 +64,16 @@ impl Pattern {
 }
 
 /// The payloads.
-#[derive(Clone)]
-pub(crate) struct Ring {
+#[derive(Clone, Debug)]
+pub struct Ring {
     bytes: Bytes,
     pattern: Pattern,
 }
 
 impl Ring {
     /// Payloads of `size` bytes.
-    pub(crate) fn new(size: usize) -> Self {
+    #[must_use]
+    pub fn new(size: usize) -> Self {
         Self::of(Pattern::new(size))
     }
 
@@ -81,19 +84,20 @@ impl Ring {
     }
 
     /// The next payload.
-    pub(crate) fn payload(&mut self) -> Bytes {
+    pub fn payload(&mut self) -> Bytes {
         let at = self.pattern.advance();
         self.bytes.slice(at..at + self.pattern.size)
     }
 
     /// The next payload, borrowed.
-    pub(crate) fn slice(&mut self) -> &[u8] {
+    pub fn slice(&mut self) -> &[u8] {
         let at = self.pattern.advance();
         self.bytes.get(at..at + self.pattern.size).unwrap_or_default()
     }
 
     /// The whole memory.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
