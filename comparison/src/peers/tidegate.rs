@@ -56,15 +56,3 @@ pub async fn pull(address: &str, size: usize, count: u64, window: Window) -> Res
     }
     rate.context("messages are missing")
 }
-
-pub async fn pull_borrowed(address: &str, size: usize, count: u64) -> Result<f64> {
-    let pull = Pull::builder().bind(format!("tcp://{address}")).expect(1).build().await?;
-    let mut receiver = pull.receiver();
-    let (mut check, mut clock, mut rate) = (Check::new(size), Clock::new(count), None);
-    while let Some(delivery) = receiver.recv().await? {
-        check.next(delivery.payload())?;
-        delivery.ack();
-        rate = clock.tick().or(rate);
-    }
-    rate.context("messages are missing")
-}

@@ -109,8 +109,9 @@
 //! * [`Puller::settle`] settles each delivery once. [`Puller::working`] reports that a delivery is still being worked
 //!   on, and [`Puller::is_reachable`] tells whether its outcome could be sent now.
 //! * [`Puller::recv_batch`] takes several deliveries at once. Settle each with [`Puller::settle_item`], or several with
-//!   [`Puller::settle_acked`], and return the others with [`Puller::return_batch`]. Call [`Puller::count_redelivered`]
-//!   for each one that is begun and has an attempt above 1.
+//!   [`Puller::settle_untracked`], and return the others with [`Puller::return_batch`], at once if
+//!   [`Puller::may_hand_out`] is false. Call [`Puller::count_redelivered`] for those that are begun and have an attempt
+//!   above 1. If you collect outcomes before you settle them, call [`Puller::send_outcomes`] after that (OC-5).
 //! * [`Puller::poll_event`] returns events. Call it after each poll of a link and after
 //!   [`Machine::handle_socket_timeout`], until it returns `None`.
 //! * [`Puller::leave`] stops receiving, and closes each link when its deliveries are settled. [`Puller::abandon`]

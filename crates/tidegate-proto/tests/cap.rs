@@ -299,9 +299,9 @@ fn cr_5_deliveries_that_are_handed_out_at_once_stay_within_the_window() {
     // CR-5
     let mut w = world(1, 100, window(20));
     let held: Vec<_> = (0..19).map(|_| w.recv(0).unwrap()).collect();
-    let batch = w.pullers[0].recv_batch().unwrap();
+    let batch = w.pullers[0].recv_batch(1..=u64::MAX).unwrap();
     assert_eq!(w.pullers[0].stats().in_flight, 20);
-    assert!(w.pullers[0].recv_batch().is_none());
+    assert!(w.pullers[0].recv_batch(1..=u64::MAX).is_none());
     w.pullers[0].return_batch(batch);
     assert_eq!(w.pullers[0].stats().in_flight, held.len() as u64);
 }

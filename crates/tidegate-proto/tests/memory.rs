@@ -127,7 +127,7 @@ fn lm_5_lots_that_are_worked_on_for_long_do_not_keep_their_batches_either() {
         let mut slow = None;
         while left > 0 {
             // The first delivery of the batch is slow; the others are settled.
-            let mut batch = kept.puller.recv_batch().unwrap();
+            let mut batch = kept.puller.recv_batch(1..=u64::MAX).unwrap();
             while let Some(item) = batch.take() {
                 assert_eq!(item.payload(batch.bytes()), [200 - left as u8; 1_000]);
                 left -= 1;

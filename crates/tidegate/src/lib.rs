@@ -30,9 +30,9 @@
 //!
 //! # Speed
 //!
-//! [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] handle one message each. `send` copies a small
-//! [`Payload`] once, whether it is owned or borrowed. To receive small messages faster, [`Pull::receiver`]
-//! lends deliveries to one task, and [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches.
+//! [`Push::send`], [`Pull::recv`] and [`Delivery::ack`] handle one message each, and are the fastest way.
+//! `send` copies a small [`Payload`] once, whether it is owned or borrowed. [`Push::send_all`],
+//! [`Pull::recv_many`] and [`Delivery::ack_all`] work on batches, where an application has them.
 //!
 //! # Where messages live
 //!
@@ -42,8 +42,10 @@
 //!
 //! # Runtimes
 //!
-//! Any tokio runtime with time and I/O. A single-threaded runtime is the fastest. A task that computes for
-//! long without yielding delays the links on its thread. With [`io_thread`](crate::PushBuilder::io_thread) the links
+//! Any tokio runtime with time and I/O. A single-threaded runtime is the fastest. With a multi-threaded one,
+//! spawn the loops that send and receive: the future of `#[tokio::main]` itself runs on a thread of its own,
+//! and each message would wake one thread from another. A task that computes for long without yielding delays
+//! the links on its thread. With [`io_thread`](crate::PushBuilder::io_thread) the links
 //! run on a thread of the library instead, independent of the program's threads.
 //!
 //! # Platforms
@@ -110,7 +112,7 @@ pub use error::{
     ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
-pub use pull::{BorrowedDelivery, Delivery, Pull, PullStream, Receiver};
+pub use pull::{Delivery, Pull, PullStream, Recv};
 pub use push::{Payload, Permit, Push, PushSink, Receipt, Rejected, Rejections, SendFuture, SinkError};
 pub use security::PeerIdentity;
 pub use tidegate_proto::{

@@ -32,7 +32,7 @@ fn everything_with_a_timer_works_on_another_executor() {
             push.send("a").await.unwrap();
             let receipt = push.send_tracked("b").await.unwrap();
             pull.recv().await.unwrap().unwrap().ack();
-            pull.receiver().recv().await.unwrap().unwrap().ack();
+            pull.recv().await.unwrap().unwrap().ack();
             receipt.await.unwrap();
             push.flush().await;
             push.finish(Duration::from_secs(20)).await.unwrap();

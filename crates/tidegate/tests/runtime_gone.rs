@@ -59,7 +59,6 @@ fn calls_that_begin_after_the_runtime_is_gone_return() {
                     assert_eq!(pull.recv().await.unwrap_err(), RecvError::RuntimeGone, "{how}: each time");
                     assert_eq!(pull.recv_many(&mut Vec::new(), 5).await.unwrap_err(), RecvError::RuntimeGone);
                 }
-                assert!(pull.receiver().recv().await.is_err());
                 assert_eq!(pull.try_recv().unwrap_err(), RecvError::RuntimeGone);
                 delivery.orphaned().await;
                 delivery.ack();

@@ -206,7 +206,7 @@ impl Run {
     /// Receives a batch: some messages are processed, the others returned.
     fn batch(&mut self, input: &mut Input<'_>) {
         let take = input.below(6);
-        let Some(mut batch) = self.puller.recv_batch() else { return };
+        let Some(mut batch) = self.puller.recv_batch(1..=u64::MAX) else { return };
         let link = batch.link();
         for _ in 0..take {
             let Some(item) = batch.take() else { break };

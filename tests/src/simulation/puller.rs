@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate::{BorrowedDelivery, Delivery, Pull};
+use tidegate::{Delivery, Pull};
 use tokio::time::sleep;
 
 use super::{
@@ -81,6 +81,9 @@ async fn build(actor: &Actor, plan: &scenario::Puller) -> Pull {
         .memory(plan.memory)
         .keep(scenario.streams_begin_again())
         .max_message(scenario::MAX_MESSAGE);
+    if matches!(plan.taking, Taking::Batches | Taking::Many) {
+        builder = builder.min_batch(1);
+    }
     for endpoint in actor.connects() {
         builder = builder.connect(endpoint);
     }
@@ -103,9 +106,8 @@ impl Worker {
     async fn run(self, part: usize) {
         let mut draw = self.actor.draw(200 + part as u64);
         match self.plan.taking {
-            Taking::Recv => self.recv(&mut draw).await,
+            Taking::Recv | Taking::Batches => self.recv(&mut draw).await,
             Taking::Many => self.many(&mut draw).await,
-            Taking::Borrowed => self.borrowed(&mut draw).await,
             Taking::Poll => self.poll(&mut draw).await,
         }
     }
@@ -151,19 +153,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    async fn borrowed(&self, draw: &mut Draw) {
-        let mut receiver = self.pull.receiver();
-        while let Some(borrowed) = receiver.recv().await.unwrap() {
-            let tag = tag(borrowed.payload());
-            let handed =
-                Handed { tag, id: borrowed.id(), attempt: borrowed.attempt(), link: borrowed.link() };
-            self.took(handed);
-            self.job(draw).await;
-            self.settle_borrowed(draw, handed, borrowed);
-        }
-        self.actor.pen.write(What::Ended);
     }
 
     async fn poll(&self, draw: &mut Draw) {
@@ -238,19 +227,6 @@ impl Worker {
             3 => delivery.release(),
             4 => drop(delivery),
             _ => delivery.ack(),
-        }
-    }
-
-    fn settle_borrowed(&self, draw: &mut Draw, handed: Handed, borrowed: BorrowedDelivery<'_>) {
-        let choice = self.choose(draw);
-        self.settled(handed, verdict(choice), false);
-        match choice {
-            0 => borrowed.nack(),
-            1 => borrowed.nack_with(Some(draw.millis(1, 800)), "later"),
-            2 => borrowed.reject("no good"),
-            3 => borrowed.release(),
-            4 => drop(borrowed),
-            _ => borrowed.ack(),
         }
     }
 }

@@ -66,8 +66,8 @@ pub enum Taking {
     Recv,
     /// In batches, each settled at once.
     Many,
-    /// As borrowed deliveries.
-    Borrowed,
+    /// One by one, out of batches of any size.
+    Batches,
     /// By polling.
     Poll,
 }
@@ -263,7 +263,7 @@ fn pusher(draw: &mut Draw, calm: bool, healed_at: Duration) -> Pusher {
 }
 
 fn puller(draw: &mut Draw, calm: bool) -> Puller {
-    let taking = draw.one(&[Taking::Recv, Taking::Recv, Taking::Many, Taking::Borrowed, Taking::Poll]);
+    let taking = draw.one(&[Taking::Recv, Taking::Recv, Taking::Many, Taking::Batches, Taking::Poll]);
     // CR-7: with a window of 0, only a waiting application gets credit.
     let messages = draw.one(&[if taking == Taking::Poll { 1 } else { 0 }, 1, 2, 5, 100]);
     let window = match draw.below(4) {

@@ -119,7 +119,7 @@ pub(crate) struct TuneArgs {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub(crate) batch: u32,
-    /// Sends slices and receives borrowed deliveries, one at a time: the fastest calls
+    /// Sends borrowed slices instead of buffers that the messages own
     #[arg(long)]
     pub(crate) borrowed: bool,
     #[command(flatten)]

@@ -271,7 +271,6 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
             Check { pattern: Pattern::new(args.size), ordered },
             args.count / tasks,
             args.batch as usize,
-            args.borrowed,
             args.own.blocking,
         )
     };
@@ -329,23 +328,15 @@ async fn receive(
     mut check: Check,
     skip: u64,
     batch: usize,
-    borrowed: bool,
     blocking: bool,
 ) -> anyhow::Result<Pulled> {
-    let mut receiver = borrowed.then(|| pull.receiver());
     let mut pulled = Pulled::default();
     let (mut received, mut first_at) = (0_u64, 0);
     let mut many = Vec::new();
     // Number of messages per call.
-    let step = if borrowed { 1 } else { batch as u64 };
+    let step = batch as u64;
     loop {
-        if let Some(receiver) = &mut receiver {
-            let next = if blocking { receiver.blocking_recv()? } else { receiver.recv().await? };
-            let Some(delivery) = next else { break };
-            received += 1;
-            check.take(delivery.payload())?;
-            delivery.ack();
-        } else if batch == 1 {
+        if batch == 1 {
             let next = if blocking { pull.blocking_recv()? } else { pull.recv().await? };
             let Some(delivery) = next else { break };
             received += 1;

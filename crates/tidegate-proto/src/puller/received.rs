@@ -102,8 +102,6 @@ impl<H: Clone> BatchOrigin<H> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DeliveryBatch<H = ()> {
     origin: Arc<BatchOrigin<H>>,
-    /// A delivery before those of the cursor.
-    first: Option<Item>,
     pub(super) cursor: Cursor,
 }
 
@@ -118,20 +116,32 @@ impl<H> DeliveryBatch<H> {
     /// Takes the next delivery, in the order of ids.
     #[inline]
     pub fn take(&mut self) -> Option<Item> {
-        match self.first.take() {
-            None => self.cursor.next(&self.origin.bytes),
-            first => first,
-        }
+        self.cursor.next(&self.origin.bytes)
     }
 
-    pub(super) fn take_first(&mut self) -> Option<Item> {
-        self.first.take()
+    /// A delivery that was taken, with a reference to the batch. Settle it once, by this or as an item.
+    #[inline]
+    #[must_use]
+    pub fn received(&self, item: Item) -> Received<H> {
+        Received { item, origin: self.origin.clone() }
     }
 
     /// The id of the next delivery.
     #[must_use]
     pub fn next_id(&self) -> u64 {
-        self.first.map_or(self.cursor.next_id(), |item| item.id)
+        self.cursor.next_id()
+    }
+
+    /// The number of deliveries that were not taken.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.cursor.len()
+    }
+
+    /// Whether all deliveries were taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cursor.is_empty()
     }
 
     /// The bytes that contain its items.
@@ -155,9 +165,14 @@ impl<H> DeliveryBatch<H> {
 }
 
 impl<H: Clone> QueuedBatch<H> {
+    /// The number of deliveries that [`Self::split`] takes.
+    pub(super) fn available(&self, limit: u64) -> u64 {
+        self.cursor.len().min(if self.apart { 1 } else { limit })
+    }
+
     /// Takes the next `limit` deliveries, or all if there are fewer.
     pub(super) fn split(&mut self, limit: u64) -> DeliveryBatch<H> {
-        // Settled deliveries of a lot are kept in memory with the unsettled ones.
+        // Settled deliveries of a part are kept in memory with the unsettled ones.
         let limit = if self.apart { 1 } else { limit };
         let mut cursor = self.cursor;
         let mut rest = Cursor::default();
@@ -171,12 +186,12 @@ impl<H: Clone> QueuedBatch<H> {
         self.cursor = rest;
         let own = if self.apart { cursor.apart(&self.origin.bytes) } else { None };
         match own {
-            Some((cursor, bytes)) => DeliveryBatch { origin: self.origin.with(bytes), first: None, cursor },
-            None => DeliveryBatch { origin: self.origin.clone(), first: None, cursor },
+            Some((cursor, bytes)) => DeliveryBatch { origin: self.origin.with(bytes), cursor },
+            None => DeliveryBatch { origin: self.origin.clone(), cursor },
         }
     }
 
-    /// The deliveries that are left of a lot.
+    /// The deliveries that are left of a batch.
     pub(super) fn remaining(batch: DeliveryBatch<H>) -> Self {
         Self { origin: batch.origin, apart: false, cursor: batch.cursor }
     }
@@ -192,12 +207,6 @@ pub struct Received<H = ()> {
 }
 
 impl<H> Received<H> {
-    /// The same delivery as a lot of one. Only one of the two may be settled.
-    #[must_use]
-    pub fn to_batch(&self) -> DeliveryBatch<H> {
-        DeliveryBatch { origin: self.origin.clone(), first: Some(self.item), cursor: Cursor::default() }
-    }
-
     /// The link on which it arrived.
     #[inline]
     #[must_use]
@@ -227,6 +236,13 @@ impl<H> Received<H> {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.item.size.into()
+    }
+
+    /// Whether the sender waits for the outcome (OC-5).
+    #[inline]
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        self.item.is_tracked()
     }
 
     /// The payload.

@@ -21,10 +21,17 @@ impl<H: Clone + Default> Puller<H> {
         self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
     }
 
-    /// Acks `count` deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`. `size`
-    /// is the sum of their sizes.
-    pub fn settle_acked(&mut self, link: LinkId, first: u64, count: u64, size: u64) -> bool {
-        self.settle_range(link, first, count, size, false, &Verdict::Ack)
+    /// Settles `count` deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`, whose
+    /// senders do not wait for the outcome ([`Item::is_tracked`]). `size` is the sum of their sizes.
+    pub fn settle_untracked(
+        &mut self,
+        link: LinkId,
+        first: u64,
+        count: u64,
+        size: u64,
+        verdict: &Verdict,
+    ) -> bool {
+        self.settle_range(link, first, count, size, false, verdict)
     }
 
     #[inline]
@@ -83,6 +90,17 @@ impl<H: Clone + Default> Puller<H> {
             mark_ready(&mut self.ready_links, id, link);
         }
         Some(full && self.queued > 0)
+    }
+
+    /// Makes all outcomes due that are held back (OC-5). For a driver that has held them back before it settled them.
+    pub fn send_outcomes(&mut self) {
+        for id in std::mem::take(&mut self.pending) {
+            if let Some(link) = self.links.get_mut(id) {
+                link.in_pending = false;
+                link.ack_now |= !link.outcomes.is_empty();
+                mark_ready(&mut self.ready_links, id, link);
+            }
+        }
     }
 
     /// Reports that the application still works on a delivery. The puller sends `Working`, which restarts the pusher's

@@ -9,7 +9,7 @@ use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
     blocking::block_on,
     error::BuildError,
-    pull::{Pull, PullState},
+    pull::{MIN_BATCH, Pull, PullState},
 };
 
 /// The settings of a [`Pull`].
@@ -22,6 +22,7 @@ pub struct PullBuilder {
     setup: Setup,
     expect: Option<usize>,
     keep: bool,
+    min_batch: Option<u64>,
 }
 
 impl Pull {
@@ -192,6 +193,15 @@ impl PullBuilder {
         self
     }
 
+    /// Sets the smallest number of deliveries that are taken from a link at once, and acked without the socket's lock.
+    ///
+    /// **This is for the tests of this library**, in which a batch is rarely large enough. Default: 16.
+    #[doc(hidden)]
+    pub fn min_batch(mut self, deliveries: u64) -> Self {
+        self.min_batch = Some(deliveries.max(1));
+        self
+    }
+
     /// Binds the endpoints and starts to connect.
     ///
     /// Does not wait for pushers; [`Pull::connected`] does. [`Pull::builder`] has an example.
@@ -209,9 +219,10 @@ impl PullBuilder {
         let ack_delay = settings.ack_delay;
         let machine = Puller::new(settings)?;
         let chance = self.setup.chance()?;
-        let state = PullState::new(self.expect, self.keep, ack_delay);
+        let min_batch = self.min_batch.unwrap_or(MIN_BATCH);
+        let (state, outside) = PullState::with_lane(self.expect, self.keep, min_batch, ack_delay);
         let role = Role::Puller;
-        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, outside, role, chance, max_message, heartbeat, close_wait };
         let linger_on_drop = self.setup.linger_on_drop;
         self.setup.start(parts, move |shared| Pull::new(shared, linger_on_drop)).await
     }

@@ -295,7 +295,7 @@ impl PushBuilder {
         let machine = Pusher::new(settings, instance, chance.random.next_u64())?;
         let state = PushState::default();
         let role = Role::Pusher;
-        let parts = Parts { machine, state, role, chance, max_message, heartbeat, close_wait };
+        let parts = Parts { machine, state, outside: (), role, chance, max_message, heartbeat, close_wait };
         self.setup.start(parts, move |shared| Push::new(shared, instance, linger)).await
     }
 

@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Parts<M: SocketMachine> {
     pub(super) machine: M,
     pub(super) state: M::State,
+    pub(super) outside: M::Outside,
     pub(super) role: WireRole,
     pub(super) chance: Chance,
     pub(super) max_message: u64,
@@ -88,8 +89,9 @@ impl Setup {
             close_wait: parts.close_wait,
             busy_poll: self.busy_poll,
         };
-        let Parts { machine, state, .. } = parts;
-        let mut shared = Shared::new(machine, state, (local, keys), times, self.limits, security, place);
+        let Parts { machine, state, outside, .. } = parts;
+        let mut shared =
+            Shared::new(machine, (state, outside), (local, keys), times, self.limits, security, place);
         if let Some(events) = self.events {
             shared.events = events;
         }

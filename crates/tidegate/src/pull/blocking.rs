@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_proto::PullStats;
 
-use super::{BorrowedDelivery, Delivery, Pull, Receiver, recv::take};
+use super::{Delivery, Pull};
 use crate::{
     blocking::{block_for, block_on},
     error::{ConnectedError, RecvError, RecvTimeoutError, StopError},
@@ -40,11 +40,7 @@ impl Pull {
     /// The same as [`Self::recv`]; also if the thread must not block.
     pub fn blocking_recv(&self) -> Result<Option<Delivery>, RecvError> {
         self.shared().runtime.may_block()?;
-        let next = self.shared().with_message(|inner| {
-            inner.state.yield_due = false; // see `links_run`
-            take(inner)
-        });
-        match next {
+        match self.shared().outside.take_blocking(self.shared()) {
             Some(delivery) => Ok(Some(delivery)),
             None => self.blocking_wait(),
         }
@@ -96,13 +92,14 @@ impl Pull {
         if limit == 0 {
             return Ok(0);
         }
-        let taken = self.take_many(deliveries, limit);
+        let shared = self.shared();
+        let taken = shared.outside.take_many(shared, deliveries, limit);
         if taken > 0 {
             return Ok(taken);
         }
         let Some(first) = self.blocking_wait()? else { return Ok(0) };
         deliveries.push(first);
-        Ok(1 + self.take_many(deliveries, limit - 1))
+        Ok(1 + shared.outside.take_many(shared, deliveries, limit - 1))
     }
 
     /// Blocks the thread until at least `n` links are open at the same time.
@@ -160,37 +157,5 @@ impl Pull {
     /// The links have their own thread, which sends an Ack that is due; no `recv` has to yield for it.
     fn links_run(&self) {
         self.shared().with(|inner| inner.state.yield_due = false);
-    }
-}
-
-impl Receiver {
-    /// Returns the next delivery, blocking the thread until there is one.
-    ///
-    /// Behaves like [`Pull::blocking_recv`].
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let push = tidegate::Push::builder().bind("mem://doc-receiver-blocking-recv").blocking_build()?;
-    /// # let pull = tidegate::Pull::builder().connect("mem://doc-receiver-blocking-recv").blocking_build()?;
-    /// push.blocking_send("resize 17.png")?;
-    /// let mut receiver = pull.receiver();
-    /// receiver.blocking_recv()?.expect("the pusher has not finished").ack();
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// The same as [`Pull::blocking_recv`].
-    pub fn blocking_recv(&mut self) -> Result<Option<BorrowedDelivery<'_>>, RecvError> {
-        self.pull.shared().runtime.may_block()?;
-        let item = loop {
-            if let Some(item) = self.next_item() {
-                break item;
-            }
-            if !self.take_batch() {
-                let Some(delivery) = self.pull.blocking_wait()? else { return Ok(None) };
-                self.borrow_batch(delivery);
-            }
-        };
-        Ok(Some(self.borrow(item)))
     }
 }

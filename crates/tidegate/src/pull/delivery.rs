@@ -1,11 +1,15 @@
 //! `Delivery`, a message in the hands of the application.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tidegate_proto::{DeliveryBatch, Headers, Message, MessageId, Received, Verdict};
+use tidegate_proto::{Headers, Message, MessageId, Verdict};
 
-use super::state::{DeliveryContext, Origin, PullMachine};
+use super::{
+    body::{DeliveryBody, Word},
+    lane::wake_at_cap,
+    state::{Origin, PullMachine},
+};
 use crate::socket::{Inner, Shared};
 
 /// A delivery: exactly one attempt to have a message processed.
@@ -14,41 +18,36 @@ use crate::socket::{Inner, Shared};
 /// [`release`](Self::release), in any order and from any task. If it is dropped without an outcome, also by a
 /// panic, it is nacked.
 ///
-/// The payload refers to a buffer that was read from the connection and holds other deliveries, too. When
-/// such buffers use half of the puller's byte budget, deliveries get memory of their own (LM-5). A `Bytes`
-/// that outlives its delivery, such as from [`payload_bytes`](Self::payload_bytes), is not counted and may
-/// keep 256 KiB alive: copy a small payload that you keep.
+/// A payload of at most 64 bytes may be in the delivery itself. A larger one refers to a buffer that was read
+/// from the connection and holds other deliveries, too. When such buffers use half of the puller's byte
+/// budget, deliveries get memory of their own (LM-5). A `Bytes` that outlives its delivery, such as from
+/// [`payload_bytes`](Self::payload_bytes), is not counted and may keep 256 KiB alive: copy a small payload
+/// that you keep.
 pub struct Delivery {
-    received: Received<DeliveryContext>,
+    body: DeliveryBody,
     /// 0 until the delivery is settled. 8 bytes wide, because deliveries are moved often: reading back a
     /// partly written word at the end of a structure stalls the processor.
     settled: u64,
 }
 
 impl Delivery {
-    #[inline]
-    pub(super) fn new(received: Received<DeliveryContext>) -> Self {
-        Self { received, settled: 0 }
-    }
-
-    /// For a receiver, which lends the deliveries of the batch and settles them.
-    pub(super) fn into_batch(mut self) -> DeliveryBatch<DeliveryContext> {
-        self.settled = 1;
-        self.received.to_batch()
+    #[inline(always)] // runs for every message
+    pub(super) fn new(body: DeliveryBody) -> Self {
+        Self { body, settled: 0 }
     }
 
     /// Returns the payload.
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.received.payload()
+        self.body.payload()
     }
 
     /// Returns the payload as a `Bytes` that may outlive the delivery. It shares the memory read from the
     /// connection.
     #[must_use]
     pub fn payload_bytes(&self) -> Bytes {
-        self.received.payload_bytes()
+        self.body.payload_bytes()
     }
 
     /// Returns the headers that the sender set.
@@ -67,7 +66,7 @@ impl Delivery {
     /// ```
     #[must_use]
     pub fn headers(&self) -> Headers {
-        self.received.headers()
+        self.body.headers()
     }
 
     /// Returns the payload and headers as a message, for example to forward it.
@@ -85,7 +84,7 @@ impl Delivery {
     /// ```
     #[must_use]
     pub fn message(&self) -> Message {
-        self.received.message()
+        self.body.message()
     }
 
     /// Returns the id of the message. It is the same for every attempt, so an application can recognize
@@ -95,13 +94,13 @@ impl Delivery {
     /// [`pipeline`](Self::pipeline) and [`peer_names`](Self::peer_names).
     #[must_use]
     pub fn id(&self) -> MessageId {
-        self.received.id()
+        self.body.id()
     }
 
     /// Returns the attempt number: 1 at first, more after nacks and lost links.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.received.attempt()
+        self.body.attempt()
     }
 
     /// Returns the pipeline of the link that the delivery came over. It is empty for the default pipeline.
@@ -120,7 +119,7 @@ impl Delivery {
     /// Returns the number of the link that the delivery came over, as in statistics and events.
     #[must_use]
     pub fn link(&self) -> u64 {
-        self.received.link().as_u64()
+        self.body.place().map_or(0, |(link, _)| link.as_u64())
     }
 
     /// Settles the delivery as processed.
@@ -136,8 +135,18 @@ impl Delivery {
     /// receipt.await?; // the sender knows
     /// # Ok(()) }
     /// ```
+    #[inline]
     pub fn ack(mut self) {
-        self.settle(&Verdict::Ack);
+        self.settled = 1;
+        let (word, size) = match &self.body {
+            DeliveryBody::Small(small) => (small.word, small.size),
+            // The size of a delivery is below 2^31, the limit of a frame.
+            DeliveryBody::Paged(word, received) if !received.is_tracked() => (*word, received.size() as u32),
+            _ => return self.settle(&Verdict::Ack),
+        };
+        if word.page.words.ack(word.index, size) {
+            settle_ack(word);
+        }
     }
 
     /// Settles several deliveries as processed. Faster than one [`Self::ack`] each.
@@ -158,24 +167,25 @@ impl Delivery {
     /// # Ok(()) }
     /// ```
     pub fn ack_all(deliveries: impl IntoIterator<Item = Self>) {
-        // Collected before the lock is taken, because an iterator may do anything.
-        let mut deliveries: Vec<_> = deliveries.into_iter().collect();
-        let Some(shared) =
-            deliveries.first().and_then(|first| first.origin().map(|origin| origin.shared.clone()))
-        else {
-            return;
-        };
+        let mut singles = Vec::new();
+        for delivery in deliveries {
+            // Those of a page need no lock.
+            if let DeliveryBody::Single(_) = delivery.body { singles.push(delivery) } else { delivery.ack() }
+        }
+        let Some(shared) = singles.first().and_then(Self::shared).cloned() else { return };
         shared.with_message(|inner| {
-            for delivery in &mut deliveries {
-                if delivery.shared().is_some_and(|home| std::ptr::eq(home, &*shared)) {
+            for delivery in &mut singles {
+                if let DeliveryBody::Single(received) = &delivery.body
+                    && delivery.shared().is_some_and(|home| Arc::ptr_eq(home, &shared))
+                {
+                    inner.state.yield_due |= inner.machine.settle(received, &Verdict::Ack);
                     delivery.settled = 1;
-                    inner.state.yield_due |= inner.machine.settle(&delivery.received, &Verdict::Ack);
                 }
             }
             wake_at_cap(inner, &shared);
         });
         // Deliveries of other sockets.
-        deliveries.into_iter().filter(|delivery| delivery.settled == 0).for_each(Self::ack);
+        singles.into_iter().filter(|delivery| delivery.settled == 0).for_each(Self::ack);
     }
 
     /// Reports a failed attempt: the pusher retries the message after its backoff.
@@ -316,8 +326,8 @@ impl Delivery {
     /// # Ok(()) }
     /// ```
     pub fn working(&self) {
-        if let Some(shared) = self.shared() {
-            shared.with(|inner| inner.machine.working(self.received.link(), self.received.delivery()));
+        if let (Some(shared), Some((link, id))) = (self.shared(), self.body.place()) {
+            shared.with(|inner| inner.machine.working(link, id));
         }
     }
 
@@ -354,45 +364,46 @@ impl Delivery {
     }
 
     fn is_reachable(&self, inner: &Inner<PullMachine>) -> bool {
-        inner.machine.is_reachable(self.received.link(), self.received.delivery())
+        self.body.place().is_some_and(|(link, id)| inner.machine.is_reachable(link, id))
     }
 
     /// `None` only for a link that is not driven.
     #[inline]
     fn origin(&self) -> Option<&Origin> {
-        self.received.context().0.as_deref()
+        self.body.origin().map(|origin| &**origin)
     }
 
     #[inline]
-    fn shared(&self) -> Option<&Shared<PullMachine>> {
-        self.origin().map(|origin| &*origin.shared)
+    fn shared(&self) -> Option<&Arc<Shared<PullMachine>>> {
+        self.origin().map(|origin| &origin.shared)
     }
 
-    #[inline]
     fn settle(&mut self, verdict: &Verdict) {
         self.settled = 1;
-        if let Some(shared) = self.shared() {
-            shared.with_message(|inner| {
-                inner.state.yield_due |= inner.machine.settle(&self.received, verdict);
+        let Some(shared) = self.shared() else { return };
+        match &self.body {
+            DeliveryBody::Single(received) => shared.with_message(|inner| {
+                inner.state.yield_due |= inner.machine.settle(received, verdict);
                 wake_at_cap(inner, shared);
-            });
+            }),
+            DeliveryBody::Paged(word, received) => {
+                shared.outside.settle(shared, *word, |machine| machine.settle(received, verdict));
+            }
+            DeliveryBody::Small(small) => {
+                let (size, place) = (small.size.into(), self.body.place());
+                shared.outside.settle(shared, small.word, |machine| {
+                    place.is_some_and(|(link, id)| machine.settle_untracked(link, id, 1, size, verdict))
+                });
+            }
         }
     }
 }
 
-/// At the window's limit a `recv` may wait for an outcome rather than for a message, so wake it after each
-/// outcome.
-#[inline]
-pub(super) fn wake_at_cap(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
-    if inner.state.waiting > 0 {
-        wake_waiting(inner, shared);
-    }
-}
-
+/// Settles an ack that was just stored, unless it was collected meanwhile.
 #[cold]
-fn wake_waiting(inner: &Inner<PullMachine>, shared: &Shared<PullMachine>) {
-    if inner.machine.has_next() {
-        shared.wakers.ready.notify_one();
+fn settle_ack(word: Word) {
+    if let Some(origin) = word.page.owner().and_then(|owner| owner.context.0) {
+        origin.shared.outside.settle_ack(&origin.shared, word);
     }
 }
 

@@ -1,23 +1,27 @@
 //! `Pull`, the handle of a puller.
 
 mod blocking;
+mod body;
 mod delivery;
-mod receiver;
+mod lane;
+mod page;
+mod page_use;
 mod recv;
 mod state;
 mod stream;
+mod watch;
+mod words;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic},
+    time::Duration,
+};
 
 use tidegate_proto::{Machine, PullLinkStats, PullStats, SettingError, Tokens};
 
-pub(crate) use self::state::PullState;
 use self::state::{PullMachine, refusal};
-pub use self::{
-    delivery::Delivery,
-    receiver::{BorrowedDelivery, Receiver},
-    stream::PullStream,
-};
+pub use self::{delivery::Delivery, recv::Recv, stream::PullStream};
+pub(crate) use self::{lane::MIN_BATCH, state::PullState};
 use crate::{
     blocking::block_on,
     endpoint::Endpoint,
@@ -56,30 +60,6 @@ impl Pull {
         &self.handle.shared
     }
 
-    /// Returns a receiver that lends deliveries one at a time: the fastest way to receive, for one task.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use std::time::Duration;
-    /// # let push = tidegate::Push::builder().bind("mem://doc-receiver").build().await?;
-    /// # let pull = tidegate::Pull::builder().connect("mem://doc-receiver").build().await?;
-    /// # push.send_all(["1", "2", "3"]).await?;
-    /// # let finishing = tokio::spawn(async move { push.finish(Duration::from_secs(10)).await });
-    /// let mut receiver = pull.receiver();
-    /// let mut bytes = 0;
-    /// while let Some(delivery) = receiver.recv().await? {
-    ///     bytes += delivery.payload().len();
-    ///     delivery.ack(); // before the next `recv`
-    /// }
-    /// assert_eq!(bytes, 3);
-    /// # finishing.await??;
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn receiver(&self) -> Receiver {
-        Receiver::new(self.clone())
-    }
-
     /// Closes the puller: returns the messages that were not handed out, waits up to `linger` for the
     /// outcomes of the deliveries that are held, and closes the links.
     ///
@@ -113,10 +93,8 @@ impl Pull {
         if shared.timeout(linger, closed).await.is_some() {
             return Ok(self.stats());
         }
-        let held = shared.with(|inner| {
-            inner.machine.abandon(shared.now());
-            inner.machine.stats().in_flight
-        });
+        let held = shared.outside.inspect(shared, |machine| machine.stats().in_flight);
+        shared.with(|inner| inner.machine.abandon(shared.now()));
         shared.links_ended().await;
         Err(LeaveError { held })
     }
@@ -202,7 +180,8 @@ impl Pull {
     /// ```
     #[must_use]
     pub fn stats(&self) -> PullStats {
-        self.shared().with(|inner| inner.machine.stats())
+        let shared = self.shared();
+        shared.outside.inspect(shared, |machine| machine.stats())
     }
 
     /// Returns the statistics of each open link.
@@ -220,7 +199,8 @@ impl Pull {
     /// ```
     #[must_use]
     pub fn link_stats(&self) -> Vec<PullLinkStats> {
-        self.shared().with(|inner| inner.machine.link_stats())
+        let shared = self.shared();
+        shared.outside.inspect(shared, |machine| machine.link_stats())
     }
 
     /// Returns the events of links and endpoints from now on.
@@ -269,6 +249,7 @@ impl std::fmt::Debug for Pull {
 }
 
 fn leave(shared: &Arc<Shared<PullMachine>>) {
+    shared.outside.close(shared);
     shared.with(|inner| {
         inner.machine.leave();
         inner.state.closed = true;

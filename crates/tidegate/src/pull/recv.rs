@@ -1,6 +1,10 @@
 //! Receives: calls that return the next deliveries, and wait for them in turn.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use super::{
     Delivery, Pull, announce,
@@ -8,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{RecvError, RecvTimeoutError},
-    socket::{Inner, LossReason, Shared},
+    socket::{LossReason, Shared},
 };
 
 impl Pull {
@@ -47,22 +51,18 @@ impl Pull {
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, no delivery is lost: the next call returns it.
-    pub async fn recv(&self) -> Result<Option<Delivery>, RecvError> {
-        match self.shared().with_message(take) {
-            Some(delivery) => Ok(Some(delivery)),
-            None => self.wait().await,
-        }
+    #[inline]
+    pub fn recv(&self) -> Recv<'_> {
+        Recv { pull: self, waiting: None }
     }
 
     /// The slow path of `recv`, for when no delivery was there.
     pub(super) async fn wait(&self) -> Result<Option<Delivery>, RecvError> {
         let shared = self.shared();
-        let (yields, in_line) = shared.with(|inner| {
-            let others = inner.state.in_line > 0 && inner.machine.has_next();
-            let yields = std::mem::take(&mut inner.state.yield_due) || others;
-            (yields, others.then(|| InLine::new(shared, inner)))
-        });
-        if yields {
+        let (due, queued) = shared
+            .with_message(|inner| (std::mem::take(&mut inner.state.yield_due), inner.machine.has_next()));
+        let in_line = shared.outside.enter_line_behind(queued).then(|| InLine(shared));
+        if due || in_line.is_some() {
             // Yields before it takes a delivery, so that a cancelled call loses nothing. The waiting tasks
             // have been woken and run first. One whose future is not polled delays this call only once.
             tokio::task::yield_now().await;
@@ -126,40 +126,14 @@ impl Pull {
         if limit == 0 {
             return Ok(0);
         }
-        let taken = self.take_many(deliveries, limit);
+        let shared = self.shared();
+        let taken = shared.outside.take_many(shared, deliveries, limit);
         if taken > 0 {
             return Ok(taken);
         }
         let Some(first) = self.wait().await? else { return Ok(0) };
         deliveries.push(first);
-        Ok(1 + self.take_share(deliveries, limit - 1))
-    }
-
-    /// Takes more deliveries after the first one, up to this call's share beside the tasks that wait.
-    pub(super) fn take_share(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
-        self.shared().with_message(|inner| {
-            if inner.state.yield_due {
-                return 0; // a link should run first (OC-5)
-            }
-            let share = inner.machine.queued() / (inner.state.in_line as u64 + 1);
-            let before = deliveries.len();
-            deliveries
-                .extend((0..share.min(limit as u64)).map_while(|_| inner.machine.recv()).map(Delivery::new));
-            deliveries.len() - before
-        })
-    }
-
-    /// Takes the deliveries that are there, and returns their number.
-    pub(super) fn take_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
-        self.shared().with_message(|inner| {
-            let before = deliveries.len();
-            while deliveries.len() - before < limit
-                && let Some(delivery) = take(inner)
-            {
-                deliveries.push(delivery);
-            }
-            deliveries.len() - before
-        })
+        Ok(1 + shared.outside.take_share(shared, deliveries, limit - 1))
     }
 
     /// Returns the next delivery, if there is one now.
@@ -224,11 +198,11 @@ impl Pull {
     /// The result of a `recv`, if there is one now. If not and `asks` is set, requests credit for a message.
     pub(super) fn next(&self, asks: bool) -> Option<Result<Option<Delivery>, RecvError>> {
         let shared = self.shared();
+        if let Some(delivery) = shared.outside.take_in_turn(shared) {
+            return Some(Ok(Some(delivery)));
+        }
         let mut closes = false;
         let next = shared.with(|inner| {
-            if let Some(received) = inner.machine.recv() {
-                return Some(Ok(Some(Delivery::new(received))));
-            }
             if let Some(lost) = inner.lost {
                 return Some(Err(match lost {
                     LossReason::RuntimeGone => RecvError::RuntimeGone,
@@ -260,28 +234,51 @@ impl Pull {
     }
 }
 
-/// The next delivery, unless a link should run first (OC-5) or other tasks wait.
-#[inline]
-pub(super) fn take(inner: &mut Inner<PullMachine>) -> Option<Delivery> {
-    if inner.state.yield_due || inner.state.in_line > 0 {
-        return None;
+type Next = Result<Option<Delivery>, RecvError>;
+
+/// The future of [`Pull::recv`].
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Recv<'a> {
+    pull: &'a Pull,
+    /// The slow path.
+    waiting: Option<Pin<Box<dyn Future<Output = Next> + Send + 'a>>>,
+}
+
+impl Future for Recv<'_> {
+    type Output = Next;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.waiting.is_none() {
+            let shared = self.pull.shared();
+            if let Some(delivery) = shared.outside.take(shared) {
+                return Poll::Ready(Ok(Some(delivery)));
+            }
+        }
+        self.poll_waiting(cx)
     }
-    inner.machine.recv().map(Delivery::new)
+}
+
+impl Recv<'_> {
+    #[cold]
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        let pull = self.pull;
+        self.waiting.get_or_insert_with(|| Box::pin(pull.wait())).as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Recv<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recv").finish_non_exhaustive()
+    }
 }
 
 /// Keeps the place of a `recv` that lets other tasks run first, so that later calls do not overtake it.
 struct InLine<'a>(&'a Shared<PullMachine>);
 
-impl<'a> InLine<'a> {
-    fn new(shared: &'a Shared<PullMachine>, inner: &mut Inner<PullMachine>) -> Self {
-        inner.state.in_line += 1;
-        Self(shared)
-    }
-}
-
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.0.with_message(|inner| inner.state.in_line -= 1);
+        self.0.outside.leave_line(self.0);
     }
 }
 
@@ -290,9 +287,9 @@ struct WaitingRecv<'a>(&'a Shared<PullMachine>);
 
 impl<'a> WaitingRecv<'a> {
     fn new(shared: &'a Shared<PullMachine>) -> Self {
+        shared.outside.enter_line();
         shared.with(|inner| {
             inner.state.waiting += 1;
-            inner.state.in_line += 1;
             inner.machine.start_waiting(shared.now());
         });
         Self(shared)
@@ -301,9 +298,9 @@ impl<'a> WaitingRecv<'a> {
 
 impl Drop for WaitingRecv<'_> {
     fn drop(&mut self) {
+        self.0.outside.leave_line(self.0);
         self.0.with(|inner| {
             inner.state.waiting -= 1;
-            inner.state.in_line -= 1;
             inner.machine.stop_waiting(self.0.now());
         });
     }

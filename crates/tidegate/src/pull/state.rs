@@ -1,10 +1,16 @@
 //! The state that a puller keeps beside its machine, under the same lock.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tidegate_proto::{LinkId, Peer, Puller, PullerEvent, Time};
 
-use super::receiver::Borrow;
+use super::lane::Lane;
 use crate::error::Refusal;
 use crate::socket::{Deferred, Inner, Shared, SocketMachine, Wakers};
 
@@ -24,17 +30,14 @@ pub(crate) struct Origin {
 pub(crate) type PullMachine = Puller<DeliveryContext>;
 
 pub(crate) struct PullState {
-    /// Batches that receivers have taken, at most one each.
-    pub(super) borrows: HashMap<u64, Borrow>,
-    /// The number of receivers created so far.
-    pub(super) receivers: u64,
-    pub(super) ack_delay: Duration,
+    /// The link whose deliveries are in the lane.
+    pub(super) lane_link: Option<LinkId>,
+    /// Counts the events after which the lane is put back: its link has closed, or its stream has ended.
+    disruptions: Arc<AtomicU64>,
     expect: Option<usize>,
     keep: bool,
     /// The number of `recv` calls that wait for a delivery.
     pub(super) waiting: usize,
-    /// Of those, and of calls that let others run first. A new `recv` takes nothing before them.
-    pub(super) in_line: usize,
     /// An Ack is due; a `recv` that never waits would keep the link from sending it.
     pub(super) yield_due: bool,
     /// `leave` was called, or the streams have ended: `recv` returns nothing more.
@@ -44,19 +47,25 @@ pub(crate) struct PullState {
 }
 
 impl PullState {
-    pub(crate) fn new(expect: Option<usize>, keep: bool, ack_delay: Duration) -> Self {
-        Self {
-            borrows: HashMap::new(),
-            receivers: 0,
-            ack_delay,
+    /// The state, and the lane that goes with it.
+    pub(crate) fn with_lane(
+        expect: Option<usize>,
+        keep: bool,
+        min_batch: u64,
+        ack_delay: Duration,
+    ) -> (Self, Lane) {
+        let disruptions = Arc::default();
+        let state = Self {
+            lane_link: None,
+            disruptions: Arc::clone(&disruptions),
             expect,
             keep,
             waiting: 0,
-            in_line: 0,
             yield_due: false,
             closed: false,
             warnings: Vec::new(),
-        }
+        };
+        (state, Lane::new(disruptions, min_batch, ack_delay))
     }
 }
 
@@ -84,6 +93,7 @@ fn is_idle_for_good(inner: &Inner<PullMachine>) -> bool {
 
 impl SocketMachine for PullMachine {
     type State = PullState;
+    type Outside = Lane;
     const GIVES_WAY: bool = true;
 
     fn after(inner: &mut Inner<Self>, wakers: &Wakers) {
@@ -98,6 +108,12 @@ impl SocketMachine for PullMachine {
             }
             wakers.changed();
             wakers.ready.notify_waiters();
+        }
+        if let Some(link) = state.lane_link
+            && !machine.may_hand_out(link)
+        {
+            state.lane_link = None;
+            state.disruptions.fetch_add(1, Ordering::Release);
         }
         if state.waiting > 0 && machine.has_next() {
             wakers.ready.notify_one();

@@ -8,7 +8,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::{Delivery, Pull, recv::take};
+use super::{Delivery, Pull};
 use crate::error::RecvError;
 
 /// A `Stream` of deliveries, from [`Pull::stream`].
@@ -35,8 +35,9 @@ impl Stream for PullStream {
             return Poll::Ready(None);
         }
         // A delivery that is there needs no future, unless other tasks wait for it.
+        let shared = self.pull.shared();
         if self.receiving.is_none()
-            && let Some(delivery) = self.pull.shared().with_message(take)
+            && let Some(delivery) = shared.outside.take(shared)
         {
             return Poll::Ready(Some(Ok(delivery)));
         }

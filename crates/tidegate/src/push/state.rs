@@ -105,6 +105,7 @@ impl PushState {
 
 impl SocketMachine for Pusher {
     type State = PushState;
+    type Outside = ();
     const GIVES_WAY: bool = false;
 
     fn after(inner: &mut Inner<Self>, wakers: &Wakers) {

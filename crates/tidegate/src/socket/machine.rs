@@ -10,6 +10,9 @@ use super::{Inner, Shared, wakers::Wakers};
 pub(crate) trait SocketMachine: Machine + Send + Sized + 'static {
     type State: Send;
 
+    /// What the library keeps outside the lock. Its own locks are taken before it, never after.
+    type Outside: Send + Sync;
+
     /// Whether the driver yields before it sends. A puller's acks do, so that in a program that sends and
     /// receives, the next message goes first.
     const GIVES_WAY: bool;

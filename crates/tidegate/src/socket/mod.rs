@@ -69,6 +69,7 @@ const STREAMING_INTERVAL: Duration = Duration::from_micros(100);
 
 pub(crate) struct Shared<M: SocketMachine> {
     inner: Mutex<Inner<M>>,
+    pub(crate) outside: M::Outside,
     pub(crate) wakers: Wakers,
     /// What this side sends in handshakes. The endpoint adds the pipeline, and `security` the tokens.
     pub(crate) local: Local,
@@ -95,7 +96,7 @@ pub(crate) struct Shared<M: SocketMachine> {
 impl<M: SocketMachine> Shared<M> {
     pub(crate) fn new(
         machine: M,
-        state: M::State,
+        (state, outside): (M::State, M::Outside),
         (local, keys): (Local, KeyMaker),
         times: Times,
         bounds: ConnectionLimits,
@@ -117,6 +118,7 @@ impl<M: SocketMachine> Shared<M> {
         let wakers = Wakers::new();
         Self {
             inner: Mutex::new(inner),
+            outside,
             wakers,
             local,
             security,

@@ -7,7 +7,7 @@ use tidegate_testkit::conserved;
 use super::{
     super::{
         history::{History, What},
-        scenario::{MAX_MESSAGE, Puller, Pusher, Scenario, Taking},
+        scenario::{MAX_MESSAGE, Puller, Pusher, Scenario},
     },
     Faults,
 };
@@ -91,16 +91,7 @@ fn puller(
         "the application holds more than the hard cap allows",
     );
     must(conserved::check_puller(stats).is_ok(), "conservation", "deliveries are missing");
-    if plan.taking == Taking::Borrowed {
-        // It takes several deliveries at a time from the library, and reports acks a little later.
-        must(
-            stats.in_flight + stats.acked >= held,
-            "conservation",
-            "the application holds more than is in flight",
-        );
-    } else {
-        must(stats.in_flight == held, "conservation", "in_flight differs from what the application holds");
-    }
+    must(stats.in_flight == held, "conservation", "in_flight differs from what the application holds");
     let floors = links.len() as u64;
     // CR-6: each link may have one more while an application waits.
     let unused: u64 = links.iter().map(|link| link.credit_messages).sum();

@@ -8,7 +8,7 @@ use tidegate_proto::Rule;
 use super::{
     super::{
         history::{DeliveredItem, FrameSummary, History, Process, Verdict, What},
-        scenario::{Puller, Scenario, Taking},
+        scenario::Scenario,
     },
     Faults,
     facts::{Facts, ObservedDelivery},
@@ -24,9 +24,8 @@ pub(super) fn check(scenario: &Scenario, history: &History, facts: &Facts, fault
         }
     }
     for who in history.processes() {
-        let puller = who.host.checked_sub(scenario.pushers.len()).map(|index| &scenario.pullers[index]);
-        if let Some(plan) = puller {
-            check_order(history, who, plan, facts, faults);
+        if who.host >= scenario.pushers.len() {
+            check_order(history, who, facts, faults);
         }
     }
 }
@@ -72,10 +71,7 @@ fn check_message(all: &[ObservedDelivery], impatient: bool, facts: &Facts, fault
 }
 
 /// DL-7: an application receives the deliveries of a link in the order of their ids. RD-5: and none after its loss.
-fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, faults: &mut Faults) {
-    let borrowed = plan.taking == Taking::Borrowed;
-    // Several receivers take several deliveries each, and hand them out in parallel.
-    let in_order = !borrowed || plan.workers == 1;
+fn check_order(history: &History, who: Process, facts: &Facts, faults: &mut Faults) {
     let mut waiting = BTreeMap::<String, Vec<DeliveredItem>>::new();
     let mut gone = BTreeSet::new();
     for entry in history.of(who) {
@@ -92,8 +88,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                     wrong(Rule::Dl7.id(), format!("{handed:?} came over no link"));
                     continue;
                 };
-                // A receiver may still hand out deliveries that it took before.
-                if gone.contains(name) && !borrowed {
+                if gone.contains(name) {
                     wrong(Rule::Rd5.id(), format!("{handed:?} is handed out after its link was lost"));
                 }
                 let line = waiting.entry(name.clone()).or_default();
@@ -102,8 +97,7 @@ fn check_order(history: &History, who: Process, plan: &Puller, facts: &Facts, fa
                 match line.iter().position(is_it) {
                     // Earlier deliveries on the line were released. If one is handed out later, out of order, it is not
                     // found.
-                    Some(index) if in_order => drop(line.drain(..=index)),
-                    Some(index) => drop(line.remove(index)),
+                    Some(index) => drop(line.drain(..=index)),
                     None => wrong(Rule::Dl7.id(), format!("{handed:?} was not received, or is out of order")),
                 }
             }

@@ -62,6 +62,31 @@ impl Item {
         bytes.get(self.payload_start as usize..self.payload_end as usize).unwrap_or_default()
     }
 
+    /// Whether a copy of the payload in place is enough for all that a delivery needs: the message has no headers, its
+    /// sender does not wait for the outcome, and the payload has at most `limit` bytes.
+    #[inline(always)] // runs for every message
+    #[must_use]
+    pub fn is_small(&self, limit: usize) -> bool {
+        let length = self.payload_end - self.payload_start;
+        length == self.size && length as usize <= limit && !self.is_tracked()
+    }
+
+    /// A copy of a payload of at most `N` bytes, at the start of an array. What follows it in the array is unspecified:
+    /// a copy of constant length is faster.
+    #[inline(always)] // runs for every message
+    #[must_use]
+    pub fn small_payload<const N: usize>(&self, bytes: &[u8]) -> [u8; N] {
+        let start = self.payload_start as usize;
+        if let Some(all) = bytes.get(start..).and_then(<[u8]>::first_chunk) {
+            return *all;
+        }
+        let (payload, mut copy) = (self.payload(bytes), [0; N]);
+        if let Some(start) = copy.get_mut(..payload.len()) {
+            start.copy_from_slice(payload);
+        }
+        copy
+    }
+
     /// The payload, without a copy: it shares the memory of the batch.
     #[must_use]
     pub fn payload_bytes(&self, bytes: &Bytes) -> Bytes {
