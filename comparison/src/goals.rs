@@ -56,33 +56,33 @@ fn ratios(runs: &Runs) -> Vec<Row> {
     };
     use Peer::{Libzmq, Omq, Tcp, Tidegate, TidegateBorrowed, TidegateWindow1000, Zeromq};
     add(
-        "64 B, one `send`, `recv`, `ack` each",
+        "64 B, one `send` of `Bytes`, `recv` and `ack` each",
         Tidegate,
         64,
-        &[(Libzmq, 3.0), (Omq, 2.0), (Tcp, 0.3)],
-        "3 × libzmq, 2 × omq-tokio, 0.3 × TCP",
+        &[(Libzmq, 2.7)],
+        "2.7 × libzmq",
     );
     add(
-        "64 B, one at a time, slices and borrowed deliveries",
+        "64 B, one `send` of a slice, `recv` and `ack` each",
         TidegateBorrowed,
         64,
-        &[(Libzmq, 4.0), (Omq, 3.0), (Tcp, 0.4)],
-        "4 × libzmq, 3 × omq-tokio, 0.4 × TCP",
+        &[(Libzmq, 4.0), (Omq, 3.3), (Tcp, 0.22)],
+        "4 × libzmq, 3.3 × omq-tokio, 0.22 × TCP",
     );
     add("64 B, fixed window 1,000", TidegateWindow1000, 64, &[(Omq, 1.1)], "1.1 × omq-tokio");
     add(
         "1 KiB",
         Tidegate,
         1024,
-        &[(Libzmq, 2.5), (Omq, 1.2), (Tcp, 0.8)],
-        "2.5 × libzmq, 1.2 × omq-tokio, 0.8 × TCP",
+        &[(Libzmq, 1.4), (Omq, 1.4), (Zeromq, 1.4)],
+        "1.4 × libzmq, omq-tokio, zeromq crate",
     );
     add(
         "64 KiB",
         Tidegate,
         65536,
-        &[(Zeromq, 0.95), (Libzmq, 0.95), (Omq, 0.95), (Tcp, 0.9)],
-        "0.95 × zeromq crate, libzmq, omq-tokio; 0.9 × TCP",
+        &[(Zeromq, 1.15), (Libzmq, 1.15), (Omq, 1.15), (Tcp, 0.85)],
+        "1.15 × zeromq crate, libzmq, omq-tokio; 0.85 × TCP",
     );
     rows
 }

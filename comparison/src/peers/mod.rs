@@ -44,8 +44,8 @@ impl Peer {
         match self {
             Self::Tcp => "raw TCP, no acks",
             Self::Tidegate => "tidegate, acked",
-            Self::TidegateBorrowed => "tidegate, acked, slices and borrowed deliveries",
-            Self::TidegateBatch => "tidegate, acked, `send_all` of 64, borrowed deliveries",
+            Self::TidegateBorrowed => "tidegate, acked, slices",
+            Self::TidegateBatch => "tidegate, acked, `send_all` of 64",
             Self::TidegateWindow1000 => "tidegate, acked, window 1,000",
             Self::Libzmq => "libzmq 4.3.4 PUSH/PULL, HWM 100,000, no acks",
             Self::Omq => "omq-tokio 0.33 PUSH/PULL, one thread, no acks",
@@ -105,9 +105,8 @@ impl Peer {
         use ::tidegate::Window;
         match self {
             Self::Tcp => tcp::pull(address, size, count, chunk),
-            Self::Tidegate => run(tidegate::pull(address, size, count, Window::Auto)),
-            Self::TidegateBorrowed | Self::TidegateBatch => {
-                run(tidegate::pull_borrowed(address, size, count))
+            Self::Tidegate | Self::TidegateBorrowed | Self::TidegateBatch => {
+                run(tidegate::pull(address, size, count, Window::Auto))
             }
             Self::TidegateWindow1000 => run(tidegate::pull(address, size, count, Window::messages(1_000))),
             Self::Libzmq => libzmq::pull(address, size, count),
