@@ -147,6 +147,7 @@ mod pusher;
 mod random;
 mod rule;
 mod shown;
+mod subsets;
 mod time;
 pub mod v1;
 pub mod violation;
@@ -171,6 +172,7 @@ pub use pusher::{
 pub use random::Random;
 pub use rule::{Level, Rule, UnknownRule};
 pub use shown::{Shown, shown};
+pub use subsets::Subsets;
 pub use time::Time;
 pub use violation::{Code, SettingError, Violation};
 pub use wire::v1::Role;
