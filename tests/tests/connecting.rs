@@ -32,6 +32,32 @@ fn a_daemon_without_a_peer_exits_after_the_connect_timeout_with_the_reason() {
     }
 }
 
+#[test]
+fn pullers_with_subsets_share_out_the_pushers() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = ["a", "b"].map(|name| format!("unix://{}", dir.path().join(name).display()));
+    let pull = |index| {
+        let args =
+            ["pull", "--connect", &at[0], "--connect", &at[1], "--subset", "1", "--subset-index", index];
+        tidegate(&args)
+    };
+    let mut pullers = [pull("0"), pull("1")];
+    let mut lines = Vec::new();
+    for name in &at {
+        let mut push = tidegate(&["push", "--bind", name]);
+        push.feed(format!("{name}\n").into_bytes());
+        assert_eq!(code(&mut push), 0);
+    }
+    for pull in &mut pullers {
+        let mut output = pull.stdout().unwrap();
+        lines.push(line(&mut output));
+        assert_eq!(line(&mut output), "", "only one of the pushers");
+        assert_eq!(code(pull), 0);
+    }
+    lines.sort();
+    assert_eq!(lines, at);
+}
+
 /// The names of a client's token file, of two server token files and of two sockets, in `dir`.
 fn two_guarded_places(dir: &Path) -> (String, [String; 2], [String; 2]) {
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();

@@ -116,6 +116,12 @@ macro_rules! with_socket_options {
         for endpoint in &args.connect {
             builder = builder.connect(endpoint.to_string());
         }
+        if let Some(links) = args.subset {
+            builder = builder.subset(links as usize);
+        }
+        if let Some(index) = args.subset_index {
+            builder = builder.subset_index(index as usize);
+        }
         if let Some(name) = &args.name {
             builder = builder.name(name);
         }

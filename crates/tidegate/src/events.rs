@@ -108,6 +108,13 @@ pub enum Event {
         /// The endpoint.
         endpoint: Endpoint,
     },
+    /// The socket connects to a subset of the endpoints given (`subset` of the builder).
+    SubsetChosen {
+        /// The endpoints that were chosen.
+        endpoints: Vec<Endpoint>,
+        /// How many endpoints were given.
+        given: usize,
+    },
     /// A link is open.
     Connected {
         /// The number of the link, as in statistics.
@@ -170,6 +177,10 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bound { endpoint } => write!(f, "listening on {endpoint}"),
+            Self::SubsetChosen { endpoints, given } => {
+                write!(f, "connecting to {} of the {given} endpoints given:", endpoints.len())?;
+                endpoints.iter().try_for_each(|endpoint| write!(f, " {endpoint}"))
+            }
             Self::Connected { link, peer } => write!(f, "link {link} to {peer} is open"),
             Self::Disconnected { link, peer, end } => write!(f, "link {link} to {peer} has ended: {end}"),
             Self::ConnectFailed { endpoint, reason } => {

@@ -167,6 +167,14 @@ mod tests {
             (&["pull", "--connect", "tcp://127.0.0.1:1", "--exec", "true", "--null"], "--null"),
             (&["pull", "--connect", "tcp://127.0.0.1:1", "--expect", "1"], "--bind"),
             (&["pull", "--bind", "tcp://127.0.0.1:0", "--expect", "1", "--keep"], "--keep"),
+            (&["pull", "--connect", "tcp://127.0.0.1:1", "--subset", "2"], "--subset-index"),
+            (&["push", "--connect", "tcp://127.0.0.1:1", "--subset-index", "2"], "--subset"),
+            (&["pull", "--bind", "tcp://127.0.0.1:0", "--subset", "2", "--subset-index", "0"], "--connect"),
+            (&["pull", "--connect", "tcp://a", "--subset", "0", "--subset-index", "0"], "--subset"),
+            (
+                &["pull", "--connect", "tcp://a", "--subset", "1", "--subset-index", "100000"],
+                "--subset-index",
+            ),
             (&["bench", "throughput", "--count", "1"], "--count"),
         ] {
             let error = parse(line).unwrap_err();

@@ -22,6 +22,20 @@ pub(crate) struct SocketArgs {
     /// The other side does not have to be running yet.
     #[arg(long, value_name = "ENDPOINT", value_parser = values::endpoint)]
     pub(crate) connect: Vec<Endpoint>,
+    /// Connects to K of the --connect endpoints, instead of all; 20 is a good value
+    ///
+    /// Use it if hundreds of processes would otherwise connect to hundreds of others. Each process needs the
+    /// same endpoints and a --subset-index of its own. Every endpoint then gets about the same number of links.
+    #[arg(
+        long, value_name = "K", requires = "subset_index", requires = "connect",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) subset: Option<u32>,
+    /// Number of this process among those with the same --subset and endpoints, from 0
+    ///
+    /// Use 0, 1, 2 and so on, each once. A restarted process should use its number again.
+    #[arg(long, value_name = "N", requires = "subset", value_parser = clap::value_parser!(u32).range(..=99_999))]
+    pub(crate) subset_index: Option<u32>,
     /// Sets the mode of the socket files of --bind unix://, in octal [default: by the umask]
     ///
     /// For example 660. The mode is set before a peer can connect.

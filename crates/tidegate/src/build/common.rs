@@ -128,6 +128,59 @@ macro_rules! common_settings {
             self
         }
 
+        /// Connects to this many of the endpoints given with [`Self::connect`], instead of all.
+        ///
+        /// Use it if hundreds of processes would otherwise connect to hundreds of others. The processes do not
+        /// communicate to share out the endpoints: each needs the same list, in any order, and a
+        /// [`subset_index`](Self::subset_index) of its own. Then every endpoint gets about the same number of
+        /// links, and if an endpoint or a process comes or goes, few links change. An endpoint that is given
+        /// twice counts once. If there are not more endpoints, the socket connects to all of them.
+        /// [`Event::SubsetChosen`](crate::Event::SubsetChosen) names the endpoints that were chosen, which is
+        /// also logged. Whatever else counts endpoints or their ends, such as the end of `recv`, counts only
+        /// these.
+        ///
+        /// At least 1; 20 is a good value. Default: all endpoints. The guide `docs/SCALE.md` of the repository
+        /// says when subsets help, and how even they are.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use tidegate::{Event, Pull};
+        ///
+        /// let mut builder = Pull::builder().subset(20).subset_index(7); // this is puller 7
+        /// for number in 0..100 {
+        ///     builder = builder.connect(format!("mem://doc-subset-{number}"));
+        /// }
+        /// let mut events = builder.events();
+        /// let _pull = builder.build().await?;
+        /// let Some(Event::SubsetChosen { endpoints, given }) = events.recv().await else { panic!() };
+        /// assert_eq!((endpoints.len(), given), (20, 100));
+        /// # Ok(()) }
+        /// ```
+        pub fn subset(mut self, links: usize) -> Self {
+            self.setup.subset = Some(links);
+            self
+        }
+
+        /// Sets the number of this process among those that use [`Self::subset`] with the same endpoints.
+        ///
+        /// The numbers are 0, 1, 2 and so on, each used once, such as the ordinal of a pod in a Kubernetes
+        /// StatefulSet. A restarted process should use its number again. The total need not be known. While
+        /// numbers are missing, the endpoints lack the links of those processes. 0 to 99,999; the choice takes
+        /// time in proportion to the number and the endpoints, about 10 ms for 1,000 of both. Default: none;
+        /// with `subset`, it must be set.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+        /// let builder = tidegate::Pull::builder().connect("mem://doc-subset-index").subset(20);
+        /// let error = builder.build().await.unwrap_err();
+        /// assert!(error.to_string().contains("subset_index"));
+        /// # }
+        /// ```
+        pub fn subset_index(mut self, index: usize) -> Self {
+            self.setup.subset_index = Some(index);
+            self
+        }
+
         /// Sets the largest message, in bytes of payload and headers.
         ///
         /// A pusher's maximum must not exceed that of its pullers. Default: 16 MiB.

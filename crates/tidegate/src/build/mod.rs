@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! PushBuilder, PullBuilder ──► Setup ──► start ──► link::listen, link::dial
-//!         └── common settings    └──► Chance
+//!         └── common settings    ├──► Chance
+//!                                └──► subset
 //! ```
 
 mod access;
@@ -12,6 +13,7 @@ mod pull;
 mod push;
 mod setup;
 mod start;
+mod subset;
 
 use access::access_settings;
 use common::common_settings;

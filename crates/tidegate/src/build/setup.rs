@@ -17,6 +17,8 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) struct Setup {
     pub(crate) binds: Vec<String>,
     pub(crate) connects: Vec<String>,
+    pub(crate) subset: Option<usize>,
+    pub(crate) subset_index: Option<usize>,
     pub(crate) name: String,
     pub(crate) policy: Policy,
     pub(crate) limits: ConnectionLimits,
@@ -40,6 +42,8 @@ impl Default for Setup {
         Self {
             binds: Vec::new(),
             connects: Vec::new(),
+            subset: None,
+            subset_index: None,
             name: String::new(),
             policy: Policy::default(),
             limits: ConnectionLimits {
@@ -75,6 +79,7 @@ impl Setup {
         ] {
             ok(bound > 0, setting, &bound, "at least 1")?;
         }
+        self.check_subset()?;
         ok(handshakes <= MAX_HANDSHAKES, "max_handshakes", &handshakes, "1 to 1,000,000")?;
         ok(close_wait <= MAX_CLOSE_WAIT, "close_wait", &close_wait, "more than 0, at most 1 h")?;
         let handshake = self.handshake_timeout;

@@ -68,6 +68,8 @@ impl Setup {
         if !place.has_drivers(binds.iter().chain(&connects).any(of_system)) {
             return Err(BuildError::NoRuntime);
         }
+        let subset = self.choose_subset(&connects).await;
+        // All endpoints are checked, so that a wrong one is an error of every process and not only of some.
         let security = self.policy.prepare(&binds, &connects)?;
         let Chance { instance, keys, mut random, seeded } = parts.chance;
         let local = Local {
@@ -109,6 +111,13 @@ impl Setup {
                 Err(source) => return Err(BuildError::Bind { endpoint, source }),
             }
         }
+        let connects = match subset {
+            None => connects,
+            Some(chosen) => {
+                shared.report(Event::SubsetChosen { endpoints: chosen.clone(), given: connects.len() });
+                chosen
+            }
+        };
         shared.with(|inner| inner.endpoints.dialing = connects.len());
         for (slot, endpoint) in connects.into_iter().enumerate() {
             let secrets = Secrets::new(seeded.then(|| Random::new(random.next_u64())));

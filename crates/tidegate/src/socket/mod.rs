@@ -254,7 +254,10 @@ impl<M: SocketMachine> Shared<M> {
             Event::Disconnected { end, .. } if end.is_fault() => {
                 self.faults.warn(&self.runtime.handle, format_args!("{event}"));
             }
-            Event::Connected { .. } | Event::Disconnected { .. } | Event::Ended { .. } => {
+            Event::SubsetChosen { .. }
+            | Event::Connected { .. }
+            | Event::Disconnected { .. }
+            | Event::Ended { .. } => {
                 tracing::info!("{event}");
             }
             _ => tracing::debug!("{event}"),
