@@ -44,6 +44,9 @@ pub(crate) struct StoppedResult {
     pub(crate) acked: u64,
 }
 
+/// Descriptors beside those of the links: 1,024 that a socket leaves to the rest of its process, and some in use.
+const OTHER_FILES: u64 = 1_024 + 200;
+
 /// Raises the limit on open files to `wanted`, or as far as the system allows. Child processes inherit it.
 fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
@@ -56,7 +59,7 @@ fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
 /// # Errors
 /// If the limit on open files is too low, or a process fails.
 pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
-    raise_file_limit(args.links as u64 + 200)?;
+    raise_file_limit(args.links as u64 + OTHER_FILES)?;
     let dir = tempfile::tempdir()?;
     let endpoint = format!("unix://{}", dir.path().join("idle").display());
     let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
