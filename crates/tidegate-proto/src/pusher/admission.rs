@@ -1,28 +1,129 @@
-//! Admission: whether a message may be accepted now, and where it goes.
+//! Admission: whether a message may be accepted now, and where it goes. [`Pusher::admit`] decides this for every kind
+//! of send and reservation.
 //!
 //! ```text
-//! room on a link, nothing older waits ──► the link's batch
-//! room in the backlog ──────────────────► the backlog
-//! otherwise ────────────────────────────► Blocked
+//! send, try_send_fast, reserve, check_room ── Room::Free ────┐
+//! send_reserved, try_send_reserved_fast ───── Room::Reserved ┴► admit ─┬─► Link: into the batch of this link
+//!                                                                      ├─► Queue: into the backlog
+//!                                                                      └─► Full, Closed: not accepted
 //! ```
 
 use super::{
     Accepted, Blocked, Pusher, Refused,
     pending::{Extra, Pending},
 };
-use crate::{message::Message, wire::OpenBatch};
+use crate::{link_id::LinkId, message::Message, wire::OpenBatch};
+
+/// The room that a message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Room that is not reserved.
+    Free,
+    /// The room of a reservation. It is there, even beyond the high-water mark.
+    Reserved,
+}
+
+/// Where a message goes, or why it is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    /// Into the batch of this link, whose turn it is.
+    Link(LinkId),
+    /// Into the backlog.
+    Queue,
+    /// There is no room now.
+    Full,
+    /// The pusher accepts no new messages.
+    Closed,
+}
+
+/// What is free below one of the bounds, beside the reservations.
+struct FreeRoom {
+    messages: usize,
+    bytes: u64,
+}
+
+impl FreeRoom {
+    #[inline]
+    fn admits_message(&self) -> bool {
+        self.messages > 0 && self.bytes > 0
+    }
+}
 
 impl Pusher {
+    /// Decides whether a message may be accepted now, and where it goes. Nothing else decides this.
+    ///
+    /// The size of the message does not matter. The bounds in bytes admit one whole message if fewer bytes are used
+    /// than they allow. Otherwise a large message could wait forever while small ones are accepted.
+    #[inline]
+    fn admit(&mut self, room: Room) -> Admission {
+        if !self.is_open() {
+            return Admission::Closed;
+        }
+        // No number may be used that the store has not synced (DL-2, RD-11). A reservation has a number.
+        let full = match room {
+            Room::Free => self.free_numbers() == 0 || !self.held_room().admits_message(),
+            Room::Reserved => self.unused_numbers() == 0,
+        };
+        if full {
+            return Admission::Full;
+        }
+        // Older messages come first (RR-3).
+        let link = if self.backlog.is_empty() { self.turn() } else { None };
+        match (room, link) {
+            (Room::Reserved, Some(id)) => Admission::Link(id),
+            (Room::Reserved, None) => Admission::Queue,
+            (Room::Free, Some(id)) if self.has_unpromised_credit() => Admission::Link(id),
+            (Room::Free, None) if self.queue_room().admits_message() => Admission::Queue,
+            (Room::Free, _) => Admission::Full,
+        }
+    }
+
+    /// Whether links have credit for one more message than was reserved beyond the high-water mark. Call it only if
+    /// one of them can take a message.
+    #[inline]
+    fn has_unpromised_credit(&self) -> bool {
+        // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
+        let promised = self.reserved.saturating_sub(self.settings.high_water_mark);
+        promised == 0 || self.has_credit_beyond(promised as u64)
+    }
+
+    /// Whether the credit of all links together exceeds this number of messages.
+    fn has_credit_beyond(&self, mut promised: u64) -> bool {
+        self.ring.iter().filter_map(|id| self.links.get(*id)).any(|link| {
+            let room = link.room(&self.settings, &self.slow_start);
+            let more = room > promised;
+            promised = promised.saturating_sub(room);
+            more
+        })
+    }
+
+    /// What is free below the high-water mark (CR-8).
+    #[inline]
+    fn queue_room(&self) -> FreeRoom {
+        let ((fresh, bytes), settings) = (self.backlog.fresh(), &self.settings);
+        FreeRoom {
+            messages: settings.high_water_mark.saturating_sub(fresh + self.reserved),
+            bytes: settings.high_water_mark_bytes.saturating_sub(bytes + self.reserved_bytes),
+        }
+    }
+
+    /// What is free below the bound on held messages (CR-8).
+    #[inline]
+    fn held_room(&self) -> FreeRoom {
+        let (held, bytes, settings) = (self.held(), self.stats.held_bytes, &self.settings);
+        FreeRoom {
+            messages: settings.max_held.saturating_sub(held + self.reserved),
+            bytes: settings.max_held_bytes.saturating_sub(bytes + self.reserved_bytes),
+        }
+    }
+
     /// Accepts a message: puts it into the batch of the next link with credit, or queues it. With `tracked`, the
     /// outcome is reported as [`PusherEvent::Settled`](super::PusherEvent::Settled).
     ///
     /// # Errors
     /// Returns the message, and why it was not accepted.
     pub fn send(&mut self, message: Message, tracked: bool) -> Result<Accepted, Refused> {
-        if let Err(reason) = self.may_accept(&message, false) {
-            return Err(Refused { message, reason });
-        }
-        Ok(self.accept(message, tracked))
+        self.accept(Room::Free, message, tracked)
     }
 
     /// Accepts an untracked message without headers, and copies its payload into the batch of the next link with
@@ -32,39 +133,15 @@ impl Pusher {
     /// copied ([`OpenBatch::copies`]). Then call [`Self::send`].
     #[inline]
     pub fn try_send_fast(&mut self, payload: &[u8]) -> Option<Accepted> {
-        if self.has_room_for(payload.len()) { self.place_at_once(payload) } else { None }
+        self.accept_copied(Room::Free, payload)
     }
 
     /// Does what [`Self::try_send_fast`] does, with a reservation that was made for `promised` bytes. If the message is
     /// accepted, the reservation is used up. Otherwise call [`Self::send_reserved`].
     pub fn try_send_reserved_fast(&mut self, payload: &[u8], promised: u64) -> Option<Accepted> {
-        let open = self.phase.accepts().is_ok() && self.unused_numbers() > 0;
-        if !open || payload.len() as u64 > self.settings.max_message {
-            return None;
-        }
-        let accepted = self.place_at_once(payload)?;
+        let accepted = self.accept_copied(Room::Reserved, payload)?;
         self.unreserve(promised);
         Some(accepted)
-    }
-
-    #[inline]
-    fn place_at_once(&mut self, payload: &[u8]) -> Option<Accepted> {
-        let places = OpenBatch::copies(payload)
-            && self.backlog.is_empty()
-            && self.place_slice(self.next_number, payload);
-        places.then(|| self.accepted(payload.len()))
-    }
-
-    /// Whether the bounds allow a message of `size` bytes, without regard to the high-water mark.
-    #[inline]
-    fn has_room_for(&self, size: usize) -> bool {
-        // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
-        let open = self.phase.accepts().is_ok()
-            && self.reserved <= self.settings.high_water_mark
-            && self.free_numbers() > 0;
-        let room = self.held() + self.reserved < self.settings.max_held
-            && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes;
-        open && room && size as u64 <= self.settings.max_message
     }
 
     /// Reserves room for one message of a later [`Self::send_reserved`], in the queue or on a link with credit.
@@ -105,20 +182,7 @@ impl Pusher {
         promised: u64,
     ) -> Result<Accepted, Refused> {
         self.unreserve(promised);
-        if let Err(reason) = self.may_accept(&message, true) {
-            return Err(Refused { message, reason });
-        }
-        Ok(self.accept(message, tracked))
-    }
-
-    fn may_accept(&mut self, message: &Message, promised: bool) -> Result<(), Blocked> {
-        message.check(self.settings.max_message).map_err(Blocked::Invalid)?;
-        if !promised {
-            return self.check_room();
-        }
-        self.phase.accepts()?;
-        // A reservation has a number. Without one, no number may be used that the store has not synced (DL-2).
-        if self.unused_numbers() > 0 { Ok(()) } else { Err(Blocked::Full) }
+        self.accept(Room::Reserved, message, tracked)
     }
 
     /// Checks whether one more message can be accepted.
@@ -126,60 +190,31 @@ impl Pusher {
     /// # Errors
     /// There is no room, or the pusher accepts no new messages.
     pub fn check_room(&mut self) -> Result<(), Blocked> {
-        self.phase.accepts()?;
-        let held = self.held() + self.reserved;
-        let held_bytes = self.stats.held_bytes + self.reserved_bytes;
-        if held >= self.settings.max_held
-            || held_bytes >= self.settings.max_held_bytes
-            || self.free_numbers() == 0
-        {
-            return Err(Blocked::Full);
+        match self.admit(Room::Free) {
+            Admission::Link(_) | Admission::Queue => Ok(()),
+            Admission::Full => Err(Blocked::Full),
+            Admission::Closed => Err(Blocked::Closed),
         }
-        if self.queue_has_room() || self.links_have_room() { Ok(()) } else { Err(Blocked::Full) }
-    }
-
-    /// Whether links have credit for one more message than was reserved beyond the high-water mark.
-    fn links_have_room(&mut self) -> bool {
-        if !self.backlog.is_empty() || self.turn().is_none() {
-            return false;
-        }
-        let mut promised = self.reserved.saturating_sub(self.settings.high_water_mark) as u64;
-        self.ring.iter().filter_map(|id| self.links.get(*id)).any(|link| {
-            let room = link.room(&self.settings, &self.slow_start);
-            let more = room > promised;
-            promised = promised.saturating_sub(room);
-            more
-        })
     }
 
     /// Whether the bounds in bytes allow one more message.
     #[must_use]
     pub fn has_byte_room(&self) -> bool {
-        self.backlog.fresh().1 + self.reserved_bytes < self.settings.high_water_mark_bytes
-            && self.stats.held_bytes + self.reserved_bytes < self.settings.max_held_bytes
+        self.queue_room().bytes > 0 && self.held_room().bytes > 0
     }
 
     /// The number of messages that the queue can take beside those that were reserved.
     #[must_use]
     pub fn free_slots(&self) -> usize {
-        let settings = &self.settings;
-        if !self.has_byte_room() {
+        if !self.is_open() || !self.has_byte_room() {
             return 0;
         }
-        let (fresh, _) = self.backlog.fresh();
-        let queue = settings.high_water_mark.saturating_sub(fresh + self.reserved);
         let numbers = usize::try_from(self.free_numbers()).unwrap_or(usize::MAX);
-        queue.min(settings.max_held.saturating_sub(self.held() + self.reserved)).min(numbers)
-    }
-
-    #[inline]
-    fn queue_has_room(&self) -> bool {
-        let (fresh, bytes) = self.backlog.fresh();
-        fresh + self.reserved < self.settings.high_water_mark
-            && bytes + self.reserved_bytes < self.settings.high_water_mark_bytes
+        self.queue_room().messages.min(self.held_room().messages).min(numbers)
     }
 
     /// Messages held in total. It is only valid while messages are accepted, and so before an abort.
+    #[inline]
     fn held(&self) -> usize {
         (self.stats.accepted - self.stats.acked - self.stats.rejected) as usize + self.rejected.len()
     }
@@ -187,6 +222,36 @@ impl Pusher {
     /// Messages that were neither acked, rejected nor returned by an abort.
     pub(super) fn unsettled(&self) -> u64 {
         self.stats.accepted - self.stats.acked - self.stats.rejected - self.stats.aborted
+    }
+
+    /// Accepts a message if it is valid and there is room.
+    fn accept(&mut self, room: Room, message: Message, tracked: bool) -> Result<Accepted, Refused> {
+        if let Err(error) = message.check(self.settings.max_message) {
+            return Err(Refused { message, reason: Blocked::Invalid(error) });
+        }
+        let (number, size) = (self.next_number, message.size());
+        match self.admit(room) {
+            Admission::Link(id) => {
+                let extra = Extra { tracked, ..Extra::default() };
+                self.put_in_turn(id, 1, |link| link.put(number, 1, extra, &message));
+            }
+            Admission::Queue => self.backlog.push_fresh(Pending::fresh(number, tracked, message)),
+            Admission::Full => return Err(Refused { message, reason: Blocked::Full }),
+            Admission::Closed => return Err(Refused { message, reason: Blocked::Closed }),
+        }
+        Ok(self.accepted(size))
+    }
+
+    /// Accepts a payload if it is copied and goes to a link at once.
+    #[inline]
+    fn accept_copied(&mut self, room: Room, payload: &[u8]) -> Option<Accepted> {
+        if !OpenBatch::copies(payload) || payload.len() as u64 > self.settings.max_message {
+            return None;
+        }
+        let Admission::Link(id) = self.admit(room) else { return None };
+        let number = self.next_number;
+        self.put_in_turn(id, 1, |link| link.put_slice(number, payload));
+        Some(self.accepted(payload.len()))
     }
 
     /// Counts a message as accepted.
@@ -198,14 +263,5 @@ impl Pusher {
         self.stats.accepted_bytes += size as u64;
         self.stats.held_bytes += size as u64;
         Accepted { number, size }
-    }
-
-    fn accept(&mut self, message: Message, tracked: bool) -> Accepted {
-        let (number, size) = (self.next_number, message.size());
-        let extra = Extra { tracked, ..Extra::default() };
-        if !(self.backlog.is_empty() && self.place(number, 1, extra, &message)) {
-            self.backlog.push_fresh(Pending::fresh(number, tracked, message));
-        }
-        self.accepted(size)
     }
 }

@@ -168,6 +168,12 @@ impl PushLink {
         self.stats.sent_bytes += size;
     }
 
+    /// Does what [`Self::put`] does, for the next attempt of a message that waited.
+    #[inline]
+    pub(super) fn put_pending(&mut self, pending: &Pending, extra: Extra) {
+        self.put(pending.number, pending.attempt, extra, &pending.message);
+    }
+
     /// Does what [`Self::put`] does, for the first attempt of a payload that is copied.
     #[inline]
     pub(super) fn put_slice(&mut self, number: u64, payload: &[u8]) {

@@ -6,7 +6,7 @@ use super::{
     pending::{Extra, Pending},
     quarantine::Quarantine,
 };
-use crate::{link_id::LinkId, message::Message};
+use crate::link_id::LinkId;
 
 /// Puts a link into the list of links to wake, once.
 #[inline]
@@ -18,42 +18,7 @@ pub(super) fn mark_ready(ready_links: &mut Vec<LinkId>, id: LinkId, link: &mut P
 }
 
 impl Pusher {
-    /// Gives a message to the link whose turn it is (RR-1). Returns false if no link can take it.
-    #[inline]
-    pub(super) fn place(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) -> bool {
-        self.place_with(attempt, |link| link.put(number, attempt, extra, message))
-    }
-
-    /// Does what [`Self::place`] does, for the first attempt of a payload that is copied.
-    #[inline]
-    pub(super) fn place_slice(&mut self, number: u64, payload: &[u8]) -> bool {
-        self.place_with(1, |link| link.put_slice(number, payload))
-    }
-
-    #[inline]
-    fn place_with(&mut self, attempt: u32, put: impl FnOnce(&mut PushLink)) -> bool {
-        loop {
-            // The same as `turn` and `put`, but with a single lookup of the link, because this runs for every message.
-            let Some(&id) = self.ring.front() else { return false };
-            match self.links.get_mut(id) {
-                Some(link) if link.is_eligible(&self.settings, &self.slow_start) => {
-                    put(link);
-                    mark_ready(&mut self.ready_links, id, link);
-                    self.stats.count_sent(attempt);
-                    // The link goes to the end of the ring.
-                    if self.ring.len() > 1 {
-                        self.ring.rotate_left(1);
-                    }
-                    return true;
-                }
-                Some(link) => link.in_ring = false,
-                None => {}
-            }
-            self.ring.pop_front();
-        }
-    }
-
-    /// The link whose turn it is.
+    /// The link whose turn it is: it is at the front of the ring, and can take a message.
     #[inline]
     pub(super) fn turn(&mut self) -> Option<LinkId> {
         loop {
@@ -67,10 +32,20 @@ impl Pusher {
         }
     }
 
+    /// Puts a message onto the link whose turn it is, which goes to the end of the ring (RR-1). Call it right after
+    /// [`Self::turn`], with its result.
     #[inline]
-    fn put(&mut self, id: LinkId, number: u64, attempt: u32, extra: Extra, message: &Message) {
+    pub(super) fn put_in_turn(&mut self, id: LinkId, attempt: u32, put: impl FnOnce(&mut PushLink)) {
+        self.put_on(id, attempt, put);
+        if self.ring.len() > 1 {
+            self.ring.rotate_left(1);
+        }
+    }
+
+    #[inline]
+    fn put_on(&mut self, id: LinkId, attempt: u32, put: impl FnOnce(&mut PushLink)) {
         let Some(link) = self.links.get_mut(id) else { return };
-        link.put(number, attempt, extra, message);
+        put(link);
         mark_ready(&mut self.ready_links, id, link);
         self.stats.count_sent(attempt);
     }
@@ -113,13 +88,13 @@ impl Pusher {
             }
             if let Some(pending) = self.held_batches.pop(key) {
                 let extra = Extra { held_until: Some(key.0), ..pending.extra() };
-                self.put(id, pending.number, pending.attempt, extra, &pending.message);
+                self.put_on(id, pending.attempt, |link| link.put_pending(&pending, extra));
             }
         }
     }
 
     pub(super) fn put_pending(&mut self, id: LinkId, pending: &Pending) {
-        self.put(id, pending.number, pending.attempt, pending.extra(), &pending.message);
+        self.put_on(id, pending.attempt, |link| link.put_pending(pending, pending.extra()));
     }
 
     /// Gives waiting messages to links, as far as their credit allows.
@@ -127,9 +102,11 @@ impl Pusher {
         if self.backlog.has_poison() {
             self.place_poison();
         }
-        while !self.backlog.is_empty() && self.turn().is_some() {
-            let Some(pending) = self.backlog.pop() else { return };
-            self.place(pending.number, pending.attempt, pending.extra(), &pending.message);
+        while !self.backlog.is_empty()
+            && let Some(id) = self.turn()
+            && let Some(pending) = self.backlog.pop()
+        {
+            self.put_in_turn(id, pending.attempt, |link| link.put_pending(&pending, pending.extra()));
         }
     }
 }

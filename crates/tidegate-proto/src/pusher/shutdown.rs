@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::{Blocked, Pusher, PusherEvent, pending::Pending, stats::PushStats};
+use super::{Pusher, PusherEvent, pending::Pending, stats::PushStats};
 use crate::{
     link::LinkEnd,
     link_id::LinkId,
@@ -28,12 +28,6 @@ pub(super) enum Phase {
         end: bool,
     },
     Aborted,
-}
-
-impl Phase {
-    pub(super) fn accepts(self) -> Result<(), Blocked> {
-        if self == Self::Open { Ok(()) } else { Err(Blocked::Closed) }
-    }
 }
 
 /// A message that was not acked when its pusher stopped.
@@ -98,6 +92,7 @@ impl Pusher {
     }
 
     /// Whether the pusher accepts new messages.
+    #[inline]
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open

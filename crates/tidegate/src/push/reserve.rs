@@ -82,13 +82,7 @@ impl Push {
     /// [`TryReserveError::Full`] if there is no room now, and otherwise the same as [`Self::reserve`].
     pub fn try_reserve(&self) -> Result<Permit, TryReserveError> {
         let reserved = self.shared().with(|inner| {
-            let reserved = match inner.machine.reserve(ANY) {
-                Ok(()) if !inner.state.send_queue.is_free() => {
-                    inner.machine.unreserve(ANY);
-                    Err(Blocked::Full)
-                }
-                other => other,
-            };
+            let reserved = if inner.others_wait() { Err(Blocked::Full) } else { inner.machine.reserve(ANY) };
             reserved.map_err(|reason| match (reason, refusal(inner)) {
                 (Blocked::Full, Some(refusal)) => ReserveError::Refused(Box::new(refusal)).into(),
                 (Blocked::Full, None) => {

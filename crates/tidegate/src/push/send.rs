@@ -256,9 +256,7 @@ impl Push {
                 return Err(message);
             }
             // If the message is invalid or the pusher is closed, the caller's next step finds it out.
-            let accepted = inner.machine.send(message, false).map_err(|refused| refused.message)?;
-            inner.state.stretch.take(accepted.size);
-            Ok(())
+            accept(inner, message, &mut None).map(|_| ()).map_err(|refused| refused.message)
         })
     }
 
@@ -317,10 +315,10 @@ impl Push {
     ) -> Result<MessageId, TrySendError> {
         let message = self.check(message)?;
         let sent = self.shared().with(|inner| {
-            let sent = if inner.state.send_queue.is_free() || !inner.machine.is_open() {
-                accept(inner, message, &mut receipt)
-            } else {
+            let sent = if inner.others_wait() {
                 Err(Refused { message, reason: Blocked::Full })
+            } else {
+                accept(inner, message, &mut receipt)
             };
             sent.map_err(|Refused { message, reason }| match (reason, refusal(inner)) {
                 (Blocked::Full, Some(refusal)) => {
@@ -349,8 +347,7 @@ fn try_send(
             return Tried::Yield(message);
         }
     }
-    // Senders that already wait come first.
-    if inner.machine.is_open() && !inner.state.send_queue.admits_at_once() {
+    if inner.must_join() {
         return Tried::Full(message);
     }
     match accept(inner, message, receipt) {
@@ -360,7 +357,8 @@ fn try_send(
     }
 }
 
-/// Accepts under the lock, so that the receipt is registered before an outcome can arrive.
+/// Offers a message to the machine, which decides whether there is room. Runs under the lock, so that the receipt is
+/// registered before an outcome can arrive.
 fn accept(
     inner: &mut Inner<Pusher>,
     message: Message,

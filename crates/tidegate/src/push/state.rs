@@ -103,6 +103,20 @@ impl PushState {
     }
 }
 
+impl Inner<Pusher> {
+    /// Whether other senders wait for room. A new sender must not take it, and does not ask the machine, which
+    /// alone decides whether there is room. A closed pusher refuses every sender, so that nobody waits for it.
+    pub(super) fn others_wait(&self) -> bool {
+        self.machine.is_open() && !self.state.send_queue.is_free()
+    }
+
+    /// Whether a sender that may wait has to join the others. It uses up a part of the sender's share, if it has
+    /// one.
+    pub(super) fn must_join(&mut self) -> bool {
+        self.machine.is_open() && !self.state.send_queue.admits_at_once()
+    }
+}
+
 impl SocketMachine for Pusher {
     type State = PushState;
     type Outside = ();

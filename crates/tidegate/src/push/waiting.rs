@@ -71,7 +71,7 @@ fn poll(
             *place = None;
             return Poll::Ready(Ok(()));
         }
-    } else if inner.state.send_queue.admits_at_once() {
+    } else if !inner.must_join() {
         match inner.machine.reserve(size) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Blocked::Full) => {}
