@@ -72,6 +72,16 @@
 //! delays, the reconnect grace and slow starts. [`Machine::link_count`] and [`Machine::link_ids`] list the links, for a
 //! shutdown.
 //!
+//! ## Peers that are expected back
+//!
+//! [`ExpectedPeers`] is not part of a machine, because it outlives the links. [`ExpectedPeers::handle_opened`] and
+//! [`ExpectedPeers::handle_closed`] count the links of each peer. A peer whose last link was interrupted, or that may
+//! have missed the end of the stream ([`Pusher::end_unanswered`]), is missing until it returns, or until
+//! [`ExpectedPeers::handle_gone`] tells that it will not.
+//!
+//! * When a pusher is done and its links are closed, [`ExpectedPeers::end_wait`] tells what to wait for (ST-3).
+//! * When a pusher has ended its stream, [`ExpectedPeers::handle_end`] tells whether that is news (ST-6).
+//!
 //! ## Calls of the application: pusher
 //!
 //! * [`Pusher::new`] checks the settings. [`Pusher::instance`] is part of the ids of its messages.
@@ -158,7 +168,9 @@ pub use defaults::{
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,
 };
 pub use handshake::{Generations, NoGeneration, Tokens};
-pub use link::{KeyMaker, LinkEnd, Machine, Peer, PeerKey, PollBudget, Resume, close};
+pub use link::{
+    EndWait, ExpectedPeers, KeyMaker, LinkEnd, Machine, Peer, PeerKey, PollBudget, Resume, close,
+};
 pub use link_id::LinkId;
 pub use message::{Headers, InstanceId, Message, MessageError, MessageId};
 pub use puller::{

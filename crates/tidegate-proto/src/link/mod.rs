@@ -5,9 +5,12 @@
 //!    │
 //!  Links ──► Session ──► Liveness, FloodLimiter, LinkEnd
 //!               └──────► Peer ──► PeerKey
+//!
+//! ExpectedPeers ◄── driver    which peers may return
 //! ```
 
 pub mod close;
+mod expected;
 mod identity;
 mod key_maker;
 mod liveness;
@@ -18,6 +21,7 @@ mod session;
 mod table;
 
 pub use close::LinkEnd;
+pub use expected::{EndWait, ExpectedPeers};
 pub use identity::{PeerKey, Resume};
 pub use key_maker::KeyMaker;
 pub use liveness::HEARTBEAT_RANGE;

@@ -202,14 +202,14 @@ async fn keep_linked<M: SocketMachine>(
 
 /// Whether this peer, which was at the endpoint, is missing.
 fn misses<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) -> bool {
-    peer.is_some_and(|peer| shared.with(|inner| inner.endpoints.is_missing(peer)))
+    peer.is_some_and(|peer| shared.with(|inner| inner.endpoints.peers.is_missing(peer)))
 }
 
 /// Waits until the socket stays only for peers that have missed the end of its stream, and the peer of this
 /// endpoint is not one of them (ST-3).
 async fn nobody_missed<M: SocketMachine>(shared: &Shared<M>, peer: Option<InstanceId>) {
     shared.stays.cancelled().await;
-    shared.until(|inner| peer.is_none_or(|peer| !inner.endpoints.is_missing(peer)).then_some(())).await;
+    shared.until(|inner| peer.is_none_or(|peer| !inner.endpoints.peers.is_missing(peer)).then_some(())).await;
 }
 
 /// Reports a permanent refusal, and waits until new tokens are set. Returns false if the socket stops first.

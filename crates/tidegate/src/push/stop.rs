@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_proto::{Leftover, Machine, PushStats, Pusher};
+use tidegate_proto::{EndWait, Leftover, Machine, PushStats, Pusher};
 
 use super::{Push, PushHandle};
 use crate::{
@@ -10,14 +10,6 @@ use crate::{
     error::{ReceiptError, Unfinished},
     socket::{LossReason, Shared},
 };
-
-/// How long `finish` waits for disconnected pullers to reconnect, so that it can send them the end of the
-/// stream (ST-3).
-const END_GRACE: Duration = Duration::from_secs(1);
-/// How long a finished pusher whose handle still exists keeps waiting for them in the background. A worker
-/// that was busy for minutes still receives the end when it reconnects, and the address is released
-/// eventually.
-const END_STAY: Duration = Duration::from_secs(10 * 60);
 
 impl Push {
     /// Stops accepting messages, waits until all held messages are settled, and ends the stream.
@@ -89,29 +81,32 @@ impl Push {
     async fn stop(&self, linger: Duration, end: bool) -> Result<PushStats, Unfinished> {
         let shared = self.shared();
         settle(shared, linger, end).await?;
-        let mut deadline = None;
         loop {
+            // If nothing runs the links, they never end, and this returns nevertheless.
             shared.links_ended().await;
-            // The deadline starts only now: if a link dies silently, its puller counts as missing only after
-            // the wait for its `Close`.
-            let deadline = *deadline.get_or_insert_with(|| shared.now() + END_GRACE);
-            let back = shared.until(|inner| {
-                (!inner.endpoints.expects_return() || inner.machine.link_count() > 0)
-                    .then_some(inner.machine.link_count())
+            let now = shared.now();
+            let wait = shared.with(|inner| {
+                let reachable = inner.lost.is_none() && inner.endpoints.are_reachable();
+                inner.endpoints.peers.end_wait(now, inner.machine.link_count(), reachable)
             });
-            match shared.timeout(deadline.since(shared.now()), back).await {
-                // If nothing runs the links, they never end; then waiting again does not help.
-                Some(links) if end && links > 0 && shared.now() < deadline => {}
-                None | Some(_) => break,
+            match wait {
+                EndWait::Return(until) => {
+                    let back = shared.until(|inner| {
+                        let waits = inner.endpoints.expects_return() && inner.machine.link_count() == 0;
+                        (!waits).then_some(())
+                    });
+                    shared.timeout(until.since(now), back).await;
+                }
+                EndWait::Close if end => {}
+                EndWait::Stay(until) if end => {
+                    stay(shared, until.since(now));
+                    break;
+                }
+                EndWait::Close | EndWait::Stay(_) | EndWait::Over => {
+                    shared.stop.cancel();
+                    break;
+                }
             }
-            if !end {
-                break;
-            }
-        }
-        if end && shared.with(|inner| inner.lost.is_none() && inner.endpoints.expects_return()) {
-            stay(shared);
-        } else {
-            shared.stop.cancel();
         }
         shared.links_ended().await;
         Ok(self.stats())
@@ -163,7 +158,7 @@ impl Push {
 /// Keeps sending the end of the stream to disconnected pullers that come back, until all have received it or
 /// the last handle is dropped. Reconnects only to those endpoints where a puller is missing. Another socket
 /// of this process that binds the same address takes it over.
-fn stay(shared: &Arc<Shared<Pusher>>) {
+fn stay(shared: &Arc<Shared<Pusher>>, time: Duration) {
     if shared.stays.is_cancelled() {
         return;
     }
@@ -177,7 +172,7 @@ fn stay(shared: &Arc<Shared<Pusher>>) {
             biased;
             () = socket.stop.cancelled() => {}
             () = told => {}
-            () = tokio::time::sleep(END_STAY) => {}
+            () = tokio::time::sleep(time) => {}
         }
         socket.stop.cancel();
     });

@@ -44,9 +44,6 @@ use crate::{
     transport::Direct,
 };
 
-/// The most pushers whose end is reported only once if they have several links. Others may be reported again.
-const MAX_ENDED: usize = 1_024;
-
 pub(crate) struct Inner<M: SocketMachine> {
     pub(crate) machine: M,
     pub(crate) state: M::State,
@@ -272,21 +269,13 @@ impl<M: SocketMachine> Shared<M> {
 
     /// Reports the end of a pusher's stream, once for each pusher however many links it has.
     pub(crate) fn ended(&self, peer: &Peer) {
-        let first = self.with(|inner| {
-            let ended = &mut inner.endpoints.ended_peers;
-            if ended.len() < MAX_ENDED {
-                ended.insert(peer.instance)
-            } else {
-                !ended.contains(&peer.instance)
-            }
-        });
-        if first {
+        if self.with(|inner| inner.endpoints.peers.handle_end(peer.instance)) {
             self.report(Event::Ended { peer: PeerInfo::from(peer) });
         }
     }
 
     pub(crate) fn opened(&self, link: LinkId, peer: &Peer) {
-        self.with(|inner| inner.endpoints.opened(peer.instance));
+        self.with(|inner| inner.endpoints.peers.handle_opened(peer.instance));
         self.wakers.changed();
         self.report(Event::Connected { link: link.as_u64(), peer: PeerInfo::from(peer) });
     }
@@ -321,7 +310,7 @@ impl<M: SocketMachine> Inner<M> {
         let missed = self.machine.end_unanswered(link);
         let end = self.machine.handle_link_lost(now, link, reason);
         let interrupted = end.as_ref().is_some_and(|end| missed || end.is_interruption());
-        self.endpoints.closed(peer, interrupted);
+        self.endpoints.peers.handle_closed(peer, interrupted);
         end
     }
 }
