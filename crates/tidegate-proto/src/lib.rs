@@ -145,6 +145,7 @@
 
 #![forbid(unsafe_code)]
 
+mod amount;
 pub mod credit;
 mod defaults;
 pub mod handshake;
@@ -163,6 +164,7 @@ pub mod v1;
 pub mod violation;
 pub mod wire;
 
+pub use amount::Amount;
 pub use defaults::{
     DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, DEFAULT_RESTART_GRACE,

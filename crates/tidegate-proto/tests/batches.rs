@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use tidegate_proto::{DeliveryBatch, Machine as _, Role, Time, Verdict, Window, v1};
+use tidegate_proto::{Amount, DeliveryBatch, Machine as _, Role, Time, Verdict, Window, v1};
 use tidegate_testkit::{SECOND, World, conserved, deliver, frame, peer, puller, pusher, sent, text};
 
 const START: Time = Time(0);
@@ -32,7 +32,7 @@ fn a_batch_has_at_least_and_at_most_the_given_number_and_is_in_order() {
         let mut batch = pull.recv_batch(range).unwrap();
         assert_eq!((batch.next_id(), batch.len()), (first, count));
         assert_eq!(take(&mut batch, 1_000), (first..first + count).collect::<Vec<_>>());
-        pull.settle_untracked(batch.link(), first, count, 2 * count, &Verdict::Release);
+        pull.settle_untracked(batch.link(), first, Amount::new(count, 2 * count), &Verdict::Release);
     }
     assert_eq!(pull.stats().in_flight, 0);
     w.check();
@@ -70,7 +70,7 @@ fn what_is_left_of_a_batch_is_dropped_after_the_end_of_the_stream() {
     puller.return_batch(batch);
     let stats = puller.stats();
     assert_eq!((stats.dropped, stats.released, stats.in_flight, stats.queued), (2, 0, 1, 0));
-    puller.settle_untracked(link, 0, 1, 1, &Verdict::Ack);
+    puller.settle_untracked(link, 0, Amount::new(1, 1), &Verdict::Ack);
     assert_eq!((puller.stats().committed, puller.stats().committed_bytes), (0, 0));
     conserved::assert_puller(&puller.stats());
 }
@@ -84,7 +84,7 @@ fn what_is_left_of_a_batch_is_queued_again_and_the_order_stays() {
     assert_eq!(take(&mut batch, 5), [0, 1, 2, 3, 4]);
     w.pullers[0].return_batch(batch);
     assert_eq!((w.pullers[0].stats().in_flight, w.pullers[0].stats().queued), (5, 95));
-    w.pullers[0].settle_untracked(link, 0, 5, 5, &Verdict::Ack);
+    w.pullers[0].settle_untracked(link, 0, Amount::new(5, 5), &Verdict::Ack);
     assert!(w.pullers[0].may_hand_out(link));
     w.settle();
     let rest: Vec<_> = w.ack_all(0).into_iter().map(|(text, _)| text).collect();
@@ -105,7 +105,7 @@ fn what_is_left_of_a_batch_of_a_lost_link_goes_to_another_puller() {
     let link = batch.link();
     w.pullers[0].return_batch(batch);
     assert_eq!((w.pullers[0].stats().in_flight, w.pullers[0].stats().queued), (1, 0));
-    w.pullers[0].settle_untracked(link, 0, 1, 1, &Verdict::Ack); // too late
+    w.pullers[0].settle_untracked(link, 0, Amount::new(1, 1), &Verdict::Ack); // too late
     w.join(0, 1);
     w.pass(SECOND * 60); // the grace is over
     assert_eq!(w.ack_all(1).len(), 100);
@@ -125,7 +125,7 @@ fn what_is_left_of_a_batch_is_released_when_the_puller_leaves() {
     w.pullers[0].return_batch(batch);
     w.settle();
     assert_eq!((w.pushers[0].stats().released, w.pushers[0].stats().in_flight), (99, 1));
-    w.pullers[0].settle_untracked(link, 0, 1, 1, &Verdict::Ack);
+    w.pullers[0].settle_untracked(link, 0, Amount::new(1, 1), &Verdict::Ack);
     w.settle();
     assert_eq!((w.pushers[0].stats().acked, w.pushers[0].stats().queued), (1, 99));
     w.check();

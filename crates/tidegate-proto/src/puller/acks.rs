@@ -9,7 +9,7 @@ use super::{
     link::{Leaving, Recall},
     mark_ready,
 };
-use crate::{link_id::LinkId, time::Time, v1, wire};
+use crate::{amount::Amount, link_id::LinkId, time::Time, v1, wire};
 
 /// Bytes of outcomes in one `Ack`: safely below the limit of a control frame (FR-3).
 const MAX_ACK_BYTES: usize = 48 * 1_024;
@@ -65,7 +65,7 @@ impl<H: Clone + Default> Puller<H> {
     ) {
         let Some(link) = self.links.get_mut(id) else { return };
         (link.ack_at, link.ack_now) = (None, false);
-        let (message_limit, byte_limit) = link.grant.limits();
+        let Amount { messages: message_limit, bytes: byte_limit } = link.grant.limits();
         let mut all = link.outcomes.take();
         if recall || leaving {
             // RC-4: if the Ack is divided, its last part has the flags and the releases.

@@ -24,7 +24,7 @@ impl<H: Clone + Default> Puller<H> {
         let link = self.links.get_mut(id)?;
         let front = link.inbox.front_mut()?;
         let mean = front.cursor.size() / front.cursor.len().max(1);
-        let limit = limit.min(link.base.1 / 8 / mean.max(1)).max(1);
+        let limit = limit.min(link.base.bytes / 8 / mean.max(1)).max(1);
         // A part costs more than the whole, because the messages before its end are decoded twice.
         let limit =
             if front.cursor.len() <= limit * 2 { limit * 2 } else { limit }.min(free).min(*count.end());
@@ -36,15 +36,13 @@ impl<H: Clone + Default> Puller<H> {
             link.inbox.pop_front();
             self.turn.rotate_left(1);
         }
-        let (count, bytes) = (batch.cursor.len(), batch.cursor.size());
-        link.queued -= count;
-        link.queued_bytes -= bytes;
-        self.queued -= count;
-        self.queued_bytes -= bytes;
-        self.in_flight += count;
+        let deliveries = batch.cursor.amount();
+        link.queued -= deliveries;
+        self.queued -= deliveries;
         // Only one of them is worked on at a time.
-        self.auto.busy(self.in_flight - count + 1);
-        if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
+        self.auto.busy(self.in_flight + 1);
+        self.in_flight += deliveries.messages;
+        if link.paused_until.is_some() && link.queued.bytes < self.settings.read_ahead {
             mark_ready(&mut self.ready_links, id, link);
         }
         Some(batch)
@@ -54,8 +52,8 @@ impl<H: Clone + Default> Puller<H> {
     /// if they cannot be handed out any more.
     pub fn return_batch(&mut self, mut batch: DeliveryBatch<H>) {
         let id = batch.link();
-        let (count, bytes) = (batch.cursor.len(), batch.cursor.size());
-        let open = self.links.get_mut(id).filter(|link| count > 0 && link.session.is_open());
+        let deliveries = batch.cursor.amount();
+        let open = self.links.get_mut(id).filter(|link| !batch.is_empty() && link.session.is_open());
         let Some(link) = open.filter(|link| link.ended || !self.leaving) else {
             // They cannot be handed out any more: release them, if the link is still there.
             while let Some(item) = batch.take() {
@@ -63,21 +61,17 @@ impl<H: Clone + Default> Puller<H> {
             }
             return;
         };
-        self.in_flight -= count;
+        self.in_flight -= deliveries.messages;
         if link.ended {
             // Other pullers have processed their messages (ST-7).
-            link.grant.settle(count, bytes);
-            self.committed.0 -= count;
-            self.committed.1 -= bytes;
-            self.stats.dropped += count;
+            link.grant.settle(&mut self.budget, deliveries);
+            self.stats.dropped += deliveries.messages;
             mark_ready(&mut self.ready_links, id, link); // it may have been the last delivery
             return;
         }
         link.inbox.push_front(QueuedBatch::remaining(batch));
-        link.queued += count;
-        link.queued_bytes += bytes;
-        self.queued += count;
-        self.queued_bytes += bytes;
+        link.queued += deliveries;
+        self.queued += deliveries;
         if !link.in_turn {
             link.in_turn = true;
             self.turn.push_back(id);

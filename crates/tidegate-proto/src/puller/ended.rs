@@ -39,23 +39,18 @@ impl<H: Clone + Default> Puller<H> {
         self.memory.leave(id, &mut link.need);
         self.without_credit.remove(id);
         // The settle time-out of queued deliveries has passed, and other pullers have processed their messages (ST-7).
-        let before = link.grant.outstanding();
-        let (dropped, bytes) = link.drop_inbox();
-        link.grant.settle(dropped, bytes);
+        let dropped = link.drop_inbox();
+        link.grant.settle(&mut self.budget, dropped);
         // End gives up all unused credit (ST-7).
-        let (unused, unused_bytes) = link.grant.unused();
-        link.grant.skip(link.grant.limits().0, unused_bytes)?;
+        let unused = link.grant.unused().messages;
+        link.grant.skip_all(&mut self.budget);
         self.unused -= unused;
         if std::mem::take(&mut link.overdue) {
             self.overdue -= unused;
         }
-        let after = link.grant.outstanding();
         self.waiting_for_budget.remove(id);
-        self.committed.0 -= before.0 - after.0;
-        self.committed.1 -= before.1 - after.1;
         self.queued -= dropped;
-        self.queued_bytes -= bytes;
-        self.stats.dropped += dropped;
+        self.stats.dropped += dropped.messages;
         // ST-6. The set is bounded by the limit on links.
         if self.ended.len() < self.settings.max_links {
             let peer = &link.session.peer;

@@ -17,7 +17,8 @@ use super::{
     stats::PullLinkStats,
 };
 use crate::{
-    credit::Granting,
+    amount::Amount,
+    credit::{Budget, Granting},
     link::Session,
     link_id::LinkId,
     rule::Rule,
@@ -64,8 +65,8 @@ pub(super) enum Leaving {
 pub(super) struct PullLink<H> {
     pub(super) session: Session,
     pub(super) grant: Granting,
-    /// Its share of the window, in messages and bytes.
-    pub(super) base: (u64, u64),
+    /// Its share of the window.
+    pub(super) base: Amount,
     /// The message limit before it was last raised. The pusher may have used up its credit.
     pub(super) limit_before: u64,
     /// Deliveries settled when its share was last computed.
@@ -91,9 +92,8 @@ pub(super) struct PullLink<H> {
     pub(super) inbox: VecDeque<QueuedBatch<H>>,
     /// The value that its deliveries carry.
     pub(super) context: H,
-    /// Messages and bytes in the inbox.
-    pub(super) queued: u64,
-    pub(super) queued_bytes: u64,
+    /// Deliveries in the inbox.
+    pub(super) queued: Amount,
     /// The memory that its large messages need (LM-4).
     pub(super) need: Need,
     pub(super) outcomes: Outcomes,
@@ -127,8 +127,7 @@ pub(super) struct PullLink<H> {
     pub(super) ack_at: Option<Time>,
     pub(super) recall_at: Option<Time>,
     pub(super) paused_until: Option<Time>,
-    received: u64,
-    received_bytes: u64,
+    received: Amount,
 }
 
 impl<H: Clone + Default> PullLink<H> {
@@ -136,7 +135,7 @@ impl<H: Clone + Default> PullLink<H> {
         Self {
             session,
             grant: Granting::default(),
-            base: (0, 0),
+            base: Amount::ZERO,
             limit_before: 0,
             settled_before: 0,
             weight: 0,
@@ -150,8 +149,7 @@ impl<H: Clone + Default> PullLink<H> {
             skips: Skips::default(),
             inbox: VecDeque::new(),
             context: H::default(),
-            queued: 0,
-            queued_bytes: 0,
+            queued: Amount::ZERO,
             need: Need::default(),
             outcomes: Outcomes::default(),
             history: LinkHistory::default(),
@@ -172,23 +170,20 @@ impl<H: Clone + Default> PullLink<H> {
             ack_at: None,
             recall_at: None,
             paused_until: None,
-            received: 0,
-            received_bytes: 0,
+            received: Amount::ZERO,
         }
     }
 
     /// Counts a batch, and records it in the history (RD-9).
     pub(super) fn record_batch(&mut self, batch: &Batch, memory: usize) {
-        self.received += batch.cursor.len();
-        self.received_bytes += batch.cursor.size();
+        self.received += batch.cursor.amount();
         self.history.record_batch(batch.cursor.next_id(), batch.numbers.clone(), memory);
         self.history.confirm(batch.cursor.next_id() + batch.cursor.len(), self.session.confirmed_bytes());
     }
 
     /// Puts deliveries into the inbox.
     pub(super) fn push(&mut self, id: LinkId, bytes: Bytes, cursor: Cursor, retained: &RetainedBytes) {
-        self.queued += cursor.len();
-        self.queued_bytes += cursor.size();
+        self.queued += cursor.amount();
         let (instance, context) = (self.session.peer.instance, self.context.clone());
         self.inbox.push_back(QueuedBatch::new(bytes, cursor, id, instance, context, retained));
     }
@@ -222,13 +217,18 @@ impl<H: Clone + Default> PullLink<H> {
 
     /// Whether held outcomes must be sent now (OC-5).
     pub(super) fn outcomes_due(&self, now: Time) -> bool {
-        let held = &self.outcomes;
-        !held.is_empty()
+        !self.outcomes.is_empty()
             && (self.ack_now
-                || self.queued == 0
-                || held.messages * 2 >= self.base.0
-                || held.bytes * 2 >= self.base.1
+                || self.queued.messages == 0
+                || self.outcomes_fill_half()
                 || self.ack_at.is_some_and(|at| at <= now))
+    }
+
+    /// Whether the held outcomes are for half of the link's share of the window, in messages or in bytes (OC-5).
+    #[inline]
+    pub(super) fn outcomes_fill_half(&self) -> bool {
+        let held = self.outcomes.amount();
+        held.messages * 2 >= self.base.messages || held.bytes * 2 >= self.base.bytes
     }
 
     /// Whether its limits may be raised: it is open, and there is no recall, leaving or `End`.
@@ -251,7 +251,7 @@ impl<H: Clone + Default> PullLink<H> {
 
     /// Whether it has only unused credit for one message, and no deliveries.
     pub(super) fn unused_is_last(&self) -> bool {
-        self.grant.outstanding().0 == 1 && self.grant.unused().0 == 1
+        self.grant.outstanding().messages == 1 && self.grant.unused().messages == 1
     }
 
     /// Whether it has delivered nothing for [`IDLE_AFTER`].
@@ -261,19 +261,19 @@ impl<H: Clone + Default> PullLink<H> {
 
     /// Whether it is over its window, and has unused credit or queued deliveries to give up.
     pub(super) fn has_surplus(&self, may_keep: u64) -> bool {
-        let unused = self.grant.unused().0;
+        let unused = self.grant.unused().messages;
         self.recall == Recall::No
             && self.leaving == Leaving::No
             && !self.ended
             && self.session.is_open()
-            && self.grant.outstanding().0 > self.base.0
-            && (unused > 0 || self.queued > may_keep)
+            && self.grant.outstanding().messages > self.base.messages
+            && (unused > 0 || self.queued.messages > may_keep)
     }
 
     /// Whether it is so far over its share that withholding grants would take too long.
     pub(super) fn is_far_over_window(&self) -> bool {
-        let held = self.grant.outstanding().0;
-        held > self.base.0 * 2 || (held > self.base.0 && self.base.0 <= 4)
+        let (held, share) = (self.grant.outstanding().messages, self.base.messages);
+        held > share * 2 || (held > share && share <= 4)
     }
 
     /// Deliveries settled since the last [`Self::begin_recent`].
@@ -285,25 +285,23 @@ impl<H: Clone + Default> PullLink<H> {
         self.settled_before = self.grant.settled_deliveries();
     }
 
-    /// Releases the last `count` deliveries of the inbox (RC-4), and returns the number of deliveries released, and
-    /// their bytes.
-    pub(super) fn release(&mut self, mut count: u64) -> (u64, u64) {
-        let before = (self.queued, self.queued_bytes);
+    /// Releases the last `count` deliveries of the inbox (RC-4), and returns what was released.
+    pub(super) fn release(&mut self, budget: &mut Budget, mut count: u64) -> Amount {
+        let before = self.queued;
         while count > 0 {
             let Some(batch) = self.inbox.back_mut() else { break };
             let part = count.min(batch.cursor.len());
             let first = batch.cursor.next_id() + batch.cursor.len() - part;
-            let bytes = batch.truncate(part);
+            let released = Amount::new(part, batch.truncate(part));
             if batch.cursor.is_empty() {
                 self.inbox.pop_back();
             }
-            self.outcomes.push(first, part, bytes, &Verdict::Release);
-            self.grant.settle(part, bytes);
-            self.queued -= part;
-            self.queued_bytes -= bytes;
+            self.outcomes.push(first, released, &Verdict::Release);
+            self.grant.settle(budget, released);
+            self.queued -= released;
             count -= part;
         }
-        (before.0 - self.queued, before.1 - self.queued_bytes)
+        before - self.queued
     }
 
     /// The ids in the inbox, as `(first, count)`.
@@ -311,29 +309,29 @@ impl<H: Clone + Default> PullLink<H> {
         self.inbox.iter().map(|batch| (batch.cursor.next_id(), batch.cursor.len()))
     }
 
-    /// Drops the deliveries that were not handed out (RD-5), and returns their number and their bytes.
-    pub(super) fn drop_inbox(&mut self) -> (u64, u64) {
+    /// Drops the deliveries that were not handed out (RD-5), and returns what was dropped.
+    pub(super) fn drop_inbox(&mut self) -> Amount {
         self.inbox.clear();
-        (std::mem::take(&mut self.queued), std::mem::take(&mut self.queued_bytes))
+        std::mem::take(&mut self.queued)
     }
 
     pub(super) fn stats(&self, id: LinkId) -> PullLinkStats {
         let peer = &self.session.peer;
-        let (credit_messages, credit_bytes) = self.grant.unused();
+        let credit = self.grant.unused();
         PullLinkStats {
             link: id.as_u64(),
             peer_name: peer.name.clone(),
             peer: peer.address.clone(),
             peer_instance: peer.instance.to_string(),
             pipeline: peer.pipeline.clone(),
-            window: self.base.0,
-            window_bytes: self.base.1,
-            message_limit: self.grant.limits().0,
-            credit_messages,
-            credit_bytes,
-            received: self.received,
-            received_bytes: self.received_bytes,
-            queued: self.queued,
+            window: self.base.messages,
+            window_bytes: self.base.bytes,
+            message_limit: self.grant.limits().messages,
+            credit_messages: credit.messages,
+            credit_bytes: credit.bytes,
+            received: self.received.messages,
+            received_bytes: self.received.bytes,
+            queued: self.queued.messages,
             unsettled: self.grant.unsettled(),
             leaving: self.leaving != Leaving::No,
             closing: self.retired,

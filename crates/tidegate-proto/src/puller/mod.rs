@@ -40,6 +40,8 @@ pub use self::{
     stats::{PullLinkStats, PullStats},
 };
 use crate::{
+    amount::Amount,
+    credit::Budget,
     limits::PartialFrames,
     link::{Links, PeerKey},
     link_id::LinkId,
@@ -73,9 +75,8 @@ pub struct Puller<H = ()> {
     slots: BTreeMap<PeerKey, LinkId>,
     /// Links with messages for the application, in turn.
     turn: VecDeque<LinkId>,
-    /// Deliveries in the inboxes of all links, and their bytes.
-    queued: u64,
-    queued_bytes: u64,
+    /// Deliveries in the inboxes of all links.
+    queued: Amount,
     /// Deliveries handed out and not settled.
     in_flight: u64,
     /// The number of `recv` calls that wait.
@@ -84,8 +85,8 @@ pub struct Puller<H = ()> {
     polled_empty: bool,
     /// The automatic window.
     auto: AutoWindow,
-    /// Messages and bytes granted and not settled, on all links (CR-9).
-    committed: (u64, u64),
+    /// The budget, and what all links have of it (CR-9).
+    budget: Budget,
     /// The maximum of `in_flight` (CR-6).
     cap: u64,
     /// Unused credit of open links, in messages.
@@ -134,6 +135,7 @@ impl<H: Clone + Default> Puller<H> {
     pub fn new(settings: PullerSettings) -> Result<Self, SettingError> {
         settings.check()?;
         let (memory, retained) = (settings.memory, RetainedBytes::new(settings.budget_bytes));
+        let budget = Budget::new(Amount::new(settings.budget, settings.budget_bytes));
         let cap = allocator::cap(&settings);
         Ok(Self {
             settings,
@@ -148,13 +150,12 @@ impl<H: Clone + Default> Puller<H> {
             links: Links::default(),
             slots: BTreeMap::new(),
             turn: VecDeque::new(),
-            queued: 0,
-            queued_bytes: 0,
+            queued: Amount::ZERO,
             in_flight: 0,
             waiting: 0,
             polled_empty: false,
             auto: AutoWindow::new(),
-            committed: (0, 0),
+            budget,
             without_credit: Turns::default(),
             waiting_for_budget: Turns::default(),
             minimum_grants: 0,
@@ -209,14 +210,13 @@ impl<H: Clone + Default> Puller<H> {
                 link.inbox.pop_front(); // cannot happen: the whole batch was checked when it arrived
                 continue;
             };
-            link.queued -= 1;
-            link.queued_bytes -= received.size();
-            self.queued -= 1;
-            self.queued_bytes -= received.size();
+            let one = Amount::new(1, received.size());
+            link.queued -= one;
+            self.queued -= one;
             self.in_flight += 1;
             self.auto.busy(self.in_flight);
             self.stats.redelivered += u64::from(received.item.attempt > 1);
-            if link.paused_until.is_some() && link.queued_bytes < self.settings.read_ahead {
+            if link.paused_until.is_some() && link.queued.bytes < self.settings.read_ahead {
                 mark_ready(&mut self.ready_links, id, link);
             }
             return Some(received);
@@ -240,19 +240,19 @@ impl<H: Clone + Default> Puller<H> {
     /// The number of deliveries that wait for the application.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        if self.leaving { 0 } else { self.queued }
+        if self.leaving { 0 } else { self.queued.messages }
     }
 
     /// Whether a delivery waits for the application.
     #[must_use]
     pub fn has_queued(&self) -> bool {
-        self.queued > 0 && !self.leaving
+        self.queued.messages > 0 && !self.leaving
     }
 
     /// Whether [`Self::recv`] would return a delivery.
     #[must_use]
     pub fn has_next(&self) -> bool {
-        self.queued > 0 && !self.leaving && self.in_flight < self.cap
+        self.queued.messages > 0 && !self.leaving && self.in_flight < self.cap
     }
 
     /// Reports that a `recv` begins to wait. Links without credit get a minimum grant (CR-6), and held outcomes are
@@ -262,7 +262,7 @@ impl<H: Clone + Default> Puller<H> {
         if self.waiting == 1 {
             self.stuck.begin(now, self.done());
         }
-        if self.queued > 0 {
+        if self.queued.messages > 0 {
             return;
         }
         let waiting = self.waiting as u64;
@@ -289,12 +289,12 @@ impl<H: Clone + Default> Puller<H> {
         if self.waiting == 0 {
             self.stuck.end();
         }
-        if self.queued == 0 {
+        if self.queued.messages == 0 {
             self.auto.begin_idle(now, self.waiting as u64, self.in_flight);
         }
         if self.waiting == 0 && self.minimum_grants > 0 {
             self.wake_minimum_grants();
-        } else if self.waiting > 0 && self.queued == 0 {
+        } else if self.waiting > 0 && self.queued.messages == 0 {
             // The others still wait for a delivery (CR-6).
             self.wake_without_credit();
         }
@@ -305,7 +305,7 @@ impl<H: Clone + Default> Puller<H> {
     /// share of the window. With a window of 0 this has no effect (CR-7).
     pub fn handle_empty_poll(&mut self) {
         let none = matches!(self.settings.window, Window::Fixed { messages: 0, .. });
-        if !none && !self.polled_empty && self.queued == 0 && !self.leaving {
+        if !none && !self.polled_empty && self.queued.messages == 0 && !self.leaving {
             self.polled_empty = true;
             self.wake_without_credit();
         }
@@ -314,6 +314,11 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether the application waits for a delivery, and is below the cap.
     fn is_wanted(&self) -> bool {
         (self.waiting > 0 || self.polled_empty) && self.in_flight < self.cap
+    }
+
+    /// Whether the application waits for a delivery, is below the cap, and none is queued.
+    fn lacks_deliveries(&self) -> bool {
+        self.is_wanted() && self.queued.messages == 0
     }
 
     /// Whether a link is open.
@@ -337,18 +342,19 @@ impl<H: Clone + Default> Puller<H> {
     /// The statistics of this puller.
     #[must_use]
     pub fn stats(&self) -> PullStats {
+        let (queued, committed) = (self.queued, self.budget.committed());
         PullStats {
-            queued: self.queued,
-            queued_bytes: self.queued_bytes,
+            queued: queued.messages,
+            queued_bytes: queued.bytes,
             in_flight: self.in_flight,
             duplicates_waiting: self.dedup.waiting_duplicates(),
             links: self.links.len() as u64,
             pushers_ended: self.ended.len() as u64,
-            committed: self.committed.0,
-            committed_bytes: self.committed.1,
+            committed: committed.messages,
+            committed_bytes: committed.bytes,
             window: match self.settings.window {
                 Window::Fixed { messages: 1.., .. } => self.cap,
-                _ => self.links.iter().map(|(_, link)| link.base.0).sum(),
+                _ => self.links.iter().map(|(_, link)| link.base.messages).sum(),
             },
             max_in_flight: self.cap,
             service_rate: self.auto.rate(),

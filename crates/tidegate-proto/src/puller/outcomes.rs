@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    amount::Amount,
     v1::{self, Verdict as Wire},
     wire::cut_reason,
 };
@@ -69,20 +70,25 @@ pub(super) struct Outcomes {
     /// Acks, which are the usual outcome.
     acks: Ranges,
     others: BTreeMap<OutcomeKind, Ranges>,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+    /// The deliveries of all of them.
+    amount: Amount,
 }
 
 impl Outcomes {
     #[inline]
-    pub(super) fn push(&mut self, first: u64, count: u64, bytes: u64, verdict: &Verdict) {
-        self.messages += count;
-        self.bytes += bytes;
+    pub(super) fn push(&mut self, first: u64, deliveries: Amount, verdict: &Verdict) {
+        self.amount += deliveries;
         if *verdict == Verdict::Ack {
-            add(&mut self.acks, first, count);
+            add(&mut self.acks, first, deliveries.messages);
         } else {
-            self.push_other(first, count, verdict);
+            self.push_other(first, deliveries.messages, verdict);
         }
+    }
+
+    /// The deliveries that have an outcome here.
+    #[inline]
+    pub(super) fn amount(&self) -> Amount {
+        self.amount
     }
 
     #[cold]
@@ -91,7 +97,7 @@ impl Outcomes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages == 0
+        self.amount.messages == 0
     }
 
     /// All outcomes, without taking or merging them.
@@ -105,7 +111,7 @@ impl Outcomes {
 
     /// Takes all outcomes, in as few ranges as possible.
     pub(super) fn take(&mut self) -> Vec<v1::Outcome> {
-        (self.messages, self.bytes) = (0, 0);
+        self.amount = Amount::ZERO;
         let mut all = Vec::new();
         for (kind, mut ranges) in std::mem::take(&mut self.others) {
             take(&mut ranges, &kind, &mut all);
@@ -146,10 +152,10 @@ mod tests {
         // OC-5
         let mut outcomes = Outcomes::default();
         for id in [4, 5, 2, 3, 9, 0, 1, 7] {
-            outcomes.push(id, 1, 10, &Verdict::Ack);
+            outcomes.push(id, Amount::new(1, 10), &Verdict::Ack);
         }
-        outcomes.push(6, 1, 10, &Verdict::Reject { reason: "r".repeat(300) });
-        assert_eq!((outcomes.messages, outcomes.bytes), (9, 90));
+        outcomes.push(6, Amount::new(1, 10), &Verdict::Reject { reason: "r".repeat(300) });
+        assert_eq!(outcomes.amount(), Amount::new(9, 90));
         let all = outcomes.take();
         let ranges: Vec<_> = all.iter().map(|o| (o.first, o.count, o.verdict)).collect();
         assert_eq!(ranges, [(6, 1, 3), (0, 6, 1), (7, 1, 1), (9, 1, 1)]);
@@ -164,13 +170,13 @@ mod tests {
         let nack = |delay_ms, reason: &str| Verdict::Nack { delay_ms, reason: reason.to_owned() };
         // The order of eight workers that are slightly out of step.
         for id in (0..1_000).map(|n| n ^ 7) {
-            outcomes.push(id, 1, 1, &nack(60_000, "busy"));
+            outcomes.push(id, Amount::new(1, 1), &nack(60_000, "busy"));
         }
         for (id, verdict) in [(1_000, nack(60_000, "other")), (1_001, nack(1, "busy"))] {
-            outcomes.push(id, 1, 1, &verdict);
+            outcomes.push(id, Amount::new(1, 1), &verdict);
         }
         for id in [1_003, 1_005, 1_004, 1_002] {
-            outcomes.push(id, 1, 1, &Verdict::Release);
+            outcomes.push(id, Amount::new(1, 1), &Verdict::Release);
         }
         assert_eq!(outcomes.peek().iter().map(|outcome| outcome.count).sum::<u64>(), 1_006);
         let all = outcomes.take();

@@ -30,11 +30,9 @@ impl<H: Clone + Default> Puller<H> {
             return Err(violation);
         }
         link.session.charge_unknown(now, batch.unknown_bytes(frame))?;
-        let before = link.grant.outstanding();
         let new = batch.cursor;
         let repeats = batch.repeats && link.session.peer.key.is_some_and(|key| self.dedup.knows(key));
-        link.grant.accept(new.next_id(), new.len(), new.size(), new.last_size())?;
-        self.committed.1 += link.grant.outstanding().1 - before.1; // one message may overshoot (CR-2)
+        link.grant.accept(&mut self.budget, new.next_id(), new.amount(), new.last_size())?;
         self.stats.received += new.len();
         self.stats.received_bytes += new.size();
         self.unused -= new.len();
@@ -43,14 +41,14 @@ impl<H: Clone + Default> Puller<H> {
         }
         (link.unused_since, link.active_at) = (now, now);
         if link.check_at.is_some() && !link.rotates {
-            link.check_at = (link.grant.unused().0 > 0).then(|| link.patient_until(now));
+            link.check_at = (link.grant.unused().messages > 0).then(|| link.patient_until(now));
         }
         // The pusher has used up all the credit that it may have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.end_idle(now, limited);
         let asked = std::mem::take(&mut self.polled_empty);
         let (exceeds, last) = (link.grant.overshoot() > 0, new.last_size());
-        let (full, queued) = (self.queued_bytes >= self.settings.budget_bytes, link.queued);
+        let (full, queued) = (self.queued.bytes >= self.settings.budget_bytes, link.queued.messages);
         let batch = batch.without_unknown();
         link.record_batch(&batch, self.settings.memory);
         if repeats {
@@ -58,8 +56,7 @@ impl<H: Clone + Default> Puller<H> {
             // Duplicates take no places any more, so that there may be room for more credit (CR-6).
             self.request_grant(id);
         } else {
-            self.queued += new.len();
-            self.queued_bytes += new.size();
+            self.queued += new.amount();
             link.push(id, batch.bytes, batch.cursor, &self.retained);
         }
         self.measure_need(id, last, exceeds);
@@ -88,19 +85,16 @@ impl<H: Clone + Default> Puller<H> {
         if !link.skips.are_due() {
             return Err(Violation::new(Code::Unexpected, Rule::Rc3, "a Skip without a recall"));
         }
-        let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
-        link.grant.skip(skip.next_id, skip.bytes)?;
+        let unused = link.grant.unused().messages;
+        link.grant.skip(&mut self.budget, skip)?;
         link.skips.handle_skip(now);
         self.memory.unreserve(&mut link.need);
-        let given_up = unused - link.grant.unused().0;
+        let given_up = unused - link.grant.unused().messages;
         self.unused -= given_up;
         let was_overdue = std::mem::take(&mut link.overdue);
         if was_overdue {
             self.overdue -= unused;
         }
-        let after = link.grant.outstanding();
-        self.committed.0 -= before.0 - after.0;
-        self.committed.1 -= before.1 - after.1;
         link.recall = Recall::No;
         if link.leaving == Leaving::Sent && !link.skips.are_due() {
             link.leaving = Leaving::Skipped;
@@ -110,7 +104,7 @@ impl<H: Clone + Default> Puller<H> {
         self.queue_for_place(id);
         self.without_credit.insert(id);
         // If there are fewer places than links that need one, only the links that get one are woken, below.
-        if self.is_wanted() && self.queued == 0 && self.free_places() >= self.without_credit.len() as u64 {
+        if self.lacks_deliveries() && self.free_places() >= self.without_credit.len() as u64 {
             self.wake_without_credit();
         }
         self.request_grant(id);
@@ -176,7 +170,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         let Some(link) = self.links.get_mut(id).filter(|link| !link.session.ignores_frames()) else { return };
         let bytes = frame.len();
         link.skips.handle_bytes(bytes);
-        let credit = link.grant.unused().0;
+        let credit = link.grant.unused().messages;
         let received = wire::decode_within(frame, link.session.peer.max_message, credit)
             // After End or leaving there is no credit either, but the violation is the late Deliver (ER-1).
             .map_err(|violation| match link.late_violation() {
@@ -250,7 +244,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
 
     fn wants_read(&mut self, now: Time, id: LinkId) -> bool {
         let Some(link) = self.links.get_mut(id) else { return false };
-        if link.queued_bytes < self.settings.read_ahead || link.session.is_closing() {
+        if link.queued.bytes < self.settings.read_ahead || link.session.is_closing() {
             link.paused_until = None;
             return true;
         }
@@ -366,9 +360,7 @@ impl<H: Clone + Default> Machine for Puller<H> {
         self.retire_link(id);
         self.partial_frames.forget(id);
         let link = self.links.remove(id)?;
-        let (messages, bytes) = link.grant.outstanding();
-        self.committed.0 -= messages;
-        self.committed.1 -= bytes;
+        link.grant.end(&mut self.budget);
         self.minimum_grants -= usize::from(link.has_minimum_grant);
         self.rotating -= u64::from(link.rotates);
         self.without_credit.remove(id);

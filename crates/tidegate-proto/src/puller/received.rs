@@ -181,7 +181,7 @@ impl<H: Clone> QueuedBatch<H> {
             for _ in 0..limit {
                 rest.next(&self.origin.bytes);
             }
-            cursor.shorten(limit, cursor.size() - rest.size());
+            cursor.shorten(cursor.amount() - rest.amount());
         }
         self.cursor = rest;
         let own = if self.apart { cursor.apart(&self.origin.bytes) } else { None };

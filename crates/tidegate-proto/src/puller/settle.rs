@@ -1,7 +1,7 @@
 //! Settles deliveries (OC-1), on open links and on lost ones.
 
 use super::{Puller, Received, Verdict, mark_ready};
-use crate::{link_id::LinkId, wire::Item};
+use crate::{amount::Amount, link_id::LinkId, wire::Item};
 
 impl<H: Clone + Default> Puller<H> {
     /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
@@ -18,20 +18,19 @@ impl<H: Clone + Default> Puller<H> {
     /// Settles one delivery of a [`DeliveryBatch`](super::DeliveryBatch), as [`Self::settle`] does.
     #[inline]
     pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
-        self.settle_range(link, item.id, 1, item.size.into(), item.is_tracked(), verdict)
+        self.settle_range(link, item.id, Amount::new(1, item.size.into()), item.is_tracked(), verdict)
     }
 
-    /// Settles `count` deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`, whose
-    /// senders do not wait for the outcome ([`Item::is_tracked`]). `size` is the sum of their sizes.
+    /// Settles deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`, whose senders
+    /// do not wait for the outcome ([`Item::is_tracked`]). `deliveries` is their number, and the sum of their sizes.
     pub fn settle_untracked(
         &mut self,
         link: LinkId,
         first: u64,
-        count: u64,
-        size: u64,
+        deliveries: Amount,
         verdict: &Verdict,
     ) -> bool {
-        self.settle_range(link, first, count, size, false, verdict)
+        self.settle_range(link, first, deliveries, false, verdict)
     }
 
     #[inline]
@@ -39,15 +38,14 @@ impl<H: Clone + Default> Puller<H> {
         &mut self,
         id: LinkId,
         first: u64,
-        count: u64,
-        size: u64,
+        deliveries: Amount,
         tracked: bool,
         verdict: &Verdict,
     ) -> bool {
-        self.in_flight -= count;
-        match self.settle_open(id, first, count, size, tracked, verdict) {
+        self.in_flight -= deliveries.messages;
+        match self.settle_open(id, first, deliveries, tracked, verdict) {
             Some(due) => due,
-            None => self.settle_detached(id, first, count, verdict),
+            None => self.settle_detached(id, first, deliveries.messages, verdict),
         }
     }
 
@@ -57,31 +55,28 @@ impl<H: Clone + Default> Puller<H> {
         &mut self,
         id: LinkId,
         first: u64,
-        count: u64,
-        size: u64,
+        deliveries: Amount,
         tracked: bool,
         verdict: &Verdict,
     ) -> Option<bool> {
         let link = self.links.get_mut(id).filter(|link| link.session.is_open())?;
+        let count = deliveries.messages;
         match verdict {
             Verdict::Ack => self.stats.acked += count,
             Verdict::Nack { .. } => self.stats.nacked += count,
             Verdict::Reject { .. } => self.stats.rejected += count,
             Verdict::Release => self.stats.released += count,
         }
-        link.grant.settle(count, size);
-        self.committed.0 -= count;
-        self.committed.1 -= size;
-        if link.grant.outstanding().0 == 0 && link.may_be_granted() {
+        link.grant.settle(&mut self.budget, deliveries);
+        if link.grant.outstanding().messages == 0 && link.may_be_granted() {
             self.place_queue.enter(id, &mut link.ticket);
         }
         // The first outcome wakes the driver too, so that it sets its timer (OC-5).
         let begins = link.outcomes.is_empty();
-        link.outcomes.push(first, count, size, verdict);
+        link.outcomes.push(first, deliveries, verdict);
         link.ack_now |= tracked;
-        let held = &link.outcomes;
-        let full = held.messages * 2 >= link.base.0 || held.bytes * 2 >= link.base.1;
-        let due = tracked || full || link.queued == 0 || begins;
+        let full = link.outcomes_fill_half();
+        let due = tracked || full || link.queued.messages == 0 || begins;
         if !link.in_pending {
             link.in_pending = true;
             self.pending.push(id);
@@ -89,7 +84,7 @@ impl<H: Clone + Default> Puller<H> {
         if due {
             mark_ready(&mut self.ready_links, id, link);
         }
-        Some(full && self.queued > 0)
+        Some(full && self.queued.messages > 0)
     }
 
     /// Makes all outcomes due that are held back (OC-5). For a driver that has held them back before it settled them.

@@ -18,6 +18,7 @@ use super::{
     working::Working,
 };
 use crate::{
+    amount::Amount,
     rule::Rule,
     time::Time,
     violation::{Code, Violation},
@@ -40,15 +41,13 @@ pub(super) struct Flight {
     /// For frames that begin below this id, the settle time-out has passed. Their live deliveries are in `working`.
     fresh: u64,
     skipped: VecDeque<(u64, u64)>,
-    messages: usize,
-    bytes: u64,
+    amount: Amount,
 }
 
 /// The messages that an outcome or a time-out has taken out of flight.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+    pub(super) amount: Amount,
     /// Tracked messages that were acked, by number.
     pub(super) tracked: Vec<u64>,
     /// The messages themselves, if the caller keeps them.
@@ -61,12 +60,13 @@ pub(super) struct Taken {
 }
 
 impl Flight {
-    pub(super) fn messages(&self) -> usize {
-        self.messages
+    #[inline]
+    pub(super) fn amount(&self) -> Amount {
+        self.amount
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    pub(super) fn is_empty(&self) -> bool {
+        self.amount.messages == 0
     }
 
     /// Adds a message. `new_frame`: it is the first one of a batch.
@@ -75,13 +75,12 @@ impl Flight {
         if new_frame || self.frames.is_empty() {
             self.frames.push_back(FlightFrame { first_id: id, ..FlightFrame::default() });
         }
-        self.messages += 1;
-        self.bytes += size;
+        let one = Amount::new(1, size);
+        self.amount += one;
         let Some(frame) = self.frames.back_mut() else { return };
         frame.entries.push(FlightEntry { number, at, size: size as u32 });
         frame.ids += 1;
-        frame.live += 1;
-        frame.live_bytes += size;
+        frame.live += one;
         if extra != Extra::default() {
             frame.special = true;
             self.extras.insert(id, extra);
@@ -148,24 +147,23 @@ impl Flight {
         let mut index = begin;
         while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
             taken.lookups += 1;
-            if frame.live == 0 {
+            if !frame.is_live() {
                 index += frame.run.max(1);
                 continue;
             }
             index += 1;
             let from = frame.index(first.saturating_sub(frame.first_id));
             let to = frame.index((end - frame.first_id).min(frame.ids));
-            let (messages, bytes) = (frame.live, frame.live_bytes);
+            let before = frame.live;
             if !keep && !frame.special && !frame.worked_on && from == 0 && to == frame.entries.len() {
-                (frame.live, frame.live_bytes) = (0, 0);
+                frame.live = Amount::ZERO;
             } else {
                 frame.settle_each(from..to, keep, &mut self.extras, &mut self.working, taken);
             }
-            taken.messages += (messages - frame.live) as u64;
-            taken.bytes += bytes - frame.live_bytes;
-            self.messages -= messages - frame.live;
-            self.bytes -= bytes - frame.live_bytes;
-            if frame.live == 0 {
+            let settled = before - frame.live;
+            taken.amount += settled;
+            self.amount -= settled;
+            if !frame.is_live() {
                 // Only its place in the order is left.
                 let spent = frame.tail.take();
                 (frame.room, frame.entries) = (Bytes::new(), Vec::new());
@@ -187,7 +185,7 @@ impl Flight {
     /// once. All these frames were in the range of an outcome, so that only the first and the last one can have live
     /// messages.
     fn join_runs(&mut self, begin: usize, end: usize) {
-        let is_live = |index: usize| self.frames.get(index).is_some_and(|frame| frame.live > 0);
+        let is_live = |index: usize| self.frames.get(index).is_some_and(FlightFrame::is_live);
         let end = end - usize::from(end > begin && is_live(end - 1));
         let mut index = begin + usize::from(is_live(begin));
         while let Some(frame) = self.frames.get_mut(index).filter(|_| index < end) {
@@ -238,12 +236,12 @@ impl Flight {
     }
 
     fn drop_empty(&mut self) {
-        while self.frames.front().is_some_and(|frame| frame.live == 0) {
+        while self.frames.front().is_some_and(|frame| !frame.is_live()) {
             self.frames.pop_front();
             self.empty = self.empty.saturating_sub(1);
         }
         if self.empty * 2 > self.frames.len() + 16 {
-            self.frames.retain(|frame| frame.live > 0);
+            self.frames.retain(FlightFrame::is_live);
             self.empty = 0;
         }
     }
@@ -251,7 +249,7 @@ impl Flight {
     /// Takes all messages, in the order of delivery ids, each with whether the puller may have received it: its whole
     /// frame is among the `written` bytes (RD-3).
     pub(super) fn take_all(&mut self, written: u64) -> Vec<(Pending, bool)> {
-        let mut all = Vec::with_capacity(self.messages);
+        let mut all = Vec::with_capacity(self.amount.messages as usize);
         let Self { frames, mut extras, mut working, .. } = std::mem::take(self);
         for mut frame in frames {
             let seen = frame.ends_at.is_some_and(|end| end <= written);

@@ -107,9 +107,10 @@ impl PushLink {
     /// Whether the link can take a message, without regard to slow start, quarantine and held batches.
     #[inline]
     pub(super) fn can_send(&self, settings: &PusherSettings) -> bool {
+        let in_flight = self.flight.amount();
         self.credit.may_send()
-            && self.flight.messages() < settings.max_in_flight // CR-8
-            && self.flight.bytes() < settings.max_in_flight_bytes
+            && in_flight.messages < settings.max_in_flight as u64 // CR-8
+            && in_flight.bytes < settings.max_in_flight_bytes
             && self.unwritten() < settings.max_unwritten
             && self.session.is_open()
             && !self.session.is_stalled() // LV-6
@@ -126,7 +127,7 @@ impl PushLink {
     /// Whether the in-flight messages are below the cap of the slow start (RD-10).
     #[inline]
     pub(super) fn is_below_cap(&self, slow_start: &SlowStart) -> bool {
-        (self.flight.messages() as u64) < slow_start.in_flight_cap(self.stats.acked + self.stats.rejected)
+        self.flight.amount().messages < slow_start.in_flight_cap(self.stats.acked + self.stats.rejected)
     }
 
     /// The number of messages that the link can take, without regard to their bytes.
@@ -134,11 +135,10 @@ impl PushLink {
         if !self.is_eligible(settings, slow_start) {
             return 0;
         }
-        let flying = self.flight.messages() as u64;
         let max = slow_start
             .in_flight_cap(self.stats.acked + self.stats.rejected)
             .min(settings.max_in_flight as u64);
-        self.credit.left().0.min(max - flying)
+        self.credit.left().messages.min(max - self.flight.amount().messages)
     }
 
     /// Whether the link takes part in the round-robin (RR-1).
@@ -238,7 +238,7 @@ impl PushLink {
         for skip in std::mem::take(&mut self.skips) {
             self.session.put(now, out, wire::encode(v1::frame::Body::Skip(skip)));
         }
-        if self.flight.messages() == 0 {
+        if self.flight.is_empty() {
             self.batch.shrink();
         }
     }
@@ -254,9 +254,9 @@ impl PushLink {
             return Err(Violation::new(Code::Unexpected, Rule::Rc2, detail));
         }
         let from = self.credit.next_id();
-        let (next_id, bytes) = self.credit.skip();
-        self.flight.skip(from, next_id);
-        self.skips.push_back(v1::Skip { next_id, bytes });
+        let skip = self.credit.skip();
+        self.flight.skip(from, skip.next_id);
+        self.skips.push_back(skip);
         Ok(())
     }
 
@@ -285,14 +285,14 @@ impl PushLink {
     }
 
     pub(super) fn stats(&self, id: LinkId) -> PushLinkStats {
-        let (credit_messages, credit_bytes) = self.credit.left();
+        let (credit, in_flight) = (self.credit.left(), self.flight.amount());
         PushLinkStats {
             link: id.as_u64(),
             message_limit: self.credit.message_limit(),
-            credit_messages,
-            credit_bytes,
-            in_flight: self.flight.messages() as u64,
-            in_flight_bytes: self.flight.bytes(),
+            credit_messages: credit.messages,
+            credit_bytes: credit.bytes,
+            in_flight: in_flight.messages,
+            in_flight_bytes: in_flight.bytes,
             unwritten: self.unwritten() as u64,
             stalled: self.session.is_stalled(),
             leaving: self.leaving,

@@ -30,13 +30,13 @@ impl Pusher {
             .links
             .iter()
             .filter(|(_, link)| link.can_send(settings) && link.quarantine != Quarantine::Occupied);
-        let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.messages()) else { return };
+        let Some((id, _)) = able.min_by_key(|(_, link)| link.flight.amount().messages) else { return };
         let Some(link) = self.links.get_mut(id) else { return };
-        let idle = self.backlog.is_empty() && link.flight.messages() == 0;
+        let idle = self.backlog.is_empty() && link.flight.is_empty();
         if self.stats.sent < self.next_poison && !idle {
             return;
         }
-        if link.flight.messages() == 0 {
+        if link.flight.is_empty() {
             self.next_poison = self.stats.sent + MIN_SENT_BETWEEN_POISON;
             if let Some(poison) = self.backlog.pop_poison() {
                 link.quarantine = Quarantine::Occupied;
@@ -66,7 +66,7 @@ impl Pusher {
     /// Ends the quarantine of a link on which nothing is in flight.
     pub(super) fn end_quarantine(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id)
-            && link.flight.messages() == 0
+            && link.flight.is_empty()
         {
             link.quarantine = Quarantine::Off;
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{FinalOutcome, Pending, Pusher, PusherEvent, RejectedMessage, flight::Taken, link::PushLink};
 use crate::{
+    amount::Amount,
     limits::AckWork,
     link::{LinkEnd, Machine, Peer, Session},
     link_id::LinkId,
@@ -47,7 +48,7 @@ impl Pusher {
         )?;
         if !link.session.is_closing() {
             // OC-4: limits after outcomes, flags after limits.
-            link.credit.raise(ack.message_limit, ack.byte_limit);
+            link.credit.raise(Amount::new(ack.message_limit, ack.byte_limit));
             if ack.recall || ack.leaving {
                 link.recall()?;
             }
@@ -66,35 +67,36 @@ impl Pusher {
         let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
         let mut taken = Taken::default();
         link.flight.settle(outcome.first, outcome.count, verdict != Verdict::Ack, &mut taken);
-        let idle = if taken.messages == 0 { taken.lookups.max(1) } else { 0 };
+        let Amount { messages, bytes } = taken.amount;
+        let idle = if messages == 0 { taken.lookups.max(1) } else { 0 };
         let counts = (&mut link.stats, &mut self.stats);
         match verdict {
             Verdict::Ack | Verdict::Unspecified => {
-                counts.0.acked += taken.messages;
-                counts.1.acked += taken.messages;
-                counts.1.acked_bytes += taken.bytes;
-                counts.1.held_bytes -= taken.bytes;
+                counts.0.acked += messages;
+                counts.1.acked += messages;
+                counts.1.acked_bytes += bytes;
+                counts.1.held_bytes -= bytes;
                 let settled = taken.tracked.into_iter().map(|n| PusherEvent::Settled(n, FinalOutcome::Acked));
                 self.events.extend(settled);
             }
             Verdict::Nack => {
-                counts.0.nacked += taken.messages;
-                counts.1.nacked += taken.messages;
+                counts.0.nacked += messages;
+                counts.1.nacked += messages;
                 let delay = Duration::from_millis(outcome.delay_ms.into());
                 for pending in taken.pending {
                     self.handle_failure(now, pending, delay, cut_reason(&outcome.reason));
                 }
             }
             Verdict::Reject => {
-                counts.0.rejected += taken.messages;
+                counts.0.rejected += messages;
                 for pending in taken.pending {
                     let attempts = pending.attempt;
                     self.reject(pending, attempts, cut_reason(&outcome.reason));
                 }
             }
             Verdict::Release => {
-                counts.0.released += taken.messages;
-                counts.1.released += taken.messages;
+                counts.0.released += messages;
+                counts.1.released += messages;
                 // OC-8: to the front, at once, with the same attempt.
                 taken.pending.into_iter().for_each(|pending| self.backlog.push_returned(pending));
             }
@@ -159,10 +161,10 @@ impl Pusher {
         let Some(link) = self.links.get_mut(id).filter(|link| link.session.is_open()) else { return };
         let mut taken = Taken::default();
         link.flight.take_overdue(now, timeout, &mut taken);
-        if taken.messages == 0 {
+        if taken.amount == Amount::ZERO {
             return;
         }
-        self.stats.timed_out += taken.messages;
+        self.stats.timed_out += taken.amount.messages;
         let reason = match max_work_time {
             Some(max) if max > timeout => {
                 format!("no outcome or sign of work within {timeout:?}, or no outcome within {max:?}")

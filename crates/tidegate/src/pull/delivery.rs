@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tidegate_proto::{Headers, Message, MessageId, Verdict};
+use tidegate_proto::{Amount, Headers, Message, MessageId, Verdict};
 
 use super::{
     body::{DeliveryBody, Word},
@@ -390,9 +390,9 @@ impl Delivery {
                 shared.outside.settle(shared, *word, |machine| machine.settle(received, verdict));
             }
             DeliveryBody::Small(small) => {
-                let (size, place) = (small.size.into(), self.body.place());
+                let (one, place) = (Amount::new(1, small.size.into()), self.body.place());
                 shared.outside.settle(shared, small.word, |machine| {
-                    place.is_some_and(|(link, id)| machine.settle_untracked(link, id, 1, size, verdict))
+                    place.is_some_and(|(link, id)| machine.settle_untracked(link, id, one, verdict))
                 });
             }
         }

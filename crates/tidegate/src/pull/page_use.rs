@@ -1,6 +1,6 @@
 //! `PageUse`, what a socket keeps about a page that is in use.
 
-use tidegate_proto::{LinkId, Verdict};
+use tidegate_proto::{Amount, LinkId, Verdict};
 
 use super::{
     page::{Page, PageOwner},
@@ -65,8 +65,8 @@ impl PageUse {
         let mut settle = |run: &mut Run| {
             if run.count > 0 {
                 let first = self.first + u64::from(run.start);
-                *yield_due |=
-                    machine.settle_untracked(self.link, first, run.count.into(), run.bytes, &Verdict::Ack);
+                let acked = Amount::new(run.count.into(), run.bytes);
+                *yield_due |= machine.settle_untracked(self.link, first, acked, &Verdict::Ack);
                 count += u64::from(run.count);
                 *run = Run::default();
             }

@@ -25,7 +25,7 @@
 
 use std::time::Duration;
 
-use crate::time::Time;
+use crate::{amount::Amount, time::Time};
 
 /// The minimum time between two decisions: long enough for a few hundred deliveries of a fast worker and for most
 /// hiccups of a scheduler, and short for pullers that wait for work that another puller holds.
@@ -58,7 +58,7 @@ pub(in crate::puller) struct AutoWindow {
     /// The beginning of this sample, and the deliveries settled until then.
     since: Time,
     done: u64,
-    arrived: (u64, u64),
+    arrived: Amount,
     mean_size: u64,
     /// When the next decision is due.
     next_decision: Time,
@@ -70,7 +70,7 @@ pub(in crate::puller) struct AutoWindow {
     idle_since: Option<(Time, u64)>,
     /// The highest number of deliveries that were worked on or waited for, in this sample and in the last one.
     workers: (u64, u64),
-    window: (u64, u64),
+    window: Amount,
 }
 
 /// The machine's counters, for a decision.
@@ -78,15 +78,14 @@ pub(in crate::puller) struct AutoWindow {
 pub(in crate::puller) struct WindowInput {
     /// Deliveries settled.
     pub(in crate::puller) done: u64,
-    /// Messages and bytes that have arrived.
-    pub(in crate::puller) arrived: (u64, u64),
+    /// What has arrived.
+    pub(in crate::puller) arrived: Amount,
     /// Deliveries handed out now; in `busy` with those that are waited for.
     pub(in crate::puller) working: u64,
     pub(in crate::puller) busy: u64,
     pub(in crate::puller) links: usize,
     pub(in crate::puller) round_trip: Option<Duration>,
-    /// The budget in messages and bytes.
-    pub(in crate::puller) budget: (u64, u64),
+    pub(in crate::puller) budget: Amount,
 }
 
 impl AutoWindow {
@@ -97,19 +96,19 @@ impl AutoWindow {
             calm_since: Time::default(),
             since: Time::default(),
             done: 0,
-            arrived: (0, 0),
+            arrived: Amount::ZERO,
             mean_size: 0,
             next_decision: Time::default(),
             idle: 0,
             credit_limited: 0,
             idle_since: None,
             workers: (1, 1),
-            window: (INITIAL_WINDOW, 1 << 20),
+            window: Amount::new(INITIAL_WINDOW, 1 << 20),
         }
     }
 
-    /// The window of all links together, in messages and bytes.
-    pub(in crate::puller) fn window(&self) -> (u64, u64) {
+    /// The window of all links together.
+    pub(in crate::puller) fn window(&self) -> Amount {
         self.window
     }
 
@@ -153,7 +152,7 @@ impl AutoWindow {
 
     /// Whether the window contains a reserve.
     pub(in crate::puller) fn has_reserve(&self) -> bool {
-        self.window.0 > self.workers.0.max(self.workers.1)
+        self.window.messages > self.workers.0.max(self.workers.1)
     }
 
     /// Computes the window, and returns whether it has changed.
@@ -181,8 +180,8 @@ impl AutoWindow {
                 old => (old * 3 + sample) / 4,
             };
             self.adapt_wait(now, whole);
-            let (messages, bytes) = (counts.arrived.0 - self.arrived.0, counts.arrived.1 - self.arrived.1);
-            if let Some(mean) = bytes.checked_div(messages) {
+            let arrived = counts.arrived - self.arrived;
+            if let Some(mean) = arrived.bytes.checked_div(arrived.messages) {
                 self.mean_size = mean;
             }
             (self.since, self.done, self.arrived) = (now, counts.done, counts.arrived);
@@ -203,10 +202,10 @@ impl AutoWindow {
         }
     }
 
-    fn wanted(&self, counts: WindowInput) -> (u64, u64) {
+    fn wanted(&self, counts: WindowInput) -> Amount {
         let workers = self.workers.0.max(self.workers.1).max(1);
         if self.rate == 0 {
-            return (INITIAL_WINDOW.max(workers).min(counts.budget.0), self.window.1.min(counts.budget.1));
+            return Amount::new(INITIAL_WINDOW.max(workers), self.window.bytes).min(counts.budget);
         }
         let round_trip = micros(counts.round_trip.unwrap_or(INITIAL_ROUND_TRIP));
         let in_time = |micros: u64| u128::from(self.rate) * u128::from(micros); // deliveries × 10^9
@@ -216,9 +215,9 @@ impl AutoWindow {
             in_time(round_trip + micros(self.wait)).div_ceil(1_000_000_000)
         };
         let reserve = u64::try_from(reserve).unwrap_or(u64::MAX);
-        let messages = workers.saturating_add(reserve).min(counts.budget.0).max(1);
+        let messages = workers.saturating_add(reserve).min(counts.budget.messages).max(1);
         let bytes = messages.saturating_mul(self.mean_size).saturating_mul(2).max(MIN_BYTES);
-        (messages, bytes.min(counts.budget.1).max(1))
+        Amount::new(messages, bytes.min(counts.budget.bytes).max(1))
     }
 }
 

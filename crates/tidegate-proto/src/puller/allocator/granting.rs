@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::auto::{MIN_SAMPLE, WindowInput};
 use crate::{
+    amount::Amount,
     link_id::LinkId,
     puller::{
         Puller, Window,
@@ -22,11 +23,11 @@ impl<H: Clone + Default> Puller<H> {
     /// next `Ack`.
     pub(in crate::puller) fn assign_shares(&mut self, gently: bool) {
         let links = (self.links.len() as u64).max(1);
-        let (budget, budget_bytes) = (self.settings.budget, self.settings.budget_bytes);
+        let budget = self.budget.limit();
         let auto = self.settings.window == Window::Auto;
         let whole = match self.settings.window {
-            Window::Fixed { messages: 0, .. } => (0, 0),
-            Window::Fixed { bytes, .. } => (self.cap, bytes.min(budget_bytes)),
+            Window::Fixed { messages: 0, .. } => Amount::ZERO,
+            Window::Fixed { bytes, .. } => Amount::new(self.cap, bytes.min(budget.bytes)),
             Window::Auto => self.auto.window(),
         };
         let all: u64 =
@@ -36,26 +37,27 @@ impl<H: Clone + Default> Puller<H> {
             let Some(link) = self.links.get_mut(id) else { continue };
             let part = if self.cap < links {
                 // There are more links than places: each link that gets a place gets one.
-                (1, whole.1.min(budget_bytes) / links)
+                Amount::new(1, whole.bytes.min(budget.bytes) / links)
             } else if auto && links > 1 {
                 auto_share(whole, link.recent(), all, links)
             } else if auto {
-                (whole.0.min(budget), whole.1.min(budget_bytes))
-            } else if whole.0 == 0 {
-                (0, 0)
+                whole.min(budget)
+            } else if whole.messages == 0 {
+                Amount::ZERO
             } else {
                 fixed_share(whole, link.weight, all, links)
             };
             // Credit in bytes is useless without credit in messages, and vice versa.
-            let base = if part.0 > 0 { (part.0, part.1.max(1)) } else { (0, 0) };
+            let base = if part.messages > 0 { part.max(Amount::new(1, 1)) } else { Amount::ZERO };
             let before = std::mem::replace(&mut link.base, base);
             if auto {
                 link.begin_recent();
             }
-            if base.0 > before.0 || base.1 > before.1 {
+            if base.messages > before.messages || base.bytes > before.bytes {
                 link.asked_others = None;
+                let unused = link.grant.unused();
                 // Other links get their grants with their next outcomes.
-                if !gently || link.grant.unused().0 * 4 < base.0 || link.grant.unused().1 * 4 < base.1 {
+                if !gently || unused.messages * 4 < base.messages || unused.bytes * 4 < base.bytes {
                     self.request_grant(id);
                 }
             } else if (if gently { link.is_far_over_window() } else { base != before })
@@ -82,12 +84,12 @@ impl<H: Clone + Default> Puller<H> {
         let stats = &self.stats;
         let counts = WindowInput {
             done: stats.acked + stats.nacked + stats.rejected - self.answered,
-            arrived: (stats.received, stats.received_bytes),
+            arrived: Amount::new(stats.received, stats.received_bytes),
             working: self.in_flight,
             busy: self.in_flight + self.waiting as u64,
             links: self.links.len(),
             round_trip: self.round_trip(),
-            budget: (self.settings.budget, self.settings.budget_bytes),
+            budget: self.budget.limit(),
         };
         let changed = self.auto.decide(now, counts);
         if changed || self.links.len() > 1 {
@@ -118,9 +120,9 @@ impl<H: Clone + Default> Puller<H> {
         let link = self.links.get(id)?;
         let may_shrink = self.settings.window == Window::Auto
             && self.in_flight > 0
-            && (self.auto.has_reserve() || link.grant.outstanding().0 > link.base.0)
+            && (self.auto.has_reserve() || link.grant.outstanding().messages > link.base.messages)
             && link.recall == Recall::No
-            && (link.queued > 0 || link.grant.unused().0 > 0);
+            && (link.queued.messages > 0 || link.grant.unused().messages > 0);
         may_shrink.then(|| self.auto.next_decision())
     }
 
@@ -153,29 +155,23 @@ impl<H: Clone + Default> Puller<H> {
 
     /// The number of free places: neither a delivery nor unused credit takes them. Overdue credit takes none.
     pub(in crate::puller) fn free_places(&self) -> u64 {
-        self.cap.saturating_sub(self.in_flight + self.queued + self.unused - self.overdue)
+        self.cap.saturating_sub(self.in_flight + self.queued.messages + self.unused - self.overdue)
     }
 
-    /// The part of both budgets that a link may still be granted.
-    fn left_for(&self, link: &PullLink<H>) -> (u64, u64) {
-        let (held, links) = (link.grant.outstanding(), self.links.len() as u64);
-        let Self { committed, settings, .. } = self;
-        (
-            budget_left(settings.budget, committed.0, held.0, links),
-            budget_left(settings.budget_bytes, committed.1, held.1, links),
-        )
+    /// The part of the budget that a link may still be granted.
+    fn left_for(&self, link: &PullLink<H>) -> Amount {
+        self.budget.left_for(&link.grant, self.links.len())
     }
 
     /// Raises the limits of a link as far as its share, the cap, the budget and a waiting `recv` allow (CR-5, CR-6,
     /// CR-9, CR-10).
     pub(in crate::puller) fn raise(&mut self, now: Time, id: LinkId) {
-        let budget = self.settings.budget;
-        let wanted = self.is_wanted() && self.queued == 0;
+        let wanted = self.lacks_deliveries();
         let (done, free, many) = (self.done(), self.free_places(), self.links.len() > 1);
         let Some(link) = self.links.get(id) else { return };
         // Without memory for its next message, a link gets nothing (LM-4).
         let blocked = !self.has_memory(id, link);
-        let (left, left_bytes) = if blocked { (0, 0) } else { self.left_for(link) };
+        let left = if blocked { Amount::ZERO } else { self.left_for(link) };
         let was_usable = link.grant.is_usable();
         let Some(link) = self.links.get_mut(id) else { return };
         if link.recall != Recall::No || link.leaving != Leaving::No || link.ended {
@@ -183,55 +179,54 @@ impl<H: Clone + Default> Puller<H> {
             self.waiting_for_budget.remove(id);
             return;
         }
-        let (message_limit, byte_limit) = link.grant.limits();
+        let before = link.grant.limits();
         let room = self.place_queue.room(link.ticket, link.no_credit_until.is_some(), free);
-        let (mut window, mut window_bytes) = link.base;
+        let mut window = link.base;
         // RD-9: the messages that are being worked on and may be redelivered get credit, whatever the window and the
         // cap.
         let expected = self.dedup.expected(link.session.peer.key);
         let expects = expected > 0 && now < link.expects_until;
         // Credit in bytes is useless without credit in messages, so that none is granted if the message budget is
         // spent.
-        let has_messages = link.grant.unused().0 > 0 || self.committed.0 < budget;
+        let has_messages = link.grant.unused().messages > 0 || self.budget.left().messages > 0;
         let mut again = 0;
         if expects && has_messages {
-            again = link.grant.wanted(expected, 0).0.saturating_sub(message_limit);
-            if expected > window || again > room {
+            again = link.grant.wanted(Amount::new(expected, 0)).saturating_sub(before).messages;
+            if expected > window.messages || again > room {
                 self.minimum_grants += usize::from(!link.has_minimum_grant);
                 link.has_minimum_grant = true;
                 link.recall_at.get_or_insert(link.expects_until);
             }
-            (window, window_bytes) = (window.max(expected), window_bytes.max(expected << 20));
+            window = window.max(Amount::new(expected, expected << 20));
         }
-        let (want, want_bytes) = link.grant.wanted(window, window_bytes);
-        let got = want.saturating_sub(message_limit).min(left).min(room.max(again));
+        let want = link.grant.wanted(window).saturating_sub(before);
         // Bytes beyond the limit are already committed, so that the new limit may include them. Otherwise, a budget of
         // one byte would raise the limit by one byte in each Ack.
-        let overshoot = if left_bytes > 0 { link.grant.overshoot() } else { 0 };
-        let got_bytes = want_bytes.saturating_sub(byte_limit).min(overshoot + left_bytes);
-        let mut limits = (message_limit + got, byte_limit + got_bytes);
-        let (minimum, minimum_bytes) = link.grant.minimum_grant();
+        let overshoot = if left.bytes > 0 { link.grant.overshoot() } else { 0 };
+        let got = Amount {
+            messages: want.messages.min(left.messages).min(room.max(again)),
+            bytes: want.bytes.min(overshoot + left.bytes),
+        };
+        let mut limits = before + got;
+        let minimum = link.grant.minimum_grant();
         // The minimum grant takes a place like any other credit, so that it does not exceed the cap (CR-6).
-        if wanted && !blocked && (limits.0 >= minimum || room > got) {
-            let below_minimum = limits.0 < minimum || limits.1 < minimum_bytes;
-            limits = (limits.0.max(minimum), limits.1.max(minimum_bytes));
+        if wanted && !blocked && (limits.messages >= minimum.messages || room > got.messages) {
+            let below_minimum = limits.messages < minimum.messages || limits.bytes < minimum.bytes;
+            limits = limits.max(minimum);
             self.minimum_grants += usize::from(below_minimum && !link.has_minimum_grant);
             link.has_minimum_grant |= below_minimum;
         }
-        let (before, unused) = (link.grant.outstanding(), link.grant.unused().0);
-        if limits.0 > message_limit {
-            link.limit_before = message_limit;
+        let unused = link.grant.unused().messages;
+        if limits.messages > before.messages {
+            link.limit_before = before.messages;
             link.unused_since = now;
             self.place_queue.leave(&mut link.ticket);
         }
-        let granted = link.grant.raise(limits.0, limits.1);
+        let granted = link.grant.raise(&mut self.budget, limits);
         let starts = !was_usable && link.grant.is_usable();
         self.without_credit.served(id, granted);
         self.waiting_for_budget.served(id, granted);
-        let after = link.grant.outstanding();
-        self.committed.0 += after.0 - before.0;
-        self.committed.1 += after.1 - before.1;
-        let granted = link.grant.unused().0 - unused;
+        let granted = link.grant.unused().messages - unused;
         self.unused += granted;
         if blocked {
             self.wait_for_memory(id);
@@ -251,17 +246,16 @@ impl<H: Clone + Default> Puller<H> {
         }
         // Credit for redelivered messages waits for budget, but causes no recalls. A link that lacks only what is
         // reserved for others does not wait for budget: it gets credit with the deliveries that it settles itself.
-        let reserved = (
-            left == 0 && self.committed.0 < budget,
-            !blocked && left_bytes == 0 && self.committed.1 < self.settings.budget_bytes,
-        );
-        let lacks = |link: &PullLink<H>, window: (u64, u64)| {
-            let (limits, need) = (link.grant.limits(), link.grant.wanted(window.0, window.1));
-            (limits.0 < need.0 && !reserved.0) || (limits.1 < need.1 && !reserved.1)
+        let still_left = self.budget.left();
+        let reserved_messages = left.messages == 0 && still_left.messages > 0;
+        let reserved_bytes = !blocked && left.bytes == 0 && still_left.bytes > 0;
+        let lacks = |link: &PullLink<H>, window: Amount| {
+            let lacking = link.grant.wanted(window).saturating_sub(link.grant.limits());
+            (lacking.messages > 0 && !reserved_messages) || (lacking.bytes > 0 && !reserved_bytes)
         };
         let is_resting = link.no_credit_until.is_some();
         let in_want = !is_resting && lacks(link, link.base);
-        let waits_for_repeats = expects && lacks(link, (expected, 0));
+        let waits_for_repeats = expects && lacks(link, Amount::new(expected, 0));
         link.wants_repeats = waits_for_repeats;
         let mut begins = link.asked_others.is_none();
         if in_want || waits_for_repeats {
@@ -290,10 +284,7 @@ impl<H: Clone + Default> Puller<H> {
     /// was served.
     pub(in crate::puller) fn grant_to_next(&mut self) {
         self.grant_memory();
-        if self.waiting_for_budget.len() > 0
-            && self.committed.0 < self.settings.budget
-            && self.committed.1 < self.settings.budget_bytes
-        {
+        if self.waiting_for_budget.len() > 0 && self.budget.left().admits_message() {
             let found = self.waiting_for_budget.turn().find(|id| self.can_be_granted(*id));
             self.waiting_for_budget.end_turn(found);
             found.into_iter().for_each(|id| self.request_grant(id));
@@ -301,10 +292,10 @@ impl<H: Clone + Default> Puller<H> {
         if self.leaving || self.free_places() == 0 {
             return;
         }
-        let wanted = self.is_wanted() && self.queued == 0;
+        let wanted = self.lacks_deliveries();
         if let Some(id) = self.place_queue.first()
-            && (wanted || self.links.get(id).is_some_and(|link| link.base.0 > 0))
-            && (wanted || self.committed.0 < self.settings.budget)
+            && (wanted || self.links.get(id).is_some_and(|link| link.base.messages > 0))
+            && (wanted || self.budget.left().messages > 0)
             && self.has_room(id)
         {
             self.request_grant(id);
@@ -318,10 +309,10 @@ impl<H: Clone + Default> Puller<H> {
     /// Whether a link that waits for budget could be granted some now.
     pub(super) fn can_be_granted(&self, id: LinkId) -> bool {
         let Some(link) = self.links.get(id).filter(|link| link.may_be_granted()) else { return false };
-        let (limits, (left, left_bytes)) = (link.grant.limits(), self.left_for(link));
-        let want = link.grant.wanted(link.base.0, link.base.1);
-        let lacks = link.wants_repeats || (want.0 > limits.0 && self.has_room(id));
-        self.has_memory(id, link) && ((lacks && left > 0) || (want.1 > limits.1 && left_bytes > 0))
+        let left = self.left_for(link);
+        let want = link.grant.wanted(link.base).saturating_sub(link.grant.limits());
+        let lacks = link.wants_repeats || (want.messages > 0 && self.has_room(id));
+        self.has_memory(id, link) && ((lacks && left.messages > 0) || (want.bytes > 0 && left.bytes > 0))
     }
 
     /// Whether a link could get one more place.
@@ -334,18 +325,10 @@ impl<H: Clone + Default> Puller<H> {
     }
 }
 
-/// The part of a budget that a link may still be granted. The link has `held` of it, and all links together
-/// `committed`. A quarter of the budget is reserved for links below their equal share (CR-9).
-fn budget_left(budget: u64, committed: u64, held: u64, links: u64) -> u64 {
-    let equal = (budget / links.max(1)).max(1);
-    let open = (budget - budget / 4).saturating_sub(committed);
-    budget.saturating_sub(committed).min(equal.saturating_sub(held).max(open))
-}
-
 /// The share of a link in a fixed window: one message, three quarters of the other messages by what it has settled
 /// recently, and the last quarter in equal parts.
-fn fixed_share(whole: (u64, u64), weight: u64, all: u64, links: u64) -> (u64, u64) {
-    let spare = whole.0 - links;
+fn fixed_share(whole: Amount, weight: u64, all: u64, links: u64) -> Amount {
+    let spare = whole.messages - links;
     let messages = if all == 0 {
         1 + spare / links
     } else {
@@ -353,20 +336,20 @@ fn fixed_share(whole: (u64, u64), weight: u64, all: u64, links: u64) -> (u64, u6
         let by_need = u128::from(spare - equal * links) * u128::from(weight) / u128::from(all);
         1 + equal + u64::try_from(by_need).unwrap_or(spare)
     };
-    let bytes = u128::from(whole.1) * u128::from(messages) / u128::from(whole.0.max(1));
-    (messages, u64::try_from(bytes).unwrap_or(whole.1))
+    let bytes = u128::from(whole.bytes) * u128::from(messages) / u128::from(whole.messages.max(1));
+    Amount::new(messages, u64::try_from(bytes).unwrap_or(whole.bytes))
 }
 
 /// The share of a link in an automatic window: its part of the deliveries that were settled recently, and at least a
 /// quarter of an equal share, for when it begins to send. In a small window this minimum is 0: such links get credit
 /// while a `recv` waits (CR-6).
-fn auto_share(whole: (u64, u64), recent: u64, all: u64, links: u64) -> (u64, u64) {
+fn auto_share(whole: Amount, recent: u64, all: u64, links: u64) -> Amount {
     let part = |whole: u64| {
         let used = u128::from(whole) * u128::from(recent);
         let used = u64::try_from(used.div_ceil(u128::from(all.max(1)))).unwrap_or(whole);
         used.max(whole / (4 * links))
     };
-    (part(whole.0), part(whole.1))
+    Amount::new(part(whole.messages), part(whole.bytes))
 }
 
 #[cfg(test)]
@@ -374,33 +357,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr_9_a_quarter_of_a_budget_is_reserved_for_links_below_their_equal_share() {
-        // CR-9
-        assert_eq!(budget_left(100, 0, 0, 1), 100, "a single link gets all of it");
-        assert_eq!(budget_left(100, 60, 60, 2), 15, "three quarters are open to all");
-        assert_eq!(budget_left(100, 80, 80, 2), 0);
-        assert_eq!(budget_left(100, 75, 0, 2), 25, "the last quarter is for links with little");
-        assert_eq!(budget_left(100, 80, 10, 5), 10, "up to an equal share");
-        assert_eq!(
-            (budget_left(1, 0, 0, 7), budget_left(3, 2, 0, 7)),
-            (1, 1),
-            "small budgets can be spent completely"
-        );
-    }
-
-    #[test]
     fn cr_5_the_shares_of_a_fixed_window_follow_need_and_stay_within_it() {
         // CR-5, CR-6
         for (window, weights) in
             [(10, vec![0, 0, 0]), (10, vec![9, 0, 0]), (1_000, vec![5, 5, 0, 90]), (3, vec![1, 2, 3])]
         {
-            let (all, links) = (weights.iter().sum(), weights.len() as u64);
+            let (whole, all, links) =
+                (Amount::new(window, 8 << 20), weights.iter().sum(), weights.len() as u64);
             let shares: Vec<_> =
-                weights.iter().map(|w| fixed_share((window, 8 << 20), *w, all, links)).collect();
-            assert!(shares.iter().all(|share| share.0 >= 1), "{shares:?}");
-            assert!(shares.iter().map(|share| share.0).sum::<u64>() <= window, "{shares:?}");
-            assert!(shares.iter().map(|share| share.1).sum::<u64>() <= 8 << 20, "{shares:?}");
+                weights.iter().map(|weight| fixed_share(whole, *weight, all, links)).collect();
+            assert!(shares.iter().all(|share| share.messages >= 1), "{shares:?}");
+            assert_eq!(shares.iter().copied().sum::<Amount>().max(whole), whole, "{shares:?}");
         }
-        assert_eq!(fixed_share((1_000, 100), 90, 90, 2).0, 1 + 124 + 750);
+        assert_eq!(fixed_share(Amount::new(1_000, 100), 90, 90, 2).messages, 1 + 124 + 750);
     }
 }

@@ -92,7 +92,7 @@ impl<H: Clone + Default> Puller<H> {
 
     /// Whether a link may get credit: it sends no large messages, or it is first in line and there is room for one.
     pub(in crate::puller) fn has_memory(&self, id: LinkId, link: &PullLink<H>) -> bool {
-        let taken = self.queued_bytes + self.memory.reserved;
+        let taken = self.queued.bytes + self.memory.reserved;
         !link.need.is_open()
             || ((taken == 0 || taken + link.need.size <= self.settings.budget_bytes)
                 && self.first_for_memory().is_none_or(|first| first == id))
@@ -107,7 +107,8 @@ impl<H: Clone + Default> Puller<H> {
                     && link.need.is_open()
                     && link.no_credit_until.is_none()
                     && !link.grant.is_usable()
-                    && (link.grant.unused().0 > 0 || self.place_queue.room(link.ticket, false, free) > 0)
+                    && (link.grant.unused().messages > 0
+                        || self.place_queue.room(link.ticket, false, free) > 0)
             })
         })
     }
@@ -141,7 +142,7 @@ impl<H: Clone + Default> Puller<H> {
             self.memory.waiting.end_turn(None);
         }
         // A link that would get nothing is not woken, or it would be woken again and again.
-        let wanted = self.is_wanted() && self.queued == 0;
+        let wanted = self.lacks_deliveries();
         if let Some(id) = found
             && (self.can_be_granted(id) || (wanted && self.has_room(id)))
         {
@@ -171,7 +172,7 @@ impl<H: Clone + Default> Puller<H> {
     /// had `queued` deliveries before, and recalls its credit (RC-4).
     pub(in crate::puller) fn release_excess(&mut self, id: LinkId, queued: u64) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let excess = link.queued.saturating_sub(queued);
+        let excess = link.queued.messages.saturating_sub(queued);
         if excess == 0 {
             return; // duplicates, which are not queued
         }
@@ -181,9 +182,9 @@ impl<H: Clone + Default> Puller<H> {
         }
         mark_ready(&mut self.ready_links, id, link);
         self.stats.released_for_memory += excess;
-        let before = self.queued_bytes;
+        let before = self.queued.bytes;
         self.release(id, excess);
-        let size = (before - self.queued_bytes).max(1);
+        let size = (before - self.queued.bytes).max(1);
         if let Some(link) = self.links.get_mut(id) {
             link.need.size = size;
         }

@@ -24,18 +24,18 @@ impl<H: Clone + Default> Puller<H> {
         // While the application waits, each link keeps credit for one message (CR-6). If it were recalled, it would be
         // granted again at once, and two links could take it from each other for ever.
         let wanted = self.is_wanted();
-        let own = u64::from(wanted && self.queued == 0);
+        let own = u64::from(wanted && self.queued.messages == 0);
         for id in self.links.ids() {
             let keep = self.may_keep(id);
             let dedup = &self.dedup;
             // The same applies to credit for messages that may be redelivered (RD-9).
             let expects = |link: &PullLink<H>| {
-                now < link.expects_until && dedup.expected(link.session.peer.key) > link.base.0
+                now < link.expects_until && dedup.expected(link.session.peer.key) > link.base.messages
             };
             let spares = |link: &PullLink<H>| {
                 link.has_surplus(keep)
                     // Queued deliveries are not released while the application waits for one (RC-4).
-                    && (link.grant.unused().0 > own || (!wanted && link.queued > keep))
+                    && (link.grant.unused().messages > own || (!wanted && link.queued.messages > keep))
                     && !expects(link)
             };
             if let Some(link) = self.links.get_mut(id).filter(|link| spares(link)) {
@@ -51,7 +51,7 @@ impl<H: Clone + Default> Puller<H> {
             return;
         }
         let few = self.cap < self.links.len() as u64;
-        let wanted = self.is_wanted() && self.queued == 0;
+        let wanted = self.lacks_deliveries();
         let users = if wanted {
             self.without_credit.iter().filter(|id| self.could_use(*id)).count() as u64
         } else if few {
@@ -69,11 +69,8 @@ impl<H: Clone + Default> Puller<H> {
             if users == 0 {
                 return;
             }
-            let Some(link) =
-                self.links.get_mut(id).filter(|link| link.grant.unused().0 > 0 && link.may_be_granted())
-            else {
-                continue;
-            };
+            let lends = |link: &&mut PullLink<H>| link.grant.unused().messages > 0 && link.may_be_granted();
+            let Some(link) = self.links.get_mut(id).filter(lends) else { continue };
             let mut due = link.unused_until(lenders > 0);
             // Credit for messages that may be redelivered is kept (RD-9).
             if self.dedup.expected(link.session.peer.key) > 0 {
@@ -103,8 +100,9 @@ impl<H: Clone + Default> Puller<H> {
     /// place to them.
     fn links_without_place(&self) -> u64 {
         let without = |id: &LinkId| self.links.get(*id).is_some_and(|link| link.ticket.waits());
-        let spares =
-            |link: &PullLink<H>| link.grant.unused().0 > 0 && !link.unused_is_last() && link.may_be_granted();
+        let spares = |link: &PullLink<H>| {
+            link.grant.unused().messages > 0 && !link.unused_is_last() && link.may_be_granted()
+        };
         if self.place_queue.len() == 0 || self.links.iter().any(|(_, link)| spares(link)) {
             return 0;
         }
@@ -148,7 +146,7 @@ impl<H: Clone + Default> Puller<H> {
         self.rotating -= u64::from(std::mem::take(&mut link.rotates));
         if !link.overdue && !link.retired {
             link.overdue = true;
-            self.overdue += link.grant.unused().0;
+            self.overdue += link.grant.unused().messages;
             self.stats.overdue_recalls += 1;
         }
         self.grant_to_next();
@@ -178,7 +176,7 @@ impl<H: Clone + Default> Puller<H> {
     /// Adds a link to the queue for places if it has neither credit nor deliveries.
     pub(in crate::puller) fn queue_for_place(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.may_be_granted() && link.grant.outstanding().0 == 0 {
+        if link.may_be_granted() && link.grant.outstanding().messages == 0 {
             self.place_queue.enter(id, &mut link.ticket);
         }
     }
@@ -187,7 +185,7 @@ impl<H: Clone + Default> Puller<H> {
     /// (CR-7).
     pub(in crate::puller) fn may_keep(&self, id: LinkId) -> u64 {
         let Some(link) = self.links.get(id) else { return 0 };
-        u64::from(link.base.0 == 0 && self.queued == link.queued)
+        u64::from(link.base.messages == 0 && self.queued.messages == link.queued.messages)
     }
 
     /// Recalls credit beyond the window that a `recv` has caused, after it no longer waits.
@@ -207,7 +205,8 @@ impl<H: Clone + Default> Puller<H> {
             }
             return;
         }
-        let at = *link.recall_at.get_or_insert(if link.base.0 == 0 { now } else { now + RECALL_DELAY });
+        let at =
+            *link.recall_at.get_or_insert(if link.base.messages == 0 { now } else { now + RECALL_DELAY });
         if at <= now {
             link.recall_at = None;
             link.recall = Recall::Due;
@@ -220,11 +219,12 @@ impl<H: Clone + Default> Puller<H> {
         let (wanted, leaving) = (self.is_wanted(), self.leaving);
         let Some(link) = self.links.get_mut(id) else { return };
         let surplus = if leaving || link.leaving != Leaving::No {
-            link.queued
+            link.queued.messages
         } else if wanted {
             0
         } else {
-            link.grant.outstanding().0.saturating_sub(link.base.0.max(keep)).min(link.queued)
+            let share = link.base.messages.max(keep);
+            link.grant.outstanding().messages.saturating_sub(share).min(link.queued.messages)
         };
         self.release(id, surplus);
     }
@@ -232,15 +232,10 @@ impl<H: Clone + Default> Puller<H> {
     /// Releases the last `count` queued deliveries of a link.
     pub(super) fn release(&mut self, id: LinkId, count: u64) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let before = link.grant.outstanding();
-        let (released, bytes) = link.release(count);
-        let after = link.grant.outstanding();
-        self.committed.0 -= before.0 - after.0;
-        self.committed.1 -= before.1 - after.1;
+        let released = link.release(&mut self.budget, count);
         self.queued -= released;
-        self.queued_bytes -= bytes;
-        self.stats.released += released;
+        self.stats.released += released.messages;
         // The released messages can be processed elsewhere, so that their outcomes are not held back.
-        link.ack_now |= released > 0;
+        link.ack_now |= released.messages > 0;
     }
 }

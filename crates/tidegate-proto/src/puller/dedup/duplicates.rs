@@ -7,6 +7,7 @@ use super::{
     table::{Duplicate, Lookup},
 };
 use crate::{
+    amount::Amount,
     link_id::LinkId,
     puller::{Puller, Verdict},
     v1::{self, Verdict as Wire},
@@ -19,16 +20,15 @@ impl<H: Clone + Default> Puller<H> {
     pub(in crate::puller) fn retire_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let mut queued: Vec<_> = link.queued_ids().collect();
-        let (dropped, bytes) = link.drop_inbox();
+        let dropped = link.drop_inbox();
         self.queued -= dropped;
-        self.queued_bytes -= bytes;
-        self.stats.dropped += dropped;
+        self.stats.dropped += dropped.messages;
         if std::mem::replace(&mut link.retired, true) {
             return;
         }
-        self.unused -= link.grant.unused().0;
+        self.unused -= link.grant.unused().messages;
         if std::mem::take(&mut link.overdue) {
-            self.overdue -= link.grant.unused().0;
+            self.overdue -= link.grant.unused().messages;
         }
         self.place_queue.leave(&mut link.ticket);
         self.memory.leave(id, &mut link.need);
@@ -88,7 +88,7 @@ impl<H: Clone + Default> Puller<H> {
         self.stats.dropped += count;
         for id in first..first + count {
             if let Some(Duplicate { link, id, size, tracked }) = self.dedup.settle((link, id), verdict) {
-                match self.settle_open(link, id, 1, size, tracked, verdict) {
+                match self.settle_open(link, id, Amount::new(1, size), tracked, verdict) {
                     Some(now) => due |= now,
                     None => self.stats.dropped += 1, // the link of the duplicate is closing too
                 }
@@ -106,7 +106,7 @@ impl<H: Clone + Default> Puller<H> {
         let Some(pusher) = link.session.peer.key else { return };
         let mut rest = batch.cursor;
         // The messages since the last duplicate.
-        let (mut run, mut length, mut size) = (rest, 0, 0);
+        let (mut run, mut amount) = (rest, Amount::ZERO);
         loop {
             let before = rest;
             let item = rest.next(&batch.bytes);
@@ -121,23 +121,22 @@ impl<H: Clone + Default> Puller<H> {
                 None => Lookup::Attached, // the end of the last run
             };
             if item.is_some() && matches!(repeat, Lookup::Unknown) {
-                (length, size) = (length + 1, size + (before.size() - rest.size()));
+                amount += before.amount() - rest.amount();
                 continue;
             }
-            if length > 0
+            if amount.messages > 0
                 && let Some(link) = self.links.get_mut(id)
             {
-                run.shorten(length, size);
-                self.queued += length;
-                self.queued_bytes += size;
+                run.shorten(amount);
+                self.queued += amount;
                 link.push(id, batch.bytes.clone(), run, &self.retained);
             }
-            (run, length, size) = (rest, 0, 0);
+            (run, amount) = (rest, Amount::ZERO);
             let Some(item) = item else { return };
             self.stats.duplicates_suppressed += 1;
             if let Lookup::Done(verdict) = repeat {
                 self.answered += 1;
-                self.settle_open(id, item.id, 1, item.size.into(), item.is_tracked(), &verdict);
+                self.settle_open(id, item.id, Amount::new(1, item.size.into()), item.is_tracked(), &verdict);
             }
         }
     }

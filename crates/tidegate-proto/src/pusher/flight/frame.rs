@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Taken;
 use crate::{
+    amount::Amount,
     message::Message,
     pusher::{
         pending::{Extra, Pending},
@@ -31,9 +32,8 @@ pub(super) struct FlightFrame {
     /// dropped.
     pub(super) ids: u64,
     pub(super) id_offsets: Vec<u32>,
-    /// The number of entries that are not settled, and the size of their messages.
-    pub(super) live: usize,
-    pub(super) live_bytes: u64,
+    /// The messages whose entries are not settled.
+    pub(super) live: Amount,
     /// If no entry is live: the number of frames, from this one on, that are known to have no live entry. It lets
     /// repeated outcomes step over them (OC-3).
     pub(super) run: usize,
@@ -41,8 +41,8 @@ pub(super) struct FlightFrame {
     pub(super) memory: usize,
     /// Whether some of its messages have an [`Extra`].
     pub(super) special: bool,
-    /// `live` and `live_bytes` when the frame was last checked for copying; 0 before that.
-    pub(super) last_measured: (usize, u64),
+    /// `live` when the frame was last checked for copying; 0 before that.
+    pub(super) last_measured: Amount,
     pub(super) room: Bytes,
     pub(super) tail: Option<Bytes>,
     /// The position of its end among the bytes given to the driver, and the time at which it was given; `None` until
@@ -76,12 +76,16 @@ impl fmt::Debug for FlightFrame {
         f.debug_struct("Frame")
             .field("first_id", &self.first_id)
             .field("live", &self.live)
-            .field("live_bytes", &self.live_bytes)
             .finish_non_exhaustive()
     }
 }
 
 impl FlightFrame {
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
+        self.live.messages > 0
+    }
+
     pub(super) fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
         live.map(|(index, _)| self.first_id + self.id_offset(index))
@@ -126,8 +130,7 @@ impl FlightFrame {
             next += 1;
             let (size, at, number) = (entry.size, entry.at, entry.number);
             (entry.size, entry.at) = (size | SETTLED_BIT, 1);
-            self.live -= 1;
-            self.live_bytes -= u64::from(size);
+            self.live -= Amount::new(1, size.into());
             let extra = if special { extras.remove(&id).unwrap_or_default() } else { Extra::default() };
             if self.worked_on {
                 working.forget(id);
@@ -162,10 +165,11 @@ impl FlightFrame {
 
     /// Drops the entries of settled messages if few are live.
     pub(super) fn forget_settled(&mut self) {
-        if self.entries.len() < MIN_COMPACTED_ENTRIES || self.live * 8 > self.entries.len() {
+        let live = self.live.messages as usize;
+        if self.entries.len() < MIN_COMPACTED_ENTRIES || live * 8 > self.entries.len() {
             return;
         }
-        let (mut entries, mut places) = (Vec::with_capacity(self.live), Vec::with_capacity(self.live));
+        let (mut entries, mut places) = (Vec::with_capacity(live), Vec::with_capacity(live));
         for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live()) {
             entries.push(*entry);
             places.push(self.id_offset(index) as u32);
@@ -175,15 +179,15 @@ impl FlightFrame {
 
     /// Copies the live messages if they are a small part of the buffer, so that they do not keep all of it (LM-5).
     pub(super) fn copy_survivors(&mut self) {
-        if self.memory < MIN_COPIED_FRAME || self.live_bytes * MAX_MEMORY_FACTOR > self.memory as u64 {
+        if self.memory < MIN_COPIED_FRAME || self.live.bytes * MAX_MEMORY_FACTOR > self.memory as u64 {
             return;
         }
         // Do not check after every outcome, but after half of the messages, or half of their bytes, were settled.
-        let (live, live_bytes) = self.last_measured;
-        if live > 0 && self.live * 2 > live && self.live_bytes * 2 >= live_bytes {
+        let (live, last) = (self.live, self.last_measured);
+        if last.messages > 0 && live.messages * 2 > last.messages && live.bytes * 2 >= last.bytes {
             return;
         }
-        self.last_measured = (self.live, self.live_bytes);
+        self.last_measured = live;
         let live = self.entries.iter().filter(|entry| entry.is_live());
         let spans: Option<Vec<_>> =
             live.map(|entry| message_span(&self.room, self.tail.as_ref(), entry.at)).collect();

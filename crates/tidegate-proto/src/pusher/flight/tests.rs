@@ -60,7 +60,7 @@ fn oc_12_the_next_time_out_is_never_in_the_past_after_a_check() {
 fn settle(flight: &mut Flight, first: u64, count: u64) -> u64 {
     let mut taken = Taken::default();
     flight.settle(first, count, false, &mut taken);
-    taken.messages
+    taken.amount.messages
 }
 
 #[test]
@@ -92,9 +92,9 @@ fn a_payload_whose_drop_panics_is_settled_and_counted() {
     };
     let mut taken = Taken::default();
     settle(&mut flight, &mut taken, 0).unwrap();
-    assert_eq!((taken.messages, flight.messages()), (1, 1));
+    assert_eq!((taken.amount.messages, flight.amount().messages), (1, 1));
     settle(&mut flight, &mut taken, 1).unwrap_err();
-    assert_eq!((taken.messages, taken.bytes, flight.messages(), flight.bytes()), (2, 200_000, 0, 0));
+    assert_eq!((taken.amount, flight.amount()), (Amount::new(2, 200_000), Amount::ZERO));
     std::mem::forget(taken);
     assert!(flight.take_all(u64::MAX).is_empty(), "nothing that was settled is sent again");
 }
@@ -151,7 +151,7 @@ fn frames_of_empty_payloads_are_not_checked_for_copying_after_every_outcome() {
     let mut looks = BTreeSet::new();
     for id in (0..10_000).filter(|id| id % 2 == 0).chain((0..9_999).filter(|id| id % 2 == 1)) {
         settle(&mut flight, id, 1);
-        looks.insert(flight.frames[0].last_measured);
+        looks.insert(flight.frames[0].last_measured.messages);
     }
     assert!(looks.len() <= 15, "{looks:?}");
     assert!(flight.frames[0].room.len() <= MIN_COPIED_FRAME);
@@ -178,7 +178,8 @@ fn oc_1_unsettled_messages_are_kept_whatever_is_settled_in_any_order() {
             let expected = left.range(first..first + count).count() as u64;
             assert_eq!(settle(&mut flight, first, count), expected);
             left.retain(|id| !(first..first + count).contains(id));
-            assert_eq!((flight.messages(), flight.bytes()), (left.len(), 27 * left.len() as u64));
+            let left = left.len() as u64;
+            assert_eq!(flight.amount(), Amount::new(left, 27 * left));
         }
         let all = flight.take_all(u64::MAX).into_iter().map(|(pending, _)| {
             assert_eq!(&pending.message.payload()[..], b"some bytes, more than a few");
@@ -216,7 +217,7 @@ fn lm_5_a_nacked_message_does_not_keep_the_frame_that_it_came_from() {
         flight.settle(first + frame % 100, 1, true, &mut taken);
         flight.settle(first, 100, false, &mut taken);
     }
-    assert_eq!((taken.pending.len(), flight.messages(), flight.frames.len()), (100, 0, 0));
+    assert_eq!((taken.pending.len(), flight.amount().messages, flight.frames.len()), (100, 0, 0));
     for room in rooms {
         assert!(room.is_unique(), "a frame of {} bytes is kept by a message of 1,000", room.len());
     }
@@ -271,10 +272,10 @@ fn lm_5_a_small_frame_does_not_keep_the_buffer_that_a_large_one_needed() {
             }
         }
     }
-    assert_eq!(flight.messages(), 50);
+    assert_eq!(flight.amount().messages, 50);
     assert!(kept(&[], &flight) <= 50 * 1_024, "{} bytes are kept of 5,250", kept(&[], &flight));
     drop(batch);
-    let mut live = flight.frames.iter().filter(|frame| frame.live > 0);
+    let mut live = flight.frames.iter().filter(|frame| frame.is_live());
     assert!(live.all(|frame| frame.room.is_unique()), "frames keep no memory beside what they count");
 }
 
@@ -289,7 +290,7 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
     for first in 10_000..20_000 {
         let mut taken = Taken::default();
         flight.settle(first, 20_000 - first, false, &mut taken);
-        assert_eq!(taken.messages, 0);
+        assert_eq!(taken.amount, Amount::ZERO);
         looks += taken.lookups;
     }
     assert!(looks <= 10_000, "{looks} looks for 10,000 outcomes that settle nothing");
@@ -342,5 +343,5 @@ fn oc_13_signs_of_work_extend_a_delivery_to_at_most_max_work_time() {
             gone = Some(second);
         }
     }
-    assert_eq!((gone, flight.messages(), flight.working.len()), (Some(25), 1, 1));
+    assert_eq!((gone, flight.amount().messages, flight.working.len()), (Some(25), 1, 1));
 }

@@ -10,6 +10,7 @@ use super::{
     numbers::{Numbers, Steps},
 };
 use crate::{
+    amount::Amount,
     message::{Headers, Hidden, Message},
     rule::Rule,
     v1,
@@ -161,6 +162,13 @@ impl Cursor {
         self.size
     }
 
+    /// The messages left, and their size.
+    #[inline]
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        Amount { messages: self.left, bytes: self.size }
+    }
+
     /// The size of the last message, in bytes.
     #[must_use]
     pub fn last_size(&self) -> u64 {
@@ -212,9 +220,9 @@ impl Cursor {
         Some((self, Bytes::copy_from_slice(own)))
     }
 
-    /// Keeps only the first `count` messages. `size` is the sum of their sizes.
-    pub(crate) fn shorten(&mut self, count: u64, size: u64) {
-        (self.left, self.size) = (count, size);
+    /// Keeps only the first messages, which are `first` of those left.
+    pub(crate) fn shorten(&mut self, first: Amount) {
+        (self.left, self.size) = (first.messages, first.bytes);
     }
 
     /// Removes the last `count` messages, and returns their size (RC-4).

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_proto::Verdict;
+use tidegate_proto::{Amount, Verdict};
 use tokio::sync::Notify;
 
 use self::state::LaneState;
@@ -273,9 +273,8 @@ impl Lane {
         if let (Some(owner), WordState::Acked(size)) = (owner, word.page.words.state(word.index)) {
             word.page.words.collect(word.index);
             shared.with_message(|inner| {
-                let (id, size) = (owner.first + u64::from(word.index), size.into());
-                inner.state.yield_due |=
-                    inner.machine.settle_untracked(owner.link, id, 1, size, &Verdict::Ack);
+                let (id, one) = (owner.first + u64::from(word.index), Amount::new(1, size.into()));
+                inner.state.yield_due |= inner.machine.settle_untracked(owner.link, id, one, &Verdict::Ack);
                 wake_at_cap(inner, shared);
             });
         }
