@@ -148,11 +148,13 @@
 mod amount;
 pub mod credit;
 mod defaults;
+mod delivery_id;
 pub mod handshake;
 mod limits;
 mod link;
 mod link_id;
 pub mod message;
+mod message_number;
 mod puller;
 mod pusher;
 mod random;

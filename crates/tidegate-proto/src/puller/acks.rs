@@ -9,7 +9,7 @@ use super::{
     link::{Leaving, Recall},
     mark_ready,
 };
-use crate::{amount::Amount, link_id::LinkId, time::Time, v1, wire};
+use crate::{amount::Amount, delivery_id::DeliveryId, link_id::LinkId, time::Time, v1, wire};
 
 /// Bytes of outcomes in one `Ack`: safely below the limit of a control frame (FR-3).
 const MAX_ACK_BYTES: usize = 48 * 1_024;
@@ -89,7 +89,8 @@ impl<H: Clone + Default> Puller<H> {
                 break;
             }
         }
-        link.history.record_ack(sent, message_limit, link.session.transmitted_bytes(), self.settings.memory);
+        let limit = DeliveryId::new(message_limit);
+        link.history.record_ack(sent, limit, link.session.transmitted_bytes(), self.settings.memory);
         if recall {
             link.recall = Recall::Sent;
             self.stats.recalls += 1;

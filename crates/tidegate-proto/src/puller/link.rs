@@ -19,6 +19,7 @@ use super::{
 use crate::{
     amount::Amount,
     credit::{Budget, Granting},
+    delivery_id::{DeliveryId, DeliveryRange},
     link::Session,
     link_id::LinkId,
     rule::Rule,
@@ -100,7 +101,7 @@ pub(super) struct PullLink<H> {
     /// The deliveries that the pusher may send again if the link is lost.
     pub(super) history: LinkHistory,
     /// Deliveries that the next `Working` will name (OC-13).
-    pub(super) working: BTreeSet<u64>,
+    pub(super) working: BTreeSet<DeliveryId>,
     /// When the next `Working` may be sent.
     pub(super) working_at: Option<Time>,
     /// The link is lost or closing, and its deliveries were dropped or recorded in the dedup table.
@@ -177,8 +178,9 @@ impl<H: Clone + Default> PullLink<H> {
     /// Counts a batch, and records it in the history (RD-9).
     pub(super) fn record_batch(&mut self, batch: &Batch, memory: usize) {
         self.received += batch.cursor.amount();
-        self.history.record_batch(batch.cursor.next_id(), batch.numbers.clone(), memory);
-        self.history.confirm(batch.cursor.next_id() + batch.cursor.len(), self.session.confirmed_bytes());
+        let ids = DeliveryRange::new(DeliveryId::new(batch.cursor.next_id()), batch.cursor.len());
+        self.history.record_batch(ids.first, batch.numbers.clone(), memory);
+        self.history.confirm(ids.end, self.session.confirmed_bytes());
     }
 
     /// Puts deliveries into the inbox.
@@ -204,7 +206,7 @@ impl<H: Clone + Default> PullLink<H> {
         if self.working.is_empty() || self.working_at.is_some() || !self.session.is_open() {
             return;
         }
-        let all: Vec<u64> = std::mem::take(&mut self.working).into_iter().collect();
+        let all: Vec<u64> = std::mem::take(&mut self.working).into_iter().map(DeliveryId::get).collect();
         let mut bytes = 0;
         for deliveries in all.chunks(MAX_WORKING_IDS) {
             let working = v1::Working { deliveries: deliveries.to_vec() };
@@ -291,7 +293,7 @@ impl<H: Clone + Default> PullLink<H> {
         while count > 0 {
             let Some(batch) = self.inbox.back_mut() else { break };
             let part = count.min(batch.cursor.len());
-            let first = batch.cursor.next_id() + batch.cursor.len() - part;
+            let first = DeliveryId::new(batch.cursor.next_id() + batch.cursor.len() - part);
             let released = Amount::new(part, batch.truncate(part));
             if batch.cursor.is_empty() {
                 self.inbox.pop_back();
@@ -304,9 +306,10 @@ impl<H: Clone + Default> PullLink<H> {
         before - self.queued
     }
 
-    /// The ids in the inbox, as `(first, count)`.
-    pub(super) fn queued_ids(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.inbox.iter().map(|batch| (batch.cursor.next_id(), batch.cursor.len()))
+    /// The deliveries in the inbox.
+    pub(super) fn queued_ids(&self) -> impl Iterator<Item = DeliveryRange> + '_ {
+        let ids = |cursor: Cursor| DeliveryRange::new(DeliveryId::new(cursor.next_id()), cursor.len());
+        self.inbox.iter().map(move |batch| ids(batch.cursor))
     }
 
     /// Drops the deliveries that were not handed out (RD-5), and returns what was dropped.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     amount::Amount,
+    delivery_id::{DeliveryId, DeliveryRange},
     v1::{self, Verdict as Wire},
     wire::cut_reason,
 };
@@ -55,14 +56,15 @@ impl OutcomeKind {
         Verdict::Ack.to_kind()
     }
 
-    fn outcome(&self, first: u64, count: u64) -> v1::Outcome {
+    fn outcome(&self, range: DeliveryRange) -> v1::Outcome {
         let Self { verdict, delay_ms, reason } = self;
+        let (first, count) = (range.first.get(), range.count());
         v1::Outcome { first, count, verdict: *verdict, delay_ms: *delay_ms, reason: reason.clone() }
     }
 }
 
-/// Ranges of ids `(first, count)`, in the order in which they were added.
-type Ranges = Vec<(u64, u64)>;
+/// Deliveries with the same kind of outcome, in the order in which they were added.
+type Ranges = Vec<DeliveryRange>;
 
 /// Outcomes of one link that were not yet sent. The un-acked deliveries bound their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,12 +78,13 @@ pub(super) struct Outcomes {
 
 impl Outcomes {
     #[inline]
-    pub(super) fn push(&mut self, first: u64, deliveries: Amount, verdict: &Verdict) {
+    pub(super) fn push(&mut self, first: DeliveryId, deliveries: Amount, verdict: &Verdict) {
         self.amount += deliveries;
+        let range = DeliveryRange::new(first, deliveries.messages);
         if *verdict == Verdict::Ack {
-            add(&mut self.acks, first, deliveries.messages);
+            add(&mut self.acks, range);
         } else {
-            self.push_other(first, deliveries.messages, verdict);
+            self.push_other(range, verdict);
         }
     }
 
@@ -92,8 +95,8 @@ impl Outcomes {
     }
 
     #[cold]
-    fn push_other(&mut self, first: u64, count: u64, verdict: &Verdict) {
-        add(self.others.entry(verdict.to_kind()).or_default(), first, count);
+    fn push_other(&mut self, range: DeliveryRange, verdict: &Verdict) {
+        add(self.others.entry(verdict.to_kind()).or_default(), range);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,7 +106,7 @@ impl Outcomes {
     /// All outcomes, without taking or merging them.
     pub(super) fn peek(&self) -> Vec<v1::Outcome> {
         let ranges = |kind: &OutcomeKind, ranges: &Ranges| -> Vec<_> {
-            ranges.iter().map(|(first, count)| kind.outcome(*first, *count)).collect()
+            ranges.iter().map(|range| kind.outcome(*range)).collect()
         };
         let others = self.others.iter().flat_map(|(kind, all)| ranges(kind, all));
         others.chain(ranges(&OutcomeKind::ack(), &self.acks)).collect()
@@ -122,11 +125,10 @@ impl Outcomes {
 }
 
 #[inline]
-fn add(ranges: &mut Ranges, first: u64, count: u64) {
-    match ranges.last_mut() {
-        Some((from, length)) if *from + *length == first => *length += count,
-        Some((from, length)) if first + count == *from => (*from, *length) = (first, *length + count),
-        _ => ranges.push((first, count)),
+fn add(ranges: &mut Ranges, range: DeliveryRange) {
+    let joined = ranges.last_mut().is_some_and(|last| last.join(range));
+    if !joined {
+        ranges.push(range);
     }
 }
 
@@ -134,11 +136,9 @@ fn add(ranges: &mut Ranges, first: u64, count: u64) {
 fn take(ranges: &mut Ranges, kind: &OutcomeKind, to: &mut Vec<v1::Outcome>) {
     ranges.sort_unstable();
     let mut ranges = ranges.drain(..).peekable();
-    while let Some((first, mut count)) = ranges.next() {
-        while let Some((_, more)) = ranges.next_if(|(next, _)| *next == first + count) {
-            count += more;
-        }
-        to.push(kind.outcome(first, count));
+    while let Some(mut range) = ranges.next() {
+        while ranges.next_if(|next| range.join(*next)).is_some() {}
+        to.push(kind.outcome(range));
     }
 }
 
@@ -152,9 +152,9 @@ mod tests {
         // OC-5
         let mut outcomes = Outcomes::default();
         for id in [4, 5, 2, 3, 9, 0, 1, 7] {
-            outcomes.push(id, Amount::new(1, 10), &Verdict::Ack);
+            outcomes.push(DeliveryId::new(id), Amount::new(1, 10), &Verdict::Ack);
         }
-        outcomes.push(6, Amount::new(1, 10), &Verdict::Reject { reason: "r".repeat(300) });
+        outcomes.push(DeliveryId::new(6), Amount::new(1, 10), &Verdict::Reject { reason: "r".repeat(300) });
         assert_eq!(outcomes.amount(), Amount::new(9, 90));
         let all = outcomes.take();
         let ranges: Vec<_> = all.iter().map(|o| (o.first, o.count, o.verdict)).collect();
@@ -170,13 +170,13 @@ mod tests {
         let nack = |delay_ms, reason: &str| Verdict::Nack { delay_ms, reason: reason.to_owned() };
         // The order of eight workers that are slightly out of step.
         for id in (0..1_000).map(|n| n ^ 7) {
-            outcomes.push(id, Amount::new(1, 1), &nack(60_000, "busy"));
+            outcomes.push(DeliveryId::new(id), Amount::new(1, 1), &nack(60_000, "busy"));
         }
         for (id, verdict) in [(1_000, nack(60_000, "other")), (1_001, nack(1, "busy"))] {
-            outcomes.push(id, Amount::new(1, 1), &verdict);
+            outcomes.push(DeliveryId::new(id), Amount::new(1, 1), &verdict);
         }
         for id in [1_003, 1_005, 1_004, 1_002] {
-            outcomes.push(id, Amount::new(1, 1), &Verdict::Release);
+            outcomes.push(DeliveryId::new(id), Amount::new(1, 1), &Verdict::Release);
         }
         assert_eq!(outcomes.peek().iter().map(|outcome| outcome.count).sum::<u64>(), 1_006);
         let all = outcomes.take();

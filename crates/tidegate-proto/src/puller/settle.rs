@@ -1,7 +1,12 @@
 //! Settles deliveries (OC-1), on open links and on lost ones.
 
 use super::{Puller, Received, Verdict, mark_ready};
-use crate::{amount::Amount, link_id::LinkId, wire::Item};
+use crate::{
+    amount::Amount,
+    delivery_id::{DeliveryId, DeliveryRange},
+    link_id::LinkId,
+    wire::Item,
+};
 
 impl<H: Clone + Default> Puller<H> {
     /// Settles a delivery (OC-1). If its link is lost, the outcome is sent only if the message is redelivered (RD-5,
@@ -18,7 +23,8 @@ impl<H: Clone + Default> Puller<H> {
     /// Settles one delivery of a [`DeliveryBatch`](super::DeliveryBatch), as [`Self::settle`] does.
     #[inline]
     pub fn settle_item(&mut self, link: LinkId, item: &Item, verdict: &Verdict) -> bool {
-        self.settle_range(link, item.id, Amount::new(1, item.size.into()), item.is_tracked(), verdict)
+        let (id, one) = (DeliveryId::new(item.id), Amount::new(1, item.size.into()));
+        self.settle_range(link, id, one, item.is_tracked(), verdict)
     }
 
     /// Settles deliveries of a [`DeliveryBatch`](super::DeliveryBatch) with consecutive ids from `first`, whose senders
@@ -30,14 +36,14 @@ impl<H: Clone + Default> Puller<H> {
         deliveries: Amount,
         verdict: &Verdict,
     ) -> bool {
-        self.settle_range(link, first, deliveries, false, verdict)
+        self.settle_range(link, DeliveryId::new(first), deliveries, false, verdict)
     }
 
     #[inline]
     fn settle_range(
         &mut self,
         id: LinkId,
-        first: u64,
+        first: DeliveryId,
         deliveries: Amount,
         tracked: bool,
         verdict: &Verdict,
@@ -45,7 +51,7 @@ impl<H: Clone + Default> Puller<H> {
         self.in_flight -= deliveries.messages;
         match self.settle_open(id, first, deliveries, tracked, verdict) {
             Some(due) => due,
-            None => self.settle_detached(id, first, deliveries.messages, verdict),
+            None => self.settle_detached(id, DeliveryRange::new(first, deliveries.messages), verdict),
         }
     }
 
@@ -54,7 +60,7 @@ impl<H: Clone + Default> Puller<H> {
     pub(super) fn settle_open(
         &mut self,
         id: LinkId,
-        first: u64,
+        first: DeliveryId,
         deliveries: Amount,
         tracked: bool,
         verdict: &Verdict,
@@ -101,7 +107,8 @@ impl<H: Clone + Default> Puller<H> {
     /// Reports that the application still works on a delivery. The puller sends `Working`, which restarts the pusher's
     /// settle time-out (OC-13).
     pub fn working(&mut self, link: LinkId, delivery: u64) {
-        let (link, delivery) = self.dedup.duplicate_of(link, delivery).unwrap_or((link, delivery));
+        let delivery = (link, DeliveryId::new(delivery));
+        let (link, delivery) = self.dedup.duplicate_of(delivery).unwrap_or(delivery);
         if let Some(found) = self.links.get_mut(link).filter(|found| found.session.is_open()) {
             // The first one wakes the driver, so that it sets its timer.
             let begins = found.working.is_empty();
@@ -116,6 +123,6 @@ impl<H: Clone + Default> Puller<H> {
     /// redelivered (RD-9).
     #[must_use]
     pub fn is_reachable(&self, link: LinkId, delivery: u64) -> bool {
-        self.is_open(link) || self.dedup.duplicate_of(link, delivery).is_some()
+        self.is_open(link) || self.dedup.duplicate_of((link, DeliveryId::new(delivery))).is_some()
     }
 }

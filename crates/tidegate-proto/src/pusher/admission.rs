@@ -12,7 +12,7 @@ use super::{
     Accepted, Blocked, Pusher, Refused,
     pending::{Extra, Pending},
 };
-use crate::{link_id::LinkId, message::Message, wire::OpenBatch};
+use crate::{link_id::LinkId, message::Message, message_number::MessageNumber, wire::OpenBatch};
 
 /// The room that a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +229,7 @@ impl Pusher {
         if let Err(error) = message.check(self.settings.max_message) {
             return Err(Refused { message, reason: Blocked::Invalid(error) });
         }
-        let (number, size) = (self.next_number, message.size());
+        let (number, size) = (MessageNumber::new(self.next_number), message.size());
         match self.admit(room) {
             Admission::Link(id) => {
                 let extra = Extra { tracked, ..Extra::default() };
@@ -249,7 +249,7 @@ impl Pusher {
             return None;
         }
         let Admission::Link(id) = self.admit(room) else { return None };
-        let number = self.next_number;
+        let number = MessageNumber::new(self.next_number);
         self.put_in_turn(id, 1, |link| link.put_slice(number, payload));
         Some(self.accepted(payload.len()))
     }

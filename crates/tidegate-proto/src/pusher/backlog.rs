@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::pending::Pending;
-use crate::time::Time;
+use crate::{message_number::MessageNumber, time::Time};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backlog {
@@ -11,11 +11,11 @@ pub(super) struct Backlog {
     fresh: VecDeque<Pending>,
     fresh_bytes: u64,
     /// To be sent again, by number, before new messages (RR-3).
-    returned: BTreeMap<u64, Pending>,
+    returned: BTreeMap<MessageNumber, Pending>,
     /// To be sent again after a delay (OC-6).
-    delayed: BTreeMap<(Time, u64), Pending>,
+    delayed: BTreeMap<(Time, MessageNumber), Pending>,
     /// To be sent alone (RD-4).
-    poison: BTreeMap<u64, Pending>,
+    poison: BTreeMap<MessageNumber, Pending>,
 }
 
 impl Backlog {

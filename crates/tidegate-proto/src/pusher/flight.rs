@@ -19,6 +19,8 @@ use super::{
 };
 use crate::{
     amount::Amount,
+    delivery_id::{DeliveryId, DeliveryRange},
+    message_number::MessageNumber,
     rule::Rule,
     time::Time,
     violation::{Code, Violation},
@@ -35,12 +37,12 @@ pub(super) struct Flight {
     /// The number of frames without live messages. They are dropped when they reach the front, or when there are many.
     empty: usize,
     /// The history of the few messages that have one.
-    extras: BTreeMap<u64, Extra>,
+    extras: BTreeMap<DeliveryId, Extra>,
     /// Deliveries that are being worked on (OC-13).
     working: Working,
     /// For frames that begin below this id, the settle time-out has passed. Their live deliveries are in `working`.
-    fresh: u64,
-    skipped: VecDeque<(u64, u64)>,
+    fresh: DeliveryId,
+    skipped: VecDeque<DeliveryRange>,
     amount: Amount,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Flight {
 pub(super) struct Taken {
     pub(super) amount: Amount,
     /// Tracked messages that were acked, by number.
-    pub(super) tracked: Vec<u64>,
+    pub(super) tracked: Vec<MessageNumber>,
     /// The messages themselves, if the caller keeps them.
     pub(super) pending: Vec<Pending>,
     /// The number of frames looked up, whether or not something was settled.
@@ -71,7 +73,15 @@ impl Flight {
 
     /// Adds a message. `new_frame`: it is the first one of a batch.
     #[inline]
-    pub(super) fn push(&mut self, id: u64, number: u64, at: u32, size: u64, extra: Extra, new_frame: bool) {
+    pub(super) fn push(
+        &mut self,
+        id: DeliveryId,
+        number: MessageNumber,
+        at: u32,
+        size: u64,
+        extra: Extra,
+        new_frame: bool,
+    ) {
         if new_frame || self.frames.is_empty() {
             self.frames.push_back(FlightFrame { first_id: id, ..FlightFrame::default() });
         }
@@ -97,7 +107,7 @@ impl Flight {
     }
 
     /// The frame that begins with `first_id` was given to the driver. `ends_at` is the position of its end.
-    pub(super) fn handed_over(&mut self, now: Time, first_id: u64, ends_at: u64) {
+    pub(super) fn handed_over(&mut self, now: Time, first_id: DeliveryId, ends_at: u64) {
         let index = self.frames.partition_point(|frame| frame.first_id < first_id);
         if let Some(frame) = self.frames.get_mut(index)
             && frame.first_id == first_id
@@ -107,9 +117,9 @@ impl Flight {
     }
 
     /// Remembers a range of skipped ids (OC-2).
-    pub(super) fn skip(&mut self, from: u64, to: u64) {
-        if from < to {
-            self.skipped.push_back((from, to));
+    pub(super) fn skip(&mut self, range: DeliveryRange) {
+        if !range.is_empty() {
+            self.skipped.push_back(range);
             if self.skipped.len() > MAX_SKIPPED_RANGES {
                 self.skipped.pop_front();
             }
@@ -118,31 +128,37 @@ impl Flight {
 
     /// Checks that outcomes for these ids are possible (OC-2, OC-10). `next_id` is the first id that was not given to
     /// the driver. So only complete frames are ever settled.
-    pub(super) fn check(&self, first: u64, count: u64, next_id: u64) -> Result<(), Violation> {
+    pub(super) fn check(&self, first: u64, count: u64, next_id: DeliveryId) -> Result<(), Violation> {
         let end = first.checked_add(count).filter(|end| count > 0 && *end <= MAX_COUNTER);
-        let Some(end) = end else {
+        let Some(end) = end.map(DeliveryId::new) else {
             let detail = format!(
                 "an outcome for {count} deliveries from id {first}; count must be at least 1, the sum at most 2^53 - 1"
             );
             return Err(Violation::new(Code::Malformed, Rule::Oc10, detail));
         };
         // They are in order.
-        let next = self.skipped.partition_point(|(_, to)| *to <= first);
-        let skipped = self.skipped.get(next).filter(|(from, _)| *from < end);
+        let first = DeliveryId::new(first);
+        let next = self.skipped.partition_point(|range| range.end <= first);
+        let skipped = self.skipped.get(next).filter(|range| range.first < end);
         if end > next_id || skipped.is_some() {
             let detail = match skipped {
-                Some((from, _)) => format!("an outcome for delivery {}, which was skipped", first.max(*from)),
-                None => format!("an outcome for delivery {}; the next id to be sent is {next_id}", end - 1),
+                Some(range) => {
+                    format!("an outcome for delivery {}, which was skipped", first.max(range.first))
+                }
+                None => {
+                    let last = end.get() - 1;
+                    format!("an outcome for delivery {last}; the next id to be sent is {next_id}")
+                }
             };
             return Err(Violation::new(Code::UnknownDelivery, Rule::Oc2, detail));
         }
         Ok(())
     }
 
-    /// Settles a range of ids. Settled ids are passed over (OC-3). With `keep`, the messages are put into `taken`, for
-    /// another attempt or a report.
-    pub(super) fn settle(&mut self, first: u64, count: u64, keep: bool, taken: &mut Taken) {
-        let end = first + count;
+    /// Settles a range of ids that [`Self::check`] allows. Settled ids are passed over (OC-3). With `keep`, the
+    /// messages are put into `taken`, for another attempt or a report.
+    pub(super) fn settle(&mut self, range: DeliveryRange, keep: bool, taken: &mut Taken) {
+        let DeliveryRange { first, end } = range;
         let begin = self.frames.partition_point(|f| f.first_id + f.ids <= first);
         let mut index = begin;
         while let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id < end) {
@@ -152,7 +168,7 @@ impl Flight {
                 continue;
             }
             index += 1;
-            let from = frame.index(first.saturating_sub(frame.first_id));
+            let from = frame.index(first.max(frame.first_id) - frame.first_id);
             let to = frame.index((end - frame.first_id).min(frame.ids));
             let before = frame.live;
             if !keep && !frame.special && !frame.worked_on && from == 0 && to == frame.entries.len() {
@@ -197,7 +213,7 @@ impl Flight {
 
     /// `Working` has named this delivery (OC-13). A settled one is passed over. With `most`, the sign of work counts at
     /// the latest for that time after the delivery was sent.
-    pub(super) fn worked_on(&mut self, now: Time, id: u64, most: Option<Duration>) {
+    pub(super) fn worked_on(&mut self, now: Time, id: DeliveryId, most: Option<Duration>) {
         let index = self.frames.partition_point(|f| f.first_id + f.ids <= id);
         let Some(frame) = self.frames.get_mut(index).filter(|frame| frame.first_id <= id) else { return };
         if frame.live_index(id - frame.first_id).is_none() {
@@ -226,7 +242,7 @@ impl Flight {
         }
         ids.sort_unstable();
         for id in ids {
-            self.settle(id, 1, true, taken);
+            self.settle(DeliveryRange::new(id, 1), true, taken);
         }
     }
 

@@ -14,10 +14,12 @@ use super::{
 };
 use crate::{
     credit::Spending,
+    delivery_id::{DeliveryId, DeliveryRange},
     limits::{ReturnPause, SlowStart},
     link::{PeerKey, Session},
     link_id::LinkId,
     message::Message,
+    message_number::MessageNumber,
     rule::Rule,
     time::Time,
     v1,
@@ -46,11 +48,11 @@ pub(super) struct PushLink {
     pub(super) flight: Flight,
     batch: OpenBatch,
     /// Complete frames that were not yet given to the driver, with their first ids.
-    ready: VecDeque<(u64, Sealed)>,
+    ready: VecDeque<(DeliveryId, Sealed)>,
     ready_bytes: usize,
-    batch_first_id: u64,
+    batch_first_id: DeliveryId,
     /// Ids below this were given to the driver, so that they may have outcomes.
-    handed_over: u64,
+    handed_over: DeliveryId,
     /// Answers to recalls and leaving that wait to be sent: at most [`MAX_SKIPS`] (LM-2).
     skips: VecDeque<v1::Skip>,
     pub(super) leaving: bool,
@@ -84,8 +86,8 @@ impl PushLink {
             batch: OpenBatch::default(),
             ready: VecDeque::new(),
             ready_bytes: 0,
-            batch_first_id: 0,
-            handed_over: 0,
+            batch_first_id: DeliveryId::default(),
+            handed_over: DeliveryId::default(),
             skips: VecDeque::new(),
             leaving: false,
             end_due: false,
@@ -152,17 +154,17 @@ impl PushLink {
 
     /// Spends credit on a message and encodes it into the open batch.
     #[inline]
-    pub(super) fn put(&mut self, number: u64, attempt: u32, extra: Extra, message: &Message) {
+    pub(super) fn put(&mut self, number: MessageNumber, attempt: u32, extra: Extra, message: &Message) {
         if self.batch.is_full_for(message) {
             self.seal();
         }
         let size = message.size() as u64;
-        let id = self.credit.spend(size);
+        let id = DeliveryId::new(self.credit.spend(size));
         let new_frame = self.batch.is_empty();
         if new_frame {
             self.batch_first_id = id;
         }
-        let at = self.batch.push(id, number, attempt, extra.tracked, message);
+        let at = self.batch.push(id.get(), number.get(), attempt, extra.tracked, message);
         self.flight.push(id, number, at, size, extra, new_frame);
         self.stats.sent += 1;
         self.stats.sent_bytes += size;
@@ -176,17 +178,17 @@ impl PushLink {
 
     /// Does what [`Self::put`] does, for the first attempt of a payload that is copied.
     #[inline]
-    pub(super) fn put_slice(&mut self, number: u64, payload: &[u8]) {
+    pub(super) fn put_slice(&mut self, number: MessageNumber, payload: &[u8]) {
         if self.batch.is_full_for_slice() {
             self.seal();
         }
         let size = payload.len() as u64;
-        let id = self.credit.spend(size);
+        let id = DeliveryId::new(self.credit.spend(size));
         let new_frame = self.batch.is_empty();
         if new_frame {
             self.batch_first_id = id;
         }
-        let at = self.batch.push_slice(id, number, payload);
+        let at = self.batch.push_slice(id.get(), number.get(), payload);
         self.flight.push(id, number, at, size, Extra::default(), new_frame);
         self.stats.sent += 1;
         self.stats.sent_bytes += size;
@@ -202,7 +204,7 @@ impl PushLink {
     }
 
     /// Ids below this may have outcomes (OC-2).
-    pub(super) fn handed_over(&self) -> u64 {
+    pub(super) fn handed_over(&self) -> DeliveryId {
         self.handed_over
     }
 
@@ -234,7 +236,7 @@ impl PushLink {
             }
             self.flight.handed_over(now, first_id, self.session.transmitted_bytes());
         }
-        self.handed_over = self.credit.next_id();
+        self.handed_over = DeliveryId::new(self.credit.next_id());
         for skip in std::mem::take(&mut self.skips) {
             self.session.put(now, out, wire::encode(v1::frame::Body::Skip(skip)));
         }
@@ -253,9 +255,9 @@ impl PushLink {
             let detail = "a third recall or leaving while two Skip frames wait to be sent";
             return Err(Violation::new(Code::Unexpected, Rule::Rc2, detail));
         }
-        let from = self.credit.next_id();
+        let first = DeliveryId::new(self.credit.next_id());
         let skip = self.credit.skip();
-        self.flight.skip(from, skip.next_id);
+        self.flight.skip(DeliveryRange { first, end: DeliveryId::new(skip.next_id) });
         self.skips.push_back(skip);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! A message that is not settled, with its history.
 
-use crate::{message::Message, time::Time};
+use crate::{message::Message, message_number::MessageNumber, time::Time};
 
 /// A message and its history.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
-    pub(super) number: u64,
+    pub(super) number: MessageNumber,
     /// The attempt of its next delivery (DL-3).
     pub(super) attempt: u32,
     /// Lost links on which it was in flight. They do not count as failures (OC-11).
@@ -23,7 +23,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn fresh(number: u64, tracked: bool, message: Message) -> Self {
+    pub(super) fn fresh(number: MessageNumber, tracked: bool, message: Message) -> Self {
         Self {
             number,
             attempt: 1,

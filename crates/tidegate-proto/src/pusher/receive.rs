@@ -7,9 +7,11 @@ use bytes::Bytes;
 use super::{FinalOutcome, Pending, Pusher, PusherEvent, RejectedMessage, flight::Taken, link::PushLink};
 use crate::{
     amount::Amount,
+    delivery_id::{DeliveryId, DeliveryRange},
     limits::AckWork,
     link::{LinkEnd, Machine, Peer, Session},
     link_id::LinkId,
+    message_number::MessageNumber,
     rule::Rule,
     time::Time,
     v1::{self, Role, Verdict},
@@ -66,7 +68,7 @@ impl Pusher {
         let Some(link) = self.links.get_mut(id) else { return 0 };
         let verdict = Verdict::try_from(outcome.verdict).unwrap_or_default();
         let mut taken = Taken::default();
-        link.flight.settle(outcome.first, outcome.count, verdict != Verdict::Ack, &mut taken);
+        link.flight.settle(DeliveryRange::of(outcome), verdict != Verdict::Ack, &mut taken);
         let Amount { messages, bytes } = taken.amount;
         let idle = if messages == 0 { taken.lookups.max(1) } else { 0 };
         let counts = (&mut link.stats, &mut self.stats);
@@ -76,8 +78,8 @@ impl Pusher {
                 counts.1.acked += messages;
                 counts.1.acked_bytes += bytes;
                 counts.1.held_bytes -= bytes;
-                let settled = taken.tracked.into_iter().map(|n| PusherEvent::Settled(n, FinalOutcome::Acked));
-                self.events.extend(settled);
+                let settled = |number: MessageNumber| PusherEvent::Settled(number.get(), FinalOutcome::Acked);
+                self.events.extend(taken.tracked.into_iter().map(settled));
             }
             Verdict::Nack => {
                 counts.0.nacked += messages;
@@ -114,7 +116,8 @@ impl Pusher {
         }
         if failures == MIN_REPORTED_FAILURES && self.settings.max_attempts.is_none() {
             let reason = reason.to_owned();
-            self.events.push_back(PusherEvent::Failing { number: pending.number, failures, reason });
+            let number = pending.number.get();
+            self.events.push_back(PusherEvent::Failing { number, failures, reason });
         }
         pending.attempt = pending.attempt.saturating_add(1);
         let delay = self.retry_delay(failures, delay);
@@ -123,6 +126,7 @@ impl Pusher {
 
     fn reject(&mut self, pending: Pending, attempts: u32, reason: &str) {
         let Pending { number, tracked, message, .. } = pending;
+        let number = number.get();
         self.stats.rejected += 1;
         if tracked {
             let settled = FinalOutcome::Rejected { reason: reason.to_owned(), attempts };
@@ -150,7 +154,9 @@ impl Pusher {
         }
         if let Some((timeout, max_work_time)) = self.settings.settle_times() {
             let max_hold = max_work_time.map(|time| time.saturating_sub(timeout));
-            working.deliveries.iter().for_each(|delivery| link.flight.worked_on(now, *delivery, max_hold));
+            for delivery in &working.deliveries {
+                link.flight.worked_on(now, DeliveryId::new(*delivery), max_hold);
+            }
         }
         Ok(())
     }

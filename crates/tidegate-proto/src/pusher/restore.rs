@@ -16,6 +16,7 @@ use super::{Pending, Pusher, PusherSettings, shutdown::Phase};
 use crate::{
     link::PeerKey,
     message::{InstanceId, Message, MessageError},
+    message_number::MessageNumber,
     time::Time,
     violation::SettingError,
     wire::MAX_COUNTER,
@@ -274,7 +275,7 @@ impl RestoredMessage {
             attempt: attempts.saturating_add(1),
             restored: attempts - failures,
             timed_out,
-            ..Pending::fresh(number, tracked, message)
+            ..Pending::fresh(MessageNumber::new(number), tracked, message)
         }
     }
 }

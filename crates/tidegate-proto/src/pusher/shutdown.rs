@@ -182,10 +182,11 @@ impl Pusher {
         all.sort_unstable_by_key(|(pending, _)| pending.number);
         for (pending, seen) in all {
             let Pending { number, attempt, losses, restored, timed_out, message, .. } = pending;
+            let id = MessageId { instance, number: number.get() };
             // A message that was lost with a link or a process, or timed out, may have been processed there.
             let unknown = seen || losses > 0 || restored > 0 || timed_out;
             let to = if unknown { &mut leftover.unacked } else { &mut leftover.unsent };
-            to.push(Undelivered { id: MessageId { instance, number }, message, attempt });
+            to.push(Undelivered { id, message, attempt });
         }
         self.stats.aborted += (leftover.unsent.len() + leftover.unacked.len()) as u64;
         self.stats.held_bytes = self.rejected.iter().map(|r| r.message.size() as u64).sum();

@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use crate::time::Time;
+use crate::{delivery_id::DeliveryId, time::Time};
 
 /// The deliveries of one link that are being worked on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Working {
-    signs: BTreeMap<u64, Sign>,
+    signs: BTreeMap<DeliveryId, Sign>,
     /// By [`Sign::queued_at`].
-    queue: BTreeSet<(Time, u64)>,
+    queue: BTreeSet<(Time, DeliveryId)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,12 +29,12 @@ impl Working {
         self.signs.len()
     }
 
-    pub(super) fn has(&self, id: u64) -> bool {
+    pub(super) fn has(&self, id: DeliveryId) -> bool {
         self.signs.contains_key(&id)
     }
 
     /// A sign of work has arrived.
-    pub(super) fn sign(&mut self, id: u64, at: Time) {
+    pub(super) fn sign(&mut self, id: DeliveryId, at: Time) {
         let queue = &mut self.queue;
         let first = || {
             queue.insert((at, id));
@@ -44,7 +44,7 @@ impl Working {
     }
 
     /// The delivery is settled.
-    pub(super) fn forget(&mut self, id: u64) {
+    pub(super) fn forget(&mut self, id: DeliveryId) {
         if let Some(sign) = self.signs.remove(&id) {
             self.queue.remove(&(sign.queued_at, id));
         }
@@ -56,7 +56,7 @@ impl Working {
     }
 
     /// The deliveries without a sign of work for `timeout`.
-    pub(super) fn overdue(&mut self, now: Time, timeout: Duration) -> Vec<u64> {
+    pub(super) fn overdue(&mut self, now: Time, timeout: Duration) -> Vec<DeliveryId> {
         let mut ids = Vec::new();
         let mut moved = Vec::new();
         for (_, id) in self.queue.iter().take_while(|(at, _)| *at + timeout <= now) {
@@ -85,14 +85,15 @@ mod tests {
         let second = Duration::from_secs(1);
         let start = Time(5_000_000);
         let mut working = Working::default();
-        working.sign(7, start);
+        let id = DeliveryId::new(7);
+        working.sign(id, start);
         let queue = working.queue.clone();
-        (1..10).for_each(|n| working.sign(7, start + n * second));
+        (1..10).for_each(|n| working.sign(id, start + n * second));
         assert_eq!(working.queue, queue);
         assert_eq!(working.overdue(start + 10 * second, 10 * second), []);
         assert_eq!(working.oldest(), Some(start + 9 * second));
-        assert_eq!(working.overdue(start + 19 * second, 10 * second), [7]);
-        working.forget(7);
+        assert_eq!(working.overdue(start + 19 * second, 10 * second), [id]);
+        working.forget(id);
         assert_eq!(working, Working::default());
     }
 }

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     amount::Amount,
+    delivery_id::{DeliveryId, DeliveryRange},
     link_id::LinkId,
+    message_number::MessageNumber,
     puller::{Puller, Verdict},
     v1::{self, Verdict as Wire},
     wire::Batch,
@@ -33,7 +35,7 @@ impl<H: Clone + Default> Puller<H> {
         self.place_queue.leave(&mut link.ticket);
         self.memory.leave(id, &mut link.need);
         self.waiting_for_budget.remove(id);
-        let attached: BTreeSet<u64> = self.dedup.detach_link(id).into_iter().collect();
+        let attached: BTreeSet<DeliveryId> = self.dedup.detach_link(id).into_iter().collect();
         self.stats.dropped += attached.len() as u64;
         // A pusher that has closed the link because it stops may return with its messages (RD-11).
         if self.leaving || link.ended {
@@ -48,7 +50,7 @@ impl<H: Clone + Default> Puller<H> {
         let mut settled = BTreeSet::new();
         for outcome in outcomes {
             let verdict = verdict(&outcome);
-            for id in outcome.first..outcome.first + outcome.count {
+            for id in DeliveryRange::of(&outcome).ids() {
                 settled.insert(id);
                 if let (Some(message), Some(verdict)) = (name(&history, id), &verdict) {
                     self.dedup.record_done(message, verdict.clone());
@@ -57,12 +59,9 @@ impl<H: Clone + Default> Puller<H> {
         }
         // Deliveries that were put back may be out of order. There may be many ranges.
         queued.sort_unstable();
-        let waits = |id: u64| {
-            let before = queued.partition_point(|(first, _)| *first <= id);
-            before
-                .checked_sub(1)
-                .and_then(|at| queued.get(at))
-                .is_some_and(|(first, count)| id - first < *count)
+        let waits = |id: DeliveryId| {
+            let before = queued.partition_point(|range| range.first <= id);
+            before.checked_sub(1).and_then(|at| queued.get(at)).is_some_and(|range| range.contains(id))
         };
         for delivery in history.unsettled() {
             if !settled.contains(&delivery)
@@ -80,13 +79,12 @@ impl<H: Clone + Default> Puller<H> {
     pub(in crate::puller) fn settle_detached(
         &mut self,
         link: LinkId,
-        first: u64,
-        count: u64,
+        deliveries: DeliveryRange,
         verdict: &Verdict,
     ) -> bool {
         let mut due = false;
-        self.stats.dropped += count;
-        for id in first..first + count {
+        self.stats.dropped += deliveries.count();
+        for id in deliveries.ids() {
             if let Some(Duplicate { link, id, size, tracked }) = self.dedup.settle((link, id), verdict) {
                 match self.settle_open(link, id, Amount::new(1, size), tracked, verdict) {
                     Some(now) => due |= now,
@@ -112,9 +110,9 @@ impl<H: Clone + Default> Puller<H> {
             let item = rest.next(&batch.bytes);
             let repeat = match &item {
                 Some(item) if item.attempt > 1 => {
-                    let message = (pusher, item.number);
-                    let size = item.size.into();
-                    let here = Duplicate { link: id, id: item.id, size, tracked: item.is_tracked() };
+                    let message = (pusher, MessageNumber::new(item.number));
+                    let (delivery, size) = (DeliveryId::new(item.id), item.size.into());
+                    let here = Duplicate { link: id, id: delivery, size, tracked: item.is_tracked() };
                     self.dedup.look_up(message, here)
                 }
                 Some(_) => Lookup::Unknown,
@@ -136,7 +134,8 @@ impl<H: Clone + Default> Puller<H> {
             self.stats.duplicates_suppressed += 1;
             if let Lookup::Done(verdict) = repeat {
                 self.answered += 1;
-                self.settle_open(id, item.id, Amount::new(1, item.size.into()), item.is_tracked(), &verdict);
+                let (delivery, one) = (DeliveryId::new(item.id), Amount::new(1, item.size.into()));
+                self.settle_open(id, delivery, one, item.is_tracked(), &verdict);
             }
         }
     }

@@ -3,7 +3,12 @@
 
 use std::collections::VecDeque;
 
-use crate::{v1, wire::Numbers};
+use crate::{
+    delivery_id::{DeliveryId, DeliveryRange},
+    message_number::MessageNumber,
+    v1,
+    wire::Numbers,
+};
 
 /// The deliveries of one link, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,26 +19,26 @@ pub(in crate::puller) struct LinkHistory {
     closed: usize,
     /// The number of runs of message numbers in all batches.
     runs: usize,
-    /// Deliveries for which no outcome was sent: ranges `(first, end)`, in order.
-    unsettled: VecDeque<(u64, u64)>,
+    /// Deliveries for which no outcome was sent, in order.
+    unsettled: VecDeque<DeliveryRange>,
     /// Outcomes that may not have arrived.
     sent: VecDeque<SentAck>,
     /// The number of ranges in `sent`.
     ranges: usize,
-    /// The message limit of the last `Ack`.
-    sent_limit: u64,
+    /// The message limit of the last `Ack`: ids below it could be used.
+    sent_limit: DeliveryId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PastBatch {
-    first_id: u64,
+    first_id: DeliveryId,
     numbers: Numbers,
     /// The number of its deliveries that are unsettled, or have an outcome that may not have arrived.
     open: u64,
 }
 
 impl PastBatch {
-    fn end(&self) -> u64 {
+    fn end(&self) -> DeliveryId {
         self.first_id + self.numbers.len()
     }
 }
@@ -43,7 +48,7 @@ impl PastBatch {
 struct SentAck {
     /// The message limit before this `Ack`. A delivery with this id or a higher one shows that this `Ack`, or a later
     /// one, has arrived.
-    limit_before: u64,
+    limit_before: DeliveryId,
     /// The position of its end among the bytes of the link.
     ends_at: u64,
     outcomes: Vec<v1::Outcome>,
@@ -51,11 +56,11 @@ struct SentAck {
 
 impl LinkHistory {
     /// A batch has arrived. If there are more than `limit` runs, the oldest batches are forgotten.
-    pub(in crate::puller) fn record_batch(&mut self, first_id: u64, numbers: Numbers, limit: usize) {
-        let end = first_id + numbers.len();
-        match self.unsettled.back_mut() {
-            Some((_, last)) if *last == first_id => *last = end,
-            _ => self.unsettled.push_back((first_id, end)),
+    pub(in crate::puller) fn record_batch(&mut self, first_id: DeliveryId, numbers: Numbers, limit: usize) {
+        let range = DeliveryRange::new(first_id, numbers.len());
+        let joined = self.unsettled.back_mut().is_some_and(|last| last.join(range));
+        if !joined {
+            self.unsettled.push_back(range);
         }
         self.runs += numbers.runs();
         self.batches.push_back(PastBatch { first_id, open: numbers.len(), numbers });
@@ -71,7 +76,7 @@ impl LinkHistory {
     pub(in crate::puller) fn record_ack(
         &mut self,
         outcomes: Vec<v1::Outcome>,
-        message_limit: u64,
+        message_limit: DeliveryId,
         ends_at: u64,
         limit: usize,
     ) {
@@ -80,7 +85,7 @@ impl LinkHistory {
             return;
         }
         for outcome in &outcomes {
-            self.settled(outcome.first, outcome.first + outcome.count);
+            self.settled(DeliveryRange::of(outcome));
         }
         self.ranges += outcomes.len();
         self.sent.push_back(SentAck { limit_before, ends_at, outcomes });
@@ -89,18 +94,19 @@ impl LinkHistory {
         }
     }
 
-    fn settled(&mut self, first: u64, end: u64) {
-        let index = self.unsettled.partition_point(|(_, to)| *to <= first);
-        let Some((from, to)) = self.unsettled.get_mut(index) else { return };
-        let (before, after) = ((*from, first), (end, *to));
-        match (before.0 < before.1, after.0 < after.1) {
-            (false, false) => {
+    fn settled(&mut self, range: DeliveryRange) {
+        let index = self.unsettled.partition_point(|unsettled| unsettled.end <= range.first);
+        let Some(unsettled) = self.unsettled.get_mut(index) else { return };
+        let before = DeliveryRange { end: range.first, ..*unsettled };
+        let after = DeliveryRange { first: range.end, ..*unsettled };
+        match (before.is_empty(), after.is_empty()) {
+            (true, true) => {
                 self.unsettled.remove(index);
             }
-            (false, true) => *from = end,
-            (true, false) => *to = first,
-            (true, true) => {
-                *to = first;
+            (true, false) => *unsettled = after,
+            (false, true) => *unsettled = before,
+            (false, false) => {
+                *unsettled = before;
                 self.unsettled.insert(index + 1, after);
             }
         }
@@ -108,7 +114,7 @@ impl LinkHistory {
 
     /// Deliveries below `end` have arrived, and the peer has read `bytes` bytes. Outcomes that this proves to have
     /// arrived are forgotten.
-    pub(in crate::puller) fn confirm(&mut self, end: u64, bytes: u64) {
+    pub(in crate::puller) fn confirm(&mut self, end: DeliveryId, bytes: u64) {
         while self.sent.front().is_some_and(|sent| sent.limit_before < end || sent.ends_at <= bytes) {
             self.confirm_oldest();
         }
@@ -118,7 +124,7 @@ impl LinkHistory {
         let Some(sent) = self.sent.pop_front() else { return };
         self.ranges -= sent.outcomes.len();
         for outcome in sent.outcomes {
-            let (first, end) = (outcome.first, outcome.first + outcome.count);
+            let DeliveryRange { first, end } = DeliveryRange::of(&outcome);
             let mut index = self.batches.partition_point(|past| past.end() <= first);
             while let Some(past) = self.batches.get_mut(index).filter(|past| past.first_id < end) {
                 past.open -= end.min(past.end()) - first.max(past.first_id);
@@ -142,8 +148,8 @@ impl LinkHistory {
     }
 
     /// The ids of deliveries for which no outcome was sent.
-    pub(in crate::puller) fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
-        self.unsettled.iter().flat_map(|(from, to)| *from..*to)
+    pub(in crate::puller) fn unsettled(&self) -> impl Iterator<Item = DeliveryId> + '_ {
+        self.unsettled.iter().flat_map(|range| range.ids())
     }
 
     /// Takes the outcomes that may not have arrived.
@@ -153,8 +159,9 @@ impl LinkHistory {
     }
 
     /// The message number of a delivery, if it is remembered.
-    pub(in crate::puller) fn number(&self, id: u64) -> Option<u64> {
+    pub(in crate::puller) fn number(&self, id: DeliveryId) -> Option<MessageNumber> {
         let past = self.batches.get(self.batches.partition_point(|past| past.end() <= id))?;
-        past.numbers.get(id.checked_sub(past.first_id)?)
+        let place = (id >= past.first_id).then(|| id - past.first_id)?;
+        past.numbers.get(place).map(MessageNumber::new)
     }
 }

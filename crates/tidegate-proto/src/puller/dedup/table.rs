@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::{link::PeerKey, link_id::LinkId, puller::Verdict, wire::cut_reason};
+use crate::{
+    delivery_id::DeliveryId, link::PeerKey, link_id::LinkId, message_number::MessageNumber, puller::Verdict,
+    wire::cut_reason,
+};
 
 /// A delivery, by its link and its id there.
-type DeliveryKey = (LinkId, u64);
+type DeliveryKey = (LinkId, DeliveryId);
 /// A message, by the key of its pusher and its number. The instance is not enough: another peer could send the same
 /// one, and its messages would be suppressed (HS-9).
-pub(in crate::puller) type MessageKey = (PeerKey, u64);
+pub(in crate::puller) type MessageKey = (PeerKey, MessageNumber);
 
 /// The dedup table of a puller. The setting `memory` bounds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +42,7 @@ struct InProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::puller) struct Duplicate {
     pub(in crate::puller) link: LinkId,
-    pub(in crate::puller) id: u64,
+    pub(in crate::puller) id: DeliveryId,
     pub(in crate::puller) size: u64,
     pub(in crate::puller) tracked: bool,
 }
@@ -69,7 +72,7 @@ impl DedupTable {
 
     /// Whether the table has messages of this pusher.
     pub(in crate::puller) fn knows(&self, pusher: PeerKey) -> bool {
-        let (first, last) = ((pusher, 0), (pusher, u64::MAX));
+        let (first, last) = ((pusher, MessageNumber::MIN), (pusher, MessageNumber::MAX));
         self.done.range(first..=last).next().is_some()
             || self.in_progress_by_message.range(first..=last).next().is_some()
     }
@@ -142,8 +145,8 @@ impl DedupTable {
     }
 
     /// The duplicate of a delivery of a lost link.
-    pub(in crate::puller) fn duplicate_of(&self, link: LinkId, id: u64) -> Option<DeliveryKey> {
-        let duplicate = self.in_progress.get(&(link, id))?.duplicate?;
+    pub(in crate::puller) fn duplicate_of(&self, delivery: DeliveryKey) -> Option<DeliveryKey> {
+        let duplicate = self.in_progress.get(&delivery)?.duplicate?;
         Some((duplicate.link, duplicate.id))
     }
 
@@ -173,7 +176,7 @@ impl DedupTable {
 
     /// A link with duplicates was lost, so that their messages may be redelivered once more. Returns the ids of the
     /// duplicates.
-    pub(in crate::puller) fn detach_link(&mut self, link: LinkId) -> Vec<u64> {
+    pub(in crate::puller) fn detach_link(&mut self, link: LinkId) -> Vec<DeliveryId> {
         let mut ids = Vec::new();
         for delivery in self.duplicates.remove(&link).unwrap_or_default() {
             let Some(entry) = self.in_progress.get_mut(&delivery) else { continue };

@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::Taken;
 use crate::{
     amount::Amount,
+    delivery_id::DeliveryId,
     message::Message,
+    message_number::MessageNumber,
     pusher::{
         pending::{Extra, Pending},
         working::Working,
@@ -26,7 +28,7 @@ pub(super) const MIN_COMPACTED_ENTRIES: usize = 16;
 
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct FlightFrame {
-    pub(super) first_id: u64,
+    pub(super) first_id: DeliveryId,
     pub(super) entries: Vec<FlightEntry>,
     /// The number of its ids. `id_offsets` has the offsets of the ids with an entry, after the other entries were
     /// dropped.
@@ -55,7 +57,7 @@ pub(super) struct FlightFrame {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FlightEntry {
-    pub(super) number: u64,
+    pub(super) number: MessageNumber,
     /// Its position in the frame's buffer. After it is settled: the number of entries, from this one on, that are known
     /// to be settled. It lets repeated outcomes step over them (OC-3).
     pub(super) at: u32,
@@ -86,7 +88,7 @@ impl FlightFrame {
         self.live.messages > 0
     }
 
-    pub(super) fn live_ids(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(super) fn live_ids(&self) -> impl Iterator<Item = DeliveryId> + '_ {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_live());
         live.map(|(index, _)| self.first_id + self.id_offset(index))
     }
@@ -112,7 +114,7 @@ impl FlightFrame {
         &mut self,
         range: std::ops::Range<usize>,
         keep: bool,
-        extras: &mut BTreeMap<u64, Extra>,
+        extras: &mut BTreeMap<DeliveryId, Extra>,
         working: &mut Working,
         taken: &mut Taken,
     ) {

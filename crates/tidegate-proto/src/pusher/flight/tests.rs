@@ -9,16 +9,27 @@ use crate::{message::Message, wire::OpenBatch};
 const TIMEOUT: Duration = Duration::from_secs(10);
 const START: Time = Time(1_000_000);
 
+fn range(first: u64, count: u64) -> DeliveryRange {
+    DeliveryRange::new(DeliveryId::new(first), count)
+}
+
 /// Adds a frame of `messages` messages, and gives it to the driver.
 fn sent(flight: &mut Flight, now: Time, first_id: u64, messages: u64, payload: &'static [u8]) {
     let mut batch = OpenBatch::default();
     for id in first_id..first_id + messages {
         let at = batch.push(id, 1_000 + id, 1, false, &Message::new(Bytes::from_static(payload)));
-        flight.push(id, 1_000 + id, at, payload.len() as u64, Extra::default(), id == first_id);
+        flight.push(
+            DeliveryId::new(id),
+            MessageNumber::new(1_000 + id),
+            at,
+            payload.len() as u64,
+            Extra::default(),
+            id == first_id,
+        );
     }
     let sealed = batch.seal();
     flight.seal(&sealed);
-    flight.handed_over(now, first_id, 1 + first_id);
+    flight.handed_over(now, DeliveryId::new(first_id), 1 + first_id);
 }
 
 /// The numbers of the messages that are overdue.
@@ -26,7 +37,7 @@ fn overdue(flight: &mut Flight, now: Time) -> Vec<u64> {
     let mut taken = Taken::default();
     flight.take_overdue(now, TIMEOUT, &mut taken);
     assert!(flight.next_overdue(TIMEOUT).is_none_or(|due| due > now), "a driver would poll without a pause");
-    taken.pending.iter().map(|pending| pending.number - 1_000).collect()
+    taken.pending.iter().map(|pending| pending.number.get() - 1_000).collect()
 }
 
 #[test]
@@ -40,10 +51,10 @@ fn oc_12_the_next_time_out_is_never_in_the_past_after_a_check() {
     assert_eq!(flight.next_overdue(TIMEOUT), Some(at(10)));
     // All but message 7 are being worked on, some of them twice; 13 is settled in between.
     for id in (0..50).filter(|id| *id != 7) {
-        flight.worked_on(at(8), id, None);
-        flight.worked_on(at(if id < 5 { 12 } else { 9 }), id, None);
+        flight.worked_on(at(8), DeliveryId::new(id), None);
+        flight.worked_on(at(if id < 5 { 12 } else { 9 }), DeliveryId::new(id), None);
     }
-    flight.settle(13, 1, false, &mut Taken::default());
+    flight.settle(range(13, 1), false, &mut Taken::default());
     assert_eq!((flight.working.len(), flight.extras.len()), (48, 0));
     assert_eq!(overdue(&mut flight, at(10)), [7]);
     assert_eq!(flight.next_overdue(TIMEOUT), Some(at(11)), "the second frame, which was not checked yet");
@@ -59,7 +70,7 @@ fn oc_12_the_next_time_out_is_never_in_the_past_after_a_check() {
 
 fn settle(flight: &mut Flight, first: u64, count: u64) -> u64 {
     let mut taken = Taken::default();
-    flight.settle(first, count, false, &mut taken);
+    flight.settle(range(first, count), false, &mut taken);
     taken.amount.messages
 }
 
@@ -83,12 +94,12 @@ fn a_payload_whose_drop_panics_is_settled_and_counted() {
         let mut batch = OpenBatch::default();
         let message = Message::new(Bytes::from_owner(Owner(vec![1; 100_000])));
         let at = batch.push(id, id, 1, false, &message);
-        flight.push(id, id, at, 100_000, Extra::default(), true);
+        flight.push(DeliveryId::new(id), MessageNumber::new(id), at, 100_000, Extra::default(), true);
         flight.seal(&batch.seal());
-        flight.handed_over(START, id, 1 + id);
+        flight.handed_over(START, DeliveryId::new(id), 1 + id);
     }
     let settle = |flight: &mut Flight, taken: &mut Taken, id| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flight.settle(id, 1, false, taken)))
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flight.settle(range(id, 1), false, taken)))
     };
     let mut taken = Taken::default();
     settle(&mut flight, &mut taken, 0).unwrap();
@@ -116,13 +127,13 @@ fn lm_5_one_message_of_a_large_frame_keeps_neither_its_bytes_nor_its_entries() {
             "{frame:?}"
         );
         assert!(frame.room.len() <= MIN_COPIED_FRAME);
-        flight.worked_on(START, left + 1, None);
+        flight.worked_on(START, DeliveryId::new(left + 1), None);
         assert_eq!(flight.working.len(), 0);
-        flight.worked_on(START, left, None);
+        flight.worked_on(START, DeliveryId::new(left), None);
         assert_eq!(flight.working.len(), 1);
         let all = flight.take_all(u64::MAX);
         assert_eq!(all.len(), 1);
-        assert_eq!(all[0].0.number, 1_000 + left);
+        assert_eq!(all[0].0.number, MessageNumber::new(1_000 + left));
         assert_eq!(&all[0].0.message.payload()[..], b"ten bytes");
     }
 }
@@ -183,7 +194,7 @@ fn oc_1_unsettled_messages_are_kept_whatever_is_settled_in_any_order() {
         }
         let all = flight.take_all(u64::MAX).into_iter().map(|(pending, _)| {
             assert_eq!(&pending.message.payload()[..], b"some bytes, more than a few");
-            pending.number - 1_000
+            pending.number.get() - 1_000
         });
         assert_eq!(all.collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());
     }
@@ -208,14 +219,21 @@ fn lm_5_a_nacked_message_does_not_keep_the_frame_that_it_came_from() {
         let mut batch = OpenBatch::default();
         for id in first..first + 100 {
             let at = batch.push(id, id, 1, false, &Message::new(payload.clone()));
-            flight.push(id, id, at, 1_000, Extra::default(), id == first);
+            flight.push(
+                DeliveryId::new(id),
+                MessageNumber::new(id),
+                at,
+                1_000,
+                Extra::default(),
+                id == first,
+            );
         }
         let sealed = batch.seal();
         flight.seal(&sealed);
-        flight.handed_over(START, first, 1 + first);
+        flight.handed_over(START, DeliveryId::new(first), 1 + first);
         rooms.push(sealed.room);
-        flight.settle(first + frame % 100, 1, true, &mut taken);
-        flight.settle(first, 100, false, &mut taken);
+        flight.settle(range(first + frame % 100, 1), true, &mut taken);
+        flight.settle(range(first, 100), false, &mut taken);
     }
     assert_eq!((taken.pending.len(), flight.amount().messages, flight.frames.len()), (100, 0, 0));
     for room in rooms {
@@ -238,14 +256,14 @@ fn lm_5_the_messages_of_a_lost_link_do_not_keep_its_frames() {
     for id in 0..2 {
         let message = Message::new("p").with_header("n", &[9; 5_000][..]);
         let at = batch.push(id, id, 1, false, &message);
-        flight.push(id, id, at, 5_002, Extra::default(), id == 0);
+        flight.push(DeliveryId::new(id), MessageNumber::new(id), at, 5_002, Extra::default(), id == 0);
     }
     let sealed = batch.seal();
     flight.seal(&sealed);
-    flight.handed_over(START, 0, 1);
+    flight.handed_over(START, DeliveryId::new(0), 1);
     let mut taken = Taken::default();
-    flight.settle(1, 1, true, &mut taken);
-    flight.settle(0, 1, false, &mut taken);
+    flight.settle(range(1, 1), true, &mut taken);
+    flight.settle(range(0, 1), false, &mut taken);
     drop(batch);
     assert!(sealed.room.is_unique(), "nor does the value of a header keep it");
     assert_eq!(taken.pending[0].message.headers().get("n").map(Bytes::len), Some(5_000));
@@ -262,11 +280,18 @@ fn lm_5_a_small_frame_does_not_keep_the_buffer_that_a_large_one_needed() {
             let first = id;
             for _ in 0..count {
                 let at = batch.push(id, id, 1, false, &Message::from("a hundred bytes or so".repeat(5)));
-                flight.push(id, id, at, 105, Extra::default(), id == first);
+                flight.push(
+                    DeliveryId::new(id),
+                    MessageNumber::new(id),
+                    at,
+                    105,
+                    Extra::default(),
+                    id == first,
+                );
                 id += 1;
             }
             flight.seal(&batch.seal());
-            flight.handed_over(START, first, id);
+            flight.handed_over(START, DeliveryId::new(first), id);
             if count > 1 {
                 settle(&mut flight, first, count);
             }
@@ -289,14 +314,14 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
     let mut looks = 0;
     for first in 10_000..20_000 {
         let mut taken = Taken::default();
-        flight.settle(first, 20_000 - first, false, &mut taken);
+        flight.settle(range(first, 20_000 - first), false, &mut taken);
         assert_eq!(taken.amount, Amount::ZERO);
         looks += taken.lookups;
     }
     assert!(looks <= 10_000, "{looks} looks for 10,000 outcomes that settle nothing");
     for last in 10_001..20_000 {
         let mut taken = Taken::default();
-        flight.settle(10_000, last - 10_000, false, &mut taken);
+        flight.settle(range(10_000, last - 10_000), false, &mut taken);
         looks += taken.lookups;
     }
     assert!(looks <= 20_000, "{looks} looks, whatever part of the run is named");
@@ -305,12 +330,12 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
     (0..20_000).for_each(|id| sent(&mut flight, START, id, 1, b"x"));
     (10_000..19_990).for_each(|id| assert_eq!(settle(&mut flight, id, 1), 1));
     let (mut taken, mut again) = (Taken::default(), Taken::default());
-    flight.settle(10_000, 9_990, false, &mut taken);
-    flight.settle(10_000, 9_990, false, &mut again);
+    flight.settle(range(10_000, 9_990), false, &mut taken);
+    flight.settle(range(10_000, 9_990), false, &mut again);
     assert!(taken.lookups <= 9_990 && again.lookups == 1, "{} and {} looks", taken.lookups, again.lookups);
     // The unsettled messages are still there, in order.
     let all = flight.take_all(u64::MAX);
-    let numbers: Vec<_> = all.iter().map(|(pending, _)| pending.number - 1_000).collect();
+    let numbers: Vec<_> = all.iter().map(|(pending, _)| pending.number.get() - 1_000).collect();
     assert_eq!(numbers, (0..10_000).chain(19_990..20_000).collect::<Vec<_>>());
 }
 
@@ -318,11 +343,11 @@ fn oc_3_repeated_outcomes_step_over_settled_frames_at_once() {
 fn oc_2_a_skipped_id_is_found_among_many_skips_and_its_neighbours_are_not() {
     // OC-2
     let mut flight = Flight::default();
-    (0..100).for_each(|skip| flight.skip(10 * skip, 10 * skip + 5));
+    (0..100).for_each(|skip| flight.skip(range(10 * skip, 5)));
     for skip in 100 - MAX_SKIPPED_RANGES as u64..100 {
-        assert!(flight.check(10 * skip + 4, 1, 1_000).is_err());
-        assert!(flight.check(10 * skip + 5, 5, 1_000).is_ok());
-        assert!(flight.check(10 * skip + 5, 6, 2_000).is_err() || skip == 99);
+        assert!(flight.check(10 * skip + 4, 1, DeliveryId::new(1_000)).is_err());
+        assert!(flight.check(10 * skip + 5, 5, DeliveryId::new(1_000)).is_ok());
+        assert!(flight.check(10 * skip + 5, 6, DeliveryId::new(2_000)).is_err() || skip == 99);
     }
 }
 
@@ -335,8 +360,8 @@ fn oc_13_signs_of_work_extend_a_delivery_to_at_most_max_work_time() {
     let most = Some(Duration::from_secs(25) - TIMEOUT);
     let mut gone = None;
     for second in 1..60 {
-        flight.worked_on(at(second), 0, most);
-        flight.worked_on(at(second), 1, None);
+        flight.worked_on(at(second), DeliveryId::new(0), most);
+        flight.worked_on(at(second), DeliveryId::new(1), None);
         let due = overdue(&mut flight, at(second));
         if !due.is_empty() {
             assert_eq!((due, gone), (vec![0], None));
