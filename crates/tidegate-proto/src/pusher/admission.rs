@@ -12,7 +12,9 @@ use super::{
     Accepted, Blocked, Pusher, Refused,
     pending::{Extra, Pending},
 };
-use crate::{link_id::LinkId, message::Message, message_number::MessageNumber, wire::OpenBatch};
+use crate::{
+    amount::Amount, link_id::LinkId, message::Message, message_number::MessageNumber, wire::OpenBatch,
+};
 
 /// The room that a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +36,6 @@ enum Admission {
     Full,
     /// The pusher accepts no new messages.
     Closed,
-}
-
-/// What is free below one of the bounds, beside the reservations.
-struct FreeRoom {
-    messages: usize,
-    bytes: u64,
-}
-
-impl FreeRoom {
-    #[inline]
-    fn admits_message(&self) -> bool {
-        self.messages > 0 && self.bytes > 0
-    }
 }
 
 impl Pusher {
@@ -83,8 +72,8 @@ impl Pusher {
     #[inline]
     fn has_unpromised_credit(&self) -> bool {
         // Reservations up to the high-water mark are for room in the queue, and take no credit of links.
-        let promised = self.reserved.saturating_sub(self.settings.high_water_mark);
-        promised == 0 || self.has_credit_beyond(promised as u64)
+        let promised = self.reserved.messages.saturating_sub(self.settings.high_water_mark as u64);
+        promised == 0 || self.has_credit_beyond(promised)
     }
 
     /// Whether the credit of all links together exceeds this number of messages.
@@ -97,24 +86,18 @@ impl Pusher {
         })
     }
 
-    /// What is free below the high-water mark (CR-8).
+    /// What is free below the high-water mark, beside the reservations (CR-8).
     #[inline]
-    fn queue_room(&self) -> FreeRoom {
-        let ((fresh, bytes), settings) = (self.backlog.fresh(), &self.settings);
-        FreeRoom {
-            messages: settings.high_water_mark.saturating_sub(fresh + self.reserved),
-            bytes: settings.high_water_mark_bytes.saturating_sub(bytes + self.reserved_bytes),
-        }
+    fn queue_room(&self) -> Amount {
+        let mark = Amount::new(self.settings.high_water_mark as u64, self.settings.high_water_mark_bytes);
+        mark.saturating_sub(self.backlog.fresh() + self.reserved)
     }
 
-    /// What is free below the bound on held messages (CR-8).
+    /// What is free below the bound on held messages, beside the reservations (CR-8).
     #[inline]
-    fn held_room(&self) -> FreeRoom {
-        let (held, bytes, settings) = (self.held(), self.stats.held_bytes, &self.settings);
-        FreeRoom {
-            messages: settings.max_held.saturating_sub(held + self.reserved),
-            bytes: settings.max_held_bytes.saturating_sub(bytes + self.reserved_bytes),
-        }
+    fn held_room(&self) -> Amount {
+        let bound = Amount::new(self.settings.max_held as u64, self.settings.max_held_bytes);
+        bound.saturating_sub(self.held() + self.reserved)
     }
 
     /// Accepts a message: puts it into the batch of the next link with credit, or queues it. With `tracked`, the
@@ -154,20 +137,18 @@ impl Pusher {
     /// There is no room, or the pusher accepts no new messages.
     pub fn reserve(&mut self, size: u64) -> Result<(), Blocked> {
         self.check_room()?;
-        self.reserved += 1;
-        self.reserved_bytes += size;
+        self.reserved += Amount::new(1, size);
         Ok(())
     }
 
     /// Cancels a reservation that was made for `size` bytes.
     pub fn unreserve(&mut self, size: u64) {
-        self.reserved = self.reserved.saturating_sub(1);
-        self.reserved_bytes = self.reserved_bytes.saturating_sub(size);
+        self.reserved = self.reserved.saturating_sub(Amount::new(1, size));
     }
 
     /// Reduces a reservation by `bytes` bytes.
     pub fn unreserve_bytes(&mut self, bytes: u64) {
-        self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+        self.reserved = self.reserved.saturating_sub(Amount::new(0, bytes));
     }
 
     /// Accepts a message with a reservation that was made for `promised` bytes. The call uses up the reservation, even
@@ -200,7 +181,7 @@ impl Pusher {
     /// Whether the bounds in bytes allow one more message.
     #[must_use]
     pub fn has_byte_room(&self) -> bool {
-        self.queue_room().bytes > 0 && self.held_room().bytes > 0
+        self.queue_room().min(self.held_room()).bytes > 0
     }
 
     /// The number of messages that the queue can take beside those that were reserved.
@@ -209,14 +190,15 @@ impl Pusher {
         if !self.is_open() || !self.has_byte_room() {
             return 0;
         }
-        let numbers = usize::try_from(self.free_numbers()).unwrap_or(usize::MAX);
-        self.queue_room().messages.min(self.held_room().messages).min(numbers)
+        let slots = self.queue_room().min(self.held_room()).messages.min(self.free_numbers());
+        usize::try_from(slots).unwrap_or(usize::MAX)
     }
 
     /// Messages held in total. It is only valid while messages are accepted, and so before an abort.
     #[inline]
-    fn held(&self) -> usize {
-        (self.stats.accepted - self.stats.acked - self.stats.rejected) as usize + self.rejected.len()
+    fn held(&self) -> Amount {
+        let unsettled = self.stats.accepted - self.stats.acked - self.stats.rejected;
+        Amount::new(unsettled + self.rejected.len() as u64, self.stats.held_bytes)
     }
 
     /// Messages that were neither acked, rejected nor returned by an abort.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::pending::Pending;
-use crate::{message_number::MessageNumber, time::Time};
+use crate::{amount::Amount, message_number::MessageNumber, time::Time};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backlog {
@@ -70,8 +70,10 @@ impl Backlog {
         self.fresh.is_empty() && self.returned.is_empty()
     }
 
-    pub(super) fn fresh(&self) -> (usize, u64) {
-        (self.fresh.len(), self.fresh_bytes)
+    /// The messages that were never sent.
+    #[inline]
+    pub(super) fn fresh(&self) -> Amount {
+        Amount::new(self.fresh.len() as u64, self.fresh_bytes)
     }
 
     pub(super) fn delayed(&self) -> usize {

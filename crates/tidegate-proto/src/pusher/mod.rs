@@ -39,6 +39,7 @@ pub use self::{
     stats::{PushLinkStats, PushStats},
 };
 use crate::{
+    amount::Amount,
     limits::SlowStart,
     link::{Links, PeerKey},
     link_id::LinkId,
@@ -151,8 +152,7 @@ pub struct Pusher {
     held_batches: HeldBatches,
     slow_start: SlowStart,
     /// Reservations for messages, and for their bytes as far as these are known.
-    reserved: usize,
-    reserved_bytes: u64,
+    reserved: Amount,
     next_number: u64,
     /// What the store of the pusher has synced (RD-11).
     synced: Synced,
@@ -187,8 +187,7 @@ impl Pusher {
             backlog: Backlog::default(),
             held_batches: HeldBatches::default(),
             slow_start: SlowStart::default(),
-            reserved: 0,
-            reserved_bytes: 0,
+            reserved: Amount::ZERO,
             next_number: 0,
             synced: Synced::IN_MEMORY,
             next_poison: 0,

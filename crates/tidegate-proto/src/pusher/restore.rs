@@ -229,7 +229,7 @@ impl Pusher {
     /// The numbers that new messages may get, without those of reservations.
     #[inline]
     pub(super) fn free_numbers(&self) -> u64 {
-        self.unused_numbers().saturating_sub(self.reserved as u64)
+        self.unused_numbers().saturating_sub(self.reserved.messages)
     }
 
     /// The numbers that new messages may get, with those of reservations.
