@@ -79,11 +79,10 @@
 #[cfg(not(unix))]
 compile_error!("tidegate needs a Unix system: it uses Unix sockets, file descriptors and resource limits");
 
-mod address_limit;
+mod admission;
 mod blocking;
 mod build;
 mod caught;
-mod descriptors;
 mod endpoint;
 mod error;
 mod events;
@@ -95,7 +94,6 @@ mod names;
 mod of_process;
 mod pull;
 mod push;
-mod security;
 mod socket;
 mod throttle;
 #[cfg(feature = "tls")]
@@ -105,6 +103,7 @@ mod tls;
 mod tls;
 mod transport;
 
+pub use admission::PeerIdentity;
 pub use build::{PullBuilder, PushBuilder};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
 pub use error::{
@@ -114,7 +113,6 @@ pub use error::{
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{Delivery, Pull, PullStream, Recv};
 pub use push::{Payload, Permit, Push, PushSink, Receipt, Rejected, Rejections, SendFuture, SinkError};
-pub use security::PeerIdentity;
 pub use tidegate_proto::{
     Code, DEFAULT_GRACE, DEFAULT_HEARTBEAT, DEFAULT_HIGH_WATER_MARK, DEFAULT_HIGH_WATER_MARK_BYTES,
     DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY, Headers, InstanceId, Leftover, Message, MessageError, MessageId,

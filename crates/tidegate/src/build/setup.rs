@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_proto::SettingError;
 
-use crate::{events::Feed, security::Policy, socket::ConnectionLimits, transport::Custom};
+use crate::{admission::Policy, events::Feed, socket::ConnectionLimits, transport::Custom};
 
 /// Far more than the file descriptors of a process, so a larger value is a mistake.
 const MAX_HANDSHAKES: usize = 1_000_000;

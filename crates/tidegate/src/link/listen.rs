@@ -21,16 +21,13 @@ use super::{
     dial::closed,
     driver::{Attached, Driven, drive},
     greet::send,
-    handshake_scheduler::HandshakeScheduler,
-    handshakes::Handshakes,
 };
 use crate::{
-    address_limit::origin,
+    admission::{HandshakeScheduler, Handshakes, Security, origin},
     caught::{caught, caught_in},
     endpoint::Endpoint,
     events::{Event, PeerInfo},
     of_process::OfProcess,
-    security::Security,
     socket::{Shared, SocketMachine},
     throttle::Throttled,
     tls::Tls,

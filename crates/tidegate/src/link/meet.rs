@@ -18,13 +18,11 @@ use tokio::{io::AsyncWrite, runtime::Handle};
 
 use super::{
     greet::{NoHello, first_frame, hang_up, refuse, retry_after},
-    handshakes::{HandshakePermit, PermitLost},
     listen::{Port, Serve},
 };
 use crate::{
-    descriptors::Descriptors,
+    admission::{Descriptors, HandshakePermit, PeerIdentity, PermitLost},
     events::Event,
-    security::PeerIdentity,
     transport::{Address, BoxStream, TlsFailure},
 };
 

@@ -3,8 +3,6 @@
 pub(crate) mod dial;
 mod driver;
 mod greet;
-mod handshake_scheduler;
-mod handshakes;
 pub(crate) mod listen;
 mod meet;
 mod outage;

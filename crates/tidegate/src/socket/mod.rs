@@ -36,10 +36,9 @@ pub(crate) use self::{
     wakers::Wakers,
 };
 use crate::{
-    address_limit::AddressCounts,
+    admission::{AddressCounts, Security},
     events::{Event, Feed, PeerInfo},
     io_thread::LinkRuntime,
-    security::Security,
     throttle::Throttled,
     transport::Direct,
 };

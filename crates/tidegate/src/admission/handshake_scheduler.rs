@@ -19,7 +19,7 @@ use tokio::{sync::Notify, task::yield_now};
 const MAX_TURNS: usize = 8;
 
 #[derive(Default)]
-pub(super) struct HandshakeScheduler {
+pub(crate) struct HandshakeScheduler {
     state: Mutex<SchedulerState>,
     used_up: Notify,
 }
@@ -38,7 +38,7 @@ impl Default for SchedulerState {
 
 impl HandshakeScheduler {
     /// Runs `work`, one turn at a time.
-    pub(super) async fn run<F: Future>(&self, work: F) -> F::Output {
+    pub(crate) async fn run<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         poll_fn(|cx| if self.turn(cx) { work.as_mut().poll(cx) } else { Poll::Pending }).await
     }
@@ -58,7 +58,7 @@ impl HandshakeScheduler {
     }
 
     /// Grants the next turns each time the runtime has polled its sockets. Runs until it is dropped.
-    pub(super) async fn refill_turns(&self) {
+    pub(crate) async fn refill_turns(&self) {
         loop {
             self.used_up.notified().await;
             loop {
@@ -85,7 +85,7 @@ impl HandshakeScheduler {
 
     /// Stops limiting: all tasks run from now on, even without `refill_turns`. The remaining handshakes end by their
     /// deadlines.
-    pub(super) fn disable(&self) {
+    pub(crate) fn disable(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.left = usize::MAX;
         let woken = std::mem::take(&mut state.waiting);

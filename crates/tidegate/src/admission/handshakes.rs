@@ -23,7 +23,7 @@ use std::{
 use tidegate_proto::Rule;
 use tokio::sync::oneshot;
 
-use crate::address_limit::origin;
+use super::address_limit::origin;
 
 /// While more than half of the places are taken, the connections of one address share the handshake time, and
 /// each has at least this fraction of it. With the default of 5 s that is 1 s, enough for three round trips
@@ -31,7 +31,7 @@ use crate::address_limit::origin;
 const MAX_TIME_SHARES: u32 = 5;
 
 /// Resolves when the place is lost, to the rule that applies. The connection must then be closed.
-pub(super) type PermitLost = oneshot::Receiver<Rule>;
+pub(crate) type PermitLost = oneshot::Receiver<Rule>;
 
 /// In the order in which they make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ type Rank = (HandshakeStage, u64);
 /// Connections without a network address form one group: their peers are on this machine.
 type AddressGroup = Option<IpAddr>;
 
-pub(super) struct Handshakes {
+pub(crate) struct Handshakes {
     max: usize,
     /// Does not apply to connections without a network address: the file mode protects a Unix socket.
     max_per_address: usize,
@@ -71,7 +71,7 @@ struct HandshakeState {
 }
 
 /// A place; dropping it frees the place.
-pub(super) struct HandshakePermit {
+pub(crate) struct HandshakePermit {
     handshakes: Arc<Handshakes>,
     origin: AddressGroup,
     number: u64,
@@ -80,7 +80,7 @@ pub(super) struct HandshakePermit {
 }
 
 impl Handshakes {
-    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_address, state: Mutex::default() })
     }
 
@@ -88,7 +88,7 @@ impl Handshakes {
     /// If none is free, in total or for its address, another connection loses its place. With `scarce` no
     /// place is free whatever the limits; then the result is `None` if no other connection can lose its
     /// place.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         address: &str,
         scarce: bool,
@@ -120,7 +120,7 @@ impl Handshakes {
     }
 
     /// Closes one connection, because the process lacks resources. Returns false if there is none.
-    pub(super) fn make_room(&self) -> bool {
+    pub(crate) fn make_room(&self) -> bool {
         let mut state = self.lock();
         let Some((_, _, origin)) = state.by_size.last().copied() else { return false };
         state.make_room(origin, Rule::Hs12);
@@ -165,17 +165,17 @@ impl HandshakeState {
 
 impl HandshakePermit {
     /// The handshake time for this connection, as a part of `whole` (HS-11).
-    pub(super) fn time(&self, whole: Duration) -> Duration {
+    pub(crate) fn time(&self, whole: Duration) -> Duration {
         (whole / self.sharing.max(1)).max(whole / MAX_TIME_SHARES)
     }
 
     /// Bytes have arrived.
-    pub(super) fn mark_speaking(&self) {
+    pub(crate) fn mark_speaking(&self) {
         self.set_stage(HandshakeStage::Speaking);
     }
 
     /// The connection has been refused, and is the first to make room.
-    pub(super) fn mark_refused(&self) {
+    pub(crate) fn mark_refused(&self) {
         self.set_stage(HandshakeStage::Refused);
     }
 
