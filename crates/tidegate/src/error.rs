@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tidegate_proto::{Code, Leftover, Message, MessageError, SettingError, shown};
 
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::transport::{Endpoint, EndpointError};
 
 /// A socket could not be built.
 #[derive(Debug, thiserror::Error)]

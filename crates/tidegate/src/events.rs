@@ -14,7 +14,7 @@ use tidegate_proto::{Code, InstanceId, LinkEnd, Peer, shown};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::{blocking::block_on, endpoint::Endpoint, error::CannotBlock, io_thread::LinkThread};
+use crate::{blocking::block_on, error::CannotBlock, io_thread::LinkThread, transport::Endpoint};
 
 /// The peer of a link.
 ///

@@ -83,7 +83,6 @@ mod admission;
 mod blocking;
 mod build;
 mod caught;
-mod endpoint;
 mod error;
 mod events;
 #[doc = include_str!("../docs/GUIDE.md")]
@@ -105,7 +104,6 @@ mod transport;
 
 pub use admission::PeerIdentity;
 pub use build::{PullBuilder, PushBuilder};
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError};
 pub use error::{
     BuildError, CannotBlock, ConnectedError, LeaveError, ReceiptError, RecvError, RecvTimeoutError, Refusal,
     ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
@@ -121,4 +119,6 @@ pub use tidegate_proto::{
 };
 #[cfg(feature = "tls")]
 pub use tls::{Pem, Prepared, Tls, TlsConfig, TlsError, TlsPart};
-pub use transport::{Connection, Transport, TransportFuture, TransportListener};
+pub use transport::{
+    Connection, DEFAULT_PORT, Endpoint, EndpointError, Transport, TransportFuture, TransportListener,
+};

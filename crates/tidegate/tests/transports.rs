@@ -99,7 +99,8 @@ impl TransportListener for Door {
     fn accept(&mut self) -> TransportFuture<'_, Connection> {
         Box::pin(async {
             let stream = self.incoming.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-            Ok(Connection::new(stream, "somebody"))
+            let peer = if self.address == "network" { "192.0.2.1:5000" } else { "somebody" };
+            Ok(Connection::new(stream, peer))
         })
     }
 }
@@ -154,11 +155,34 @@ async fn a_scheme_that_is_invalid_or_taken_is_refused_with_the_valid_form() {
     // LM-1
     let place = Arc::<InProcess>::default();
     let error = Push::builder().bind("door://a").build().await.unwrap_err().to_string();
-    assert!(error.contains("unknown") && error.contains("a transport of the builder"), "{error}");
-    for scheme in ["tcp", "tls", "", "a b", "Door", "door"] {
+    assert!(error.contains("unix or mem") && error.contains("register a transport"), "{error}");
+    let error = push(&place).bind("dor://a").build().await.unwrap_err().to_string();
+    assert!(error.contains("unix, mem or door"), "{error}");
+    for scheme in ["tcp", "tls", "unix", "mem", "", "a b", "Door", "door"] {
         let builder = push(&place).transport(scheme, place.clone());
         let error = builder.bind("door://a").build().await.unwrap_err().to_string();
         assert!(error.contains("transport is") && error.contains("scheme of its own"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_links_per_address_applies_to_a_transport_that_names_network_addresses() {
+    // HS-13
+    let place = Arc::<InProcess>::default();
+    for at in ["door://network", "door://elsewhere"] {
+        let push = push(&place).bind(at).max_links_per_address(1).build().await.unwrap();
+        let _first = pull(&place).connect(at).build().await.unwrap();
+        within(push.connected(1)).await.unwrap();
+        let mut builder = pull(&place).connect(at);
+        let mut events = builder.events();
+        let _second = builder.build().await.unwrap();
+        match within(events.recv()).await.unwrap() {
+            Event::ConnectFailed { reason, .. } if at == "door://network" => {
+                assert!(reason.contains("BUSY") && reason.contains("max_links_per_address"), "{reason}");
+            }
+            Event::Connected { .. } if at == "door://elsewhere" => {}
+            other => panic!("{at}: {other}"),
+        }
     }
 }
 

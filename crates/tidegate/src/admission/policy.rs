@@ -10,7 +10,11 @@ use std::{
 use tidegate_proto::{SettingError, Tokens, handshake::MAX_TOKEN};
 
 use crate::{
-    caught::caught, endpoint::Endpoint, error::BuildError, names::comparable, tls::Tls, transport::Address,
+    caught::caught,
+    error::BuildError,
+    names::comparable,
+    tls::Tls,
+    transport::{Endpoint, Protection, TransportSettings},
 };
 
 /// A peer that asks to connect, as passed to the function of
@@ -104,34 +108,31 @@ impl fmt::Debug for Admission {
 /// The settings of the builder.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
-    pub(crate) tls: Option<Tls>,
+    pub(crate) transport: TransportSettings,
     pub(crate) require_tls: bool,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) admission: Admission,
-    /// The mode of the files of Unix sockets.
-    pub(crate) unix_mode: Option<u32>,
 }
 
 /// The state of a socket.
 pub(crate) struct Security {
-    pub(crate) tls: Option<Tls>,
+    pub(crate) transport: TransportSettings,
     tokens: RwLock<Option<Tokens>>,
     admission: Admission,
-    pub(crate) unix_mode: Option<u32>,
 }
 
 impl Policy {
     /// Checks the settings against the endpoints.
     pub(crate) fn prepare(self, binds: &[Endpoint], connects: &[Endpoint]) -> Result<Security, BuildError> {
-        let Self { tls, require_tls, tokens, admission, unix_mode } = self;
+        let Self { mut transport, require_tls, tokens, admission } = self;
         if let Some(tokens) = &tokens {
             check_tokens(tokens)?;
         }
-        let plain = |endpoint: &&Endpoint| matches!(endpoint.address, Address::Tcp { .. });
+        let plain = |endpoint: &&Endpoint| endpoint.address.protection() == Protection::Plain;
         if let Some(endpoint) = binds.iter().chain(connects).find(plain).filter(|_| require_tls) {
             return Err(BuildError::PlainEndpoint { endpoint: endpoint.clone() });
         }
-        let tls = settled(tls, binds, connects)?;
+        transport.tls = settled(transport.tls, binds, connects)?;
         if let Some((pipeline, name, problem)) = admission.wrong {
             return Err(BuildError::AllowName { pipeline, name, problem });
         }
@@ -149,16 +150,16 @@ impl Policy {
                     "peers have names only on tls:// endpoints, but it is also bound to another endpoint",
                 );
             }
-            if !verifies_clients(tls.as_ref()) {
+            if !verifies_clients(transport.tls.as_ref()) {
                 return wrong("peers have names only if clients are verified (TlsConfig::verify_clients)");
             }
         }
-        Ok(Security { tls, tokens: RwLock::new(tokens), admission, unix_mode })
+        Ok(Security { transport, tokens: RwLock::new(tokens), admission })
     }
 }
 
 fn is_tls(endpoint: &Endpoint) -> bool {
-    matches!(endpoint.address, Address::Tls { .. })
+    endpoint.address.protection() == Protection::Tls
 }
 
 /// The TLS settings for these endpoints: those given, or the defaults for connecting.
@@ -178,11 +179,10 @@ fn settled(tls: Option<Tls>, binds: &[Endpoint], connects: &[Endpoint]) -> Resul
     if let Some(endpoint) = binds.iter().find(|endpoint| is_tls(endpoint)) {
         loaded.server().map_err(|error| wrong(endpoint, error))?;
     }
-    for endpoint in connects {
-        if let Address::Tls { host, .. } = &endpoint.address {
-            loaded.client().map_err(|error| wrong(endpoint, error))?;
-            loaded.server_name(host).map_err(|error| wrong(endpoint, error))?;
-        }
+    for endpoint in connects.iter().filter(|endpoint| is_tls(endpoint)) {
+        let host = endpoint.address.host().unwrap_or_default();
+        loaded.client().map_err(|error| wrong(endpoint, error))?;
+        loaded.server_name(host).map_err(|error| wrong(endpoint, error))?;
     }
     Ok(Some(tls))
 }
@@ -231,8 +231,9 @@ impl Security {
 
     /// Warns about a bound endpoint that every host on the network may use.
     pub(crate) fn warn_if_open(&self, bound: &Endpoint) {
-        let Address::Tcp { host, .. } = &bound.address else { return };
-        if host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()) {
+        let is_loopback =
+            |host: &str| host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        if bound.address.protection() != Protection::Plain || bound.address.host().is_some_and(is_loopback) {
             return;
         }
         if self.tokens().is_none() {

@@ -74,7 +74,7 @@ macro_rules! access_settings {
         /// ```
         #[cfg(feature = "tls")]
         pub fn tls(mut self, tls: crate::Tls) -> Self {
-            self.setup.policy.tls = Some(tls);
+            self.setup.policy.transport.tls = Some(tls);
             self
         }
 
@@ -93,7 +93,7 @@ macro_rules! access_settings {
         /// # Ok(()) }
         /// ```
         pub fn unix_mode(mut self, mode: u32) -> Self {
-            self.setup.policy.unix_mode = Some(mode);
+            self.setup.policy.transport.unix_mode = Some(mode);
             self
         }
 

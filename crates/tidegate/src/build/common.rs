@@ -21,14 +21,15 @@ macro_rules! common_settings {
 
         /// Registers a transport of the application for endpoints `scheme://address`.
         ///
-        /// Call it once for each transport. A scheme consists of the letters a to z, digits, `+` and `-`, and
-        /// must be unique. [`Transport`](crate::Transport) has an example.
+        /// Call it once for each transport. A scheme consists of the letters a to z, digits, `+` and `-`. If it
+        /// is one of the library, such as `tcp`, or is registered twice, `build` fails.
+        /// [`Transport`](crate::Transport) has an example.
         pub fn transport(
             mut self,
             scheme: impl Into<String>,
             transport: std::sync::Arc<dyn crate::Transport>,
         ) -> Self {
-            self.setup.transports.push(crate::transport::Custom::new(scheme.into(), transport));
+            self.setup.transports.register(scheme.into(), transport);
             self
         }
 

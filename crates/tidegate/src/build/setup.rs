@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_proto::SettingError;
 
-use crate::{admission::Policy, events::Feed, socket::ConnectionLimits, transport::Custom};
+use crate::{admission::Policy, events::Feed, socket::ConnectionLimits, transport::Registry};
 
 /// Far more than the file descriptors of a process, so a larger value is a mistake.
 const MAX_HANDSHAKES: usize = 1_000_000;
@@ -32,7 +32,7 @@ pub(crate) struct Setup {
     pub(crate) busy_poll: Duration,
     pub(crate) io_thread: bool,
     pub(crate) seed: Option<u64>,
-    pub(crate) transports: Vec<Custom>,
+    pub(crate) transports: Registry,
     /// Created by the first call of `events()` on the builder.
     pub(crate) events: Option<Feed>,
 }
@@ -61,7 +61,7 @@ impl Default for Setup {
             busy_poll: Duration::ZERO,
             io_thread: false,
             seed: None,
-            transports: Vec::new(),
+            transports: Registry::default(),
             events: None,
         }
     }
@@ -85,7 +85,7 @@ impl Setup {
         let handshake = self.handshake_timeout;
         ok(!handshake.is_zero(), "handshake_timeout", &handshake, "more than 0")?;
         let (min, max) = (self.min_reconnect_delay, self.max_reconnect_delay);
-        if let Some(mode) = self.policy.unix_mode {
+        if let Some(mode) = self.policy.transport.unix_mode {
             let bound = self.binds.iter().any(|endpoint| endpoint.starts_with("unix://"));
             ok(bound, "unix_mode", &format_args!("{mode:o}"), "unset unless a unix:// endpoint is bound")?;
             let fits = mode <= 0o777 && mode & 0o600 == 0o600;
@@ -111,12 +111,6 @@ impl Setup {
             ok(fits, "retry_refusals", &wait, "more than 0, at most 24 h")?;
         }
         ok(self.name.len() <= 256, "name", &self.name, "at most 256 bytes")?;
-        for (index, custom) in self.transports.iter().enumerate() {
-            let scheme = custom.scheme();
-            let first = self.transports.iter().position(|other| other.scheme() == scheme) == Some(index);
-            let right = "a scheme of its own: a to z, 0 to 9, + and -, not used by another transport";
-            ok(first && custom.has_own_scheme(), "transport", &scheme, right)?;
-        }
-        Ok(())
+        self.transports.check()
     }
 }

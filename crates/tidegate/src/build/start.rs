@@ -7,13 +7,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{chance::Chance, setup::Setup};
 use crate::{
-    endpoint::Endpoint,
     error::BuildError,
     events::Event,
     io_thread::LinkRuntime,
     link::{Secrets, dial, listen},
     socket::{Shared, SocketMachine, Times},
-    transport::Address,
+    transport::Endpoint,
 };
 
 /// What the pusher or the puller adds to the common setup.
@@ -61,11 +60,8 @@ impl Setup {
         if binds.is_empty() && connects.is_empty() {
             return Err(BuildError::NoEndpoint);
         }
-        // A custom transport reports for itself which drivers it lacks.
-        let of_system = |endpoint: &Endpoint| {
-            matches!(endpoint.address, Address::Tcp { .. } | Address::Tls { .. } | Address::Unix { .. })
-        };
-        if !place.has_drivers(binds.iter().chain(&connects).any(of_system)) {
+        let needs_io = binds.iter().chain(&connects).any(|endpoint| endpoint.address.needs_io());
+        if !place.has_drivers(needs_io) {
             return Err(BuildError::NoRuntime);
         }
         let subset = self.choose_subset(&connects).await;

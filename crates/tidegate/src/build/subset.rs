@@ -3,7 +3,7 @@
 use tidegate_proto::{SettingError, Subsets};
 
 use super::setup::Setup;
-use crate::endpoint::Endpoint;
+use crate::transport::Endpoint;
 
 /// The choice takes time in proportion to the index. With 1,000 endpoints, the largest index takes about a second.
 const MAX_SUBSET_INDEX: usize = 99_999;

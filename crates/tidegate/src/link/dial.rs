@@ -17,11 +17,10 @@ use super::{
 };
 use crate::{
     caught::{Panicked, caught_in},
-    endpoint::Endpoint,
     error::Refusal,
     events::{Event, PeerInfo},
     socket::{Shared, SocketMachine},
-    transport::{self, TlsFailure},
+    transport::{Endpoint, TlsFailure},
 };
 
 /// A link that has lasted this long resets the wait before the next attempt (RD-6).
@@ -239,7 +238,7 @@ async fn attempt<M: SocketMachine>(
 ) -> Option<AttemptResult> {
     let limit = shared.times.handshake;
     let local = &Local { token: shared.security.tokens(), ..local.clone() };
-    let connect = timeout(limit, transport::connect(&endpoint.address, shared.security.tls.as_ref()));
+    let connect = timeout(limit, endpoint.address.connect(&shared.security.transport));
     let (mut stream, address) = match unless_stopped(shared, connect).await? {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Some(AttemptResult::failed(&error)),

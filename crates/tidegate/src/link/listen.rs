@@ -25,13 +25,11 @@ use super::{
 use crate::{
     admission::{HandshakeScheduler, Handshakes, Security, origin},
     caught::{caught, caught_in},
-    endpoint::Endpoint,
     events::{Event, PeerInfo},
     of_process::OfProcess,
     socket::{Shared, SocketMachine},
     throttle::Throttled,
-    tls::Tls,
-    transport::{Address, BoxStream, Listener},
+    transport::{Address, BoxStream, Endpoint, Listener, TransportSettings},
 };
 
 /// The pause after `accept` failed, for example because there are no file descriptors left.
@@ -158,8 +156,7 @@ impl<M: SocketMachine> Serve for Route<M> {
 pub(super) struct Port {
     pub(super) address: Address,
     routes: Mutex<Vec<Arc<dyn Serve>>>,
-    tls: Option<Tls>,
-    unix_mode: Option<u32>,
+    settings: TransportSettings,
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) scheduler: HandshakeScheduler,
     pub(super) refusals: Arc<Throttled>,
@@ -194,10 +191,10 @@ pub(crate) async fn bind<M: SocketMachine>(
 ) -> io::Result<Endpoint> {
     let local = Local { pipeline: endpoint.pipeline.clone(), ..shared.local.clone() };
     let route = Arc::new(Route { shared: shared.clone(), local });
-    let tls = shared.security.tls.as_ref();
+    let settings = &shared.security.transport;
     while let Some(PortEntry { port, closed }) = existing(&endpoint.address) {
         if let Some(port) = port.upgrade()
-            && port.add(&route, tls)?
+            && port.add(&route)?
         {
             return Ok(endpoint.at(port.address.clone()));
         }
@@ -209,12 +206,11 @@ pub(crate) async fn bind<M: SocketMachine>(
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
     }
-    let (listener, address) = Listener::bind(&endpoint.address, tls, shared.security.unix_mode).await?;
+    let (listener, address) = endpoint.address.bind(settings).await?;
     let port = Arc::new(Port {
         address: address.clone(),
         routes: Mutex::new(vec![route.clone()]),
-        tls: tls.cloned(),
-        unix_mode: shared.security.unix_mode,
+        settings: settings.clone(),
         handshakes: Handshakes::new(shared.limits.handshakes, shared.limits.handshakes_per_address),
         scheduler: HandshakeScheduler::default(),
         refusals: Throttled::new("more refused"),
@@ -225,7 +221,7 @@ pub(crate) async fn bind<M: SocketMachine>(
     let closed = CancellationToken::new();
     let entry = PortEntry { port: Arc::downgrade(&port), closed: closed.clone() };
     let mut ports = ports();
-    if let Address::Tcp { port: 1.., .. } | Address::Tls { port: 1.., .. } = endpoint.address {
+    if !endpoint.address.is_chosen_by_bind() {
         ports.insert(endpoint.address.clone(), entry.clone());
     }
     ports.insert(address.clone(), entry);
@@ -245,32 +241,9 @@ fn existing(address: &Address) -> Option<PortEntry> {
 }
 
 impl Port {
-    /// All sockets at an address share one certificate, and one way to replace it (TL-8).
-    fn check_tls(&self, other: Option<&Tls>) -> io::Result<()> {
-        let same = match (&self.tls, other) {
-            (Some(own), Some(other)) => own.is(other),
-            (own, other) => own.is_none() && other.is_none(),
-        };
-        if same || !matches!(self.address, Address::Tls { .. }) {
-            return Ok(());
-        }
-        let message =
-            "a socket of this process is bound there with other TLS settings; use clones of one Tls";
-        Err(io::Error::new(io::ErrorKind::AddrInUse, message))
-    }
-
     /// Checks whether this listener can serve a socket with these settings, whatever its pipeline.
-    fn check<M: SocketMachine>(&self, route: &Route<M>, tls: Option<&Tls>) -> io::Result<()> {
-        self.check_tls(tls)?;
-        if let Some(mode) = route.shared.security.unix_mode
-            && matches!(self.address, Address::Unix { .. })
-            && self.unix_mode != Some(mode)
-        {
-            let message = format!(
-                "a socket of this process is bound there without unix_mode {mode:o}; use the same mode for both"
-            );
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-        }
+    fn check<M: SocketMachine>(&self, route: &Route<M>) -> io::Result<()> {
+        self.address.check_shared(&self.settings, &route.shared.security.transport)?;
         // A connection belongs to the runtime that accepted it; on another runtime its link could stall.
         if route.shared.runtime.handle.id() != self.runtime {
             let message = "a socket of this process is bound there, and its links run on another thread; set \
@@ -282,14 +255,14 @@ impl Port {
 
     /// Serves one more socket. Returns false if all its sockets have stopped, or give way to one that it
     /// cannot serve; the listener then accepts nothing more and ends.
-    fn add<M: SocketMachine>(self: &Arc<Self>, route: &Arc<Route<M>>, tls: Option<&Tls>) -> io::Result<bool> {
+    fn add<M: SocketMachine>(self: &Arc<Self>, route: &Arc<Route<M>>) -> io::Result<bool> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         // Stopped sockets may not have been removed yet.
         if routes.iter().all(|other| other.is_stopped()) {
             self.stop.cancel();
             return Ok(false);
         }
-        if let Err(error) = self.check(route, tls) {
+        if let Err(error) = self.check(route) {
             if !routes.iter().all(|other| other.gives_way()) {
                 return Err(error);
             }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     admission::{Descriptors, HandshakePermit, PeerIdentity, PermitLost},
     events::Event,
-    transport::{Address, BoxStream, TlsFailure},
+    transport::{BoxStream, Protection, TlsFailure},
 };
 
 /// A connection that did not become a link.
@@ -58,7 +58,7 @@ impl Port {
     /// task to wait for more would be the cost that the limit avoids (HS-12).
     fn say_busy(&self, mut stream: BoxStream, rule: Rule, detail: &str) {
         // Over TLS a refusal requires a TLS handshake, which is the work that the limit avoids (TL-6).
-        if matches!(self.address, Address::Tls { .. }) {
+        if self.address.protection() == Protection::Tls {
             return;
         }
         let busy = Violation { code: Code::Busy, rule, detail: detail.to_owned() };

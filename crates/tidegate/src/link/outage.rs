@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_proto::shown;
 use tokio::time::Instant;
 
-use crate::endpoint::Endpoint;
+use crate::transport::Endpoint;
 
 /// The pause after the first warning. It doubles after each one, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(10);

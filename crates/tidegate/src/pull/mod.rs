@@ -24,11 +24,11 @@ pub use self::{delivery::Delivery, recv::Recv, stream::PullStream};
 pub(crate) use self::{lane::MIN_BATCH, state::PullState};
 use crate::{
     blocking::block_on,
-    endpoint::Endpoint,
     error::{ConnectedError, LeaveError, Refusal},
     events::Events,
     push::connected,
     socket::Shared,
+    transport::Endpoint,
 };
 
 /// A puller: grants credit to every pusher that it has a link to, and receives their messages.

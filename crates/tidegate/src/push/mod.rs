@@ -29,10 +29,10 @@ pub use self::{
     sink::{PushSink, SinkError},
 };
 use crate::{
-    endpoint::Endpoint,
     error::{ConnectedError, Refusal},
     events::Events,
     socket::{Inner, LossReason, Shared},
+    transport::Endpoint,
 };
 
 /// A pusher: sends each message to the next puller that has credit, and keeps the message until it is

@@ -2,7 +2,7 @@
 
 use tidegate_proto::{ExpectedPeers, InstanceId};
 
-use crate::{endpoint::Endpoint, error::Refusal};
+use crate::{error::Refusal, transport::Endpoint};
 
 /// The state of the endpoints that the socket binds and connects to.
 #[derive(Default)]

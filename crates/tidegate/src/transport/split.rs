@@ -13,13 +13,7 @@ use tokio::{
     net::{TcpStream, UnixStream, tcp, unix},
 };
 
-use super::Stream;
-
-/// Writes what can be written without waiting.
-pub(crate) trait Direct: Send + Sync {
-    /// Like [`std::io::Write::write_vectored`]; `WouldBlock` if nothing can be written now.
-    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
-}
+use super::{Direct, Stream};
 
 /// The halves of a stream. The lock is held for one system call and rarely contended: besides the driver,
 /// only a send on an idle link uses it, when the driver has nothing to write.

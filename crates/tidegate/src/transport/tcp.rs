@@ -1,6 +1,6 @@
 //! `tcp://`.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
@@ -8,7 +8,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::{BoxStream, split};
+use super::{
+    Connection, Protection, Transport, TransportFuture, TransportListener, host,
+    scheme::{Scheme, SchemeProfile},
+    split,
+};
 
 /// How long an address of a name is tried alone before the next one is tried, too: the first may drop
 /// packets.
@@ -16,16 +20,60 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// The most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-pub(super) async fn connect(host: &str, port: u16) -> io::Result<(BoxStream, String)> {
-    let stream = plain(host, port).await?;
-    let address = stream.peer_addr()?.to_string();
-    Ok((Box::new(split::tcp(stream)), address))
+pub(super) static SCHEME: Scheme = Scheme::of_library("tcp", &TcpProfile, |_| Ok(Arc::new(Tcp)));
+
+struct TcpProfile;
+
+impl SchemeProfile for TcpProfile {
+    fn mark(&self) -> char {
+        '/'
+    }
+
+    fn complete(&self, address: &str) -> Result<String, &'static str> {
+        host::complete(address)
+    }
+
+    fn is_chosen_by_bind(&self, address: &str) -> bool {
+        host::has_open_port(address)
+    }
+
+    fn protection(&self) -> Protection {
+        Protection::Plain
+    }
+
+    fn host<'a>(&self, address: &'a str) -> Option<&'a str> {
+        host::of(address)
+    }
+
+    fn needs_io(&self) -> bool {
+        true
+    }
 }
 
-/// A TCP connection without a wrapper.
-pub(super) async fn plain(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect::<Vec<_>>();
-    prompt(first_of(&addresses).await?)
+pub(super) struct Tcp;
+
+impl Transport for Tcp {
+    fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection> {
+        Box::pin(async move {
+            let (stream, peer) = connect(address).await?;
+            Ok(Connection::of_library(split::tcp(stream), peer))
+        })
+    }
+
+    fn bind<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Box<dyn TransportListener>> {
+        Box::pin(async move { Ok(Box::new(TcpPort::bind(address).await?) as Box<dyn TransportListener>) })
+    }
+}
+
+/// Connects, and returns the stream with the peer's address.
+pub(super) async fn connect(address: &str) -> io::Result<(TcpStream, String)> {
+    let stream = prompt(first_of(&resolve(address).await?).await?)?;
+    let peer = stream.peer_addr()?.to_string();
+    Ok((stream, peer))
+}
+
+async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host(host::split(address)?).await?.take(MAX_ADDRESSES).collect())
 }
 
 /// Connects to the first address that answers, in their order, and drops the other attempts.
@@ -68,25 +116,38 @@ fn with_zone(host: &str, local: SocketAddr) -> String {
     }
 }
 
-pub(crate) struct Listener(TcpListener);
+/// A listener of `tcp://` or `tls://`.
+pub(super) struct TcpPort {
+    listener: TcpListener,
+    address: String,
+}
 
-impl Listener {
-    /// Binds, and returns the host and the port that others connect to.
-    pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Self, String, u16)> {
+impl TcpPort {
+    pub(super) async fn bind(address: &str) -> io::Result<Self> {
+        let (host, port) = host::split(address)?;
         let listener = TcpListener::bind((host, port)).await?;
         let local = listener.local_addr()?;
-        Ok((Self(listener), with_zone(host, local), local.port()))
+        let address = host::join(&with_zone(host, local), local.port());
+        Ok(Self { listener, address })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
-        let (stream, address) = self.accept_plain().await?;
-        Ok((Box::new(split::tcp(stream)), address))
-    }
-
-    /// Returns the next connection, without a wrapper.
+    /// Returns the next connection, without a wrapper, and the peer's address. Cancel safe.
     pub(super) async fn accept_plain(&self) -> io::Result<(TcpStream, String)> {
-        let (stream, address) = self.0.accept().await?;
-        Ok((prompt(stream)?, address.to_string()))
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((prompt(stream)?, peer.to_string()))
+    }
+}
+
+impl TransportListener for TcpPort {
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    fn accept(&mut self) -> TransportFuture<'_, Connection> {
+        Box::pin(async {
+            let (stream, peer) = self.accept_plain().await?;
+            Ok(Connection::of_library(split::tcp(stream), peer))
+        })
     }
 }
 

@@ -4,29 +4,82 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::{BoxStream, split};
+use super::{
+    Connection, Transport, TransportFuture, TransportListener, TransportSettings,
+    scheme::{Scheme, SchemeProfile},
+    split,
+};
 
 /// Connections that may wait to be accepted; the value that tokio's `bind` uses.
 const BACKLOG: u32 = 1_024;
 
-pub(crate) async fn connect(path: &Path) -> io::Result<(BoxStream, String)> {
-    let stream = UnixStream::connect(path).await?;
-    Ok((Box::new(split::unix(stream)), format!("unix:{}", path.display())))
+pub(super) static SCHEME: Scheme =
+    Scheme::of_library("unix", &UnixProfile, |settings| Ok(Arc::new(Unix { mode: settings.unix_mode })));
+
+struct UnixProfile;
+
+impl SchemeProfile for UnixProfile {
+    /// Removes slashes and dots that do not matter, so that each path is written in one way.
+    fn complete(&self, address: &str) -> Result<String, &'static str> {
+        if address.is_empty() {
+            return Err("it has no path; write unix:///run/work.sock");
+        }
+        Ok(Path::new(address).components().collect::<PathBuf>().display().to_string())
+    }
+
+    fn is_chosen_by_bind(&self, _address: &str) -> bool {
+        false
+    }
+
+    fn needs_io(&self) -> bool {
+        true
+    }
+
+    fn check_shared(&self, own: &TransportSettings, other: &TransportSettings) -> Result<(), String> {
+        match other.unix_mode {
+            Some(mode) if own.unix_mode != Some(mode) => Err(format!(
+                "a socket of this process is bound there without unix_mode {mode:o}; use the same mode for both"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Unix {
+    /// The mode of the files that `bind` creates.
+    mode: Option<u32>,
+}
+
+impl Transport for Unix {
+    fn connect<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Connection> {
+        Box::pin(async move {
+            let stream = UnixStream::connect(address).await?;
+            Ok(Connection::of_library(split::unix(stream), format!("unix:{address}")))
+        })
+    }
+
+    fn bind<'a>(&'a self, address: &'a str) -> TransportFuture<'a, Box<dyn TransportListener>> {
+        Box::pin(async move {
+            let listener = UnixPort::bind(Path::new(address), self.mode).await?;
+            Ok(Box::new(listener) as Box<dyn TransportListener>)
+        })
+    }
 }
 
 /// Removes its socket file when dropped, unless another process has replaced the file.
-pub(crate) struct Listener {
+struct UnixPort {
     listener: UnixListener,
     path: PathBuf,
     inode: Option<u64>,
 }
 
-impl Listener {
-    pub(super) async fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+impl UnixPort {
+    async fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
         let listener = match listen(path, mode) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_abandoned(path).await => {
                 fs::remove_file(path)?;
@@ -37,10 +90,18 @@ impl Listener {
         let inode = fs::metadata(path).ok().map(|m| m.ino());
         Ok(Self { listener, path: path.to_owned(), inode })
     }
+}
 
-    pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
-        let (stream, _) = self.listener.accept().await?;
-        Ok((Box::new(split::unix(stream)), format!("unix:{}", self.path.display())))
+impl TransportListener for UnixPort {
+    fn address(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn accept(&mut self) -> TransportFuture<'_, Connection> {
+        Box::pin(async {
+            let (stream, _) = self.listener.accept().await?;
+            Ok(Connection::of_library(split::unix(stream), format!("unix:{}", self.path.display())))
+        })
     }
 }
 
@@ -64,7 +125,7 @@ async fn is_abandoned(path: &Path) -> bool {
         && matches!(UnixStream::connect(path).await, Err(e) if e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-impl Drop for Listener {
+impl Drop for UnixPort {
     fn drop(&mut self) {
         if self.inode.is_some() && fs::metadata(&self.path).ok().map(|m| m.ino()) == self.inode {
             let _ = fs::remove_file(&self.path);

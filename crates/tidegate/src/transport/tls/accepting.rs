@@ -18,11 +18,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::FallibleAccept};
 
-use super::{
-    Plain, READ_BUFFER, TlsSide, WRITE_BUFFER, not_tls,
-    stream::{Secured, explained},
+use super::stream::{Plain, READ_BUFFER, Secured, WRITE_BUFFER, explained};
+use crate::{
+    tls::{TlsSide, not_tls},
+    transport::{Stream, TlsFailure},
 };
-use crate::transport::{Stream, TlsFailure};
 
 /// The first byte of every TLS stream: a handshake record.
 const HANDSHAKE: u8 = 22;

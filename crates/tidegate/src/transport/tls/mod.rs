@@ -1,57 +1,79 @@
-//! `tls://`: TCP with TLS. The settings are [`crate::Tls`].
+//! `tls://`: TCP with TLS. The settings are [`crate::Tls`]. Without the feature `tls` the scheme is known, but has no
+//! transport.
 
+#[cfg(feature = "tls")]
 mod accepting;
+#[cfg(feature = "tls")]
 mod stream;
+#[cfg(feature = "tls")]
+mod transport;
 
-use std::io;
+use std::{io, sync::Arc};
 
-use tokio::{io::BufReader, net::TcpStream};
-use tokio_rustls::TlsConnector;
+use super::{
+    Protection, Transport, TransportSettings, host,
+    scheme::{Scheme, SchemeProfile},
+};
 
-use self::{accepting::Accepting, stream::Secured};
-use super::{BoxStream, tcp};
-use crate::tls::{Tls, TlsError, TlsSide, explain, not_tls};
+/// Whether this build includes TLS.
+pub(super) const IS_INCLUDED: bool = cfg!(feature = "tls");
 
-/// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
-const READ_BUFFER: usize = 32 * 1_024;
-/// The most encrypted bytes that wait for the socket.
-const WRITE_BUFFER: usize = 128 * 1_024;
+pub(super) static SCHEME: Scheme = Scheme::of_library("tls", &TlsProfile, make);
 
-type Plain = BufReader<TcpStream>;
-
-pub(super) async fn connect(host: &str, port: u16, tls: &Tls) -> io::Result<(BoxStream, String)> {
-    let loaded = tls.loaded();
-    let (name, config) = (loaded.server_name(host).map_err(unusable)?, loaded.client().map_err(unusable)?);
-    let stream = tcp::plain(host, port).await?;
-    let address = stream.peer_addr()?.to_string();
-    let limit = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(WRITE_BUFFER));
-    let connected = TlsConnector::from(config)
-        .connect_with(name, BufReader::with_capacity(READ_BUFFER, stream), limit)
-        .await;
-    let stream = connected.map_err(|error| stream::explained(TlsSide::Connector, error))?;
-    Ok((Box::new(Secured::new(TlsSide::Connector, stream.into())), address))
+#[cfg(feature = "tls")]
+fn make(settings: &TransportSettings) -> io::Result<Arc<dyn Transport>> {
+    let tls = settings.tls.clone().ok_or_else(no_tls)?;
+    Ok(Arc::new(transport::TlsTransport::new(tls)))
 }
 
-fn unusable(error: TlsError) -> io::Error {
-    super::TlsFailure::into_io(error.to_string())
+#[cfg(not(feature = "tls"))]
+fn make(_: &TransportSettings) -> io::Result<Arc<dyn Transport>> {
+    Err(no_tls())
 }
 
-pub(crate) struct Listener {
-    tcp: tcp::Listener,
-    tls: Tls,
+/// Unreachable: a socket is not built without what its endpoints need.
+fn no_tls() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "there are no TLS settings")
 }
 
-impl Listener {
-    /// Binds, and returns the host and the port that others connect to.
-    pub(super) async fn bind(host: &str, port: u16, tls: &Tls) -> io::Result<(Self, String, u16)> {
-        let (tcp, host, port) = tcp::Listener::bind(host, port).await?;
-        Ok((Self { tcp, tls: tls.clone() }, host, port))
+struct TlsProfile;
+
+impl SchemeProfile for TlsProfile {
+    fn mark(&self) -> char {
+        '/'
     }
 
-    /// The TLS handshake is part of the reads that follow, so a slow client does not delay others (TL-6).
-    pub(super) async fn accept(&self) -> io::Result<(BoxStream, String)> {
-        let (stream, address) = self.tcp.accept_plain().await?;
-        let config = self.tls.loaded().server().map_err(unusable)?;
-        Ok((Box::new(Accepting::new(stream, config)), address))
+    fn complete(&self, address: &str) -> Result<String, &'static str> {
+        host::complete(address)
+    }
+
+    fn is_chosen_by_bind(&self, address: &str) -> bool {
+        host::has_open_port(address)
+    }
+
+    fn protection(&self) -> Protection {
+        Protection::Tls
+    }
+
+    fn host<'a>(&self, address: &'a str) -> Option<&'a str> {
+        host::of(address)
+    }
+
+    fn needs_io(&self) -> bool {
+        true
+    }
+
+    /// All sockets at an address share one certificate, and one way to replace it (TL-8).
+    fn check_shared(&self, own: &TransportSettings, other: &TransportSettings) -> Result<(), String> {
+        let same = match (&own.tls, &other.tls) {
+            (Some(own), Some(other)) => own.is(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        if same {
+            return Ok(());
+        }
+        let message =
+            "a socket of this process is bound there with other TLS settings; use clones of one Tls";
+        Err(message.to_owned())
     }
 }

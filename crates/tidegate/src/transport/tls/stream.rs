@@ -6,14 +6,23 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::TlsStream;
 
-use super::{Plain, TlsSide, explain};
 use crate::{
-    tls::verified_names,
+    tls::{TlsSide, explain, verified_names},
     transport::{Stream, TlsFailure},
 };
+
+/// Bytes read from a socket at a time. By itself, rustls reads 4 KiB for each system call.
+pub(super) const READ_BUFFER: usize = 32 * 1_024;
+/// The most encrypted bytes that wait for the socket.
+pub(super) const WRITE_BUFFER: usize = 128 * 1_024;
+
+pub(super) type Plain = BufReader<TcpStream>;
 
 pub(super) struct Secured {
     side: TlsSide,
