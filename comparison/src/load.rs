@@ -1,8 +1,8 @@
 //! The payloads, a check of each, and the clock of a run.
 
 use anyhow::{Result, ensure};
-use tidegate_bench::load::Pattern;
-pub use tidegate_bench::load::Ring;
+use tidegate_load::load::Pattern;
+pub use tidegate_load::load::Ring;
 
 /// Checks received payloads: length, first word and last word.
 pub struct Check(Pattern);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
-use tidegate_bench::tcp::Chunks;
+use tidegate_load::tcp::Chunks;
 
 use peers::Peer;
 use table::Runs;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use tidegate_bench::tcp::Chunks;
+use tidegate_load::tcp::Chunks;
 
 use crate::peers::Peer;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde::Serialize;
 use tidegate::{Pull, Push, TrySendError};
-use tidegate_bench::load::Ring;
+use tidegate_load::load::Ring;
 
 use super::usage::resident;
 use super::{BenchProcess, tell};

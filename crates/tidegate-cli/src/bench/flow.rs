@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push, Window};
-use tidegate_bench::load::{Pattern, Ring};
+use tidegate_load::load::{Pattern, Ring};
 
 use super::certs;
 use super::usage::{Usage, clock};

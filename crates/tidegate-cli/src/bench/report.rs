@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tidegate::Window;
-use tidegate_bench::tcp::Chunks;
+use tidegate_load::tcp::Chunks;
 
 use super::flow::Flow;
 use super::latency;

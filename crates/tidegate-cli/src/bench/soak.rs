@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push};
-use tidegate_bench::load::{Pattern, Ring};
+use tidegate_load::load::{Pattern, Ring};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::usage::{self, Usage};

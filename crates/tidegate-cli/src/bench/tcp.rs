@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tidegate_bench::load::Ring;
-use tidegate_bench::tcp::Chunks;
+use tidegate_load::load::Ring;
+use tidegate_load::tcp::Chunks;
 
 use super::{BenchProcess, tell};
 
