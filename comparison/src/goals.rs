@@ -18,12 +18,13 @@ struct Row {
     met: bool,
 }
 
-/// Runs `tidegate bench …` for every goal that is not a comparison with a peer, and returns the table.
+/// Runs `tidegate bench …` and `tidegate-bench …`, whose directory is `programs`, for every goal that is not a
+/// comparison with a peer, and returns the table.
 ///
 /// # Errors
-/// When the program cannot be run.
-pub fn table(runs: &Runs, tidegate: &Path, rounds: usize, makespan: u32) -> Result<String> {
-    let bench = Bench { program: tidegate, rounds };
+/// When a program cannot be run.
+pub fn table(runs: &Runs, programs: &Path, rounds: usize, makespan: u32) -> Result<String> {
+    let bench = Bench { programs, rounds };
     let mut rows = ratios(runs);
     bench.latency(&mut rows)?;
     bench.many_sides(&mut rows)?;
@@ -88,17 +89,23 @@ fn ratios(runs: &Runs) -> Vec<Row> {
 }
 
 struct Bench<'a> {
-    program: &'a Path,
+    /// The directory of both programs.
+    programs: &'a Path,
     rounds: usize,
 }
 
 impl Bench<'_> {
     fn run(&self, arguments: &[&str]) -> Result<Value> {
-        let mut command = Command::new(self.program);
-        command.arg("bench").args(arguments).arg("--json");
-        let output = command.output().with_context(|| format!("cannot start {}", self.program.display()))?;
-        ensure!(output.status.success(), "bench {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).with_context(|| format!("bench {arguments:?}"))
+        let (name, first) = match arguments {
+            ["throughput" | "latency", ..] => ("tidegate", Some("bench")),
+            _ => ("tidegate-bench", None),
+        };
+        let program = self.programs.join(name);
+        let mut command = Command::new(&program);
+        command.args(first).args(arguments).arg("--json");
+        let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
+        ensure!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{name} {arguments:?}"))
     }
 
     /// The medians of the values that `numbers` extracts from several runs.

@@ -42,8 +42,8 @@ struct Args {
     /// Replace the tables between their marks in this file
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Also measure the project's other goals, with this `tidegate` program
-    #[arg(long, value_name = "PROGRAM")]
+    /// Also measure the project's other goals, with `tidegate` and `tidegate-bench` in this directory
+    #[arg(long, value_name = "DIRECTORY")]
     goals: Option<PathBuf>,
     /// Duration of each of the three makespan measurements, in seconds; 0 skips them
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -98,8 +98,8 @@ fn main() -> Result<()> {
         }
     }
     let mut parts = vec![("comparison", if args.json { runs.json()? } else { runs.markdown(args.rounds) })];
-    if let Some(program) = &args.goals {
-        parts.push(("goals", goals::table(&runs, program, args.rounds, args.makespan)?));
+    if let Some(programs) = &args.goals {
+        parts.push(("goals", goals::table(&runs, programs, args.rounds, args.makespan)?));
     }
     for (name, text) in parts {
         match &args.write {

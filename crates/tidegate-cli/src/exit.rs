@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a subcommand ended. The argument parser reports usage errors, with 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Everything was acked.
     Success = 0,
     /// Something failed; stderr says what.

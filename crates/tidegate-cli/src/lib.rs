@@ -24,6 +24,7 @@ mod log;
 mod man;
 mod numbers;
 mod own;
+mod program;
 mod pull;
 mod push;
 mod ready;
@@ -41,15 +42,29 @@ mod throttle;
 mod timer;
 mod token_file;
 
-use std::future::Future;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
+use crate::program::{block_on, polling};
+
+/// What the program of `crates/tidegate-bench` shares with this command.
+#[doc(hidden)]
+pub mod shared {
+    pub use crate::args::values::{duration, size};
+    pub use crate::args::{LoadArgs, TuneArgs, Verbosity, window};
+    pub use crate::bench::{
+        BenchProcess, Rate, Side, Usage, clock, flow_rate, resident, show, tcp_rate, tell, window_text,
+        window_value,
+    };
+    pub use crate::exit::Exit;
+    pub use crate::numbers::thousands;
+    pub use crate::own::serve;
+    pub use crate::program::{block_on, run};
+}
 
 /// Runs the command line of this process and returns its exit code.
 ///
@@ -57,20 +72,14 @@ use crate::exit::Exit;
 /// start the running program again.
 #[must_use]
 pub fn main() -> ExitCode {
-    if internal::is_asked_for() {
-        return internal::main();
+    if let Some(code) = own::serve(internal::run) {
+        return code;
     }
     let cli = Cli::parse();
     if let Err(wrong) = cli.check() {
         Cli::command().error(ErrorKind::ValueValidation, wrong).exit();
     }
-    if let Err(error) = log::start(cli.verbosity) {
-        return failed(&error);
-    }
-    match run(cli) {
-        Ok(exit) => ended(exit),
-        Err(error) => failed(&error),
-    }
+    program::run(cli.verbosity, || run(cli))
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
@@ -86,52 +95,4 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
-}
-
-/// Runs a future on a runtime with one thread.
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(work);
-    // A thread that is stuck in a read or a write must not keep the process alive.
-    runtime.shutdown_background();
-    result
-}
-
-/// Runs a future on a runtime with `threads` threads.
-fn on_threads<T>(threads: u16, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    if threads == 1 {
-        return block_on(work);
-    }
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime =
-        builder.worker_threads(threads.into()).enable_all().build().context("cannot start the runtime")?;
-    let result = runtime.block_on(work);
-    runtime.shutdown_background();
-    result
-}
-
-/// Runs a future as [`block_on`] does. With busy polling, the runtime checks its sockets after every task.
-fn polling<T>(busy_poll: u64, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    if busy_poll == 0 {
-        return block_on(work);
-    }
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.event_interval(1).enable_all().build().context("cannot start the runtime")?;
-    let result = runtime.block_on(work);
-    runtime.shutdown_background();
-    result
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    text::say(format_args!("error: {}", text::causes(error)));
-    ended(Exit::Error)
-}
-
-/// Writes out stderr and returns the exit code.
-fn ended(exit: Exit) -> ExitCode {
-    stderr::finish();
-    exit.into()
 }

@@ -7,7 +7,8 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
 }
 
 /// A number with commas between its thousands.
-pub(crate) fn thousands(n: u64) -> String {
+#[must_use]
+pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

@@ -1,5 +1,5 @@
-//! What `tidegate bench` and the comparison with other libraries (`comparison/`) share, so that their figures are about
-//! the same load and the same reference.
+//! What the benchmarks (`tidegate bench`, `tidegate-bench`) and the comparison with other libraries (`comparison/`)
+//! share, so that their figures are about the same load and the same reference.
 //!
 //! | module | content |
 //! | --- | --- |

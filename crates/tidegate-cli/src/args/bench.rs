@@ -1,6 +1,5 @@
 //! `tidegate bench`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -10,10 +9,18 @@ use super::values;
 
 /// Measures tidegate between processes over loopback, with every message acked.
 #[derive(Args, Debug)]
+#[command(after_help = ELSEWHERE)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) command: BenchCommand,
 }
+
+const ELSEWHERE: &str = "\
+The program `tidegate-bench` measures more: several pushers or pullers, the makespan
+of a list of jobs, memory, killed pullers, and plain TCP by itself. It is built from the
+repository:
+  cargo build --release -p tidegate-bench
+  target/release/tidegate-bench --help";
 
 /// The benchmarks.
 #[derive(Debug, Subcommand)]
@@ -40,50 +47,11 @@ pub(crate) enum BenchCommand {
             tidegate bench latency --with-tcp\n  \
             tidegate bench latency --rate 100000 --count 1000000")]
     Latency(LatencyArgs),
-    /// Measures one pusher with several pullers, each in its own process.
-    #[command(after_help = "Example:\n  tidegate bench fanout --pullers 8")]
-    Fanout(FanoutArgs),
-    /// Measures several pushers with one puller, each in its own process.
-    #[command(after_help = "Example:\n  tidegate bench fanin --pushers 8")]
-    Fanin(FaninArgs),
-    /// Measures how long unequal workers take for a list of jobs.
-    ///
-    /// The result is compared with an ideal dispatcher, which has no latency and gives each job, in the same
-    /// order, to the first free worker. Jobs sleep.
-    #[command(after_help = "Examples:\n  \
-            tidegate bench makespan --workers 1,2,4,8 --seconds 60\n  \
-            tidegate bench makespan --long-share 0.1 --long-factor 20\n  \
-            tidegate bench makespan --quick 1000000")]
-    Makespan(MakespanArgs),
-    /// Runs for a long time while pullers are killed and replaced.
-    ///
-    /// The benchmark fails unless every message is acked.
-    #[command(
-        after_help = "Example:\n  tidegate bench soak --duration 10min --pullers 3 --kill-every 5s --json > soak.json"
-    )]
-    Soak(SoakArgs),
-    /// Measures the memory that a pusher needs for each idle link.
-    #[command(after_help = "Example:\n  tidegate bench links --links 10000")]
-    Links(LinksArgs),
-    /// Measures the memory of a pusher whose puller is stopped (SIGSTOP) during its work.
-    #[command(after_help = "Example:\n  tidegate bench stopped --size 1KiB")]
-    Stopped(StoppedArgs),
-    /// Measures a plain TCP stream of the same bytes, which is an upper bound. Tries six pairs of a write and a read
-    /// size with a tenth of the messages each, and measures and reports the best pair.
-    ///
-    /// The stream has no frames, credit or acks.
-    #[command(after_help = "Example:\n  tidegate bench tcp --size 64 --count 10000000 --json")]
-    Tcp(TcpArgs),
-    /// Plots saved results as an HTML page on stdout.
-    #[command(after_help = "Example:\n  \
-            for s in 64 1KiB 64KiB; do tidegate bench throughput --size $s --json; done > results.json\n  \
-            tidegate bench report results.json > report.html")]
-    Report(ReportArgs),
 }
 
 /// The load.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct LoadArgs {
+pub struct LoadArgs {
     /// Payload size of each message, in bytes or with a unit
     #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = "64")]
     pub(crate) size: usize,
@@ -92,12 +60,12 @@ pub(crate) struct LoadArgs {
     count: Option<u64>,
     /// Prints the results as one JSON object on stdout
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 /// Settings of the measured sockets. The defaults are those of the library.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct TuneArgs {
+pub struct TuneArgs {
     /// Credit window of each puller, in messages, or `auto`
     #[arg(long, value_name = "N|auto", value_parser = window, default_value = "auto")]
     pub(crate) window: Window,
@@ -163,7 +131,7 @@ pub(crate) struct ThroughputArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) tune: TuneArgs,
-    /// Also runs `bench tcp` with the same size and count (the best of six pairs of sizes), and prints the ratio
+    /// Also measures plain TCP with the same size and count (the best of six pairs of sizes), and prints the ratio
     #[arg(long)]
     pub(crate) with_tcp: bool,
 }
@@ -195,134 +163,12 @@ pub(crate) struct LatencyArgs {
     pub(crate) json: bool,
 }
 
-/// `tidegate bench fanout`.
-#[derive(Args, Debug)]
-pub(crate) struct FanoutArgs {
-    #[command(flatten)]
-    pub(crate) load: LoadArgs,
-    #[command(flatten)]
-    pub(crate) tune: TuneArgs,
-    /// Number of pullers
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) pullers: u16,
-}
-
-/// `tidegate bench fanin`.
-#[derive(Args, Debug)]
-pub(crate) struct FaninArgs {
-    #[command(flatten)]
-    pub(crate) load: LoadArgs,
-    #[command(flatten)]
-    pub(crate) tune: TuneArgs,
-    /// Number of pushers
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) pushers: u16,
-}
-
-/// `tidegate bench makespan`.
-#[derive(Args, Debug)]
-pub(crate) struct MakespanArgs {
-    /// Speeds of the workers, one worker for each number
-    #[arg(
-        long, value_name = "SPEEDS", value_delimiter = ',', default_value = "1,2,4,8",
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub(crate) workers: Vec<u32>,
-    /// Approximate duration of the whole list, in seconds
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) seconds: u32,
-    /// Duration of the shortest job for a worker of speed 1
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "1ms")]
-    pub(crate) shortest: Duration,
-    /// Duration of the longest job for a worker of speed 1
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "50ms")]
-    pub(crate) longest: Duration,
-    /// Share of the jobs that take --long-factor times as long, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub(crate) long_share: f64,
-    /// Factor by which the jobs of --long-share take longer
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) long_factor: u32,
-    /// Number of instantaneous jobs before the list, which are not counted
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) quick: u64,
-    /// Credit window of each puller, in messages, or `auto`
-    #[arg(long, value_name = "N|auto", value_parser = window, default_value = "auto")]
-    pub(crate) window: Window,
-    /// Prints the results as one JSON object on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `tidegate bench soak`.
-#[derive(Args, Debug)]
-pub(crate) struct SoakArgs {
-    /// Payload size of each message, in bytes or with a unit
-    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = "256")]
-    pub(crate) size: usize,
-    /// Duration of the run
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "1min")]
-    pub(crate) duration: Duration,
-    /// Number of pullers
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) pullers: u16,
-    /// Interval at which one puller is killed with SIGKILL and replaced
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "5s")]
-    pub(crate) kill_every: Duration,
-    /// Prints the results as one JSON object on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `tidegate bench links`.
-#[derive(Args, Debug)]
-pub(crate) struct LinksArgs {
-    /// Number of links, over a unix socket; each needs two open files
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) links: usize,
-    /// Prints the results as one JSON object on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `tidegate bench stopped`.
-#[derive(Args, Debug)]
-pub(crate) struct StoppedArgs {
-    /// Payload size of each message, in bytes or with a unit
-    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = "1KiB")]
-    pub(crate) size: usize,
-    /// High-water mark of the pusher, in messages
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) high_water_mark: usize,
-    /// Number of messages before the puller is stopped
-    #[arg(long, value_name = "N", default_value_t = 200_000)]
-    pub(crate) warm_up: u64,
-    /// Prints the results as one JSON object on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `tidegate bench tcp`.
-#[derive(Args, Debug)]
-pub(crate) struct TcpArgs {
-    #[command(flatten)]
-    pub(crate) load: LoadArgs,
-}
-
-/// `tidegate bench report`.
-#[derive(Args, Debug)]
-pub(crate) struct ReportArgs {
-    /// Files with the output of --json, one object after another; `-` is stdin
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-}
-
 impl BenchArgs {
     /// How long this process polls, in microseconds.
     pub(crate) fn busy_poll(&self) -> u64 {
         match &self.command {
             BenchCommand::Latency(args) => args.busy_poll.unwrap_or_default().as_micros() as u64,
-            _ => 0,
+            BenchCommand::Throughput(_) => 0,
         }
     }
 }
@@ -338,7 +184,10 @@ impl LoadArgs {
 }
 
 /// `auto`, or a number of messages.
-pub(crate) fn window(text: &str) -> Result<Window, String> {
+///
+/// # Errors
+/// If it is neither.
+pub fn window(text: &str) -> Result<Window, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(Window::Auto),
         (_, Ok(messages)) => Ok(Window::messages(messages)),
@@ -352,9 +201,9 @@ mod tests {
     use super::*;
 
     fn load(line: &[&str]) -> LoadArgs {
-        let whole: Vec<&str> = ["bench", "tcp"].iter().chain(line).copied().collect();
+        let whole: Vec<&str> = ["bench", "throughput"].iter().chain(line).copied().collect();
         match parse(&whole).unwrap().command {
-            Command::Bench(BenchArgs { command: BenchCommand::Tcp(args) }) => args.load,
+            Command::Bench(BenchArgs { command: BenchCommand::Throughput(args) }) => args.load,
             other => panic!("{other:?}"),
         }
     }

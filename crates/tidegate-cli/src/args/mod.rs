@@ -11,10 +11,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-pub(crate) use bench::{
-    BenchArgs, BenchCommand, LatencyArgs, LinksArgs, LoadArgs, MakespanArgs, SoakArgs, StoppedArgs,
-    ThreadArgs, TuneArgs, window,
-};
+pub(crate) use bench::{BenchArgs, BenchCommand, LatencyArgs, ThreadArgs};
+pub use bench::{LoadArgs, TuneArgs, window};
 pub(crate) use pull::{PullArgs, SeparatorInPayload};
 pub(crate) use push::{Oversized, PushArgs};
 pub(crate) use security::SecurityArgs;
@@ -49,8 +47,8 @@ Examples:
 `tidegate push --help` and `tidegate pull --help` have more examples.";
 
 /// How much is logged on stderr.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Verbosity {
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Verbosity {
     /// Logs more (repeatable): -v links, -vv details, -vvv everything
     ///
     /// With -v, links that open and close are logged. The variable TIDEGATE_LOG (such as `tidegate=debug`)

@@ -31,7 +31,10 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
 }
 
 /// A number of bytes: `4096`, `64KiB`, `16 MiB`. At least 1.
-pub(crate) fn size(text: &str) -> Result<usize, String> {
+///
+/// # Errors
+/// A text for the user, if it is something else.
+pub fn size(text: &str) -> Result<usize, String> {
     let expected = "expected a size such as 4096, 64KiB or 16MiB";
     let size = text.trim().parse::<bytesize::ByteSize>().map_err(|_| expected.to_owned())?.as_u64();
     match usize::try_from(size) {
@@ -94,7 +97,10 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
 }
 
 /// A duration: `500ms`, `25s`, `2min 30s`; a bare number means seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// A text for the user, if it is something else.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));

@@ -13,7 +13,7 @@ use super::{BenchProcess, tell};
 
 /// The process that returns what it receives.
 #[derive(Args, Debug)]
-pub(crate) struct EchoSide {
+pub struct EchoSide {
     #[arg(long)]
     size: usize,
 }

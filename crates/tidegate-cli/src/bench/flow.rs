@@ -17,7 +17,7 @@ use crate::args::{ThreadArgs, TuneArgs, window};
 
 /// The arguments of both sides.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct SideArgs {
+pub struct SideArgs {
     /// Listens at a port that the system selects, and reports it.
     #[arg(long)]
     bind: bool,

@@ -18,7 +18,7 @@ const WARM_UP_PART: u64 = 10;
 
 /// The arguments of both processes.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct SideArgs {
+pub struct SideArgs {
     #[arg(long)]
     connect: String,
     #[arg(long)]

@@ -1,36 +1,31 @@
 //! The results of a measurement, as text and as JSON.
 
+use std::fmt;
+
 use serde::Serialize;
 use tidegate::Window;
 use tidegate_load::tcp::Chunks;
 
 use super::flow::Flow;
-use super::latency;
+use super::latency::LatencyResult;
 use super::tcp::{Measured, TcpRun};
 use super::times::Latency;
 use super::usage::Usage;
-use super::{bounds, makespan, soak, window_text};
-use crate::args::{LatencyArgs, MakespanArgs, SoakArgs};
+use super::window_text;
+use crate::args::LatencyArgs;
 use crate::text::thousands;
 
 /// One run, as `--json` prints it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "bench", rename_all = "snake_case")]
-pub(crate) enum Report {
+pub(super) enum Report {
     Throughput(Rate),
-    Fanout(Rate),
-    Fanin(Rate),
-    Tcp(Rate),
     Latency(Box<LatencyReport>),
-    Makespan(MakespanReport),
-    Soak(SoakReport),
-    Links(bounds::LinksResult),
-    Stopped(bounds::StoppedResult),
 }
 
 /// Messages per second.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Rate {
+pub struct Rate {
     /// Payload size of a message, in bytes.
     size: usize,
     /// Messages.
@@ -75,8 +70,9 @@ struct Tcp {
     ratio: f64,
 }
 
+/// Round trips, or latencies under a steady load.
 #[derive(Debug, Serialize)]
-pub(crate) struct LatencyReport {
+pub(super) struct LatencyReport {
     size: usize,
     count: u64,
     /// Messages per second, one way. Absent for round trips.
@@ -85,42 +81,19 @@ pub(crate) struct LatencyReport {
     busy_poll_us: u64,
     /// Times are in microseconds.
     #[serde(flatten)]
-    found: latency::LatencyResult,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct MakespanReport {
-    window: serde_json::Value,
-    quick: u64,
-    long_share: f64,
-    #[serde(flatten)]
-    found: makespan::MakespanResult,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct SoakReport {
-    size: usize,
-    pullers: u16,
-    #[serde(flatten)]
-    found: soak::SoakResult,
+    found: LatencyResult,
 }
 
 impl Rate {
-    /// A run of tidegate, and perhaps one of TCP.
-    pub(crate) fn of(
+    /// A run of tidegate.
+    pub(super) fn of(
         size: usize,
         count: u64,
         window: Window,
         (pushers, pullers): (u16, u16),
         flow: &Flow,
-        tcp: Option<TcpRun>,
     ) -> Self {
         let rate = per_second(flow.measured, flow.seconds);
-        let tcp_chunks = tcp.map(|run| run.chunks);
-        let tcp = tcp.map(|run| {
-            let tcp = per_second(count.saturating_sub(1), run.measured.seconds);
-            Tcp { tcp_msgs_per_s: tcp, tcp_mib_per_s: mib(size, tcp), ratio: rate / tcp }
-        });
         Self {
             size,
             count,
@@ -135,26 +108,36 @@ impl Rate {
             pull: Some(flow.pull),
             received: flow.pulled.iter().map(|side| side.received).collect(),
             last_window: flow.pulled.first().map(|side| side.window),
-            tcp,
-            tcp_chunks,
+            tcp: None,
+            tcp_chunks: None,
         }
     }
 
+    /// Adds a run of plain TCP with the same load, and the ratio.
+    pub(super) fn beside(self, tcp: &Self) -> Self {
+        let (tcp_msgs_per_s, tcp_mib_per_s) = (tcp.msgs_per_s, tcp.mib_per_s);
+        let ratio = self.msgs_per_s / tcp_msgs_per_s;
+        let tcp_chunks = tcp.tcp_chunks;
+        Self { tcp: Some(Tcp { tcp_msgs_per_s, tcp_mib_per_s, ratio }), tcp_chunks, ..self }
+    }
+
     /// Sets whether the links used TLS.
-    pub(crate) fn with_tls(self, tls: bool) -> Self {
+    pub(super) fn with_tls(self, tls: bool) -> Self {
         Self { tls, ..self }
     }
 
     /// A run of TCP alone. The time from the first message to the last covers one message less than were
     /// sent.
-    pub(crate) fn tcp(size: usize, count: u64, run: TcpRun) -> Self {
+    pub(super) fn tcp(size: usize, count: u64, run: TcpRun) -> Self {
         let TcpRun { chunks, measured: Measured { seconds } } = run;
         let rate = per_second(count.saturating_sub(1), seconds);
         let (msgs_per_s, mib_per_s) = (rate, mib(size, rate));
         Self { size, count, seconds, msgs_per_s, mib_per_s, tcp_chunks: Some(chunks), ..Self::default() }
     }
+}
 
-    fn text(&self) -> String {
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures =
             |rate: f64, mib: f64| format!("{} messages/s, {mib:.1} MiB/s", thousands(rate.round() as u64));
         let sides = match (self.pushers, self.pullers) {
@@ -170,102 +153,42 @@ impl Rate {
             _ => String::new(),
         };
         let (count, size) = (thousands(self.count), thousands(self.size as u64));
-        let mut text = format!(
-            "{count} messages of {size} B{sides}{window}: {}",
-            figures(self.msgs_per_s, self.mib_per_s)
-        );
+        let rate = figures(self.msgs_per_s, self.mib_per_s);
+        write!(f, "{count} messages of {size} B{sides}{window}: {rate}")?;
         if let (Some(push), Some(pull)) = (self.push, self.pull) {
-            text += &format!("\npushing: {}; pulling: {}", used(push), used(pull));
+            write!(f, "\npushing: {}; pulling: {}", used(push), used(pull))?;
         }
         if let Some(tcp) = &self.tcp {
             let figures = figures(tcp.tcp_msgs_per_s, tcp.tcp_mib_per_s);
-            text += &format!("\nplain TCP: {figures}; the ratio is {:.3}", tcp.ratio);
+            write!(f, "\nplain TCP: {figures}; the ratio is {:.3}", tcp.ratio)?;
         }
         if let Some(Chunks { write, read }) = self.tcp_chunks {
-            text += &format!(
-                "\nthe best pair of TCP: writes of {} KiB, reads of {} KiB",
-                write >> 10,
-                read >> 10
-            );
+            let (write, read) = (write >> 10, read >> 10);
+            write!(f, "\nthe best pair of TCP: writes of {write} KiB, reads of {read} KiB")?;
         }
-        text
+        Ok(())
     }
 }
 
-impl Report {
-    pub(crate) fn latency(args: &LatencyArgs, found: latency::LatencyResult) -> Self {
-        let busy_poll_us = args.busy_poll.unwrap_or_default().as_micros() as u64;
-        let LatencyArgs { size, count, rate, .. } = *args;
-        Self::Latency(Box::new(LatencyReport { size, count, rate, busy_poll_us, found }))
-    }
-
-    pub(crate) fn makespan(args: &MakespanArgs, found: makespan::MakespanResult) -> Self {
-        let window = window_value(args.window);
-        Self::Makespan(MakespanReport { window, quick: args.quick, long_share: args.long_share, found })
-    }
-
-    pub(crate) fn soak(args: &SoakArgs, found: soak::SoakResult) -> Self {
-        Self::Soak(SoakReport { size: args.size, pullers: args.pullers, found })
-    }
-
-    /// The result as text.
-    pub(crate) fn text(&self) -> String {
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Throughput(rate) | Self::Fanout(rate) | Self::Fanin(rate) | Self::Tcp(rate) => rate.text(),
-            Self::Latency(report) => report.text(),
-            Self::Makespan(MakespanReport { found, .. }) => {
-                let mut text = format!(
-                    "{} jobs in {:.2} s; a dispatcher without latency takes {:.2} s: the ratio is {:.3}",
-                    thousands(found.jobs),
-                    found.seconds,
-                    found.ideal_seconds,
-                    found.ratio
-                );
-                for worker in &found.workers {
-                    let busy = 100.0 * worker.busy / found.seconds;
-                    text += &format!(
-                        "\nspeed {}: {} jobs, busy for {busy:.1} %, {} released",
-                        worker.speed,
-                        thousands(worker.jobs),
-                        thousands(worker.released)
-                    );
-                }
-                text
-            }
-            Self::Links(found) => format!(
-                "{} idle links: {} bytes of the pusher's memory for each ({} KiB before, {} KiB with them)",
-                thousands(found.links as u64),
-                thousands(found.bytes_per_link),
-                thousands(found.before_kib),
-                thousands(found.after_kib)
-            ),
-            Self::Stopped(found) => format!(
-                "a stopped puller, {} B messages: the pusher used {} KiB before and {} KiB at its peak; \
-                 it held {} KiB of messages and used {} KiB for other purposes; \
-                 all {} messages were acked in the end",
-                thousands(found.size as u64),
-                thousands(found.before_kib),
-                thousands(found.peak_kib),
-                thousands(found.held_kib),
-                thousands(found.more_kib),
-                thousands(found.acked)
-            ),
-            Self::Soak(SoakReport { found, .. }) => format!(
-                "{} messages in {:.0} s, all acked: {} messages/s; {} pullers killed, {} messages redelivered; \
-                 the pusher used at most {:.1} MiB",
-                thousands(found.acked),
-                found.seconds,
-                thousands((found.acked as f64 / found.seconds) as u64),
-                found.killed,
-                thousands(found.redelivered),
-                found.push.peak_kib as f64 / 1024.0
-            ),
+            Self::Throughput(rate) => fmt::Display::fmt(rate, f),
+            Self::Latency(report) => fmt::Display::fmt(report, f),
         }
     }
 }
 
 impl LatencyReport {
-    fn text(&self) -> String {
+    pub(super) fn of(args: &LatencyArgs, found: LatencyResult) -> Box<Self> {
+        let busy_poll_us = args.busy_poll.unwrap_or_default().as_micros() as u64;
+        let LatencyArgs { size, count, rate, .. } = *args;
+        Box::new(Self { size, count, rate, busy_poll_us, found })
+    }
+}
+
+impl fmt::Display for LatencyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |name: &str, l: &Latency| {
             format!(
                 "{name}: p50 {:.1} µs, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
@@ -276,21 +199,17 @@ impl LatencyReport {
             Some(rate) => format!("one way at {} messages/s", thousands(rate)),
             None => "round trip".to_owned(),
         };
-        let mut text = line(&format!("{what}, {} B", self.size), &self.found.latency);
+        f.write_str(&line(&format!("{what}, {} B", self.size), &self.found.latency))?;
         for (name, echo) in
             [("tokio echo", &self.found.tokio_echo), ("blocking echo", &self.found.blocking_echo)]
         {
             if let Some(echo) = echo {
-                let ratio = (self.found.latency.p50 / echo.p50, self.found.latency.p99 / echo.p99);
-                text += &format!(
-                    "\n{}; tidegate is {:.2} × its p50 and {:.2} × its p99",
-                    line(name, echo),
-                    ratio.0,
-                    ratio.1
-                );
+                let (p50, p99) = (self.found.latency.p50 / echo.p50, self.found.latency.p99 / echo.p99);
+                let echo = line(name, echo);
+                write!(f, "\n{echo}; tidegate is {p50:.2} × its p50 and {p99:.2} × its p99")?;
             }
         }
-        text
+        Ok(())
     }
 }
 
@@ -298,7 +217,9 @@ fn used(usage: Usage) -> String {
     format!("{:.2} s of CPU, {:.1} MiB at most", usage.cpu_seconds, usage.peak_kib as f64 / 1024.0)
 }
 
-fn window_value(window: Window) -> serde_json::Value {
+/// A window as `--json` prints it: a number, or "auto".
+#[must_use]
+pub fn window_value(window: Window) -> serde_json::Value {
     match window_text(window).parse::<u64>() {
         Ok(messages) => messages.into(),
         Err(_) => "auto".into(),
@@ -328,8 +249,8 @@ mod tests {
 
     #[test]
     fn the_object_has_the_documented_fields() {
-        let tcp = Some(tcp_run(0.5));
-        let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048), tcp);
+        let tcp = Rate::tcp(1024, 2049, tcp_run(0.5));
+        let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048)).beside(&tcp);
         let json = serde_json::to_value(Report::Throughput(rate)).unwrap();
         assert_eq!(json["bench"], "throughput");
         assert_eq!(
@@ -339,11 +260,11 @@ mod tests {
         assert_eq!((json["msgs_per_s"].as_f64(), json["mib_per_s"].as_f64()), (Some(1024.0), Some(1.0)));
         assert_eq!((json["tcp_msgs_per_s"].as_f64(), json["ratio"].as_f64()), (Some(4096.0), Some(0.25)));
         assert_eq!(json["tcp_chunks"], serde_json::json!({ "write": 1_048_576, "read": 65_536 }));
-        let auto = Rate::of(1, 2, Window::Auto, (1, 1), &flow(2.0, 2048), None);
+        let auto = Rate::of(1, 2, Window::Auto, (1, 1), &flow(2.0, 2048));
         let json = serde_json::to_value(&auto).unwrap();
         assert_eq!((&json["window"], json.get("tls")), (&"auto".into(), None));
         let tls = auto.with_tls(true);
-        assert!(tls.text().starts_with("2 messages of 1 B over TLS"), "{}", tls.text());
+        assert!(tls.to_string().starts_with("2 messages of 1 B over TLS"), "{tls}");
         assert_eq!(serde_json::to_value(tls).unwrap()["tls"], true);
     }
 
@@ -353,7 +274,7 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert!(json.get("window").is_none() && json.get("ratio").is_none());
         assert_eq!(
-            report.text(),
+            report.to_string(),
             "3 messages of 64 B: 2 messages/s, 0.0 MiB/s\n\
              the best pair of TCP: writes of 1024 KiB, reads of 64 KiB"
         );

@@ -1,4 +1,4 @@
-//! `tidegate bench tcp`: the same bytes from the same memory, as a plain TCP stream between two processes.
+//! Plain TCP, to compare rates with: the same bytes from the same memory, as a plain TCP stream between two processes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,7 +31,7 @@ pub(crate) struct TcpRun {
 
 /// The sending process.
 #[derive(Args, Debug)]
-pub(crate) struct SendSide {
+pub struct SendSide {
     #[arg(long)]
     size: usize,
     #[arg(long)]
@@ -43,7 +43,7 @@ pub(crate) struct SendSide {
 
 /// The receiving process.
 #[derive(Args, Debug)]
-pub(crate) struct ReceiveSide {
+pub struct ReceiveSide {
     #[arg(long)]
     connect: SocketAddr,
     #[arg(long)]

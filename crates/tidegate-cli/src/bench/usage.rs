@@ -5,16 +5,17 @@ use serde::{Deserialize, Serialize};
 
 /// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// CPU time of the program and the system, in seconds.
-    pub(crate) cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// Peak resident memory, in KiB; 0 if the system does not report it.
-    pub(crate) peak_kib: u64,
+    pub peak_kib: u64,
 }
 
 impl Usage {
     /// The usage of this process.
-    pub(crate) fn now() -> Self {
+    #[must_use]
+    pub fn now() -> Self {
         Self {
             cpu_seconds: nanos(clock_gettime(ClockId::ProcessCPUTime)) as f64 / 1e9,
             peak_kib: memory("self", "VmHWM:").unwrap_or(0),
@@ -22,7 +23,7 @@ impl Usage {
     }
 
     /// The sum of several processes.
-    pub(crate) fn sum(all: impl IntoIterator<Item = Self>) -> Self {
+    pub(super) fn sum(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().fold(Self::default(), |sum, one| Self {
             cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
             peak_kib: sum.peak_kib + one.peak_kib,
@@ -30,8 +31,9 @@ impl Usage {
     }
 }
 
-/// The current resident memory of a process, in KiB.
-pub(crate) fn resident(process: u32) -> Option<u64> {
+/// The current resident memory of a process, in KiB. `None` if the system does not report it.
+#[must_use]
+pub fn resident(process: u32) -> Option<u64> {
     memory(&process.to_string(), "VmRSS:")
 }
 
@@ -42,7 +44,8 @@ fn memory(process: &str, field: &str) -> Option<u64> {
 }
 
 /// The time in nanoseconds, on a monotonic clock that is the same for all processes.
-pub(crate) fn clock() -> u64 {
+#[must_use]
+pub fn clock() -> u64 {
     nanos(clock_gettime(ClockId::Monotonic))
 }
 

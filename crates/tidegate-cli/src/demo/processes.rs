@@ -111,7 +111,7 @@ impl Processes {
 }
 
 fn command() -> anyhow::Result<Command> {
-    let mut command = Command::new(own::program()?);
+    let mut command = Command::new(own::path()?);
     // Stdin is a pipe that ends with this process. The user's token is not meant for these processes.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).env_remove(TOKEN_VARIABLE).kill_on_drop(true);
     Ok(command)

@@ -1,4 +1,4 @@
-//! `tidegate bench makespan`: how long unequal workers take for a list of jobs.
+//! `tidegate-bench makespan`: how long unequal workers take for a list of jobs.
 
 use std::time::Duration;
 
@@ -6,10 +6,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push, Window};
+use tidegate_cli::shared::{BenchProcess, Usage, clock, tell, window, window_text};
 
-use super::usage::{Usage, clock};
-use super::{BenchProcess, tell, window_text};
-use crate::args::{MakespanArgs, window};
+use crate::args::MakespanArgs;
 
 /// A worker process.
 #[derive(Args, Clone, Debug)]

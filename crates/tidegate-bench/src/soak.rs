@@ -1,4 +1,4 @@
-//! `tidegate bench soak`: a long run during which pullers are killed and replaced.
+//! `tidegate-bench soak`: a long run during which pullers are killed and replaced.
 
 use std::time::Duration;
 
@@ -6,16 +6,15 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidegate::{Pull, Push};
+use tidegate_cli::shared::{BenchProcess, Usage, resident, tell};
 use tidegate_load::load::{Pattern, Ring};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::usage::{self, Usage};
-use super::{BenchProcess, tell};
 use crate::args::SoakArgs;
 
 /// A puller process.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct PullArgs {
+pub(crate) struct SoakPullArgs {
     #[arg(long)]
     connect: String,
     #[arg(long)]
@@ -91,7 +90,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<SoakResult> {
                 samples.push(Sample {
                     second: began.elapsed().as_secs(),
                     acked_per_s: stats.acked - acked,
-                    push_kib: usage::resident(std::process::id()).unwrap_or(0),
+                    push_kib: resident(std::process::id()).unwrap_or(0),
                     pull_kib: pullers.iter().filter_map(BenchProcess::resident).sum(),
                 });
                 acked = stats.acked;
@@ -121,7 +120,7 @@ pub(crate) async fn measure(args: &SoakArgs) -> anyhow::Result<SoakResult> {
 }
 
 /// The process of a puller.
-pub(crate) async fn pull(args: PullArgs) -> anyhow::Result<()> {
+pub(crate) async fn pull(args: SoakPullArgs) -> anyhow::Result<()> {
     let pull = Pull::builder().connect(&args.connect).max_message(args.size.max(16 << 20)).build().await?;
     let pattern = Pattern::new(args.size);
     let mut received = 0;

@@ -1,4 +1,4 @@
-//! `tidegate bench links` and `bench stopped`: the memory of a pusher.
+//! `tidegate-bench links` and `tidegate-bench stopped`: the memory of a pusher.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use clap::Args;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde::Serialize;
 use tidegate::{Pull, Push, TrySendError};
+use tidegate_cli::shared::{BenchProcess, resident, tell};
 use tidegate_load::load::Ring;
 
-use super::usage::resident;
-use super::{BenchProcess, tell};
 use crate::args::{LinksArgs, StoppedArgs};
 
 /// The process of an idle pusher.
@@ -19,13 +18,13 @@ pub(crate) struct IdleArgs {
     #[arg(long)]
     bind: String,
     #[arg(long)]
-    links: usize,
+    links: u32,
 }
 
 /// The memory of idle links.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct LinksResult {
-    pub(crate) links: usize,
+    pub(crate) links: u32,
     pub(crate) before_kib: u64,
     pub(crate) after_kib: u64,
     pub(crate) bytes_per_link: u64,
@@ -59,14 +58,14 @@ fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
 /// # Errors
 /// If the limit on open files is too low, or a process fails.
 pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
-    raise_file_limit(args.links as u64 + OTHER_FILES)?;
+    raise_file_limit(u64::from(args.links) + OTHER_FILES)?;
     let dir = tempfile::tempdir()?;
     let endpoint = format!("unix://{}", dir.path().join("idle").display());
     let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
     let mut side = BenchProcess::start("bench-idle", &options)?;
     side.line().await?;
     let before_kib = side.resident().context("this system does not report the memory of a process")?;
-    let mut pulls = Vec::with_capacity(args.links);
+    let mut pulls = Vec::new();
     for _ in 0..args.links {
         let pull = Pull::builder().connect(&endpoint).build().await?;
         pull.connected(1).await?;
@@ -74,15 +73,16 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
     }
     side.line().await.context("cannot open all links")?;
     let after_kib = side.resident().context("the pusher has ended")?;
-    let bytes_per_link = after_kib.saturating_sub(before_kib) * 1024 / args.links.max(1) as u64;
+    let bytes_per_link = after_kib.saturating_sub(before_kib) * 1024 / u64::from(args.links);
     Ok(LinksResult { links: args.links, before_kib, after_kib, bytes_per_link })
 }
 
 /// The process of an idle pusher. It reports when it is bound, and when it has all of its links.
 pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
-    let push = Push::builder().bind(&args.bind).max_links(args.links + 1).build().await?;
+    let links = args.links as usize;
+    let push = Push::builder().bind(&args.bind).max_links(links + 1).build().await?;
     tell("bound")?;
-    push.connected(args.links).await?;
+    push.connected(links).await?;
     // Time for every link to send its first grant.
     tokio::time::sleep(Duration::from_millis(500)).await;
     tell("linked")?;
@@ -108,7 +108,8 @@ pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<StoppedResult>
     }
     let me = std::process::id();
     let before_kib = resident(me).context("this system does not report the memory of a process")?;
-    let process = side.process().context("the puller has ended")?;
+    let process = side.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let process = process.context("the puller has ended")?;
     kill_process(process, Signal::STOP).context("cannot stop the puller")?;
     let mut peak_kib = before_kib;
     let mut refused = 0;
@@ -134,10 +135,4 @@ pub(crate) async fn stopped(args: &StoppedArgs) -> anyhow::Result<StoppedResult>
     ensure!(stats.acked == stats.accepted, "{} of {} messages were acked", stats.acked, stats.accepted);
     let more_kib = peak_kib.saturating_sub(before_kib + held_kib);
     Ok(StoppedResult { size: args.size, before_kib, peak_kib, held_kib, more_kib, acked: stats.acked })
-}
-
-impl BenchProcess {
-    fn process(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
-    }
 }

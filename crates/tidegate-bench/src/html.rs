@@ -1,4 +1,4 @@
-//! `tidegate bench report`: saved results as one self-contained HTML page with plots.
+//! `tidegate-bench report`: saved results as one self-contained HTML page with plots.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::text::thousands;
+use tidegate_cli::shared::thousands;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;
@@ -35,8 +35,8 @@ pub(crate) fn page(files: &[PathBuf]) -> anyhow::Result<String> {
         td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}\
         td:first-child,th:first-child{text-align:left}text{font:12px system-ui,sans-serif}";
     Ok(format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate bench</title>\n\
-         <style>{style}</style>\n<h1>tidegate bench</h1>\n\
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate benchmarks</title>\n\
+         <style>{style}</style>\n<h1>tidegate benchmarks</h1>\n\
          <p>{} results. Over loopback; every message is acked, except with plain TCP.</p>\n{body}</html>\n",
         results.len()
     ))
@@ -55,7 +55,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<Value>> {
     let objects = objects.with_context(|| format!("{} does not contain JSON objects", file.display()))?;
     anyhow::ensure!(
         objects.iter().all(|object| object["bench"].is_string()),
-        "{} contains something that `tidegate bench … --json` does not print",
+        "{} contains something that no benchmark prints with --json",
         file.display()
     );
     Ok(objects)
@@ -261,6 +261,6 @@ mod tests {
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         std::fs::write(&file, "{\"x\":1}").unwrap();
-        assert!(super::page(&[file]).unwrap_err().to_string().contains("does not print"));
+        assert!(super::page(&[file]).unwrap_err().to_string().contains("no benchmark prints"));
     }
 }

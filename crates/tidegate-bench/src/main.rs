@@ -1,0 +1,7 @@
+//! The program `tidegate-bench`.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    tidegate_bench::main()
+}
