@@ -46,11 +46,22 @@ pub(crate) struct StoppedResult {
 /// Descriptors beside those of the links: 1,024 that a socket leaves to the rest of its process, and some in use.
 const OTHER_FILES: u64 = 1_024 + 200;
 
-/// Raises the limit on open files to `wanted`, or as far as the system allows. Child processes inherit it.
-fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
+/// Raises the limit on open files to what each of the two processes needs. Child processes inherit it.
+fn raise_file_limit(links: u32) -> anyhow::Result<()> {
+    let wanted = u64::from(links) + OTHER_FILES;
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum.map_or(Some(wanted), |most| Some(most.min(wanted)));
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")
+    if let Some(hard) = limit.maximum {
+        // The pusher would refuse some of the links for ever.
+        ensure!(
+            wanted <= hard,
+            "--links {links} needs {wanted} open files in a process; the hard limit is {hard} (ulimit -Hn)"
+        );
+    }
+    if limit.current.is_some_and(|soft| soft < wanted) {
+        limit.current = Some(wanted);
+        setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")?;
+    }
+    Ok(())
 }
 
 /// Opens idle links to a pusher and measures its memory.
@@ -58,7 +69,7 @@ fn raise_file_limit(wanted: u64) -> anyhow::Result<()> {
 /// # Errors
 /// If the limit on open files is too low, or a process fails.
 pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
-    raise_file_limit(u64::from(args.links) + OTHER_FILES)?;
+    raise_file_limit(args.links)?;
     let dir = tempfile::tempdir()?;
     let endpoint = format!("unix://{}", dir.path().join("idle").display());
     let options = [("--bind", endpoint.clone()), ("--links", args.links.to_string())];
