@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
 /// The exit codes, for the help of every subcommand that moves messages.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  the whole input was acked
+  0  push: the whole input was acked; pull: it ended in order
   1  error; stderr says what failed
   2  the command line is wrong
   3  everything was settled, and some messages were rejected
