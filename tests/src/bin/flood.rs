@@ -18,7 +18,11 @@ const USAGE: &str = "usage: flood [--seconds N] [--size BYTES] [--only NAME,NAME
 Attacks a pusher and a puller, each with a well-behaved link, and prints the link's throughput under attack and in the
 baseline. In the baseline a plain TCP server, which discards everything, gets the same flood. The baseline of an attack
 that takes messages is a second well-behaved link that takes as many. Loopback only.
+An attack that leaves the link less than half of the baseline is measured again. The exit code is 1 if it stays below.
 TIDEGATE_SOAK_SECONDS is the time of all attacks together, unless --seconds gives that of each.";
+
+/// The part of its throughput that a well-behaved link keeps at least.
+const MIN_RATIO: f64 = 0.5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -60,8 +64,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     }
+    let mut costly = Vec::new();
     for (attack, target) in all {
-        let found = measure.run(attack, target).map_err(|error| format!("{}: {error}", attack.name))?;
+        let run = || measure.run(attack, target).map_err(|error| format!("{}: {error}", attack.name));
+        let mut found = run()?;
+        if found.ratio() < MIN_RATIO {
+            found = run()?; // the machine may have been busy with something else
+        }
+        if found.ratio() < MIN_RATIO {
+            costly.push(format!("{} on a {} ({:.2})", attack.name, name(target), found.ratio()));
+        }
         if json {
             println!("{}", found.to_json());
         } else {
@@ -77,5 +89,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    Ok(())
+    if costly.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("less than {MIN_RATIO} of the baseline is left under: {}", costly.join(", ")).into())
+    }
 }
