@@ -12,16 +12,21 @@ use std::{
 const LIBRARIES: [&str; 2] = ["crates/tidegate/src/", "crates/tidegate-proto/src/"];
 
 /// Names that have another meaning too, where, and why.
-const EXCEPTIONS: [(&str, &str, &str); 12] = [
+const EXCEPTIONS: [(&str, &str, &str); 17] = [
     ("Accepted", "tests/src/vectors/accepted.rs", "a vector whose frame is accepted"),
     ("Connection", "tests/src/vectors/run/connection.rs", "the raw connection of a vector's script"),
     ("Event", "tests/src/model/seen.rs", "what a model has seen; it does not use the crate of the driver"),
+    ("Events", "crates/tidegate/src/events.rs", "the async form of the type in `blocking`"),
     ("Message", "tests/src/simulation/check/account/message.rs", "the account of a message"),
     ("Peer", "comparison/src/peers/mod.rs", "another library, which is not a peer of a link"),
     ("Peer", "tests/src/vectors/run/peer.rs", "the peer that a vector's script drives"),
+    ("Pull", "crates/tidegate/src/pull/mod.rs", "the async form of the type in `blocking`"),
     ("Puller", "tests/src/simulation/check/account/message.rs", "the number of a puller in an account"),
     ("Puller", "tests/src/simulation/scenario.rs", "a puller as a scenario describes it"),
+    ("Push", "crates/tidegate/src/push/mod.rs", "the async form of the type in `blocking`"),
     ("Pusher", "tests/src/simulation/scenario.rs", "a pusher as a scenario describes it"),
+    ("Receipt", "crates/tidegate/src/push/receipt.rs", "the async form of the type in `blocking`"),
+    ("Rejections", "crates/tidegate/src/push/rejections.rs", "the async form of the type in `blocking`"),
     ("Rule", "crates/tidegate-rules/src/list.rs", "a rule of the documents; the public type is made from it"),
     ("Tls", "crates/tidegate/src/no_tls.rs", "stands for the real type if the feature is off"),
     ("Verdict", "tests/src/simulation/history.rs", "a verdict without its texts"),

@@ -60,7 +60,7 @@ pub(crate) async fn caught_in<F: Future>(work: F) -> Result<F::Output, Panicked>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocking::block_on;
+    use crate::park::block_on;
 
     #[test]
     fn a_panic_in_a_call_a_future_or_a_drop_is_an_error_with_its_text() {

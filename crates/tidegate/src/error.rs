@@ -99,7 +99,7 @@ pub struct Refusal {
 pub enum CannotBlock {
     /// The links run on the application's runtime, and may need the thread that would be blocked.
     #[error(
-        "a blocking call requires links on a thread of their own: build the socket with io_thread(true) or \
+        "blocking calls require links on a thread of their own: build the socket with io_thread(true) or \
          blocking_build()"
     )]
     NoIoThread,
@@ -155,14 +155,6 @@ pub enum SendError {
         /// The time without a link.
         after: Duration,
     },
-    /// The call must not block here. Only blocking calls return this.
-    #[error("{reason}")]
-    CannotBlock {
-        /// The message.
-        message: Message,
-        /// Why the call must not block.
-        reason: CannotBlock,
-    },
 }
 
 impl SendError {
@@ -173,8 +165,7 @@ impl SendError {
             Self::Closed(message)
             | Self::Invalid { message, .. }
             | Self::Refused { message, .. }
-            | Self::GaveUp { message, .. }
-            | Self::CannotBlock { message, .. } => message,
+            | Self::GaveUp { message, .. } => message,
         }
     }
 }
@@ -218,9 +209,6 @@ pub enum ReserveError {
         /// The time without a link.
         after: Duration,
     },
-    /// The call must not block here. Only blocking calls return this.
-    #[error(transparent)]
-    CannotBlock(#[from] CannotBlock),
 }
 
 /// Room could not be reserved at once, or within the time given.
@@ -253,9 +241,6 @@ pub enum ReceiptError {
     /// The pusher is gone before an outcome arrived. Whether the message was processed is unknown.
     #[error("outcome unknown: the pusher stopped before an outcome arrived")]
     Unknown,
-    /// The call must not block here. Only blocking calls return this.
-    #[error(transparent)]
-    CannotBlock(#[from] CannotBlock),
 }
 
 /// A pusher stopped before all messages were settled: its linger time ended, or it was aborted.
@@ -300,9 +285,6 @@ pub enum ConnectedError {
         /// The time without a link.
         after: Duration,
     },
-    /// The call must not block here. Only blocking calls return this.
-    #[error(transparent)]
-    CannotBlock(#[from] CannotBlock),
 }
 
 /// There is no delivery, for a reason other than the end of all streams.
@@ -330,9 +312,6 @@ pub enum RecvError {
         /// The time without a link.
         after: Duration,
     },
-    /// The call must not block here. Only blocking calls return this.
-    #[error(transparent)]
-    CannotBlock(#[from] CannotBlock),
 }
 
 /// There was no delivery within the time given.
@@ -354,19 +333,4 @@ pub enum RecvTimeoutError {
 pub struct LeaveError {
     /// The number of deliveries.
     pub held: u64,
-}
-
-/// A blocking call could not stop a socket in order.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StopError {
-    /// Messages are left in a pusher.
-    #[error(transparent)]
-    Unfinished(#[from] Unfinished),
-    /// Deliveries are left in a puller.
-    #[error(transparent)]
-    Held(#[from] LeaveError),
-    /// The call must not block here.
-    #[error(transparent)]
-    CannotBlock(#[from] CannotBlock),
 }

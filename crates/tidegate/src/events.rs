@@ -14,7 +14,7 @@ use tidegate_proto::{Code, InstanceId, LinkEnd, Peer, shown};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::{blocking::block_on, error::CannotBlock, io_thread::LinkThread, transport::Endpoint};
+use crate::{error::CannotBlock, io_thread::OwnThread, transport::Endpoint};
 
 /// The peer of a link.
 ///
@@ -212,19 +212,20 @@ pub(crate) struct Feed {
     /// `None` when the socket has ended by itself. Every socket has its own, also if it is built from a clone
     /// of a builder.
     sender: Mutex<Option<broadcast::Sender<Event>>>,
-    links: Arc<OnceLock<LinkThread>>,
+    /// Where the links run, once that is known: `None` on the runtime of the application.
+    thread: Arc<OnceLock<Option<OwnThread>>>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         let sender = Mutex::new(Some(broadcast::Sender::new(CAPACITY)));
-        Self { sender, links: Arc::default() }
+        Self { sender, thread: Arc::default() }
     }
 }
 
 impl Clone for Feed {
     fn clone(&self) -> Self {
-        Self { sender: Mutex::new(self.sender().clone()), links: self.links.clone() }
+        Self { sender: Mutex::new(self.sender().clone()), thread: self.thread.clone() }
     }
 }
 
@@ -234,15 +235,15 @@ impl Feed {
     }
 
     /// Called while the socket is built: its links run there.
-    pub(crate) fn run_at(&self, links: LinkThread) {
-        let _ = self.links.set(links); // a second socket from a clone of the builder
+    pub(crate) fn run_at(&self, thread: Option<OwnThread>) {
+        let _ = self.thread.set(thread); // a second socket from a clone of the builder
     }
 
     pub(crate) fn subscribe(&self) -> Events {
         // A socket that has ended by itself has no more events, so this sender is dropped at once.
         let none = || broadcast::Sender::new(1).subscribe();
         let events = self.sender().as_ref().map_or_else(none, broadcast::Sender::subscribe);
-        Events { next: ReusableBoxFuture::new(next(events)), links: self.links.clone() }
+        Events { next: ReusableBoxFuture::new(next(events)), thread: self.thread.clone() }
     }
 
     pub(crate) fn send(&self, event: Event) {
@@ -273,7 +274,7 @@ async fn next(mut events: broadcast::Receiver<Event>) -> NextEvent {
 #[derive(Debug)]
 pub struct Events {
     next: ReusableBoxFuture<'static, NextEvent>,
-    links: Arc<OnceLock<LinkThread>>,
+    thread: Arc<OnceLock<Option<OwnThread>>>,
 }
 
 impl Events {
@@ -297,27 +298,14 @@ impl Events {
         })
     }
 
-    /// Returns the next event, blocking the thread until there is one; `None` when the socket is gone.
-    ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tidegate::{Event, Pull, Push};
-    ///
-    /// let push = Push::builder().bind("mem://doc-events-blocking-recv").blocking_build()?;
-    /// let mut events = push.events();
-    /// let _pull = Pull::builder().connect("mem://doc-events-blocking-recv").blocking_build()?;
-    /// assert!(matches!(events.blocking_recv()?, Some(Event::Connected { .. })));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`CannotBlock`] if the thread must not block.
-    pub fn blocking_recv(&mut self) -> Result<Option<Event>, CannotBlock> {
-        // Until the socket is built, it is not known where its links run, so the call may block.
-        self.links.get().map_or(Ok(()), |links| links.may_wait())?;
-        Ok(block_on(self.recv()))
+    /// Whether a thread may block until there is an event. While the socket is not built, it is not known where its
+    /// links will run, so it may.
+    pub(crate) fn may_wait(&self) -> Result<(), CannotBlock> {
+        match self.thread.get() {
+            Some(Some(thread)) => thread.may_wait(),
+            Some(None) => Err(CannotBlock::NoIoThread),
+            None => Ok(()),
+        }
     }
 }
 

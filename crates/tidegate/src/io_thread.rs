@@ -143,41 +143,28 @@ impl LinkRuntime {
         self.process != process::id()
     }
 
-    /// A handle for objects that may outlive the socket.
-    pub(crate) fn link_thread(&self) -> LinkThread {
-        LinkThread { thread: self.thread.as_ref().map(|thread| thread.id), process: self.process }
-    }
-
-    /// Whether a call may block until the links make progress. Cheap, for calls that rarely block: a wait
-    /// checks for itself whether this is still the same process.
-    pub(crate) fn may_block(&self) -> Result<(), CannotBlock> {
-        self.link_thread().may_block()
-    }
-
-    /// Like [`Self::may_block`], for a call that is about to wait: also refuses in the child of a fork.
-    pub(crate) fn may_wait(&self) -> Result<(), CannotBlock> {
-        self.link_thread().may_wait()
+    /// The library's own thread, if the links run there.
+    pub(crate) fn own_thread(&self) -> Option<OwnThread> {
+        self.thread.as_ref().map(|thread| OwnThread { id: thread.id, process: self.process })
     }
 }
 
-/// The library's thread that runs the links, if one does.
+/// Proves that the links of a socket run on the library's own thread, so that other threads may block until
+/// the links make progress.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LinkThread {
-    thread: Option<ThreadId>,
+pub(crate) struct OwnThread {
+    id: ThreadId,
     process: u32,
 }
 
-impl LinkThread {
-    /// The same as [`LinkRuntime::may_block`].
+impl OwnThread {
+    /// Whether the current thread may block. Cheap, for calls that rarely wait: [`Self::may_wait`] checks for
+    /// itself whether this is still the same process.
     pub(crate) fn may_block(self) -> Result<(), CannotBlock> {
-        match self.thread {
-            None => Err(CannotBlock::NoIoThread),
-            Some(own) if own == thread::current().id() => Err(CannotBlock::OnIoThread),
-            Some(_) => Ok(()),
-        }
+        if self.id == thread::current().id() { Err(CannotBlock::OnIoThread) } else { Ok(()) }
     }
 
-    /// The same as [`LinkRuntime::may_wait`].
+    /// Like [`Self::may_block`], for a call that is about to wait: also refuses in the child of a fork.
     pub(crate) fn may_wait(self) -> Result<(), CannotBlock> {
         self.may_block()?;
         if self.process == process::id() { Ok(()) } else { Err(CannotBlock::OtherProcess) }

@@ -54,9 +54,8 @@
 //!
 //! # Without async
 //!
-//! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] require no runtime. Calls that wait
-//! have a blocking form: [`Push::blocking_send`], [`Pull::blocking_recv`], [`Receipt::blocking_wait`] and so
-//! on.
+//! [`PushBuilder::blocking_build`] and [`PullBuilder::blocking_build`] require no runtime. They return the
+//! sockets of the module [`blocking`], whose calls block the thread.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,7 +79,7 @@
 compile_error!("tidegate needs a Unix system: it uses Unix sockets, file descriptors and resource limits");
 
 mod admission;
-mod blocking;
+pub mod blocking;
 mod build;
 mod caught;
 mod error;
@@ -91,6 +90,7 @@ mod io_thread;
 mod link;
 mod names;
 mod of_process;
+mod park;
 mod pull;
 mod push;
 mod socket;
@@ -106,7 +106,7 @@ pub use admission::PeerIdentity;
 pub use build::{PullBuilder, PushBuilder};
 pub use error::{
     BuildError, CannotBlock, ConnectedError, LeaveError, ReceiptError, RecvError, RecvTimeoutError, Refusal,
-    ReserveError, SendError, StopError, TryReserveError, TrySendError, Unfinished,
+    ReserveError, SendError, TryReserveError, TrySendError, Unfinished,
 };
 pub use events::{End, Event, Events, PeerInfo};
 pub use pull::{Delivery, Pull, PullStream, Recv};

@@ -46,7 +46,7 @@ async fn the_events_of_a_builder_that_builds_nothing_end() {
 fn events_of_building_can_be_waited_for_by_blocking_a_thread() {
     within_thread(|| {
         let mut builder = Push::builder().bind("tcp://127.0.0.1:0");
-        let mut events = builder.events();
+        let mut events = builder.events().blocking().unwrap();
         let listener = std::thread::spawn(move || events.blocking_recv().unwrap());
         let push = builder.blocking_build().unwrap();
         let endpoint = push.local_endpoints().remove(0);

@@ -10,7 +10,7 @@ use std::{process::exit, thread, time::Duration};
 use common::run;
 use fork::{Fork, fork};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tidegate::{CannotBlock, Pull, Push, ReceiptError, RecvError, SendError, StopError};
+use tidegate::{CannotBlock, Pull, Push, RecvError, SendError, blocking::BlockingError};
 
 /// Runs `work` in a child process, and fails if the child hangs or fails.
 fn in_child(what: &str, work: impl FnOnce()) {
@@ -67,19 +67,20 @@ fn a_child_has_its_own_thread_and_listeners_and_gets_errors_from_the_sockets_of_
     });
     in_child("blocking calls on sockets of the parent", || {
         let other = CannotBlock::OtherProcess;
-        assert_eq!(pull.blocking_recv().unwrap_err(), RecvError::CannotBlock(other));
+        assert_eq!(pull.blocking_recv().unwrap_err(), BlockingError::CannotBlock(other));
         assert!(pull.blocking_recv_timeout(Duration::MAX).is_err());
         assert!(pull.blocking_connected(9).is_err());
         assert_eq!(events.blocking_recv(), Err(other));
-        assert_eq!(receipt.take().unwrap().blocking_wait(), Err(ReceiptError::CannotBlock(other)));
+        assert_eq!(receipt.take().unwrap().blocking_wait(), Err(BlockingError::CannotBlock(other)));
         assert_eq!(push.blocking_flush(), Err(other));
         assert!(push.blocking_reserve().is_err());
-        assert!(matches!(push.blocking_finish(Duration::MAX), Err(StopError::CannotBlock(_))));
-        assert!(matches!(pull.blocking_leave(Duration::MAX), Err(StopError::CannotBlock(_))));
+        assert!(matches!(push.blocking_finish(Duration::MAX), Err(BlockingError::CannotBlock(_))));
+        assert!(matches!(pull.blocking_leave(Duration::MAX), Err(BlockingError::CannotBlock(_))));
         while push.blocking_send("x").is_ok() {} // until its queue is full
     });
     in_child("async calls on sockets of the parent", || {
         run(async {
+            let (push, pull) = (push.clone().into_async(), pull.clone().into_async());
             assert_eq!(pull.recv().await.unwrap_err(), RecvError::RuntimeGone);
             loop {
                 match push.send("x").await {

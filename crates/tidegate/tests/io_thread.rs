@@ -16,8 +16,9 @@ use std::{
 
 use common::{LONG, assert_conserved, run, within_thread};
 use tidegate::{
-    CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, PushStats, ReceiptError, RecvError,
-    RecvTimeoutError, ReserveError, SendError, StopError, TrySendError, Window,
+    CannotBlock, Delivery, Event, Pull, PullBuilder, Push, PushBuilder, PushStats, ReceiptError,
+    RecvTimeoutError, SendError, TrySendError, Window,
+    blocking::{self, BlockingError, BlockingSendError},
 };
 
 /// The thread belongs to the process, so a test that counts threads must run alone.
@@ -49,7 +50,7 @@ fn pull() -> PullBuilder {
     Pull::builder().reconnect_backoff(Duration::from_millis(5), Duration::from_millis(50))
 }
 
-fn pair(window: Window) -> (Push, Pull) {
+fn pair(window: Window) -> (blocking::Push, blocking::Pull) {
     let push = push().bind("tcp://127.0.0.1:0").blocking_build().unwrap();
     let at = push.local_endpoints()[0].to_string();
     let pull = pull().connect(at).window(window).blocking_build().unwrap();
@@ -76,7 +77,7 @@ fn exchange(send_here: bool) {
     assert_conserved(&push, &pull);
 }
 
-fn send_all(push: &Push) -> PushStats {
+fn send_all(push: &blocking::Push) -> PushStats {
     let kib = vec![7; 1_024]; // together more than a link's turn, and than its credit
     for _ in 0..1_000 {
         push.blocking_send(kib.clone()).unwrap();
@@ -98,7 +99,7 @@ fn send_all(push: &Push) -> PushStats {
     push.blocking_finish(LONG).unwrap()
 }
 
-fn receive_all(pull: &Pull) {
+fn receive_all(pull: &blocking::Pull) {
     for _ in 0..1_000 {
         pull.blocking_recv().unwrap().unwrap().ack();
     }
@@ -269,9 +270,9 @@ fn abort_returns_what_is_left_and_wakes_blocked_threads() {
         }
         let leftover = push.blocking_abort().unwrap();
         assert_eq!(leftover.unsent.len(), 1);
-        assert_eq!(receipt.blocking_wait(), Err(ReceiptError::NotSent));
+        assert_eq!(receipt.blocking_wait(), Err(BlockingError::Failed(ReceiptError::NotSent)));
         let error = blocked.join().unwrap().unwrap_err();
-        assert!(matches!(&error, SendError::Closed(_)), "{error}");
+        assert!(matches!(&error, BlockingSendError::Failed(SendError::Closed(_))), "{error}");
         assert_eq!(error.into_message().payload(), "second");
         drop(push);
         wait_for_threads(0);
@@ -284,24 +285,26 @@ fn a_time_limit_ends_a_wait_and_returns_the_message() {
     within_thread(|| {
         let (push, pull) = pair(Window::messages(1));
         let little = Duration::from_millis(5);
-        assert!(matches!(pull.blocking_recv_timeout(little), Err(RecvTimeoutError::Timeout)));
+        let nothing = pull.blocking_recv_timeout(little).unwrap_err();
+        assert_eq!(nothing, BlockingError::Failed(RecvTimeoutError::Timeout));
         let mut receipt = push.blocking_send_tracked("x").unwrap();
         assert_eq!(receipt.blocking_wait_timeout(little), None);
         pull.blocking_recv_timeout(LONG).unwrap().unwrap().reject("no");
-        let rejected = receipt.blocking_wait_timeout(LONG).unwrap();
-        assert!(matches!(rejected, Err(ReceiptError::Rejected { .. })), "{rejected:?}");
+        let rejected = receipt.blocking_wait_timeout(LONG).unwrap().unwrap_err();
+        assert!(matches!(rejected, BlockingError::Failed(ReceiptError::Rejected { .. })), "{rejected}");
         assert_conserved(&push, &pull);
         pull.blocking_leave(LONG).unwrap();
 
         let full = self::push().bind("tcp://127.0.0.1:0").high_water_mark(1).blocking_build().unwrap();
         full.blocking_send_timeout("1", little).unwrap();
         let error = full.blocking_send_timeout("2", little).unwrap_err();
-        assert!(matches!(&error, TrySendError::Full(_)), "{error}");
+        assert!(matches!(&error, BlockingSendError::Failed(TrySendError::Full(_))), "{error}");
         assert_eq!(error.into_message().payload(), "2");
         let unfinished = full.blocking_finish(little).unwrap_err();
-        let StopError::Unfinished(unfinished) = unfinished else { panic!("{unfinished}") };
+        let BlockingError::Failed(unfinished) = unfinished else { panic!("{unfinished}") };
         assert_eq!(unfinished.leftover.unsent.len(), 1);
-        assert!(matches!(full.blocking_send_timeout("3", little), Err(TrySendError::Failed(_))));
+        let error = full.blocking_send_timeout("3", little).unwrap_err();
+        assert!(matches!(&error, BlockingSendError::Failed(TrySendError::Failed(_))), "{error}");
     });
     wait_for_threads(0);
 }
@@ -314,7 +317,7 @@ fn a_puller_that_still_holds_deliveries_returns_their_number_when_it_leaves() {
         push.blocking_send("x").unwrap();
         let held = pull.blocking_recv().unwrap().unwrap();
         let error = pull.blocking_leave(Duration::from_millis(5)).unwrap_err();
-        let StopError::Held(held_error) = error else { panic!("{error}") };
+        let BlockingError::Failed(held_error) = error else { panic!("{error}") };
         assert_eq!(held_error.held, 1);
         assert!(held.is_orphaned());
         let leftover = push.blocking_abort().unwrap();
@@ -339,43 +342,54 @@ fn rejections_can_be_waited_for() {
 }
 
 #[tokio::test]
-async fn without_a_thread_of_its_own_a_socket_refuses_to_block_and_returns_the_message() {
+async fn without_a_thread_of_its_own_a_socket_has_no_blocking_form() {
     let push = push().bind("mem://no-thread").build().await.unwrap();
-    let pull = pull().connect("mem://no-thread").build().await.unwrap();
+    let mut builder = pull().connect("mem://no-thread");
+    let mut early = builder.events().blocking().unwrap(); // it is not known yet where the links will run
+    let pull = builder.build().await.unwrap();
     let no = CannotBlock::NoIoThread;
-    let error = push.blocking_send("x").unwrap_err();
+    let error = push.blocking().unwrap_err();
+    assert_eq!(error, no);
     assert!(error.to_string().contains("io_thread(true)"), "{error}");
-    assert_eq!(error.into_message().payload(), "x");
-    assert_eq!(push.blocking_send(b"x").unwrap_err().into_message().payload(), "x");
-    assert_eq!(push.blocking_send_all(["x", "y"]).unwrap_err().into_message().payload(), "x");
-    assert_eq!(push.blocking_send_tracked("x").unwrap_err().into_message().payload(), "x");
-    assert_eq!(push.blocking_send_timeout("x", LONG).unwrap_err().into_message().payload(), "x");
-    assert!(matches!(push.blocking_reserve(), Err(ReserveError::CannotBlock(_))));
-    assert_eq!(push.blocking_flush(), Err(no));
-    assert_eq!(push.blocking_connected(1), Err(no.into()));
-    assert!(matches!(push.blocking_finish(LONG), Err(StopError::CannotBlock(_))));
-    assert!(matches!(push.blocking_drain(LONG), Err(StopError::CannotBlock(_))));
-    assert!(push.blocking_abort().is_err_and(|error| error == no));
-    assert!(push.events().blocking_recv().is_err_and(|error| error == no));
-    assert!(push.rejections().blocking_recv().is_err_and(|error| error == no));
-    assert!(matches!(pull.blocking_recv(), Err(RecvError::CannotBlock(_))));
-    assert!(matches!(pull.blocking_recv_timeout(LONG), Err(RecvTimeoutError::Failed(_))));
-    assert!(matches!(pull.blocking_recv_many(&mut Vec::new(), 1), Err(RecvError::CannotBlock(_))));
-    assert_eq!(pull.blocking_connected(1), Err(no.into()));
-    assert!(matches!(pull.blocking_leave(LONG), Err(StopError::CannotBlock(_))));
-    // None of these calls had an effect.
-    assert_eq!(push.stats().accepted, 0);
-    let mut receipt = push.send_tracked("y").await.unwrap();
-    pull.recv().await.unwrap().unwrap().ack();
-    assert_eq!(receipt.blocking_wait_timeout(LONG), Some(Err(no.into())));
-    receipt.await.unwrap();
-    push.finish(LONG).await.unwrap();
+    assert_eq!(pull.blocking().unwrap_err(), no);
+    assert_eq!(push.events().blocking().unwrap_err(), no);
+    assert_eq!(early.blocking_recv(), Err(no));
+    let [first, second] = [push.send_tracked("x").await.unwrap(), push.send_tracked("y").await.unwrap()];
+    assert_eq!(first.blocking().unwrap_err(), no);
+    for _ in 0..2 {
+        pull.recv().await.unwrap().unwrap().ack();
+    }
+    second.await.unwrap(); // the receipts of other messages are not affected
+    assert_eq!(push.finish(LONG).await.unwrap().acked, 2);
+}
+
+#[test]
+fn an_async_socket_on_the_thread_has_a_blocking_form_and_each_form_leads_back() {
+    let _alone = alone();
+    within_thread(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let push = runtime.block_on(push().bind("mem://both-forms").io_thread(true).build()).unwrap();
+        let pull = runtime.block_on(pull().connect("mem://both-forms").io_thread(true).build()).unwrap();
+        let blocking = (push.blocking().unwrap(), pull.blocking().unwrap());
+        blocking.0.blocking_send("to async").unwrap();
+        runtime.block_on(pull.recv()).unwrap().unwrap().ack();
+        runtime.block_on(push.send("to blocking")).unwrap();
+        let delivery = blocking.1.blocking_recv().unwrap().unwrap();
+        assert_eq!(delivery.payload(), b"to blocking");
+        delivery.ack();
+        let receipt = blocking.0.blocking_send_tracked("x").unwrap().into_async();
+        blocking.1.blocking_recv().unwrap().unwrap().ack();
+        runtime.block_on(receipt).unwrap();
+        runtime.block_on(blocking.0.into_async().finish(LONG)).unwrap();
+        assert!(runtime.block_on(blocking.1.into_async().recv()).unwrap().is_none());
+    });
+    wait_for_threads(0);
 }
 
 #[test]
 fn a_call_on_the_thread_itself_is_refused() {
     /// Calls from the drop of a payload's owner, which may run on the thread of the links.
-    struct Owner(Push, mpsc::Sender<Result<(), CannotBlock>>);
+    struct Owner(blocking::Push, mpsc::Sender<Result<(), CannotBlock>>);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
             &[1; 100_000] // too large to be copied

@@ -7,7 +7,7 @@ mod common;
 use std::{future::poll_fn, pin::pin, sync::mpsc, task::Poll, thread, time::Duration};
 
 use common::{LONG, begin, within};
-use tidegate::{Pull, Push, SendError, Window};
+use tidegate::{Pull, Push, SendError, Window, blocking::BlockingSendError};
 
 /// An iterator of unknown length.
 fn endless_hint<T>(all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
@@ -35,10 +35,10 @@ fn what_follows_a_refused_message_stays_in_the_iterator_of_a_blocking_send_all()
     push.blocking_send_all(&mut messages).unwrap_err();
     assert_eq!((push.stats().accepted, messages.count()), (70, 129));
     push.blocking_abort().unwrap();
-    // On a thread that must not block, the error has one message, and the others stay in the iterator.
+    // When the pusher is closed, the error has one message, and the others stay in the iterator.
     let mut messages = (0..3).map(|_| "x");
     let error = push.blocking_send_all(&mut messages).unwrap_err();
-    assert!(matches!(error, SendError::Closed(_)), "{error}");
+    assert!(matches!(error, BlockingSendError::Failed(SendError::Closed(_))), "{error}");
     assert_eq!(messages.count(), 2);
 }
 

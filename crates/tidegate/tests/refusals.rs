@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{within, within_thread};
 use tidegate::{
     BuildError, Code, ConnectedError, Event, Pull, PullBuilder, Push, PushBuilder, RecvError, ReserveError,
-    SendError, TrySendError,
+    SendError, TrySendError, blocking::BlockingError,
 };
 
 async fn guarded(name: &str) -> (Push, String) {
@@ -127,7 +127,8 @@ fn blocking_recv_returns_a_refusal_each_time_too() {
         let push = Push::builder().bind("tcp://127.0.0.1:0").token("new").blocking_build().unwrap();
         let pull = pull(&push.local_endpoints()[0].to_string()).token("old").blocking_build().unwrap();
         for _ in 0..3 {
-            assert!(is_refusal(pull.blocking_recv()));
+            let Err(BlockingError::Failed(error)) = pull.blocking_recv() else { panic!("no refusal") };
+            assert!(is_refusal(Err::<(), _>(error)));
         }
         pull.set_tokens("new".into()).unwrap();
         push.blocking_send("x").unwrap();

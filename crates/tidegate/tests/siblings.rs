@@ -13,8 +13,9 @@ use std::{
 use common::{LONG, begin, within};
 use futures_sink::Sink;
 use tidegate::{
-    CannotBlock, Message, Pull, Push, PushSink, RecvError, RecvTimeoutError, ReserveError, SendError,
-    SinkError, TryReserveError, TrySendError,
+    Message, Pull, Push, PushSink, RecvError, RecvTimeoutError, ReserveError, SendError, SinkError,
+    TryReserveError, TrySendError,
+    blocking::{BlockingError, BlockingSendError},
 };
 
 const SHORT: Duration = Duration::from_millis(5);
@@ -118,33 +119,24 @@ async fn a_recv_with_a_time_limit_loses_nothing() {
 fn blocking_forms_have_a_time_limit_too() {
     let push = Push::builder().bind("mem://siblings-blocking").high_water_mark(1).blocking_build().unwrap();
     push.blocking_send_timeout("x", Duration::ZERO).unwrap();
-    assert!(is_full(&push.blocking_send_timeout("x", SHORT).unwrap_err()));
-    assert!(is_full(&push.blocking_send_tracked_timeout("x", SHORT).unwrap_err()));
-    assert!(matches!(push.blocking_reserve_timeout(SHORT), Err(TryReserveError::Full)));
+    let full = |error| matches!(error, BlockingSendError::Failed(error) if is_full(&error));
+    assert!(full(push.blocking_send_timeout("x", SHORT).unwrap_err()));
+    assert!(full(push.blocking_send_tracked_timeout("x", SHORT).unwrap_err()));
+    let error = push.blocking_reserve_timeout(SHORT).unwrap_err();
+    assert!(matches!(error, BlockingError::Failed(TryReserveError::Full)), "{error}");
     let pull = Pull::builder().connect("mem://siblings-blocking").blocking_build().unwrap();
     let receipt = push.blocking_send_tracked_timeout("y", LONG).unwrap();
-    push.blocking_reserve_timeout(LONG).unwrap().send("z").unwrap();
+    let of_permit = push.blocking_reserve_timeout(LONG).unwrap().send_tracked("z").unwrap();
     for expected in ["x", "y", "z"] {
         let delivery = pull.blocking_recv_timeout(LONG).unwrap().unwrap();
         assert_eq!(delivery.payload(), expected.as_bytes());
         delivery.ack();
     }
+    let nothing = pull.blocking_recv_timeout(SHORT).unwrap_err();
+    assert_eq!(nothing, BlockingError::Failed(RecvTimeoutError::Timeout));
     receipt.blocking_wait().unwrap();
+    of_permit.blocking().unwrap().blocking_wait().unwrap();
     push.blocking_finish(LONG).unwrap();
-}
-
-#[tokio::test]
-async fn blocking_forms_return_an_error_where_they_must_not_block() {
-    let push = Push::builder().bind("mem://siblings-cannot").build().await.unwrap();
-    let cannot = |error: TrySendError| {
-        matches!(error, TrySendError::Failed(SendError::CannotBlock { reason: CannotBlock::NoIoThread, .. }))
-    };
-    assert!(cannot(push.blocking_send_timeout("x", SHORT).unwrap_err()));
-    assert!(cannot(push.blocking_send_tracked_timeout("x", SHORT).unwrap_err()));
-    let error = push.blocking_reserve_timeout(SHORT).unwrap_err();
-    assert!(matches!(error, TryReserveError::Failed(ReserveError::CannotBlock(_))), "{error}");
-    assert!(push.rejections().blocking_recv_timeout(SHORT).is_err());
-    assert_eq!(push.stats().accepted, 0);
 }
 
 #[test]
@@ -154,6 +146,8 @@ fn every_error_of_sending_can_be_named_and_shown() {
     is_error::<TryReserveError>();
     is_error::<TrySendError>();
     is_error::<RecvError>();
+    is_error::<BlockingError<RecvTimeoutError>>();
+    is_error::<BlockingSendError<TrySendError>>();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tidegate::{Pull, Push, Window};
+use tidegate::{Pull, Push, Window, blocking};
 use tidegate_load::load::{Pattern, Ring};
 
 use super::certs;
@@ -197,7 +197,7 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     push.connected(args.peers).await?;
     let tasks = u64::from(args.tasks);
     if args.own.blocking {
-        blocking_send(&push, ring, args.count, args.borrowed)?;
+        blocking_send(&push.blocking()?, ring, args.count, args.borrowed)?;
     } else if tasks == 1 {
         send(&push, ring, args.count, args.batch, args.borrowed).await?;
     } else {
@@ -236,7 +236,7 @@ async fn send(push: &Push, mut ring: Ring, count: u64, batch: u32, borrowed: boo
     Ok(())
 }
 
-fn blocking_send(push: &Push, mut ring: Ring, count: u64, borrowed: bool) -> anyhow::Result<()> {
+fn blocking_send(push: &blocking::Push, mut ring: Ring, count: u64, borrowed: bool) -> anyhow::Result<()> {
     for _ in 0..count {
         if borrowed {
             push.blocking_send(ring.slice())?;
@@ -333,11 +333,15 @@ async fn receive(
     let mut pulled = Pulled::default();
     let (mut received, mut first_at) = (0_u64, 0);
     let mut many = Vec::new();
+    let from_thread = blocking.then(|| pull.blocking()).transpose()?;
     // Number of messages per call.
     let step = batch as u64;
     loop {
         if batch == 1 {
-            let next = if blocking { pull.blocking_recv()? } else { pull.recv().await? };
+            let next = match &from_thread {
+                Some(pull) => pull.blocking_recv()?,
+                None => pull.recv().await?,
+            };
             let Some(delivery) = next else { break };
             received += 1;
             check.take(delivery.payload())?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tidegate::{Delivery, Payload, Pull, Push, RecvError, SendError};
+use tidegate::{Delivery, Payload, Pull, Push, blocking};
 
 use super::times::{Latency, histogram};
 use super::usage::{Usage, clock};
@@ -65,17 +65,49 @@ fn push(busy: Duration, own: ThreadArgs) -> tidegate::PushBuilder {
     Push::builder().bind("tcp://127.0.0.1:0").busy_poll(busy).io_thread(own.own())
 }
 
-/// Sends one message with the call that is measured.
-async fn send(push: &Push, message: impl Payload, blocking: bool) -> Result<(), SendError> {
-    if blocking { push.blocking_send(message) } else { push.send(message).await }
+/// A pusher with the form of calls that is measured.
+struct Sender {
+    push: Push,
+    blocking: Option<blocking::Push>,
 }
 
-async fn recv(pull: &Pull, blocking: bool) -> Result<Option<Delivery>, RecvError> {
-    if blocking { pull.blocking_recv() } else { pull.recv().await }
+impl Sender {
+    fn new(push: Push, own: ThreadArgs) -> anyhow::Result<Self> {
+        let blocking = own.blocking.then(|| push.blocking()).transpose()?;
+        Ok(Self { push, blocking })
+    }
+
+    async fn send(&self, message: impl Payload) -> anyhow::Result<()> {
+        match &self.blocking {
+            Some(push) => push.blocking_send(message)?,
+            None => self.push.send(message).await?,
+        }
+        Ok(())
+    }
+}
+
+/// A puller with the form of calls that is measured.
+struct Receiver {
+    pull: Pull,
+    blocking: Option<blocking::Pull>,
+}
+
+impl Receiver {
+    fn new(pull: Pull, own: ThreadArgs) -> anyhow::Result<Self> {
+        let blocking = own.blocking.then(|| pull.blocking()).transpose()?;
+        Ok(Self { pull, blocking })
+    }
+
+    async fn recv(&self) -> anyhow::Result<Option<Delivery>> {
+        Ok(match &self.blocking {
+            Some(pull) => pull.blocking_recv()?,
+            None => self.pull.recv().await?,
+        })
+    }
 }
 
 async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<LatencyResult> {
-    let (own, blocking) = (args.own.own(), args.own.blocking);
+    let own = args.own.own();
     let there = push(busy, args.own).build().await?;
     let back =
         Pull::builder().bind("tcp://127.0.0.1:0").expect(1).busy_poll(busy).io_thread(own).build().await?;
@@ -90,13 +122,14 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Laten
     let echo = BenchProcess::start_with("bench-echo", &args.own.flags().collect::<Vec<_>>(), &options)?;
     there.connected(1).await?;
     back.connected(1).await?;
+    let (there, back) = (Sender::new(there, args.own)?, Receiver::new(back, args.own)?);
     let payload = Bytes::from(vec![7; args.size]);
     let mut times = histogram()?;
     let warm_up = args.count / WARM_UP_PART;
     for round in 0..args.count + warm_up {
         let started = clock();
-        send(&there, payload.clone(), blocking).await?;
-        let delivery = recv(&back, blocking).await?.context("the echo has ended its stream")?;
+        there.send(payload.clone()).await?;
+        let delivery = back.recv().await?.context("the echo has ended its stream")?;
         let took = clock() - started;
         ensure!(delivery.payload() == payload, "the message that returned differs from what was sent");
         delivery.ack();
@@ -104,7 +137,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Laten
             times.saturating_record(took);
         }
     }
-    there.finish(Duration::MAX).await?;
+    there.push.finish(Duration::MAX).await?;
     while back.recv().await?.is_some() {}
     let usage: Usage = echo.result().await?;
     Ok(LatencyResult {
@@ -123,11 +156,12 @@ pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
         Pull::builder().connect(&args.connect).busy_poll(busy).io_thread(args.own.own()).build().await?;
     let back = args.back.as_ref().context("--back is missing")?;
     let push = Push::builder().connect(back).busy_poll(busy).io_thread(args.own.own()).build().await?;
-    while let Some(delivery) = recv(&pull, args.own.blocking).await? {
-        send(&push, delivery.message(), args.own.blocking).await?;
+    let (pull, push) = (Receiver::new(pull, args.own)?, Sender::new(push, args.own)?);
+    while let Some(delivery) = pull.recv().await? {
+        push.send(delivery.message()).await?;
         delivery.ack();
     }
-    push.finish(Duration::MAX).await?;
+    push.push.finish(Duration::MAX).await?;
     tell(&serde_json::to_string(&Usage::now())?)
 }
 
@@ -148,6 +182,7 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
     ];
     let side = BenchProcess::start_with("bench-one-way", &args.own.flags().collect::<Vec<_>>(), &options)?;
     push.connected(1).await?;
+    let push = Sender::new(push, args.own)?;
     let mut payload = vec![7; args.size];
     let began = clock();
     for n in 0..args.count + args.count / WARM_UP_PART {
@@ -158,9 +193,9 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
             tokio::task::yield_now().await;
         }
         payload[..8].copy_from_slice(&due.to_le_bytes());
-        send(&push, payload.clone(), args.own.blocking).await?;
+        push.send(payload.clone()).await?;
     }
-    push.finish(Duration::MAX).await?;
+    push.push.finish(Duration::MAX).await?;
     let OneWay { latency, usage } = side.result().await?;
     Ok(LatencyResult { latency, push: Usage::now(), pull: usage, tokio_echo: None, blocking_echo: None })
 }
@@ -172,7 +207,8 @@ pub(crate) async fn one_way_side(args: SideArgs) -> anyhow::Result<()> {
         Pull::builder().connect(&args.connect).busy_poll(busy).io_thread(args.own.own()).build().await?;
     let mut times = histogram()?;
     let mut received = 0;
-    while let Some(delivery) = recv(&pull, args.own.blocking).await? {
+    let pull = Receiver::new(pull, args.own)?;
+    while let Some(delivery) = pull.recv().await? {
         let now = clock();
         received += 1;
         let due = delivery.payload().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));

@@ -1,14 +1,15 @@
 //! `PullBuilder`, the settings of a puller.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use tidegate_proto::{Puller, PullerSettings, Role, Tokens, Window};
 
 use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
-    blocking::block_on,
+    blocking,
     error::BuildError,
+    park::block_on,
     pull::{MIN_BATCH, Pull, PullState},
 };
 
@@ -234,17 +235,19 @@ impl PullBuilder {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
-    /// use tidegate::{Pull, RecvTimeoutError};
+    /// use tidegate::{Pull, RecvTimeoutError, blocking::BlockingError};
     ///
     /// let pull = Pull::builder().bind("mem://doc-pull-blocking-build").blocking_build()?;
-    /// let nothing = pull.blocking_recv_timeout(Duration::from_millis(5));
-    /// assert!(matches!(nothing, Err(RecvTimeoutError::Timeout)));
+    /// let nothing = pull.blocking_recv_timeout(Duration::from_millis(5)).unwrap_err();
+    /// assert_eq!(nothing, BlockingError::Failed(RecvTimeoutError::Timeout));
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     /// The same as [`Self::build`]; also if the thread cannot be started.
-    pub fn blocking_build(self) -> Result<Pull, BuildError> {
-        block_on(self.io_thread(true).build())
+    pub fn blocking_build(self) -> Result<blocking::Pull, BuildError> {
+        let built = block_on(self.io_thread(true).build())?;
+        // It runs on that thread, so this does not fail.
+        built.blocking().map_err(|error| BuildError::Thread(io::Error::other(error)))
     }
 }

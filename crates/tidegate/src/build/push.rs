@@ -1,14 +1,15 @@
 //! `PushBuilder`, the settings of a pusher.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use tidegate_proto::{Pusher, PusherSettings, Role, Tokens};
 
 use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
-    blocking::block_on,
+    blocking,
     error::BuildError,
+    park::block_on,
     push::{Push, PushState},
 };
 
@@ -313,7 +314,9 @@ impl PushBuilder {
     ///
     /// # Errors
     /// The same as [`Self::build`]; also if the thread cannot be started.
-    pub fn blocking_build(self) -> Result<Push, BuildError> {
-        block_on(self.io_thread(true).build())
+    pub fn blocking_build(self) -> Result<blocking::Push, BuildError> {
+        let built = block_on(self.io_thread(true).build())?;
+        // It runs on that thread, so this does not fail.
+        built.blocking().map_err(|error| BuildError::Thread(io::Error::other(error)))
     }
 }

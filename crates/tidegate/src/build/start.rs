@@ -93,7 +93,7 @@ impl Setup {
         if let Some(events) = self.events {
             shared.events = events;
         }
-        shared.events.run_at(shared.runtime.link_thread());
+        shared.events.run_at(shared.runtime.own_thread());
         let shared = Arc::new(shared);
         // Releases the endpoints that are already bound if a later step fails or the future is dropped.
         let undo = shared.stop.clone().drop_guard();

@@ -1,6 +1,5 @@
 //! `Pull`, the handle of a puller.
 
-mod blocking;
 mod body;
 mod delivery;
 mod lane;
@@ -23,9 +22,9 @@ use self::state::{PullMachine, refusal};
 pub use self::{delivery::Delivery, recv::Recv, stream::PullStream};
 pub(crate) use self::{lane::MIN_BATCH, state::PullState};
 use crate::{
-    blocking::block_on,
     error::{ConnectedError, LeaveError, Refusal},
     events::Events,
+    park::block_on,
     push::connected,
     socket::Shared,
     transport::Endpoint,
@@ -56,7 +55,7 @@ impl Pull {
         Self { handle: Arc::new(PullHandle { shared, linger_on_drop }) }
     }
 
-    fn shared(&self) -> &Arc<Shared<PullMachine>> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<PullMachine>> {
         &self.handle.shared
     }
 
@@ -271,7 +270,7 @@ impl Drop for PullHandle {
         }
         leave(&self.shared);
         if let Some(wait) = self.linger_on_drop
-            && self.shared.runtime.may_wait().is_ok()
+            && self.shared.runtime.own_thread().is_some_and(|thread| thread.may_wait().is_ok())
         {
             let ended = self.shared.until(|inner| (inner.machine.link_count() == 0).then_some(()));
             let _ = block_on(self.shared.timeout(wait, ended));

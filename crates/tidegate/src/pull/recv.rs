@@ -23,8 +23,9 @@ impl Pull {
     /// [`keep`](crate::PullBuilder::keep)), or after [`Self::leave`], and on every later call.
     ///
     /// Tasks that wait on clones are served in the order in which they began to wait. A call that begins
-    /// later lets them run first, so tasks of one runtime get about equal shares. [`Self::blocking_recv`] and
-    /// [`Self::try_recv`] do not join this order; they take what is there.
+    /// later lets them run first, so tasks of one runtime get about equal shares.
+    /// [`blocking_recv`](crate::blocking::Pull::blocking_recv) and [`Self::try_recv`] do not join this order; they
+    /// take what is there.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,6 +70,23 @@ impl Pull {
         }
         drop(in_line);
         self.wait_in_line().await
+    }
+
+    /// The next delivery, if one is there, for a thread that the links do not need.
+    pub(crate) fn take_blocking(&self) -> Option<Delivery> {
+        self.shared().outside.take_blocking(self.shared())
+    }
+
+    /// Waits for a delivery on a thread that the links do not need: they send an Ack that is due by themselves, so
+    /// this call does not yield for it.
+    pub(crate) async fn wait_blocking(&self) -> Result<Option<Delivery>, RecvError> {
+        self.shared().with(|inner| inner.state.yield_due = false);
+        self.wait_in_line().await
+    }
+
+    /// Takes up to `limit` deliveries that are there.
+    pub(crate) fn take_many(&self, deliveries: &mut Vec<Delivery>, limit: usize) -> usize {
+        self.shared().outside.take_many(self.shared(), deliveries, limit)
     }
 
     /// Waits without letting other tasks run first.
@@ -126,13 +144,13 @@ impl Pull {
         if limit == 0 {
             return Ok(0);
         }
-        let shared = self.shared();
-        let taken = shared.outside.take_many(shared, deliveries, limit);
+        let taken = self.take_many(deliveries, limit);
         if taken > 0 {
             return Ok(taken);
         }
         let Some(first) = self.wait().await? else { return Ok(0) };
         deliveries.push(first);
+        let shared = self.shared();
         Ok(1 + shared.outside.take_share(shared, deliveries, limit - 1))
     }
 

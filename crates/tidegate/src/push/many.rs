@@ -21,8 +21,8 @@ impl Push {
     /// The iterator is asked for a message only if there is room for it, after all earlier messages were
     /// sent. An iterator may wait for its next item, like a channel or the lines of a file, if the lower
     /// bound of its `size_hint` is 0: the messages before are not held back meanwhile. It blocks the thread
-    /// while it waits; see [`Self::blocking_send_all`]. If the pusher is closed, the next message returns the
-    /// error.
+    /// while it waits; see [`blocking_send_all`](crate::blocking::Push::blocking_send_all). If the pusher is closed,
+    /// the next message returns the error.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -51,7 +51,7 @@ impl Push {
     }
 
     /// `yields` is false if the links run on a thread of their own.
-    pub(super) async fn send_many<I>(&self, mut messages: I, yields: bool) -> Result<u64, SendError>
+    pub(crate) async fn send_many<I>(&self, mut messages: I, yields: bool) -> Result<u64, SendError>
     where
         I: Iterator,
         I::Item: Payload,

@@ -1,6 +1,5 @@
 //! `Push`, the handle of a pusher.
 
-mod blocking;
 mod many;
 mod payload;
 mod permit;
@@ -19,7 +18,6 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{InstanceId, Machine as _, PushLinkStats, PushStats, Pusher, SettingError, Tokens};
 
-pub(crate) use self::state::PushState;
 pub use self::{
     payload::Payload,
     permit::Permit,
@@ -27,6 +25,11 @@ pub use self::{
     rejections::{Rejected, Rejections},
     send_future::SendFuture,
     sink::{PushSink, SinkError},
+};
+pub(crate) use self::{
+    send::{ANY, with_permit},
+    state::PushState,
+    waiting::Turn,
 };
 use crate::{
     error::{ConnectedError, Refusal},
@@ -68,7 +71,7 @@ impl Push {
         Self { handle: Arc::new(PushHandle { shared, instance, linger, linger_on_drop }) }
     }
 
-    fn shared(&self) -> &Arc<Shared<Pusher>> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<Pusher>> {
         &self.handle.shared
     }
 

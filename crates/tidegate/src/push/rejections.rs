@@ -4,18 +4,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures_core::Stream;
 use tidegate_proto::{InstanceId, Message, MessageId, Pusher};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::{
-    blocking::{block_for, block_on},
-    error::CannotBlock,
-    socket::{Inner, Shared},
-};
+use crate::socket::{Inner, Shared};
 
 /// A message that will never be sent again: a puller rejected it, or its attempts reached the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,49 +85,6 @@ impl Rejections {
             Poll::Ready(next) => next,
             Poll::Pending => None,
         }
-    }
-
-    /// Blocks the thread until there is a rejected message. `None` means the same as for [`Self::recv`].
-    ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let push = tidegate::Push::builder().bind("mem://doc-rejections-blocking-recv").blocking_build()?;
-    /// # let pull = tidegate::Pull::builder().connect("mem://doc-rejections-blocking-recv").blocking_build()?;
-    /// let mut rejections = push.rejections();
-    /// push.blocking_send("resize notes.txt")?;
-    /// pull.blocking_recv()?.expect("the pusher has not finished").reject("not a picture");
-    /// assert_eq!(rejections.blocking_recv()?.expect("the pusher is open").reason, "not a picture");
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`CannotBlock`] if the thread must not block.
-    pub fn blocking_recv(&mut self) -> Result<Option<Rejected>, CannotBlock> {
-        self.shared.runtime.may_wait()?;
-        Ok(block_on(self.recv()))
-    }
-
-    /// Blocks the thread until there is a rejected message, for at most `wait`.
-    ///
-    /// The outer `None` means that none came in this time. The inner `None` means the same as for
-    /// [`Self::recv`].
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use std::time::Duration;
-    /// # let push = tidegate::Push::builder().bind("mem://doc-rejections-recv-timeout").blocking_build()?;
-    /// let mut rejections = push.rejections();
-    /// assert!(rejections.blocking_recv_timeout(Duration::from_millis(5))?.is_none());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`CannotBlock`] if the thread must not block.
-    pub fn blocking_recv_timeout(&mut self, wait: Duration) -> Result<Option<Option<Rejected>>, CannotBlock> {
-        self.shared.runtime.may_wait()?;
-        Ok(block_for(wait, self.recv()))
     }
 
     /// The next message or the end; pending if more may come.

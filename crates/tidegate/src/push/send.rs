@@ -14,7 +14,7 @@ use crate::{
 pub(super) type ReceiptSender = oneshot::Sender<Result<(), crate::ReceiptError>>;
 
 /// The size of a message that is not known yet. The byte limits admit one whole message in any case.
-pub(super) const ANY: u64 = 0;
+pub(crate) const ANY: u64 = 0;
 
 /// The result of trying to send without waiting.
 pub(super) enum Tried {
@@ -211,19 +211,19 @@ impl Push {
         Ok(self.receipt(id, outcome))
     }
 
-    pub(super) fn receipt(
+    pub(crate) fn receipt(
         &self,
         id: MessageId,
         outcome: oneshot::Receiver<Result<(), crate::ReceiptError>>,
     ) -> Receipt {
-        Receipt { id, outcome, links: self.shared().runtime.link_thread() }
+        Receipt { id, outcome, thread: self.shared().runtime.own_thread() }
     }
 
     pub(super) fn id(&self, number: u64) -> MessageId {
         MessageId { instance: self.handle.instance, number }
     }
 
-    pub(super) fn check(&self, message: Message) -> Result<Message, SendError> {
+    pub(crate) fn check(&self, message: Message) -> Result<Message, SendError> {
         match message.check(self.shared().local.max_message) {
             Ok(()) => Ok(message),
             Err(source) => Err(SendError::Invalid { message, source }),
@@ -232,7 +232,7 @@ impl Push {
 
     /// Copies a small payload without headers into the batch of a link, if the link can take it now.
     #[inline]
-    pub(super) fn send_copied(&self, payload: &impl Payload) -> bool {
+    pub(crate) fn send_copied(&self, payload: &impl Payload) -> bool {
         // This may be code of the application, so it runs without the lock.
         let Some(bytes) = payload.plain().filter(|bytes| OpenBatch::copies(bytes)) else { return false };
         self.shared().with_send(|inner| {
@@ -246,7 +246,7 @@ impl Push {
     }
 
     /// Sends without waiting and without yielding. Otherwise returns the payload as a message.
-    pub(super) fn send_at_once(&self, payload: impl Payload) -> Result<(), Message> {
+    pub(crate) fn send_at_once(&self, payload: impl Payload) -> Result<(), Message> {
         if self.send_copied(&payload) {
             return Ok(());
         }
@@ -261,7 +261,7 @@ impl Push {
     }
 
     /// Sends, waiting in the queue if necessary. `yields` is false if the links run on a thread of their own.
-    pub(super) async fn send_any(
+    pub(crate) async fn send_any(
         &self,
         message: Message,
         mut receipt: Option<ReceiptSender>,
@@ -403,12 +403,11 @@ pub(super) fn not_taken(message: Message, error: ReserveError) -> SendError {
         ReserveError::Closed => SendError::Closed(message),
         ReserveError::Refused(refusal) => SendError::Refused { message, refusal },
         ReserveError::GaveUp { after } => SendError::GaveUp { message, after },
-        ReserveError::CannotBlock(reason) => SendError::CannotBlock { message, reason },
     }
 }
 
 /// The message with its permit, or the error that contains the message.
-pub(super) fn with_permit(
+pub(crate) fn with_permit(
     message: Message,
     reserved: Result<Permit, TryReserveError>,
 ) -> Result<(Permit, Message), TrySendError> {

@@ -6,8 +6,8 @@ use tidegate_proto::{EndWait, Leftover, Machine, PushStats, Pusher};
 
 use super::{Push, PushHandle};
 use crate::{
-    blocking::block_on,
     error::{ReceiptError, Unfinished},
+    park::block_on,
     socket::{LossReason, Shared},
 };
 
@@ -249,7 +249,7 @@ impl Drop for PushHandle {
             return;
         };
         if let Some(wait) = self.linger_on_drop
-            && shared.runtime.may_wait().is_ok()
+            && shared.runtime.own_thread().is_some_and(|thread| thread.may_wait().is_ok())
         {
             if let Err(unfinished) = block_on(settle(&shared, wait, false)) {
                 tracing::warn!("a dropped pusher has lost messages: {unfinished}");

@@ -22,7 +22,7 @@ use crate::{
 const MIN_CALL_TIME: Duration = Duration::from_millis(10);
 
 /// A future of room for one message. Dropping it leaves the queue.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     push: &'a Push,
     /// Bytes of the message; 0 if its size is not known.
     size: u64,
@@ -30,7 +30,7 @@ pub(super) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(push: &'a Push, size: u64) -> Self {
+    pub(crate) fn new(push: &'a Push, size: u64) -> Self {
         Self { push, size, place: None }
     }
 }

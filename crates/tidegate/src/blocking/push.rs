@@ -1,27 +1,91 @@
-//! The blocking forms of the pusher's methods, for programs without async.
-//!
-//! They require links on a thread of their own ([`PushBuilder::io_thread`](crate::PushBuilder::io_thread)),
-//! and work on every other thread. Do not use them within an async runtime: they block its thread.
+//! `Push`, a pusher whose calls block the thread.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
-use tidegate_proto::{Leftover, PushStats};
+use tidegate_proto::{Leftover, Message, PushStats};
 use tokio::sync::oneshot;
 
-use super::{
-    Payload, Permit, Push, Receipt,
-    send::{ANY, not_taken, with_permit},
-    waiting::Turn,
-};
+use super::{BlockingError, BlockingSendError, Events, Receipt, Rejections};
 use crate::{
-    blocking::{block_for, block_on},
-    error::{CannotBlock, ConnectedError, ReserveError, SendError, StopError, TryReserveError, TrySendError},
+    error::{
+        CannotBlock, ConnectedError, ReserveError, SendError, TryReserveError, TrySendError, Unfinished,
+    },
+    io_thread::OwnThread,
+    park::{block_for, block_on},
+    push::{ANY, Payload, Permit, Turn, with_permit},
 };
 
+/// A pusher whose links run on the library's own thread, so that its calls may block.
+///
+/// It is a handle of a [`tidegate::Push`](crate::Push), to which it dereferences: clones of both refer to the
+/// same pusher, and what is said there about dropping the last handle holds here.
+/// [`PushBuilder::blocking_build`](crate::PushBuilder::blocking_build) builds one.
+#[derive(Clone, Debug)]
+pub struct Push {
+    push: crate::Push,
+    thread: OwnThread,
+}
+
+impl crate::Push {
+    /// Returns a handle of this pusher whose calls block the thread.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::thread;
+    /// use tidegate::{Pull, Push};
+    ///
+    /// let push = Push::builder().bind("mem://doc-push-blocking").io_thread(true).build().await?;
+    /// let pull = Pull::builder().connect("mem://doc-push-blocking").build().await?;
+    /// let from_thread = push.blocking()?;
+    /// let sender = thread::spawn(move || from_thread.blocking_send("resize 17.png"));
+    /// pull.recv().await?.expect("the pusher has not finished").ack();
+    /// sender.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CannotBlock::NoIoThread`] if the pusher was built without
+    /// [`io_thread(true)`](crate::PushBuilder::io_thread).
+    pub fn blocking(&self) -> Result<Push, CannotBlock> {
+        let thread = self.shared().runtime.own_thread().ok_or(CannotBlock::NoIoThread)?;
+        Ok(Push { push: self.clone(), thread })
+    }
+}
+
+impl Deref for Push {
+    type Target = crate::Push;
+
+    fn deref(&self) -> &crate::Push {
+        &self.push
+    }
+}
+
 impl Push {
+    /// Returns the handle for async code.
+    #[must_use]
+    pub fn into_async(self) -> crate::Push {
+        self.push
+    }
+
+    /// Returns the events of links and endpoints from now on.
+    ///
+    /// Behaves like [`events`](crate::Push::events). [`Events::blocking_recv`] has an example.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.push.events())
+    }
+
+    /// Returns a handle for the messages that will never be sent again, with their reasons.
+    ///
+    /// Behaves like [`rejections`](crate::Push::rejections). [`Rejections::blocking_recv`] has an example.
+    #[must_use]
+    pub fn rejections(&self) -> Rejections {
+        Rejections::new(self.push.rejections(), self.thread)
+    }
+
     /// Accepts a message, blocking the thread while there is no room.
     ///
-    /// Behaves like [`Self::send`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Behaves like [`send`](crate::Push::send).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,27 +107,28 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::send`]; also if the thread must not block. The error contains the message.
-    pub fn blocking_send(&self, payload: impl Payload) -> Result<(), SendError> {
+    /// The same as [`send`](crate::Push::send); also if the thread must not block. The error contains the message.
+    pub fn blocking_send(&self, payload: impl Payload) -> Result<(), BlockingSendError<SendError>> {
         let payload = self.may_block_with(payload)?;
         if self.send_copied(&payload) {
             return Ok(());
         }
-        block_on(self.send_any(payload.into_message(), None, false)).map(|_| ())
+        let sent = block_on(self.send_any(payload.into_message(), None, false));
+        sent.map(|_| ()).map_err(BlockingSendError::Failed)
     }
 
     /// Accepts a message, blocking the thread for at most `wait` while there is no room.
     ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
-    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
-    /// use tidegate::{Push, TrySendError};
+    /// use tidegate::{Push, TrySendError, blocking::BlockingSendError};
     ///
     /// let push = Push::builder().bind("mem://doc-blocking-send-timeout").high_water_mark(0).blocking_build()?;
     /// match push.blocking_send_timeout("resize 17.png", Duration::from_millis(5)) {
-    ///     Err(TrySendError::Full(message)) => assert_eq!(message.payload(), "resize 17.png"), // no puller came
+    ///     Err(BlockingSendError::Failed(TrySendError::Full(message))) => {
+    ///         assert_eq!(message.payload(), "resize 17.png"); // no puller came
+    ///     }
     ///     other => panic!("{other:?}"),
     /// }
     /// # Ok(()) }
@@ -72,19 +137,20 @@ impl Push {
     /// # Errors
     /// [`TrySendError::Full`] if there was no room within `wait`, and otherwise the same as
     /// [`Self::blocking_send`]. The error contains the message.
-    pub fn blocking_send_timeout(&self, payload: impl Payload, wait: Duration) -> Result<(), TrySendError> {
+    pub fn blocking_send_timeout(
+        &self,
+        payload: impl Payload,
+        wait: Duration,
+    ) -> Result<(), BlockingSendError<TrySendError>> {
         let payload = self.may_block_with(payload)?;
         let Err(message) = self.send_at_once(payload) else { return Ok(()) };
-        let message = self.check(message)?;
-        let size = message.size() as u64;
-        let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
-        Ok(permit.send(message)?)
+        self.send_within(message, wait, |permit, message| permit.send(message))
+            .map_err(BlockingSendError::Failed)
     }
 
     /// Accepts a message, blocking for at most `wait`, and returns its [`Receipt`].
     ///
-    /// [`Receipt::blocking_wait`] waits for the outcome. Requires
-    /// [`io_thread`](crate::PushBuilder::io_thread).
+    /// [`Receipt::blocking_wait`] waits for the outcome.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -103,12 +169,10 @@ impl Push {
         &self,
         payload: impl Payload,
         wait: Duration,
-    ) -> Result<Receipt, TrySendError> {
-        let payload = self.may_block_with(payload)?;
-        let message = self.check(payload.into_message())?;
-        let size = message.size() as u64;
-        let (permit, message) = with_permit(message, self.blocking_turn(wait, size))?;
-        Ok(permit.send_tracked(message)?)
+    ) -> Result<Receipt, BlockingSendError<TrySendError>> {
+        let message = self.may_block_with(payload)?.into_message();
+        let sent = self.send_within(message, wait, |permit, message| permit.send_tracked(message));
+        sent.map(|receipt| Receipt::new(receipt, self.thread)).map_err(BlockingSendError::Failed)
     }
 
     /// Accepts all messages of an iterator, in order, and returns their number.
@@ -116,7 +180,7 @@ impl Push {
     /// The iterator is asked for a message only if there is room for it, after all earlier messages were
     /// sent. An iterator may block until its next item, like a channel or the lines of a file, if the lower
     /// bound of its `size_hint` is 0: the messages before are not held back meanwhile. If the pusher is
-    /// closed, the next message returns the error. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// closed, the next message returns the error.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -128,16 +192,18 @@ impl Push {
     /// # Errors
     /// The same as [`Self::blocking_send`], for the first message that is not accepted; the error contains
     /// it. The messages before it are accepted. To keep the messages behind it, pass `&mut iterator`.
-    pub fn blocking_send_all<I>(&self, messages: I) -> Result<u64, SendError>
+    pub fn blocking_send_all<I>(&self, messages: I) -> Result<u64, BlockingSendError<SendError>>
     where
         I: IntoIterator,
         I::Item: Payload,
     {
         let mut messages = messages.into_iter();
-        match self.shared().runtime.may_block() {
-            Ok(()) => block_on(self.send_many(messages, false)),
+        match self.thread.may_block() {
+            Ok(()) => block_on(self.send_many(messages, false)).map_err(BlockingSendError::Failed),
             Err(reason) => match messages.next() {
-                Some(payload) => Err(not_taken(payload.into_message(), reason.into())),
+                Some(payload) => {
+                    Err(BlockingSendError::CannotBlock { message: payload.into_message(), reason })
+                }
                 None => Ok(0),
             },
         }
@@ -145,21 +211,24 @@ impl Push {
 
     /// Accepts a message, blocking the thread while there is no room, and returns its [`Receipt`].
     ///
-    /// [`Receipt::blocking_wait`] waits for the outcome, and has an example. Requires
-    /// [`io_thread`](crate::PushBuilder::io_thread).
+    /// [`Receipt::blocking_wait`] waits for the outcome, and has an example.
     ///
     /// # Errors
     /// The same as [`Self::blocking_send`].
-    pub fn blocking_send_tracked(&self, payload: impl Payload) -> Result<Receipt, SendError> {
+    pub fn blocking_send_tracked(
+        &self,
+        payload: impl Payload,
+    ) -> Result<Receipt, BlockingSendError<SendError>> {
         let payload = self.may_block_with(payload)?;
         let (sender, outcome) = oneshot::channel();
-        let id = block_on(self.send_any(payload.into_message(), Some(sender), false))?;
-        Ok(self.receipt(id, outcome))
+        let sent = block_on(self.send_any(payload.into_message(), Some(sender), false));
+        let id = sent.map_err(BlockingSendError::Failed)?;
+        Ok(Receipt::new(self.receipt(id, outcome), self.thread))
     }
 
     /// Reserves room for one message, blocking the thread while there is none.
     ///
-    /// Behaves like [`Self::reserve`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Behaves like [`reserve`](crate::Push::reserve).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -169,15 +238,13 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::reserve`]; also if the thread must not block.
-    pub fn blocking_reserve(&self) -> Result<Permit, ReserveError> {
-        self.shared().runtime.may_wait()?;
-        block_on(self.reserve())
+    /// The same as [`reserve`](crate::Push::reserve); also if the thread must not block.
+    pub fn blocking_reserve(&self) -> Result<Permit, BlockingError<ReserveError>> {
+        self.thread.may_wait()?;
+        block_on(self.reserve()).map_err(BlockingError::Failed)
     }
 
     /// Reserves room for one message, blocking the thread for at most `wait` while there is none.
-    ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -191,12 +258,24 @@ impl Push {
     /// # Errors
     /// [`TryReserveError::Full`] if there was no room within `wait`, and otherwise the same as
     /// [`Self::blocking_reserve`].
-    pub fn blocking_reserve_timeout(&self, wait: Duration) -> Result<Permit, TryReserveError> {
-        self.blocking_turn(wait, ANY)
+    pub fn blocking_reserve_timeout(&self, wait: Duration) -> Result<Permit, BlockingError<TryReserveError>> {
+        self.thread.may_block()?;
+        self.turn_for(wait, ANY).map_err(BlockingError::Failed)
     }
 
-    fn blocking_turn(&self, wait: Duration, size: u64) -> Result<Permit, TryReserveError> {
-        self.shared().runtime.may_block().map_err(ReserveError::from)?;
+    fn send_within<R>(
+        &self,
+        message: Message,
+        wait: Duration,
+        send: impl FnOnce(Permit, Message) -> Result<R, SendError>,
+    ) -> Result<R, TrySendError> {
+        let message = self.check(message)?;
+        let size = message.size() as u64;
+        let (permit, message) = with_permit(message, self.turn_for(wait, size))?;
+        Ok(send(permit, message)?)
+    }
+
+    fn turn_for(&self, wait: Duration, size: u64) -> Result<Permit, TryReserveError> {
         match block_for(wait, Turn::new(self, size)) {
             Some(result) => Ok(result?),
             None => Err(TryReserveError::Full),
@@ -204,16 +283,16 @@ impl Push {
     }
 
     /// Hands the message back in the error if the thread must not block.
-    fn may_block_with<P: Payload>(&self, payload: P) -> Result<P, SendError> {
-        match self.shared().runtime.may_block() {
+    fn may_block_with<P: Payload, E>(&self, payload: P) -> Result<P, BlockingSendError<E>> {
+        match self.thread.may_block() {
             Ok(()) => Ok(payload),
-            Err(reason) => Err(SendError::CannotBlock { message: payload.into_message(), reason }),
+            Err(reason) => Err(BlockingSendError::CannotBlock { message: payload.into_message(), reason }),
         }
     }
 
     /// Blocks the thread until all messages that were assigned to links have been written.
     ///
-    /// Behaves like [`Self::flush`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Behaves like [`flush`](crate::Push::flush).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -225,14 +304,12 @@ impl Push {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block.
     pub fn blocking_flush(&self) -> Result<(), CannotBlock> {
-        self.shared().runtime.may_wait()?;
+        self.thread.may_wait()?;
         block_on(self.flush());
         Ok(())
     }
 
     /// Blocks the thread until at least `n` links are open at the same time.
-    ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -244,15 +321,15 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::connected`]; also if the thread must not block.
-    pub fn blocking_connected(&self, n: usize) -> Result<(), ConnectedError> {
-        self.shared().runtime.may_wait()?;
-        block_on(self.connected(n))
+    /// The same as [`connected`](crate::Push::connected); also if the thread must not block.
+    pub fn blocking_connected(&self, n: usize) -> Result<(), BlockingError<ConnectedError>> {
+        self.thread.may_wait()?;
+        block_on(self.connected(n)).map_err(BlockingError::Failed)
     }
 
     /// Settles all messages and ends the stream, blocking the thread for at most `linger`.
     ///
-    /// Behaves like [`Self::finish`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Behaves like [`finish`](crate::Push::finish).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -273,15 +350,16 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::finish`]; also if the thread must not block, in which case nothing has changed.
-    pub fn blocking_finish(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().runtime.may_wait()?;
-        Ok(block_on(self.finish(linger))?)
+    /// The same as [`finish`](crate::Push::finish); also if the thread must not block, in which case nothing has
+    /// changed.
+    pub fn blocking_finish(&self, linger: Duration) -> Result<PushStats, BlockingError<Unfinished>> {
+        self.thread.may_wait()?;
+        block_on(self.finish(linger)).map_err(BlockingError::Failed)
     }
 
     /// Settles all messages without ending the stream, blocking the thread for at most `linger`.
     ///
-    /// Behaves like [`Self::drain`]. Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Behaves like [`drain`](crate::Push::drain).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -293,15 +371,13 @@ impl Push {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::drain`]; also if the thread must not block, in which case nothing has changed.
-    pub fn blocking_drain(&self, linger: Duration) -> Result<PushStats, StopError> {
-        self.shared().runtime.may_wait()?;
-        Ok(block_on(self.drain(linger))?)
+    /// The same as [`drain`](crate::Push::drain); also if the thread must not block, in which case nothing has changed.
+    pub fn blocking_drain(&self, linger: Duration) -> Result<PushStats, BlockingError<Unfinished>> {
+        self.thread.may_wait()?;
+        block_on(self.drain(linger)).map_err(BlockingError::Failed)
     }
 
-    /// Stops at once, and returns the messages that are left, as [`Self::abort`] does.
-    ///
-    /// Requires [`io_thread`](crate::PushBuilder::io_thread).
+    /// Stops at once, and returns the messages that are left, as [`abort`](crate::Push::abort) does.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -314,7 +390,7 @@ impl Push {
     /// # Errors
     /// [`CannotBlock`] if the thread must not block; then nothing has changed.
     pub fn blocking_abort(&self) -> Result<Leftover, CannotBlock> {
-        self.shared().runtime.may_wait()?;
+        self.thread.may_wait()?;
         Ok(block_on(self.abort()))
     }
 }
