@@ -60,6 +60,14 @@ impl Runs {
         self.cells.iter().find(|cell| cell.peer == peer && cell.size == size).map(|cell| cell.median)
     }
 
+    /// The slowest and the fastest run of one peer with one size, as text.
+    pub fn range(&self, peer: Peer, size: usize) -> Option<String> {
+        let rates = &self.cells.iter().find(|cell| cell.peer == peer && cell.size == size)?.msgs_per_s;
+        let least = rates.iter().copied().reduce(f64::min)?;
+        let most = rates.iter().copied().reduce(f64::max)?;
+        Some(format!("{} to {} messages/s", grouped(least), grouped(most)))
+    }
+
     /// # Errors
     /// Serialization fails, which does not happen with these types.
     pub fn json(&self) -> Result<String> {

@@ -198,9 +198,8 @@ pub(crate) async fn push(args: SideArgs) -> anyhow::Result<()> {
     let tasks = u64::from(args.tasks);
     if args.own.blocking {
         blocking_send(&push.blocking()?, ring, args.count, args.borrowed)?;
-    } else if tasks == 1 {
-        send(&push, ring, args.count, args.batch, args.borrowed).await?;
     } else {
+        // Spawned, because the future of `block_on` runs on a thread of its own in a runtime with several threads.
         let all = (0..tasks).map(|task| {
             let (push, ring, batch, borrowed) = (push.clone(), ring.clone(), args.batch, args.borrowed);
             let count = args.count / tasks + u64::from(task < args.count % tasks);
@@ -275,13 +274,9 @@ pub(crate) async fn pull(args: SideArgs) -> anyhow::Result<()> {
         )
     };
     let mut sum = Pulled::default();
-    if tasks == 1 {
-        sum = work(pull.clone()).await?;
-    } else {
-        let all: Vec<_> = (0..tasks).map(|_| tokio::spawn(work(pull.clone()))).collect();
-        for task in all {
-            sum = sum.with(task.await??);
-        }
+    let all: Vec<_> = (0..tasks).map(|_| tokio::spawn(work(pull.clone()))).collect();
+    for task in all {
+        sum = sum.with(task.await??);
     }
     sum.usage = Usage::now();
     tell(&serde_json::to_string(&sum)?)
