@@ -93,7 +93,7 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// A blocking call was refused because it could wait forever.
+/// Blocking is not possible here: the call could wait forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CannotBlock {
@@ -107,6 +107,9 @@ pub enum CannotBlock {
     /// payload's owner.
     #[error("a blocking call on the thread that runs the links would deadlock")]
     OnIoThread,
+    /// The events come from a builder, and no socket was built with it yet.
+    #[error("no socket was built with this builder yet; build it first, its events are kept")]
+    NotBuilt,
     /// This process is a fork of the one that built the socket. The thread that runs the links exists only in
     /// the parent.
     #[error("the socket belongs to the parent of this forked process; build sockets after the fork")]

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -212,20 +212,23 @@ pub(crate) struct Feed {
     /// `None` when the socket has ended by itself. Every socket has its own, also if it is built from a clone
     /// of a builder.
     sender: Mutex<Option<broadcast::Sender<Event>>>,
-    /// Where the links run, once that is known: `None` on the runtime of the application.
-    thread: Arc<OnceLock<Option<OwnThread>>>,
+    places: Places,
 }
+
+/// Where the links of the sockets run that were built with a builder or its clones: the library's own thread, if all
+/// of them run there.
+type Places = Arc<Mutex<Result<OwnThread, CannotBlock>>>;
 
 impl Default for Feed {
     fn default() -> Self {
         let sender = Mutex::new(Some(broadcast::Sender::new(CAPACITY)));
-        Self { sender, thread: Arc::default() }
+        Self { sender, places: Arc::new(Mutex::new(Err(CannotBlock::NotBuilt))) }
     }
 }
 
 impl Clone for Feed {
     fn clone(&self) -> Self {
-        Self { sender: Mutex::new(self.sender().clone()), thread: self.thread.clone() }
+        Self { sender: Mutex::new(self.sender().clone()), places: self.places.clone() }
     }
 }
 
@@ -234,16 +237,30 @@ impl Feed {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called while the socket is built: its links run there.
+    /// Called when a socket was built: its links run there.
     pub(crate) fn run_at(&self, thread: Option<OwnThread>) {
-        let _ = self.thread.set(thread); // a second socket from a clone of the builder
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match thread {
+            Some(thread) if *places != Err(CannotBlock::NoIoThread) => *places = Ok(thread),
+            _ => *places = Err(CannotBlock::NoIoThread),
+        }
     }
 
+    /// The events of a builder's sockets.
     pub(crate) fn subscribe(&self) -> Events {
+        self.subscribe_as(Source::Builder(self.places.clone()))
+    }
+
+    /// The events of a socket whose links run there.
+    pub(crate) fn subscribe_at(&self, thread: Option<OwnThread>) -> Events {
+        self.subscribe_as(Source::Socket(thread))
+    }
+
+    fn subscribe_as(&self, source: Source) -> Events {
         // A socket that has ended by itself has no more events, so this sender is dropped at once.
         let none = || broadcast::Sender::new(1).subscribe();
         let events = self.sender().as_ref().map_or_else(none, broadcast::Sender::subscribe);
-        Events { next: ReusableBoxFuture::new(next(events)), thread: self.thread.clone() }
+        Events { next: ReusableBoxFuture::new(next(events)), source }
     }
 
     pub(crate) fn send(&self, event: Event) {
@@ -274,7 +291,15 @@ async fn next(mut events: broadcast::Receiver<Event>) -> NextEvent {
 #[derive(Debug)]
 pub struct Events {
     next: ReusableBoxFuture<'static, NextEvent>,
-    thread: Arc<OnceLock<Option<OwnThread>>>,
+    source: Source,
+}
+
+/// What a handle was taken from.
+#[derive(Clone, Debug)]
+enum Source {
+    Builder(Places),
+    /// A socket, and the thread of the library that runs its links, if it does.
+    Socket(Option<OwnThread>),
 }
 
 impl Events {
@@ -298,13 +323,11 @@ impl Events {
         })
     }
 
-    /// Whether a thread may block until there is an event. While the socket is not built, it is not known where its
-    /// links will run, so it may.
-    pub(crate) fn may_wait(&self) -> Result<(), CannotBlock> {
-        match self.thread.get() {
-            Some(Some(thread)) => thread.may_wait(),
-            Some(None) => Err(CannotBlock::NoIoThread),
-            None => Ok(()),
+    /// The thread that runs the links, if a thread may block until they report an event.
+    pub(crate) fn own_thread(&self) -> Result<OwnThread, CannotBlock> {
+        match &self.source {
+            Source::Builder(places) => *places.lock().unwrap_or_else(PoisonError::into_inner),
+            Source::Socket(thread) => thread.ok_or(CannotBlock::NoIoThread),
         }
     }
 }

@@ -68,6 +68,12 @@ impl IoThread {
         Ok(thread)
     }
 
+    /// Whether the current thread is the thread of this process.
+    pub(crate) fn is_current() -> bool {
+        let current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        current.is_some_and(|thread| thread.runs_here() && thread.id == thread::current().id())
+    }
+
     fn runs_here(&self) -> bool {
         self.process == process::id() && !self.ended.load(Ordering::Acquire)
     }
@@ -149,17 +155,17 @@ impl LinkRuntime {
     }
 }
 
-/// Proves that the links of a socket run on the library's own thread, so that other threads may block until
-/// the links make progress.
-#[derive(Clone, Copy, Debug)]
+/// Proves that the links of a socket run on the library's own thread, so that they go on while another thread
+/// is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnThread {
     id: ThreadId,
     process: u32,
 }
 
 impl OwnThread {
-    /// Whether the current thread may block. Cheap, for calls that rarely wait: [`Self::may_wait`] checks for
-    /// itself whether this is still the same process.
+    /// Whether the current thread may block. Cheap, for calls that rarely wait; [`Self::may_wait`] is for those that
+    /// are about to.
     pub(crate) fn may_block(self) -> Result<(), CannotBlock> {
         if self.id == thread::current().id() { Err(CannotBlock::OnIoThread) } else { Ok(()) }
     }

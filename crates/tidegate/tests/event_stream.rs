@@ -8,7 +8,7 @@ use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use common::{begin, within, within_thread};
 use futures_core::Stream;
-use tidegate::{Event, Events, Pull, Push};
+use tidegate::{CannotBlock, Event, Events, Pull, Push};
 
 async fn next(events: &mut Events) -> Option<Event> {
     within(poll_fn(|cx| Pin::new(&mut *events).poll_next(cx))).await
@@ -46,9 +46,13 @@ async fn the_events_of_a_builder_that_builds_nothing_end() {
 fn events_of_building_can_be_waited_for_by_blocking_a_thread() {
     within_thread(|| {
         let mut builder = Push::builder().bind("tcp://127.0.0.1:0");
-        let mut events = builder.events().blocking().unwrap();
-        let listener = std::thread::spawn(move || events.blocking_recv().unwrap());
+        let events = builder.events();
+        let early = events.blocking().unwrap_err();
+        assert_eq!(early.reason(), CannotBlock::NotBuilt);
+        let events = early.into_inner();
         let push = builder.blocking_build().unwrap();
+        let mut events = events.blocking().unwrap();
+        let listener = std::thread::spawn(move || events.blocking_recv().unwrap());
         let endpoint = push.local_endpoints().remove(0);
         assert_eq!(listener.join().unwrap(), Some(Event::Bound { endpoint }));
     });

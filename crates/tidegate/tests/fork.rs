@@ -10,7 +10,10 @@ use std::{process::exit, thread, time::Duration};
 use common::run;
 use fork::{Fork, fork};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tidegate::{CannotBlock, Pull, Push, RecvError, SendError, blocking::BlockingError};
+use tidegate::{
+    CannotBlock, Pull, Push, RecvError, SendError,
+    blocking::{BlockingError, BlockingSendError},
+};
 
 /// Runs `work` in a child process, and fails if the child hangs or fails.
 fn in_child(what: &str, work: impl FnOnce()) {
@@ -68,15 +71,33 @@ fn a_child_has_its_own_thread_and_listeners_and_gets_errors_from_the_sockets_of_
     in_child("blocking calls on sockets of the parent", || {
         let other = CannotBlock::OtherProcess;
         assert_eq!(pull.blocking_recv().unwrap_err(), BlockingError::CannotBlock(other));
-        assert!(pull.blocking_recv_timeout(Duration::MAX).is_err());
-        assert!(pull.blocking_connected(9).is_err());
+        let error = pull.blocking_recv_timeout(Duration::MAX).unwrap_err();
+        assert_eq!(error, BlockingError::CannotBlock(other));
+        assert_eq!(pull.blocking_connected(9).unwrap_err(), BlockingError::CannotBlock(other));
         assert_eq!(events.blocking_recv(), Err(other));
         assert_eq!(receipt.take().unwrap().blocking_wait(), Err(BlockingError::CannotBlock(other)));
         assert_eq!(push.blocking_flush(), Err(other));
-        assert!(push.blocking_reserve().is_err());
+        assert!(matches!(push.blocking_reserve(), Err(BlockingError::CannotBlock(_))));
+        let error = push.blocking_reserve_timeout(Duration::MAX).unwrap_err();
+        assert!(matches!(error, BlockingError::CannotBlock(_)), "{error}");
+        assert!(matches!(push.blocking_drain(Duration::MAX), Err(BlockingError::CannotBlock(_))));
+        assert_eq!(push.blocking_abort().unwrap_err(), other);
+        assert_eq!(push.rejections().blocking_recv(), Err(other));
         assert!(matches!(push.blocking_finish(Duration::MAX), Err(BlockingError::CannotBlock(_))));
         assert!(matches!(pull.blocking_leave(Duration::MAX), Err(BlockingError::CannotBlock(_))));
-        while push.blocking_send("x").is_ok() {} // until its queue is full
+        let error = push.blocking_send(vec![0; 100_000]).unwrap_err();
+        assert!(matches!(error, BlockingSendError::CannotBlock { .. }), "{error}");
+        assert_eq!(error.into_message().size(), 100_000);
+        let full = loop {
+            match push.blocking_send("x") {
+                Ok(()) => {} // until its queue is full
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, BlockingSendError::CannotBlock { .. }), "{full}");
+        assert_eq!(full.into_message().payload(), "x");
+        let error = push.blocking_send_all(["x", "y"]).unwrap_err();
+        assert!(matches!(error, BlockingSendError::CannotBlock { .. }), "{error}");
     });
     in_child("async calls on sockets of the parent", || {
         run(async {

@@ -345,22 +345,54 @@ fn rejections_can_be_waited_for() {
 async fn without_a_thread_of_its_own_a_socket_has_no_blocking_form() {
     let push = push().bind("mem://no-thread").build().await.unwrap();
     let mut builder = pull().connect("mem://no-thread");
-    let mut early = builder.events().blocking().unwrap(); // it is not known yet where the links will run
+    let early = builder.events();
     let pull = builder.build().await.unwrap();
     let no = CannotBlock::NoIoThread;
     let error = push.blocking().unwrap_err();
     assert_eq!(error, no);
     assert!(error.to_string().contains("io_thread(true)"), "{error}");
     assert_eq!(pull.blocking().unwrap_err(), no);
-    assert_eq!(push.events().blocking().unwrap_err(), no);
-    assert_eq!(early.blocking_recv(), Err(no));
-    let [first, second] = [push.send_tracked("x").await.unwrap(), push.send_tracked("y").await.unwrap()];
-    assert_eq!(first.blocking().unwrap_err(), no);
+    assert_eq!(push.events().blocking().unwrap_err().reason(), no);
+    assert_eq!(early.blocking().unwrap_err().reason(), no);
+    assert_eq!(push.rejections().blocking().unwrap_err().reason(), no);
+    let receipt = push.send_tracked("x").await.unwrap();
+    let error = receipt.blocking().unwrap_err();
+    assert_eq!(error.reason(), no);
+    pull.recv().await.unwrap().unwrap().ack();
+    let mut receipt = error.into_inner(); // is not lost
     for _ in 0..2 {
-        pull.recv().await.unwrap().unwrap().ack();
+        (&mut receipt).await.unwrap(); // with the same result again
     }
-    second.await.unwrap(); // the receipts of other messages are not affected
-    assert_eq!(push.finish(LONG).await.unwrap().acked, 2);
+    assert_eq!(push.finish(LONG).await.unwrap().acked, 1);
+}
+
+#[test]
+fn the_events_of_a_socket_have_its_proof_whatever_clones_of_its_builder_do() {
+    let _alone = alone();
+    within_thread(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut builder = push().bind("mem://clones");
+        let (of_all, of_all_too) = (builder.events(), builder.events());
+        let own = builder.clone().blocking_build().unwrap();
+        assert!(of_all.blocking().is_ok(), "all sockets run on the thread");
+        assert!(runtime.block_on(builder.build()).is_err(), "the endpoint is taken");
+        let mut of_all = of_all_too.blocking().expect("a socket that was not built does not count");
+        assert!(matches!(of_all.blocking_recv().unwrap(), Some(Event::Bound { .. })));
+
+        let mut builder = pull().connect("mem://clones");
+        let of_all = builder.events();
+        let on_runtime = runtime.block_on(builder.clone().build()).unwrap();
+        let on_thread = builder.blocking_build().unwrap();
+        assert_eq!(on_runtime.events().blocking().unwrap_err().reason(), CannotBlock::NoIoThread);
+        assert!(on_thread.events().into_async().blocking().is_ok());
+        assert_eq!(
+            of_all.blocking().unwrap_err().reason(),
+            CannotBlock::NoIoThread,
+            "one runs on the runtime"
+        );
+        own.blocking_abort().unwrap();
+    });
+    wait_for_threads(0);
 }
 
 #[test]

@@ -84,6 +84,11 @@ impl Sender {
         }
         Ok(())
     }
+
+    async fn finish(&self) -> anyhow::Result<()> {
+        self.push.finish(Duration::MAX).await?;
+        Ok(())
+    }
 }
 
 /// A puller with the form of calls that is measured.
@@ -137,7 +142,7 @@ async fn round_trips(args: &LatencyArgs, busy: Duration) -> anyhow::Result<Laten
             times.saturating_record(took);
         }
     }
-    there.push.finish(Duration::MAX).await?;
+    there.finish().await?;
     while back.recv().await?.is_some() {}
     let usage: Usage = echo.result().await?;
     Ok(LatencyResult {
@@ -161,7 +166,7 @@ pub(crate) async fn echo_side(args: SideArgs) -> anyhow::Result<()> {
         push.send(delivery.message()).await?;
         delivery.ack();
     }
-    push.push.finish(Duration::MAX).await?;
+    push.finish().await?;
     tell(&serde_json::to_string(&Usage::now())?)
 }
 
@@ -195,7 +200,7 @@ async fn one_way(args: &LatencyArgs, rate: u64, busy: Duration) -> anyhow::Resul
         payload[..8].copy_from_slice(&due.to_le_bytes());
         push.send(payload.clone()).await?;
     }
-    push.push.finish(Duration::MAX).await?;
+    push.finish().await?;
     let OneWay { latency, usage } = side.result().await?;
     Ok(LatencyResult { latency, push: Usage::now(), pull: usage, tokio_echo: None, blocking_echo: None })
 }

@@ -21,12 +21,51 @@ use crate::error::{CannotBlock, SendError, TrySendError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockingError<E> {
-    /// The thread must not block. The call had no effect.
+    /// The call must not block here. Nothing was sent, received or changed.
     #[error(transparent)]
     CannotBlock(#[from] CannotBlock),
     /// The call failed as its async form does.
     #[error(transparent)]
     Failed(E),
+}
+
+/// A receipt, events or rejections have no blocking form. The error contains them.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let push = tidegate::Push::builder().bind("mem://doc-into-blocking-error").build().await?;
+/// # let pull = tidegate::Pull::builder().connect("mem://doc-into-blocking-error").build().await?;
+/// let receipt = push.send_tracked("resize 17.png").await?; // without io_thread(true)
+/// pull.recv().await?.expect("the pusher has not finished").ack();
+/// match receipt.blocking() {
+///     Ok(receipt) => receipt.blocking_wait()?,
+///     Err(error) => error.into_inner().await?,
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct IntoBlockingError<T> {
+    reason: CannotBlock,
+    value: T,
+}
+
+impl<T> IntoBlockingError<T> {
+    pub(super) fn new(reason: CannotBlock, value: T) -> Self {
+        Self { reason, value }
+    }
+
+    /// Returns the reason.
+    #[must_use]
+    pub fn reason(&self) -> CannotBlock {
+        self.reason
+    }
+
+    /// Returns the object in its async form.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.value
+    }
 }
 
 /// A message was not accepted by a blocking call, so it is certainly not processed. `E` is the error of the
@@ -43,12 +82,12 @@ pub enum BlockingError<E> {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockingSendError<E> {
-    /// The thread must not block.
+    /// The call must not block here.
     #[error("{reason}")]
     CannotBlock {
         /// The message.
         message: Message,
-        /// Why the thread must not block.
+        /// Why it must not.
         reason: CannotBlock,
     },
     /// The call failed as its async form does.

@@ -5,11 +5,17 @@
 //! built with [`io_thread(true)`](crate::PushBuilder::io_thread) has a blocking form too:
 //! [`Push::blocking`](crate::Push::blocking) and [`Pull::blocking`](crate::Pull::blocking).
 //!
-//! A blocking socket is a handle of an async one and the proof that its links run on a thread of the library.
-//! Therefore its calls may block any other thread. It dereferences to the async socket, for everything that
-//! does not wait: `try_send`, `try_recv`, `stats`, `local_endpoints` and so on. The calls that block have the
-//! prefix `blocking_`, because the async form of the same name exists too. They work within an async runtime,
-//! but block its thread: use the async forms there.
+//! A blocking socket is a handle of an async one and the proof that its links run on a thread of the library:
+//! they go on while another thread is blocked. It dereferences to the async socket, for everything that does
+//! not wait: `try_send`, `try_recv`, `stats`, `local_endpoints` and so on. The calls that block have the prefix
+//! `blocking_`, because the async call of the same name can be reached too; without `.await`, that one does
+//! nothing.
+//!
+//! Blocking calls work within an async runtime, but block its thread. Use the async forms there, in particular
+//! if the peer of the socket runs on that runtime.
+//!
+//! An error is either [`CannotBlock`](crate::CannotBlock), or the error of the async form in
+//! [`BlockingError::Failed`] or [`BlockingSendError::Failed`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,9 +46,11 @@ mod pull;
 mod push;
 mod receipt;
 mod rejections;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
-    error::{BlockingError, BlockingSendError},
+    error::{BlockingError, BlockingSendError, IntoBlockingError},
     events::Events,
     pull::Pull,
     push::Push,

@@ -12,7 +12,7 @@ use crate::{
     pull::Delivery,
 };
 
-/// A puller whose links run on the library's own thread, so that its calls may block.
+/// A puller whose links run on the library's own thread, so that they go on while its calls block.
 ///
 /// It is a handle of a [`tidegate::Pull`](crate::Pull), to which it dereferences: clones of both refer to the
 /// same puller, and what is said there about dropping the last handle holds here.

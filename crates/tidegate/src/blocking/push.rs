@@ -15,7 +15,7 @@ use crate::{
     push::{ANY, Payload, Permit, Turn, with_permit},
 };
 
-/// A pusher whose links run on the library's own thread, so that its calls may block.
+/// A pusher whose links run on the library's own thread, so that they go on while its calls block.
 ///
 /// It is a handle of a [`tidegate::Push`](crate::Push), to which it dereferences: clones of both refer to the
 /// same pusher, and what is said there about dropping the last handle holds here.
@@ -31,15 +31,13 @@ impl crate::Push {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::thread;
-    /// use tidegate::{Pull, Push};
-    ///
+    /// # use tidegate::{Pull, Push};
     /// let push = Push::builder().bind("mem://doc-push-blocking").io_thread(true).build().await?;
     /// let pull = Pull::builder().connect("mem://doc-push-blocking").build().await?;
     /// let from_thread = push.blocking()?;
-    /// let sender = thread::spawn(move || from_thread.blocking_send("resize 17.png"));
+    /// let sending = tokio::task::spawn_blocking(move || from_thread.blocking_send("resize 17.png"));
     /// pull.recv().await?.expect("the pusher has not finished").ack();
-    /// sender.join().unwrap()?;
+    /// sending.await??;
     /// # Ok(()) }
     /// ```
     ///
@@ -113,7 +111,8 @@ impl Push {
         if self.send_copied(&payload) {
             return Ok(());
         }
-        let sent = block_on(self.send_any(payload.into_message(), None, false));
+        let message = self.may_wait_with(payload.into_message())?;
+        let sent = block_on(self.send_any(message, None, false));
         sent.map(|_| ()).map_err(BlockingSendError::Failed)
     }
 
@@ -144,6 +143,7 @@ impl Push {
     ) -> Result<(), BlockingSendError<TrySendError>> {
         let payload = self.may_block_with(payload)?;
         let Err(message) = self.send_at_once(payload) else { return Ok(()) };
+        let message = self.may_wait_with(message)?;
         self.send_within(message, wait, |permit, message| permit.send(message))
             .map_err(BlockingSendError::Failed)
     }
@@ -170,7 +170,7 @@ impl Push {
         payload: impl Payload,
         wait: Duration,
     ) -> Result<Receipt, BlockingSendError<TrySendError>> {
-        let message = self.may_block_with(payload)?.into_message();
+        let message = self.may_wait_with(payload.into_message())?;
         let sent = self.send_within(message, wait, |permit, message| permit.send_tracked(message));
         sent.map(|receipt| Receipt::new(receipt, self.thread)).map_err(BlockingSendError::Failed)
     }
@@ -198,7 +198,7 @@ impl Push {
         I::Item: Payload,
     {
         let mut messages = messages.into_iter();
-        match self.thread.may_block() {
+        match self.thread.may_wait() {
             Ok(()) => block_on(self.send_many(messages, false)).map_err(BlockingSendError::Failed),
             Err(reason) => match messages.next() {
                 Some(payload) => {
@@ -219,16 +219,28 @@ impl Push {
         &self,
         payload: impl Payload,
     ) -> Result<Receipt, BlockingSendError<SendError>> {
-        let payload = self.may_block_with(payload)?;
+        let message = self.may_wait_with(payload.into_message())?;
         let (sender, outcome) = oneshot::channel();
-        let sent = block_on(self.send_any(payload.into_message(), Some(sender), false));
+        let sent = block_on(self.send_any(message, Some(sender), false));
         let id = sent.map_err(BlockingSendError::Failed)?;
         Ok(Receipt::new(self.receipt(id, outcome), self.thread))
     }
 
+    /// Accepts a message if there is room now, and returns its [`Receipt`].
+    ///
+    /// Behaves like [`try_send_tracked`](crate::Push::try_send_tracked).
+    ///
+    /// # Errors
+    /// The same as [`try_send_tracked`](crate::Push::try_send_tracked).
+    pub fn try_send_tracked(&self, payload: impl Payload) -> Result<Receipt, TrySendError> {
+        let receipt = self.push.try_send_tracked(payload)?;
+        Ok(Receipt::new(receipt, self.thread))
+    }
+
     /// Reserves room for one message, blocking the thread while there is none.
     ///
-    /// Behaves like [`reserve`](crate::Push::reserve).
+    /// Behaves like [`reserve`](crate::Push::reserve). The receipt of a permit is async; its
+    /// [`blocking`](crate::Receipt::blocking) form can be waited for.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -259,7 +271,7 @@ impl Push {
     /// [`TryReserveError::Full`] if there was no room within `wait`, and otherwise the same as
     /// [`Self::blocking_reserve`].
     pub fn blocking_reserve_timeout(&self, wait: Duration) -> Result<Permit, BlockingError<TryReserveError>> {
-        self.thread.may_block()?;
+        self.thread.may_wait()?;
         self.turn_for(wait, ANY).map_err(BlockingError::Failed)
     }
 
@@ -287,6 +299,14 @@ impl Push {
         match self.thread.may_block() {
             Ok(()) => Ok(payload),
             Err(reason) => Err(BlockingSendError::CannotBlock { message: payload.into_message(), reason }),
+        }
+    }
+
+    /// The same, for a call that is about to wait.
+    fn may_wait_with<E>(&self, message: Message) -> Result<Message, BlockingSendError<E>> {
+        match self.thread.may_wait() {
+            Ok(()) => Ok(message),
+            Err(reason) => Err(BlockingSendError::CannotBlock { message, reason }),
         }
     }
 

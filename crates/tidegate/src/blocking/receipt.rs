@@ -2,14 +2,15 @@
 
 use std::{ops::Deref, time::Duration};
 
-use super::BlockingError;
+use super::{BlockingError, IntoBlockingError};
 use crate::{
     error::{CannotBlock, ReceiptError},
     io_thread::OwnThread,
     park::{block_for, block_on},
 };
 
-/// The outcome of a message, from [`Push::blocking_send_tracked`](super::Push::blocking_send_tracked).
+/// The outcome of a message, from [`Push::blocking_send_tracked`](super::Push::blocking_send_tracked), or from the
+/// [`blocking`](crate::Receipt::blocking) form of an async receipt, such as that of a permit.
 ///
 /// Dropping a receipt does not affect the message.
 #[derive(Debug)]
@@ -34,10 +35,12 @@ impl crate::Receipt {
     ///
     /// # Errors
     /// [`CannotBlock::NoIoThread`] if the pusher was built without
-    /// [`io_thread(true)`](crate::PushBuilder::io_thread).
-    pub fn blocking(self) -> Result<Receipt, CannotBlock> {
-        let thread = self.thread.ok_or(CannotBlock::NoIoThread)?;
-        Ok(Receipt { receipt: self, thread })
+    /// [`io_thread(true)`](crate::PushBuilder::io_thread). The error contains the receipt.
+    pub fn blocking(self) -> Result<Receipt, IntoBlockingError<Self>> {
+        match self.own_thread() {
+            Some(thread) => Ok(Receipt { receipt: self, thread }),
+            None => Err(IntoBlockingError::new(CannotBlock::NoIoThread, self)),
+        }
     }
 }
 
@@ -68,8 +71,8 @@ impl Receipt {
     /// ```
     ///
     /// # Errors
-    /// [`ReceiptError`] as from awaiting the receipt; also if the thread must not block, in which case the
-    /// outcome remains unknown.
+    /// [`ReceiptError`] as from awaiting the receipt. [`CannotBlock`] if the thread must not block; then the
+    /// receipt is lost, and [`Self::blocking_wait_timeout`] would keep it.
     pub fn blocking_wait(self) -> Result<(), BlockingError<ReceiptError>> {
         self.thread.may_wait()?;
         block_on(self.receipt).map_err(BlockingError::Failed)
@@ -77,7 +80,7 @@ impl Receipt {
 
     /// Blocks the thread until the outcome is known, for at most `wait`.
     ///
-    /// Returns `None` if there is no outcome yet; call it again to wait further.
+    /// Returns `None` if there is no outcome yet; call it again to wait further. A known outcome is returned again.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,7 +92,7 @@ impl Receipt {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::blocking_wait`].
+    /// The same as [`Self::blocking_wait`], but the receipt is kept.
     pub fn blocking_wait_timeout(
         &mut self,
         wait: Duration,

@@ -1,10 +1,8 @@
 //! `Rejections`, the messages that will never be sent again, for threads that block.
 
-use std::{
-    ops::{Deref, DerefMut},
-    time::Duration,
-};
+use std::time::Duration;
 
+use super::IntoBlockingError;
 use crate::{
     error::CannotBlock,
     io_thread::OwnThread,
@@ -14,17 +12,44 @@ use crate::{
 
 /// The rejected messages of a pusher, from [`Push::rejections`](super::Push::rejections).
 ///
-/// It dereferences to the async form, which has [`try_recv`](crate::Rejections::try_recv), and behaves like
-/// it.
+/// While a handle exists, rejected messages are kept until they are fetched, and count as held. If you do not fetch
+/// them, sends eventually block. When the last handle is dropped, messages that were not fetched are lost, with a
+/// warning; later ones are only counted.
 #[derive(Debug)]
 pub struct Rejections {
     rejections: crate::Rejections,
     thread: OwnThread,
 }
 
+impl crate::Rejections {
+    /// Returns the form of this handle that blocks its thread.
+    ///
+    /// # Errors
+    /// [`CannotBlock::NoIoThread`] if the pusher was built without
+    /// [`io_thread(true)`](crate::PushBuilder::io_thread). The error contains the handle.
+    pub fn blocking(self) -> Result<Rejections, IntoBlockingError<Self>> {
+        match self.own_thread() {
+            Some(thread) => Ok(Rejections { rejections: self, thread }),
+            None => Err(IntoBlockingError::new(CannotBlock::NoIoThread, self)),
+        }
+    }
+}
+
 impl Rejections {
     pub(super) fn new(rejections: crate::Rejections, thread: OwnThread) -> Self {
         Self { rejections, thread }
+    }
+
+    /// Returns the handle for async code.
+    #[must_use]
+    pub fn into_async(self) -> crate::Rejections {
+        self.rejections
+    }
+
+    /// Returns the next rejected message, if there is one now, as
+    /// [`try_recv`](crate::Rejections::try_recv) does.
+    pub fn try_recv(&mut self) -> Option<Rejected> {
+        self.rejections.try_recv()
     }
 
     /// Blocks the thread until there is a rejected message. Returns `None` when the pusher has stopped and all
@@ -67,19 +92,5 @@ impl Rejections {
     pub fn blocking_recv_timeout(&mut self, wait: Duration) -> Result<Option<Option<Rejected>>, CannotBlock> {
         self.thread.may_wait()?;
         Ok(block_for(wait, self.rejections.recv()))
-    }
-}
-
-impl Deref for Rejections {
-    type Target = crate::Rejections;
-
-    fn deref(&self) -> &crate::Rejections {
-        &self.rejections
-    }
-}
-
-impl DerefMut for Rejections {
-    fn deref_mut(&mut self) -> &mut crate::Rejections {
-        &mut self.rejections
     }
 }

@@ -100,7 +100,8 @@ macro_rules! common_settings {
         /// The links then make progress even if the program computes on its own threads or blocks them, and
         /// no tokio runtime is needed. All sockets of a process with this setting share one thread,
         /// `tidegate-io`, which ends with the last of them. Each message crosses threads, which costs some
-        /// speed. Sockets that share an address must have the same setting. Default: false.
+        /// speed. Sockets that share an address must have the same setting. The socket has a form whose calls
+        /// block other threads: the module [`blocking`](crate::blocking). Default: false.
         ///
         /// ```
         /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,14 +1,15 @@
 //! `PullBuilder`, the settings of a puller.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{Puller, PullerSettings, Role, Tokens, Window};
 
 use super::{access_settings, common_settings, setup::Setup, start::Parts};
 use crate::{
-    blocking,
-    error::BuildError,
+    blocking::{self, BlockingError},
+    error::{BuildError, CannotBlock},
+    io_thread::IoThread,
     park::block_on,
     pull::{MIN_BATCH, Pull, PullState},
 };
@@ -244,10 +245,12 @@ impl PullBuilder {
     /// ```
     ///
     /// # Errors
-    /// The same as [`Self::build`]; also if the thread cannot be started.
-    pub fn blocking_build(self) -> Result<blocking::Pull, BuildError> {
-        let built = block_on(self.io_thread(true).build())?;
-        // It runs on that thread, so this does not fail.
-        built.blocking().map_err(|error| BuildError::Thread(io::Error::other(error)))
+    /// The same as [`Self::build`]; also if the thread cannot be started, or if it is the current thread.
+    pub fn blocking_build(self) -> Result<blocking::Pull, BlockingError<BuildError>> {
+        if IoThread::is_current() {
+            return Err(CannotBlock::OnIoThread.into());
+        }
+        let built = block_on(self.io_thread(true).build()).map_err(BlockingError::Failed)?;
+        Ok(built.blocking()?)
     }
 }

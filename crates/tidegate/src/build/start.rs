@@ -93,7 +93,6 @@ impl Setup {
         if let Some(events) = self.events {
             shared.events = events;
         }
-        shared.events.run_at(shared.runtime.own_thread());
         let shared = Arc::new(shared);
         // Releases the endpoints that are already bound if a later step fails or the future is dropped.
         let undo = shared.stop.clone().drop_guard();
@@ -124,6 +123,7 @@ impl Setup {
         if let Some(wait) = self.give_up_after {
             shared.give_up_after(wait);
         }
+        shared.events.run_at(shared.runtime.own_thread());
         undo.disarm();
         Ok(shared)
     }

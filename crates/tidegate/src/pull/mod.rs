@@ -208,7 +208,7 @@ impl Pull {
     /// [`Push::events`](crate::Push::events) has an example.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.shared().events.subscribe()
+        self.shared().events.subscribe_at(self.shared().runtime.own_thread())
     }
 
     /// Returns a fused `Stream` of deliveries.

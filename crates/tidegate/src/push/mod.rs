@@ -237,7 +237,7 @@ impl Push {
     /// ```
     #[must_use]
     pub fn events(&self) -> Events {
-        self.shared().events.subscribe()
+        self.shared().events.subscribe_at(self.shared().runtime.own_thread())
     }
 
     /// Returns a handle for the messages that will never be sent again, with their reasons.

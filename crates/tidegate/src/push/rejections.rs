@@ -10,7 +10,10 @@ use futures_core::Stream;
 use tidegate_proto::{InstanceId, Message, MessageId, Pusher};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::socket::{Inner, Shared};
+use crate::{
+    io_thread::OwnThread,
+    socket::{Inner, Shared},
+};
 
 /// A message that will never be sent again: a puller rejected it, or its attempts reached the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,10 @@ impl Rejections {
             Poll::Ready(next) => next,
             Poll::Pending => None,
         }
+    }
+
+    pub(crate) fn own_thread(&self) -> Option<OwnThread> {
+        self.shared.runtime.own_thread()
     }
 
     /// The next message or the end; pending if more may come.

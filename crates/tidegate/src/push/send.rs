@@ -216,7 +216,7 @@ impl Push {
         id: MessageId,
         outcome: oneshot::Receiver<Result<(), crate::ReceiptError>>,
     ) -> Receipt {
-        Receipt { id, outcome, thread: self.shared().runtime.own_thread() }
+        Receipt::new(id, outcome, self.shared().runtime.own_thread())
     }
 
     pub(super) fn id(&self, number: u64) -> MessageId {
