@@ -101,6 +101,8 @@ pub struct Puller<H = ()> {
     rotating: u64,
     /// When the shares of a fixed window are computed next.
     share_at: Time,
+    /// Whether the application has waited since then for another delivery of a link.
+    has_waited: bool,
     /// Detects a `recv` that waits at the cap.
     stuck: Stuck,
     /// Links without unused credit, which get some when a `recv` begins to wait (CR-6).
@@ -146,6 +148,7 @@ impl<H: Clone + Default> Puller<H> {
             memory: MemoryQueue::default(),
             rotating: 0,
             share_at: Time::default(),
+            has_waited: false,
             stuck: Stuck::default(),
             links: Links::default(),
             slots: BTreeMap::new(),

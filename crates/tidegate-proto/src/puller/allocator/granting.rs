@@ -97,12 +97,15 @@ impl<H: Clone + Default> Puller<H> {
         }
     }
 
-    /// Updates the weights of a fixed window: with each sample in which something was settled, earlier deliveries count
-    /// half.
+    /// Updates the weights of a fixed window, after as many deliveries were settled as it has: earlier ones count half.
+    /// If the application had to wait, this happens with each sample in which something was settled.
     fn weigh_links(&mut self, now: Time) {
         // With many links this costs more, so that it is done less often.
         self.share_at = now + MIN_SAMPLE * (1 + u32::try_from(self.links.len() / 100).unwrap_or(u32::MAX));
-        if self.links.iter().all(|(_, link)| link.recent() == 0) {
+        // Before each link had its turn, a few deliveries of a slow worker say nothing about need. If they moved the
+        // shares, messages would move back and forth with them. If workers lack messages, need shows at once.
+        let settled: u64 = self.links.iter().map(|(_, link)| link.recent()).sum();
+        if settled == 0 || (settled < self.cap && !std::mem::take(&mut self.has_waited)) {
             return;
         }
         for id in self.links.ids() {
