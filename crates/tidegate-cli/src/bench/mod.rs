@@ -40,7 +40,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Exit> {
             let measuring = async {
                 let rate = flow_rate(&args.load, &args.tune, (1, 1)).await?;
                 let rate = if args.with_tcp { rate.beside(&tcp_rate(&args.load).await?) } else { rate };
-                Ok(Report::Throughput(rate))
+                Ok(Report::Throughput(Box::new(rate)))
             };
             show(args.load.json, measuring).await
         }

@@ -19,7 +19,7 @@ use crate::text::thousands;
 #[derive(Debug, Serialize)]
 #[serde(tag = "bench", rename_all = "snake_case")]
 pub(super) enum Report {
-    Throughput(Rate),
+    Throughput(Box<Rate>),
     Latency(Box<LatencyReport>),
 }
 
@@ -251,7 +251,7 @@ mod tests {
     fn the_object_has_the_documented_fields() {
         let tcp = Rate::tcp(1024, 2049, tcp_run(0.5));
         let rate = Rate::of(1024, 2049, Window::messages(1_000), (1, 1), &flow(2.0, 2048)).beside(&tcp);
-        let json = serde_json::to_value(Report::Throughput(rate)).unwrap();
+        let json = serde_json::to_value(Report::Throughput(Box::new(rate))).unwrap();
         assert_eq!(json["bench"], "throughput");
         assert_eq!(
             (&json["size"], &json["count"], &json["window"]),

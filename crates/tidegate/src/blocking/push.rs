@@ -144,8 +144,7 @@ impl Push {
         let payload = self.may_block_with(payload)?;
         let Err(message) = self.send_at_once(payload) else { return Ok(()) };
         let message = self.may_wait_with(message)?;
-        self.send_within(message, wait, |permit, message| permit.send(message))
-            .map_err(BlockingSendError::Failed)
+        self.send_within(message, wait, Permit::send).map_err(BlockingSendError::Failed)
     }
 
     /// Accepts a message, blocking for at most `wait`, and returns its [`Receipt`].
@@ -171,7 +170,7 @@ impl Push {
         wait: Duration,
     ) -> Result<Receipt, BlockingSendError<TrySendError>> {
         let message = self.may_wait_with(payload.into_message())?;
-        let sent = self.send_within(message, wait, |permit, message| permit.send_tracked(message));
+        let sent = self.send_within(message, wait, Permit::send_tracked);
         sent.map(|receipt| Receipt::new(receipt, self.thread)).map_err(BlockingSendError::Failed)
     }
 
