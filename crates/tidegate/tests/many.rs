@@ -6,7 +6,7 @@ mod common;
 
 use std::{future::poll_fn, pin::pin, sync::mpsc, task::Poll, thread, time::Duration};
 
-use common::{LONG, begin, within};
+use common::{LONG, begin, run, within};
 use tidegate::{Pull, Push, SendError, Window, blocking::BlockingSendError};
 
 /// An iterator of unknown length.
@@ -124,6 +124,33 @@ fn the_messages_of_an_iterator_are_sent_before_it_is_asked_for_more() {
         assert_eq!(thread.join().unwrap().unwrap(), 3);
     }
     push.blocking_finish(LONG).unwrap();
+}
+
+#[tokio::test]
+async fn the_messages_of_an_iterator_are_sent_before_an_async_send_all_asks_it_for_more() {
+    // The iterator blocks the thread that polls `send_all`, so the links run on another one.
+    let push = Push::builder().bind("mem://many-slow-async").io_thread(true).build().await.unwrap();
+    let pull = Pull::builder().connect("mem://many-slow-async").io_thread(true).build().await.unwrap();
+    for hint in [false, true] {
+        let (give, given) = mpsc::channel::<&str>();
+        let sender = push.clone();
+        let thread = thread::spawn(move || {
+            if hint {
+                run(sender.send_all((0..3).map(|_| given.recv().unwrap())))
+            } else {
+                run(sender.send_all(given))
+            }
+        });
+        for line in ["one", "two", "three"] {
+            give.send(line).unwrap();
+            let delivery = within(pull.recv()).await.unwrap().unwrap();
+            assert_eq!(delivery.payload(), line.as_bytes());
+            delivery.ack();
+        }
+        drop(give);
+        assert_eq!(thread.join().unwrap().unwrap(), 3);
+    }
+    within(push.finish(LONG)).await.unwrap();
 }
 
 #[test]

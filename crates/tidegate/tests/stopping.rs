@@ -6,9 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, begin, within};
-use tidegate::{BuildError, Pull, Push};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use common::{LONG, assert_conserved, begin, until, within};
+use tidegate::{BuildError, Pull, Push, Window};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
 
 #[tokio::test]
 async fn what_is_held_when_a_cancelled_finish_is_followed_by_the_last_drop_still_arrives_and_the_stream_ends()
@@ -115,4 +115,28 @@ fn an_address_of_a_stopped_socket_is_in_use_while_its_runtime_exists_and_is_not_
     assert!(error.to_string().contains("its runtime is not being polled"), "{error}");
     drop(idle);
     running.block_on(within(again())).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_with_nothing_in_hand_leaves_at_once_although_many_deliveries_are_queued() {
+    // ST-1. The clock moves only when every task waits for it.
+    for taken in [0, 1] {
+        let at = format!("mem://nothing-in-hand-{taken}");
+        let push = Push::builder().bind(&at).build().await.unwrap();
+        let pull = Pull::builder().connect(&at).window(Window::messages(800)).build().await.unwrap();
+        within(push.connected(1)).await.unwrap();
+        within(push.send_all((0..300).map(|_| "x"))).await.unwrap();
+        until(|| pull.stats().received == 300).await;
+        for _ in 0..taken {
+            // With it, others are taken from the core, and handed out to nobody.
+            within(pull.recv()).await.unwrap().unwrap().ack();
+        }
+        assert_eq!((pull.stats().in_flight, pull.stats().queued), (0, 300 - taken));
+        let start = Instant::now();
+        let stats = within(pull.leave(LONG)).await.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+        assert_eq!((stats.acked, stats.links), (taken, 0));
+        assert_eq!((push.stats().acked, push.stats().queued), (stats.acked, 300 - taken));
+        assert_conserved(&push, &pull);
+    }
 }
