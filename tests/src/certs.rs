@@ -37,9 +37,16 @@ impl Ca {
     /// Creates a CA with this common name.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        Self::new_with(name, |_| ())
+    }
+
+    /// Like [`Self::new`]; `change` edits the parameters first.
+    #[must_use]
+    pub fn new_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = params(&[]);
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { pem, issuer: Issuer::new(params, key) }

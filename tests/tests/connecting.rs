@@ -15,7 +15,8 @@ fn an_unreachable_endpoint_causes_an_immediate_warning_with_the_reason() {
         let mut refused = tidegate(&[command, "--connect", UNREACHABLE]);
         refused.line_with_all(&["WARN", UNREACHABLE, "Connection refused"]).unwrap();
         let mut unknown = tidegate(&[command, "--connect", "tcp://no-such-host.invalid:1"]);
-        unknown.line_with_all(&["WARN", "cannot connect to tcp://no-such-host.invalid:1"]).unwrap();
+        let reason = "cannot connect to tcp://no-such-host.invalid:1: failed to lookup address information: ";
+        unknown.line_with_all(&["WARN", reason]).unwrap();
     }
 }
 
@@ -24,6 +25,12 @@ fn a_daemon_without_a_peer_exits_after_the_connect_timeout_with_the_reason() {
     for (command, other) in [("push", "no puller"), ("pull", "no pusher")] {
         let mut daemon = tidegate(&[command, "--connect", UNREACHABLE, "--connect-timeout", "200ms"]);
         daemon.line_with_all(&["error: --connect-timeout", other, "200ms", "Connection refused"]).unwrap();
+        assert_eq!(code(&mut daemon), 1);
+        // No part of a name has more than 63 bytes, so no server is asked for this one.
+        let unknown = format!("tcp://{}.invalid:1", "x".repeat(64));
+        let mut daemon = tidegate(&[command, "--connect", &unknown, "--connect-timeout", "500ms"]);
+        let reason = format!("500ms; cannot connect to {unknown}: failed to lookup address information: ");
+        daemon.line_with_all(&["error: --connect-timeout", other, &reason]).unwrap();
         assert_eq!(code(&mut daemon), 1);
         let bind = ["--bind", "tcp://127.0.0.1:0", "--connect-timeout", "50ms"];
         let mut daemon = tidegate(&[&[command], &bind[..]].concat());

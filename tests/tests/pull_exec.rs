@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use std::{fs, io::BufRead, io::Read};
+use std::{fs, io::BufRead, io::Read, path::Path};
 
 use tidegate_tests::daemons::{by, code, line, numbers, push, sorted, summary, tidegate};
 
@@ -11,35 +11,55 @@ fn with_files(limit: &str, args: &[&str]) -> tidegate_tests::process::Process {
     by(&["sh", "-c", r#"ulimit -n "$0"; exec "$@""#, limit], args)
 }
 
+/// The path of a file in `dir` that nobody may execute: a shell that tries it exits with 126.
+fn not_executable(dir: &Path) -> String {
+    let file = dir.join("not-executable");
+    fs::write(&file, "").unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
 #[test]
-fn a_missing_command_is_a_failed_attempt_once_another_has_succeeded() {
-    for jobs in ["1", "3"] {
+fn a_command_that_cannot_be_run_is_a_failed_attempt_once_another_has_succeeded() {
+    for jobs in ["1", "4"] {
         let dir = tempfile::tempdir().unwrap();
-        let dead = dir.path().join("dead");
+        let (dead, file) = (dir.path().join("dead"), not_executable(dir.path()));
         let (mut push, at) =
             push(1, &["--max-attempts", "3", "--dead-letter", dead.to_str().unwrap(), "--json"]);
-        // With several jobs the missing command ends first, and must wait for the others.
+        // With several jobs the others end first, and must wait for this one.
         let command = r#"read c; [ "$c" = true ] && sleep 0.2; $c"#;
         let mut pull = tidegate(&["pull", "--connect", &at, "--jobs", jobs, "--exec", command]);
-        push.feed(b"true\nnosuch\ntrue\n".to_vec());
+        push.feed(format!("true\nnosuch\n{file}\ntrue\n").into_bytes());
         assert_eq!((code(&mut push), code(&mut pull)), (3, 0), "{jobs} jobs");
+        for status in ["126", "127"] {
+            pull.line_with_all(&["WARN", &format!("it cannot be started (exit status {status}")]).unwrap();
+        }
         let sum = summary(&mut push);
         assert_eq!(
             (&sum["acked"], &sum["rejected"], &sum["nacked"]),
-            (&2.into(), &1.into(), &3.into()),
+            (&2.into(), &2.into(), &6.into()),
             "{sum}"
         );
-        assert_eq!(fs::read_to_string(dead).unwrap(), "nosuch\n");
+        let dead = fs::read_to_string(dead).unwrap();
+        let mut dead: Vec<_> = dead.lines().collect();
+        dead.sort_unstable();
+        assert_eq!(dead, [&file, "nosuch"]);
     }
 }
 
 #[test]
-fn a_missing_command_stops_the_daemon_before_any_has_succeeded_and_counts_no_attempt() {
-    for jobs in ["1", "4"] {
+fn a_command_that_cannot_be_run_stops_the_daemon_before_any_has_succeeded_and_counts_no_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = not_executable(dir.path());
+    for (jobs, command, status) in [
+        ("1", "/no/such/command", "127"),
+        ("4", "/no/such/command", "127"),
+        ("1", &file, "126"),
+        ("4", &file, "126"),
+    ] {
         let (mut push, at) = push(1, &["--json"]);
         push.feed(numbers(10));
-        let mut pull = tidegate(&["pull", "--connect", &at, "--jobs", jobs, "--exec", "/no/such/command"]);
-        pull.line_with("it cannot be started (exit status 127").unwrap();
+        let mut pull = tidegate(&["pull", "--connect", &at, "--jobs", jobs, "--exec", command]);
+        pull.line_with(&format!("it cannot be started (exit status {status}")).unwrap();
         assert_eq!(code(&mut pull), 1);
         let mut other = tidegate(&["pull", "--connect", &at, "--json"]);
         assert_eq!(other.output().unwrap().matches("\"attempt\":1,").count(), 10, "no attempt was counted");

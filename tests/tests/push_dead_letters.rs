@@ -9,10 +9,18 @@ use std::{
     time::Instant,
 };
 
+use tidegate_proto::{
+    Role,
+    wire::{Body, v1::Verdict},
+};
 use tidegate_tests::{
-    daemons::{by, code, make_fifo, push, summary, tidegate, wait_for},
+    daemons::{by, code, make_fifo, numbers, push, summary, tidegate, wait_for},
+    hostile::raw::{Raw, ack, address, hello, outcome},
     process::LONG,
 };
+
+/// The number of rejections that `push -v` lists per second.
+const MAX_LISTED: u64 = 20;
 
 /// A named pipe that is open for reading and not read, so it is full after 64 KiB. It ends when its writer exits.
 fn unread_fifo(path: &Path) -> File {
@@ -220,4 +228,42 @@ fn a_record_that_cannot_be_a_dead_letter_goes_to_unsent() {
         assert_eq!(fs::read_to_string(&unsent).unwrap(), "too large\n", "{tmpdir}");
         assert_eq!(summary(&mut push)["not_sent"], 1);
     }
+}
+
+/// The number of rejections that a line of the log says are not listed.
+fn suppressed(line: &str) -> Option<u64> {
+    let (before, _) = line.split_once(" more ")?;
+    before.rsplit([' ', '(']).next()?.replace(',', "").parse().ok()
+}
+
+#[test]
+fn a_range_of_rejected_messages_is_listed_in_a_few_lines_and_the_others_are_counted() {
+    // OC-7: a few bytes from a puller reject all of them.
+    let begun = Instant::now();
+    let (mut push, at) = push(1, &["-v"]);
+    let mut raw = Raw::connect(address(&at)).unwrap();
+    raw.greet(hello(Role::Puller, 1)).unwrap();
+    let limits = (20_000, 1 << 30);
+    raw.send(ack(Vec::new(), limits)).unwrap();
+    push.feed(numbers(20_000));
+    let mut received = 0;
+    while received < 20_000 {
+        let length = |body: &Body| match body {
+            Body::Deliver(batch) => Some(batch.cursor.len()),
+            _ => None,
+        };
+        received += raw.until(length).unwrap();
+    }
+    raw.send(ack(vec![outcome(0, 20_000, Verdict::Reject)], limits)).unwrap();
+    raw.closed().unwrap();
+    drop(raw);
+    assert_eq!(code(&mut push), 3);
+    push.line_with("pushed 20,000 messages").unwrap();
+    // Each second that the pusher took allows more lines.
+    let most = MAX_LISTED * (begun.elapsed().as_secs() + 1);
+    let with = |text| push.lines_seen().iter().filter(move |line| line.contains(text)).count() as u64;
+    let (warned, listed) = (with("a rejected message was dropped"), with("a message was rejected"));
+    let counted: u64 = push.lines_seen().iter().filter_map(|line| suppressed(line)).sum();
+    assert!(listed <= most, "{listed} lines");
+    assert_eq!((warned, listed + counted), (1, 19_999), "{counted} are counted");
 }

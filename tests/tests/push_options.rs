@@ -5,7 +5,7 @@
 use std::fs;
 
 use tidegate_tests::{
-    daemons::{code, line, make_fifo, numbers, push, sorted, summary, tidegate},
+    daemons::{by, code, line, make_fifo, numbers, push, sorted, summary, tidegate},
     process::Process,
 };
 
@@ -158,4 +158,14 @@ fn a_signal_after_the_whole_input_was_read_is_no_failure_if_all_is_acked() {
     assert_eq!(code(&mut push), 0);
     push.line_with("20 acked").unwrap();
     pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn a_pusher_raises_its_limit_on_descriptors_for_its_links() {
+    let limited = ["sh", "-c", r#"ulimit -S -n 40; ulimit -H -n 50; exec "$@""#, "sh"];
+    let mut push = by(&limited, &["push", "--bind", "tcp://127.0.0.1:0"]);
+    push.endpoint().unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", push.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["50", "50", "files"]);
 }

@@ -37,6 +37,18 @@ fn hangup_and_quit_stop_a_pusher_gracefully_like_terminate() {
 }
 
 #[test]
+fn the_default_linger_time_after_a_signal_is_shorter_than_the_10_seconds_before_a_kill() {
+    for (more, time) in [(&[][..], "9s"), (&["--linger", "1s 500ms"], "1s 500ms")] {
+        let (mut push, _) = push(0, more);
+        push.write_line("1");
+        push.signal("TERM").unwrap();
+        push.line_with(&format!("SIGTERM: reading stopped; waiting up to {time} (--linger)")).unwrap();
+        push.signal("TERM").unwrap();
+        push.exit().unwrap();
+    }
+}
+
+#[test]
 fn a_hangup_lets_a_command_finish() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
 
 use tidegate_tests::daemons::{by, code, line, make_fifo, numbers, push, summary, tidegate, wait_for};
 
@@ -111,6 +114,20 @@ fn messages_saved_early_are_removed_from_unsent_when_they_are_acked() {
     assert_eq!(code(&mut push), 4, "its input had not ended");
     assert_eq!(fs::read_to_string(&unsent).unwrap(), "");
     pull.signal("TERM").unwrap();
+}
+
+#[test]
+fn only_the_owner_can_read_the_unsent_file_also_after_it_was_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let unsent = dir.path().join("unsent");
+    let (mut push, _) = push(0, &["--unsent", unsent.to_str().unwrap(), "--linger", "50ms"]);
+    let first = File::open(&unsent).unwrap(); // while it is open, no other file gets its number
+    push.feed(numbers(3));
+    assert_eq!(code(&mut push), 4);
+    assert_eq!(fs::read(&unsent).unwrap(), numbers(3));
+    let (before, after) = (first.metadata().unwrap(), fs::metadata(&unsent).unwrap());
+    assert_ne!(before.ino(), after.ino(), "it was not replaced");
+    assert_eq!([before, after].map(|data| data.permissions().mode() & 0o777), [0o600; 2]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)] // a test may stop at once
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -53,7 +53,7 @@ fn a_puller_whose_log_is_not_read_continues_and_obeys_signals() {
     let args = ["pull", "-vvv", "--connect", &at, "--exec", fails_once];
     let mut pull = Stalled::start(&args, stderr);
     (0..20).for_each(|n| push.write_line(&n.to_string()));
-    let mut output = std::io::BufReader::new(pull.0.stdout.take().unwrap());
+    let mut output = BufReader::new(pull.0.stdout.take().unwrap());
     let lines: Vec<String> = (0..20).map(|_| line(&mut output)).collect();
     assert_eq!(sorted(&lines), (0..20).collect::<Vec<_>>());
     pull.terminate();
@@ -100,6 +100,31 @@ fn a_late_reader_of_the_log_gets_it_with_the_summary() {
     assert_eq!(push.0.wait().unwrap().code(), Some(0));
     let text = reading.join().unwrap();
     assert!(text.contains(&format!("listening on {at}\n")) && text.contains("1 acked"), "{text}");
+}
+
+#[test]
+fn what_was_dropped_is_counted_in_the_log_where_it_is_missing() {
+    /// More than the daemon keeps for a reader, which is 1 MiB.
+    const WRITTEN: usize = 3_000_000;
+    /// The daemon passes the stderr of a command on in parts of this size at most, and each counts as a line.
+    const MAX_PART: usize = 8_192;
+    let (mut push, at) = push(1, &[]);
+    let (stderr, late) = full_pipe();
+    let command = format!("read -r n; [ $n = 2 ] || yes | head -c {WRITTEN} >&2; echo $n");
+    let mut pull = Stalled::start(&["pull", "--connect", &at, "--exec", &command], stderr);
+    let mut output = BufReader::new(pull.0.stdout.take().unwrap());
+    push.write(b"1\n2\n");
+    // The second command starts when all that the first one has written to stderr is passed on.
+    assert_eq!([line(&mut output), line(&mut output)], ["1", "2"]);
+    let mut kept = 0;
+    let dropped = BufReader::new(late).lines().map(Result::unwrap).find_map(|line| {
+        kept += line.len() + 1;
+        let count = line.strip_suffix(" lines dropped here because stderr was not read")?;
+        count.rsplit(' ').next()?.replace(',', "").parse::<usize>().ok()
+    });
+    let dropped = dropped.expect("the log ended without a count");
+    assert!(kept - PIPE + dropped * MAX_PART >= WRITTEN, "{kept} bytes were kept, {dropped} parts dropped");
+    assert!(kept < WRITTEN, "{kept} bytes were kept");
 }
 
 #[test]

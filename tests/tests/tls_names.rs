@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rcgen::SanType;
+use rcgen::{GeneralSubtree, NameConstraints, SanType};
 use tidegate::{Code, ConnectedError, Event, PeerIdentity, Pull, Push, Tls, TlsConfig};
 use tidegate_tests::certs::{Ca, Identity};
 
@@ -89,6 +89,37 @@ async fn a_dns_name_is_not_satisfied_by_a_uri_nor_a_uri_by_a_dns_name() {
     ] {
         let identity = named(&ca, names.clone());
         assert_eq!(admitted(&push, &ca, &identity).await, None, "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_uri_does_not_evade_the_dns_name_constraint_of_a_ca() {
+    // TL-4, TL-5
+    let ca = Ca::new_with("constrained", |params| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("inside.test".to_owned())];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    });
+    let push = pusher(&ca, &["worker.inside.test", "worker.outside.test"]).await;
+    for (names, known) in [
+        (vec![dns("worker.inside.test")], Some("worker.inside.test")),
+        (vec![uri("worker.outside.test"), dns("worker.inside.test")], Some("worker.inside.test")),
+        (vec![uri("worker.outside.test"), dns("other.inside.test")], None),
+        (vec![uri("worker.outside.test")], None),
+    ] {
+        let seen = admitted(&push, &ca, &named(&ca, names.clone())).await;
+        assert_eq!(seen, known.map(|name| vec![name.to_owned()]), "{names:?}");
+    }
+    // The constraint is in force: TLS itself refuses a DNS name outside.
+    let mut events = push.events();
+    let tls = Tls::load(named(&ca, vec![dns("worker.outside.test")]).config().ca(ca.pem())).unwrap();
+    let at = push.local_endpoints()[0].to_string();
+    let _pull = Pull::builder().connect(at).tls(tls).build().await.unwrap();
+    loop {
+        match within(events.recv()).await.unwrap() {
+            Event::TlsFailed { .. } => break,
+            Event::Connected { peer, .. } => panic!("{peer}"),
+            _ => {}
+        }
     }
 }
 

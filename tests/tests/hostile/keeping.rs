@@ -2,6 +2,7 @@
 //! `crates/tidegate-proto/tests/memory.rs` and `weights.rs`.
 
 use std::{
+    collections::BTreeSet,
     io::{ErrorKind, Read},
     time::Duration,
 };
@@ -21,28 +22,45 @@ use crate::{
     job::{self, closed_by, link},
 };
 
+/// The credit of a link, in messages.
+const CREDIT: u64 = 64;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_frames_with_the_first_message_nacked_and_the_others_acked_lose_nothing() {
     // LM-5, OC-6, OC-3
-    job::pusher(
+    job::pusher_of(
         2_000,
         true,
         |push| push,
         |at| {
             let mut raw = link(at, Role::Puller, 1);
-            raw.send(ack(Vec::new(), (2, 1 << 20))).unwrap();
-            for _ in 0..20 {
-                let range = |body: &Body| match body {
-                    Body::Deliver(batch) => Some((batch.cursor.next_id(), batch.cursor.len())),
+            raw.send(ack(Vec::new(), (CREDIT, 1 << 20))).unwrap();
+            let (mut acked, mut frames) = (BTreeSet::new(), 0);
+            while frames < 20 {
+                let frame = |body: &Body| match body {
+                    Body::Deliver(batch) => {
+                        let numbers = batch.items().map(|item| job::number(item.payload(&batch.bytes)));
+                        Some((batch.cursor.next_id(), numbers.collect::<Option<Vec<_>>>().unwrap()))
+                    }
                     _ => None,
                 };
-                let (first, count) = raw.until(range).unwrap();
-                // Nacks the whole frame and repeats that; a second outcome has no effect.
-                let nack = v1::Outcome { delay_ms: 100, ..outcome(first, count, Verdict::Nack) };
-                let repeats = vec![outcome(0, first + count, Verdict::Ack); 1_000];
-                let outcomes = [vec![nack], repeats].concat();
-                raw.send(ack(outcomes, (first + count + 2, 1 << 20))).unwrap();
+                let (first, numbers) = raw.until(frame).unwrap();
+                let next = first + numbers.len() as u64;
+                let nack = v1::Outcome { delay_ms: 100, ..outcome(first, 1, Verdict::Nack) };
+                let mut outcomes = vec![nack];
+                if let [_, others @ ..] = &numbers[..]
+                    && !others.is_empty()
+                {
+                    outcomes.push(outcome(first + 1, others.len() as u64, Verdict::Ack));
+                    // Acks for what is settled, nacked messages among them, have no effect.
+                    outcomes.extend(vec![outcome(0, next, Verdict::Ack); 1_000]);
+                    acked.extend(others);
+                    frames += 1;
+                }
+                raw.send(ack(outcomes, (next + CREDIT, 1 << 20))).unwrap();
             }
+            raw.settle_down().unwrap(); // or its last acks might not be read
+            ((), acked)
         },
     )
     .await;

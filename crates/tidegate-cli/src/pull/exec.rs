@@ -272,3 +272,57 @@ fn no_temporary_file(error: io::Error) -> io::Error {
     let what = format!("--jobs: cannot create a temporary file for a command's output in TMPDIR: {error}");
     io::Error::new(error.kind(), what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Framing;
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl Logged {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Logged {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn failures_that_cause_no_warning_are_counted_in_the_next_one() {
+        let push = tidegate::Push::builder().bind("mem://exec-failures").build().await.unwrap();
+        let pull = tidegate::Pull::builder().connect("mem://exec-failures").build().await.unwrap();
+        push.send("x").await.unwrap();
+        let delivery = pull.recv().await.unwrap().unwrap();
+        let rendering = Rendering { json: false, framing: Framing::Newline };
+        let exec = Exec::new("false", rendering, 1, None, Arc::new(Shortage::new(1))).unwrap();
+        let exec = Exec { failures: Mutex::new(Throttle::new(1, Duration::from_millis(10))), ..exec };
+        let (logged, mut told) = (Logged::default(), 0);
+        let writer = logged.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            while !logged.text().contains("suppressed before this one") {
+                exec.tell(&delivery, "it failed", &LastLine::default());
+                told += 1;
+            }
+        });
+        let text = logged.text();
+        assert!(text.lines().next().unwrap().contains("WARN"), "{text}");
+        let with = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        let (_, count) = text.rsplit_once('(').unwrap();
+        let count = count.split(' ').next().unwrap().replace(',', "");
+        assert_eq!((with("WARN") + with("INFO"), count), (told, with("INFO").to_string()), "{text}");
+    }
+}
