@@ -5,11 +5,12 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
 };
 
 use tidegate_tests::daemons::{code, command, line, numbers, push, sorted, summary, tidegate};
-use tidegate_tests::process::Process;
+use tidegate_tests::process::{LONG, Process};
 
 /// The capacity of a pipe.
 const PIPE: usize = 65_536;
@@ -116,13 +117,17 @@ fn what_was_dropped_is_counted_in_the_log_where_it_is_missing() {
     push.write(b"1\n2\n");
     // The second command starts when all that the first one has written to stderr is passed on.
     assert_eq!([line(&mut output), line(&mut output)], ["1", "2"]);
-    let mut kept = 0;
-    let dropped = BufReader::new(late).lines().map(Result::unwrap).find_map(|line| {
-        kept += line.len() + 1;
-        let count = line.strip_suffix(" lines dropped here because stderr was not read")?;
-        count.rsplit(' ').next()?.replace(',', "").parse::<usize>().ok()
+    let (counted, count) = mpsc::channel();
+    thread::spawn(move || {
+        let mut kept = 0;
+        let dropped = BufReader::new(late).lines().map(Result::unwrap).find_map(|line| {
+            kept += line.len() + 1;
+            let count = line.strip_suffix(" lines dropped here because stderr was not read")?;
+            count.rsplit(' ').next()?.replace(',', "").parse::<usize>().ok()
+        });
+        counted.send((kept, dropped.unwrap())).unwrap();
     });
-    let dropped = dropped.expect("the log ended without a count");
+    let (kept, dropped) = count.recv_timeout(LONG).expect("the log has no count");
     assert!(kept - PIPE + dropped * MAX_PART >= WRITTEN, "{kept} bytes were kept, {dropped} parts dropped");
     assert!(kept < WRITTEN, "{kept} bytes were kept");
 }
