@@ -142,10 +142,10 @@ fn plain_tcp_is_measured_by_itself_and_beside_tidegate() {
 #[test]
 fn links_that_cannot_all_be_opened_are_an_error() {
     // Without it, the benchmark would wait for them for ever.
-    let line = "ulimit -n 1200 && exec \"$0\" links --links 50";
+    let line = "ulimit -n 250 && exec \"$0\" links --links 50";
     let args = ["-c", line, TIDEGATE_BENCH];
     let mut process = Process::start("sh", &args, Stdio::piped(), Stdio::piped()).unwrap();
-    process.line_with("--links 50 needs 1274 open files").unwrap();
+    process.line_with("--links 50 needs 286 open files").unwrap();
     assert_eq!(process.exit().unwrap().code(), Some(1));
 }
 

@@ -43,12 +43,19 @@ pub(crate) struct StoppedResult {
     pub(crate) acked: u64,
 }
 
-/// Descriptors beside those of the links: 1,024 that a socket leaves to the rest of its process, and some in use.
-const OTHER_FILES: u64 = 1_024 + 200;
+/// Descriptors in use beside those of the links.
+const OTHER_FILES: u64 = 200;
+
+/// The limit on open files with which a socket accepts this many links: it leaves an eighth of the limit, at least 16
+/// and at most 1,024, to the rest of its process.
+fn limit_for(links: u32) -> u64 {
+    let used = u64::from(links) + OTHER_FILES;
+    used + used.div_ceil(7).clamp(16, 1_024)
+}
 
 /// Raises the limit on open files to what each of the two processes needs. Child processes inherit it.
 fn raise_file_limit(links: u32) -> anyhow::Result<()> {
-    let wanted = u64::from(links) + OTHER_FILES;
+    let wanted = limit_for(links);
     let mut limit = getrlimit(Resource::Nofile);
     if let Some(hard) = limit.maximum {
         // The pusher would refuse some of the links for ever.

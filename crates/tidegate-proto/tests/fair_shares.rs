@@ -12,12 +12,24 @@ use tidegate_proto::{
 use tidegate_testkit::{World, conserved, peer, puller, pusher};
 
 /// Ten pushers that always have messages, and a worker that takes 10 ms for each of 1,000. Returns how many messages of
-/// each pusher were acked.
-fn shares(window: u64) -> (Vec<u64>, PullStats) {
+/// each pusher were acked. `idle_first`: before that, it waits for each of 500 messages.
+fn shares(window: u64, idle_first: bool) -> (Vec<u64>, PullStats) {
     let puller = puller(|s| s.window = Window::messages(window));
     let mut world = World::new((0..10).map(|_| pusher(|_| ())).collect(), vec![puller]);
     for push in 0..10 {
         world.join(push, 0);
+    }
+    if idle_first {
+        for turn in 0..500 {
+            let now = world.now;
+            world.pullers[0].start_waiting(now);
+            world.send(turn % 10, "x");
+            let received = world.recv(0).unwrap();
+            let now = world.now;
+            world.pullers[0].stop_waiting(now);
+            world.give(0, received, &Verdict::Ack);
+            world.pass(Duration::from_millis(1));
+        }
     }
     let mut done = 0;
     while done < 1_000 {
@@ -42,12 +54,17 @@ fn shares(window: u64) -> (Vec<u64>, PullStats) {
 fn cr_5_the_shares_of_a_slow_worker_do_not_move_with_each_delivery() {
     // CR-5, RC-4
     for window in [1, 4, 10, 16, 100] {
-        let (acked, stats) = shares(window);
+        let (acked, stats) = shares(window, false);
         let what = format!("window {window}: {acked:?}, {stats:?}");
         assert_eq!(acked.iter().sum::<u64>(), 1_000, "{what}");
         assert!(acked.iter().all(|count| (80..=120).contains(count)), "{what}");
         assert_eq!((stats.released, stats.recalls), (0, 0), "{what}");
     }
+    // A worker that has waited before moves them once more at most.
+    let (acked, stats) = shares(100, true);
+    let what = format!("{acked:?}, {stats:?}");
+    assert_eq!(acked.iter().sum::<u64>(), 1_500, "{what}");
+    assert!(stats.released <= 200, "{what}");
 }
 
 /// One end of a link, and the bytes on their way to it, with the times at which they arrive.
@@ -96,11 +113,13 @@ struct Distant {
     /// The delivery that is being worked on, and when it is done.
     work: Option<(Time, Received)>,
     waits: bool,
+    /// It polls instead of waiting.
+    polls: bool,
     done: u64,
 }
 
 impl Distant {
-    fn new(window: u64, links: u16, round_trip: Duration) -> Self {
+    fn new(window: u64, links: u16, round_trip: Duration, polls: bool) -> Self {
         let mut puller = puller(|s| s.window = Window::messages(window));
         let (mut pushers, mut ends) = (Vec::new(), Vec::new());
         for index in 0..links {
@@ -113,7 +132,7 @@ impl Distant {
             ends.push(End::new(puller.open(Time(0), other).unwrap(), puller.frame_limit()));
         }
         let one_way = round_trip / 2;
-        Self { now: Time(0), one_way, pushers, puller, ends, work: None, waits: false, done: 0 }
+        Self { now: Time(0), one_way, pushers, puller, ends, work: None, waits: false, polls, done: 0 }
     }
 
     /// Runs in steps, while the pusher with this index always has messages. A job takes `job`, at most one step.
@@ -147,7 +166,11 @@ impl Distant {
             return;
         }
         self.work = self.puller.recv().map(|received| (self.now + job, received));
-        if self.waits != self.work.is_none() {
+        if self.polls {
+            if self.work.is_none() {
+                self.puller.handle_empty_poll();
+            }
+        } else if self.waits != self.work.is_none() {
             self.waits = !self.waits;
             if self.waits {
                 self.puller.start_waiting(self.now);
@@ -163,13 +186,12 @@ fn cr_5_a_fixed_window_follows_need_to_another_link_although_that_one_is_short_o
     // CR-5: a worker that waits shows the need, before the window was settled once.
     const JOB: Duration = Duration::from_millis(1);
     let second = Duration::from_secs(1);
-    // Each link has an equal part of 10 messages at first: 500/s at this distance, and half of the worker's rate.
-    let mut world = Distant::new(1_000, 100, Duration::from_millis(20));
-    world.run(0, second, JOB);
-    let first = world.run(0, second, JOB);
-    world.run(1, second, JOB);
-    let second = world.run(1, second, JOB);
-    assert!(first > 950 && second > 950, "{first} and {second} of 1,000 jobs");
-    world.pushers.iter().for_each(|(pusher, _)| conserved::assert_pusher(&pusher.stats()));
-    conserved::assert_puller(&world.puller.stats());
+    for polls in [false, true] {
+        // Each link has an equal part of 10 messages at first: 500/s at this distance, and half of the worker's rate.
+        let mut world = Distant::new(1_000, 100, Duration::from_millis(20), polls);
+        let counts = [0, 0, 1, 1].map(|busy| world.run(busy, second, JOB));
+        assert!(counts[1] > 950 && counts[3] > 950, "polls: {polls}, {counts:?} of 1,000 jobs each");
+        world.pushers.iter().for_each(|(pusher, _)| conserved::assert_pusher(&pusher.stats()));
+        conserved::assert_puller(&world.puller.stats());
+    }
 }

@@ -40,11 +40,11 @@ const END_STAY: Duration = Duration::from_secs(10 * 60);
 /// peers.handle_closed(puller, true);
 /// // The pusher has ended its stream, and no link is left.
 /// let until = now + Duration::from_secs(1);
-/// assert_eq!(peers.end_wait(now, 0, true), EndWait::Return(until));
+/// assert_eq!(peers.end_wait(now, now, 0, true), EndWait::Return(until));
 /// peers.handle_opened(puller);
-/// assert_eq!(peers.end_wait(now, 1, true), EndWait::Close);
+/// assert_eq!(peers.end_wait(now, now, 1, true), EndWait::Close);
 /// peers.handle_closed(puller, false);
-/// assert_eq!(peers.end_wait(now, 0, true), EndWait::Over);
+/// assert_eq!(peers.end_wait(now, now, 0, true), EndWait::Over);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ExpectedPeers {
@@ -54,8 +54,6 @@ pub struct ExpectedPeers {
     missing: BTreeSet<InstanceId>,
     /// Pushers whose end was reported: at most [`MAX_ENDED`].
     ended: BTreeSet<InstanceId>,
-    /// The end of the wait of a pusher that stops, once it has begun.
-    grace_ends: Option<Time>,
 }
 
 /// What a pusher that has stopped does next; see [`ExpectedPeers::end_wait`].
@@ -122,13 +120,13 @@ impl ExpectedPeers {
     /// What a pusher does that has stopped, and has `links` open links (ST-3). `reachable`: a missing peer can return,
     /// because this side listens or connects.
     ///
-    /// Call it first when the links are closed, or when the time to close them has passed. The wait of 1 s begins with
-    /// this call: if a link dies silently, its puller is missing only after the wait for its `Close`. If the pusher has
-    /// stopped without an end, nothing is left to do after the wait, and [`EndWait::Close`] and [`EndWait::Stay`] mean
-    /// the same as [`EndWait::Over`].
+    /// Call it first when the links are closed, or when the time to close them has passed: `began` is the time of this
+    /// first call, with which the wait of 1 s begins. If a link dies silently, its puller is missing only after the
+    /// wait for its `Close`. If the pusher has stopped without an end, nothing is left to do after the wait, and
+    /// [`EndWait::Close`] and [`EndWait::Stay`] mean the same as [`EndWait::Over`].
     #[must_use]
-    pub fn end_wait(&mut self, now: Time, links: usize, reachable: bool) -> EndWait {
-        let grace_ends = *self.grace_ends.get_or_insert(now + END_GRACE);
+    pub fn end_wait(&self, now: Time, began: Time, links: usize, reachable: bool) -> EndWait {
+        let grace_ends = began + END_GRACE;
         let expected = reachable && self.has_missing();
         if links > 0 && now < grace_ends {
             EndWait::Close
@@ -203,12 +201,12 @@ mod tests {
         // ST-3
         let mut peers = lost(1);
         let until = START + Duration::from_secs(1);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Return(until));
+        assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Return(until));
         let before = Time(until.0 - 1);
-        assert_eq!(peers.end_wait(before, 0, true), EndWait::Return(until), "the wait begins once");
-        assert_eq!(peers.end_wait(until, 0, true), EndWait::Stay(until + Duration::from_secs(600)));
-        assert_eq!(peers.end_wait(until, 1, true), EndWait::Stay(until + Duration::from_secs(600)));
-        assert_eq!(peers.end_wait(before, 0, false), EndWait::Over, "it cannot return");
+        assert_eq!(peers.end_wait(before, START, 0, true), EndWait::Return(until), "the wait goes on");
+        assert_eq!(peers.end_wait(until, START, 0, true), EndWait::Stay(until + Duration::from_secs(600)));
+        assert_eq!(peers.end_wait(until, START, 1, true), EndWait::Stay(until + Duration::from_secs(600)));
+        assert_eq!(peers.end_wait(before, START, 0, false), EndWait::Over, "it cannot return");
     }
 
     #[test]
@@ -216,17 +214,21 @@ mod tests {
         // ST-3
         let mut peers = lost(2);
         let until = START + Duration::from_secs(1);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Return(until));
+        assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Return(until));
         peers.handle_opened(peer(0));
-        assert_eq!(peers.end_wait(START, 1, true), EndWait::Close, "it takes the end");
+        assert_eq!(peers.end_wait(START, START, 1, true), EndWait::Close, "it takes the end");
         peers.handle_closed(peer(0), false);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Return(until), "the other one is missing");
+        assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Return(until), "the other one is missing");
         peers.handle_opened(peer(1));
         peers.handle_closed(peer(1), true);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Return(until), "it may have missed the end");
+        assert_eq!(
+            peers.end_wait(START, START, 0, true),
+            EndWait::Return(until),
+            "it may have missed the end"
+        );
         peers.handle_opened(peer(1));
         peers.handle_closed(peer(1), false);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Over);
+        assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Over);
     }
 
     #[test]
@@ -235,10 +237,10 @@ mod tests {
         let mut peers = ExpectedPeers::default();
         peers.handle_opened(peer(1));
         let until = START + Duration::from_secs(1);
-        assert_eq!(peers.end_wait(START, 1, true), EndWait::Close);
-        assert_eq!(peers.end_wait(until, 1, true), EndWait::Over, "nothing closes the link");
+        assert_eq!(peers.end_wait(START, START, 1, true), EndWait::Close);
+        assert_eq!(peers.end_wait(until, START, 1, true), EndWait::Over, "nothing closes the link");
         peers.handle_closed(peer(1), false);
-        assert_eq!(peers.end_wait(START, 0, true), EndWait::Over);
+        assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Over);
     }
 
     #[test]

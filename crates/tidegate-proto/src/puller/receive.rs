@@ -46,8 +46,8 @@ impl<H: Clone + Default> Puller<H> {
         // The pusher has used up all the credit that it may have known of.
         let limited = new.next_id() + new.len() >= link.limit_before;
         self.auto.end_idle(now, limited);
-        self.has_waited |=
-            self.waiting > 0 && self.queued.messages == 0 && link.grant.settled_deliveries() > 0;
+        let waits = self.waiting > 0 || self.polled_empty;
+        self.has_waited |= waits && self.queued.messages == 0 && link.grant.settled_deliveries() > 0;
         let asked = std::mem::take(&mut self.polled_empty);
         let (exceeds, last) = (link.grant.overshoot() > 0, new.last_size());
         let (full, queued) = (self.queued.bytes >= self.settings.budget_bytes, link.queued.messages);

@@ -81,13 +81,16 @@ impl Push {
     async fn stop(&self, linger: Duration, end: bool) -> Result<PushStats, Unfinished> {
         let shared = self.shared();
         settle(shared, linger, end).await?;
+        // Each call has a wait of its own: the last one may have been cancelled.
+        let mut began = None;
         loop {
             // If nothing runs the links, they never end, and this returns nevertheless.
             shared.links_ended().await;
             let now = shared.now();
+            let began = *began.get_or_insert(now);
             let wait = shared.with(|inner| {
                 let reachable = inner.lost.is_none() && inner.endpoints.are_reachable();
-                inner.endpoints.peers.end_wait(now, inner.machine.link_count(), reachable)
+                inner.endpoints.peers.end_wait(now, began, inner.machine.link_count(), reachable)
             });
             match wait {
                 EndWait::Return(until) => {

@@ -29,6 +29,9 @@ impl SchemeProfile for UnixProfile {
         if address.is_empty() {
             return Err("it has no path; write unix:///run/work.sock");
         }
+        if address.starts_with('\0') {
+            return Ok(address.to_owned()); // an abstract name, which is no path
+        }
         Ok(Path::new(address).components().collect::<PathBuf>().display().to_string())
     }
 

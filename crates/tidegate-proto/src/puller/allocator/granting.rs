@@ -103,9 +103,13 @@ impl<H: Clone + Default> Puller<H> {
         // With many links this costs more, so that it is done less often.
         self.share_at = now + MIN_SAMPLE * (1 + u32::try_from(self.links.len() / 100).unwrap_or(u32::MAX));
         // Before each link had its turn, a few deliveries of a slow worker say nothing about need. If they moved the
-        // shares, messages would move back and forth with them. If workers lack messages, need shows at once.
+        // shares, messages would move back and forth with them. If workers lack messages, a few are enough.
         let settled: u64 = self.links.iter().map(|(_, link)| link.recent()).sum();
-        if settled == 0 || (settled < self.cap && !std::mem::take(&mut self.has_waited)) {
+        if settled == 0 {
+            return;
+        }
+        let has_waited = std::mem::take(&mut self.has_waited);
+        if settled < self.cap && !has_waited {
             return;
         }
         for id in self.links.ids() {
