@@ -53,6 +53,14 @@ fn limit_for(links: u32) -> u64 {
     used + used.div_ceil(7).clamp(16, 1_024)
 }
 
+/// How many links are opened at a time. While the processes are busy with the links that they have, a handshake takes
+/// several turns of their runtimes; one link after another would take these turns for each link.
+const OPENED_TOGETHER: usize = 64;
+
+/// The heartbeat interval of both sides. With the default of 2 s, the heartbeats of 10,000 links keep a debug build so
+/// busy that there is no time left for handshakes.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
 /// Raises the limit on open files to what each of the two processes needs. Child processes inherit it.
 fn raise_file_limit(links: u32) -> anyhow::Result<()> {
     let wanted = limit_for(links);
@@ -83,11 +91,15 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
     let mut side = BenchProcess::start("bench-idle", &options)?;
     side.line().await?;
     let before_kib = side.resident().context("this system does not report the memory of a process")?;
-    let mut pulls = Vec::new();
-    for _ in 0..args.links {
-        let pull = Pull::builder().connect(&endpoint).build().await?;
-        pull.connected(1).await?;
-        pulls.push(pull);
+    let (links, mut pulls) = (args.links as usize, Vec::new());
+    while pulls.len() < links {
+        let opened = pulls.len();
+        for _ in 0..OPENED_TOGETHER.min(links - opened) {
+            pulls.push(Pull::builder().connect(&endpoint).heartbeat(HEARTBEAT).build().await?);
+        }
+        for pull in pulls.iter().skip(opened) {
+            pull.connected(1).await?;
+        }
     }
     side.line().await.context("cannot open all links")?;
     let after_kib = side.resident().context("the pusher has ended")?;
@@ -98,7 +110,7 @@ pub(crate) async fn links(args: &LinksArgs) -> anyhow::Result<LinksResult> {
 /// The process of an idle pusher. It reports when it is bound, and when it has all of its links.
 pub(crate) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     let links = args.links as usize;
-    let push = Push::builder().bind(&args.bind).max_links(links + 1).build().await?;
+    let push = Push::builder().bind(&args.bind).max_links(links + 1).heartbeat(HEARTBEAT).build().await?;
     tell("bound")?;
     push.connected(links).await?;
     // Time for every link to send its first grant.
