@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn st_3_a_pusher_waits_1_s_for_a_lost_puller_and_10_min_more_in_the_background() {
         // ST-3
-        let mut peers = lost(1);
+        let peers = lost(1);
         let until = START + Duration::from_secs(1);
         assert_eq!(peers.end_wait(START, START, 0, true), EndWait::Return(until));
         let before = Time(until.0 - 1);
