@@ -68,13 +68,13 @@ fn cr_5_the_shares_of_a_slow_worker_do_not_move_with_each_delivery() {
 }
 
 /// One end of a link, and the bytes on their way to it, with the times at which they arrive.
-struct End {
+struct FarEnd {
     link: LinkId,
     reader: FrameReader,
     coming: VecDeque<(Time, Bytes)>,
 }
 
-impl End {
+impl FarEnd {
     fn new(link: LinkId, limit: usize) -> Self {
         let mut reader = FrameReader::new();
         reader.open(limit);
@@ -107,9 +107,9 @@ impl End {
 struct Distant {
     now: Time,
     one_way: Duration,
-    pushers: Vec<(Pusher, End)>,
+    pushers: Vec<(Pusher, FarEnd)>,
     puller: Puller,
-    ends: Vec<End>,
+    ends: Vec<FarEnd>,
     /// The delivery that is being worked on, and when it is done.
     work: Option<(Time, Received)>,
     waits: bool,
@@ -125,11 +125,11 @@ impl Distant {
         for index in 0..links {
             let mut pusher = pusher(|_| ());
             let link = pusher.open(Time(0), peer(Role::Puller, 1, None)).unwrap();
-            let end = End::new(link, pusher.frame_limit());
+            let end = FarEnd::new(link, pusher.frame_limit());
             pushers.push((pusher, end));
             let mut other = peer(Role::Pusher, 0, None);
             other.instance.0[..2].copy_from_slice(&index.to_be_bytes());
-            ends.push(End::new(puller.open(Time(0), other).unwrap(), puller.frame_limit()));
+            ends.push(FarEnd::new(puller.open(Time(0), other).unwrap(), puller.frame_limit()));
         }
         let one_way = round_trip / 2;
         Self { now: Time(0), one_way, pushers, puller, ends, work: None, waits: false, polls, done: 0 }
